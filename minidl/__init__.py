@@ -1,0 +1,1 @@
+"""minidl: a small neural-network framework in readable NumPy."""

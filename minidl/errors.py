@@ -1,0 +1,47 @@
+"""Every error that minidl raises on purpose: each names the place and the cure.
+
+Each class also subclasses the builtin that a caller would expect, so ``except ValueError`` works
+for those who do not import this module.
+"""
+
+from __future__ import annotations
+
+
+class MinidlError(Exception):
+    """Base of all of minidl's errors."""
+
+
+class ArgumentError(MinidlError, ValueError):
+    """An argument of the right type with a value that cannot work."""
+
+
+class ArgumentTypeError(MinidlError, TypeError):
+    """An argument of a type that cannot work."""
+
+
+class ShapeError(MinidlError, ValueError):
+    """An array whose shape does not fit; names the layer, its position, the expected and the given shape."""
+
+
+class DataError(MinidlError, ValueError):
+    """Data that must not be trained on: empty, of unequal lengths, not finite, labels out of range."""
+
+
+class FileFormatError(MinidlError, OSError, ValueError):
+    """A file that is not what it should be; names the file and the row, byte or entry."""
+
+
+class MissingFileError(MinidlError, FileNotFoundError):
+    """A file or folder that does not exist."""
+
+
+class DivergenceError(MinidlError, ArithmeticError):
+    """A training run whose loss is no longer a finite number."""
+
+
+class NotReadyError(MinidlError, RuntimeError):
+    """A call that came too early: before ``build``, or ``backward`` before a training ``forward``."""
+
+
+class MissingDependencyError(MinidlError, ImportError):
+    """An optional library that is not installed; names the extra that brings it."""
