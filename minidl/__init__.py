@@ -1,1 +1,83 @@
 """minidl: a small neural-network framework in readable NumPy."""
+
+from minidl import errors, functional, initializers, layers, losses, metrics, optimizers, training
+from minidl.initializers import (
+    Constant,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    Initializer,
+    LeCunNormal,
+    Normal,
+    Orthogonal,
+    Uniform,
+    Zeros,
+)
+from minidl.layers import (
+    Dense,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Parameter,
+    ReLU,
+    Rescale,
+    Reshape,
+    Sigmoid,
+    Softmax,
+    State,
+    Tanh,
+)
+from minidl.losses import Loss, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from minidl.model import Sequential
+from minidl.optimizers import SGD, Adam, Momentum, Optimizer
+from minidl.training import Callback, History, ProgressBar, Trainer
+from minidl.version import __version__
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Callback",
+    "Constant",
+    "Dense",
+    "Flatten",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "History",
+    "Initializer",
+    "Layer",
+    "LeCunNormal",
+    "LeakyReLU",
+    "Loss",
+    "MeanSquaredError",
+    "Momentum",
+    "Normal",
+    "Optimizer",
+    "Orthogonal",
+    "Parameter",
+    "ProgressBar",
+    "ReLU",
+    "Rescale",
+    "Reshape",
+    "Sequential",
+    "Sigmoid",
+    "SigmoidCrossEntropy",
+    "Softmax",
+    "SoftmaxCrossEntropy",
+    "State",
+    "Tanh",
+    "Trainer",
+    "Uniform",
+    "Zeros",
+    "__version__",
+    "errors",
+    "functional",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "optimizers",
+    "training",
+]

@@ -6,6 +6,8 @@ for those who do not import this module.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class MinidlError(Exception):
     """Base of all of minidl's errors."""
@@ -45,3 +47,12 @@ class NotReadyError(MinidlError, RuntimeError):
 
 class MissingDependencyError(MinidlError, ImportError):
     """An optional library that is not installed; names the extra that brings it."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error about an unknown name: the closest known one, then all of them."""
+    import difflib  # noqa: PLC0415 - only needed to be kind about a mistake
+
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return (f"did you mean {close[0]!r}? " if close else "") + f"there are {', '.join(known)}"

@@ -1,0 +1,98 @@
+"""Objects that are described by their constructor arguments, to JSON and back.
+
+A layer, a loss, an initializer or an optimizer is a dataclass whose fields are its whole configuration. That
+one rule gives it a repr, and lets a model file name it without holding code: reading looks the
+class up among those already defined and never imports or executes anything that a file names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minidl.errors import ArgumentTypeError, FileFormatError
+
+_CLASSES: dict[str, dict[str, type[Configurable]]] = {}
+"""Every class there is: name -> module -> class."""
+
+_Kind = TypeVar("_Kind", bound="Configurable")
+
+
+class Configurable:
+    """Base of everything that a model file describes by class and constructor arguments."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _CLASSES.setdefault(cls.__name__, {})[cls.__module__] = cls
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the constructor arguments that make an object equal to this one."""
+        own = vars(type(self))
+        if "__init__" in own and "__dataclass_fields__" not in own:
+            raise ArgumentTypeError(
+                f"{type(self).__name__} writes its own __init__, so its configuration is not known: make it a "
+                "dataclass (@dataclass(eq=False)) whose fields are its arguments, or define configuration()"
+            )
+        if not dataclasses.is_dataclass(self):
+            return {}
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.init}
+
+    @classmethod
+    def from_configuration(cls: type[_Kind], **configuration: Any) -> _Kind:
+        """Make an object from what `configuration` returned."""
+        return cls(**configuration)
+
+
+def encode(value: Any, place: str = "the value") -> Any:
+    """Turn a configurable object, or a value of its configuration, into what JSON can hold."""
+    if isinstance(value, Configurable):
+        name = type(value).__name__
+        return {
+            "class": name,
+            "module": type(value).__module__,
+            "configuration": {
+                key: encode(item, f"{name}.{key}") for key, item in value.configuration().items()
+            },
+        }
+    if isinstance(value, list | tuple):
+        return [encode(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ArgumentTypeError(
+        f"{place} = {value!r} cannot be saved: a configuration holds numbers, strings, None, lists of these, "
+        "and layers, losses or initializers"
+    )
+
+
+def decode(data: Any) -> Any:
+    """Make the object that `encode` described; raises FileFormatError for anything else."""
+    if isinstance(data, list):
+        return [decode(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    if data.keys() != {"class", "module", "configuration"} or not isinstance(data["configuration"], dict):
+        raise FileFormatError(f"an object is described by class, module and configuration, not by {sorted(data)}")
+    found = _find_class(str(data["class"]), str(data["module"]))
+    arguments = {key: decode(item) for key, item in data["configuration"].items()}
+    try:
+        return found.from_configuration(**arguments)
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(f"{data['class']} cannot be made from {arguments}: {error}") from error
+
+
+def _find_class(name: str, module: str) -> type[Configurable]:
+    candidates = _CLASSES.get(name, {})
+    if module in candidates:
+        return candidates[module]
+    # A class saved by a script has the module "__main__"; loaded from elsewhere it has its file's name.
+    if len(candidates) == 1:
+        return next(iter(candidates.values()))
+    if candidates:
+        raise FileFormatError(f"class {name!r} of {module!r} is not defined, but {sorted(candidates)} each have one")
+    raise FileFormatError(
+        f"class {name!r} is not known: import the module that defines it (it was saved from {module!r}) first"
+    )

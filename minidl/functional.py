@@ -1,0 +1,129 @@
+"""The plain functions of the field, on arrays with the batch axis first and no state anywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from minidl.errors import DataError, ShapeError
+from minidl.typing import Array
+
+__all__ = ["accuracy", "log_softmax", "one_hot", "relu", "sigmoid", "softmax"]
+
+
+def relu(x: ArrayLike) -> Array:
+    """Rectified linear unit, ``max(x, 0)`` element by element.
+
+    Source: Nair and Hinton (2010), "Rectified linear units improve restricted Boltzmann machines".
+    """
+    return np.maximum(x, 0)
+
+
+def sigmoid(x: ArrayLike) -> Array:
+    """Logistic function, ``1 / (1 + exp(-x))`` element by element.
+
+    Only ``exp(-|x|)`` is formed, which cannot overflow: for x < 0 the fraction is extended by exp(x).
+    """
+    x = _as_float(x)
+    exponential = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, exponential) / (1 + exponential)
+
+
+def softmax(scores: ArrayLike, axis: int = -1) -> Array:
+    """Probabilities ``exp(s_k) / sum_j exp(s_j)`` along `axis`.
+
+    The largest score is taken off first: the result is the same, and no exponential overflows.
+
+    Parameters
+    ----------
+    scores : array of shape (N, K), or any other
+    axis : int, default -1
+        The axis of the classes.
+
+    Returns
+    -------
+    array of the shape of `scores`, in [0, 1], with sums of 1 along `axis`
+    """
+    scores = _as_float(scores)
+    exponential = np.exp(scores - scores.max(axis=axis, keepdims=True))
+    exponential /= exponential.sum(axis=axis, keepdims=True)
+    return exponential
+
+
+def log_softmax(scores: ArrayLike, axis: int = -1) -> Array:
+    """Logarithm of `softmax`, ``s_k - log sum_j exp(s_j)``, exact also where softmax underflows to 0."""
+    scores = _as_float(scores)
+    shifted = scores - scores.max(axis=axis, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+    return shifted
+
+
+def one_hot(labels: ArrayLike, classes: int | None = None) -> Array:
+    """Rows of zeros with a single one at each label.
+
+    Parameters
+    ----------
+    labels : integers of shape (N,), in 0 .. classes - 1
+    classes : int, optional
+        Width K of the rows; by default the largest label plus one.
+
+    Returns
+    -------
+    float32 array of shape (N, K)
+
+    Raises
+    ------
+    ShapeError
+        When `labels` is not one-dimensional.
+    DataError
+        When a label is no whole number, negative, or not below `classes`.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1:
+        raise ShapeError(f"one_hot expects labels of shape (N,) but got {labels.shape}")
+    indices = labels.astype(np.intp)
+    if classes is None:
+        classes = int(indices.max(initial=-1)) + 1
+    wrong = np.flatnonzero((indices != labels) | (indices < 0) | (indices >= classes))
+    if wrong.size:
+        raise DataError(f"label {labels[wrong[0]]} at row {wrong[0]} is not one of the classes 0 to {classes - 1}")
+    rows = np.zeros((len(indices), classes), dtype=np.float32)
+    rows[np.arange(len(indices)), indices] = 1
+    return rows
+
+
+def accuracy(targets: ArrayLike, predictions: ArrayLike) -> float:
+    """Fraction of rows whose predicted class is the true one, in [0, 1].
+
+    Parameters
+    ----------
+    targets, predictions : arrays of shape (N,) or (N, K)
+        Labels, or scores, probabilities or one-hot rows, of which the largest entry is the class.
+
+    Raises
+    ------
+    ShapeError
+        When the numbers of rows differ, or an array has neither one nor two axes.
+    DataError
+        When there are no rows.
+    """
+    true, predicted = _as_labels(targets), _as_labels(predictions)
+    if true.shape != predicted.shape:
+        raise ShapeError(f"accuracy compares {len(true)} targets with {len(predicted)} predictions")
+    if not len(true):
+        raise DataError("accuracy of no rows is not defined")
+    return float(np.mean(true == predicted))
+
+
+def _as_labels(values: ArrayLike) -> Array:
+    values = np.asarray(values)
+    if values.ndim == 2:
+        return values[:, 0] if values.shape[1] == 1 else values.argmax(axis=1)
+    if values.ndim != 1:
+        raise ShapeError(f"labels have shape (N,), scores (N, K); got {values.shape}")
+    return values
+
+
+def _as_float(values: ArrayLike) -> Array:
+    values = np.asarray(values)
+    return values if values.dtype.kind == "f" else values.astype(np.float64)

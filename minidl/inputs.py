@@ -1,0 +1,66 @@
+"""What users pass as data, turned into arrays: NumPy arrays, memory maps, pandas frames and series, nested lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.errors import DataError
+from minidl.typing import Array
+
+_ROWS_AT_ONCE = 4096
+
+
+def as_array(values: Any, name: str) -> Array:
+    """Return `values` as an array of numbers whose rows are contiguous; `name` is what errors call it.
+
+    An array or memory map that is already so is returned itself, not copied.
+
+    Raises DataError when it holds anything but real numbers or truth values.
+    """
+    if not isinstance(values, np.ndarray):
+        # pandas frames and series convert themselves; nested lists with rows of different lengths raise ValueError.
+        try:
+            values = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{name} is no table of numbers: {error}") from error
+    if values.dtype.kind not in "biuf":
+        raise DataError(
+            f"{name} holds {values.dtype} values; give numbers only: drop or encode text, dates and missing values "
+            "first (labels, for example, by numpy.unique(labels, return_inverse=True))"
+        )
+    return np.ascontiguousarray(values) if values.ndim and not values.flags.c_contiguous else values
+
+
+def check_finite(values: Array, name: str, first_row: int = 0) -> None:
+    """Raise DataError naming the first entry of `values` that is NaN or infinite.
+
+    Rows are looked at in blocks, so that a memory map larger than the memory can be checked.
+    """
+    if values.dtype.kind != "f":
+        return
+    for start in range(0, len(values), _ROWS_AT_ONCE):
+        block = values[start : start + _ROWS_AT_ONCE]
+        finite = np.isfinite(block)
+        if not finite.all():
+            row, *place = np.argwhere(~finite)[0].tolist()
+            where = f"row {first_row + start + row}" + (f", entry {', '.join(map(str, place))}" if place else "")
+            raise DataError(f"{name} holds {block[row, *place]} at {where}: remove or fill such values first")
+
+
+def check_lengths(**arrays: Array | None) -> int:
+    """Return the number of rows that all arrays have; DataError when they differ or there are none."""
+    lengths = {}
+    for name, values in arrays.items():
+        if values is not None:
+            if values.ndim == 0:
+                raise DataError(f"{name} is a single number, not an array with one row per sample")
+            lengths[name] = len(values)
+    if len(set(lengths.values())) > 1:
+        different = ", ".join(f"{name} has {length} rows" for name, length in lengths.items())
+        raise DataError(f"the lengths differ: {different}")
+    name, length = next(iter(lengths.items()))
+    if length == 0:
+        raise DataError(f"{name} is empty: there are no rows")
+    return length

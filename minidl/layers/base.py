@@ -1,0 +1,268 @@
+"""What a layer is: a forward pass, a backward pass, and the parameters that it declares."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minidl.configuration import Configurable
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError
+from minidl.initializers import Initializer, get_initializer
+from minidl.typing import Array, Shape
+
+
+class State:
+    """An array that a layer keeps and saves but that is not trained, such as a running mean."""
+
+    def __init__(self, value: Array) -> None:
+        self.value = value
+
+    def change_dtype(self, dtype: np.dtype[Any]) -> None:
+        self.value = self.value.astype(dtype, copy=False)
+
+
+class Parameter(State):
+    """An array that is trained, and beside it the gradient of the loss with respect to it, of the same shape."""
+
+    def __init__(self, value: Array) -> None:
+        super().__init__(value)
+        self.gradient = np.zeros_like(value)
+
+    def change_dtype(self, dtype: np.dtype[Any]) -> None:
+        super().change_dtype(dtype)
+        self.gradient = self.gradient.astype(dtype, copy=False)
+
+    def move_to(self, values: Array, gradients: Array) -> None:
+        """Copy value and gradient into two 1-D vectors, and from now on be shaped views of these."""
+        shape = self.value.shape
+        values[:] = self.value.ravel()
+        gradients[:] = self.gradient.ravel()
+        self.value, self.gradient = values.reshape(shape), gradients.reshape(shape)
+
+
+def as_shape(shape: int | Iterable[int]) -> Shape:
+    """Turn 784 or (28, 28, 1) into a tuple of positive ints."""
+    try:
+        sizes = (operator.index(shape),)  # type: ignore[arg-type]
+    except TypeError:
+        try:
+            sizes = tuple(operator.index(size) for size in shape)  # type: ignore[union-attr]
+        except TypeError:
+            raise ArgumentTypeError(f"a shape is a whole number or a tuple of these, not {shape!r}") from None
+    if any(size < 1 for size in sizes):
+        raise ArgumentError(f"the sizes of a shape are 1 or more, not {sizes}")
+    return sizes
+
+
+def _recorded(build: Callable[[Any, Shape, np.random.Generator], Shape]) -> Callable[..., Shape]:
+    """Wrap a layer's ``build`` so that the base class learns of each build, whoever calls it."""
+
+    @functools.wraps(build)
+    def recorded(self: Layer, input_shape: int | Shape, rng: np.random.Generator | int | None = None) -> Shape:
+        if self._rng is not None:  # a build that calls super().build is one build
+            return build(self, as_shape(input_shape), self._rng)
+        self._rng = np.random.default_rng(rng)
+        self._parameters, self._states = {}, {}
+        try:
+            output_shape = as_shape(build(self, as_shape(input_shape), self._rng))
+        finally:
+            self._rng = None
+        self.input_shape, self.output_shape = as_shape(input_shape), output_shape
+        return output_shape
+
+    return recorded
+
+
+@dataclass(eq=False)
+class Layer(Configurable):
+    """Base of all layers.
+
+    A subclass is a dataclass whose fields are its configuration. It writes `forward` and `backward` and, when it
+    has parameters or changes the shape, `build`:
+
+    - ``build(input_shape, rng)`` gets the shape of one sample, declares parameters with `add_parameter` (and
+      arrays that are kept but not trained with `add_state`), and returns the shape of one output sample.
+    - ``forward(x, training=False)`` maps a batch (N, *input_shape) to (N, *output_shape). Only with
+      ``training=True`` may it write on the layer: it leaves in ``self.saved`` what `backward` needs.
+    - ``backward(dy)`` gets the gradient of the loss with respect to the last training output, writes each
+      parameter's gradient in place (overwriting it), and returns the gradient with respect to the input.
+
+    Parameters
+    ----------
+    name : str, optional
+        What errors, `named_parameters` and model files call the layer; a model gives one where there is none:
+        ``dense_1``.
+
+    Attributes
+    ----------
+    input_shape, output_shape : tuple of int, or None before the layer is built
+        Shape of one sample.
+    dtype : numpy.dtype
+        Of the parameters and the output; set by the model, float32 in a layer alone.
+    needs_input_gradient : bool
+        False where no layer before has parameters: `backward` may then return None and save the work.
+    mixes_batch : bool
+        True in a subclass of which an output row depends on other rows, as in batch normalisation.
+    casts_input : bool
+        True in a subclass that takes numbers of any dtype, such as uint8 pixels, and returns `dtype`.
+    """
+
+    name: str | None = field(default=None, kw_only=True, repr=False)
+
+    # Class attributes stand for what a layer does not know yet, so a subclass with an __init__ of its own need not
+    # call ours.
+    input_shape: Shape | None = field(default=None, init=False, repr=False)
+    output_shape: Shape | None = field(default=None, init=False, repr=False)
+    dtype: np.dtype[Any] = field(default=np.dtype(np.float32), init=False, repr=False)
+    needs_input_gradient: bool = field(default=True, init=False, repr=False)
+    mixes_batch = False
+    casts_input = False
+
+    _rng: np.random.Generator | None = field(default=None, init=False, repr=False)
+    _owner: Layer | None = field(default=None, init=False, repr=False)
+    _stored: Mapping[str, Array] | None = field(default=None, init=False, repr=False)
+    _parameters = dict[str, Parameter]()
+    _states = dict[str, State]()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "build" in vars(cls):
+            cls.build = _recorded(vars(cls)["build"])  # type: ignore[method-assign]
+
+    @_recorded
+    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        """Declare the parameters for samples of `input_shape`; return the shape of an output sample."""
+        return input_shape
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Map a batch (N, *input_shape) to (N, *output_shape)."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward(x, training=False)")
+
+    def backward(self, dy: Array) -> Array | None:
+        """Map dL/dy (N, *output_shape) to dL/dx (N, *input_shape), writing the parameters' gradients."""
+        raise NotImplementedError(f"{type(self).__name__} must define backward(dy)")
+
+    def add_parameter(self, name: str, shape: int | Shape, initializer: Initializer | str) -> Parameter:
+        """Declare a trained array, within `build`; its ``value`` and ``gradient`` are there at once."""
+        self._parameters[name] = parameter = Parameter(self._first_value(name, shape, initializer))
+        return parameter
+
+    def add_state(self, name: str, shape: int | Shape, initializer: Initializer | str = "zeros") -> State:
+        """Declare an array that is saved with the model but not trained, within `build`."""
+        self._states[name] = state = State(self._first_value(name, shape, initializer))
+        return state
+
+    def sublayers(self) -> Mapping[str, Layer]:
+        """Return the layers inside this one, by name and in the order of their parameters."""
+        return {}
+
+    def named_parameters(self) -> dict[str, Parameter]:
+        """Return the parameters by name, those of sublayers by path: ``"dense_1/weight"``."""
+        found = dict(self._parameters)
+        for name, layer in self.sublayers().items():
+            found |= {f"{name}/{path}": parameter for path, parameter in layer.named_parameters().items()}
+        return found
+
+    def named_states(self) -> dict[str, State]:
+        """Return the arrays that are kept but not trained, by path."""
+        found = dict(self._states)
+        for name, layer in self.sublayers().items():
+            found |= {f"{name}/{path}": state for path, state in layer.named_states().items()}
+        return found
+
+    def move_parameters(self, values: Array, gradients: Array) -> None:
+        """Move all parameters into two 1-D vectors of their total size, in the order of `named_parameters`."""
+        start = 0
+        for parameter in self._parameters.values():
+            stop = start + parameter.value.size
+            parameter.move_to(values[start:stop], gradients[start:stop])
+            start = stop
+        for layer in self.sublayers().values():
+            stop = start + layer.count_parameters()
+            layer.move_parameters(values[start:stop], gradients[start:stop])
+            start = stop
+
+    def count_parameters(self) -> int:
+        """Return how many trained numbers the layer and its sublayers hold."""
+        return sum(parameter.value.size for parameter in self.named_parameters().values())
+
+    @property
+    def place(self) -> str:
+        """How an error names this layer: ``layer 3 'dense_2'`` inside a model."""
+        if self._owner is None:
+            return f"layer {self.name or type(self).__name__!r}"
+        position = 1 + list(self._owner.sublayers()).index(str(self.name))
+        outer = "" if self._owner._owner is None else f"{self._owner.place}, "
+        return f"{outer}layer {position} {self.name!r}"
+
+    @property
+    def saved(self) -> Any:
+        """What the last training `forward` left for `backward`."""
+        try:
+            return self._saved
+        except AttributeError:
+            raise NotReadyError(f"{self.place}: backward needs a forward(x, training=True) before it") from None
+
+    @saved.setter
+    def saved(self, value: Any) -> None:
+        self._saved = value
+
+    def check_input(self, x: Array) -> None:
+        """Raise ShapeError unless `x` is a batch of the shape that the layer was built for."""
+        if x.shape[1:] == self.input_shape:
+            return
+        if self.input_shape is None:
+            raise NotReadyError(f"{self.place} is not built: call build(input_shape, rng) first")
+        expected = f"{self.place} expects input {self.input_shape} per sample"
+        if x.shape == self.input_shape:
+            raise ShapeError(f"{expected}, in a batch, but got one sample alone: pass x[np.newaxis]")
+        raise ShapeError(f"{expected} but got {x.shape[1:] if x.ndim else 'a single number'}")
+
+    def walk(self) -> Iterator[Layer]:
+        """Yield this layer and every layer inside it."""
+        yield self
+        for layer in self.sublayers().values():
+            yield from layer.walk()
+
+    def change_dtype(self, dtype: np.dtype[Any]) -> None:
+        """Compute in `dtype` from now on, in this layer and those inside it."""
+        for layer in self.walk():
+            layer.dtype = dtype
+            for array in (*layer._parameters.values(), *layer._states.values()):
+                array.change_dtype(dtype)
+
+    def take_values_from(self, stored: Mapping[str, Array] | None) -> None:
+        """Let the next `build` take first values from these arrays by path, instead of from initializers."""
+        self._stored = stored
+        for name, layer in self.sublayers().items():
+            start = f"{name}/"
+            layer.take_values_from(
+                None if stored is None else {k.removeprefix(start): v for k, v in stored.items() if k.startswith(start)}
+            )
+
+    def _first_value(self, name: str, shape: int | Shape, initializer: Initializer | str) -> Array:
+        if self._rng is None:
+            raise NotReadyError(f"{self.place}: parameters and states are declared within build")
+        if name in self._parameters or name in self._states or "/" in name:
+            raise ArgumentError(f"{self.place}: {name!r} is declared twice, or holds a '/'")
+        shape = as_shape(shape)
+        if self._stored is None:
+            return get_initializer(initializer)(shape, self._rng, self.dtype)
+        if name not in self._stored:
+            raise FileFormatError(f"{self.place} has no array {name!r} in the file")
+        value = self._stored[name]
+        if value.shape != shape or value.dtype != self.dtype:
+            raise FileFormatError(
+                f"{self.place}: array {name!r} is {value.dtype} {value.shape} in the file, but the architecture "
+                f"there says {self.dtype} {shape}"
+            )
+        return value.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy of a layer belongs to no model until one takes it in.
+        return {key: value for key, value in vars(self).items() if key != "_owner"}

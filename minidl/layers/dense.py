@@ -1,0 +1,67 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minidl.errors import ArgumentError, ShapeError
+from minidl.initializers import Initializer, get_initializer
+from minidl.layers.base import Layer
+from minidl.typing import Array, Shape
+
+
+@dataclass(eq=False)
+class Dense(Layer):
+    """Fully connected layer, ``y = x W + b``.
+
+    Parameters
+    ----------
+    units : int, > 0
+        Width of the output.
+    initializer : Initializer or its name, default "he_normal"
+        Draws ``W`` of shape (inputs, units); the bias starts at zero.
+    use_bias : bool, default True
+        Without it, ``y = x W``.
+
+    Shapes: (N, inputs) -> (N, units). Gradients: dW = x^T dy, db = sum_n dy_n, dx = dy W^T.
+
+    Raises ShapeError at build when the input per sample is not one-dimensional.
+    Source: He et al. (2015), arXiv:1502.01852, for the initialisation.
+    """
+
+    units: int
+    initializer: Initializer | str = "he_normal"
+    use_bias: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.units, int | np.integer) or self.units < 1:
+            raise ArgumentError(f"Dense: units is {self.units!r}; it must be a whole number, 1 or more")
+        get_initializer(self.initializer)  # a misspelt name is an error here, where it was written
+
+    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        if len(input_shape) != 1:
+            raise ShapeError(
+                f"{self.place} expects input (features,) per sample but got {input_shape}: put Flatten() before it"
+            )
+        self.weight = self.add_parameter("weight", (input_shape[0], self.units), self.initializer)
+        if self.use_bias:
+            self.bias = self.add_parameter("bias", (self.units,), "zeros")
+        return (self.units,)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        self.check_input(x)
+        if training:
+            self.saved = x
+        y = x @ self.weight.value
+        if self.use_bias:
+            y += self.bias.value
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        x = self.saved
+        np.matmul(x.T, dy, out=self.weight.gradient)
+        if self.use_bias:
+            np.sum(dy, axis=0, out=self.bias.gradient)
+        return dy @ self.weight.value.T if self.needs_input_gradient else None

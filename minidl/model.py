@@ -1,0 +1,406 @@
+"""The model: a sequence of layers whose parameters live in one vector, and whose gradients in another."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from minidl.configuration import decode, encode
+from minidl.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    FileFormatError,
+    MinidlError,
+    NotReadyError,
+    ShapeError,
+)
+from minidl.files import read_arrays, write_arrays
+from minidl.inputs import as_array, check_finite
+from minidl.layers import Layer
+from minidl.losses import Loss
+from minidl.typing import Array, Shape
+
+__all__ = ["Sequential"]
+
+FILE_VERSION = 1
+"""Version of the model file's format; files of a newer one are refused."""
+
+_first_use = threading.Lock()
+"""Held while a model takes its input shape from the first data, so that threads do not both build it."""
+
+
+class Sequential(Layer):
+    """A stack of layers, each fed with the output of the one before; itself a layer, so models nest.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In the order of the forward pass. The last element may be a `Loss`; training needs one.
+    input_shape : int or tuple of int, optional
+        Shape of one sample, such as 784 or (28, 28, 1); left out, it is taken from the first data seen.
+    seed : int, optional
+        Of the first parameters: the same seed gives the same bits. Without one, they differ at each run.
+    dtype : "float32" or "float64", default "float32"
+        Of parameters, gradients and outputs. Input of other types, such as uint8 pixels, is converted batch by batch.
+    name : str, optional
+        As for any layer.
+
+    Attributes
+    ----------
+    parameters, gradients : arrays of shape (count_parameters(),)
+        All of the model's parameters, and the gradient of the loss with respect to them. Each layer's
+        ``weight.value`` and ``weight.gradient`` are shaped views into these two, so changing one in place changes
+        the other.
+    layers : tuple of Layer
+    loss : Loss or None
+
+    Raises ArgumentTypeError for an element that is no layer, ArgumentError for a layer that is there twice or already
+    part of another model, a name given twice, or a loss before the end; ShapeError when the layers' shapes do
+    not fit each other.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer | Loss],
+        *,
+        input_shape: int | Shape | None = None,
+        seed: int | None = None,
+        dtype: DTypeLike = "float32",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise ArgumentError(f"dtype is {self.dtype}; a model computes in float32 or float64")
+        self.seed = seed
+        self.layers, self.loss = _split_loss(layers)
+        self._needs_input_gradient = False
+        _name_layers(self.layers)
+        for layer in self.layers:
+            layer._owner = self
+        if input_shape is not None:
+            self.build(input_shape, np.random.default_rng(seed))
+
+    def configuration(self) -> dict[str, Any]:
+        elements = [*self.layers, self.loss] if self.loss else [*self.layers]
+        return {"layers": elements, "seed": self.seed, "dtype": self.dtype.name, "name": self.name}
+
+    @classmethod
+    def from_configuration(cls, layers: Any, seed: Any, dtype: Any, name: Any) -> Sequential:
+        return cls(layers, seed=seed, dtype=dtype, name=name)
+
+    def sublayers(self) -> dict[str, Layer]:
+        return {str(layer.name): layer for layer in self.layers}
+
+    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        """Build each layer for the output of the one before; a layer that is already built keeps its parameters."""
+        new = [layer for layer in self.layers if layer.input_shape is None]
+        shape = input_shape
+        try:
+            # A generator for each layer: what one draws does not depend on how much the others did.
+            for layer, layer_rng in zip(self.layers, rng.spawn(len(self.layers)), strict=True):
+                layer.change_dtype(self.dtype)
+                if layer.input_shape is None:
+                    shape = layer.build(shape, layer_rng)
+                    continue
+                layer.check_input(np.empty((0, *shape)))
+                shape = layer.output_shape or ()
+            if self.loss:
+                self.loss.check_output(shape)
+        except BaseException:
+            # A model that could not be built is as before: ready for data of another shape.
+            for layer in new:
+                for inner in layer.walk():
+                    inner.input_shape = None
+            raise
+        size = self.count_parameters()
+        self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
+        self.needs_input_gradient = self._needs_input_gradient
+        return shape
+
+    def move_parameters(self, values: Array, gradients: Array) -> None:
+        super().move_parameters(values, gradients)
+        self._values, self._gradients = values, gradients
+
+    @property
+    def parameters(self) -> Array:
+        """All parameters, as one vector."""
+        self._check_built()
+        return self._values
+
+    @property
+    def gradients(self) -> Array:
+        """The gradient of the loss with respect to `parameters`, as one vector."""
+        self._check_built()
+        return self._gradients
+
+    @property
+    def needs_input_gradient(self) -> bool:  # type: ignore[override]
+        """Whether `backward` computes the gradient with respect to the input; settable, False unless nested."""
+        return self._needs_input_gradient
+
+    @needs_input_gradient.setter
+    def needs_input_gradient(self, needed: bool) -> None:
+        self._needs_input_gradient = needed
+        self._reached_by_backward = []
+        for layer in self.layers:
+            layer.needs_input_gradient = needed
+            needed = needed or layer.count_parameters() > 0
+            if needed:
+                self._reached_by_backward.insert(0, layer)
+
+    @property
+    def mixes_batch(self) -> bool:  # type: ignore[override]
+        """Whether a row of the output depends on the other rows, in any layer."""
+        return any(layer.mixes_batch for layer in self.layers)
+
+    @property
+    def casts_input(self) -> bool:  # type: ignore[override]
+        """Whether the first layer takes numbers of any dtype."""
+        return self.layers[0].casts_input
+
+    def check_input(self, x: Array) -> None:
+        """Raise ShapeError, naming the first layer, unless `x` is a batch of the model's input shape."""
+        self.layers[0].check_input(x)
+
+    def forward(self, x: Any, training: bool = False) -> Array:
+        """Return the output of the last layer, (N, *output_shape); for a model with a loss these are the scores.
+
+        Parameters
+        ----------
+        x : array of shape (N, *input_shape), or a pandas frame or nested list of that shape
+        training : bool, default False
+            Keep what `backward` needs. Without it nothing is written on the model, and threads may share it.
+        """
+        x = as_array(x, "x")
+        if self.input_shape is None:
+            with _first_use:
+                if self.input_shape is None:
+                    self.build_for(x)
+        self.check_input(x)
+        if x.dtype != self.dtype and not self.casts_input:
+            x = x.astype(self.dtype)
+        for layer in self.layers:
+            x = layer.forward(x, training=training)
+        return x
+
+    def backward(self, dy: Array) -> Array | None:
+        """Write all gradients, given that of the loss with respect to the output of the last training `forward`.
+
+        Returns the gradient with respect to the input only where `needs_input_gradient` says so; layers before the
+        first with parameters are not even asked.
+        """
+        self._check_built()
+        for layer in self._reached_by_backward:
+            dy = layer.backward(dy)  # type: ignore[assignment]
+        return dy if self._needs_input_gradient else None
+
+    def build_for(self, x: Array) -> None:
+        """Build for the shape of the samples in the batch `x`, unless built already."""
+        if self.input_shape is None:
+            if x.ndim < 2:
+                raise ShapeError(f"x has shape {x.shape}; a batch has a row per sample: (N, features) or more axes")
+            self.build(x.shape[1:], np.random.default_rng(self.seed))
+
+    def predict(self, x: Any, batch_size: int = 1024) -> Array:
+        """Return predictions as in scikit-learn: labels for a classifier, values for a regression.
+
+        Parameters
+        ----------
+        x : array of shape (N, *input_shape), or a memory map, a pandas frame or a nested list
+        batch_size : int, default 1024
+            Rows computed at once; bounds the memory, and changes nothing else but the last bits.
+
+        Returns
+        -------
+        array
+            Integer labels (N,) with SoftmaxCrossEntropy, or SigmoidCrossEntropy on one output; 0 or 1 for each of
+            several outputs (N, K); values (N,) or (N, K) with MeanSquaredError. Without a loss, the output itself.
+
+        Raises
+        ------
+        ShapeError
+            When `x` has another shape than the model's input.
+        DataError
+            When `x` holds NaN, infinity, or anything but numbers.
+        """
+        scores = self._predict_scores(x, batch_size)
+        return self.loss.decide(scores) if self.loss else scores
+
+    def predict_proba(self, x: Any, batch_size: int = 1024) -> Array:
+        """Return probabilities (N, K): the loss's own activation of the scores; parameters as in `predict`.
+
+        One row sums to 1 with SoftmaxCrossEntropy; with SigmoidCrossEntropy each entry is the probability of a 1.
+        Raises ArgumentError when the model has no loss, or a loss that gives no probabilities.
+        """
+        if self.loss is None:
+            raise ArgumentError("the model has no loss that could turn scores into probabilities: use predict(x)")
+        return self.loss.activate(self._predict_scores(x, batch_size))
+
+    def summary(self) -> None:
+        """Print the layers with their output shapes and numbers of parameters."""
+        rows = [("#", "layer", "output shape", "parameters"), *self._summary_rows("")]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        for number, layer, shape, count in rows:
+            print(f"{number:>{widths[0]}}  {layer:<{widths[1]}}  {shape:<{widths[2]}}  {count:>{widths[3]}}")
+        if self.loss:
+            print(f"loss: {self.loss!r}")
+        if self.input_shape is None:
+            print("parameters: not yet known, the input shape comes with the first data")
+        else:
+            print(f"parameters: {self._values.size:,} of {self.dtype}, {self._values.nbytes / 1024:,.1f} KiB")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write architecture and parameters to `path`, an ``.npz`` file; an older file is replaced only by a whole one.
+
+        Raises NotReadyError before the model is built, ArgumentTypeError for a layer whose configuration JSON
+        cannot hold, OSError when the file cannot be written.
+        """
+        self._check_built()
+        header = {
+            "format": "minidl model",
+            "version": FILE_VERSION,
+            "input_shape": self.input_shape,
+            "model": encode(self),
+        }
+        write_arrays(path, {"header": np.array(json.dumps(header)), **self._named_arrays()})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Sequential:
+        """Read a model that `save` wrote. Nothing that the file holds is imported or executed.
+
+        Raises
+        ------
+        MissingFileError
+            When there is no such file.
+        FileFormatError
+            When it is truncated, corrupt, no model, of a newer format, names a class that is not defined (import the
+            module that defines it first), or holds other arrays than its architecture has.
+        """
+        arrays = read_arrays(path)
+        try:
+            header = _read_header(arrays.pop("header", None))
+            model = decode(header["model"])
+            if not isinstance(model, cls):
+                raise FileFormatError(f"it describes {model!r}, not a {cls.__name__}")
+            model.take_values_from({name.partition("/")[2]: values for name, values in arrays.items()})
+            model.build(header["input_shape"], None)
+            model.take_values_from(None)
+            if unknown := arrays.keys() - model._named_arrays().keys():
+                raise FileFormatError(f"it holds {sorted(unknown)}, which its architecture does not have")
+        except (MinidlError, RecursionError) as error:
+            raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {error}") from error
+        return model
+
+    def __repr__(self) -> str:
+        elements = ", ".join(repr(element) for element in self.configuration()["layers"])
+        return f"{type(self).__name__}([{elements}])"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copied or unpickled model: its vectors and its layers' views became separate arrays."""
+        vars(self).update(state)
+        for layer in self.layers:
+            layer._owner = self
+        if self.input_shape is not None:
+            size = self.count_parameters()
+            self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
+
+    def _check_built(self) -> None:
+        if self.input_shape is None:
+            raise NotReadyError(
+                "the model does not know its input shape yet: give input_shape=, call build, or pass data first"
+            )
+
+    def _predict_scores(self, x: Any, batch_size: int) -> Array:
+        x = as_array(x, "x")
+        if batch_size < 1:
+            raise ArgumentError(f"batch_size is {batch_size}; it must be 1 or more")
+        blocks = []
+        for start in range(0, max(len(x), 1) if x.ndim else 1, batch_size):
+            block = x[start : start + batch_size] if x.ndim else x
+            check_finite(block, "x", first_row=start)
+            blocks.append(self.forward(block))
+        return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
+
+    def _named_arrays(self) -> dict[str, Array]:
+        parameters = {f"parameters/{path}": parameter.value for path, parameter in self.named_parameters().items()}
+        states = {f"states/{path}": state.value for path, state in self.named_states().items()}
+        return parameters | states
+
+    def _summary_rows(self, outer: str) -> list[tuple[str, str, str, str]]:
+        rows = []
+        for index, layer in enumerate(self.layers, start=1):
+            number = f"{outer}{index}"
+            shape = "?" if layer.output_shape is None else f"(N, {', '.join(map(str, layer.output_shape))})"
+            rows.append((number, f"{layer.name} ({type(layer).__name__})", shape, f"{layer.count_parameters():,}"))
+            if isinstance(layer, Sequential):
+                rows += layer._summary_rows(f"{number}.")
+        return rows
+
+
+def _split_loss(elements: Sequence[Layer | Loss]) -> tuple[tuple[Layer, ...], Loss | None]:
+    if not isinstance(elements, Sequence):
+        raise ArgumentTypeError(f"Sequential takes a list of layers, not {elements!r}")
+    loss = elements[-1] if elements and isinstance(elements[-1], Loss) else None
+    layers: list[Layer] = []
+    for index, element in enumerate(elements[:-1] if loss else elements, start=1):
+        if isinstance(element, Loss):
+            raise ArgumentError(f"element {index} of {len(elements)} is a loss, {element!r}: a loss comes last")
+        if not isinstance(element, Layer):
+            cure = f"did you mean {element.__name__}()?" if isinstance(element, type) else "give layers, and a loss last"
+            raise ArgumentTypeError(f"element {index} of the model is no layer but {element!r}: {cure}")
+        layers.append(element)
+    if not layers:
+        raise ArgumentError("a model needs at least one layer")
+    return tuple(layers), loss
+
+
+def _name_layers(layers: Sequence[Layer]) -> None:
+    """Give each layer without a name one of its class and number, and refuse layers that cannot be taken in."""
+    names: set[str] = set()
+    for index, layer in enumerate(layers, start=1):
+        if any(layer is other for other in layers[: index - 1]):
+            raise ArgumentError(f"element {index}, {layer!r}, is in the model twice: make a second layer")
+        if layer._owner is not None:
+            raise ArgumentError(
+                f"element {index}, {layer!r}, is part of another model: make a new layer, take copy.deepcopy of it, "
+                "or nest that model as a whole"
+            )
+        if isinstance(layer, Sequential) and layer.loss:
+            raise ArgumentError(f"element {index} is a model with a loss, {layer.loss!r}: only the outermost has one")
+        if layer.name is not None and (layer.name in names or not layer.name or "/" in layer.name):
+            raise ArgumentError(f"element {index} has the name {layer.name!r}, which is taken, empty or holds a '/'")
+        if layer.name is not None:
+            names.add(layer.name)
+    for layer in layers:
+        if layer.name is None:
+            kind = re.sub(r"(?<=[a-z0-9A-Z])(?=[A-Z][a-z])", "_", type(layer).__name__).lower()
+            layer.name = next(name for number in count(1) if (name := f"{kind}_{number}") not in names)
+            names.add(layer.name)
+
+
+def _read_header(header: Array | None) -> dict[str, Any]:
+    if header is None or header.shape != () or header.dtype.kind != "U":
+        raise FileFormatError("it has no header: it is no model that minidl saved")
+    try:
+        content = json.loads(header.item())
+    except ValueError as error:
+        raise FileFormatError(f"its header is no JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != "minidl model":
+        raise FileFormatError("it is no model that minidl saved")
+    version = content.get("version")
+    if not isinstance(version, int) or version > FILE_VERSION:
+        raise FileFormatError(
+            f"its format has version {version!r}, and this minidl reads versions up to {FILE_VERSION}: upgrade minidl"
+        )
+    if content.keys() != {"format", "version", "input_shape", "model"}:
+        raise FileFormatError(f"its header holds {sorted(content)}")
+    return content

@@ -1,0 +1,77 @@
+"""Callbacks: code that runs at fixed moments of the training. The progress bar is one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minidl.training.trainer import Trainer
+
+
+class Callback:
+    """Base of callbacks: a subclass overrides the moments that it needs; each gets the trainer.
+
+    The trainer's ``model``, ``optimizer``, ``epoch``, ``step``, ``history`` and ``figures`` say how things stand;
+    ``trainer.stop()`` ends the training after the present step.
+    """
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """`fit` has checked its input and begins."""
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        """An epoch begins, or goes on where an interrupted one stopped; ``trainer.epoch`` epochs are done."""
+
+    def on_gradients(self, trainer: Trainer) -> None:
+        """The moment to change ``trainer.model.gradients`` in place: they are whole, the optimizer has not run."""
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        """A step is done; ``trainer.figures`` are the means over the epoch so far."""
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """An epoch is done and counted; ``trainer.figures`` are those that ``trainer.history`` got."""
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """`fit` ends, be it by an error or Ctrl-C."""
+
+
+class ProgressBar(Callback):
+    """A tqdm bar over all epochs of a `fit`, with its figures and the rows per second.
+
+    Where standard error is no terminal, such as a log file, it writes a line every ten seconds only.
+    """
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        from tqdm.auto import tqdm  # noqa: PLC0415 - not needed by those who turn the bar off
+
+        self._seconds_between = 0.1 if sys.stderr.isatty() else 10.0
+        self._first_epoch, self._drawn = trainer.epoch, time.monotonic()
+        self._bar: Any = tqdm(
+            total=(trainer.last_epoch - trainer.epoch) * trainer.rows,
+            initial=trainer.row,
+            unit=" rows",
+            unit_scale=True,
+            mininterval=0,  # when to draw is decided below: formatting the figures of each batch would cost time
+            dynamic_ncols=True,
+            bar_format="{desc} |{bar}| {rate_fmt}, {remaining} left",
+            desc="epoch",
+        )
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        if time.monotonic() - self._drawn >= self._seconds_between:
+            self._draw(trainer, trainer.epoch + 1)
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if trainer.epoch == trainer.last_epoch or time.monotonic() - self._drawn >= self._seconds_between:
+            self._draw(trainer, trainer.epoch)
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        self._bar.close()
+
+    def _draw(self, trainer: Trainer, epoch: int) -> None:
+        last = {name: column[-1] for name, column in trainer.history.items()}
+        figures = " ".join(f"{name}={value:.4f}" for name, value in {**last, **trainer.figures}.items())
+        self._bar.set_description_str(f"epoch {epoch}/{trainer.last_epoch} {figures}", refresh=False)
+        self._bar.update((trainer.epoch - self._first_epoch) * trainer.rows + trainer.row - self._bar.n)
+        self._drawn = time.monotonic()
