@@ -4,13 +4,14 @@
     python benchmarks/speed.py --compare       # also scikit-learn, and PyTorch where it is installed
 
 Times are medians of rounds in which the contestants take turns, so that a phase in which the machine is slow
-meets them all; ratios are medians of the rounds' ratios. Data are random pixels of MNIST's shape: time does not depend on them.
+meets them all; ratios are medians of the rounds' ratios. The data are random pixels in MNIST's shape.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import os
 import platform
 import statistics
@@ -38,7 +39,7 @@ def products(sizes: tuple[int, ...], rows: int, batch: int) -> Callable[[], None
     """Return a function that makes only the matrix products of an epoch: y = x W, dW = x^T dy, dx = dy W^T."""
     rng = np.random.default_rng(0)
     outputs = [rng.random((batch, size), dtype=np.float32) for size in sizes]
-    weights = [rng.random(shape, dtype=np.float32) for shape in zip(sizes, sizes[1:], strict=False)]
+    weights = [rng.random(shape, dtype=np.float32) for shape in itertools.pairwise(sizes)]
 
     def epoch() -> None:
         for _ in range(0, rows, batch):
@@ -52,7 +53,9 @@ def products(sizes: tuple[int, ...], rows: int, batch: int) -> Callable[[], None
     return epoch
 
 
-def epoch_of(model: Sequential, optimizer: SGD | Adam, x: Array, y: Array, batch_size: int | None) -> Callable[[], object]:
+def epoch_of(
+    model: Sequential, optimizer: SGD | Adam, x: Array, y: Array, batch_size: int | None
+) -> Callable[[], object]:
     trainer = Trainer(model, optimizer, batch_size=batch_size, seed=0)
     return lambda: trainer.fit(x, y, progress=False)
 
@@ -64,7 +67,13 @@ def others(sizes: tuple[int, ...], x: Array, y: Array, batch_size: int, optimize
     contestants: Contestants = {}
     scaled = x.astype(np.float32) / 255
     solver = MLPClassifier(
-        sizes[1:-1], solver=optimizer, batch_size=batch_size, momentum=0, learning_rate_init=0.01, alpha=0, tol=0
+        sizes[1:-1],
+        solver=optimizer,
+        batch_size=batch_size,
+        momentum=0,
+        learning_rate_init=0.01,
+        alpha=0,
+        tol=0,
     )
     contestants["scikit-learn"] = lambda: solver.partial_fit(scaled, y, classes=np.arange(10))
     if importlib.util.find_spec("torch"):
@@ -72,12 +81,14 @@ def others(sizes: tuple[int, ...], x: Array, y: Array, batch_size: int, optimize
     return contestants
 
 
-def torch_epoch(sizes: tuple[int, ...], scaled: Array, y: Array, batch_size: int, optimizer: str) -> Callable[[], object]:
+def torch_epoch(
+    sizes: tuple[int, ...], scaled: Array, y: Array, batch_size: int, optimizer: str
+) -> Callable[[], object]:
     """Return an epoch in PyTorch's usual form, with its fused optimizer and batches cut from one shuffled order."""
     import torch  # noqa: PLC0415
 
     layers: list[torch.nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
     model = torch.nn.Sequential(*layers[:-1])
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
@@ -127,8 +138,10 @@ from minidl import SGD, Dense, ReLU, Rescale, Sequential, SoftmaxCrossEntropy, T
 rng = np.random.default_rng(0)
 x = rng.integers(0, 256, (60_000, 784), dtype=np.uint8)
 y = rng.integers(0, 10, 60_000)
-model = Sequential([Rescale(1 / 255), Dense(128), ReLU(), Dense(64), ReLU(), Dense(10), SoftmaxCrossEntropy()], seed=0)
-Trainer(model, SGD(0.01), batch_size={batch_size}, seed=0).fit(x, y, epochs=2, validation_data=(x[:12_000], y[:12_000]), progress=False)
+layers = [Rescale(1 / 255), Dense(128), ReLU(), Dense(64), ReLU(), Dense(10), SoftmaxCrossEntropy()]
+model = Sequential(layers, seed=0)
+trainer = Trainer(model, SGD(0.01), batch_size={batch_size}, seed=0)
+trainer.fit(x, y, epochs=2, validation_data=(x[:12_000], y[:12_000]), progress=False)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

@@ -21,7 +21,11 @@ _Kind = TypeVar("_Kind", bound="Configurable")
 
 
 class Configurable:
-    """Base of everything that a model file describes by class and constructor arguments."""
+    """Base of everything that a model file describes by class and constructor arguments.
+
+    A subclass with arguments is a dataclass, ``@dataclass(eq=False)``, and its fields are its arguments; one without
+    needs no decorator.
+    """
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -52,9 +56,7 @@ def encode(value: Any, place: str = "the value") -> Any:
         return {
             "class": name,
             "module": type(value).__module__,
-            "configuration": {
-                key: encode(item, f"{name}.{key}") for key, item in value.configuration().items()
-            },
+            "configuration": {key: encode(item, f"{name}.{key}") for key, item in value.configuration().items()},
         }
     if isinstance(value, list | tuple):
         return [encode(item, f"{place}[{index}]") for index, item in enumerate(value)]

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import secrets
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -30,10 +28,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Whatever happens on the way (an error, a full disk, ``kill -9``), `path` holds either its old content or the
     new one. The content goes to a temporary file beside `path`, reaches the disk, and is renamed.
     """
+    from pathlib import Path  # noqa: PLC0415 - kept, like zipfile below, out of the time that importing minidl takes
+
     target = Path(path).expanduser().resolve()
     if not target.parent.is_dir():
         raise MissingFileError(f"cannot write {target}: its folder does not exist")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file
@@ -61,7 +61,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
     FileFormatError
         When it is no zip, is truncated or corrupt, or holds anything but plain, uncompressed arrays.
     """
-    import zipfile  # noqa: PLC0415 - kept out of the time that importing minidl takes
+    import zipfile  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
 
     path = Path(path).expanduser()
     if not path.exists():
@@ -96,7 +97,7 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: str) ->
         if len(content) != math.prod(shape) * dtype.itemsize:
             raise FileFormatError(f"{place} declares {shape} of {dtype}, which {len(content)} bytes are not")
     order = "F" if fortran else "C"
-    return np.frombuffer(content, dtype=dtype).reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]
+    return np.frombuffer(content, dtype=dtype).reshape(shape, order=order)  # type: ignore[call-overload]
 
 
 def _read_header(file: IO[bytes]) -> tuple[Shape, bool, np.dtype]:

@@ -7,7 +7,6 @@ count into both fans.
 
 from __future__ import annotations
 
-import ast
 import math
 import re
 from abc import ABC, abstractmethod
@@ -54,7 +53,6 @@ class Initializer(Configurable, ABC):
         return values.astype(dtype)
 
 
-@dataclass(eq=False)
 class Zeros(Initializer):
     """All zeros, as for a bias."""
 
@@ -102,7 +100,6 @@ class Uniform(Initializer):
         return rng.uniform(self.low, self.high, shape)
 
 
-@dataclass(eq=False)
 class HeNormal(Initializer):
     """Normal with variance ``2 / fan_in``: keeps the size of activations through ReLU layers.
 
@@ -114,7 +111,6 @@ class HeNormal(Initializer):
         return rng.normal(0, math.sqrt(2 / fan_in), shape)
 
 
-@dataclass(eq=False)
 class HeUniform(Initializer):
     """Uniform on +-sqrt(6 / fan_in), of the variance of `HeNormal`.
 
@@ -127,7 +123,6 @@ class HeUniform(Initializer):
         return rng.uniform(-limit, limit, shape)
 
 
-@dataclass(eq=False)
 class GlorotNormal(Initializer):
     """Normal with variance ``2 / (fan_in + fan_out)``: a compromise of both passes, for tanh and linear layers.
 
@@ -139,7 +134,6 @@ class GlorotNormal(Initializer):
         return rng.normal(0, math.sqrt(2 / sum(fans(shape))), shape)
 
 
-@dataclass(eq=False)
 class GlorotUniform(Initializer):
     """Uniform on +-sqrt(6 / (fan_in + fan_out)), of the variance of `GlorotNormal`.
 
@@ -151,7 +145,6 @@ class GlorotUniform(Initializer):
         return rng.uniform(-limit, limit, shape)
 
 
-@dataclass(eq=False)
 class LeCunNormal(Initializer):
     """Normal with variance ``1 / fan_in``: keeps the size of activations through linear layers.
 
@@ -222,13 +215,13 @@ def get_initializer(initializer: Initializer | str) -> Initializer:
     if isinstance(initializer, Initializer):
         return initializer
     if not isinstance(initializer, str):
-        raise ArgumentTypeError(
-            f"an initializer is an Initializer such as HeNormal() or a name, not {initializer!r}"
-        )
+        raise ArgumentTypeError(f"an initializer is an Initializer such as HeNormal() or a name, not {initializer!r}")
     match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", initializer)
     name, arguments = match.groups() if match else (initializer, None)
     if name not in _NAMED:
         raise ArgumentError(f"no initializer is named {name!r}; {did_you_mean(name, _NAMED)}")
+    import ast  # noqa: PLC0415 - only for names with arguments
+
     try:
         return _NAMED[name](*ast.literal_eval(f"({arguments},)") if arguments else ())
     except (TypeError, ValueError, SyntaxError) as error:

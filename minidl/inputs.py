@@ -46,7 +46,7 @@ def check_finite(values: Array, name: str, first_row: int = 0) -> None:
         if not finite.all():
             row, *place = np.argwhere(~finite)[0].tolist()
             where = f"row {first_row + start + row}" + (f", entry {', '.join(map(str, place))}" if place else "")
-            raise DataError(f"{name} holds {block[row, *place]} at {where}: remove or fill such values first")
+            raise DataError(f"{name} holds {block[(row, *place)]} at {where}: remove or fill such values first")
 
 
 def check_lengths(**arrays: Array | None) -> int:

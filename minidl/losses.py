@@ -66,7 +66,11 @@ class Loss(Configurable):
         raise NotImplementedError(f"{type(self).__name__} names a metric but does not define it")
 
     def mean(
-        self, scores: Array, targets: Array, sample_weight: Array | None = None, total_weight: float | None = None
+        self,
+        scores: Array,
+        targets: Array,
+        sample_weight: Array | None = None,
+        total_weight: float | None = None,
     ) -> tuple[float, Array]:
         """Return the mean loss and its gradient for targets that `prepare_targets` has seen.
 
@@ -98,7 +102,6 @@ class Loss(Configurable):
         return self.mean(scores, prepared, weights)
 
 
-@dataclass(eq=False)
 class SoftmaxCrossEntropy(Loss):
     r"""Cross-entropy of softmax probabilities, for one class out of K, from the scores (logits).
 
@@ -160,7 +163,6 @@ class SoftmaxCrossEntropy(Loss):
         return scores.argmax(axis=1) == labels
 
 
-@dataclass(eq=False)
 class SigmoidCrossEntropy(Loss):
     """Cross-entropy of independent sigmoid probabilities, for two classes or several labels, from the scores.
 
@@ -196,7 +198,6 @@ class SigmoidCrossEntropy(Loss):
         return _mean_over_outputs((scores > 0) == (targets > 0.5))
 
 
-@dataclass(eq=False)
 class MeanSquaredError(Loss):
     """Squared error, for regression: a sample's loss is the mean over its outputs of (s - t)^2.
 
@@ -236,4 +237,6 @@ def _same_shape(targets: Array, output_shape: Shape) -> Array:
 
 
 def _mean_over_outputs(values: Array) -> Array:
-    return values.reshape(len(values), -1).mean(axis=1) if values.size else values.sum(axis=tuple(range(1, values.ndim)))
+    return (
+        values.reshape(len(values), -1).mean(axis=1) if values.size else values.sum(axis=tuple(range(1, values.ndim)))
+    )

@@ -59,14 +59,14 @@ def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, labels: ArrayLi
     """Counts of shape (K, K): rows are true labels, columns predicted ones (scikit-learn's)."""
     from sklearn import metrics  # noqa: PLC0415 - heavy, and only needed here
 
-    return metrics.confusion_matrix(targets, predictions, labels=labels)  # type: ignore[no-any-return]
+    return metrics.confusion_matrix(targets, predictions, labels=labels)
 
 
 def classification_report(targets: ArrayLike, predictions: ArrayLike, **options: Any) -> str:
     """Precision, recall and F1 of each class as text; `options` are those of scikit-learn's function."""
     from sklearn import metrics  # noqa: PLC0415
 
-    return metrics.classification_report(targets, predictions, **options)  # type: ignore[no-any-return]
+    return metrics.classification_report(targets, predictions, **options)
 
 
 def mean_absolute_error(targets: ArrayLike, predictions: ArrayLike) -> float:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
 import re
 import threading
 from collections.abc import Sequence
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from minidl.errors import (
 from minidl.files import read_arrays, write_arrays
 from minidl.inputs import as_array, check_finite
 from minidl.layers import Layer
+from minidl.layers.base import as_shape
 from minidl.losses import Loss
 from minidl.typing import Array, Shape
 
@@ -87,15 +87,17 @@ class Sequential(Layer):
         for layer in self.layers:
             layer._owner = self
         if input_shape is not None:
-            self.build(input_shape, np.random.default_rng(seed))
+            self.build(as_shape(input_shape), np.random.default_rng(seed))
 
     def configuration(self) -> dict[str, Any]:
         elements = [*self.layers, self.loss] if self.loss else [*self.layers]
         return {"layers": elements, "seed": self.seed, "dtype": self.dtype.name, "name": self.name}
 
     @classmethod
-    def from_configuration(cls, layers: Any, seed: Any, dtype: Any, name: Any) -> Sequential:
-        return cls(layers, seed=seed, dtype=dtype, name=name)
+    def from_configuration(cls, **configuration: Any) -> Sequential:
+        if "input_shape" in configuration:
+            raise ArgumentError("a described model has no input shape: it is built once its arrays are at hand")
+        return cls(**configuration)
 
     def sublayers(self) -> dict[str, Layer]:
         return {str(layer.name): layer for layer in self.layers}
@@ -143,14 +145,14 @@ class Sequential(Layer):
         return self._gradients
 
     @property
-    def needs_input_gradient(self) -> bool:  # type: ignore[override]
+    def needs_input_gradient(self) -> bool:
         """Whether `backward` computes the gradient with respect to the input; settable, False unless nested."""
         return self._needs_input_gradient
 
     @needs_input_gradient.setter
     def needs_input_gradient(self, needed: bool) -> None:
         self._needs_input_gradient = needed
-        self._reached_by_backward = []
+        self._reached_by_backward: list[Layer] = []
         for layer in self.layers:
             layer.needs_input_gradient = needed
             needed = needed or layer.count_parameters() > 0
@@ -264,6 +266,8 @@ class Sequential(Layer):
         Raises NotReadyError before the model is built, ArgumentTypeError for a layer whose configuration JSON
         cannot hold, OSError when the file cannot be written.
         """
+        import json  # noqa: PLC0415 - kept out of the time that importing minidl takes
+
         self._check_built()
         header = {
             "format": "minidl model",
@@ -292,7 +296,7 @@ class Sequential(Layer):
             if not isinstance(model, cls):
                 raise FileFormatError(f"it describes {model!r}, not a {cls.__name__}")
             model.take_values_from({name.partition("/")[2]: values for name, values in arrays.items()})
-            model.build(header["input_shape"], None)
+            model.build(header["input_shape"], np.random.default_rng())
             model.take_values_from(None)
             if unknown := arrays.keys() - model._named_arrays().keys():
                 raise FileFormatError(f"it holds {sorted(unknown)}, which its architecture does not have")
@@ -355,7 +359,9 @@ def _split_loss(elements: Sequence[Layer | Loss]) -> tuple[tuple[Layer, ...], Lo
         if isinstance(element, Loss):
             raise ArgumentError(f"element {index} of {len(elements)} is a loss, {element!r}: a loss comes last")
         if not isinstance(element, Layer):
-            cure = f"did you mean {element.__name__}()?" if isinstance(element, type) else "give layers, and a loss last"
+            cure = (
+                f"did you mean {element.__name__}()?" if isinstance(element, type) else "give layers, and a loss last"
+            )
             raise ArgumentTypeError(f"element {index} of the model is no layer but {element!r}: {cure}")
         layers.append(element)
     if not layers:
@@ -383,11 +389,13 @@ def _name_layers(layers: Sequence[Layer]) -> None:
     for layer in layers:
         if layer.name is None:
             kind = re.sub(r"(?<=[a-z0-9A-Z])(?=[A-Z][a-z])", "_", type(layer).__name__).lower()
-            layer.name = next(name for number in count(1) if (name := f"{kind}_{number}") not in names)
+            layer.name = next(name for number in itertools.count(1) if (name := f"{kind}_{number}") not in names)
             names.add(layer.name)
 
 
 def _read_header(header: Array | None) -> dict[str, Any]:
+    import json  # noqa: PLC0415
+
     if header is None or header.shape != () or header.dtype.kind != "U":
         raise FileFormatError("it has no header: it is no model that minidl saved")
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -40,13 +40,15 @@ class Optimizer(Configurable):
     """
 
     learning_rate: float | Callable[[int], float] = 0.01
-    slots = ()
+    slots: ClassVar[tuple[str, ...]] = ()
     step: int = field(default=0, init=False, repr=False)
     state: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
 
     def update(self, parameters: Array, gradients: Array, learning_rate: float, *args: Any, **kwargs: Any) -> None:
         """Take one step: change `parameters` and the slots' vectors in place, and leave `gradients` as they are."""
-        raise NotImplementedError(f"{type(self).__name__} must define update(parameters, gradients, learning_rate, ...)")
+        raise NotImplementedError(
+            f"{type(self).__name__} must define update(parameters, gradients, learning_rate, ...)"
+        )
 
     def check(self) -> None:
         """Raise ArgumentError for a setting that cannot work; called before training, so that nothing changes."""
@@ -72,10 +74,10 @@ class Optimizer(Configurable):
         """Take one step on 1-D `parameters`, in place, along 1-D `gradients` of the same size."""
         if not self.state:
             self.state = {name: np.zeros_like(parameters) for name in self.slots}
-        for name, vector in {"gradients": gradients, **self.state}.items():
+        for which, vector in {"gradients": gradients, **self.state}.items():
             if vector.shape != parameters.shape:
                 raise ShapeError(
-                    f"{type(self).__name__}: parameters have shape {parameters.shape} but {name} {vector.shape}; "
+                    f"{type(self).__name__}: parameters have shape {parameters.shape} but {which} {vector.shape}; "
                     "an optimizer serves one model: make a new one for another"
                 )
         rate = self.rate()
@@ -83,7 +85,6 @@ class Optimizer(Configurable):
         self.update(parameters, gradients, rate, *self.state.values())
 
 
-@dataclass(eq=False)
 class SGD(Optimizer):
     """Stochastic gradient descent, ``p <- p - learning_rate g``.
 

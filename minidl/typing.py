@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
 """A NumPy array; docstrings say its shape, batch axis first."""
 
 Shape = tuple[int, ...]

@@ -14,7 +14,6 @@ from minidl.layers.base import Layer
 from minidl.typing import Array
 
 
-@dataclass(eq=False)
 class ReLU(Layer):
     """Rectified linear unit, ``y = max(x, 0)``; dx = dy where x > 0, else 0 (also at the kink x = 0).
 
@@ -29,7 +28,7 @@ class ReLU(Layer):
 
     def backward(self, dy: Array) -> Array:
         y = self.saved
-        return dy * (y > 0)  # type: ignore[no-any-return]
+        return dy * (y > 0)
 
 
 @dataclass(eq=False)
@@ -61,7 +60,6 @@ class LeakyReLU(Layer):
         return np.where(positive, dy, self.negative_slope * dy)
 
 
-@dataclass(eq=False)
 class Sigmoid(Layer):
     """Logistic function, ``y = 1 / (1 + exp(-x))``; dx = dy y (1 - y).
 
@@ -77,10 +75,9 @@ class Sigmoid(Layer):
 
     def backward(self, dy: Array) -> Array:
         y = self.saved
-        return dy * y * (1 - y)  # type: ignore[no-any-return]
+        return dy * y * (1 - y)
 
 
-@dataclass(eq=False)
 class Tanh(Layer):
     """Hyperbolic tangent, ``y = tanh(x)``; dx = dy (1 - y^2).
 
@@ -91,14 +88,13 @@ class Tanh(Layer):
         y = np.tanh(x)
         if training:
             self.saved = y
-        return y  # type: ignore[no-any-return]
+        return y
 
     def backward(self, dy: Array) -> Array:
         y = self.saved
-        return dy * (1 - y * y)  # type: ignore[no-any-return]
+        return dy * (1 - y * y)
 
 
-@dataclass(eq=False)
 class Softmax(Layer):
     """Probabilities over the last axis, ``y_k = exp(x_k) / sum_j exp(x_j)``.
 
@@ -116,4 +112,4 @@ class Softmax(Layer):
 
     def backward(self, dy: Array) -> Array:
         y = self.saved
-        return y * (dy - (dy * y).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]
+        return y * (dy - (dy * y).sum(axis=-1, keepdims=True))

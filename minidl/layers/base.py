@@ -48,12 +48,9 @@ class Parameter(State):
 def as_shape(shape: int | Iterable[int]) -> Shape:
     """Turn 784 or (28, 28, 1) into a tuple of positive ints."""
     try:
-        sizes = (operator.index(shape),)  # type: ignore[arg-type]
+        sizes = tuple(operator.index(size) for size in (shape if isinstance(shape, Iterable) else (shape,)))
     except TypeError:
-        try:
-            sizes = tuple(operator.index(size) for size in shape)  # type: ignore[union-attr]
-        except TypeError:
-            raise ArgumentTypeError(f"a shape is a whole number or a tuple of these, not {shape!r}") from None
+        raise ArgumentTypeError(f"a shape is a whole number or a tuple of these, not {shape!r}") from None
     if any(size < 1 for size in sizes):
         raise ArgumentError(f"the sizes of a shape are 1 or more, not {sizes}")
     return sizes
@@ -126,8 +123,8 @@ class Layer(Configurable):
     _rng: np.random.Generator | None = field(default=None, init=False, repr=False)
     _owner: Layer | None = field(default=None, init=False, repr=False)
     _stored: Mapping[str, Array] | None = field(default=None, init=False, repr=False)
-    _parameters = dict[str, Parameter]()
-    _states = dict[str, State]()
+    _parameters = dict[str, Parameter]()  # noqa: RUF012 - stays empty: build gives each layer its own
+    _states = dict[str, State]()  # noqa: RUF012
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

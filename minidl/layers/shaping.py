@@ -29,27 +29,29 @@ class Reshape(Layer):
     target_shape: int | Shape
 
     def __post_init__(self) -> None:
+        self._sizes()
+
+    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        sizes, elements = self._sizes(), math.prod(input_shape)
+        known = math.prod(size for size in sizes if size != -1)
+        shape = tuple(elements // known if size == -1 else size for size in sizes)
+        if math.prod(shape) != elements:
+            raise ShapeError(f"{self.place} cannot give samples of shape {input_shape} the shape {sizes}")
+        return shape
+
+    def _sizes(self) -> Shape:
         sizes = (self.target_shape,) if isinstance(self.target_shape, int) else tuple(self.target_shape)
         as_shape(1 if size == -1 else size for size in sizes)
         if sizes.count(-1) > 1:
             raise ArgumentError(f"Reshape: only one size of target_shape may be -1, not {sizes}")
-        self.target_shape = sizes
-
-    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
-        target = as_shape(self.target_shape) if -1 not in self.target_shape else self.target_shape
-        elements = math.prod(input_shape)
-        known = math.prod(size for size in target if size != -1)
-        shape = tuple(elements // known if size == -1 else size for size in target)
-        if math.prod(shape) != elements:
-            raise ShapeError(f"{self.place} cannot give samples of shape {input_shape} the shape {target}")
-        return shape
+        return sizes
 
     def forward(self, x: Array, training: bool = False) -> Array:
         self.check_input(x)
-        return x.reshape(len(x), *self.output_shape)
+        return x.reshape(len(x), *(self.output_shape or ()))
 
     def backward(self, dy: Array) -> Array:
-        return dy.reshape(len(dy), *self.input_shape)
+        return dy.reshape(len(dy), *(self.input_shape or ()))
 
 
 @dataclass(eq=False)

@@ -7,7 +7,6 @@ import copy
 import math
 import operator
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -171,9 +170,7 @@ class Trainer:
         self.model.build_for(data.x)
         return self._evaluate(data)
 
-    def _run_epoch(
-        self, data: _Data, validation: _Data | None, hooks: list[Callback], whole_steps: WholeSteps
-    ) -> None:
+    def _run_epoch(self, data: _Data, validation: _Data | None, hooks: list[Callback], whole_steps: WholeSteps) -> None:
         for hook in hooks:
             hook.on_epoch_begin(self)
         batch_size = self.rows if self.batch_size is None else min(self.batch_size, self.rows)
@@ -273,13 +270,11 @@ class Trainer:
         return data
 
 
-@dataclass
 class _Data:
     """Rows of input, targets and weights that belong together: a data set, a batch, or a block of one."""
 
-    x: Array
-    targets: Array
-    weights: Array | None
+    def __init__(self, x: Array, targets: Array, weights: Array | None) -> None:
+        self.x, self.targets, self.weights = x, targets, weights
 
     def __len__(self) -> int:
         return len(self.x)
@@ -296,20 +291,22 @@ class _Data:
             yield self[start : start + _ROWS_AT_ONCE]
 
 
-@dataclass
 class _Sums:
     """Weighted sums of figures over rows, whose means an epoch reports."""
 
-    weight: float = 0.0
-    loss: float = 0.0
-    metric: float = 0.0
+    def __init__(self, weight: float = 0.0, loss: float = 0.0, metric: float = 0.0) -> None:
+        self.weight, self.loss, self.metric = weight, loss, metric
 
     @classmethod
     def of_batch(cls, loss: Loss, scores: Array, batch: _Data, summed_loss: float) -> _Sums:
         if not loss.metric_name:
             return cls(batch.weight, summed_loss)
         metric = loss.metric(scores, batch.targets)
-        return cls(batch.weight, summed_loss, float(metric.sum() if batch.weights is None else metric @ batch.weights))
+        return cls(
+            batch.weight,
+            summed_loss,
+            float(metric.sum() if batch.weights is None else metric @ batch.weights),
+        )
 
     def __add__(self, other: _Sums) -> _Sums:
         return _Sums(self.weight + other.weight, self.loss + other.loss, self.metric + other.metric)
