@@ -1,0 +1,274 @@
+"""Train fully connected networks on handwritten digits, as five published from-scratch recognisers did.
+
+    python examples/mnist_mlp.py                              # both published recipes, one after the other
+    python examples/mnist_mlp.py --network 784-256-10 --optimizer adam --epochs 10
+    python examples/mnist_mlp.py --data train.csv             # the Digit Recognizer competition's file
+
+Without --data, MNIST is found or downloaded, or, without a network, replaced by scikit-learn's digits. Each run
+leaves model files, report.json and pictures in the folder --output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidl import SGD, Adam, Dense, Momentum, ReLU, Rescale, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl.data import load_mnist, train_validation_split
+from minidl.errors import ArgumentError, MinidlError
+from minidl.initializers import get_initializer
+from minidl.metrics import confusion_matrix
+from minidl.typing import Array
+
+UNSET = object()
+"""Stands for an option that was not given, where None already means a full batch."""
+
+OPTIMIZERS = {"sgd": SGD, "momentum": Momentum, "adam": Adam}
+
+
+@dataclass
+class Recipe:
+    """How one network is trained."""
+
+    batch_size: int | None
+    learning_rate: float
+    epochs: int
+    validation: float | int
+
+
+FULL_BATCH = Recipe(batch_size=None, learning_rate=0.1, epochs=500, validation=1000)
+MINI_BATCH = Recipe(batch_size=64, learning_rate=0.01, epochs=20, validation=0.2)
+PUBLISHED = {"784-10-10": FULL_BATCH, "784-64-10": FULL_BATCH, "784-128-64-10": MINI_BATCH}
+
+
+def build(network: str, initializer: str, seed: int) -> Sequential:
+    """Make the model of a name such as 784-128-64-10: ReLU between the layers, softmax cross-entropy at the end."""
+    inputs, *hidden, classes = map(int, network.split("-"))
+    layers: list[Any] = [Rescale(1 / 255)]
+    for units in hidden:
+        layers += [Dense(units, initializer), ReLU()]
+    layers += [Dense(classes, initializer), SoftmaxCrossEntropy()]
+    return Sequential(layers, input_shape=inputs, seed=seed)
+
+
+def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one network; save its model and pictures; return its entry of report.json."""
+    x_train, x_validation, y_train, y_validation = train_validation_split(x, y, recipe.validation, seed=options.seed)
+    model = build(network, options.initializer, options.seed)
+    optimizer = OPTIMIZERS[options.optimizer](recipe.learning_rate)
+    batch = f"batches of {recipe.batch_size}" if recipe.batch_size else "full batch"
+    print(f"\n{network}: {len(y_train):,} rows to train, {len(y_validation):,} to validate, {batch}, {optimizer!r}")
+
+    trainer = Trainer(model, optimizer, batch_size=recipe.batch_size, seed=options.seed)
+    start = time.perf_counter()
+    history = trainer.fit(x_train, y_train, epochs=recipe.epochs, validation_data=(x_validation, y_validation))
+    seconds = time.perf_counter() - start
+
+    model.save(options.output / f"{network}.npz")
+    probabilities = model.predict_proba(x_validation)
+    predictions = model.predict(x_validation)
+    if options.pictures:
+        draw(network, options.output, model, history, x_validation, y_validation, probabilities)
+    return {
+        "network": network,
+        "train_rows": len(y_train),
+        "validation_rows": len(y_validation),
+        "parameters": model.parameters.size,
+        "optimizer": repr(optimizer),
+        "batch_size": recipe.batch_size,
+        "initializer": options.initializer,
+        "seed": options.seed,
+        "seconds": seconds,
+        "history": dict(history),
+        "validation": trainer.evaluate(x_validation, y_validation),
+        "confusion_matrix": confusion_matrix(y_validation, predictions, labels=range(model.output_shape[0])).tolist(),
+    }
+
+
+def draw(network: str, folder: Path, model: Sequential, history: Any, x: Array, y: Array, probabilities: Array) -> None:
+    """Save pictures of the learning curves, the confusion matrix, the worst mistakes and the first layer's weights."""
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - an extra that the training itself does not need
+
+    from minidl import plots  # noqa: PLC0415
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    plots.plot_history(history, "loss", ax=left)
+    plots.plot_history(history, "accuracy", ax=right)
+    figure.suptitle(network)
+    figure.savefig(folder / f"{network}_curves.png")
+    plots.plot_confusion_matrix(y, probabilities.argmax(axis=1)).figure.savefig(folder / f"{network}_confusion.png")
+    plots.plot_mistakes(x, y, probabilities).figure.savefig(folder / f"{network}_mistakes.png")
+    plots.plot_weights(model).figure.savefig(folder / f"{network}_weights.png")
+    plt.close("all")
+
+
+def draw_rows(x: Array, y: Array, rows: int, seed: int) -> tuple[Array, Array]:
+    """Draw at most `rows` rows, so that MNIST's 60,000 become the 42,000 that the recipes were published with."""
+    if len(y) <= rows:
+        return x, y
+    chosen = np.random.default_rng(seed).choice(len(y), rows, replace=False)
+    return x[chosen], y[chosen]
+
+
+def table(report: list[dict[str, Any]]) -> str:
+    """Format the networks side by side."""
+    lines = [
+        f"{'network':<16}{'parameters':>11}{'seconds':>9}{'loss':>9}{'train accuracy':>16}{'validation accuracy':>21}"
+    ]
+    for entry in report:
+        history = entry["history"]
+        lines.append(
+            f"{entry['network']:<16}{entry['parameters']:>11,}{entry['seconds']:>9.1f}{history['loss'][-1]:>9.4f}"
+            f"{history['accuracy'][-1]:>16.2%}{entry['validation']['accuracy']:>21.2%}"
+        )
+    return "\n".join(lines)
+
+
+def matrix(entry: dict[str, Any]) -> str:
+    """Format a confusion matrix: rows are true digits, columns predicted ones."""
+    counts = entry["confusion_matrix"]
+    lines = [f"{entry['network']}: rows are true digits, columns predicted ones"]
+    lines.append("    " + "".join(f"{digit:>6}" for digit in range(len(counts))))
+    lines += [f"{digit:>4}" + "".join(f"{count or '.':>6}" for count in row) for digit, row in enumerate(counts)]
+    return "\n".join(lines)
+
+
+def network_name(text: str) -> str:
+    sizes = text.split("-")
+    if len(sizes) < 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise argparse.ArgumentTypeError(f"{text!r} is no network: give sizes joined by '-', such as 784-128-64-10")
+    return "-".join(str(int(size)) for size in sizes)
+
+
+def initializer_name(text: str) -> str:
+    try:
+        get_initializer(text)
+    except MinidlError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def batch_size(text: str) -> int | None:
+    if text == "full":
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of rows, 1 or more, nor 'full'")
+    return int(text)
+
+
+def fraction_or_rows(text: str) -> float | int:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a fraction such as 0.2 nor a number of rows") from None
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Recipes: 784-10-10 and 784-64-10 full batch, rate 0.1, 500 iterations, 1,000 rows held out; all "
+        "others\nbatch 64, rate 0.01 (Adam 0.001), 20 epochs, 20 % held out. Options replace their parts.",
+    )
+    parser.add_argument(
+        "--network",
+        action="append",
+        type=network_name,
+        metavar="SIZES",
+        help="sizes joined by '-'; repeatable (default: 784-10-10 and 784-128-64-10)",
+    )
+    parser.add_argument("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's four IDX files")
+    parser.add_argument("--rows", type=int, default=42_000, help="draw at most so many rows (default: 42000)")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="(default: sgd)")
+    parser.add_argument("--learning-rate", type=float, default=UNSET, metavar="RATE", help="(default: the recipe's)")
+    parser.add_argument("--batch-size", type=batch_size, default=UNSET, metavar="ROWS", help="rows per step, or 'full'")
+    parser.add_argument(
+        "--epochs", type=int, default=UNSET, help="passes over the data (a full batch makes one step in each)"
+    )
+    parser.add_argument(
+        "--initializer",
+        type=initializer_name,
+        default="he_normal",
+        metavar="NAME",
+        help="of the weights: he_normal (default), uniform, 'uniform(-0.1, 0.1)', ...",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights, split and order (default: 0)")
+    parser.add_argument(
+        "--validation",
+        type=fraction_or_rows,
+        default=UNSET,
+        metavar="FRACTION|ROWS",
+        help="held out: 0.2, or 1000 rows",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/mnist_mlp"), metavar="DIR", help="(default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    options.network = options.network or ["784-10-10", "784-128-64-10"]
+    return options
+
+
+def check_sizes(network: str, x: Array, y: Array) -> None:
+    """Refuse a network that does not fit the data, before any is trained."""
+    inputs, *_, classes = map(int, network.split("-"))
+    if inputs != x.shape[1] or classes <= y.max():
+        raise ArgumentError(
+            f"the network {network} does not fit the data: they have {x.shape[1]} pixels and labels 0 to {y.max()}"
+        )
+
+
+def recipe_for(network: str, options: argparse.Namespace) -> Recipe:
+    recipe = PUBLISHED.get(network, MINI_BATCH)
+    if options.optimizer == "adam":
+        recipe = replace(recipe, learning_rate=0.001)
+    given = {name: getattr(options, name) for name in ("batch_size", "learning_rate", "epochs", "validation")}
+    return replace(recipe, **{name: value for name, value in given.items() if value is not UNSET})
+
+
+def pictures_possible() -> bool:
+    try:
+        import matplotlib  # noqa: PLC0415
+    except ImportError:
+        print("no pictures: they need matplotlib, pip install 'minidl[plots]'", file=sys.stderr)
+        return False
+    matplotlib.use("Agg")
+    return True
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    data = load_mnist(options.data)
+    x, y = draw_rows(data.x_train, data.y_train, options.rows, options.seed)
+    print(f"{data.source}: {len(y):,} of {len(data.y_train):,} training images")
+    for network in options.network:
+        check_sizes(network, x, y)
+    options.output.mkdir(parents=True, exist_ok=True)
+    options.pictures = pictures_possible()
+
+    report: list[dict[str, Any]] = []
+    for network in options.network:
+        report.append(
+            {"network": network, "data": data.source} | train(network, recipe_for(network, options), x, y, options)
+        )
+        # Written after each network, so that an interruption of the next does not lose it.
+        (options.output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+    for entry in report:
+        print(f"\n{matrix(entry)}")
+    print(f"\n{table(report)}\n\nmodels, report.json{' and pictures' if options.pictures else ''}: {options.output}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (MinidlError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

@@ -1,0 +1,52 @@
+"""What every picture starts from: axes to draw into, class labels, and colours that all can tell apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from minidl.errors import DataError, MissingDependencyError, ShapeError
+from minidl.typing import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""The palette of Okabe and Ito (2008), for any colour vision."""
+
+
+def new_axes(width: float, height: float, *, frame: bool = True) -> Axes:
+    """Return the axes of a new figure, given in inches, whose layout keeps every label inside."""
+    try:
+        import matplotlib.pyplot as plt  # noqa: PLC0415 - matplotlib is an extra
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("drawing needs matplotlib: pip install 'minidl[plots]'") from error
+    figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    if not frame:
+        ax.set_axis_off()
+    figure.draw_without_rendering()  # lays out, so that what is drawn next can measure the axes
+    return ax
+
+
+def class_labels(name: str, values: ArrayLike, rows: int | None = None) -> Array:
+    """Return classes of shape (N,): the values, or of one-hot rows and probabilities the largest's index.
+
+    Raises ShapeError for other shapes and when N is not `rows`, DataError for numbers that are no classes.
+    """
+    labels = np.asarray(values)
+    if labels.ndim == 2:
+        labels = labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=1)
+    if labels.ndim != 1:
+        raise ShapeError(f"{name} must have shape (N,) or (N, K), not {labels.shape}")
+    if rows is not None and len(labels) != rows:
+        raise ShapeError(f"there are {len(labels)} {name} for {rows} rows: give one per row")
+    if labels.dtype.kind == "f":
+        strange = labels[~np.isfinite(labels) | (labels != np.rint(labels))]
+        if len(strange):
+            raise DataError(f"{name} must be classes, not {strange[0]}: pass what model.predict returns")
+        labels = labels.astype(np.intp)
+    return labels

@@ -1,0 +1,77 @@
+"""Images side by side in one axes, each over its caption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from minidl.errors import ArgumentError
+from minidl.plots.canvas import VERMILION, new_axes
+from minidl.typing import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+WRONG = "\N{MULTIPLICATION SIGN} "
+"""How the caption of a wrong prediction begins: a sign that every font has and that needs no colour."""
+
+# Lengths in the widths of an image.
+_CAPTION_LINE = 0.19
+_GAP = 0.08
+
+
+def draw_grid(
+    images: Array,
+    captions: Sequence[str],
+    columns: int | None,
+    ax: Axes | None,
+    *,
+    margin: float = 0.0,
+    **style: Any,
+) -> AxesImage:
+    """Draw images of shape (N, h, w) or (N, h, w, 3) and return the last, which knows its axes and colours.
+
+    A new figure is `margin` inches wider than the images; `style` goes to ``imshow``.
+    """
+    count, height, width = images.shape[:3]
+    if columns is None:  # near a square, with the fewest places left empty in the last row
+        least = math.ceil(math.sqrt(count))
+        columns = min(range(least, least + least // 2 + 1), key=lambda columns: -count % columns)
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    tall = height / width
+    across = 1 + _GAP
+    down = tall + _GAP + _CAPTION_LINE * max(len(caption.splitlines()) for caption in captions)
+    if ax is None:
+        inches = max(0.95, 2.6 / columns)
+        ax = new_axes(max(columns * across * inches, 3.2) + margin, rows * down * inches + 0.35, frame=False)
+    from matplotlib.patches import Rectangle  # noqa: PLC0415 - matplotlib is an extra
+
+    box = ax.get_window_extent()
+    pixels = min(box.width / (columns * across), box.height / (rows * down))
+    fontsize = min(11, _CAPTION_LINE * pixels * 72 / ax.figure.dpi / 1.25)
+    texts = []
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        left, top = index % columns * across, index // columns * down
+        drawn = ax.imshow(image, extent=(left, left + 1, top + tall, top), **style)
+        colour, thickness = (VERMILION, 1.5) if caption.startswith(WRONG) else ("black", 0.3)
+        ax.add_patch(Rectangle((left, top), 1, tall, fill=False, edgecolor=colour, linewidth=thickness))
+        text = ax.text(left + 0.5, top + tall + _GAP / 2, caption, color=colour, ha="center", va="top")
+        text.set(fontsize=fontsize, linespacing=1)
+        texts.append(text)
+    widest = max(text.get_window_extent().width for text in texts)
+    for text in texts:
+        text.set_fontsize(fontsize * pixels / max(pixels, widest))
+    half = _GAP / 2
+    ax.set(xlim=(-half, columns * across - half), ylim=(rows * down - half, -half), aspect="equal")
+    ax.set_axis_off()
+    return drawn
+
+
+def check_positive(**counts: int | None) -> None:
+    """Raise ArgumentError for a number that is below 1."""
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ArgumentError(f"{name} must be at least 1, not {value}")

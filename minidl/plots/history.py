@@ -1,0 +1,152 @@
+"""The curves of a training run, or of several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, did_you_mean
+from minidl.plots.canvas import COLOURS, new_axes
+from minidl.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+Columns: TypeAlias = "Mapping[str, Sequence[float]] | pd.DataFrame"
+"""One run: columns such as ``loss`` and ``val_loss``, with one value per epoch."""
+
+
+def plot_history(
+    history: Columns | Mapping[str, Columns] | Sequence[Columns],
+    metric: str = "loss",
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a metric over the epochs, training solid and validation dashed, for one run or for several.
+
+    Parameters
+    ----------
+    history : mapping of columns, or a dict or a list of such
+        What ``Trainer.fit`` returns, or its data frame. Several runs, ``{"name": history, ...}`` or
+        ``[history, ...]``, get a colour each.
+    metric : str, default "loss"
+        The column of the training data; its validation is the column ``val_<metric>``, which can also be
+        drawn alone. Epochs without a finite value (no validation there) are skipped, their neighbours joined.
+    ax : matplotlib Axes, optional
+        Where to draw. The legend stands on top of it, where it covers nothing.
+
+    Raises
+    ------
+    ArgumentError
+        When a run has no such metric; names the ones there are.
+    DataError
+        When there is no run or no finite value, or a run's two columns have different lengths.
+    ArgumentTypeError
+        When `history` is none of the above.
+    """
+    runs = {name: _curves(name, columns, metric) for name, columns in _named_runs(history).items()}
+    ax = ax if ax is not None else new_axes(6.4, 4.2)
+    from matplotlib import colormaps  # noqa: PLC0415 - matplotlib is an extra
+    from matplotlib.lines import Line2D  # noqa: PLC0415
+
+    colours = COLOURS if len(runs) <= len(COLOURS) else colormaps["viridis"](np.linspace(0, 0.9, len(runs)))
+    handles, splits = [], {}
+    for colour, (name, curves) in zip(colours, runs.items(), strict=False):
+        if name:
+            handles.append(Line2D([], [], color=colour, label=name))
+        for split, values in curves.items():
+            epochs = np.flatnonzero(np.isfinite(values)) + 1
+            (line,) = ax.plot(epochs, values[epochs - 1], color=colour, markersize=5)
+            if len(epochs) <= 15:  # a single epoch is a point, which a line does not show
+                line.set_marker("o")
+            if split == "validation":
+                line.set(linestyle="--", markerfacecolor="white")
+            splits[split] = line
+    named = bool(handles)
+    for split, line in splits.items():
+        handle = Line2D([], [])
+        handle.update_from(line)
+        handle.set(label=split, color="0.35" if named else line.get_color())
+        handles.append(handle)
+
+    longest = max(len(values) for curves in runs.values() for values in curves.values())
+    ax.set(xlabel="epoch", ylabel=metric.removeprefix("val_").replace("_", " "), xlim=(0.5, longest + 0.5))
+    ax.locator_params(axis="x", integer=True, min_n_ticks=1)
+    if "accuracy" in metric:
+        ax.yaxis.set_major_formatter(lambda value, position: f"{100 * value:g}%")
+    ax.grid(alpha=0.3)
+    _legend_on_top(ax, handles)
+    return ax
+
+
+def _named_runs(history: Any) -> dict[str, Any]:
+    """Tell one history from several: a mapping to numbers is one, named "", a mapping to mappings several."""
+    runs = history
+    if _is_columns(history) and not any(map(_is_columns, dict(history).values())):
+        runs = {"": history}
+    elif isinstance(history, Iterable) and not isinstance(history, Mapping):
+        runs = {f"run {number}": columns for number, columns in enumerate(history, start=1)}
+    if not isinstance(runs, Mapping) or not all(map(_is_columns, runs.values())):
+        raise ArgumentTypeError(
+            "plot_history takes a history (a mapping of columns such as 'loss' and 'val_loss'), a dict of "
+            f"histories by name or a list of histories, not {history!r:.80}"
+        )
+    if not runs:
+        raise DataError("plot_history got no history to draw")
+    return {str(name): columns for name, columns in runs.items()}
+
+
+def _is_columns(value: Any) -> bool:
+    """Whether this holds columns by name: a mapping, or a data frame, which is none but has two axes."""
+    return isinstance(value, Mapping) or (hasattr(value, "keys") and getattr(value, "ndim", 0) == 2)
+
+
+def _curves(name: str, columns: Columns, metric: str) -> dict[str, Array]:
+    """Return the metric's values per epoch for "training" and "validation", or the one of them there is."""
+    run = f"history {name!r}" if name else "the history"
+    both = {"training": metric, "validation": f"val_{metric}"}
+    keys = {"validation": metric} if metric.startswith("val_") else both
+    found = {split: np.asarray(columns[key], dtype=float) for split, key in keys.items() if key in columns}
+    if not found:
+        if not len(columns):
+            raise DataError(f"{run} is empty: train first")
+        raise ArgumentError(f"{run} has no metric {metric!r}; {did_you_mean(metric, map(str, columns))}")
+    lengths = [len(values) for values in found.values()]
+    if len(set(lengths)) > 1:
+        raise DataError(
+            f"{run} has {lengths[0]} epochs of {metric!r} but {lengths[1]} of 'val_{metric}': "
+            "give one value per epoch, nan where there was no validation"
+        )
+    curves = {split: values for split, values in found.items() if np.isfinite(values).any()}
+    if not curves:
+        raise DataError(f"{run} has no finite value of {metric!r} in {lengths[0]} epochs: train first")
+    return curves
+
+
+def _legend_on_top(ax: Axes, handles: Sequence[Artist]) -> None:
+    """Put a legend over the axes, in as many columns as fit: inside it would cover curves."""
+    from matplotlib.transforms import ScaledTranslation  # noqa: PLC0415 - matplotlib is an extra
+
+    for columns in range(len(handles), 0, -1):
+        legend = ax.legend(
+            handles=handles,
+            ncols=columns,
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            borderaxespad=0,
+            fontsize="small",
+            handlelength=1.9,
+            handletextpad=0.5,
+            columnspacing=1.2,
+            frameon=False,
+        )
+        box = legend.get_window_extent()
+        if box.width <= 0.85 * ax.get_window_extent().width:  # leaves the corner to an axis factor "1e-5"
+            break
+    # Titles rise above insets, not above legends: an empty inset that ends where the legend ends lifts them.
+    rise = ScaledTranslation(0, box.height / ax.figure.dpi, ax.figure.dpi_scale_trans)
+    ax.inset_axes((0, 0.99, 1, 0.01), transform=ax.transAxes + rise).set_axis_off()

@@ -1,0 +1,92 @@
+"""What the units of a first layer look for."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.errors import ArgumentTypeError, DataError, NotReadyError, ShapeError
+from minidl.plots.grid import check_positive, draw_grid
+from minidl.typing import Array, Shape
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_weights(
+    model_or_weight: Any,
+    *,
+    image_shape: Shape | None = None,
+    columns: int | None = None,
+    limit: int = 100,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the weights of the first dense layer as one image per unit: what the unit looks for.
+
+    All share one scale, the same to both sides of zero, which is white.
+
+    Parameters
+    ----------
+    model_or_weight : Sequential, or array of shape (inputs, units)
+        Of a model, the first parameter with two axes whose name ends with ``weight`` is drawn.
+    image_shape : (height, width) or (height, width, 1), optional
+        What the inputs are; by default a square.
+    columns : int, > 0, optional
+        Units in a row.
+    limit : int, > 0, default 100
+        Only the first `limit` units are drawn; the title says of how many.
+    ax : matplotlib Axes, optional
+
+    Raises
+    ------
+    ShapeError
+        When the weight does not have two axes, or its inputs do not fill the image.
+    DataError
+        When a weight is not finite, or there is none.
+    ArgumentError
+        When `columns` or `limit` is not positive.
+    NotReadyError
+        When the model has no such parameter (yet).
+    ArgumentTypeError
+        When `model_or_weight` is neither a model nor numbers.
+    """
+    check_positive(columns=columns, limit=limit)
+    weight = _first_weight(model_or_weight)
+    inputs, units = weight.shape
+    shape = tuple(image_shape) if image_shape else (math.isqrt(inputs), math.isqrt(inputs))
+    if len(shape) == 3 and shape[2] == 1:
+        shape = shape[:2]
+    if len(shape) != 2 or math.prod(shape) != inputs:
+        raise ShapeError(
+            f"the {inputs} inputs of a unit do not fill an image of shape {shape}: give "
+            "image_shape=(height, width), and of colour images the weights of one channel"
+        )
+    filters = weight.T[:limit].reshape(-1, *shape)
+    bound = float(np.abs(filters).max())
+    if not math.isfinite(bound):
+        raise DataError("the weights hold nan or infinity: the training diverged")
+    bound = bound or 1
+    image = draw_grid(filters, [""] * len(filters), columns, ax, margin=0.8, cmap="RdBu_r", vmin=-bound, vmax=bound)
+    image.axes.figure.colorbar(image, ax=image.axes, label="weight", aspect=30, pad=0.03)
+    if units > limit:
+        image.axes.set_title(f"the first {limit:,} of {units:,} units")
+    return image.axes
+
+
+def _first_weight(model_or_weight: Any) -> Array:
+    """Return the weight to draw, of shape (inputs, units)."""
+    if hasattr(model_or_weight, "named_parameters"):
+        for path, parameter in model_or_weight.named_parameters().items():
+            if path.endswith("weight") and np.ndim(parameter.value) == 2:
+                return np.asarray(parameter.value)
+        raise NotReadyError("the model has no weight of shape (inputs, units): build or fit it first")
+    weight = np.asarray(model_or_weight)
+    if weight.dtype.kind not in "biuf":
+        raise ArgumentTypeError(f"plot_weights takes a model or a weight array, not {model_or_weight!r:.80}")
+    if weight.ndim != 2:
+        raise ShapeError(f"a weight to draw must have shape (inputs, units), not {weight.shape}")
+    if not weight.size:
+        raise DataError(f"a weight of shape {weight.shape} has nothing to draw")
+    return weight

@@ -1,0 +1,727 @@
+import itertools
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+
+from minidl import plots
+from minidl.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DataError,
+    MissingDependencyError,
+    NotReadyError,
+    ShapeError,
+)
+
+nan = float("nan")
+
+
+@pytest.fixture(autouse=True)
+def no_figure_survives_a_test():
+    yield
+    plt.close("all")
+
+
+def random(seed=0):
+    return np.random.default_rng(seed)
+
+
+def a_history(epochs=20, rate=1.0, validation_every=1):
+    number = np.arange(1, epochs + 1)
+    loss = 2 * np.exp(-rate * number / epochs)
+    validation = np.where(number % validation_every == 0, loss + 0.1, nan)
+    return {
+        "loss": loss.tolist(),
+        "accuracy": (1 - loss / 3).tolist(),
+        "val_loss": validation.tolist(),
+        "val_accuracy": (1 - validation / 3).tolist(),
+    }
+
+
+def drawn_texts(figure):
+    """The texts that a reader sees: not those of ticks out of view or of axes switched off."""
+    figure.draw_without_rendering()
+    unseen = set()
+    for ax in figure.findobj(Axes):
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            if not ax.axison:
+                unseen.update(axis.findobj(Text))
+            for tick in axis.get_major_ticks():
+                if not low <= tick.get_loc() <= high:
+                    unseen.update(tick.findobj(Text))
+    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text() and text not in unseen]
+
+
+def assert_legible(figure, *, overlap=False):
+    """No text leaves the figure, and none touches another."""
+    boxes = {text: text.get_window_extent() for text in drawn_texts(figure)}
+    page = figure.bbox
+    for text, box in boxes.items():
+        inside = page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+        assert inside, f"{text} leaves the figure"
+    for (first, one), (second, other) in itertools.combinations(boxes.items(), 2):
+        width = min(one.x1, other.x1) - max(one.x0, other.x0)
+        height = min(one.y1, other.y1) - max(one.y0, other.y0)
+        assert overlap or width < 1 or height < 1, f"{first} touches {second}"
+
+
+def captions(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def legend_of(ax):
+    legend = ax.get_legend()
+    names = [text.get_text() for text in legend.get_texts()]
+    return dict(zip(names, legend.get_lines(), strict=True))
+
+
+def y_values(line):
+    return line.get_ydata().tolist()
+
+
+# What all of them share
+
+
+def test_importing_the_plots_imports_no_drawing_and_no_other_heavy_library():
+    heavy = "{'matplotlib', 'sklearn', 'pandas'}"
+    program = f"import sys, minidl.plots; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'minidl\[plots\]'"):
+        plots.plot_history(a_history())
+
+
+DRAWINGS = {
+    "history": lambda **where: plots.plot_history(a_history(), **where),
+    "confusion": lambda **where: plots.plot_confusion_matrix([0, 1, 1], [0, 1, 0], **where),
+    "images": lambda **where: plots.plot_images(np.eye(9).reshape(9, 3, 3), targets=range(9), **where),
+    "mistakes": lambda **where: plots.plot_mistakes(np.ones((2, 4)), [0, 1], [[0.2, 0.8], [0.9, 0.1]], **where),
+    "no mistakes": lambda **where: plots.plot_mistakes(np.ones((2, 4)), [1, 0], [[0.2, 0.8], [0.9, 0.1]], **where),
+    "weights": lambda **where: plots.plot_weights(np.eye(9), **where),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
+def test_a_drawing_goes_into_the_axes_given_and_opens_no_figure(draw):
+    figure, grid = plt.subplots(2, 2, layout="constrained")
+    for ax in grid.flat:
+        assert draw(ax=ax) is ax
+    assert plt.get_fignums() == [figure.number]
+    assert_legible(figure)
+
+
+@pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
+def test_a_drawing_without_axes_opens_one_legible_figure_that_pyplot_knows(draw, tmp_path):
+    settings = matplotlib.rcParams.copy()
+    ax = draw()
+    assert plt.gcf() is ax.figure
+    assert len(plt.get_fignums()) == 1
+    assert_legible(ax.figure)
+    ax.figure.savefig(tmp_path / "picture.png")
+    assert matplotlib.rcParams == settings
+
+
+@pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
+def test_a_drawing_fits_a_subfigure(draw):
+    left, _ = plt.figure(layout="constrained", figsize=(9, 4)).subfigures(1, 2)
+    ax = left.subplots()
+    assert draw(ax=ax) is ax
+    assert_legible(left.figure)
+
+
+# Histories
+
+
+def test_curves_hold_the_values_of_the_history_over_epochs_from_one():
+    history = a_history(5)
+    ax = plots.plot_history(history)
+    training, validation = ax.get_lines()
+    assert training.get_xdata().tolist() == [1, 2, 3, 4, 5]
+    assert y_values(training) == history["loss"]
+    assert y_values(validation) == history["val_loss"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "loss")
+
+
+def test_training_is_solid_and_validation_dashed_in_one_colour_and_the_legend_says_so():
+    ax = plots.plot_history(a_history())
+    training, validation = ax.get_lines()
+    assert (training.get_linestyle(), validation.get_linestyle()) == ("-", "--")
+    assert training.get_color() == validation.get_color()
+    legend = legend_of(ax)
+    assert list(legend) == ["training", "validation"]
+    for drawn, shown in zip(ax.get_lines(), legend.values(), strict=True):
+        assert drawn.get_linestyle() == shown.get_linestyle()
+        assert drawn.get_color() == shown.get_color()
+
+
+def test_each_run_of_several_has_its_name_and_its_colour():
+    runs = {"plain": a_history(30), 0.1: a_history(40, rate=2), "fast": a_history(20, rate=3)}
+    ax = plots.plot_history(runs)
+    lines = ax.get_lines()
+    assert [y_values(line) for line in lines[::2]] == [run["loss"] for run in runs.values()]
+    colours = [line.get_color() for line in lines[::2]]
+    assert len(set(colours)) == 3
+    assert [line.get_color() for line in lines[1::2]] == colours
+    legend = legend_of(ax)
+    assert list(legend) == ["plain", "0.1", "fast", "training", "validation"]
+    assert [legend[name].get_color() for name in ("plain", "0.1", "fast")] == colours
+    assert ax.get_xlim() == (0.5, 40.5)
+
+
+def test_a_list_of_histories_is_numbered_and_many_runs_still_differ_in_colour():
+    ax = plots.plot_history([a_history(3) for _ in range(12)])
+    assert list(legend_of(ax))[:2] == ["run 1", "run 2"]
+    assert len({to_hex(line.get_color()) for line in ax.get_lines()}) == 12
+
+
+def test_a_data_frame_is_a_history_alone_and_among_others():
+    history = a_history(4)
+    frame = pd.DataFrame(history)
+    assert y_values(plots.plot_history(frame).get_lines()[0]) == history["loss"]
+    assert len(plots.plot_history({"one": frame, "other": history}).get_lines()) == 4
+
+
+def test_a_single_epoch_shows_as_points_that_differ_and_one_tick():
+    ax = plots.plot_history(a_history(1), "accuracy")
+    training, validation = ax.get_lines()
+    assert training.get_marker() == validation.get_marker() == "o"
+    assert training.get_markerfacecolor() != validation.get_markerfacecolor()
+    assert [tick for tick in ax.get_xticks() if 0.5 <= tick <= 1.5] == [1]
+    assert_legible(ax.figure)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 20, 500])
+def test_ticks_stand_at_whole_epochs(epochs):
+    ax = plots.plot_history(a_history(epochs))
+    ticks = [tick for tick in ax.get_xticks() if 0.5 <= tick <= epochs + 0.5]
+    assert ticks
+    assert all(tick == round(tick) >= 1 for tick in ticks)
+
+
+def test_epochs_without_validation_are_skipped_and_their_neighbours_joined():
+    ax = plots.plot_history(a_history(10, validation_every=5))
+    assert ax.get_lines()[1].get_xdata().tolist() == [5, 10]
+    assert ax.get_lines()[1].get_marker() == "o"
+
+
+def test_a_history_without_any_validation_says_training_only():
+    never = a_history(5) | {"val_loss": [nan] * 5}
+    assert list(legend_of(plots.plot_history(never))) == ["training"]
+    assert list(legend_of(plots.plot_history({"loss": [2, 1]}))) == ["training"]
+
+
+@pytest.mark.parametrize("metric", ["top_5", "val_top_5"])
+def test_a_metric_of_the_validation_alone_is_drawn_dashed(metric):
+    ax = plots.plot_history({"loss": [1, 2], "val_top_5": [0.5, 0.6]}, metric)
+    (line,) = ax.get_lines()
+    assert line.get_linestyle() == "--"
+    assert list(legend_of(ax)) == ["validation"]
+    assert ax.get_ylabel() == "top 5"
+
+
+def test_accuracies_are_percentages_and_losses_are_not():
+    ax = plots.plot_history(a_history(), "accuracy")
+    tick = ax.yaxis.get_major_formatter()
+    assert [tick(0.975), tick(0.29), tick(1.0)] == ["97.5%", "29%", "100%"]
+    assert "%" not in "".join(text.get_text() for text in drawn_texts(plots.plot_history(a_history()).figure))
+
+
+@pytest.mark.parametrize("epochs", [1, 20, 500])
+@pytest.mark.parametrize("runs", [1, 3, 9])
+def test_the_legend_covers_no_curve_and_a_title_stands_above_it(runs, epochs):
+    ax = plots.plot_history({f"learning rate 1e-{n}": a_history(epochs, rate=n + 1) for n in range(runs)})
+    title = ax.set_title("a title of the user's")
+    assert_legible(ax.figure)
+    legend = ax.get_legend().get_window_extent()
+    assert legend.y0 >= ax.get_window_extent().y1 - 1
+    assert legend.x0 >= 0
+    assert legend.x1 <= ax.figure.bbox.x1
+    assert title.get_window_extent().y0 >= legend.y1 - 1
+
+
+def test_a_legend_of_names_too_long_for_its_axes_has_one_column():
+    _, grid = plt.subplots(1, 2)
+    ax = plots.plot_history({"a very long name " * 4: a_history(3)}, ax=grid[0])
+    assert ax.get_legend()._ncols == 1
+
+
+def test_several_histories_fit_a_grid_of_axes():
+    figure, grid = plt.subplots(2, 2, layout="constrained")
+    for ax in grid.flat:
+        plots.plot_history({"one": a_history(), "other": a_history(10)}, "accuracy", ax=ax)
+    assert_legible(figure)
+
+
+@pytest.mark.parametrize("known", [a_history(3), {"run": a_history(3)}, [a_history(3)], pd.DataFrame(a_history(3))])
+def test_an_unknown_metric_is_refused_with_the_closest_and_all(known):
+    with pytest.raises(ArgumentError, match=r"no metric 'acuracy'; did you mean 'accuracy'.* loss, accuracy, val_loss"):
+        plots.plot_history(known, "acuracy")
+    assert not plt.get_fignums()
+
+
+def test_an_error_of_one_run_among_several_names_it():
+    with pytest.raises(ArgumentError, match="history 'second' has no metric 'loss'"):
+        plots.plot_history({"first": a_history(3), "second": {"accuracy": [1]}})
+
+
+@pytest.mark.parametrize("nothing", [{}, [], {"loss": []}, {"loss": [nan, nan]}, {"run": {}}])
+def test_a_history_without_a_value_is_refused(nothing):
+    with pytest.raises(DataError, match=r"train first|no history"):
+        plots.plot_history(nothing)
+
+
+def test_columns_of_different_lengths_are_refused():
+    with pytest.raises(DataError, match="2 epochs of 'loss' but 1 of 'val_loss'"):
+        plots.plot_history({"loss": [1, 2], "val_loss": [1]})
+
+
+@pytest.mark.parametrize("other", [3, "loss", [1.0, 2.0], {"run": a_history(2), "loss": [1.0]}, None])
+def test_what_is_no_history_is_refused(other):
+    with pytest.raises(ArgumentTypeError, match="takes a history"):
+        plots.plot_history(other)
+
+
+# Confusion matrices
+
+
+def cell_texts(ax):
+    count = len(ax.get_xticks())
+    cells = np.empty((count, count), dtype=object)
+    for text in ax.texts:
+        column, row = text.get_position()
+        cells[row, column] = text.get_text()
+    return cells
+
+
+def some_predictions(classes, rows=2000, accuracy=0.95):
+    targets = random().integers(classes, size=rows)
+    other = random(1).integers(classes, size=rows)
+    return targets, np.where(random(2).random(rows) < accuracy, targets, other)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 20])
+def test_the_cells_hold_the_counts_of_scikit_learn_and_are_legible(classes):
+    targets, predictions = some_predictions(classes)
+    ax = plots.plot_confusion_matrix(targets, predictions)
+    expected = sklearn.metrics.confusion_matrix(targets, predictions)
+    assert cell_texts(ax).astype(int).tolist() == expected.tolist()
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "true")
+    assert ax.get_title() == f"{np.trace(expected):,} of 2,000 right"
+    assert_legible(ax.figure)
+    assert min(text.get_fontsize() for text in ax.texts) >= 8
+
+
+def test_the_counts_of_many_classes_shrink_to_fit_small_axes():
+    figure, grid = plt.subplots(2, 2, layout="constrained", figsize=(8, 8))
+    plots.plot_confusion_matrix(*some_predictions(20), ax=grid[0, 0])
+    plots.plot_confusion_matrix(*some_predictions(10, rows=20000), ax=grid[1, 1])
+    assert_legible(figure)
+
+
+@pytest.mark.parametrize("normalize", ["true", "pred", "all"])
+def test_normalized_cells_hold_the_percentages_of_scikit_learn(normalize):
+    targets, predictions = some_predictions(4)
+    ax = plots.plot_confusion_matrix(targets, predictions, normalize=normalize)
+    expected = 100 * sklearn.metrics.confusion_matrix(targets, predictions, normalize=normalize)
+    np.testing.assert_allclose(cell_texts(ax).astype(float), expected, atol=0.0501)
+    assert "\n% of" in ax.get_title()
+    assert_legible(ax.figure)
+
+
+def cell_colour(ax, row, column):
+    (colour,) = [
+        image.to_rgba(image.get_array())[row, column, :3]
+        for image in ax.get_images()
+        if not np.ma.getmaskarray(image.get_array())[row, column]
+    ]
+    return colour
+
+
+def test_the_many_right_ones_do_not_hide_which_mistake_is_more_frequent():
+    targets = np.repeat([0, 1, 2], 1000)
+    predictions = targets.copy()
+    predictions[:10] = 1
+    predictions[10:12] = 2
+    ax = plots.plot_confusion_matrix(targets, predictions)
+    right, ten, two = (cell_colour(ax, 0, column) for column in range(3))
+    assert right[2] > right[0]  # blue
+    assert ten[0] > ten[2]  # orange
+    assert two.sum() - ten.sum() > 0.1  # visibly paler
+    assert 3 - two.sum() > 0.1  # and visibly not white
+
+
+def contrast(one, other):
+    """The contrast ratio of the Web Content Accessibility Guidelines, from 1 to 21."""
+
+    def luminance(colour):
+        linear = np.where(np.asarray(colour) <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+        return linear @ (0.2126, 0.7152, 0.0722)
+
+    low, high = sorted([luminance(np.asarray(one)), luminance(np.asarray(other))])
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_counts_stand_out_from_the_colour_behind_them():
+    targets, predictions = some_predictions(10, accuracy=0.6)
+    ax = plots.plot_confusion_matrix(targets, predictions)
+    for text in ax.texts:
+        column, row = text.get_position()
+        if text.get_text() != "0":
+            assert contrast(to_rgb(text.get_color()), cell_colour(ax, row, column)) > 3
+
+
+def test_names_stand_for_the_classes_in_order_and_long_ones_are_turned():
+    targets, predictions = some_predictions(10)
+    names = [f"rather long {letter}" for letter in "abcdefghij"]
+    ax = plots.plot_confusion_matrix(targets, predictions, labels=names)
+    assert [label.get_text() for label in ax.get_xticklabels()] == names
+    assert [label.get_text() for label in ax.get_yticklabels()] == names
+    assert {label.get_rotation() for label in ax.get_xticklabels()} == {45}
+    assert_legible(ax.figure, overlap=True)  # the boxes around turned labels meet, the labels do not
+    assert cell_texts(ax)[9, 9] == str(np.sum((targets == 9) & (predictions == 9)))
+
+
+def test_labels_of_the_kind_of_the_targets_give_the_order():
+    ax = plots.plot_confusion_matrix(["cat", "dog", "dog"], pd.Series(["dog", "dog", "dog"]), labels=["dog", "cat"])
+    assert cell_texts(ax).tolist() == [["2", "0"], ["1", "0"]]
+    ax = plots.plot_confusion_matrix([3, 5], [3.0, 3.0], labels=[5, 3])
+    assert cell_texts(ax).tolist() == [["0", "1"], ["0", "1"]]
+
+
+def test_probabilities_and_one_hot_rows_count_as_their_largest_entry():
+    ax = plots.plot_confusion_matrix(np.eye(2)[[0, 1, 1]], [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+    assert cell_texts(ax).tolist() == [["1", "0"], ["1", "1"]]
+    ax = plots.plot_confusion_matrix([[0], [1], [1]], [[0], [0], [1]])
+    assert cell_texts(ax).tolist() == [["1", "0"], ["1", "1"]]
+
+
+def test_predictions_that_are_all_wrong_are_drawn_too():
+    ax = plots.plot_confusion_matrix([0, 1], [1, 0])
+    assert cell_texts(ax).tolist() == [["0", "1"], ["1", "0"]]
+    assert_legible(ax.figure)
+
+
+def test_a_single_class_is_drawn_with_the_hint_of_scikit_learn_to_name_the_others():
+    with pytest.warns(UserWarning, match="use the 'labels' parameter"):
+        ax = plots.plot_confusion_matrix([1, 1], [1, 1])
+    assert cell_texts(ax).tolist() == [["2"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([0, 1], [0]), ShapeError, "1 predictions for 2 rows"),
+        (([], []), DataError, "no rows"),
+        ((np.zeros((2, 2, 2)), [0, 1]), ShapeError, r"targets must have shape \(N,\) or \(N, K\)"),
+        (([0, 1], [0.2, 0.9]), DataError, r"predictions must be classes, not 0\.2"),
+        (([0, nan], [0, 1]), DataError, "targets must be classes, not nan"),
+        (([0, float("inf")], [0, 1]), DataError, "targets must be classes, not inf"),
+        (([0, 1], ["a", "b"]), DataError, "cannot be compared"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused_before_a_figure_opens(arguments, error, message):
+    with pytest.raises(error, match=message):
+        plots.plot_confusion_matrix(*arguments)
+    assert not plt.get_fignums()
+
+
+def test_a_class_without_a_label_and_an_unknown_normalization_are_refused():
+    with pytest.raises(DataError, match="class 2 is not among the 2 labels"):
+        plots.plot_confusion_matrix([0, 2], [0, 1], labels=["no", "yes"])
+    with pytest.raises(ArgumentError, match=r"normalize must be .* not 'rows'"):
+        plots.plot_confusion_matrix([0], [0], normalize="rows")
+
+
+# Images
+
+
+@pytest.mark.parametrize("shape", [(2, 784), (2, 28, 28), (2, 28, 28, 1), (2, 28, 28, 3), (2, 20, 30)], ids=str)
+def test_images_of_every_layout_are_drawn_as_they_are(shape):
+    images = random().integers(256, size=shape).astype(np.uint8)
+    ax = plots.plot_images(images)
+    drawn = [image.get_array() for image in ax.get_images()]
+    np.testing.assert_allclose(np.reshape(drawn, shape), images / 255)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 51, 102, 255], [0, 0.2, 0.4, 1]),
+        ([0.0, 0.2, 0.4, 0.8], [0, 0.2, 0.4, 0.8]),
+        ([0.0, 51.0, 102.0, 204.0], [0, 0.2, 0.4, 0.8]),
+        ([-1.0, 0.0, 2.0, 3.0], [0, 0.25, 0.75, 1]),
+        ([0, 1000, 500, 250], [0, 1, 0.5, 0.25]),
+        ([0, 0, 0, 0], [0, 0, 0, 0]),
+        ([-3.0, -3.0, -3.0, -3.0], [0, 0, 0, 0]),
+    ],
+)
+def test_values_go_from_black_to_white_over_the_range_they_come_in(values, expected):
+    ax = plots.plot_images([values])
+    (image,) = ax.get_images()
+    np.testing.assert_allclose(image.get_array().ravel(), expected)
+    assert image.get_clim() == (0, 1)
+
+
+def test_captions_give_prediction_and_confidence_and_of_wrong_ones_the_truth():
+    ax = plots.plot_images(
+        np.zeros((3, 4)), predictions=[7, 3, 1], targets=pd.Series([7, 5, 1]), confidences=[0.98, 0.6, 1]
+    )
+    assert captions(ax) == ["7 (98%)", "\N{MULTIPLICATION SIGN} 3 (60%)\ntrue 5", "1 (100%)"]
+
+
+@pytest.mark.parametrize(
+    ("given_columns", "expected"),
+    [
+        ({}, ""),
+        ({"targets": ["cat"]}, "cat"),
+        ({"predictions": [4.0]}, "4"),
+        ({"predictions": [[0.1, 0.9]]}, "1"),
+        ({"confidences": [0.5]}, "(50%)"),
+    ],
+)
+def test_captions_hold_what_is_known(given_columns, expected):
+    assert captions(plots.plot_images(np.zeros((1, 4)), **given_columns)) == [expected]
+
+
+def test_a_wrong_image_differs_in_the_colour_of_its_caption_and_in_its_frame():
+    ax = plots.plot_images(np.zeros((2, 4)), predictions=[0, 1], targets=[0, 0])
+    right, wrong = ax.texts
+    assert right.get_color() == "black"
+    assert wrong.get_color() not in ("black", "white")
+    frames = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
+    assert frames[1].get_linewidth() > frames[0].get_linewidth()
+    assert to_hex(frames[1].get_edgecolor()) == to_hex(wrong.get_color())
+
+
+def images_per_row(ax):
+    tops = [image.get_extent()[3] for image in ax.get_images()]
+    return [len(list(group)) for _, group in itertools.groupby(tops)]
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "rows"),
+    [
+        (1, None, [1]),
+        (7, None, [4, 3]),
+        (10, None, [5, 5]),
+        (25, None, [5] * 5),
+        (60, None, [10] * 6),
+        (7, 3, [3, 3, 1]),
+        (2, 5, [2]),
+    ],
+)
+def test_images_fill_a_grid_row_by_row_and_stay_legible(count, columns, rows):
+    labels = np.arange(count)
+    ax = plots.plot_images(
+        np.zeros((count, 16)),
+        predictions=labels,
+        targets=labels + labels % 2,
+        confidences=np.full(count, 0.987),
+        columns=columns,
+    )
+    assert images_per_row(ax) == rows
+    assert_legible(ax.figure)
+    assert min(text.get_fontsize() for text in ax.texts) >= 8
+
+
+def test_long_captions_are_made_small_enough_not_to_meet():
+    ax = plots.plot_images(np.zeros((6, 4)), targets=["a rather long name of a class"] * 6)
+    assert_legible(ax.figure)
+
+
+def test_captions_stand_between_their_image_and_the_next():
+    ax = plots.plot_images(np.zeros((4, 4)), predictions=[1] * 4, targets=[0] * 4, columns=1)
+    ax.figure.draw_without_rendering()
+    for text, above, below in zip(ax.texts, ax.get_images(), ax.get_images()[1:], strict=False):
+        box = text.get_window_extent()
+        assert above.get_window_extent().y0 > box.y1
+        assert box.y0 > below.get_window_extent().y1
+
+
+def test_more_images_than_the_limit_are_cut_and_the_title_says_so():
+    ax = plots.plot_images(np.zeros((1200, 4)), targets=np.arange(1200), limit=10)
+    assert captions(ax) == [str(number) for number in range(10)]
+    assert ax.get_title() == "the first 10 of 1,200 images"
+    assert plots.plot_images(np.zeros((10, 4)), limit=10).get_title() == ""
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "error", "message"),
+    [
+        (np.zeros((2, 800)), {}, ShapeError, r"rows of 800 pixels .* reshape them to \(N, height, width\)"),
+        (np.zeros((2, 3, 3, 2)), {}, ShapeError, r"not \(2, 3, 3, 2\)"),
+        (np.zeros(4), {}, ShapeError, r"not \(4,\)"),
+        (5, {}, ShapeError, r"not \(\)"),
+        (np.zeros((0, 784)), {}, DataError, "no image"),
+        ([], {}, DataError, "no image"),
+        ([[nan, 0, 0, 0]], {}, DataError, "nan or infinity"),
+        (np.zeros((2, 4)), {"targets": [1]}, ShapeError, "1 targets for 2 rows"),
+        (np.zeros((2, 4)), {"predictions": [1, 2, 3]}, ShapeError, "3 predictions for 2 rows"),
+        (np.zeros((1, 4)), {"confidences": [[0.1, 0.9]]}, ShapeError, "confidences must have shape"),
+        (np.zeros((1, 4)), {"confidences": [98]}, DataError, "between 0 and 1, not at 98"),
+        (np.zeros((1, 4)), {"confidences": [nan]}, DataError, "between 0 and 1, not at nan"),
+        (np.zeros((1, 4)), {"columns": 0}, ArgumentError, "columns must be at least 1, not 0"),
+        (np.zeros((1, 4)), {"limit": 0}, ArgumentError, "limit must be at least 1, not 0"),
+    ],
+)
+def test_images_that_cannot_be_drawn_are_refused_before_a_figure_opens(images, options, error, message):
+    with pytest.raises(error, match=message):
+        plots.plot_images(images, **options)
+    assert not plt.get_fignums()
+
+
+# Mistakes
+
+
+@given(st.integers(0, 1000))
+def test_mistakes_are_the_wrong_ones_and_the_most_certain_come_first(seed):
+    generator = random(seed)
+    probabilities = generator.dirichlet(np.ones(4), size=30)
+    targets = generator.integers(4, size=30)
+    ax = plots.plot_mistakes(np.arange(30 * 4).reshape(30, 4), targets, probabilities, count=5)
+
+    wrong = [row for row in range(30) if max(probabilities[row]) != probabilities[row, targets[row]]]
+    wrong.sort(key=lambda row: -max(probabilities[row]))
+    assert ax.get_title() == f"5 of {len(wrong)} mistakes"
+    expected = [f"{probabilities[row].argmax()} ({max(probabilities[row]):.0%})\ntrue {targets[row]}" for row in wrong]
+    assert captions(ax) == [f"\N{MULTIPLICATION SIGN} {caption}" for caption in expected[:5]]
+    plt.close(ax.figure)
+
+
+def test_the_images_drawn_are_those_of_the_mistakes():
+    images = np.arange(16).reshape(4, 4) / 16
+    probabilities = [[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8]]
+    ax = plots.plot_mistakes(images, [0, 0, 1, 0], probabilities)
+    np.testing.assert_allclose([drawn.get_array().ravel() for drawn in ax.get_images()], images[[3, 1]])
+
+
+def test_mistakes_are_called_by_the_names_of_their_classes():
+    ax = plots.plot_mistakes(np.zeros((1, 4)), [[1, 0]], [[0.25, 0.75]], labels=["coat", "shirt"])
+    assert captions(ax) == ["\N{MULTIPLICATION SIGN} shirt (75%)\ntrue coat"]
+
+
+def test_at_most_25_mistakes_are_drawn():
+    ax = plots.plot_mistakes(np.zeros((40, 4)), np.zeros(40, int), np.tile([0.0, 1.0], (40, 1)))
+    assert images_per_row(ax) == [5] * 5
+    assert ax.get_title() == "25 of 40 mistakes"
+    assert_legible(ax.figure)
+
+
+def test_without_a_mistake_the_axes_say_so():
+    ax = plots.plot_mistakes(np.zeros((1500, 4)), np.zeros(1500, int), np.tile([0.9, 0.1], (1500, 1)))
+    assert captions(ax) == ["no mistakes in 1,500 images"]
+
+
+@pytest.mark.parametrize(
+    ("targets", "probabilities", "options", "error", "message"),
+    [
+        ([0, 1], [0.2, 0.8], {}, ShapeError, "pass what model.predict_proba returns"),
+        ([0, 1], [[0.2], [0.8]], {}, ShapeError, "K > 1 classes"),
+        ([0, 1], [[0.2, 0.8]], {}, ShapeError, "N = 2 images"),
+        ([0], [[0.2, 0.8]] * 2, {}, ShapeError, "1 targets for 2 rows"),
+        ([0, 2], [[0.2, 0.8]] * 2, {}, DataError, "target 2 is not one of the classes 0 to 1"),
+        ([0, -1], [[0.2, 0.8]] * 2, {}, DataError, "target -1 is not one"),
+        ([0, 1], [[-4.0, 8.0]] * 2, {}, DataError, r"between 0 and 1, not at 8\.0"),
+        ([0, 1], [[0.2, 0.8]] * 2, {"labels": ["one"]}, ShapeError, "labels must name 2 classes"),
+        ([0, 1], [[0.2, 0.8]] * 2, {"count": 0}, ArgumentError, "count must be at least 1"),
+    ],
+)
+def test_mistakes_that_cannot_be_told_are_refused(targets, probabilities, options, error, message):
+    with pytest.raises(error, match=message):
+        plots.plot_mistakes(np.zeros((2, 4)), targets, probabilities, **options)
+    assert not plt.get_fignums()
+
+
+# Weights
+
+
+def a_model(**values):
+    parameters = {path.replace("__", "/"): SimpleNamespace(value=value) for path, value in values.items()}
+    return SimpleNamespace(named_parameters=lambda: parameters)
+
+
+def test_each_unit_is_an_image_of_its_weights_on_one_symmetric_scale():
+    weight = random().normal(size=(784, 10))
+    ax = plots.plot_weights(weight)
+    images = ax.get_images()
+    np.testing.assert_array_equal([image.get_array().ravel() for image in images], weight.T)
+    bound = np.abs(weight).max()
+    assert {image.get_clim() for image in images} == {(-bound, bound)}
+    assert ax.get_title() == ""
+    colorbar = ax.figure.axes[1]
+    assert colorbar.get_ylabel() == "weight"
+    assert colorbar.get_ylim() == (-bound, bound)
+    assert_legible(ax.figure)
+
+
+def test_of_a_model_the_first_matrix_that_is_a_weight_is_drawn():
+    model = a_model(
+        embedding__table=np.ones((4, 1)),
+        conv__weight=np.ones((3, 3, 1, 4)),
+        dense__bias=np.ones(2),
+        dense__weight=np.arange(8.0).reshape(4, 2),
+        dense_2__weight=np.ones((2, 2)),
+    )
+    ax = plots.plot_weights(model)
+    assert [image.get_array().tolist() for image in ax.get_images()] == [[[0, 2], [4, 6]], [[1, 3], [5, 7]]]
+
+
+def test_units_beyond_the_limit_are_left_out_and_the_title_says_so():
+    ax = plots.plot_weights(random().normal(size=(784, 128)))
+    assert images_per_row(ax) == [10] * 10
+    assert ax.get_title() == "the first 100 of 128 units"
+    assert_legible(ax.figure)
+
+
+@pytest.mark.parametrize("image_shape", [(2, 3), [2, 3], (2, 3, 1)])
+def test_an_image_need_not_be_square(image_shape):
+    ax = plots.plot_weights(np.arange(12).reshape(6, 2), image_shape=image_shape)
+    assert ax.get_images()[1].get_array().tolist() == [[1, 3, 5], [7, 9, 11]]
+    assert_legible(ax.figure)
+
+
+def test_weights_that_are_all_zero_are_drawn():
+    assert plots.plot_weights(np.zeros((4, 2))).get_images()[0].get_clim() == (-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("weight", "options", "error", "message"),
+    [
+        (np.zeros((8, 2)), {}, ShapeError, r"the 8 inputs .* image of shape \(2, 2\): give image_shape="),
+        (np.zeros((8, 2)), {"image_shape": (3, 3)}, ShapeError, r"image of shape \(3, 3\)"),
+        (np.zeros((8, 2)), {"image_shape": (8,)}, ShapeError, r"image of shape \(8,\)"),
+        (np.zeros((12, 2)), {"image_shape": (2, 2, 3)}, ShapeError, "weights of one channel"),
+        (np.zeros(4), {}, ShapeError, r"must have shape \(inputs, units\), not \(4,\)"),
+        (np.zeros((4, 0)), {}, DataError, "nothing to draw"),
+        (np.full((4, 1), nan), {}, DataError, "the training diverged"),
+        ("dense", {}, ArgumentTypeError, "a model or a weight array, not 'dense'"),
+        (a_model(), {}, NotReadyError, "build or fit it first"),
+        (np.zeros((4, 2)), {"columns": 0}, ArgumentError, "columns must be at least 1"),
+        (np.zeros((4, 2)), {"limit": -1}, ArgumentError, "limit must be at least 1"),
+    ],
+)
+def test_weights_that_cannot_be_drawn_are_refused_before_a_figure_opens(weight, options, error, message):
+    with pytest.raises(error, match=message):
+        plots.plot_weights(weight, **options)
+    assert not plt.get_fignums()
