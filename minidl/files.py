@@ -9,16 +9,23 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
 
 from minidl.errors import FileFormatError, MissingFileError
-from minidl.typing import Array, Shape
+from minidl.typing import Array
 
 if TYPE_CHECKING:
     import zipfile
+
+_NPY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype>[<>|][biufU]\d{1,9})', 'fortran_order': (?P<fortran>True|False), "
+    rb"'shape': \((?P<shape>[\d, ]*)\), \} *\n",
+    re.DOTALL,
+)
 
 
 @contextlib.contextmanager
@@ -65,45 +72,46 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
     from pathlib import Path  # noqa: PLC0415
 
     path = Path(path).expanduser()
+    if path.is_dir():
+        raise FileFormatError(f"{path} is a folder, not an .npz file")
     if not path.exists():
         raise MissingFileError(f"there is no file {path}")
     try:
         with zipfile.ZipFile(path) as archive:
-            size = path.stat().st_size
-            arrays: dict[str, Array] = {}
-            for entry in archive.infolist():
-                name = entry.filename.removesuffix(".npy")
-                if name in arrays or name == entry.filename:
-                    raise FileFormatError(f"{path}: entry {entry.filename!r} is no array, or there twice")
-                if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size:
-                    raise FileFormatError(f"{path}: entry {entry.filename!r} is compressed or has a wrong size")
-                arrays[name] = _read_array(archive, entry, f"{path}: entry {entry.filename!r}")
-            return arrays
-    # The zip reader raises the last four for corrupt fields: encrypted or unknown flags, offsets outside the file.
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
+            return _read_entries(archive, path.stat().st_size)
+    except FileFormatError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    # What the zip reader raises for corrupt fields: a wrong checksum, unknown flags, offsets outside the file.
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError) as error:
         raise FileFormatError(f"{path} is no .npz file, or a truncated or corrupt one: {error}") from error
 
 
-def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: str) -> Array:
-    with archive.open(entry) as file:
-        try:
-            shape, fortran, dtype = _read_header(file)
-        except (ValueError, TypeError, SyntaxError) as error:
-            raise FileFormatError(f"{place} has no valid array header: {error}") from error
-        if dtype.hasobject:
-            raise FileFormatError(f"{place} holds Python objects, which are never read")
-        # The declared shape is compared with what is there before anything of its size is made.
-        content = file.read()
-        if len(content) != math.prod(shape) * dtype.itemsize:
-            raise FileFormatError(f"{place} declares {shape} of {dtype}, which {len(content)} bytes are not")
-    order = "F" if fortran else "C"
-    return np.frombuffer(content, dtype=dtype).reshape(shape, order=order)  # type: ignore[call-overload]
+def _read_entries(archive: zipfile.ZipFile, size: int) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    for entry in archive.infolist():
+        name = entry.filename.removesuffix(".npy")
+        if name == entry.filename or name in arrays:
+            raise FileFormatError(f"entry {entry.filename!r} is no array, or there twice")
+        # An uncompressed entry cannot be larger than the file, so reading it cannot take more memory than that.
+        if entry.compress_type or entry.file_size > size:
+            raise FileFormatError(f"entry {entry.filename!r} is compressed, or has a wrong size")
+        arrays[name] = _array(archive.read(entry), f"entry {entry.filename!r}")
+    return arrays
 
 
-def _read_header(file: IO[bytes]) -> tuple[Shape, bool, np.dtype]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"array format {version} is not one that minidl writes")
+def _array(content: bytes, place: str) -> Array:
+    """Make the array of an ``.npy`` file of version 1.0, of plain numbers or text; nothing in it is evaluated."""
+    header = _NPY_HEADER.match(content)
+    if header is None:
+        raise FileFormatError(f"{place} holds something else than a plain array of numbers")
+    shape = tuple(int(size) for size in header["shape"].split(b",") if size.strip())
+    try:
+        dtype = np.dtype(header["dtype"].decode())
+    except TypeError as error:
+        raise FileFormatError(f"{place} has an unknown type of numbers: {error}") from error
+    values = content[10 + int.from_bytes(content[8:10], "little") :]
+    # The declared shape is compared with what is there before an array of its size is made.
+    if len(values) != math.prod(shape) * dtype.itemsize:
+        raise FileFormatError(f"{place} declares shape {shape} of {dtype}, which its {len(values)} bytes are not")
+    order: Literal["F", "C"] = "F" if header["fortran"] == b"True" else "C"
+    return np.frombuffer(values, dtype=dtype).reshape(shape, order=order)

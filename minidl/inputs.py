@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 
-from minidl.errors import DataError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError
 from minidl.typing import Array
 
 _ROWS_AT_ONCE = 4096
@@ -19,8 +20,13 @@ def as_array(values: Any, name: str) -> Array:
 
     Raises DataError when it holds anything but real numbers or truth values.
     """
-    if not isinstance(values, np.ndarray):
-        # pandas frames and series convert themselves; nested lists with rows of different lengths raise ValueError.
+    if type(values) is not np.ndarray:
+        if isinstance(values, np.ma.MaskedArray):
+            raise DataError(
+                f"{name} is a masked array, whose mask would be lost: fill or drop its missing values first"
+            )
+        # pandas frames and series convert themselves; of a memory map the plain array is a view, not a copy. Nested
+        # lists with rows of different lengths raise ValueError.
         try:
             values = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
         except (ValueError, TypeError) as error:
@@ -44,9 +50,10 @@ def check_finite(values: Array, name: str, first_row: int = 0) -> None:
         block = values[start : start + _ROWS_AT_ONCE]
         finite = np.isfinite(block)
         if not finite.all():
-            row, *place = np.argwhere(~finite)[0].tolist()
-            where = f"row {first_row + start + row}" + (f", entry {', '.join(map(str, place))}" if place else "")
-            raise DataError(f"{name} holds {block[(row, *place)]} at {where}: remove or fill such values first")
+            first = tuple(np.argwhere(~finite)[0].tolist())
+            where = f"row {first_row + start + first[0]}"
+            where += f", entry {', '.join(map(str, first[1:]))}" if first[1:] else ""
+            raise DataError(f"{name} holds {block[first]} at {where}: remove or fill such values first")
 
 
 def check_lengths(**arrays: Array | None) -> int:
@@ -64,3 +71,13 @@ def check_lengths(**arrays: Array | None) -> int:
     if length == 0:
         raise DataError(f"{name} is empty: there are no rows")
     return length
+
+
+def check_whole_number(value: Any, name: str, least: int) -> None:
+    """Raise ArgumentTypeError or ArgumentError unless `value` is a whole number of at least `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ArgumentTypeError(f"{name} is {value!r}; it must be a whole number, {least} or more") from None
+    if number < least:
+        raise ArgumentError(f"{name} is {value}; it must be {least} or more")

@@ -22,7 +22,7 @@ from minidl.errors import (
     ShapeError,
 )
 from minidl.files import read_arrays, write_arrays
-from minidl.inputs import as_array, check_finite
+from minidl.inputs import as_array, check_finite, check_whole_number
 from minidl.layers import Layer
 from minidl.layers.base import as_shape
 from minidl.losses import Loss
@@ -80,9 +80,12 @@ class Sequential(Layer):
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ArgumentError(f"dtype is {self.dtype}; a model computes in float32 or float64")
+        if seed is not None:
+            check_whole_number(seed, "seed", 0)
         self.seed = seed
         self.layers, self.loss = _split_loss(layers)
-        self._needs_input_gradient = False
+        # A model with a loss is there to be trained, and nobody asks for the gradient of its input; see backward.
+        self.needs_input_gradient = self.loss is None
         _name_layers(self.layers)
         for layer in self.layers:
             layer._owner = self
@@ -125,7 +128,7 @@ class Sequential(Layer):
             raise
         size = self.count_parameters()
         self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
-        self.needs_input_gradient = self._needs_input_gradient
+        self.require_input_gradient(self.needs_input_gradient)
         return shape
 
     def move_parameters(self, values: Array, gradients: Array) -> None:
@@ -144,17 +147,12 @@ class Sequential(Layer):
         self._check_built()
         return self._gradients
 
-    @property
-    def needs_input_gradient(self) -> bool:
-        """Whether `backward` computes the gradient with respect to the input; settable, False unless nested."""
-        return self._needs_input_gradient
-
-    @needs_input_gradient.setter
-    def needs_input_gradient(self, needed: bool) -> None:
-        self._needs_input_gradient = needed
+    def require_input_gradient(self, needed: bool = True) -> None:
+        """Ask for, or do without, the gradient with respect to the input; each layer is asked for what that takes."""
+        self.needs_input_gradient = needed
         self._reached_by_backward: list[Layer] = []
         for layer in self.layers:
-            layer.needs_input_gradient = needed
+            layer.require_input_gradient(needed)
             needed = needed or layer.count_parameters() > 0
             if needed:
                 self._reached_by_backward.insert(0, layer)
@@ -197,13 +195,13 @@ class Sequential(Layer):
     def backward(self, dy: Array) -> Array | None:
         """Write all gradients, given that of the loss with respect to the output of the last training `forward`.
 
-        Returns the gradient with respect to the input only where `needs_input_gradient` says so; layers before the
-        first with parameters are not even asked.
+        Returns the gradient with respect to the input for a model without a loss, or after
+        ``require_input_gradient()``. Otherwise that work is saved, as in a layer before which none has parameters.
         """
         self._check_built()
         for layer in self._reached_by_backward:
             dy = layer.backward(dy)  # type: ignore[assignment]
-        return dy if self._needs_input_gradient else None
+        return dy if self.needs_input_gradient else None
 
     def build_for(self, x: Array) -> None:
         """Build for the shape of the samples in the batch `x`, unless built already."""
@@ -309,13 +307,13 @@ class Sequential(Layer):
         return f"{type(self).__name__}([{elements}])"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a copied or unpickled model: its vectors and its layers' views became separate arrays."""
         vars(self).update(state)
         for layer in self.layers:
             layer._owner = self
-        if self.input_shape is not None:
-            size = self.count_parameters()
-            self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
+        # A deep copy or an unpickled model got a separate array for each view; a shallow copy shares all memory.
+        parameters = self.named_parameters().values()
+        if any(not np.shares_memory(parameter.value, self._values) for parameter in parameters):
+            self.move_parameters(np.empty_like(self._values), np.empty_like(self._gradients))
 
     def _check_built(self) -> None:
         if self.input_shape is None:
@@ -325,8 +323,7 @@ class Sequential(Layer):
 
     def _predict_scores(self, x: Any, batch_size: int) -> Array:
         x = as_array(x, "x")
-        if batch_size < 1:
-            raise ArgumentError(f"batch_size is {batch_size}; it must be 1 or more")
+        check_whole_number(batch_size, "batch_size", 1)
         blocks = []
         for start in range(0, max(len(x), 1) if x.ndim else 1, batch_size):
             block = x[start : start + batch_size] if x.ndim else x
@@ -400,7 +397,7 @@ def _read_header(header: Array | None) -> dict[str, Any]:
         raise FileFormatError("it has no header: it is no model that minidl saved")
     try:
         content = json.loads(header.item())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"its header is no JSON: {error}") from error
     if not isinstance(content, dict) or content.get("format") != "minidl model":
         raise FileFormatError("it is no model that minidl saved")

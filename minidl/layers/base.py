@@ -188,6 +188,12 @@ class Layer(Configurable):
         """Return how many trained numbers the layer and its sublayers hold."""
         return sum(parameter.value.size for parameter in self.named_parameters().values())
 
+    def require_input_gradient(self, needed: bool = True) -> None:
+        """Say whether `backward` shall return the gradient with respect to the input."""
+        self.needs_input_gradient = needed
+        for layer in self.sublayers().values():
+            layer.require_input_gradient(True)
+
     @property
     def place(self) -> str:
         """How an error names this layer: ``layer 3 'dense_2'`` inside a model."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ShapeError
+from minidl.errors import ShapeError
 from minidl.initializers import Initializer, get_initializer
+from minidl.inputs import check_whole_number
 from minidl.layers.base import Layer
 from minidl.typing import Array, Shape
 
@@ -36,8 +37,7 @@ class Dense(Layer):
     use_bias: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.units, int | np.integer) or self.units < 1:
-            raise ArgumentError(f"Dense: units is {self.units!r}; it must be a whole number, 1 or more")
+        check_whole_number(self.units, "Dense: units", 1)
         get_initializer(self.initializer)  # a misspelt name is an error here, where it was written
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:

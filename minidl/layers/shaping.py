@@ -29,7 +29,7 @@ class Reshape(Layer):
     target_shape: int | Shape
 
     def __post_init__(self) -> None:
-        self._sizes()
+        self.target_shape = self._sizes()
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         sizes, elements = self._sizes(), math.prod(input_shape)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
-from minidl.inputs import as_array, check_finite, check_lengths
+from minidl.inputs import as_array, check_finite, check_lengths, check_whole_number
 from minidl.losses import Loss
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
@@ -137,7 +136,7 @@ class Trainer:
         KeyboardInterrupt
             On Ctrl-C; model, optimizer and history are those of the last whole step.
         """
-        _check_whole_number(epochs, "epochs", 1)
+        check_whole_number(epochs, "epochs", 1)
         self._check_settings()
         data = self._prepare(x, y, sample_weight)
         validation = None if validation_data is None else self._prepare_validation(validation_data, data.x)
@@ -236,8 +235,8 @@ class Trainer:
     def _check_settings(self) -> None:
         self.optimizer.check()
         if self.batch_size is not None:
-            _check_whole_number(self.batch_size, "batch_size", 1)
-        _check_whole_number(self.seed, "seed", 0)
+            check_whole_number(self.batch_size, "batch_size", 1)
+        check_whole_number(self.seed, "seed", 0)
 
     def _prepare(self, x: Any, y: Any, sample_weight: Any = None) -> _Data:
         """Check data wholly, changing nothing; return them as arrays, with the targets as the loss takes them."""
@@ -324,12 +323,3 @@ def _forward_backward(model: Sequential, batch: _Data, total_weight: float) -> _
     loss, dscores = model.loss.mean(scores, batch.targets, batch.weights, total_weight)
     model.backward(dscores)
     return _Sums.of_batch(model.loss, scores, batch, loss * total_weight)
-
-
-def _check_whole_number(value: Any, name: str, least: int) -> None:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ArgumentTypeError(f"{name} is {value!r}; it must be a whole number, {least} or more") from None
-    if number < least:
-        raise ArgumentError(f"{name} is {value}; it must be {least} or more")

@@ -1,0 +1,236 @@
+"""Array files: written whole or not at all, read without trust."""
+
+import io
+import os
+import subprocess
+import sys
+import textwrap
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hypothesis_numpy
+
+from minidl import files
+from minidl.errors import FileFormatError, MissingFileError
+
+numbers = hypothesis_numpy.arrays(
+    dtype=st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_]),
+    shape=hypothesis_numpy.array_shapes(min_dims=0, min_side=0, max_side=4),
+)
+
+
+def npy(array: np.ndarray, *, allow_pickle: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=allow_pickle)
+    return buffer.getvalue()
+
+
+def zip_of(path: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+@given(arrays=st.dictionaries(st.sampled_from(["a", "b/weight", "c/d/bias"]), numbers, max_size=3))
+def test_arrays_come_back_as_they_were_written(tmp_path_factory, arrays):
+    path = tmp_path_factory.mktemp("files") / "arrays.npz"
+    files.write_arrays(path, arrays)
+    read = files.read_arrays(path)
+    assert read.keys() == arrays.keys()
+    for name, expected in arrays.items():
+        assert read[name].dtype == expected.dtype
+        np.testing.assert_array_equal(read[name], expected)
+
+
+def test_numpy_reads_the_same_file(tmp_path):
+    files.write_arrays(tmp_path / "a.npz", {"x": np.arange(6).reshape(2, 3)})
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as loaded:
+        np.testing.assert_array_equal(loaded["x"], [[0, 1, 2], [3, 4, 5]])
+
+
+def test_fortran_ordered_arrays_keep_their_places(tmp_path):
+    array = np.asfortranarray(np.arange(6).reshape(2, 3))
+    files.write_arrays(tmp_path / "a.npz", {"x": array})
+    np.testing.assert_array_equal(files.read_arrays(tmp_path / "a.npz")["x"], [[0, 1, 2], [3, 4, 5]])
+
+
+def test_the_same_arrays_give_the_same_bytes(tmp_path, monkeypatch):
+    files.write_arrays(tmp_path / "a.npz", {"x": np.arange(5)})
+    monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
+    files.write_arrays(tmp_path / "b.npz", {"x": np.arange(5)})
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_an_error_midway_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"old")
+
+    def write_half():
+        with files.atomic_write(path) as file:
+            file.write(b"half of the new")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failing_sync_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"old")
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        files.write_arrays(path, {"x": np.zeros(3)})
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path):
+    path = tmp_path / "a.npz"
+    files.write_arrays(path, {"x": np.zeros(200_000)})
+    program = textwrap.dedent("""
+        import sys
+        import numpy as np
+        from minidl.files import write_arrays
+        print("ready", flush=True)
+        while True:
+            write_arrays(sys.argv[1], {"x": np.ones(200_000)})
+            write_arrays(sys.argv[1], {"x": np.zeros(200_000)})
+    """)
+    for milliseconds in (1, 5, 9, 14, 20):
+        process = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"ready\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(milliseconds / 1000)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        x = files.read_arrays(path)["x"]
+        assert x.shape == (200_000,)
+        assert x.min() == x.max()
+
+
+def test_writing_through_a_link_keeps_the_link(tmp_path):
+    (tmp_path / "link.npz").symlink_to(tmp_path / "real.npz")
+    files.write_arrays(tmp_path / "link.npz", {"x": np.arange(3)})
+    assert (tmp_path / "link.npz").is_symlink()
+    np.testing.assert_array_equal(files.read_arrays(tmp_path / "real.npz")["x"], [0, 1, 2])
+
+
+def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    files.write_arrays(tmp_path / "a.npz", {"x": np.arange(3)})
+    assert (tmp_path / "a.npz").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match=r"nowhere.*a\.npz: its folder does not exist"):
+        files.write_arrays(tmp_path / "nowhere" / "a.npz", {})
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match=r"there is no file .*a\.npz"):
+        files.read_arrays(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"not a zip at all" * 100])
+def test_a_file_that_is_no_zip_is_refused(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"a\.npz is no \.npz file, or a truncated or corrupt one"):
+        files.read_arrays(tmp_path / "a.npz")
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(FileFormatError, match="is a folder"):
+        files.read_arrays(tmp_path)
+
+
+def test_every_truncation_is_refused(tmp_path):
+    files.write_arrays(tmp_path / "a.npz", {"x": np.arange(40), "y": np.ones((3, 4))})
+    whole = (tmp_path / "a.npz").read_bytes()
+    for length in range(0, len(whole), 7):
+        (tmp_path / "b.npz").write_bytes(whole[:length])
+        with pytest.raises(FileFormatError):
+            files.read_arrays(tmp_path / "b.npz")
+
+
+def test_every_flipped_byte_of_an_array_is_noticed(tmp_path):
+    files.write_arrays(tmp_path / "a.npz", {"x": np.arange(40)})
+    whole = bytearray((tmp_path / "a.npz").read_bytes())
+    start = whole.index(b"\x93NUMPY")
+    for position in range(start, start + 128 + 40 * 8, 3):
+        damaged = whole.copy()
+        damaged[position] ^= 0x5A
+        (tmp_path / "b.npz").write_bytes(damaged)
+        with pytest.raises(FileFormatError):
+            files.read_arrays(tmp_path / "b.npz")
+
+
+def test_python_objects_are_never_read(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "executed"),))
+
+    zip_of(tmp_path / "a.npz", {"x.npy": npy(np.array([Trap()], dtype=object), allow_pickle=True)})
+    with pytest.raises(FileFormatError, match=r"a\.npz: entry 'x\.npy' holds something else than a plain array"):
+        files.read_arrays(tmp_path / "a.npz")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_huge_declared_shape_is_refused_without_being_made(tmp_path):
+    content = npy(np.zeros(3)).replace(b"(3,)", b"(300000000000,)").replace(b" " * 11 + b"\n", b"\n")
+    zip_of(tmp_path / "a.npz", {"x.npy": content})
+    with pytest.raises(
+        FileFormatError, match=r"'x\.npy' declares shape \(300000000000,\) of float64, which its 24 bytes are not"
+    ):
+        files.read_arrays(tmp_path / "a.npz")
+
+
+def test_compressed_entries_are_refused_so_none_can_swell(tmp_path):
+    zip_of(tmp_path / "a.npz", {"x.npy": npy(np.zeros(10_000_000, np.uint8))}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(FileFormatError, match="is compressed, or has a wrong size"):
+        files.read_arrays(tmp_path / "a.npz")
+
+
+def test_entries_that_are_no_arrays_are_refused(tmp_path):
+    zip_of(tmp_path / "a.npz", {"x.txt": b"hello"})
+    with pytest.raises(FileFormatError, match=r"entry 'x\.txt' is no array, or there twice"):
+        files.read_arrays(tmp_path / "a.npz")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_entry_that_is_there_twice_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", npy(np.zeros(2)))
+        archive.writestr("x.npy", npy(np.ones(2)))
+    with pytest.raises(FileFormatError, match="there twice"):
+        files.read_arrays(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x93NUMPY\x07\x00rubbish",
+        b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f8'}",
+        npy(np.zeros(2)).replace(b"'<f8'", b"'?!?'"),
+        npy(np.zeros(2)).replace(b"'<f8'", b"'<f7'"),
+        npy(np.zeros(2)).replace(b"'<f8'", b"'<U0'"),
+        npy(np.zeros(2, dtype=[("a", "f8")])),
+        npy(np.zeros(2)).replace(b"(2,)", b"(-2,"),
+    ],
+)
+def test_an_invalid_array_header_is_refused(tmp_path, content):
+    zip_of(tmp_path / "a.npz", {"x.npy": content})
+    with pytest.raises(FileFormatError, match=r"'x\.npy'"):
+        files.read_arrays(tmp_path / "a.npz")

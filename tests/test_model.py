@@ -1,0 +1,680 @@
+"""Sequential: two vectors with shaped views, composition, prediction, files."""
+
+import copy
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minidl import (
+    Constant,
+    Dense,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    MeanSquaredError,
+    ReLU,
+    Rescale,
+    Reshape,
+    Sequential,
+    Sigmoid,
+    SigmoidCrossEntropy,
+    Softmax,
+    SoftmaxCrossEntropy,
+    Tanh,
+)
+from minidl.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DataError,
+    FileFormatError,
+    MissingFileError,
+    NotReadyError,
+    ShapeError,
+)
+from minidl.files import read_arrays, write_arrays
+
+
+def digit_model(**options):
+    layers = [Rescale(1 / 255), Dense(16), ReLU(), Dense(8), Tanh(), Dense(4), SoftmaxCrossEntropy()]
+    return Sequential(layers, **{"input_shape": 12, "seed": 0} | options)
+
+
+def pixels(rows, shape=(12,), seed=1):
+    return np.random.default_rng(seed).integers(0, 256, (rows, *shape), dtype=np.uint8)
+
+
+@dataclass(eq=False)
+class RunningMean(Layer):
+    """Subtracts the mean of all training batches so far: a layer with state, of which rows depend on each other."""
+
+    mixes_batch = True
+
+    def build(self, input_shape, rng):
+        self.mean = self.add_state("mean", input_shape)
+        self.batches = self.add_state("batches", 1)
+        return input_shape
+
+    def forward(self, x, training=False):
+        if training:
+            self.batches.value += 1
+            self.mean.value += (x.mean(axis=0) - self.mean.value) / self.batches.value
+        return x - self.mean.value
+
+    def backward(self, dy):
+        return dy
+
+
+@dataclass(eq=False)
+class Residual(Layer):
+    """``y = x + f(x)``: a layer that holds another."""
+
+    inner: Layer
+
+    def build(self, input_shape, rng):
+        self.inner.build(input_shape, rng)
+        return input_shape
+
+    def sublayers(self):
+        return {"inner": self.inner}
+
+    def forward(self, x, training=False):
+        return x + self.inner.forward(x, training=training)
+
+    def backward(self, dy):
+        return dy + self.inner.backward(dy)
+
+
+class TestVectors:
+    def test_every_value_and_gradient_is_a_view_into_the_two_vectors(self):
+        model = digit_model()
+        assert model.parameters.shape == model.gradients.shape == (12 * 16 + 16 + 16 * 8 + 8 + 8 * 4 + 4,)
+        model.parameters[:] = np.arange(model.parameters.size)
+        model.gradients[:] = -np.arange(model.parameters.size)
+        start = 0
+        for parameter in model.named_parameters().values():
+            expected = np.arange(start, start + parameter.value.size).reshape(parameter.value.shape)
+            np.testing.assert_array_equal(parameter.value, expected)
+            np.testing.assert_array_equal(parameter.gradient, -expected)
+            start += parameter.value.size
+        assert start == model.parameters.size
+
+    def test_writing_on_a_view_writes_the_vector(self):
+        model = digit_model()
+        model.layers[1].bias.value[3] = 42
+        assert model.parameters[12 * 16 + 3] == 42
+
+    def test_parameters_are_named_by_layer_and_kind(self):
+        assert list(digit_model().named_parameters()) == [
+            "dense_1/weight",
+            "dense_1/bias",
+            "dense_2/weight",
+            "dense_2/bias",
+            "dense_3/weight",
+            "dense_3/bias",
+        ]
+
+    def test_backward_fills_the_gradient_vector_with_the_numeric_gradient(self):
+        model = digit_model(dtype="float64")
+        x, y = pixels(5), np.array([0, 1, 2, 3, 0])
+        _, dscores = model.loss(model.forward(x, training=True), y)
+        model.gradients[:] = np.nan
+        model.backward(dscores)
+        for index in range(0, model.parameters.size, 7):
+            losses = []
+            for step in (1e-6, -1e-6):
+                changed = copy.deepcopy(model)
+                changed.parameters[index] += step
+                losses.append(changed.loss(changed.forward(x), y)[0])
+            assert model.gradients[index] == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-5, abs=1e-9)
+
+    @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+    def test_a_copy_has_vectors_and_views_of_its_own(self, copied):
+        inner = Sequential([Dense(3), ReLU()])
+        model = Sequential([Dense(5), inner, Dense(2), SoftmaxCrossEntropy()], input_shape=4, seed=0)
+        before = model.parameters.copy()
+        other = copied(model)
+        np.testing.assert_array_equal(other.parameters, before)
+        other.parameters[:] = 7
+        assert all((parameter.value == 7).all() for parameter in other.named_parameters().values())
+        assert (other.layers[1].parameters == 7).all()
+        np.testing.assert_array_equal(model.parameters, before)
+        assert other.layers[2].place == "layer 3 'dense_2'"
+
+    def test_a_shallow_copy_shares_the_vectors(self):
+        model = digit_model()
+        assert copy.copy(model).parameters is model.parameters
+        assert np.shares_memory(model.layers[1].weight.value, model.parameters)
+
+    def test_a_model_that_is_not_built_can_be_copied(self):
+        other = copy.deepcopy(digit_model(input_shape=None))
+        np.testing.assert_array_equal(other.forward(pixels(2)), digit_model().forward(pixels(2)))
+
+    def test_parameters_before_the_input_is_known_are_an_error_with_the_cure(self):
+        model = digit_model(input_shape=None)
+        for attempt in (lambda: model.parameters, lambda: model.gradients, lambda: model.backward(np.zeros((1, 4)))):
+            with pytest.raises(NotReadyError, match="give input_shape=, call build, or pass data first"):
+                attempt()
+
+
+class TestComposition:
+    def test_the_input_shape_comes_from_the_first_data(self):
+        lazy, explicit = digit_model(input_shape=None), digit_model()
+        x = pixels(3)
+        np.testing.assert_array_equal(lazy.forward(x), explicit.forward(x))
+        assert lazy.input_shape == (12,)
+        assert lazy.output_shape == (4,)
+
+    def test_the_same_seed_gives_the_same_bits_and_another_seed_others(self):
+        np.testing.assert_array_equal(digit_model().parameters, digit_model().parameters)
+        assert (digit_model(seed=1).parameters != digit_model().parameters).any()
+
+    def test_without_a_seed_two_models_differ(self):
+        assert (digit_model(seed=None).parameters != digit_model(seed=None).parameters).any()
+
+    def test_what_a_layer_draws_does_not_depend_on_the_size_of_the_others(self):
+        first = Sequential([Dense(3), Dense(5)], input_shape=2, seed=0)
+        second = Sequential([Dense(3), Dense(5), Dense(9)], input_shape=2, seed=0)
+        np.testing.assert_array_equal(first.layers[1].weight.value, second.layers[1].weight.value)
+
+    def test_a_nested_model_computes_as_its_layers_do(self):
+        flat = Sequential([Dense(5), ReLU(), Dense(3), Tanh(), Dense(2)], input_shape=4, seed=0)
+        nested = Sequential([Dense(5), Sequential([ReLU(), Dense(3), Tanh()]), Dense(2)], input_shape=4, seed=1)
+        nested.parameters[:] = flat.parameters
+        x = np.random.default_rng(0).normal(size=(6, 4))
+        np.testing.assert_array_equal(nested.forward(x, training=True), flat.forward(x, training=True))
+        dy = np.ones((6, 2), np.float32)
+        np.testing.assert_array_equal(nested.backward(dy), flat.backward(dy))
+        np.testing.assert_array_equal(nested.gradients, flat.gradients)
+        assert "sequential_1/dense_1/weight" in nested.named_parameters()
+        assert np.shares_memory(nested.layers[1].parameters, nested.parameters)
+
+    def test_a_built_layer_keeps_its_parameters_when_a_model_takes_it_in(self):
+        dense = Dense(3)
+        dense.build((2,), np.random.default_rng(5))
+        weight = dense.weight.value.copy()
+        model = Sequential([dense, Dense(1)], input_shape=2, seed=0)
+        np.testing.assert_array_equal(model.parameters[:6].reshape(2, 3), weight)
+        assert np.shares_memory(dense.weight.value, model.parameters)
+
+    def test_a_built_layer_of_another_shape_is_refused_by_name(self):
+        dense = Dense(3)
+        dense.build((2,))
+        with pytest.raises(ShapeError, match=r"layer 2 'dense_2' expects input \(2,\) per sample but got \(7,\)"):
+            Sequential([Dense(7), dense], input_shape=4)
+
+    def test_a_layer_that_holds_another_works_in_a_model(self):
+        model = Sequential(
+            [Dense(3), Residual(Sequential([Dense(4), Tanh(), Dense(3)])), Dense(2), MeanSquaredError()],
+            input_shape=5,
+            seed=0,
+            dtype="float64",
+        )
+        x = np.random.default_rng(0).normal(size=(4, 5))
+        y = model.forward(x, training=True)
+        hidden = x @ model.layers[0].weight.value
+        inner = model.layers[1].inner.layers
+        hidden = hidden + np.tanh(hidden @ inner[0].weight.value) @ inner[2].weight.value
+        np.testing.assert_allclose(y, hidden @ model.layers[2].weight.value, rtol=1e-12)
+        model.backward(np.ones((4, 2)))
+        assert "residual_1/inner/dense_1/weight" in model.named_parameters()
+        assert all(parameter.gradient.any() for parameter in model.named_parameters().values())
+
+    @pytest.mark.parametrize("given", [Dense(3), "dense", None, iter([Dense(3)])])
+    def test_something_else_than_a_list_of_layers_is_refused(self, given):
+        with pytest.raises(ArgumentTypeError, match="layer"):
+            Sequential(given)
+
+    def test_an_element_that_is_no_layer_is_named(self):
+        with pytest.raises(
+            ArgumentTypeError, match=r"element 2 of the model is no layer but .*did you mean ReLU\(\)\?"
+        ):
+            Sequential([Dense(3), ReLU, Dense(2)])
+        with pytest.raises(ArgumentTypeError, match=r"element 1 of the model is no layer but 3: give layers"):
+            Sequential([3])
+
+    @pytest.mark.parametrize("layers", [[], [SoftmaxCrossEntropy()]])
+    def test_a_model_without_layers_is_refused(self, layers):
+        with pytest.raises(ArgumentError, match="at least one layer"):
+            Sequential(layers)
+
+    def test_a_loss_before_the_end_is_refused(self):
+        with pytest.raises(ArgumentError, match="element 2 of 3 is a loss.*a loss comes last"):
+            Sequential([Dense(3), MeanSquaredError(), Dense(2)])
+
+    def test_a_nested_model_with_a_loss_is_refused(self):
+        with pytest.raises(ArgumentError, match="element 1 is a model with a loss"):
+            Sequential([digit_model(), Dense(2)])
+
+    def test_the_same_layer_twice_is_refused(self):
+        dense = Dense(3)
+        with pytest.raises(ArgumentError, match="element 2.* is in the model twice"):
+            Sequential([dense, dense])
+
+    def test_a_layer_of_another_model_is_refused_but_a_copy_is_not(self):
+        model = digit_model()
+        with pytest.raises(ArgumentError, match="element 1.* is part of another model"):
+            Sequential([model.layers[1]])
+        other = Sequential([copy.deepcopy(model.layers[1])], input_shape=12)
+        np.testing.assert_array_equal(other.parameters, model.parameters[: 12 * 16 + 16])
+
+    def test_names_given_by_the_user_are_kept_and_never_taken_twice(self):
+        model = Sequential([Dense(3, name="dense_1"), Dense(2), LeakyReLU()], input_shape=4)
+        assert list(model.sublayers()) == ["dense_1", "dense_2", "leaky_relu_1"]
+        for names in (["a", "a"], ["a/b", "c"], ["", "c"]):
+            with pytest.raises(ArgumentError, match="is taken, empty or holds"):
+                Sequential([Dense(1, name=name) for name in names])
+
+    @pytest.mark.parametrize("dtype", ["float16", "int32", "complex128"])
+    def test_other_types_than_float32_and_float64_are_refused(self, dtype):
+        with pytest.raises(ArgumentError, match="computes in float32 or float64"):
+            digit_model(dtype=dtype)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_everything_is_computed_in_the_models_type(self, dtype):
+        model = digit_model(dtype=dtype)
+        scores = model.forward(pixels(2), training=True)
+        model.backward(scores)
+        assert {scores.dtype, model.parameters.dtype, model.gradients.dtype} == {np.dtype(dtype)}
+
+    def test_layers_that_do_not_fit_are_refused_and_the_model_can_still_be_built(self):
+        model = Sequential([Reshape((3, 4)), Flatten(), Dense(2)], seed=0)
+        with pytest.raises(ShapeError, match=r"layer 1 'reshape_1' cannot give samples of shape \(11,\)"):
+            model.forward(np.ones((2, 11)))
+        assert model.input_shape is None
+        assert model.forward(np.ones((2, 12))).shape == (2, 2)
+
+    def test_a_dense_layer_after_images_says_what_is_missing(self):
+        with pytest.raises(ShapeError, match=r"layer 2, layer 1 'dense_1'|'dense_1' expects input \(features,\)"):
+            Sequential([Rescale(1 / 255), Dense(3)], input_shape=(28, 28, 1))
+
+    def test_a_loss_that_cannot_take_the_output_is_refused_at_build(self):
+        with pytest.raises(ShapeError, match="SoftmaxCrossEntropy expects scores"):
+            Sequential([Dense(1), SoftmaxCrossEntropy()], input_shape=3)
+
+    def test_places_inside_a_nested_model_name_the_whole_way(self):
+        model = Sequential([Dense(4), Sequential([ReLU(), Dense(3)])], input_shape=2)
+        assert model.layers[1].layers[1].place == "layer 2 'sequential_1', layer 2 'dense_1'"
+
+
+class TestInputGradient:
+    def test_layers_before_the_first_with_parameters_are_not_asked(self):
+        model = digit_model()
+        assert model.backward(model.forward(pixels(2), training=True)) is None
+        assert [layer.needs_input_gradient for layer in model.layers] == [False, False, True, True, True, True]
+
+    def test_it_can_be_asked_for(self):
+        model = digit_model(dtype="float64")
+        model.require_input_gradient()
+        x = pixels(2).astype(float)
+        dx = model.backward(model.forward(x, training=True))
+        numeric = np.empty_like(x)
+        for index in np.ndindex(x.shape):
+            up, down = x.copy(), x.copy()
+            up[index] += 1e-4
+            down[index] -= 1e-4
+            # The loss whose gradient the scores themselves are: half their sum of squares.
+            numeric[index] = ((model.forward(up) ** 2).sum() - (model.forward(down) ** 2).sum()) / 4e-4
+        np.testing.assert_allclose(dx, numeric, rtol=1e-6, atol=1e-9)
+
+    def test_a_model_without_a_loss_gives_it_as_any_layer_does(self):
+        model = Sequential([Rescale(2.0)], input_shape=3)
+        model.forward(np.ones((1, 3)), training=True)
+        np.testing.assert_array_equal(model.backward(np.ones((1, 3), np.float32)), [[2, 2, 2]])
+
+    def test_a_nested_model_is_asked_only_where_layers_before_it_learn(self):
+        first = Sequential([Sequential([Dense(3)]), Dense(2), MeanSquaredError()], input_shape=4)
+        assert not first.layers[0].layers[0].needs_input_gradient
+        second = Sequential([Dense(3), Sequential([Tanh(), Dense(2)]), MeanSquaredError()], input_shape=4)
+        assert second.layers[1].layers[0].needs_input_gradient
+
+
+class TestForward:
+    def test_a_wrong_shape_names_layer_position_expected_and_got(self):
+        model = Sequential([Dense(3)], input_shape=128)
+        with pytest.raises(ShapeError, match=r"^layer 1 'dense_1' expects input \(128,\) per sample but got \(64,\)$"):
+            model.forward(np.ones((5, 64)))
+
+    def test_one_sample_alone_is_refused_with_the_cure(self):
+        with pytest.raises(ShapeError, match=r"one sample alone: pass x\[np\.newaxis\]"):
+            digit_model().predict(pixels(1)[0])
+
+    def test_a_single_number_is_refused(self):
+        with pytest.raises(ShapeError, match="a single number"):
+            digit_model().predict(3)
+        with pytest.raises(ShapeError, match=r"a batch has a row per sample"):
+            digit_model(input_shape=None).predict(3)
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            lambda x: x,
+            lambda x: x.tolist(),
+            pd.DataFrame,
+            np.asfortranarray,
+            lambda x: x.astype(np.int64),
+            lambda x: np.repeat(x, 2, axis=0)[::2],
+        ],
+    )
+    def test_inputs_of_every_form_give_the_same_scores(self, form):
+        model, x = digit_model(), pixels(7)
+        np.testing.assert_array_equal(model.forward(form(x)), model.forward(x))
+
+    def test_a_memory_map_gives_the_same_as_the_array_and_plain_arrays(self, tmp_path):
+        model, x = digit_model(), pixels(7)
+        mapped = np.memmap(tmp_path / "x", np.uint8, "w+", shape=x.shape)
+        mapped[:] = x
+        result = model.predict_proba(mapped)
+        assert type(result) is np.ndarray
+        np.testing.assert_array_equal(result, model.predict_proba(x))
+
+    def test_inference_writes_nothing_on_any_layer(self):
+        model = digit_model()
+        model.forward(pixels(3), training=True)
+        before = [dict(vars(layer)) for layer in model.layers]
+        model.predict(pixels(5, seed=2))
+        for layer, state in zip(model.layers, before, strict=True):
+            assert vars(layer).keys() == state.keys()
+            assert all(vars(layer)[key] is value for key, value in state.items())
+
+    @pytest.mark.parametrize("lazy", [False, True])
+    def test_eight_threads_predict_the_bits_of_one(self, lazy):
+        model = digit_model(input_shape=None if lazy else 12)
+        batches = [pixels(500, seed=seed) for seed in range(16)]
+        with ThreadPoolExecutor(8) as pool:
+            concurrent = list(pool.map(model.predict_proba, batches * 4))
+        for result, batch in zip(concurrent, batches * 4, strict=True):
+            np.testing.assert_array_equal(result, model.predict_proba(batch))
+
+
+class TestPredict:
+    def test_a_classifier_predicts_the_label_of_the_largest_probability(self):
+        model, x = digit_model(), pixels(50)
+        probabilities = model.predict_proba(x)
+        scores = model.forward(x).astype(np.float64)
+        np.testing.assert_allclose(probabilities, np.exp(scores) / np.exp(scores).sum(1, keepdims=True), rtol=1e-5)
+        np.testing.assert_array_equal(model.predict(x), probabilities.argmax(axis=1))
+        assert model.predict(x).dtype.kind == "i"
+
+    @settings(max_examples=30)
+    @given(rows=st.integers(1, 40), batch_size=st.integers(1, 50))
+    def test_predictions_do_not_depend_on_the_batch_size(self, rows, batch_size):
+        model, x = digit_model(), pixels(rows)
+        # BLAS may sum in another order for another number of rows; one float32 rounding is about 1e-7.
+        np.testing.assert_allclose(model.predict_proba(x, batch_size), model.predict_proba(x), rtol=1e-5)
+
+    def test_two_classes_from_one_score(self):
+        model = Sequential([Dense(1, Constant(1.0)), SigmoidCrossEntropy()], input_shape=1)
+        x = [[-2.0], [0.5]]
+        np.testing.assert_array_equal(model.predict(x), [0, 1])
+        np.testing.assert_allclose(model.predict_proba(x), [[1 / (1 + np.e**2)], [1 / (1 + np.e**-0.5)]], rtol=1e-6)
+
+    def test_several_labels(self):
+        model = Sequential([Dense(2, Constant(1.0)), SigmoidCrossEntropy()], input_shape=1)
+        np.testing.assert_array_equal(model.predict([[-2.0], [0.5]]), [[0, 0], [1, 1]])
+
+    @pytest.mark.parametrize(("units", "shape"), [(1, (3,)), (2, (3, 2))])
+    def test_a_regression_predicts_values(self, units, shape):
+        model = Sequential([Dense(units, Constant(2.0)), MeanSquaredError()], input_shape=1)
+        prediction = model.predict([[1.0], [2.0], [3.0]])
+        assert prediction.shape == shape
+        np.testing.assert_array_equal(prediction.reshape(3, -1)[:, 0], [2, 4, 6])
+
+    def test_without_a_loss_the_output_is_the_prediction(self):
+        model = Sequential([Softmax()], input_shape=2)
+        np.testing.assert_allclose(model.predict([[0.0, np.log(3)]]), [[0.25, 0.75]], rtol=1e-6)
+        with pytest.raises(ArgumentError, match="no loss.*use predict"):
+            model.predict_proba([[0.0, 1.0]])
+
+    def test_a_regression_has_no_probabilities(self):
+        model = Sequential([Dense(1), MeanSquaredError()], input_shape=1)
+        with pytest.raises(ArgumentError, match="MeanSquaredError gives no probabilities"):
+            model.predict_proba([[1.0]])
+
+    def test_no_rows_give_no_predictions(self):
+        assert digit_model().predict(np.empty((0, 12))).shape == (0,)
+        assert digit_model().predict_proba(np.empty((0, 12))).shape == (0, 4)
+
+    def test_a_number_that_is_not_finite_is_named_by_row_and_entry(self):
+        x = np.ones((9, 12))
+        x[7, 3] = np.nan
+        with pytest.raises(DataError, match=r"x holds nan at row 7, entry 3"):
+            digit_model().predict(x, batch_size=2)
+
+    def test_a_batch_size_of_zero_is_refused(self):
+        with pytest.raises(ArgumentError, match="batch_size is 0"):
+            digit_model().predict(pixels(2), batch_size=0)
+
+
+class TestDescription:
+    def test_the_summary_lists_layers_shapes_and_counts(self, capsys):
+        Sequential(
+            [Rescale(2.0), Sequential([Dense(3), ReLU()]), Dense(2), MeanSquaredError()], input_shape=4
+        ).summary()
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert lines == [
+            ["#", "layer", "output", "shape", "parameters"],
+            ["1", "rescale_1", "(Rescale)", "(N,", "4)", "0"],
+            ["2", "sequential_1", "(Sequential)", "(N,", "3)", "15"],
+            ["2.1", "dense_1", "(Dense)", "(N,", "3)", "15"],
+            ["2.2", "relu_1", "(ReLU)", "(N,", "3)", "0"],
+            ["3", "dense_1", "(Dense)", "(N,", "2)", "8"],
+            ["loss:", "MeanSquaredError()"],
+            ["parameters:", "23", "of", "float32,", "0.1", "KiB"],
+        ]
+
+    def test_the_summary_of_a_model_without_shapes_says_so(self, capsys):
+        Sequential([Dense(3)]).summary()
+        out = capsys.readouterr().out
+        assert "?" in out
+        assert "the input shape comes with the first data" in out
+
+    def test_repr_shows_layers_and_loss(self):
+        assert repr(Sequential([Dense(3), LeakyReLU(0.2), MeanSquaredError()])) == (
+            "Sequential([Dense(units=3, initializer='he_normal', use_bias=True), LeakyReLU(negative_slope=0.2), "
+            "MeanSquaredError()])"
+        )
+
+
+def all_layers():
+    return Sequential(
+        [
+            Rescale(1 / 255, -0.5),
+            Flatten(),
+            Dense(6, "glorot_uniform"),
+            LeakyReLU(0.2),
+            Reshape((2, 3)),
+            RunningMean(),
+            Flatten(),
+            Sequential([Dense(5, Constant(0.1), use_bias=False), Sigmoid()], name="inner"),
+            Residual(Sequential([Dense(5), Tanh()])),
+            Dense(3),
+            Softmax(),
+            MeanSquaredError(),
+        ],
+        input_shape=(2, 3, 1),
+        seed=3,
+    )
+
+
+class TestFiles:
+    def test_a_loaded_model_is_equal_in_everything(self, tmp_path):
+        model, x = all_layers(), pixels(6, (2, 3, 1))
+        model.forward(x, training=True)
+        model.save(tmp_path / "model.npz")
+        loaded = Sequential.load(tmp_path / "model.npz")
+        assert repr(loaded) == repr(model)
+        assert list(loaded.named_parameters()) == list(model.named_parameters())
+        np.testing.assert_array_equal(loaded.parameters, model.parameters)
+        np.testing.assert_array_equal(loaded.layers[5].mean.value, model.layers[5].mean.value)
+        np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+
+    def test_a_loaded_model_can_be_trained_and_saved_again(self, tmp_path):
+        model = all_layers()
+        model.save(tmp_path / "a.npz")
+        loaded = Sequential.load(tmp_path / "a.npz")
+        loaded.parameters[:] += 1
+        loaded.layers[5].mean.value[:] = 1
+        assert (loaded.layers[2].bias.value == 1).all()
+        loaded.save(tmp_path / "b.npz")
+        np.testing.assert_array_equal(Sequential.load(tmp_path / "b.npz").parameters, loaded.parameters)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_the_same_model_gives_the_same_bytes(self, tmp_path, dtype):
+        for name in ("a.npz", "b.npz"):
+            digit_model(dtype=dtype).save(tmp_path / name)
+        assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+        assert Sequential.load(tmp_path / "a.npz").parameters.dtype == dtype
+
+    def test_a_model_without_shapes_cannot_be_saved(self, tmp_path):
+        with pytest.raises(NotReadyError, match="input shape"):
+            digit_model(input_shape=None).save(tmp_path / "model.npz")
+
+    def test_a_save_that_fails_leaves_the_old_file(self, tmp_path, monkeypatch):
+        model = digit_model()
+        model.save(tmp_path / "model.npz")
+        old = (tmp_path / "model.npz").read_bytes()
+        model.parameters[:] = 0
+        monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            model.save(tmp_path / "model.npz")
+        assert (tmp_path / "model.npz").read_bytes() == old
+
+    def test_a_missing_file_is_named(self, tmp_path):
+        with pytest.raises(MissingFileError, match=r"nothing\.npz"):
+            Sequential.load(tmp_path / "nothing.npz")
+
+    def test_a_truncated_file_is_refused(self, tmp_path):
+        digit_model().save(tmp_path / "model.npz")
+        whole = (tmp_path / "model.npz").read_bytes()
+        (tmp_path / "model.npz").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(FileFormatError, match=r"model\.npz"):
+            Sequential.load(tmp_path / "model.npz")
+
+    def test_an_unknown_class_is_an_error_that_says_to_import_its_module(self, tmp_path):
+        self.tamper(
+            tmp_path,
+            header=lambda header: header["model"]["configuration"]["layers"][1].update(
+                **{"class": "Swirl", "module": "os"}
+            ),
+        )
+        with pytest.raises(FileFormatError, match="class 'Swirl' is not known: import the module that defines it"):
+            Sequential.load(tmp_path / "model.npz")
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda header: header.update(version=2), "version 2, and this minidl reads versions up to 1: upgrade"),
+            (lambda header: header.update(version="1"), "version '1'"),
+            (lambda header: header.update(format="other"), "no model that minidl saved"),
+            (lambda header: header.update(extra=1), "its header holds"),
+            (lambda header: header.update(input_shape=[13]), r"'weight' is float32 \(12, 16\) in the file.*\(13, 16\)"),
+            (lambda header: header.update(input_shape="12"), "a shape is a whole number or a tuple"),
+            (lambda header: header.update(input_shape=None), "a shape is a whole number or a tuple"),
+            (lambda header: header.update(input_shape=[3, 4]), "put Flatten"),
+            (lambda header: header.update(model=[]), "it describes"),
+            (lambda header: header.update(model={"class": "Dense"}), "described by class, module and configuration"),
+            (lambda header: layers(header)[1]["configuration"].update(units=17), r"\(12, 17\)"),
+            (lambda header: layers(header)[1]["configuration"].update(units=10**12), r"\(12, 1000000000000\)"),
+            (lambda header: layers(header)[1]["configuration"].update(units="x"), "units"),
+            (lambda header: layers(header)[1]["configuration"].update(color="red"), "unexpected keyword"),
+            (lambda header: layers(header)[1]["configuration"].update(use_bias=False), "'parameters/dense_1/bias'"),
+            (lambda header: layers(header).append(layers(header)[1]), "a loss comes last"),
+            (lambda header: layers(header).clear(), "at least one layer"),
+            (lambda header: layers(header).insert(0, 3), "no layer but 3"),
+            (lambda header: header["model"]["configuration"].update(dtype="float64"), "float32.*float64"),
+            (lambda header: header["model"]["configuration"].update(dtype="complex64"), "float32 or float64"),
+            (lambda header: header["model"]["configuration"].update(dtype="nonsense"), "nonsense"),
+            (lambda header: header["model"]["configuration"].update(input_shape=10**9), "no input shape"),
+            (lambda header: header["model"]["configuration"].update(seed="x"), "seed"),
+        ],
+    )
+    def test_a_changed_description_is_refused(self, tmp_path, change, message):
+        self.tamper(tmp_path, header=change)
+        with pytest.raises(FileFormatError, match=rf"model\.npz cannot be loaded: .*{message}"):
+            Sequential.load(tmp_path / "model.npz")
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda arrays: arrays.pop("header"), "no header"),
+            (lambda arrays: arrays.update(header=np.array([1, 2])), "no header"),
+            (lambda arrays: arrays.update(header=np.array("{")), "its header is no JSON"),
+            (lambda arrays: arrays.update(header=np.array("[" * 100_000)), "its header is no JSON"),
+            (lambda arrays: arrays.update(header=np.array("[]")), "no model that minidl saved"),
+            (lambda arrays: arrays.pop("parameters/dense_2/bias"), "layer 4 'dense_2' has no array 'bias'"),
+            (lambda arrays: arrays.update({"parameters/dense_9/bias": np.zeros(3)}), "parameters/dense_9/bias"),
+            (lambda arrays: arrays.update({"stray": np.zeros(3)}), "stray"),
+            (
+                lambda arrays: arrays.update({"states/dense_2/bias": arrays.pop("parameters/dense_2/bias")}),
+                "states/dense_2/bias",
+            ),
+            (
+                lambda arrays: arrays.update({"parameters/dense_2/bias": np.zeros(9, np.float32)}),
+                r"layer 4 'dense_2': array 'bias' is float32 \(9,\) in the file, but the architecture",
+            ),
+            (
+                lambda arrays: arrays.update({"parameters/dense_2/bias": np.zeros(8)}),
+                r"'bias' is float64 \(8,\) in the file",
+            ),
+        ],
+    )
+    def test_other_arrays_than_the_architecture_has_are_refused(self, tmp_path, change, message):
+        self.tamper(tmp_path, arrays=change)
+        with pytest.raises(FileFormatError, match=rf"model\.npz cannot be loaded: .*{message}"):
+            Sequential.load(tmp_path / "model.npz")
+
+    def test_a_description_nested_too_deeply_is_refused(self, tmp_path):
+        def nest(header):
+            for _ in range(200):
+                header["model"] = {
+                    "class": "Sequential",
+                    "module": "minidl.model",
+                    "configuration": {"layers": [header["model"]], "seed": 0, "dtype": "float32", "name": None},
+                }
+
+        self.tamper(tmp_path, header=nest)
+        with pytest.raises(FileFormatError, match="cannot be loaded"):
+            Sequential.load(tmp_path / "model.npz")
+
+    def test_a_subclass_loads_only_its_own_kind(self, tmp_path):
+        class Special(Sequential):
+            pass
+
+        digit_model().save(tmp_path / "model.npz")
+        with pytest.raises(FileFormatError, match="not a Special"):
+            Special.load(tmp_path / "model.npz")
+
+    def test_a_layer_whose_configuration_json_cannot_hold_is_named(self, tmp_path):
+        @dataclass(eq=False)
+        class Apply(Layer):
+            function: object = np.sin
+
+            def forward(self, x, training=False):
+                return self.function(x)
+
+        with pytest.raises(ArgumentTypeError, match=r"Apply\.function = <ufunc 'sin'> cannot be saved"):
+            Sequential([Apply()], input_shape=2).save(tmp_path / "model.npz")
+
+    @staticmethod
+    def tamper(folder, header=None, arrays=None):
+        path = folder / "model.npz"
+        digit_model().save(path)
+        content = dict(read_arrays(path))
+        if header:
+            description = json.loads(content["header"].item())
+            header(description)
+            content["header"] = np.array(json.dumps(description))
+        if arrays:
+            arrays(content)
+        write_arrays(path, content)
+
+
+def layers(header):
+    return header["model"]["configuration"]["layers"]
