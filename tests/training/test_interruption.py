@@ -1,0 +1,79 @@
+"""Ctrl-C is let through between steps, and held back until its end within one."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from minidl.training.interruption import WholeSteps
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_between_steps_it_is_raised_at_once():
+    with WholeSteps(), pytest.raises(KeyboardInterrupt):
+        interrupt()
+
+
+def test_within_a_step_it_is_raised_when_the_step_is_whole():
+    done = []
+    with WholeSteps() as whole_steps:
+        with pytest.raises(KeyboardInterrupt), whole_steps.step:
+            done.append("first half")
+            interrupt()
+            done.append("second half")
+        with whole_steps.step:
+            done.append("next step")
+    assert done == ["first half", "second half", "next step"]
+
+
+def test_a_second_one_within_the_same_step_is_raised_at_once():
+    done = []
+    with WholeSteps() as whole_steps, pytest.raises(KeyboardInterrupt), whole_steps.step:
+        interrupt()
+        done.append("first")
+        interrupt()
+        done.append("second")
+    assert done == ["first"]
+
+
+def test_an_error_in_an_interrupted_step_is_not_hidden():
+    with WholeSteps() as whole_steps, pytest.raises(ZeroDivisionError), whole_steps.step:
+        interrupt()
+        1 / 0  # noqa: B018
+
+
+def test_the_handler_is_put_back():
+    with WholeSteps():
+        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_program_that_handles_the_signal_itself_keeps_its_handler():
+    received = []
+    previous = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        with WholeSteps() as whole_steps, whole_steps.step:
+            interrupt()
+        assert received == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def test_in_another_thread_it_does_nothing():
+    errors = []
+
+    def work():
+        try:
+            with WholeSteps() as whole_steps, whole_steps.step:
+                pass
+        except ValueError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert errors == []

@@ -1,0 +1,692 @@
+"""The trainer: what a step does, order, continuation, figures, and what it refuses."""
+
+import copy
+import os
+import signal
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minidl import (
+    SGD,
+    Adam,
+    Callback,
+    Dense,
+    Layer,
+    Loss,
+    MeanSquaredError,
+    Momentum,
+    Optimizer,
+    ReLU,
+    Rescale,
+    Sequential,
+    Sigmoid,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+    Trainer,
+)
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
+
+
+def model(**options):
+    layers = [Rescale(1 / 255), Dense(8), ReLU(), Dense(3), SoftmaxCrossEntropy()]
+    return Sequential(layers, **{"input_shape": 6, "seed": 0} | options)
+
+
+def data(rows=50, seed=0):
+    """Three classes that a small network can tell apart: each lights another pair of pixels."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, rows)
+    x = rng.integers(0, 60, (rows, 6), dtype=np.uint8)
+    x[np.arange(rows), 2 * y] += 150
+    x[np.arange(rows), 2 * y + 1] += 150
+    return x, y
+
+
+def fit(trainer, x, y, **options):
+    return trainer.fit(x, y, progress=False, **options)
+
+
+class Recorder(Callback):
+    """Notes each moment with the epoch and step it saw."""
+
+    def __init__(self):
+        self.moments = []
+
+    def note(self, name, trainer):
+        self.moments.append((name, trainer.epoch, trainer.step))
+
+    def on_train_begin(self, trainer):
+        self.note("train begin", trainer)
+
+    def on_epoch_begin(self, trainer):
+        self.note("epoch begin", trainer)
+
+    def on_gradients(self, trainer):
+        self.note("gradients", trainer)
+
+    def on_batch_end(self, trainer):
+        self.note("batch end", trainer)
+
+    def on_epoch_end(self, trainer):
+        self.note("epoch end", trainer)
+
+    def on_train_end(self, trainer):
+        self.note("train end", trainer)
+
+
+@dataclass(eq=False)
+class RowsSeen(Layer):
+    """Passes its input on and remembers the rows of each training batch."""
+
+    def forward(self, x, training=False):
+        if training:
+            self.batches = [*getattr(self, "batches", []), x[:, 0].astype(int).tolist()]
+        return x
+
+    def backward(self, dy):
+        return dy
+
+
+def watched(rows):
+    seen = RowsSeen()
+    return Sequential([seen, Dense(1), MeanSquaredError()], input_shape=1, seed=0), seen, np.arange(rows)[:, np.newaxis]
+
+
+class TestLearning:
+    @pytest.mark.parametrize("optimizer", [SGD(0.1), Momentum(0.05), Momentum(0.05, nesterov=True), Adam(0.01), "adam"])
+    def test_the_network_learns(self, optimizer):
+        x, y = data(300)
+        trainer = Trainer(model(), optimizer, batch_size=16, seed=0)
+        history = fit(trainer, x, y, epochs=25, validation_data=data(100, seed=1))
+        assert history["loss"][-1] < 0.3 * history["loss"][0]
+        assert history["val_accuracy"][-1] > 0.97
+        assert trainer.evaluate(*data(100, seed=2))["accuracy"] > 0.97
+
+    def test_a_step_of_the_whole_loop_is_gradient_descent_written_out(self):
+        x, y = data(10)
+        net = model(dtype="float64")
+        w1, b1, w2, b2 = (parameter.value.copy() for parameter in net.named_parameters().values())
+        fit(Trainer(net, SGD(0.5), batch_size=None), x, y, epochs=3)
+        z = x / 255
+        for _ in range(3):
+            hidden = z @ w1 + b1
+            active = np.maximum(hidden, 0)
+            exponential = np.exp(active @ w2 + b2)
+            dscores = (exponential / exponential.sum(axis=1, keepdims=True) - np.eye(3)[y]) / 10
+            dhidden = (dscores @ w2.T) * (hidden > 0)
+            w2 -= 0.5 * active.T @ dscores
+            b2 -= 0.5 * dscores.sum(axis=0)
+            w1 -= 0.5 * z.T @ dhidden
+            b1 -= 0.5 * dhidden.sum(axis=0)
+        for parameter, expected in zip(net.named_parameters().values(), (w1, b1, w2, b2), strict=True):
+            np.testing.assert_allclose(parameter.value, expected, rtol=1e-10, atol=1e-12)
+
+    def test_a_regression_learns_a_line(self):
+        x = np.linspace(-1, 1, 40)[:, np.newaxis]
+        net = Sequential([Dense(1), MeanSquaredError()], seed=0)
+        history = fit(Trainer(net, SGD(0.3), batch_size=None), x, 3 * x[:, 0] - 1, epochs=200)
+        np.testing.assert_allclose(net.predict([[0.0], [2.0]]), [-1, 5], atol=1e-3)
+        assert list(history) == ["loss", "mean_absolute_error"]
+
+    def test_two_classes_from_one_score_learn(self):
+        x, y = data(200)
+        net = Sequential([Rescale(1 / 255), Dense(1), SigmoidCrossEntropy()], seed=0)
+        history = fit(Trainer(net, Adam(0.05), seed=0), x, (y == 1), epochs=30)
+        assert history["accuracy"][-1] > 0.97
+        assert (net.predict(x) == (y == 1)).mean() > 0.97
+
+    def test_one_hot_targets_train_as_labels_do(self):
+        x, y = data(40)
+        one, other = model(), model()
+        fit(Trainer(one, SGD(0.1), batch_size=8, seed=0), x, y, epochs=3)
+        fit(Trainer(other, SGD(0.1), batch_size=8, seed=0), x, np.eye(3)[y], epochs=3)
+        np.testing.assert_allclose(one.parameters, other.parameters, rtol=1e-5, atol=1e-6)
+
+
+class TestBatches:
+    def test_every_row_is_seen_once_an_epoch_in_a_new_order(self):
+        net, seen, x = watched(10)
+        fit(Trainer(net, SGD(0.0), batch_size=4, seed=0), x, x, epochs=2)
+        assert [len(batch) for batch in seen.batches] == [4, 4, 2, 4, 4, 2]
+        first, second = sum(seen.batches[:3], []), sum(seen.batches[3:], [])
+        assert sorted(first) == sorted(second) == list(range(10))
+        assert first != second
+        assert first != list(range(10))
+
+    def test_the_order_depends_on_seed_and_epoch_alone(self):
+        orders = []
+        for optimizer, first_epochs in ((SGD(0.0), 1), (SGD(0.01), 2)):
+            net, seen, x = watched(12)
+            trainer = Trainer(net, optimizer, batch_size=5, seed=3)
+            fit(trainer, x, x, epochs=first_epochs)
+            fit(trainer, x, x, epochs=3 - first_epochs)
+            orders.append(seen.batches)
+        assert orders[0] == orders[1]
+        net, seen, x = watched(12)
+        fit(Trainer(net, SGD(0.0), batch_size=5, seed=4), x, x, epochs=3)
+        assert seen.batches != orders[0]
+
+    def test_without_shuffling_rows_come_as_they_are(self):
+        net, seen, x = watched(5)
+        fit(Trainer(net, SGD(0.0), batch_size=2, shuffle=False), x, x, epochs=2)
+        assert seen.batches == [[0, 1], [2, 3], [4]] * 2
+
+    @pytest.mark.parametrize("batch_size", [None, 5, 99])
+    def test_a_full_batch_is_one_step_an_epoch(self, batch_size):
+        net, seen, x = watched(5)
+        trainer = Trainer(net, SGD(0.0), batch_size=batch_size)
+        fit(trainer, x, x, epochs=2)
+        assert seen.batches == [[0, 1, 2, 3, 4]] * 2
+        assert trainer.step == 2
+
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_a_large_batch_is_the_sum_of_its_blocks(self, weighted, monkeypatch):
+        x, y = data(103)
+        weights = np.random.default_rng(0).random(103) if weighted else None
+        whole, blocks = model(dtype="float64"), model(dtype="float64")
+        expected = fit(Trainer(whole, Adam(), batch_size=None), x, y, epochs=3, sample_weight=weights)
+        monkeypatch.setattr("minidl.training.trainer._ROWS_AT_ONCE", 10)
+        history = fit(Trainer(blocks, Adam(), batch_size=None), x, y, epochs=3, sample_weight=weights)
+        np.testing.assert_allclose(blocks.parameters, whole.parameters, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-12)
+        np.testing.assert_allclose(history["accuracy"], expected["accuracy"], rtol=1e-12)
+
+    def test_a_layer_that_mixes_the_batch_gets_it_whole(self, monkeypatch):
+        monkeypatch.setattr("minidl.training.trainer._ROWS_AT_ONCE", 3)
+        net, seen, x = watched(7)
+        seen.mixes_batch = True
+        fit(Trainer(net, SGD(0.0), batch_size=None), x, x)
+        assert seen.batches == [[0, 1, 2, 3, 4, 5, 6]]
+
+
+class TestContinuation:
+    def test_the_same_seeds_give_the_same_bits(self):
+        x, y = data()
+        runs = []
+        for _ in range(2):
+            net = model()
+            runs.append((fit(Trainer(net, Adam(), batch_size=8, seed=5), x, y, epochs=3), net.parameters))
+        assert dict(runs[0][0]) == dict(runs[1][0])
+        np.testing.assert_array_equal(runs[0][1], runs[1][1])
+
+    def test_without_a_seed_runs_differ(self):
+        x, y = data()
+        runs = [model(), model()]
+        for net in runs:
+            fit(Trainer(net, SGD(0.1), batch_size=8), x, y, epochs=2)
+        assert (runs[0].parameters != runs[1].parameters).any()
+
+    def test_fit_called_again_goes_on(self):
+        x, y = data()
+        whole, parts = model(), model()
+        once, again = (Trainer(net, Momentum(0.1), batch_size=8, seed=1) for net in (whole, parts))
+        fit(once, x, y, epochs=5)
+        fit(again, x, y, epochs=2)
+        fit(again, x, y, epochs=3)
+        np.testing.assert_array_equal(parts.parameters, whole.parameters)
+        assert dict(again.history) == dict(once.history)
+        assert (again.epoch, again.step) == (once.epoch, once.step) == (5, 35)
+
+    @settings(max_examples=20, deadline=None)
+    @given(stop_at=st.integers(1, 20))
+    def test_a_run_stopped_after_any_step_goes_on_to_the_same_bits(self, stop_at):
+        class StopAt(Callback):
+            def on_batch_end(self, trainer):
+                if trainer.step == stop_at:
+                    trainer.stop()
+
+        x, y = data()
+        whole, parts = model(), model()
+        once, again = (Trainer(net, Adam(), batch_size=8, seed=1) for net in (whole, parts))
+        fit(once, x, y, epochs=3, validation_data=(x, y))
+        fit(again, x, y, epochs=3, validation_data=(x, y), callbacks=[StopAt()])
+        assert again.step == stop_at
+        fit(again, x, y, epochs=3 - again.epoch, validation_data=(x, y))
+        np.testing.assert_array_equal(parts.parameters, whole.parameters)
+        assert dict(again.history) == dict(once.history)
+
+    def test_an_interrupted_epoch_starts_anew_with_other_data(self):
+        class StopAtOnce(Callback):
+            def on_batch_end(self, trainer):
+                trainer.stop()
+
+        trainer = Trainer(model(), SGD(0.1), batch_size=8, seed=1)
+        fit(trainer, *data(50), epochs=1, callbacks=[StopAtOnce()])
+        assert (trainer.epoch, trainer.row) == (0, 8)
+        fit(trainer, *data(16))
+        assert (trainer.epoch, trainer.step, trainer.row) == (1, 3, 0)
+
+    def test_stopping_between_epochs_ends_the_fit_there(self):
+        class StopAfterTwo(Callback):
+            def on_epoch_end(self, trainer):
+                if trainer.epoch == 2:
+                    trainer.stop()
+
+        trainer = Trainer(model(), SGD(0.1), batch_size=8, seed=1)
+        fit(trainer, *data(), epochs=9, callbacks=[StopAfterTwo()])
+        assert (trainer.epoch, trainer.history.epochs) == (2, 2)
+
+
+class TestInterruption:
+    @pytest.mark.parametrize("moment", ["forward", "gradients", "update", "batch end"])
+    def test_ctrl_c_leaves_model_optimizer_and_history_at_the_last_whole_step(self, moment):
+        def interrupt():
+            os.kill(os.getpid(), signal.SIGINT)
+
+        @dataclass(eq=False)
+        class InterruptedAdam(Adam):
+            def update(self, parameters, gradients, learning_rate, mean, square):
+                super().update(parameters, gradients, learning_rate, mean, square)
+                if moment == "update" and self.step == 10:
+                    interrupt()
+
+        class Interrupter(Callback):
+            def on_gradients(self, trainer):
+                if moment == "gradients" and trainer.step == 9:
+                    interrupt()
+
+            def on_batch_end(self, trainer):
+                if moment == "batch end" and trainer.step == 10:
+                    interrupt()
+
+        class InterruptedRescale(Rescale):
+            calls = 0
+
+            def forward(self, x, training=False):
+                self.calls += training
+                if moment == "forward" and self.calls == 10:
+                    interrupt()
+                return super().forward(x, training)
+
+        x, y = data()
+        nets = [
+            Sequential([InterruptedRescale(1 / 255), Dense(8), ReLU(), Dense(3), SoftmaxCrossEntropy()], seed=0),
+            model(),
+        ]
+        trainers = [Trainer(nets[0], InterruptedAdam(), batch_size=8, seed=1), Trainer(nets[1], batch_size=8, seed=1)]
+        with pytest.raises(KeyboardInterrupt):
+            fit(trainers[0], x, y, epochs=3, callbacks=[Interrupter()])
+        assert (trainers[0].epoch, trainers[0].step, trainers[0].row) == (1, 10, 24)
+        assert trainers[0].history.epochs == 1
+        fit(trainers[0], x, y, epochs=2)
+        fit(trainers[1], x, y, epochs=3)
+        np.testing.assert_array_equal(nets[0].parameters, nets[1].parameters)
+        assert dict(trainers[0].history) == dict(trainers[1].history)
+
+    def test_an_error_in_a_callback_leaves_the_last_whole_step(self):
+        class Broken(Callback):
+            def on_gradients(self, trainer):
+                if trainer.step == 4:
+                    trainer.model.gradients[:] = np.nan
+                    raise RuntimeError("broken callback")
+
+        x, y = data()
+        nets = [model(), model()]
+        trainers = [Trainer(net, Momentum(0.1), batch_size=8, seed=1) for net in nets]
+        with pytest.raises(RuntimeError, match="broken callback"):
+            fit(trainers[0], x, y, callbacks=[Broken()])
+        assert (trainers[0].step, trainers[0].row) == (4, 32)
+        for trainer in trainers:
+            fit(trainer, x, y)
+        np.testing.assert_array_equal(nets[0].parameters, nets[1].parameters)
+
+
+class TestFigures:
+    def test_an_epochs_figures_are_the_means_over_its_rows(self):
+        x, y = data(10)
+        net = model()
+        scores = net.forward(x).astype(np.float64)
+        losses = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(10), y]
+        history = fit(Trainer(net, SGD(0.0), batch_size=4), x, y, epochs=1)
+        assert history["loss"][0] == pytest.approx(losses.mean(), rel=1e-6)
+        assert history["accuracy"][0] == pytest.approx((scores.argmax(axis=1) == y).mean(), rel=1e-12)
+
+    def test_sample_weights_count_in_loss_gradient_and_figures(self):
+        x, y = data(20)
+        weights = np.random.default_rng(0).integers(0, 4, 20)
+        weighted, repeated = model(dtype="float64"), model(dtype="float64")
+        trainers = [Trainer(net, SGD(0.1), batch_size=None) for net in (weighted, repeated)]
+        one = fit(trainers[0], x, y, epochs=3, sample_weight=weights)
+        other = fit(trainers[1], x.repeat(weights, axis=0), y.repeat(weights), epochs=3)
+        np.testing.assert_allclose(weighted.parameters, repeated.parameters, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(one["loss"], other["loss"], rtol=1e-12)
+        np.testing.assert_allclose(one["accuracy"], other["accuracy"], rtol=1e-12)
+        evaluated = trainers[0].evaluate(x, y, sample_weight=weights)
+        assert evaluated == pytest.approx(trainers[1].evaluate(x.repeat(weights, axis=0), y.repeat(weights)))
+
+    def test_a_batch_in_which_no_row_counts_teaches_nothing(self):
+        x, y = data(6)
+        net = model()
+        before = net.parameters.copy()
+        trainer = Trainer(net, SGD(0.1), batch_size=3, shuffle=False)
+        after = []
+
+        class Watch(Callback):
+            def on_batch_end(self, trainer):
+                after.append(trainer.model.parameters.copy())
+
+        fit(trainer, x, y, sample_weight=[0, 0, 0, 1, 1, 1], callbacks=[Watch()])
+        np.testing.assert_array_equal(after[0], before)
+        assert (after[1] != before).any()
+
+    def test_validation_figures_are_those_of_evaluate(self):
+        (x, y), validation = data(), data(30, seed=1)
+        trainer = Trainer(model(), SGD(0.1), batch_size=8)
+        history = fit(trainer, x, y, epochs=2, validation_data=validation)
+        assert list(history) == ["loss", "accuracy", "val_loss", "val_accuracy"]
+        evaluated = trainer.evaluate(*validation)
+        assert (history["val_loss"][-1], history["val_accuracy"][-1]) == (evaluated["loss"], evaluated["accuracy"])
+
+    def test_evaluate_is_the_same_in_blocks(self, monkeypatch):
+        x, y = data(64)
+        trainer = Trainer(model(), SGD(0.1))
+        whole = trainer.evaluate(x, y)
+        monkeypatch.setattr("minidl.training.trainer._ROWS_AT_ONCE", 7)
+        assert trainer.evaluate(x, y) == pytest.approx(whole, rel=1e-6)
+
+    def test_a_loss_of_the_users_own_without_a_metric_reports_the_loss_alone(self):
+        class AbsoluteError(Loss):
+            def per_sample(self, scores, targets):
+                errors = scores - targets
+                return np.abs(errors).sum(axis=1), np.sign(errors)
+
+        x = np.linspace(-1, 1, 30)
+        net = Sequential([Dense(1), AbsoluteError()], seed=0)
+        trainer = Trainer(net, SGD(0.05), batch_size=None)
+        history = fit(trainer, x[:, np.newaxis], 2 * x, epochs=150)
+        assert list(history) == ["loss"]
+        assert history["loss"][-1] < 0.1
+        assert trainer.evaluate(x[:, np.newaxis], 2 * x).keys() == {"loss"}
+
+    def test_figures_say_how_things_stand_at_any_moment(self):
+        seen = {}
+
+        class Watch(Callback):
+            def on_train_begin(self, trainer):
+                seen["begin"] = trainer.figures
+
+            def on_batch_end(self, trainer):
+                seen[trainer.row] = trainer.figures
+
+            def on_epoch_end(self, trainer):
+                seen["end"] = trainer.figures
+
+        x, y = data(20)
+        history = fit(Trainer(model(), SGD(0.1), batch_size=10), x, y, validation_data=(x, y), callbacks=[Watch()])
+        assert seen["begin"] == {}
+        assert seen[20] == {"loss": history["loss"][0], "accuracy": history["accuracy"][0]}
+        assert seen[10] != seen[20]
+        assert seen["end"] == {name: column[0] for name, column in history.items()}
+
+
+class TestCallbacks:
+    def test_each_moment_comes_in_its_place(self):
+        recorder = Recorder()
+        fit(Trainer(model(), SGD(0.1), batch_size=25), *data(50), epochs=2, callbacks=[recorder])
+        assert recorder.moments == [
+            ("train begin", 0, 0),
+            ("epoch begin", 0, 0),
+            ("gradients", 0, 0),
+            ("batch end", 0, 1),
+            ("gradients", 0, 1),
+            ("batch end", 0, 2),
+            ("epoch end", 1, 2),
+            ("epoch begin", 1, 2),
+            ("gradients", 1, 2),
+            ("batch end", 1, 3),
+            ("gradients", 1, 3),
+            ("batch end", 1, 4),
+            ("epoch end", 2, 4),
+            ("train end", 2, 4),
+        ]
+
+    def test_gradients_can_be_changed_before_the_optimizer_sees_them(self):
+        class Freeze(Callback):
+            def on_gradients(self, trainer):
+                assert trainer.model.gradients.any()
+                trainer.model.gradients[:] = 0
+
+        net = model()
+        before = net.parameters.copy()
+        fit(Trainer(net, SGD(0.1)), *data(), callbacks=[Freeze()])
+        np.testing.assert_array_equal(net.parameters, before)
+
+    def test_the_end_is_told_also_when_an_error_ends_the_run(self):
+        class Broken(Callback):
+            def on_batch_end(self, trainer):
+                raise RuntimeError("broken callback")
+
+        recorder = Recorder()
+        with pytest.raises(RuntimeError, match="broken callback"):
+            fit(Trainer(model(), SGD(0.1)), *data(), callbacks=[recorder, Broken()])
+        assert recorder.moments[-1][0] == "train end"
+
+    def test_something_else_than_a_callback_is_refused(self):
+        with pytest.raises(ArgumentTypeError, match="callbacks holds 3, which is no Callback"):
+            fit(Trainer(model()), *data(), callbacks=[3])
+
+
+class TestInputs:
+    @pytest.mark.parametrize(
+        "form",
+        [
+            lambda x, y: (x.tolist(), y.tolist()),
+            lambda x, y: (pd.DataFrame(x), pd.Series(y, index=range(100, 100 + len(y)))),
+            lambda x, y: (np.asfortranarray(x), y.astype(np.uint8)),
+            lambda x, y: (x, y[:, np.newaxis]),
+            lambda x, y: (x, y.astype(np.float64)),
+            lambda x, y: (x.astype(np.float32), pd.DataFrame({"label": y})),
+        ],
+    )
+    def test_data_of_every_form_train_to_the_same_bits(self, form):
+        x, y = data()
+        plain, other = model(), model()
+        fit(Trainer(plain, SGD(0.1), batch_size=8, seed=0), x, y, epochs=2)
+        given_x, given_y = form(x, y)
+        fit(Trainer(other, SGD(0.1), batch_size=8, seed=0), given_x, given_y, epochs=2)
+        np.testing.assert_array_equal(other.parameters, plain.parameters)
+
+    def test_memory_maps_train_to_the_same_bits(self, tmp_path):
+        x, y = data()
+        mapped = np.memmap(tmp_path / "x", np.uint8, "w+", shape=x.shape)
+        mapped[:] = x
+        plain, other = model(), model()
+        fit(Trainer(plain, SGD(0.1), batch_size=8, seed=0), x, y, epochs=2)
+        fit(Trainer(other, SGD(0.1), batch_size=8, seed=0), mapped, y, epochs=2)
+        np.testing.assert_array_equal(other.parameters, plain.parameters)
+
+    def test_data_are_not_changed(self):
+        x, y = data()
+        x.flags.writeable = y.flags.writeable = False
+        fit(Trainer(model(), SGD(0.1)), x, y, validation_data=(x, y))
+
+    def test_the_input_shape_comes_from_the_data(self):
+        net = model(input_shape=None)
+        fit(Trainer(net, SGD(0.1)), *data())
+        assert net.input_shape == (6,)
+
+
+x_good, y_good = data(12)
+nan_x = x_good.astype(np.float32)
+nan_x[5, 2] = np.nan
+infinite_x = x_good.astype(np.float32)
+infinite_x[3, 1] = np.inf
+
+REFUSED = {
+    "lengths": ((x_good, y_good[:-1]), {}, DataError, "the lengths differ: x has 12 rows, y has 11 rows"),
+    "empty": ((x_good[:0], y_good[:0]), {}, DataError, "x is empty"),
+    "nan": ((nan_x, y_good), {}, DataError, "x holds nan at row 5, entry 2"),
+    "infinity": ((infinite_x, y_good), {}, DataError, "x holds inf at row 3, entry 1"),
+    "text": ((x_good.astype(str), y_good), {}, DataError, "x holds <U3 values; give numbers only"),
+    "text labels": ((x_good, y_good.astype(str)), {}, DataError, "y holds <U.* values"),
+    "label": ((x_good, np.where(y_good == 2, 3, y_good)), {}, DataError, "y is 3 at row .*; the model has 3 classes"),
+    "negative label": ((x_good, y_good - 1), {}, DataError, "y is -1 at row"),
+    "fraction": ((x_good, y_good + 0.5), {}, DataError, r"y is \d.5 at row 0"),
+    "nan label": ((x_good, np.where(y_good == 2, np.nan, y_good)), {}, DataError, "y holds nan at row"),
+    "one-hot": ((x_good, 2 * np.eye(3)[y_good]), {}, DataError, "y is no probability distribution at row 0"),
+    "one-hot width": ((x_good, np.eye(4)[y_good]), {}, ShapeError, r"y has shape \(12, 4\)"),
+    "shape": (
+        (x_good[:, :5], y_good),
+        {},
+        ShapeError,
+        r"layer 1 'rescale_1' expects input \(6,\) per sample but got \(5,\)",
+    ),
+    "number": ((3, 4), {}, DataError, "x is a single number"),
+    "no epochs": ((x_good, y_good), {"epochs": 0}, ArgumentError, "epochs is 0; it must be 1 or more"),
+    "half an epoch": ((x_good, y_good), {"epochs": 0.5}, ArgumentTypeError, "epochs is 0.5; it must be a whole number"),
+    "validation form": ((x_good, y_good), {"validation_data": x_good}, ArgumentTypeError, r"must be \(x, y\)"),
+    "validation lengths": (
+        (x_good, y_good),
+        {"validation_data": (x_good, y_good[:3])},
+        DataError,
+        "validation_data: the lengths differ",
+    ),
+    "validation shape": (
+        (x_good, y_good),
+        {"validation_data": (x_good[:, :3], y_good)},
+        ShapeError,
+        r"validation_data: .*\(6,\)",
+    ),
+    "weights": ((x_good, y_good), {"sample_weight": np.ones(3)}, DataError, "sample_weight has 3 rows"),
+    "negative weight": ((x_good, y_good), {"sample_weight": -np.ones(12)}, DataError, "none negative"),
+    "no weight": ((x_good, y_good), {"sample_weight": np.zeros(12)}, DataError, "not all zero"),
+    "nan weight": ((x_good, y_good), {"sample_weight": np.full(12, np.nan)}, DataError, "sample_weight holds nan"),
+    "weight table": ((x_good, y_good), {"sample_weight": np.ones((12, 2))}, DataError, "one number per row"),
+}
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("built", [True, False])
+    @pytest.mark.parametrize("case", REFUSED)
+    def test_bad_data_are_refused_before_anything_changes(self, case, built):
+        (x, y), options, error, message = REFUSED[case]
+        if case in {"shape"} and not built:
+            pytest.skip("a model without a shape takes that of the data")
+        net = model(input_shape=6 if built else None)
+        before = net.parameters.copy() if built else None
+        trainer = Trainer(net, SGD(0.1), batch_size=4, seed=0)
+        recorder = Recorder()
+        with pytest.raises(error, match=message):
+            fit(trainer, x, y, callbacks=[recorder], **options)
+        assert recorder.moments == []
+        assert (trainer.epoch, trainer.step, trainer.row, dict(trainer.history)) == (0, 0, 0, {})
+        assert net.input_shape == ((6,) if built else None)
+        if built:
+            np.testing.assert_array_equal(net.parameters, before)
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({"batch_size": 0}, ArgumentError, "batch_size is 0; it must be 1 or more"),
+            ({"batch_size": 2.5}, ArgumentTypeError, "batch_size is 2.5; it must be a whole number"),
+            ({"seed": -1}, ArgumentError, "seed is -1; it must be 0 or more"),
+            ({"optimizer": SGD(-0.1)}, ArgumentError, "SGD: learning_rate is -0.1 at step 0; it must be 0 or more"),
+            ({"optimizer": SGD(float("nan"))}, ArgumentError, "learning_rate is nan"),
+            ({"optimizer": SGD("fast")}, ArgumentTypeError, "learning_rate must be a number or a function"),
+            ({"optimizer": SGD(lambda step: -1.0)}, ArgumentError, "learning_rate is -1.0"),
+            (
+                {"optimizer": Momentum(momentum=1.0)},
+                ArgumentError,
+                r"Momentum: momentum is 1.0; it must be in \[0, 1\)",
+            ),
+            ({"optimizer": Adam(beta2=1.5)}, ArgumentError, "Adam: beta2 is 1.5"),
+            ({"optimizer": Adam(epsilon=0)}, ArgumentError, "Adam: epsilon is 0"),
+        ],
+    )
+    def test_settings_that_cannot_work_are_refused_before_anything_changes(self, change, error, message):
+        net = model()
+        before = net.parameters.copy()
+        trainer = Trainer(net, **{"optimizer": SGD(0.1)} | change)
+        with pytest.raises(error, match=message):
+            fit(trainer, *data())
+        assert trainer.step == 0
+        np.testing.assert_array_equal(net.parameters, before)
+
+    def test_a_model_without_a_loss_is_refused_with_the_cure(self):
+        trainer = Trainer(Sequential([Dense(3)]), SGD(0.1))
+        for call in (trainer.fit, trainer.evaluate):
+            with pytest.raises(ArgumentError, match="no loss: end its list of layers with one"):
+                call(*data())
+
+    def test_something_else_than_a_model_or_an_optimizer_is_refused(self):
+        with pytest.raises(ArgumentTypeError, match="trains a Sequential model, not 3"):
+            Trainer(3)
+        with pytest.raises(ArgumentTypeError, match="an optimizer is an Optimizer such as"):
+            Trainer(model(), 3)
+
+    def test_an_optimizer_of_another_model_is_refused(self):
+        optimizer = Momentum(0.1)
+        fit(Trainer(model(), optimizer), *data())
+        other = Sequential([Dense(3), SoftmaxCrossEntropy()], seed=0)
+        with pytest.raises(ShapeError, match="an optimizer serves one model"):
+            fit(Trainer(other, optimizer), *data())
+
+    def test_a_run_that_diverges_stops_with_epoch_and_step_before_the_update(self):
+        x = np.linspace(-1, 1, 20)[:, np.newaxis]
+        net = Sequential([Dense(1), MeanSquaredError()], seed=0)
+        trainer = Trainer(net, SGD(1e12), batch_size=10, seed=0)
+        with pytest.raises(
+            DivergenceError, match=r"the loss is (inf|nan) at epoch 2, step 3: .*Lower the learning rate"
+        ):
+            fit(trainer, x, x, epochs=9)
+        assert (trainer.epoch, trainer.step) == (1, 2)
+        assert np.isfinite(net.parameters).all()
+        assert np.isfinite(trainer.history["loss"]).all()
+
+    def test_evaluate_refuses_what_fit_does_and_builds_a_model(self):
+        net = model(input_shape=None)
+        trainer = Trainer(net)
+        with pytest.raises(DataError, match="the lengths differ"):
+            trainer.evaluate(x_good, y_good[:-1])
+        assert net.input_shape is None
+        assert trainer.evaluate(x_good, y_good).keys() == {"loss", "accuracy"}
+        assert net.input_shape == (6,)
+
+
+class TestOptimizerOfTheUser:
+    def test_one_written_as_plain_vector_arithmetic_trains(self):
+        @dataclass(eq=False)
+        class SignMomentum(Optimizer):
+            momentum: float = 0.9
+            slots = ("velocity",)
+
+            def update(self, parameters, gradients, learning_rate, velocity):
+                velocity *= self.momentum
+                velocity += gradients
+                parameters -= learning_rate * np.sign(velocity)
+
+        trainer = Trainer(model(), SignMomentum(0.005), batch_size=10, seed=0)
+        history = fit(trainer, *data(200), epochs=10)
+        assert history["accuracy"][-1] > 0.97
+        assert trainer.optimizer.state.keys() == {"velocity"}
+
+    def test_the_rate_may_be_a_function_of_the_step(self):
+        rates = []
+
+        class Record(Optimizer):
+            def update(self, parameters, gradients, learning_rate):
+                rates.append(learning_rate)
+
+        fit(Trainer(model(), Record(lambda step: 1 / (1 + step)), batch_size=20), *data(40), epochs=2)
+        assert rates == [1, 1 / 2, 1 / 3, 1 / 4]
+
+    def test_a_trained_model_and_trainer_can_be_copied_and_go_on_alike(self):
+        x, y = data()
+        trainer = Trainer(model(), Adam(), batch_size=8, seed=0)
+        fit(trainer, x, y, epochs=2)
+        other = copy.deepcopy(trainer)
+        for each in (trainer, other):
+            fit(each, x, y, epochs=2)
+        np.testing.assert_array_equal(trainer.model.parameters, other.model.parameters)
+
+
+def test_a_classical_network_of_sigmoids_and_squared_errors_trains():
+    x, y = data(200)
+    net = Sequential([Rescale(1 / 255), Dense(8), Sigmoid(), Dense(3), Sigmoid(), MeanSquaredError()], seed=0)
+    fit(Trainer(net, Adam(0.02), seed=0), x, np.eye(3)[y], epochs=60)
+    assert (net.predict(x).argmax(axis=1) == y).mean() > 0.97
