@@ -62,7 +62,7 @@ def epoch_of(
 
 def others(sizes: tuple[int, ...], x: Array, y: Array, batch_size: int, optimizer: str) -> Contestants:
     """Return an epoch of the same training in the frameworks that are installed."""
-    from sklearn.neural_network import MLPClassifier  # noqa: PLC0415
+    from sklearn.neural_network import MLPClassifier
 
     contestants: Contestants = {}
     scaled = x.astype(np.float32) / 255
@@ -85,7 +85,7 @@ def torch_epoch(
     sizes: tuple[int, ...], scaled: Array, y: Array, batch_size: int, optimizer: str
 ) -> Callable[[], object]:
     """Return an epoch in PyTorch's usual form, with its fused optimizer and batches cut from one shuffled order."""
-    import torch  # noqa: PLC0415
+    import torch
 
     layers: list[torch.nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):

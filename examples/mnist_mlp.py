@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl import SGD, Adam, Dense, Momentum, ReLU, Rescale, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl import SGD, Adam, Dense, History, Momentum, ReLU, Rescale, Sequential, SoftmaxCrossEntropy, Trainer
 from minidl.data import load_mnist, train_validation_split
 from minidl.errors import ArgumentError, MinidlError
 from minidl.initializers import get_initializer
@@ -72,10 +72,9 @@ def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Na
     seconds = time.perf_counter() - start
 
     model.save(options.output / f"{network}.npz")
-    probabilities = model.predict_proba(x_validation)
     predictions = model.predict(x_validation)
     if options.pictures:
-        draw(network, options.output, model, history, x_validation, y_validation, probabilities)
+        draw(network, options.output, model, history, x_validation, y_validation)
     return {
         "network": network,
         "train_rows": len(y_train),
@@ -92,11 +91,13 @@ def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Na
     }
 
 
-def draw(network: str, folder: Path, model: Sequential, history: Any, x: Array, y: Array, probabilities: Array) -> None:
+def draw(network: str, folder: Path, model: Sequential, history: History, x: Array, y: Array) -> None:
     """Save pictures of the learning curves, the confusion matrix, the worst mistakes and the first layer's weights."""
-    import matplotlib.pyplot as plt  # noqa: PLC0415 - an extra that the training itself does not need
+    import matplotlib.pyplot as plt
 
-    from minidl import plots  # noqa: PLC0415
+    from minidl import plots
+
+    probabilities = model.predict_proba(x)
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     plots.plot_history(history, "loss", ax=left)
@@ -109,11 +110,11 @@ def draw(network: str, folder: Path, model: Sequential, history: Any, x: Array, 
     plt.close("all")
 
 
-def draw_rows(x: Array, y: Array, rows: int, seed: int) -> tuple[Array, Array]:
-    """Draw at most `rows` rows, so that MNIST's 60,000 become the 42,000 that the recipes were published with."""
-    if len(y) <= rows:
+def draw_rows(x: Array, y: Array, most: int, seed: int) -> tuple[Array, Array]:
+    """Draw at most `most` rows, so that MNIST's 60,000 become the 42,000 that the recipes were published with."""
+    if len(y) <= most:
         return x, y
-    chosen = np.random.default_rng(seed).choice(len(y), rows, replace=False)
+    chosen = np.random.default_rng(seed).choice(len(y), most, replace=False)
     return x[chosen], y[chosen]
 
 
@@ -155,12 +156,14 @@ def initializer_name(text: str) -> str:
     return text
 
 
-def batch_size(text: str) -> int | None:
-    if text == "full":
-        return None
+def rows(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of rows, 1 or more, nor 'full'")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows, 1 or more")
     return int(text)
+
+
+def batch_size(text: str) -> int | None:
+    return None if text == "full" else rows(text)
 
 
 def fraction_or_rows(text: str) -> float | int:
@@ -185,7 +188,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="sizes joined by '-'; repeatable (default: 784-10-10 and 784-128-64-10)",
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's four IDX files")
-    parser.add_argument("--rows", type=int, default=42_000, help="draw at most so many rows (default: 42000)")
+    parser.add_argument("--rows", type=rows, default=42_000, help="draw at most so many rows (default: 42000)")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="(default: sgd)")
     parser.add_argument("--learning-rate", type=float, default=UNSET, metavar="RATE", help="(default: the recipe's)")
     parser.add_argument("--batch-size", type=batch_size, default=UNSET, metavar="ROWS", help="rows per step, or 'full'")
@@ -234,7 +237,7 @@ def recipe_for(network: str, options: argparse.Namespace) -> Recipe:
 
 def pictures_possible() -> bool:
     try:
-        import matplotlib  # noqa: PLC0415
+        import matplotlib
     except ImportError:
         print("no pictures: they need matplotlib, pip install 'minidl[plots]'", file=sys.stderr)
         return False

@@ -3,7 +3,8 @@
     python examples/predict_digit.py runs/mnist_mlp/784-128-64-10.npz --index 7
     python examples/predict_digit.py runs/mnist_mlp/784-128-64-10.npz --data train.csv --index 7 --save digit.png
 
-Without --save the image is drawn in the terminal. Of MNIST, the index counts the 10,000 test images; of a CSV file, its rows.
+Without --save the image is drawn in the terminal. The index counts MNIST's 10,000 test images, or the rows of a CSV
+file.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ def as_text(image: Array) -> str:
 
 
 def save_picture(path: Path, image: Array, prediction: int, truth: int | None, confidence: float) -> None:
-    import matplotlib  # noqa: PLC0415 - an extra, needed for this alone
+    import matplotlib
 
     matplotlib.use("Agg")
-    from minidl.plots import plot_images  # noqa: PLC0415
+    from minidl.plots import plot_images
 
     targets = None if truth is None else [truth]
     axes = plot_images([image], predictions=[prediction], targets=targets, confidences=[confidence])

@@ -51,7 +51,7 @@ class MissingDependencyError(MinidlError, ImportError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the end of an error about an unknown name: the closest known one, then all of them."""
-    import difflib  # noqa: PLC0415 - only needed to be kind about a mistake
+    import difflib
 
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)

@@ -35,7 +35,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Whatever happens on the way (an error, a full disk, ``kill -9``), `path` holds either its old content or the
     new one. The content goes to a temporary file beside `path`, reaches the disk, and is renamed.
     """
-    from pathlib import Path  # noqa: PLC0415 - kept, like zipfile below, out of the time that importing minidl takes
+    from pathlib import Path
 
     target = Path(path).expanduser().resolve()
     if not target.parent.is_dir():
@@ -68,8 +68,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
     FileFormatError
         When it is no zip, is truncated or corrupt, or holds anything but plain, uncompressed arrays.
     """
-    import zipfile  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
+    import zipfile
+    from pathlib import Path
 
     path = Path(path).expanduser()
     if path.is_dir():

@@ -220,7 +220,7 @@ def get_initializer(initializer: Initializer | str) -> Initializer:
     name, arguments = match.groups() if match else (initializer, None)
     if name not in _NAMED:
         raise ArgumentError(f"no initializer is named {name!r}; {did_you_mean(name, _NAMED)}")
-    import ast  # noqa: PLC0415 - only for names with arguments
+    import ast
 
     try:
         return _NAMED[name](*ast.literal_eval(f"({arguments},)") if arguments else ())

@@ -57,34 +57,34 @@ def top_k_accuracy(targets: ArrayLike, scores: ArrayLike, k: int = 5) -> float:
 
 def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, labels: ArrayLike | None = None) -> Array:
     """Counts of shape (K, K): rows are true labels, columns predicted ones (scikit-learn's)."""
-    from sklearn import metrics  # noqa: PLC0415 - heavy, and only needed here
+    from sklearn import metrics
 
     return metrics.confusion_matrix(targets, predictions, labels=labels)
 
 
 def classification_report(targets: ArrayLike, predictions: ArrayLike, **options: Any) -> str:
     """Precision, recall and F1 of each class as text; `options` are those of scikit-learn's function."""
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics
 
     return metrics.classification_report(targets, predictions, **options)
 
 
 def mean_absolute_error(targets: ArrayLike, predictions: ArrayLike) -> float:
     """Mean of |t - p|; targets and predictions of shape (N,) or (N, K), where (N,) and (N, 1) agree."""
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics
 
     return float(metrics.mean_absolute_error(targets, predictions))
 
 
 def mean_squared_error(targets: ArrayLike, predictions: ArrayLike) -> float:
     """Mean of (t - p)^2; targets and predictions of shape (N,) or (N, K), where (N,) and (N, 1) agree."""
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics
 
     return float(metrics.mean_squared_error(targets, predictions))
 
 
 def r2_score(targets: ArrayLike, predictions: ArrayLike) -> float:
     """Coefficient of determination: 1 is perfect, 0 as good as always predicting the mean."""
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics
 
     return float(metrics.r2_score(targets, predictions))

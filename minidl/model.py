@@ -264,7 +264,7 @@ class Sequential(Layer):
         Raises NotReadyError before the model is built, ArgumentTypeError for a layer whose configuration JSON
         cannot hold, OSError when the file cannot be written.
         """
-        import json  # noqa: PLC0415 - kept out of the time that importing minidl takes
+        import json
 
         self._check_built()
         header = {
@@ -391,7 +391,7 @@ def _name_layers(layers: Sequence[Layer]) -> None:
 
 
 def _read_header(header: Array | None) -> dict[str, Any]:
-    import json  # noqa: PLC0415
+    import json
 
     if header is None or header.shape != () or header.dtype.kind != "U":
         raise FileFormatError("it has no header: it is no model that minidl saved")

@@ -22,7 +22,7 @@ COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 def new_axes(width: float, height: float, *, frame: bool = True) -> Axes:
     """Return the axes of a new figure, given in inches, whose layout keeps every label inside."""
     try:
-        import matplotlib.pyplot as plt  # noqa: PLC0415 - matplotlib is an extra
+        import matplotlib.pyplot as plt
     except ModuleNotFoundError as error:
         raise MissingDependencyError("drawing needs matplotlib: pip install 'minidl[plots]'") from error
     figure, ax = plt.subplots(figsize=(width, height), layout="constrained")

@@ -109,7 +109,7 @@ def _are_names(labels: Array) -> bool:
 
 def _draw_cells(ax: Axes, shares: Array, cells: Array, texts: Any, width: float, *, cmap: str, top: float) -> None:
     """Colour the given cells, the square root of 0 .. `top` along `cmap`, and write their texts."""
-    from matplotlib.colors import PowerNorm  # noqa: PLC0415 - matplotlib is an extra
+    from matplotlib.colors import PowerNorm
 
     blank = ~cells | (shares == 0)
     image = ax.imshow(np.ma.array(shares, mask=blank), cmap=cmap, norm=PowerNorm(0.5, 0, top))

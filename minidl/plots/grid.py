@@ -47,7 +47,7 @@ def draw_grid(
     if ax is None:
         inches = max(0.95, 2.6 / columns)
         ax = new_axes(max(columns * across * inches, 3.2) + margin, rows * down * inches + 0.35, frame=False)
-    from matplotlib.patches import Rectangle  # noqa: PLC0415 - matplotlib is an extra
+    from matplotlib.patches import Rectangle
 
     box = ax.get_window_extent()
     pixels = min(box.width / (columns * across), box.height / (rows * down))

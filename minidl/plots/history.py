@@ -50,8 +50,8 @@ def plot_history(
     """
     runs = {name: _curves(name, columns, metric) for name, columns in _named_runs(history).items()}
     ax = ax if ax is not None else new_axes(6.4, 4.2)
-    from matplotlib import colormaps  # noqa: PLC0415 - matplotlib is an extra
-    from matplotlib.lines import Line2D  # noqa: PLC0415
+    from matplotlib import colormaps
+    from matplotlib.lines import Line2D
 
     colours = COLOURS if len(runs) <= len(COLOURS) else colormaps["viridis"](np.linspace(0, 0.9, len(runs)))
     handles, splits = [], {}
@@ -129,7 +129,7 @@ def _curves(name: str, columns: Columns, metric: str) -> dict[str, Array]:
 
 def _legend_on_top(ax: Axes, handles: Sequence[Artist]) -> None:
     """Put a legend over the axes, in as many columns as fit: inside it would cover curves."""
-    from matplotlib.transforms import ScaledTranslation  # noqa: PLC0415 - matplotlib is an extra
+    from matplotlib.transforms import ScaledTranslation
 
     for columns in range(len(handles), 0, -1):
         legend = ax.legend(

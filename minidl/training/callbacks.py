@@ -43,7 +43,7 @@ class ProgressBar(Callback):
     """
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        from tqdm.auto import tqdm  # noqa: PLC0415 - not needed by those who turn the bar off
+        from tqdm.auto import tqdm
 
         self._seconds_between = 0.1 if sys.stderr.isatty() else 10.0
         self._first_epoch, self._drawn = trainer.epoch, time.monotonic()

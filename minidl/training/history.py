@@ -37,7 +37,7 @@ class History(Mapping[str, list[float]]):
 
     def to_frame(self) -> pd.DataFrame:
         """Return a pandas frame with a column per figure and the epochs, from 1, as its index."""
-        import pandas as pd  # noqa: PLC0415 - heavy, and only needed here
+        import pandas as pd
 
         return pd.DataFrame(self._columns, index=pd.RangeIndex(1, self.epochs + 1, name="epoch"))
 

@@ -1,0 +1,169 @@
+"""The two examples, run as a user runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from minidl import Sequential
+from minidl.data import load_mnist
+
+examples = Path(__file__).resolve().parents[2] / "examples"
+
+
+def run(name, *arguments, **options):
+    command = [sys.executable, str(examples / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The four IDX files of MNIST, with scikit-learn's digits drawn at the size of 28 x 28."""
+    path = tmp_path_factory.mktemp("mnist")
+    digits = load_digits()
+    images = np.kron(digits.images, np.ones((3, 3))).clip(0, 15).astype(np.uint8) * 17
+    images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+    for part, rows in (("train", slice(0, 1500)), ("t10k", slice(1500, 1797))):
+        count, labels = len(images[rows]), digits.target[rows].astype(np.uint8)
+        header = np.array([0x803, count, 28, 28], ">i4").tobytes()
+        (path / f"{part}-images-idx3-ubyte").write_bytes(header + images[rows].tobytes())
+        header = np.array([0x801, count], ">i4").tobytes()
+        (path / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "new" / "folder"
+    options = ["--network", "784-10-10", "--network", "784-32-16-10", "--epochs", 30, "--batch-size", 16]
+    result = run("mnist_mlp", "--data", folder, *options, "--learning-rate", 0.05, "--output", output)
+    assert result.returncode == 0, result.stderr
+    return result.stdout, output
+
+
+def test_a_run_ends_with_the_table_and_the_confusion_matrices(trained):
+    out, output = trained
+    lines = [line.split() for line in out.splitlines()]
+    table = lines.index(["network", "parameters", "seconds", "loss", "train", "accuracy", "validation", "accuracy"])
+    report = json.loads((output / "report.json").read_text())
+    for line, entry, parameters in zip(lines[table + 1 :], report, ("7,960", "25,818"), strict=False):
+        assert line[:2] == [entry["network"], parameters]
+        assert line[3] == f"{entry['history']['loss'][-1]:.4f}"
+        assert line[4] == f"{entry['history']['accuracy'][-1]:.2%}"
+        assert line[5] == f"{entry['validation']['accuracy']:.2%}"
+    for entry in report:
+        first = entry["confusion_matrix"][0]
+        assert ["0", *(str(count or ".") for count in first)] in lines
+
+
+def test_the_report_holds_what_was_measured(trained, folder):
+    _, output = trained
+    report = json.loads((output / "report.json").read_text())
+    assert [entry["network"] for entry in report] == ["784-10-10", "784-32-16-10"]
+    for entry, held_out in zip(report, (1000, 300), strict=True):
+        assert str(folder) in entry["data"]
+        assert (entry["train_rows"], entry["validation_rows"]) == (1500 - held_out, held_out)
+        assert entry["seconds"] > 0
+        assert entry["history"].keys() == {"loss", "accuracy", "val_loss", "val_accuracy"}
+        assert all(len(column) == 30 for column in entry["history"].values())
+        matrix = np.array(entry["confusion_matrix"])
+        assert matrix.shape == (10, 10)
+        assert matrix.sum() == held_out
+        assert matrix.trace() / held_out == pytest.approx(entry["validation"]["accuracy"])
+        assert entry["validation"]["loss"] == pytest.approx(entry["history"]["val_loss"][-1])
+    assert report[1]["validation"]["accuracy"] > 0.9
+
+
+def test_a_run_leaves_models_and_pictures(trained, folder):
+    _, output = trained
+    names = {path.name for path in output.iterdir()}
+    pictures = {f"{{}}_{kind}.png" for kind in ("curves", "confusion", "mistakes", "weights")}
+    for network in ("784-10-10", "784-32-16-10"):
+        assert {f"{network}.npz", *(name.format(network) for name in pictures)} <= names
+    model = Sequential.load(output / "784-32-16-10.npz")
+    data = load_mnist(folder)
+    assert (model.predict(data.x_test) == data.y_test).mean() > 0.8
+
+
+def test_the_same_command_twice_gives_the_same_bits(folder, tmp_path):
+    for name in ("a", "b"):
+        options = ["--network", "784-10-10", "--epochs", 3, "--optimizer", "adam", "--batch-size", 32]
+        assert run("mnist_mlp", "--data", folder, *options, "--output", tmp_path / name).returncode == 0
+    models = [(tmp_path / name / "784-10-10.npz").read_bytes() for name in ("a", "b")]
+    assert models[0] == models[1]
+    histories = [json.loads((tmp_path / name / "report.json").read_text())[0]["history"] for name in ("a", "b")]
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--network", "784"], "'784' is no network: give sizes joined by '-'"),
+        (["--network", "784-x-10"], "is no network"),
+        (["--network", "100-10"], "the network 100-10 does not fit the data: they have 784 pixels and labels 0 to 9"),
+        (["--network", "784-9"], "the network 784-9 does not fit the data"),
+        (["--optimizer", "sdg"], "invalid choice: 'sdg'"),
+        (["--initializer", "he_norma"], "did you mean 'he_normal'?"),
+        (["--batch-size", "0"], "'0' is no number of rows, 1 or more"),
+        (["--validation", "half"], "neither a fraction"),
+        (["--validation", "1500"], "validation"),
+        (["--epochs", "0"], "epochs is 0"),
+        (["--learning-rate", "-1"], "learning_rate is -1.0"),
+        (["--seed", "-1"], "seed"),
+        (["--rows", "0"], "'0' is no number of rows"),
+        (["--data", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_a_wrong_option_is_one_plain_line_and_leaves_nothing(folder, tmp_path, arguments, message):
+    result = run("mnist_mlp", "--data", folder, "--output", tmp_path / "out", *arguments)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_a_digit_is_predicted_shown_and_saved(trained, folder, tmp_path):
+    _, output = trained
+    model = output / "784-32-16-10.npz"
+    shown = run("predict_digit", model, "--data", folder, "--index", 3)
+    data = load_mnist(folder)
+    probabilities = Sequential.load(model).predict_proba(data.x_test[3:4])[0]
+    truth, prediction = int(data.y_test[3]), int(probabilities.argmax())
+    verdict = "right" if truth == prediction else "wrong"
+    assert f"prediction {prediction}   confidence {probabilities.max():.1%}   label {truth} ({verdict})" in shown.stdout
+    assert "@" in shown.stdout
+    saved = run("predict_digit", model, "--data", folder, "--index", 3, "--save", tmp_path / "digit.png")
+    assert saved.returncode == 0, saved.stderr
+    assert (tmp_path / "digit.png").read_bytes().startswith(b"\x89PNG")
+    assert "@" not in saved.stdout
+
+
+def test_a_digit_of_a_csv_file_without_labels_is_predicted(trained, folder, tmp_path):
+    _, output = trained
+    pixels = load_mnist(folder).x_test[:2]
+    header = ",".join(f"pixel{index}" for index in range(784))
+    np.savetxt(tmp_path / "test.csv", pixels, fmt="%d", delimiter=",", header=header, comments="")
+    result = run("predict_digit", output / "784-32-16-10.npz", "--data", tmp_path / "test.csv", "--index", 1)
+    assert "label unknown" in result.stdout, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.npz"], "there is no file"),
+        (["{model}", "--index", "297"], "--index 297: there are 297 images, 0 to 296"),
+        (["{model}", "--index", "-1"], "--index -1"),
+        (["{model}", "--data", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_a_wrong_digit_or_file_is_one_plain_line(trained, folder, arguments, message):
+    _, output = trained
+    given = [argument.format(model=output / "784-10-10.npz") for argument in arguments]
+    result = run("predict_digit", *([] if "--data" in given else ["--data", folder]), *given)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
