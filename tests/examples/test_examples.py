@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from minidl import Sequential
 from minidl.data import load_mnist
@@ -21,26 +20,10 @@ def run(name, *arguments, **options):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The four IDX files of MNIST, with scikit-learn's digits drawn at the size of 28 x 28."""
-    path = tmp_path_factory.mktemp("mnist")
-    digits = load_digits()
-    images = np.kron(digits.images, np.ones((3, 3))).clip(0, 15).astype(np.uint8) * 17
-    images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
-    for part, rows in (("train", slice(0, 1500)), ("t10k", slice(1500, 1797))):
-        count, labels = len(images[rows]), digits.target[rows].astype(np.uint8)
-        header = np.array([0x803, count, 28, 28], ">i4").tobytes()
-        (path / f"{part}-images-idx3-ubyte").write_bytes(header + images[rows].tobytes())
-        header = np.array([0x801, count], ">i4").tobytes()
-        (path / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
-    return path
-
-
-@pytest.fixture(scope="module")
-def trained(folder, tmp_path_factory):
+def trained(mnist_folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "new" / "folder"
     options = ["--network", "784-10-10", "--network", "784-32-16-10", "--epochs", 30, "--batch-size", 16]
-    result = run("mnist_mlp", "--data", folder, *options, "--learning-rate", 0.05, "--output", output)
+    result = run("mnist_mlp", "--data", mnist_folder, *options, "--learning-rate", 0.05, "--output", output)
     assert result.returncode == 0, result.stderr
     return result.stdout, output
 
@@ -60,13 +43,13 @@ def test_a_run_ends_with_the_table_and_the_confusion_matrices(trained):
         assert ["0", *(str(count or ".") for count in first)] in lines
 
 
-def test_the_report_holds_what_was_measured(trained, folder):
+def test_the_report_holds_what_was_measured(trained, mnist_folder):
     _, output = trained
     report = json.loads((output / "report.json").read_text())
     assert [entry["network"] for entry in report] == ["784-10-10", "784-32-16-10"]
-    for entry, held_out in zip(report, (1000, 300), strict=True):
-        assert str(folder) in entry["data"]
-        assert (entry["train_rows"], entry["validation_rows"]) == (1500 - held_out, held_out)
+    for entry, held_out in zip(report, (1000, 288), strict=True):
+        assert str(mnist_folder) in entry["data"]
+        assert (entry["train_rows"], entry["validation_rows"]) == (1437 - held_out, held_out)
         assert entry["seconds"] > 0
         assert entry["history"].keys() == {"loss", "accuracy", "val_loss", "val_accuracy"}
         assert all(len(column) == 30 for column in entry["history"].values())
@@ -78,21 +61,21 @@ def test_the_report_holds_what_was_measured(trained, folder):
     assert report[1]["validation"]["accuracy"] > 0.9
 
 
-def test_a_run_leaves_models_and_pictures(trained, folder):
+def test_a_run_leaves_models_and_pictures(trained, mnist_folder):
     _, output = trained
     names = {path.name for path in output.iterdir()}
     pictures = {f"{{}}_{kind}.png" for kind in ("curves", "confusion", "mistakes", "weights")}
     for network in ("784-10-10", "784-32-16-10"):
         assert {f"{network}.npz", *(name.format(network) for name in pictures)} <= names
     model = Sequential.load(output / "784-32-16-10.npz")
-    data = load_mnist(folder)
+    data = load_mnist(mnist_folder)
     assert (model.predict(data.x_test) == data.y_test).mean() > 0.8
 
 
-def test_the_same_command_twice_gives_the_same_bits(folder, tmp_path):
+def test_the_same_command_twice_gives_the_same_bits(mnist_folder, tmp_path):
     for name in ("a", "b"):
         options = ["--network", "784-10-10", "--epochs", 3, "--optimizer", "adam", "--batch-size", 32]
-        assert run("mnist_mlp", "--data", folder, *options, "--output", tmp_path / name).returncode == 0
+        assert run("mnist_mlp", "--data", mnist_folder, *options, "--output", tmp_path / name).returncode == 0
     models = [(tmp_path / name / "784-10-10.npz").read_bytes() for name in ("a", "b")]
     assert models[0] == models[1]
     histories = [json.loads((tmp_path / name / "report.json").read_text())[0]["history"] for name in ("a", "b")]
@@ -118,33 +101,33 @@ def test_the_same_command_twice_gives_the_same_bits(folder, tmp_path):
         (["--data", "/nowhere"], "/nowhere"),
     ],
 )
-def test_a_wrong_option_is_one_plain_line_and_leaves_nothing(folder, tmp_path, arguments, message):
-    result = run("mnist_mlp", "--data", folder, "--output", tmp_path / "out", *arguments)
+def test_a_wrong_option_is_one_plain_line_and_leaves_nothing(mnist_folder, tmp_path, arguments, message):
+    result = run("mnist_mlp", "--data", mnist_folder, "--output", tmp_path / "out", *arguments)
     assert result.returncode != 0
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out" / "report.json").exists()
 
 
-def test_a_digit_is_predicted_shown_and_saved(trained, folder, tmp_path):
+def test_a_digit_is_predicted_shown_and_saved(trained, mnist_folder, tmp_path):
     _, output = trained
     model = output / "784-32-16-10.npz"
-    shown = run("predict_digit", model, "--data", folder, "--index", 3)
-    data = load_mnist(folder)
+    shown = run("predict_digit", model, "--data", mnist_folder, "--index", 3)
+    data = load_mnist(mnist_folder)
     probabilities = Sequential.load(model).predict_proba(data.x_test[3:4])[0]
     truth, prediction = int(data.y_test[3]), int(probabilities.argmax())
     verdict = "right" if truth == prediction else "wrong"
     assert f"prediction {prediction}   confidence {probabilities.max():.1%}   label {truth} ({verdict})" in shown.stdout
     assert "@" in shown.stdout
-    saved = run("predict_digit", model, "--data", folder, "--index", 3, "--save", tmp_path / "digit.png")
+    saved = run("predict_digit", model, "--data", mnist_folder, "--index", 3, "--save", tmp_path / "digit.png")
     assert saved.returncode == 0, saved.stderr
     assert (tmp_path / "digit.png").read_bytes().startswith(b"\x89PNG")
     assert "@" not in saved.stdout
 
 
-def test_a_digit_of_a_csv_file_without_labels_is_predicted(trained, folder, tmp_path):
+def test_a_digit_of_a_csv_file_without_labels_is_predicted(trained, mnist_folder, tmp_path):
     _, output = trained
-    pixels = load_mnist(folder).x_test[:2]
+    pixels = load_mnist(mnist_folder).x_test[:2]
     header = ",".join(f"pixel{index}" for index in range(784))
     np.savetxt(tmp_path / "test.csv", pixels, fmt="%d", delimiter=",", header=header, comments="")
     result = run("predict_digit", output / "784-32-16-10.npz", "--data", tmp_path / "test.csv", "--index", 1)
@@ -155,15 +138,15 @@ def test_a_digit_of_a_csv_file_without_labels_is_predicted(trained, folder, tmp_
     ("arguments", "message"),
     [
         (["nothing.npz"], "there is no file"),
-        (["{model}", "--index", "297"], "--index 297: there are 297 images, 0 to 296"),
+        (["{model}", "--index", "360"], "--index 360: there are 360 images, 0 to 359"),
         (["{model}", "--index", "-1"], "--index -1"),
         (["{model}", "--data", "/nowhere"], "/nowhere"),
     ],
 )
-def test_a_wrong_digit_or_file_is_one_plain_line(trained, folder, arguments, message):
+def test_a_wrong_digit_or_file_is_one_plain_line(trained, mnist_folder, arguments, message):
     _, output = trained
     given = [argument.format(model=output / "784-10-10.npz") for argument in arguments]
-    result = run("predict_digit", *([] if "--data" in given else ["--data", folder]), *given)
+    result = run("predict_digit", *([] if "--data" in given else ["--data", mnist_folder]), *given)
     assert result.returncode != 0
     assert message in result.stderr
     assert "Traceback" not in result.stderr

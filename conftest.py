@@ -1,0 +1,55 @@
+"""Run the Python blocks of README.md and docs/ as tests.
+
+The blocks of a document run in order and share their names; a block that starts with ``>>>`` must also print what
+stands below it. Each document gets a folder of its own, a small stand-in for MNIST, and no windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from doctest import ELLIPSIS
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)],
+    patterns=["README.md", "docs/*.md"],
+    fixtures=["document_folder"],
+).pytest()
+
+
+@pytest.fixture(scope="session")
+def mnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MNIST's four files, of scikit-learn's digits."""
+    from minidl.data.digits import load_digits_as_mnist
+
+    digits = load_digits_as_mnist()
+    folder = tmp_path_factory.mktemp("mnist")
+    for name, array in {
+        "train-images-idx3-ubyte": digits.x_train,
+        "train-labels-idx1-ubyte": digits.y_train,
+        "t10k-images-idx3-ubyte": digits.x_test,
+        "t10k-labels-idx1-ubyte": digits.y_test,
+    }.items():
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+        (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def document_folder(tmp_path_factory: pytest.TempPathFactory, mnist_folder: Path) -> Iterator[Path]:
+    """The working folder of one document."""
+    import matplotlib.pyplot as plt
+
+    folder = tmp_path_factory.mktemp("document")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MINIDL_DATA", str(mnist_folder))
+        plt.switch_backend("Agg")
+        patch.setattr(plt, "show", lambda: None)  # which warns that Agg has no windows
+        yield folder
+        plt.close("all")
