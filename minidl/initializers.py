@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike
 
 from minidl.configuration import Configurable
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError, did_you_mean
+from minidl.inputs import as_shape
 from minidl.typing import Array, Shape
 
 __all__ = [
@@ -44,9 +45,10 @@ class Initializer(Configurable, ABC):
         """Return an array of `shape`, random only by `rng`."""
 
     def __call__(
-        self, shape: Shape, rng: np.random.Generator | int | None = None, dtype: DTypeLike = np.float32
+        self, shape: int | Shape, rng: np.random.Generator | int | None = None, dtype: DTypeLike = np.float32
     ) -> Array:
         """Draw an array of `shape` as `dtype`, and check that the subclass kept to the shape."""
+        shape = as_shape(shape)
         values = np.asarray(self.draw(shape, np.random.default_rng(rng)))
         if values.shape != shape:
             raise ShapeError(f"{self!r} was asked for shape {shape} but drew {values.shape}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
-from minidl.typing import Array
+from minidl.typing import Array, Shape
 
 _ROWS_AT_ONCE = 4096
 
@@ -28,7 +29,7 @@ def as_array(values: Any, name: str) -> Array:
         # pandas frames and series convert themselves; of a memory map the plain array is a view, not a copy. Nested
         # lists with rows of different lengths raise ValueError.
         try:
-            values = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
+            values = _from_pandas(values, name) if hasattr(values, "to_numpy") else np.asarray(values)
         except (ValueError, TypeError) as error:
             raise DataError(f"{name} is no table of numbers: {error}") from error
     if values.dtype.kind not in "biuf":
@@ -37,6 +38,17 @@ def as_array(values: Any, name: str) -> Array:
             "first (labels, for example, by numpy.unique(labels, return_inverse=True))"
         )
     return np.ascontiguousarray(values) if values.ndim and not values.flags.c_contiguous else values
+
+
+def _from_pandas(values: Any, name: str) -> Array:
+    array: Array = values.to_numpy()
+    if array.dtype != object or not hasattr(values, "columns"):
+        return array
+    # Columns of different types, each of which may be one of numbers.
+    for column, dtype in values.dtypes.items():
+        if dtype.kind not in "biuf":
+            raise DataError(f"{name}: column {column!r} holds {dtype} values; drop it, or encode it as numbers")
+    return values.to_numpy(dtype=np.float64)
 
 
 def check_finite(values: Array, name: str, first_row: int = 0) -> None:
@@ -81,3 +93,14 @@ def check_whole_number(value: Any, name: str, least: int) -> None:
         raise ArgumentTypeError(f"{name} is {value!r}; it must be a whole number, {least} or more") from None
     if number < least:
         raise ArgumentError(f"{name} is {value}; it must be {least} or more")
+
+
+def as_shape(shape: int | Iterable[int]) -> Shape:
+    """Turn 784 or (28, 28, 1) into a tuple of positive ints."""
+    try:
+        sizes = tuple(operator.index(size) for size in (shape if isinstance(shape, Iterable) else (shape,)))
+    except TypeError:
+        raise ArgumentTypeError(f"a shape is a whole number or a tuple of these, not {shape!r}") from None
+    if any(size < 1 for size in sizes):
+        raise ArgumentError(f"the sizes of a shape are 1 or more, not {sizes}")
+    return sizes

@@ -22,9 +22,8 @@ from minidl.errors import (
     ShapeError,
 )
 from minidl.files import read_arrays, write_arrays
-from minidl.inputs import as_array, check_finite, check_whole_number
+from minidl.inputs import as_array, as_shape, check_finite, check_whole_number
 from minidl.layers import Layer
-from minidl.layers.base import as_shape
 from minidl.losses import Loss
 from minidl.typing import Array, Shape
 
@@ -58,7 +57,7 @@ class Sequential(Layer):
     parameters, gradients : arrays of shape (count_parameters(),)
         All of the model's parameters, and the gradient of the loss with respect to them. Each layer's
         ``weight.value`` and ``weight.gradient`` are shaped views into these two, so changing one in place changes
-        the other.
+        the other. Assigning, ``model.parameters = values``, copies into the vector.
     layers : tuple of Layer
     loss : Loss or None
 
@@ -141,11 +140,19 @@ class Sequential(Layer):
         self._check_built()
         return self._values
 
+    @parameters.setter
+    def parameters(self, values: Array) -> None:
+        self.parameters[:] = values
+
     @property
     def gradients(self) -> Array:
         """The gradient of the loss with respect to `parameters`, as one vector."""
         self._check_built()
         return self._gradients
+
+    @gradients.setter
+    def gradients(self, values: Array) -> None:
+        self.gradients[:] = values
 
     def require_input_gradient(self, needed: bool = True) -> None:
         """Ask for, or do without, the gradient with respect to the input; each layer is asked for what that takes."""

@@ -110,6 +110,15 @@ class TestVectors:
         model.layers[1].bias.value[3] = 42
         assert model.parameters[12 * 16 + 3] == 42
 
+    def test_assigning_a_vector_copies_into_it(self):
+        model = digit_model()
+        parameters, gradients = model.parameters, model.gradients
+        model.parameters = np.arange(parameters.size)
+        model.gradients += 2
+        assert model.parameters is parameters
+        assert model.layers[1].weight.value[0, 5] == 5
+        assert model.gradients is gradients
+
     def test_parameters_are_named_by_layer_and_kind(self):
         assert list(digit_model().named_parameters()) == [
             "dense_1/weight",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from minidl.configuration import Configurable
-from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError
+from minidl.errors import ArgumentError, FileFormatError, NotReadyError, ShapeError
 from minidl.initializers import Initializer, get_initializer
+from minidl.inputs import as_shape
 from minidl.typing import Array, Shape
 
 
@@ -43,17 +43,6 @@ class Parameter(State):
         values[:] = self.value.ravel()
         gradients[:] = self.gradient.ravel()
         self.value, self.gradient = values.reshape(shape), gradients.reshape(shape)
-
-
-def as_shape(shape: int | Iterable[int]) -> Shape:
-    """Turn 784 or (28, 28, 1) into a tuple of positive ints."""
-    try:
-        sizes = tuple(operator.index(size) for size in (shape if isinstance(shape, Iterable) else (shape,)))
-    except TypeError:
-        raise ArgumentTypeError(f"a shape is a whole number or a tuple of these, not {shape!r}") from None
-    if any(size < 1 for size in sizes):
-        raise ArgumentError(f"the sizes of a shape are 1 or more, not {sizes}")
-    return sizes
 
 
 def _recorded(build: Callable[[Any, Shape, np.random.Generator], Shape]) -> Callable[..., Shape]:

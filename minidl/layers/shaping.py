@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minidl.errors import ArgumentError, ShapeError
-from minidl.layers.base import Layer, as_shape
+from minidl.inputs import as_shape
+from minidl.layers.base import Layer
 from minidl.typing import Array, Shape
 
 

@@ -63,10 +63,11 @@ class ProgressBar(Callback):
             self._draw(trainer, trainer.epoch + 1)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        if trainer.epoch == trainer.last_epoch or time.monotonic() - self._drawn >= self._seconds_between:
+        if time.monotonic() - self._drawn >= self._seconds_between:
             self._draw(trainer, trainer.epoch)
 
     def on_train_end(self, trainer: Trainer) -> None:
+        self._draw(trainer, trainer.epoch + (trainer.row > 0))
         self._bar.close()
 
     def _draw(self, trainer: Trainer, epoch: int) -> None:

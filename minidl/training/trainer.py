@@ -74,6 +74,10 @@ class Trainer:
         self._sums = _Sums()
         self._stopping = False
 
+    def __repr__(self) -> str:
+        settings = f"{self.optimizer!r}, batch_size={self.batch_size}, shuffle={self.shuffle}, seed={self.seed}"
+        return f"Trainer({self.model!r}, {settings})"
+
     @property
     def step(self) -> int:
         """Steps that the optimizer has taken."""

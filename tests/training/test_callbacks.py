@@ -57,4 +57,6 @@ def test_the_bar_is_closed_when_the_run_is_interrupted(capfd):
 
     with pytest.raises(KeyboardInterrupt):
         run(callbacks=[Interrupt()])
-    assert capfd.readouterr().err.endswith("\n")
+    err = capfd.readouterr().err
+    assert err.endswith("\n")
+    assert re.search(r"epoch 2/3 loss=0\.\d+ accuracy=.*rows/s", err)

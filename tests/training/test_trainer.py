@@ -450,7 +450,7 @@ class TestCallbacks:
         class Freeze(Callback):
             def on_gradients(self, trainer):
                 assert trainer.model.gradients.any()
-                trainer.model.gradients[:] = 0
+                trainer.model.gradients *= 0
 
         net = model()
         before = net.parameters.copy()
@@ -684,6 +684,14 @@ class TestOptimizerOfTheUser:
         for each in (trainer, other):
             fit(each, x, y, epochs=2)
         np.testing.assert_array_equal(trainer.model.parameters, other.model.parameters)
+
+
+def test_repr_shows_the_settings():
+    trainer = Trainer(Sequential([Dense(3)]), SGD(0.1), batch_size=8, seed=2)
+    assert repr(trainer) == (
+        "Trainer(Sequential([Dense(units=3, initializer='he_normal', use_bias=True)]), SGD(learning_rate=0.1), "
+        "batch_size=8, shuffle=True, seed=2)"
+    )
 
 
 def test_a_classical_network_of_sigmoids_and_squared_errors_trains():
