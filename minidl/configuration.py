@@ -33,10 +33,10 @@ class Configurable:
 
     def configuration(self) -> dict[str, Any]:
         """Return the constructor arguments that make an object equal to this one."""
-        own = vars(type(self))
-        if "__init__" in own and "__dataclass_fields__" not in own:
+        author = next(kind for kind in type(self).__mro__ if "__init__" in vars(kind))
+        if author is not object and "__dataclass_fields__" not in vars(author):
             raise ArgumentTypeError(
-                f"{type(self).__name__} writes its own __init__, so its configuration is not known: make it a "
+                f"{type(self).__name__} has an __init__ of its own, so its configuration is not known: make it a "
                 "dataclass (@dataclass(eq=False)) whose fields are its arguments, or define configuration()"
             )
         if not dataclasses.is_dataclass(self):

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minidl.errors import DataError, ShapeError
+from minidl.inputs import as_array, as_class_indices, check_finite
 from minidl.typing import Array
 
 __all__ = ["accuracy", "log_softmax", "one_hot", "relu", "sigmoid", "softmax"]
@@ -78,13 +79,13 @@ def one_hot(labels: ArrayLike, classes: int | None = None) -> Array:
     DataError
         When a label is no whole number, negative, or not below `classes`.
     """
-    labels = np.asarray(labels)
+    labels = as_array(labels, "labels")
     if labels.ndim != 1:
         raise ShapeError(f"one_hot expects labels of shape (N,) but got {labels.shape}")
-    indices = labels.astype(np.intp)
+    check_finite(labels, "labels")
     if classes is None:
-        classes = int(indices.max(initial=-1)) + 1
-    wrong = np.flatnonzero((indices != labels) | (indices < 0) | (indices >= classes))
+        classes = int(labels.max(initial=-1)) + 1
+    indices, wrong = as_class_indices(labels, classes)
     if wrong.size:
         raise DataError(f"label {labels[wrong[0]]} at row {wrong[0]} is not one of the classes 0 to {classes - 1}")
     rows = np.zeros((len(indices), classes), dtype=np.float32)

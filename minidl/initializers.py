@@ -68,8 +68,11 @@ class Constant(Initializer):
 
     value: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.value = float(self.value)
+
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
-        return np.full(shape, float(self.value))
+        return np.full(shape, self.value)
 
 
 @dataclass(eq=False)
@@ -80,6 +83,7 @@ class Normal(Initializer):
     standard_deviation: float = 0.05
 
     def __post_init__(self) -> None:
+        self.mean, self.standard_deviation = float(self.mean), float(self.standard_deviation)
         if not self.standard_deviation >= 0:
             raise ArgumentError(f"Normal: standard_deviation is {self.standard_deviation}; it must be 0 or more")
 
@@ -95,6 +99,7 @@ class Uniform(Initializer):
     high: float = 0.5
 
     def __post_init__(self) -> None:
+        self.low, self.high = float(self.low), float(self.high)
         if not self.low <= self.high:
             raise ArgumentError(f"Uniform: low = {self.low} is above high = {self.high}")
 
@@ -179,7 +184,7 @@ class Orthogonal(Initializer):
 
 def fans(shape: Shape) -> tuple[int, int]:
     """Return (fan_in, fan_out) of a weight of shape (..., fan_in, fan_out)."""
-    if len(shape) < 2 or 0 in shape:
+    if len(shape) < 2:
         raise ShapeError(f"a weight of shape {shape} has no fan-in and fan-out: use Zeros, Constant, Normal or Uniform")
     window = math.prod(shape[:-2])
     return window * shape[-2], window * shape[-1]

@@ -29,7 +29,7 @@ def as_array(values: Any, name: str) -> Array:
         # pandas frames and series convert themselves; of a memory map the plain array is a view, not a copy. Nested
         # lists with rows of different lengths raise ValueError.
         try:
-            values = _from_pandas(values, name) if hasattr(values, "to_numpy") else np.asarray(values)
+            values = _from_pandas(values) if hasattr(values, "to_numpy") else np.asarray(values)
         except (ValueError, TypeError) as error:
             raise DataError(f"{name} is no table of numbers: {error}") from error
     if values.dtype.kind not in "biuf":
@@ -40,15 +40,16 @@ def as_array(values: Any, name: str) -> Array:
     return np.ascontiguousarray(values) if values.ndim and not values.flags.c_contiguous else values
 
 
-def _from_pandas(values: Any, name: str) -> Array:
+def _from_pandas(values: Any) -> Array:
     array: Array = values.to_numpy()
     if array.dtype != object or not hasattr(values, "columns"):
         return array
     # Columns of different types, each of which may be one of numbers.
     for column, dtype in values.dtypes.items():
         if dtype.kind not in "biuf":
-            raise DataError(f"{name}: column {column!r} holds {dtype} values; drop it, or encode it as numbers")
-    return values.to_numpy(dtype=np.float64)
+            raise TypeError(f"column {column!r} holds {dtype} values; drop it, or encode it as numbers")
+    common = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in values.dtypes))
+    return values.to_numpy(dtype=common)
 
 
 def check_finite(values: Array, name: str, first_row: int = 0) -> None:
@@ -58,6 +59,7 @@ def check_finite(values: Array, name: str, first_row: int = 0) -> None:
     """
     if values.dtype.kind != "f":
         return
+    values = np.atleast_1d(values)
     for start in range(0, len(values), _ROWS_AT_ONCE):
         block = values[start : start + _ROWS_AT_ONCE]
         finite = np.isfinite(block)
@@ -83,6 +85,22 @@ def check_lengths(**arrays: Array | None) -> int:
     if length == 0:
         raise DataError(f"{name} is empty: there are no rows")
     return length
+
+
+def as_weights(values: Any) -> Array:
+    """Return sample weights as an array; DataError unless they are one number per row, none of them negative."""
+    weights = as_array(values, "sample_weight")
+    check_finite(weights, "sample_weight")
+    if weights.ndim != 1 or (weights < 0).any():
+        raise DataError("sample_weight must hold one number per row, and none below 0")
+    return weights
+
+
+def as_class_indices(labels: Array, classes: int) -> tuple[Array, Array]:
+    """Return labels as integers, and the rows of those that are not among 0 .. classes - 1."""
+    with np.errstate(invalid="ignore"):  # NaN and numbers too large become others, and are found by comparing
+        indices = labels.astype(np.intp)
+    return indices, np.flatnonzero((indices != labels) | (indices < 0) | (indices >= classes))
 
 
 def check_whole_number(value: Any, name: str, least: int) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from minidl import functional
 from minidl.configuration import Configurable
 from minidl.errors import ArgumentError, DataError, ShapeError
-from minidl.inputs import as_array, check_finite, check_lengths
+from minidl.inputs import as_array, as_class_indices, as_weights, check_finite, check_lengths
 from minidl.typing import Array, Shape
 
 __all__ = ["Loss", "MeanSquaredError", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"]
@@ -94,11 +94,11 @@ class Loss(Configurable):
         self, scores: ArrayLike, targets: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[float, Array]:
         """Return the (weighted) mean loss and its gradient with respect to `scores`, after checking the targets."""
-        scores = as_array(scores, "scores")
+        scores, targets = as_array(scores, "scores"), as_array(targets, "targets")
+        weights = None if sample_weight is None else as_weights(sample_weight)
+        check_lengths(scores=scores, targets=targets, sample_weight=weights)
         scores = scores if scores.dtype.kind == "f" else scores.astype(np.float64)
         prepared = self.prepare_targets(targets, scores.shape[1:], scores.dtype)
-        weights = None if sample_weight is None else as_array(sample_weight, "sample_weight")
-        check_lengths(scores=scores, targets=prepared, sample_weight=weights)
         return self.mean(scores, prepared, weights)
 
 
@@ -140,7 +140,13 @@ class SoftmaxCrossEntropy(Loss):
         self.check_output(output_shape)
         targets, (classes,) = super().prepare_targets(targets, output_shape, dtype), output_shape
         if targets.ndim == 1:
-            return _as_labels(targets, classes)
+            labels, wrong = as_class_indices(targets, classes)
+            if wrong.size:
+                raise DataError(
+                    f"y is {targets[wrong[0]]} at row {wrong[0]}; the model has {classes} classes, labelled 0 to "
+                    f"{classes - 1}"
+                )
+            return labels
         if targets.shape[1:] != output_shape:
             raise ShapeError(f"y has shape {targets.shape}; give labels (N,) or one-hot rows (N, {classes})")
         sums = targets.sum(axis=1, dtype=np.float64)
@@ -218,16 +224,6 @@ class MeanSquaredError(Loss):
 
     def metric(self, scores: Array, targets: Array) -> Array:
         return _mean_over_outputs(np.abs(scores - targets))
-
-
-def _as_labels(targets: Array, classes: int) -> Array:
-    labels = targets.astype(np.intp)
-    wrong = np.flatnonzero((labels != targets) | (labels < 0) | (labels >= classes))
-    if wrong.size:
-        raise DataError(
-            f"y is {targets[wrong[0]]} at row {wrong[0]}; the model has {classes} classes, labelled 0 to {classes - 1}"
-        )
-    return labels
 
 
 def _same_shape(targets: Array, output_shape: Shape) -> Array:

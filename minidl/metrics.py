@@ -28,7 +28,7 @@ __all__ = [
 def top_k_accuracy(targets: ArrayLike, scores: ArrayLike, k: int = 5) -> float:
     """Fraction of rows whose true class is among the `k` largest scores, in [0, 1].
 
-    A class that ties with the k-th largest score counts as among them only if its index is lower.
+    Of classes with equal scores the one of the lower index comes first.
 
     Parameters
     ----------
@@ -51,8 +51,10 @@ def top_k_accuracy(targets: ArrayLike, scores: ArrayLike, k: int = 5) -> float:
         raise ArgumentError(f"k is {k}; with {scores.shape[1]} classes it can be 1 to {scores.shape[1]}")
     if targets.dtype.kind not in "iu" or targets.min() < 0 or targets.max() >= scores.shape[1]:
         raise DataError(f"targets must be whole numbers in 0 to {scores.shape[1] - 1}, the classes that have a score")
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return float(np.mean((best == targets[:, np.newaxis]).any(axis=1)))
+    own = np.take_along_axis(scores, targets[:, np.newaxis], axis=1)
+    lower = np.arange(scores.shape[1]) < targets[:, np.newaxis]
+    ahead = (scores > own) | ((scores == own) & lower)
+    return float(np.mean(ahead.sum(axis=1) < k))
 
 
 def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, labels: ArrayLike | None = None) -> Array:

@@ -72,8 +72,6 @@ class Optimizer(Configurable):
 
     def apply(self, parameters: Array, gradients: Array) -> None:
         """Take one step on 1-D `parameters`, in place, along 1-D `gradients` of the same size."""
-        if not self.state:
-            self.state = {name: np.zeros_like(parameters) for name in self.slots}
         for which, vector in {"gradients": gradients, **self.state}.items():
             if vector.shape != parameters.shape:
                 raise ShapeError(
@@ -81,8 +79,10 @@ class Optimizer(Configurable):
                     "an optimizer serves one model: make a new one for another"
                 )
         rate = self.rate()
+        if not self.state:
+            self.state = {name: np.zeros_like(parameters) for name in self.slots}
         self.step += 1
-        self.update(parameters, gradients, rate, *self.state.values())
+        self.update(parameters, gradients, rate, *(self.state[name] for name in self.slots))
 
 
 class SGD(Optimizer):

@@ -402,6 +402,22 @@ class TestForward:
             np.testing.assert_array_equal(result, model.predict_proba(batch))
 
 
+    def test_a_thread_that_waited_for_another_to_build_does_not_build_again(self, monkeypatch):
+        net = digit_model(input_shape=None)
+
+        class BuiltByAnother:
+            def __enter__(self):
+                net.build_for(pixels(1))
+                net.parameters = 1
+
+            def __exit__(self, *_):
+                pass
+
+        monkeypatch.setattr("minidl.model._first_use", BuiltByAnother())
+        net.predict(pixels(1))
+        assert (net.parameters == 1).all()
+
+
 class TestPredict:
     def test_a_classifier_predicts_the_label_of_the_largest_probability(self):
         model, x = digit_model(), pixels(50)

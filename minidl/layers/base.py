@@ -52,10 +52,14 @@ def _recorded(build: Callable[[Any, Shape, np.random.Generator], Shape]) -> Call
     def recorded(self: Layer, input_shape: int | Shape, rng: np.random.Generator | int | None = None) -> Shape:
         if self._rng is not None:  # a build that calls super().build is one build
             return build(self, as_shape(input_shape), self._rng)
+        before = self._parameters, self._states
         self._rng = np.random.default_rng(rng)
         self._parameters, self._states = {}, {}
         try:
             output_shape = as_shape(build(self, as_shape(input_shape), self._rng))
+        except BaseException:
+            self._parameters, self._states = before
+            raise
         finally:
             self._rng = None
         self.input_shape, self.output_shape = as_shape(input_shape), output_shape

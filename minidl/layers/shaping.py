@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,11 +42,11 @@ class Reshape(Layer):
         return shape
 
     def _sizes(self) -> Shape:
-        sizes = (self.target_shape,) if isinstance(self.target_shape, int) else tuple(self.target_shape)
-        as_shape(1 if size == -1 else size for size in sizes)
+        sizes = tuple(self.target_shape) if isinstance(self.target_shape, Iterable) else (self.target_shape,)
+        as_shape(tuple(1 if size == -1 else size for size in sizes))
         if sizes.count(-1) > 1:
             raise ArgumentError(f"Reshape: only one size of target_shape may be -1, not {sizes}")
-        return sizes
+        return tuple(int(size) for size in sizes)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         self.check_input(x)

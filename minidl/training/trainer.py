@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
-from minidl.inputs import as_array, check_finite, check_lengths, check_whole_number
+from minidl.inputs import as_array, as_weights, check_finite, check_lengths, check_whole_number
 from minidl.losses import Loss
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
@@ -246,13 +246,11 @@ class Trainer:
         """Check data wholly, changing nothing; return them as arrays, with the targets as the loss takes them."""
         loss = self._loss
         x, targets = as_array(x, "x"), as_array(y, "y")
-        weights = None if sample_weight is None else as_array(sample_weight, "sample_weight")
+        weights = None if sample_weight is None else as_weights(sample_weight)
         check_lengths(x=x, y=targets, sample_weight=weights)
         check_finite(x, "x")
-        if weights is not None:
-            check_finite(weights, "sample_weight")
-            if weights.ndim != 1 or weights.min() < 0 or not weights.any():
-                raise DataError("sample_weight must have one number per row, none negative and not all zero")
+        if weights is not None and not weights.any():
+            raise DataError("sample_weight is 0 everywhere: there is nothing to train on")
         model = self.model
         if model.input_shape is None:
             # A trial on a copy: targets are checked against the output's shape before the model itself is built.

@@ -1,0 +1,171 @@
+import enum
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minidl.configuration import Configurable, decode, encode
+from minidl.errors import ArgumentTypeError, FileFormatError
+
+
+@dataclass(eq=False)
+class Point(Configurable):
+    x: Any = 0.0
+    y: Any = None
+    label: str = "P"
+    distance: float = field(default=0.0, init=False)
+
+
+class Origin(Configurable):
+    pass
+
+
+class Circle(Configurable):
+    def __init__(self, radius=1.0):
+        self.radius = radius
+
+
+class Disc(Circle):
+    pass
+
+
+class Square(Configurable):
+    def __init__(self, side):
+        self.side = side
+
+    def configuration(self):
+        return {"width": self.side}
+
+    @classmethod
+    def from_configuration(cls, **configuration):
+        return cls(configuration["width"])
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+def through_json(value):
+    return decode(json.loads(json.dumps(encode(value))))
+
+
+def test_the_configuration_is_the_constructor_arguments_as_they_are_now():
+    point = Point(1.5, label="A")
+    point.y, point.distance = 2.5, 99.0
+    assert point.configuration() == {"x": 1.5, "y": 2.5, "label": "A"}
+    assert Origin().configuration() == {}
+
+
+def test_a_description_names_class_module_and_arguments():
+    assert encode(Point(1, [Origin()])) == {
+        "class": "Point",
+        "module": __name__,
+        "configuration": {
+            "x": 1,
+            "y": [{"class": "Origin", "module": __name__, "configuration": {}}],
+            "label": "P",
+        },
+    }
+
+
+@pytest.mark.parametrize("value", [None, True, 3, -2.5, 1e300, 0.1, "text", [1, [2.5, "a", None]], [], np.pi])
+def test_a_value_goes_through_json_unchanged(value):
+    again = through_json(Point(value)).x
+    assert again == value
+    assert type(again) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (np.float32(0.5), 0.5),
+        (np.float64(0.1), 0.1),
+        (np.int64(7), 7),
+        (np.bool_(True), True),
+        (np.str_("a"), "a"),
+        ((1, (2, 3)), [1, [2, 3]]),
+        (Colour.RED, 1),
+    ],
+)
+def test_numpy_numbers_and_tuples_come_back_as_plain_ones(value, plain):
+    again = through_json(Point(value)).x
+    assert again == plain
+    assert type(again) is type(plain)
+
+
+def test_objects_within_objects_come_back_as_objects():
+    again = through_json(Point(Point(1.0, "inner"), [Origin(), Square(3)]))
+    assert (again.x.x, again.x.y) == (1.0, "inner")
+    assert type(again.y[0]) is Origin
+    assert type(again.y[1]) is Square
+    assert again.y[1].side == 3
+
+
+@pytest.mark.parametrize("value", [np.zeros(2), {"a": 1}, print, object(), {1}, 1j, np.complex64(1), b"bytes"])
+def test_what_json_cannot_hold_is_refused_with_its_place(value):
+    with pytest.raises(ArgumentTypeError, match=r"Point\.y\[1\]\[0\] = .* cannot be saved"):
+        encode(Point(Origin(), [1, (value,)]))
+
+
+@pytest.mark.parametrize("shape", [Circle(2.0), Disc(2.0)])
+def test_a_class_with_an_init_of_its_own_has_to_say_its_configuration(shape):
+    with pytest.raises(ArgumentTypeError, match=f"{type(shape).__name__} .*@dataclass.* or define configuration"):
+        encode(shape)
+
+
+def test_a_dataclass_below_a_class_with_an_init_has_its_fields_again():
+    @dataclass(eq=False)
+    class Ring(Circle):
+        width: float = 0.5
+
+    assert Ring(0.25).configuration() == {"width": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"class": "Point"}, r"not by \['class'\]"),
+        ({"class": "Point", "module": "m", "configuration": {}, "more": 1}, "more"),
+        ({"class": "Point", "module": __name__, "configuration": []}, "is described by class, module"),
+        ({"class": "Nowhere", "module": "planets", "configuration": {}}, "'Nowhere' is not known: import .*'planets'"),
+        ({"class": "Point", "module": __name__, "configuration": {"z": 1}}, "Point cannot be made from {'z': 1}"),
+        ({"class": "Reshape", "module": "minidl.layers.shaping", "configuration": {"target_shape": [0]}}, "Reshape"),
+        ({"class": "Initializer", "module": "minidl.initializers", "configuration": {}}, "Initializer cannot be made"),
+        ({"class": ["Point"], "module": None, "configuration": {}}, "is not known"),
+        ([1, {}], r"not by \[\]"),
+    ],
+)
+def test_a_description_that_fits_no_class_is_refused(data, message):
+    with pytest.raises(FileFormatError, match=message):
+        decode(data)
+
+
+def test_plain_data_is_its_own_description():
+    assert decode([1, "a", None, [2.5]]) == [1, "a", None, [2.5]]
+
+
+def test_a_class_saved_by_a_script_is_found_where_it_is_defined_now():
+    assert type(decode({"class": "Origin", "module": "__main__", "configuration": {}})) is Origin
+
+
+def test_a_class_defined_twice_is_known_by_its_module():
+    north, south = (type("Pole", (Configurable,), {"__module__": module}) for module in ("north", "south"))
+    assert type(decode({"class": "Pole", "module": "north", "configuration": {}})) is north
+    assert type(decode({"class": "Pole", "module": "south", "configuration": {}})) is south
+    with pytest.raises(FileFormatError, match=r"'Pole' of 'west' is not defined, but \['north', 'south'\]"):
+        decode({"class": "Pole", "module": "west", "configuration": {}})
+
+
+def test_a_class_defined_anew_takes_the_place_of_the_older_one():
+    older, newer = (type("Cell", (Configurable,), {"__module__": "notebook"}) for _ in range(2))
+    assert type(through_json(older())) is newer
+
+
+def test_reading_imports_nothing_that_a_description_names():
+    assert "this" not in sys.modules
+    with pytest.raises(FileFormatError):
+        decode({"class": "Zen", "module": "this", "configuration": {}})
+    assert "this" not in sys.modules

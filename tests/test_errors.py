@@ -1,0 +1,42 @@
+import inspect
+
+import pytest
+
+from minidl import errors
+from minidl.errors import MinidlError, did_you_mean
+
+BUILTINS = {
+    errors.ArgumentError: ValueError,
+    errors.ArgumentTypeError: TypeError,
+    errors.ShapeError: ValueError,
+    errors.DataError: ValueError,
+    errors.FileFormatError: OSError,
+    errors.MissingFileError: FileNotFoundError,
+    errors.DivergenceError: ArithmeticError,
+    errors.NotReadyError: RuntimeError,
+    errors.MissingDependencyError: ImportError,
+}
+
+
+@pytest.mark.parametrize(("error", "builtin"), BUILTINS.items())
+def test_each_error_is_caught_as_the_builtin_a_caller_would_expect(error, builtin):
+    with pytest.raises(builtin, match="the cure"):
+        raise error("the cure")
+    assert issubclass(error, MinidlError)
+
+
+def test_no_error_class_is_left_out_of_the_table_above():
+    classes = {item for _, item in inspect.getmembers(errors, inspect.isclass) if issubclass(item, Exception)}
+    assert classes == {MinidlError, *BUILTINS}
+
+
+def test_a_file_of_a_wrong_format_is_a_value_error_too():
+    assert issubclass(errors.FileFormatError, ValueError)
+
+
+def test_an_unknown_name_is_answered_with_the_closest_and_all_known_ones():
+    assert did_you_mean("he_norml", ["zeros", "he_normal"]) == "did you mean 'he_normal'? there are zeros, he_normal"
+
+
+def test_a_name_that_resembles_none_is_answered_with_the_known_ones_alone():
+    assert did_you_mean("xyz", iter(["zeros", "he_normal"])) == "there are zeros, he_normal"

@@ -1,0 +1,184 @@
+import math
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from minidl.errors import DataError, ShapeError
+from minidl.functional import accuracy, log_softmax, one_hot, relu, sigmoid, softmax
+
+# Multiples of 1/8 that a shift by a whole number up to a thousand leaves exact.
+scores_on_a_grid = arrays(np.float64, array_shapes(min_dims=2, max_dims=3, max_side=5), elements=st.integers(-400, 400))
+scores_on_a_grid = scores_on_a_grid.map(lambda values: values / 8)
+
+
+def softmax_by_the_book(row):
+    exponentials = [math.exp(score) for score in row]
+    return [exponential / math.fsum(exponentials) for exponential in exponentials]
+
+
+def test_relu_keeps_what_is_positive_and_the_dtype():
+    np.testing.assert_array_equal(relu([-2.5, -0.0, 0.0, 3.5]), [0, 0, 0, 3.5])
+    assert relu(np.float32([[-1, 2]])).dtype == np.float32
+    assert math.isnan(relu([math.nan])[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "x", [0, 1e-6, -1e-6, 0.7, -0.7, 5, -5, 16, -16, 40, -40, 87, -87, 90, -100, 700, -740, 1e4, -1e4]
+)
+def test_sigmoid_is_accurate_to_the_last_bits_at_any_size(x, dtype):
+    x = dtype(x)
+    true = float(1 / (1 + (-Decimal(float(x))).exp()))
+    # Three roundings (exp, sum, quotient), of which exp may be off by two units; subnormal results by a unit of theirs.
+    limits = np.finfo(dtype)
+    np.testing.assert_allclose(sigmoid(x), true, rtol=4 * limits.eps, atol=2 * float(limits.smallest_subnormal))
+
+
+@pytest.mark.parametrize("function", [sigmoid, softmax, log_softmax])
+def test_float_input_keeps_its_dtype_and_other_numbers_become_float64(function):
+    for dtype in (np.float16, np.float32, np.float64):
+        assert function(np.ones((2, 3), dtype)).dtype == dtype
+    for values in ([[0, 1]], np.array([[0, 255]], np.uint8), [[True, False]]):
+        assert function(values).dtype == np.float64
+
+
+@pytest.mark.parametrize("function", [relu, sigmoid, softmax, log_softmax])
+def test_the_input_stays_as_it_is(function):
+    x = np.array([[-1.5, 0.0, 2.0]])
+    function(x)
+    np.testing.assert_array_equal(x, [[-1.5, 0.0, 2.0]])
+
+
+@settings(deadline=None)
+@given(scores_on_a_grid)
+def test_softmax_is_the_share_of_each_exponential_in_their_sum(scores):
+    expected = np.apply_along_axis(softmax_by_the_book, -1, scores)
+    # Sums of up to five terms: a few roundings, and none of the underflow that the book's form suffers from.
+    np.testing.assert_allclose(softmax(scores), expected, rtol=1e-14)
+    np.testing.assert_allclose(softmax(scores).sum(axis=-1), 1, rtol=1e-15)
+
+
+@settings(deadline=None)
+@given(scores_on_a_grid, st.integers(-1000, 1000))
+def test_softmax_and_its_logarithm_do_not_see_a_shift_of_all_scores(scores, shift):
+    np.testing.assert_array_equal(softmax(scores + shift), softmax(scores))
+    np.testing.assert_array_equal(log_softmax(scores + shift), log_softmax(scores))
+
+
+@settings(deadline=None)
+@given(scores_on_a_grid)
+def test_log_softmax_is_the_logarithm_of_softmax_where_that_can_be_represented(scores):
+    # The relative error of a logarithm near 0 is the absolute one of its argument near 1.
+    np.testing.assert_allclose(log_softmax(scores), np.log(softmax(scores)), rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("function", [softmax, log_softmax])
+def test_the_classes_may_lie_on_any_axis(function):
+    scores = np.random.default_rng(0).normal(size=(2, 3, 4))
+    for axis in (0, 1, 2, -2):
+        moved = np.moveaxis(function(np.moveaxis(scores, axis, -1)), -1, axis)
+        np.testing.assert_allclose(function(scores, axis=axis), moved, rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_and_its_logarithm_are_right_at_extreme_scores(dtype):
+    scores = np.array([[1e4, -1e4, 1e4], [-1e4, -1e4, 0]], dtype)
+    np.testing.assert_array_equal(softmax(scores), [[0.5, 0, 0.5], [0, 0, 1]])
+    half = math.log(0.5)
+    np.testing.assert_allclose(log_softmax(scores), [[half, -2e4 + half, half], [-1e4, -1e4, 0]], rtol=1e-7)
+
+
+def test_one_hot_rows_hold_a_single_one_at_their_label():
+    rows = one_hot([2, 0, 2])
+    np.testing.assert_array_equal(rows, [[0, 0, 1], [1, 0, 0], [0, 0, 1]])
+    assert rows.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32, bool, list, pd.Series])
+def test_one_hot_takes_labels_in_whatever_they_come(kind):
+    labels = kind([1, 0]) if kind in (list, pd.Series) else np.array([1, 0], kind)
+    np.testing.assert_array_equal(one_hot(labels, 3), [[0, 1, 0], [1, 0, 0]])
+
+
+def test_one_hot_of_no_labels_has_no_rows_but_its_width():
+    assert one_hot([], classes=4).shape == (0, 4)
+    assert one_hot([]).shape == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "place"),
+    [
+        ([0, 1, 3], "label 3 at row 2 is not one of the classes 0 to 2"),
+        ([0, -1, 5], "label -1 at row 1 is not one of the classes 0 to 2"),
+        ([0.0, 1.5], r"label 1\.5 at row 1 is not one of the classes 0 to 2"),
+        ([0, math.nan], "labels holds nan at row 1"),
+        ([0, math.inf], "labels holds inf at row 1"),
+        ([0, 1e30], r"label 1e\+30 at row 1"),
+        (np.array([0, 2**63], np.uint64), "label 9223372036854775808 at row 1"),
+    ],
+)
+def test_a_label_that_is_no_class_is_refused_with_its_row(labels, place):
+    with pytest.raises(DataError, match=place):
+        one_hot(labels, classes=3)
+
+
+def test_one_hot_refuses_labels_that_are_text():
+    with pytest.raises(DataError):
+        one_hot(["0", "cat"])
+
+
+def test_one_hot_refuses_labels_that_are_a_table():
+    with pytest.raises(ShapeError, match=r"\(N,\) but got \(1, 2\)"):
+        one_hot([[0, 1]])
+
+
+LABELS = [0, 2, 1, 2]
+GUESSES = [0, 1, 1, 2]  # three of four are right
+FORMS = {
+    "labels": np.array,
+    "a column": lambda labels: np.array(labels)[:, np.newaxis],
+    "one-hot rows": lambda labels: np.eye(3)[labels],
+    "scores": lambda labels: 5 * np.eye(3)[labels] - np.array([1.0, 2.0, 1.5]),
+    "a list": list,
+    "a series": pd.Series,
+}
+
+
+@pytest.mark.parametrize("predictions", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("targets", FORMS.values(), ids=FORMS)
+def test_accuracy_takes_labels_columns_one_hot_rows_and_scores_on_either_side(targets, predictions):
+    result = accuracy(targets(LABELS), predictions(GUESSES))
+    assert result == 0.75
+    assert type(result) is float
+
+
+def test_accuracy_compares_names_as_well():
+    assert accuracy(["cat", "dog"], ["cat", "cow"]) == 0.5
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
+def test_accuracy_agrees_with_scikit_learn(pairs):
+    targets, predictions = zip(*pairs, strict=True)
+    assert accuracy(targets, predictions) == pytest.approx(sklearn.metrics.accuracy_score(targets, predictions))
+
+
+@pytest.mark.parametrize(
+    ("targets", "predictions", "error", "message"),
+    [
+        ([0, 1], [0, 1, 1], ShapeError, "2 targets with 3 predictions"),
+        ([[0], [1]], [0], ShapeError, "2 targets with 1 predictions"),
+        (0, 0, ShapeError, r"got \(\)"),
+        ([0], np.zeros((1, 2, 3)), ShapeError, r"got \(1, 2, 3\)"),
+        ([], [], DataError, "no rows"),
+    ],
+)
+def test_accuracy_refuses_what_cannot_be_compared(targets, predictions, error, message):
+    with pytest.raises(error, match=message):
+        accuracy(targets, predictions)

@@ -1,0 +1,192 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError
+from minidl.inputs import as_array, check_finite, check_lengths, check_whole_number
+
+TABLE = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+
+
+@pytest.fixture
+def memory_map(tmp_path):
+    values = np.memmap(tmp_path / "x.dat", np.float32, "w+", shape=(3, 2))
+    values[:] = TABLE
+    return values
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (3,), (3, 2), (3, 4, 4, 1), (0, 2)])
+def test_an_array_of_numbers_is_returned_itself(dtype, shape):
+    values = np.ones(shape, dtype)
+    assert as_array(values, "x") is values
+
+
+def test_a_memory_map_is_neither_read_nor_copied(memory_map):
+    array = as_array(memory_map, "x")
+    assert type(array) is np.ndarray
+    assert np.shares_memory(array, memory_map)
+    np.testing.assert_array_equal(array, TABLE)
+
+
+def test_a_masked_array_is_refused_because_its_mask_would_be_lost():
+    with pytest.raises(DataError, match="x is a masked array.*fill or drop"):
+        as_array(np.ma.masked_array([1.0, 2.0], [False, True]), "x")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.asfortranarray(TABLE),
+        np.array([row[::-1] for row in TABLE])[:, ::-1],
+        np.repeat(TABLE, 2, axis=0)[::2],
+        pd.DataFrame(TABLE),
+        pd.DataFrame(np.asfortranarray(TABLE)),
+        pd.DataFrame({"a": [1.0, 3.0, 5.0], "b": [2.0, 4.0, 6.0]}),
+        TABLE,
+        [tuple(row) for row in TABLE],
+        [np.array(row) for row in TABLE],
+    ],
+    ids=["F-ordered", "reversed", "strided", "frame", "F-ordered frame", "columns", "lists", "tuples", "list of rows"],
+)
+def test_tables_of_every_kind_become_arrays_with_contiguous_rows(values):
+    array = as_array(values, "x")
+    assert type(array) is np.ndarray
+    assert array.dtype == np.float64
+    assert array.flags.c_contiguous
+    np.testing.assert_array_equal(array, TABLE)
+
+
+PANDAS = {
+    "uint8": (pd.Series([1, 2], dtype="uint8"), np.uint8),
+    "nullable integers": (pd.Series([1, 2], dtype="Int64"), np.int64),
+    "nullable truth values": (pd.Series([True, False], dtype="boolean"), bool),
+    "nullable floats": (pd.Series([1.5, 2.5], dtype="Float32"), np.float32),
+    "categories": (pd.Series([3, 1], dtype="category"), np.int64),
+    "an index": (pd.Index([1, 2]), np.int64),
+    "integers beside floats": (pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5]}), np.float64),
+    "floats beside truth values": (pd.DataFrame({"a": [1.5, 2.5], "b": [True, False]}), np.float64),
+    "integers beside truth values": (pd.DataFrame({"a": [1, 2], "b": [True, False]}), np.int64),
+    "a nullable table": (pd.DataFrame({"a": [1, 2], "b": [3, 4]}, dtype="Int64"), np.int64),
+    "nullable beside plain": (pd.DataFrame({"a": pd.array([1, 2], dtype="Int64"), "b": [0.5, 1.5]}), np.float64),
+}
+
+
+@pytest.mark.parametrize(("values", "dtype"), PANDAS.values(), ids=PANDAS)
+def test_pandas_columns_of_numbers_and_truth_values_become_numbers(values, dtype):
+    array = as_array(values, "x")
+    assert array.dtype == dtype
+    expected = [values[name].tolist() for name in values] if isinstance(values, pd.DataFrame) else values.tolist()
+    np.testing.assert_array_equal(array.T, expected)
+
+
+def test_missing_values_of_a_nullable_series_are_found_at_the_latest_as_not_finite():
+    for dtype in ("Int64", "Float64"):
+        with pytest.raises(DataError):
+            check_finite(as_array(pd.Series([1, None], dtype=dtype), "x"), "x")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series(["a", "b"]),
+        pd.Series(pd.to_datetime(["2020-01-01", "2021-01-01"])),
+        np.array(["1", "2"]),
+        np.array([1, 2], dtype=object),
+        np.array([1j]),
+        [1, None],
+        [1, "a"],
+        "text",
+        None,
+        {"a": 1},
+        (number for number in range(3)),
+    ],
+    ids=repr,
+)
+def test_anything_but_numbers_is_refused_by_the_name_it_was_given(values):
+    with pytest.raises(DataError, match="targets holds .* values; give numbers only"):
+        as_array(values, "targets")
+
+
+def test_a_column_of_something_else_is_named():
+    frame = pd.DataFrame({"age": [1, 2], "name": ["a", "b"]})
+    with pytest.raises(
+        DataError, match="targets is no table of numbers: column 'name' holds .*; drop it, or encode it"
+    ):
+        as_array(frame, "targets")
+
+
+@pytest.mark.parametrize("values", [[[1, 2], [3]], [[1, 2], 3], [np.zeros(2), np.zeros(3)]])
+def test_rows_of_different_lengths_are_refused(values):
+    with pytest.raises(DataError, match="x is no table of numbers"):
+        as_array(values, "x")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8, bool])
+def test_finite_numbers_pass(dtype, memory_map):
+    check_finite(np.ones((5000, 3), dtype), "x")
+    check_finite(np.ones((0, 3), dtype), "x")
+    check_finite(memory_map, "x")
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([(9001,), (9001, 2), (4097, 2, 2)]),
+    st.data(),
+    st.sampled_from([math.nan, math.inf, -math.inf]),
+    st.integers(0, 10**6),
+)
+def test_the_first_number_that_is_not_finite_is_named_with_its_row_and_entry(shape, data, bad, first_row):
+    values = np.zeros(shape, np.float32)
+    places = data.draw(st.lists(st.tuples(*(st.integers(0, size - 1) for size in shape)), min_size=1, max_size=3))
+    for place in places:
+        values[place] = bad
+    row, *entry = min(places)
+    where = f"row {first_row + row}" + (f", entry {', '.join(map(str, entry))}" if entry else "")
+    with pytest.raises(DataError) as refusal:
+        check_finite(values, "x", first_row=first_row)
+    assert str(refusal.value) == f"x holds {bad} at {where}: remove or fill such values first"
+
+
+def test_a_single_number_that_is_not_finite_is_refused_too():
+    check_finite(np.array(1.0), "y")
+    with pytest.raises(DataError, match="y"):
+        check_finite(np.array(math.nan), "y")
+
+
+def test_the_number_of_rows_is_what_all_arrays_have():
+    assert check_lengths(x=np.zeros((3, 2)), y=np.zeros(3), sample_weight=None) == 3
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.zeros((3, 2)), "y": np.zeros(4), "w": None}, "the lengths differ: x has 3 rows, y has 4 rows$"),
+        ({"x": np.zeros((3, 2)), "y": np.zeros(3), "w": np.zeros(1)}, "x has 3 rows, y has 3 rows, w has 1 rows"),
+        ({"x": np.zeros((3, 2)), "y": np.array(1.0)}, "y is a single number"),
+        ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, "x is empty: there are no rows"),
+    ],
+)
+def test_arrays_without_the_same_rows_are_refused(arrays, message):
+    with pytest.raises(DataError, match=message):
+        check_lengths(**arrays)
+
+
+@pytest.mark.parametrize("value", [1, 7, np.int64(1), True])
+def test_a_whole_number_that_is_large_enough_passes(value):
+    check_whole_number(value, "epochs", 1)
+
+
+def test_a_whole_number_that_is_too_small_is_refused():
+    with pytest.raises(ArgumentError, match="epochs is 0; it must be 1 or more"):
+        check_whole_number(0, "epochs", 1)
+
+
+@pytest.mark.parametrize("value", [1.0, "1", None, np.float64(2)])
+def test_what_is_no_whole_number_is_refused_by_its_type(value):
+    with pytest.raises(ArgumentTypeError, match=r"epochs is .*; it must be a whole number, 1 or more"):
+        check_whole_number(value, "epochs", 1)
