@@ -42,13 +42,15 @@ def as_array(values: Any, name: str) -> Array:
 
 def _from_pandas(values: Any) -> Array:
     array: Array = values.to_numpy()
-    if array.dtype != object or not hasattr(values, "columns"):
+    if array.dtype != object:
         return array
-    # Columns of different types, each of which may be one of numbers.
-    for column, dtype in values.dtypes.items():
+    # Columns of different types, or types that can hold missing values: each may be one of numbers none the less.
+    dtypes = values.dtypes.to_dict() if hasattr(values, "columns") else {"": values.dtype}
+    for column, dtype in dtypes.items():
         if dtype.kind not in "biuf":
-            raise TypeError(f"column {column!r} holds {dtype} values; drop it, or encode it as numbers")
-    common = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in values.dtypes))
+            where = f"column {column!r}" if hasattr(values, "columns") else "it"
+            raise TypeError(f"{where} holds {dtype} values; drop or encode these")
+    common = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes.values()))
     return values.to_numpy(dtype=common)
 
 

@@ -401,7 +401,6 @@ class TestForward:
         for result, batch in zip(concurrent, batches * 4, strict=True):
             np.testing.assert_array_equal(result, model.predict_proba(batch))
 
-
     def test_a_thread_that_waited_for_another_to_build_does_not_build_again(self, monkeypatch):
         net = digit_model(input_shape=None)
 
