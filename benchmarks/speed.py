@@ -17,6 +17,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -97,7 +98,8 @@ def torch_epoch(
     inputs, labels = torch.from_numpy(scaled), torch.from_numpy(y.astype(np.int64))
 
     def epoch() -> None:
-        for rows in torch.randperm(len(inputs)).split(batch_size):
+        full_batch = batch_size >= len(inputs)
+        for rows in [slice(None)] if full_batch else torch.randperm(len(inputs)).split(batch_size):
             update.zero_grad()
             loss(model(inputs[rows]), labels[rows]).backward()
             update.step()
@@ -122,16 +124,20 @@ def race(title: str, contestants: Contestants, rounds: int) -> None:
         print(f"  {name:<28}{statistics.median(times):9.4f} s   {ratio:6.2f} x {first}")
 
 
-def in_processes(title: str, programs: dict[str, str], rounds: int) -> None:
-    """Time whole Python processes that run a line of code, in turns."""
+def race_imports(rounds: int) -> None:
+    """Time whole Python processes that import, in turns; with compiled bytecode, as any installed package has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        environment["PYTHONPYCACHEPREFIX"] = folder
 
-    def run(program: str) -> Callable[[], object]:
-        return lambda: subprocess.run([sys.executable, "-c", program], check=True)
+        def run(program: str) -> Callable[[], object]:
+            return lambda: subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
-    race(title, {name: run(program) for name, program in programs.items()}, rounds)
+        race("import", {program: run(program) for program in ("import numpy", "import minidl")}, rounds)
 
 
 MEMORY_PROGRAM = """
+import pathlib
 import resource
 import numpy as np
 from minidl import SGD, Dense, ReLU, Rescale, Sequential, SoftmaxCrossEntropy, Trainer
@@ -142,7 +148,11 @@ layers = [Rescale(1 / 255), Dense(128), ReLU(), Dense(64), ReLU(), Dense(10), So
 model = Sequential(layers, seed=0)
 trainer = Trainer(model, SGD(0.01), batch_size={batch_size}, seed=0)
 trainer.fit(x, y, epochs=2, validation_data=(x[:12_000], y[:12_000]), progress=False)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+status = pathlib.Path("/proc/self/status")
+if status.exists():  # ru_maxrss of a new process starts, on Linux, at that of the process which made it
+    print(int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024)
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
 
@@ -184,7 +194,7 @@ def main() -> None:
         contestants |= others(flat, x, y, len(x), "sgd")
     race("784-10-10, SGD, full batch, a step of 41,000 rows", contestants, arguments.rounds)
 
-    in_processes("import", {"import numpy": "import numpy", "import minidl": "import minidl"}, arguments.rounds)
+    race_imports(arguments.rounds)
 
     print("\nPeak memory of a process that trains 784-128-64-10 on 60,000 uint8 images")
     for batch_size in (64, None):

@@ -104,6 +104,7 @@ def test_one_hot_rows_hold_a_single_one_at_their_label():
 def test_one_hot_takes_labels_in_whatever_they_come(kind):
     labels = kind([1, 0]) if kind in (list, pd.Series) else np.array([1, 0], kind)
     np.testing.assert_array_equal(one_hot(labels, 3), [[0, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(one_hot(labels), [[0, 1], [1, 0]])
 
 
 def test_one_hot_of_no_labels_has_no_rows_but_its_width():

@@ -84,13 +84,14 @@ def test_a_uniform_initializer_fills_its_interval_evenly(initializer, shape, low
 def test_constants_are_what_they_say():
     np.testing.assert_array_equal(Zeros()((2, 3)), [[0, 0, 0], [0, 0, 0]])
     np.testing.assert_array_equal(Constant(2.5)((3,)), [2.5, 2.5, 2.5])
+    np.testing.assert_array_equal(Constant()((3,)), [0, 0, 0])
     assert Constant(1)((2,), dtype=np.float64).dtype == np.float64
 
 
 @pytest.mark.parametrize("shape", [(8, 5), (5, 8), (6, 6), (1, 4), (3, 3, 4, 7), (2, 2, 2, 9)])
-@pytest.mark.parametrize("gain", [1.0, 2.5])
-def test_orthogonal_rows_or_columns_have_the_length_of_the_gain_and_right_angles(shape, gain):
-    matrix = Orthogonal(gain)(shape, 3, np.float64).reshape(-1, shape[-1])
+@pytest.mark.parametrize(("initializer", "gain"), [(Orthogonal(), 1), (Orthogonal(2.5), 2.5)])
+def test_orthogonal_rows_or_columns_have_the_length_of_the_gain_and_right_angles(shape, initializer, gain):
+    matrix = initializer(shape, 3, np.float64).reshape(-1, shape[-1])
     rows, columns = matrix.shape
     product = matrix.T @ matrix if rows >= columns else matrix @ matrix.T
     np.testing.assert_allclose(product, gain**2 * np.eye(min(rows, columns)), atol=1e-13)

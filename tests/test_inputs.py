@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
-from minidl.inputs import as_array, check_finite, check_lengths, check_whole_number
+from minidl.inputs import (
+    as_array,
+    as_class_indices,
+    as_shape,
+    as_weights,
+    check_finite,
+    check_lengths,
+    check_whole_number,
+)
 
 TABLE = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 
@@ -84,6 +92,11 @@ def test_pandas_columns_of_numbers_and_truth_values_become_numbers(values, dtype
     np.testing.assert_array_equal(array.T, expected)
 
 
+def test_columns_of_the_same_name_keep_their_own_numbers():
+    twice = pd.concat([pd.DataFrame({"a": [1.5, 2.5]}), pd.DataFrame({"a": [True, False]})], axis=1)
+    np.testing.assert_array_equal(as_array(twice, "x"), [[1.5, 1], [2.5, 0]])
+
+
 def test_missing_values_of_a_nullable_series_are_found_at_the_latest_as_not_finite():
     for dtype in ("Int64", "Float64"):
         with pytest.raises(DataError):
@@ -152,6 +165,11 @@ def test_the_first_number_that_is_not_finite_is_named_with_its_row_and_entry(sha
     assert str(refusal.value) == f"x holds {bad} at {where}: remove or fill such values first"
 
 
+def test_rows_are_counted_from_0_unless_said_otherwise():
+    with pytest.raises(DataError, match="x holds nan at row 1, entry 0:"):
+        check_finite(np.array([[0], [math.nan]]), "x")
+
+
 def test_a_single_number_that_is_not_finite_is_refused_too():
     check_finite(np.array(1.0), "y")
     with pytest.raises(DataError, match="y"):
@@ -190,3 +208,69 @@ def test_a_whole_number_that_is_too_small_is_refused():
 def test_what_is_no_whole_number_is_refused_by_its_type(value):
     with pytest.raises(ArgumentTypeError, match=r"epochs is .*; it must be a whole number, 1 or more"):
         check_whole_number(value, "epochs", 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        (784, (784,)),
+        ((28, 28, 1), (28, 28, 1)),
+        ([2, 3], (2, 3)),
+        (np.int64(5), (5,)),
+        (np.array([2, 3]), (2, 3)),
+        ((), ()),
+    ],
+)
+def test_a_shape_is_a_whole_number_or_several(shape, expected):
+    assert as_shape(shape) == expected
+    assert all(type(size) is int for size in as_shape(shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "message"),
+    [
+        (0, ArgumentError, r"1 or more, not \(0,\)"),
+        ((3, -1), ArgumentError, r"1 or more, not \(3, -1\)"),
+        (2.5, ArgumentTypeError, "a whole number or a tuple of these, not 2.5"),
+        ((2.0, 3), ArgumentTypeError, r"not \(2\.0, 3\)"),
+        ("ab", ArgumentTypeError, "not 'ab'"),
+        (None, ArgumentTypeError, "not None"),
+    ],
+)
+def test_what_is_no_shape_is_refused(shape, error, message):
+    with pytest.raises(error, match=message):
+        as_shape(shape)
+
+
+def test_weights_are_one_number_a_row_from_zero_up():
+    np.testing.assert_array_equal(as_weights(pd.Series([0, 0.5, 3])), [0, 0.5, 3])
+    assert as_weights([0, 1]).dtype.kind == "i"
+
+
+@pytest.mark.parametrize("values", [1.0, [[1], [1]], [1, -0.1], [-1, 1], [1, math.nan], [math.inf, 1], ["a", "b"]])
+def test_weights_of_another_shape_below_zero_or_without_a_size_are_refused(values):
+    with pytest.raises(DataError, match="^sample_weight "):
+        as_weights(values)
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float32, np.float64])
+def test_labels_become_indices(kind):
+    indices, wrong = as_class_indices(np.array([1, 0, 1], kind), 2)
+    assert indices.tolist() == [1, 0, 1]
+    assert indices.dtype == np.intp
+    assert wrong.size == 0
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([0, 3, 2, -1]),
+        np.array([0, 1.5, 2, -0.5]),
+        np.array([0, math.nan, 2, math.inf]),
+        np.array([0, 1e30, 2, -1e30]),
+        np.array([0, 2**63, 2, 2**64 - 1], np.uint64),
+    ],
+)
+def test_labels_that_are_no_class_are_found_by_their_rows(labels):
+    _, wrong = as_class_indices(labels, 3)
+    assert wrong.tolist() == [1, 3]

@@ -103,6 +103,16 @@ def test_a_weight_of_2_is_the_row_twice_and_a_weight_of_0_the_row_left_out(loss,
     np.testing.assert_allclose(gradient, summed, rtol=1e-13)
 
 
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), SigmoidCrossEntropy(), MeanSquaredError(), Loss()])
+def test_prepared_targets_have_the_scores_dtype_and_are_copied_only_for_that(loss):
+    targets = soft_targets()
+    assert np.shares_memory(loss.prepare_targets(targets, (K,), np.float64), targets)
+    assert loss.prepare_targets(targets, (K,)).dtype == np.float32
+    whole = np.eye(K, dtype=np.uint8)
+    # A loss of the user's own may take labels, so the base leaves whole numbers whole.
+    assert loss.prepare_targets(whole, (K,), np.float64).dtype == (np.uint8 if type(loss) is Loss else np.float64)
+
+
 @every_loss
 @pytest.mark.parametrize("weights", [None, np.array([1, 0, 2.5, 0.3, 1, 4])])
 def test_shares_of_a_total_weight_add_up_to_the_whole(loss, targets, rows, formula, weights):
@@ -319,13 +329,14 @@ def test_labels_that_are_no_zeros_and_ones_of_the_output_are_refused(targets, er
 
 
 def test_sigmoid_cross_entropy_gives_probabilities_decisions_and_accuracy():
-    loss, scores = SigmoidCrossEntropy(), np.array([[math.log(3), -1.0], [0.0, 2.0]])
+    loss, scores = SigmoidCrossEntropy(), np.array([[math.log(3), -1.0], [0.0, 0.1]])
     np.testing.assert_allclose(loss.activate(scores[:, :1]), [[0.75], [0.5]])
     np.testing.assert_array_equal(loss.decide(scores), [[1, 0], [0, 1]])
     assert loss.decide(scores).dtype.kind == "i"
     np.testing.assert_array_equal(loss.decide(scores[:, :1]), [1, 0])
     np.testing.assert_array_equal(loss.metric(scores, np.array([[1.0, 1.0], [0.0, 1.0]])), [0.5, 1])
     np.testing.assert_array_equal(loss.metric(scores, np.array([[0.5, 0.4], [0.6, 0.6]])), [0.5, 0.5])
+    np.testing.assert_array_equal(loss.metric(np.array([[0.1], [-0.1]]), np.array([[1.0], [1.0]])), [1, 0])
     assert loss.metric_name == "accuracy"
 
 

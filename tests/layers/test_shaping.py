@@ -44,6 +44,12 @@ def test_flatten_makes_one_axis_of_all(shape, rows):
     np.testing.assert_array_equal(layer.backward(y), x)
 
 
+def test_flatten_has_no_settings_but_its_name():
+    assert Flatten(name="f").configuration() == {"name": "f"}
+    with pytest.raises(TypeError):
+        Flatten((3, 4))
+
+
 @pytest.mark.parametrize("layer", [Flatten(), Reshape((3, 4)), Rescale(0.5), Rescale(-2, 3)])
 def test_gradients_agree_with_numbers(layer):
     check_layer_gradients(layer, np.random.default_rng(0).normal(size=(3, 2, 6)))
