@@ -84,7 +84,7 @@ def one_hot(labels: ArrayLike, classes: int | None = None) -> Array:
         raise ShapeError(f"one_hot expects labels of shape (N,) but got {labels.shape}")
     check_finite(labels, "labels")
     if classes is None:
-        classes = int(labels.max(initial=-1)) + 1
+        classes = int(labels.max()) + 1 if labels.size else 0
     indices, wrong = as_class_indices(labels, classes)
     if wrong.size:
         raise DataError(f"label {labels[wrong[0]]} at row {wrong[0]} is not one of the classes 0 to {classes - 1}")

@@ -45,12 +45,13 @@ def _from_pandas(values: Any) -> Array:
     if array.dtype != object:
         return array
     # Columns of different types, or types that can hold missing values: each may be one of numbers none the less.
-    dtypes = values.dtypes.to_dict() if hasattr(values, "columns") else {"": values.dtype}
-    for column, dtype in dtypes.items():
+    is_frame = hasattr(values, "columns")
+    columns, dtypes = (values.columns, values.dtypes) if is_frame else ([values.name], [values.dtype])
+    for column, dtype in zip(columns, dtypes, strict=True):
         if dtype.kind not in "biuf":
-            where = f"column {column!r}" if hasattr(values, "columns") else "it"
+            where = f"column {column!r}" if is_frame else "it"
             raise TypeError(f"{where} holds {dtype} values; drop or encode these")
-    common = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes.values()))
+    common = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes))
     return values.to_numpy(dtype=common)
 
 
