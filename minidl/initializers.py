@@ -38,7 +38,7 @@ __all__ = [
 
 @dataclass(eq=False)
 class Initializer(Configurable, ABC):
-    """Base of the initializers: a subclass writes `draw`, and is then known by its name in snake case."""
+    """Base of the initializers: a subclass writes `draw`."""
 
     @abstractmethod
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:

@@ -130,6 +130,12 @@ class Sequential(Layer):
         self.require_input_gradient(self.needs_input_gradient)
         return shape
 
+    def change_dtype(self, dtype: np.dtype[Any]) -> None:
+        super().change_dtype(dtype)
+        if self.input_shape is not None:
+            size = self.count_parameters()
+            self.move_parameters(np.empty(size, dtype), np.empty(size, dtype))
+
     def move_parameters(self, values: Array, gradients: Array) -> None:
         super().move_parameters(values, gradients)
         self._values, self._gradients = values, gradients

@@ -60,14 +60,15 @@ class Optimizer(Configurable):
         try:
             rate = float(value)
         except (TypeError, ValueError):
+            rate = None
+        if rate is None or isinstance(value, str):
             raise ArgumentTypeError(
                 f"{type(self).__name__}: learning_rate must be a number or a function of the step that returns one, "
                 f"not {value!r}"
-            ) from None
-        if not 0 <= rate < math.inf:
-            raise ArgumentError(
-                f"{type(self).__name__}: learning_rate is {rate} at step {self.step}; it must be 0 or more"
             )
+        if not 0 <= rate < math.inf:
+            where = f"{type(self).__name__}: learning_rate is {rate} at step {self.step}"
+            raise ArgumentError(f"{where}; it must be a finite number, 0 or more")
         return rate
 
     def apply(self, parameters: Array, gradients: Array) -> None:

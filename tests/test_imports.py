@@ -67,7 +67,7 @@ def room(module):
 
 
 def floor(module):
-    return FRONT_DOOR if module == "minidl" else ROOMS[room(module)]
+    return FRONT_DOOR if module == "minidl" else ROOMS.get(room(module), 5)
 
 
 def complaints(name, imported):

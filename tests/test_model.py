@@ -292,6 +292,15 @@ class TestComposition:
         model.backward(scores)
         assert {scores.dtype, model.parameters.dtype, model.gradients.dtype} == {np.dtype(dtype)}
 
+    def test_a_built_model_that_changes_its_type_keeps_values_and_views(self):
+        model = digit_model()
+        before = model.parameters.copy()
+        model.change_dtype(np.dtype(np.float64))
+        np.testing.assert_array_equal(model.parameters, before)
+        model.parameters += 1
+        np.testing.assert_array_equal(model.layers[1].weight.value.ravel(), before[:192].astype(float) + 1)
+        assert model.forward(pixels(2)).dtype == np.float64
+
     def test_layers_that_do_not_fit_are_refused_and_the_model_can_still_be_built(self):
         model = Sequential([Reshape((3, 4)), Flatten(), Dense(2)], seed=0)
         with pytest.raises(ShapeError, match=r"layer 1 'reshape_1' cannot give samples of shape \(11,\)"):

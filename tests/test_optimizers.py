@@ -198,7 +198,7 @@ def test_a_rate_may_be_zero_or_any_kind_of_number():
 @pytest.mark.parametrize(
     ("optimizer", "error", "message"),
     [
-        (SGD(-0.1), ArgumentError, r"SGD: learning_rate is -0\.1 at step 0; it must be 0 or more"),
+        (SGD(-0.1), ArgumentError, r"SGD: learning_rate is -0\.1 at step 0; it must be a finite number, 0 or more"),
         (SGD(math.nan), ArgumentError, "SGD: learning_rate is nan"),
         (SGD(math.inf), ArgumentError, "SGD: learning_rate is inf"),
         (SGD(lambda step: -1), ArgumentError, "learning_rate is -1"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidl.configuration import Configurable
-from minidl.errors import ArgumentError, FileFormatError, NotReadyError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError
 from minidl.initializers import Initializer, get_initializer
 from minidl.inputs import as_shape
 from minidl.typing import Array, Shape
@@ -56,7 +56,10 @@ def _recorded(build: Callable[[Any, Shape, np.random.Generator], Shape]) -> Call
         self._rng = np.random.default_rng(rng)
         self._parameters, self._states = {}, {}
         try:
-            output_shape = as_shape(build(self, as_shape(input_shape), self._rng))
+            output_shape = build(self, as_shape(input_shape), self._rng)
+            if output_shape is None:
+                raise ArgumentTypeError(f"{self.place}: build must return the shape of an output sample, not None")
+            output_shape = as_shape(output_shape)
         except BaseException:
             self._parameters, self._states = before
             raise
@@ -93,7 +96,7 @@ class Layer(Configurable):
     input_shape, output_shape : tuple of int, or None before the layer is built
         Shape of one sample.
     dtype : numpy.dtype
-        Of the parameters and the output; set by the model, float32 in a layer alone.
+        Of the parameters, and in a model of the output; set by the model, float32 in a layer alone.
     needs_input_gradient : bool
         False where no layer before has parameters: `backward` may then return None and save the work.
     mixes_batch : bool

@@ -586,9 +586,9 @@ class TestRefusals:
             ({"batch_size": 0}, ArgumentError, "batch_size is 0; it must be 1 or more"),
             ({"batch_size": 2.5}, ArgumentTypeError, "batch_size is 2.5; it must be a whole number"),
             ({"seed": -1}, ArgumentError, "seed is -1; it must be 0 or more"),
-            ({"optimizer": SGD(-0.1)}, ArgumentError, "SGD: learning_rate is -0.1 at step 0; it must be 0 or more"),
+            ({"optimizer": SGD(-0.1)}, ArgumentError, "SGD: learning_rate is -0.1 at step 0; it must be a finite"),
             ({"optimizer": SGD(float("nan"))}, ArgumentError, "learning_rate is nan"),
-            ({"optimizer": SGD("fast")}, ArgumentTypeError, "learning_rate must be a number or a function"),
+            ({"optimizer": SGD("0.1")}, ArgumentTypeError, "learning_rate must be a number or a function"),
             ({"optimizer": SGD(lambda step: -1.0)}, ArgumentError, "learning_rate is -1.0"),
             (
                 {"optimizer": Momentum(momentum=1.0)},
