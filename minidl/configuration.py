@@ -73,7 +73,7 @@ def encode(value: Any, place: str = "the value") -> Any:
 def decode(data: Any) -> Any:
     """Make the object that `encode` described; raises FileFormatError for anything else."""
     if isinstance(data, list):
-        return [decode(item) for item in data]
+        return tuple(decode(item) for item in data)
     if not isinstance(data, dict):
         return data
     if data.keys() != {"class", "module", "configuration"} or not isinstance(data["configuration"], dict):
@@ -82,7 +82,7 @@ def decode(data: Any) -> Any:
     arguments = {key: decode(item) for key, item in data["configuration"].items()}
     try:
         return found.from_configuration(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise FileFormatError(f"{data['class']} cannot be made from {arguments}: {error}") from error
 
 

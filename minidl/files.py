@@ -88,13 +88,17 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
 
 def _read_entries(archive: zipfile.ZipFile, size: int) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
+    left = size
     for entry in archive.infolist():
         name = entry.filename.removesuffix(".npy")
         if name == entry.filename or name in arrays:
             raise FileFormatError(f"entry {entry.filename!r} is no array, or there twice")
-        # An uncompressed entry cannot be larger than the file, so reading it cannot take more memory than that.
-        if entry.compress_type or entry.file_size > size:
+        # Uncompressed entries side by side are together no larger than the file. Entries that overlap could be.
+        left -= entry.file_size
+        if entry.compress_type or entry.compress_size != entry.file_size or left < 0:
             raise FileFormatError(f"entry {entry.filename!r} is compressed, or has a wrong size")
+        if not 0 <= entry.header_offset < size:
+            raise FileFormatError(f"entry {entry.filename!r} is said to be outside the file")
         arrays[name] = _array(archive.read(entry), f"entry {entry.filename!r}")
     return arrays
 

@@ -118,11 +118,17 @@ def accuracy(targets: ArrayLike, predictions: ArrayLike) -> float:
 
 def _as_labels(values: ArrayLike) -> Array:
     values = np.asarray(values)
-    if values.ndim == 2:
-        return values[:, 0] if values.shape[1] == 1 else values.argmax(axis=1)
-    if values.ndim != 1:
+    if values.ndim == 2 and values.shape[1] > 1:
+        if values.dtype.kind in "biu" and (values.sum(axis=1) != 1).any():
+            raise DataError("accuracy takes one label per row; rows of several labels are compared by each label alone")
+        return values.argmax(axis=1)
+    if values.ndim not in {1, 2}:
         raise ShapeError(f"labels have shape (N,), scores (N, K); got {values.shape}")
-    return values
+    if values.dtype.kind == "f" and (values != np.floor(values)).any():
+        raise DataError(
+            "accuracy takes labels, or scores of all classes; of a single probability pass model.predict(x)"
+        )
+    return values.reshape(len(values))
 
 
 def _as_float(values: ArrayLike) -> Array:

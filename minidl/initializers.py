@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 
 from minidl.configuration import Configurable
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError, did_you_mean
-from minidl.inputs import as_shape
+from minidl.inputs import as_shape, check_number
 from minidl.typing import Array, Shape
 
 __all__ = [
@@ -69,7 +69,7 @@ class Constant(Initializer):
     value: float = 0.0
 
     def __post_init__(self) -> None:
-        self.value = float(self.value)
+        self.value = check_number(self.value, "Constant: value")
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         return np.full(shape, self.value)
@@ -83,9 +83,8 @@ class Normal(Initializer):
     standard_deviation: float = 0.05
 
     def __post_init__(self) -> None:
-        self.mean, self.standard_deviation = float(self.mean), float(self.standard_deviation)
-        if not self.standard_deviation >= 0:
-            raise ArgumentError(f"Normal: standard_deviation is {self.standard_deviation}; it must be 0 or more")
+        self.mean = check_number(self.mean, "Normal: mean")
+        self.standard_deviation = check_number(self.standard_deviation, "Normal: standard_deviation", 0)
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         return rng.normal(self.mean, self.standard_deviation, shape)
@@ -99,7 +98,7 @@ class Uniform(Initializer):
     high: float = 0.5
 
     def __post_init__(self) -> None:
-        self.low, self.high = float(self.low), float(self.high)
+        self.low, self.high = check_number(self.low, "Uniform: low"), check_number(self.high, "Uniform: high")
         if not self.low <= self.high:
             raise ArgumentError(f"Uniform: low = {self.low} is above high = {self.high}")
 

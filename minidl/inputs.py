@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
 from minidl.typing import Array, Shape
@@ -55,8 +57,8 @@ def _from_pandas(values: Any) -> Array:
     return values.to_numpy(dtype=common)
 
 
-def check_finite(values: Array, name: str, first_row: int = 0) -> None:
-    """Raise DataError naming the first entry of `values` that is NaN or infinite.
+def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike = np.float64) -> None:
+    """Raise DataError naming the first entry of `values` that is NaN, infinite, or would be so as `dtype`.
 
     Rows are looked at in blocks, so that a memory map larger than the memory can be checked.
     """
@@ -65,7 +67,8 @@ def check_finite(values: Array, name: str, first_row: int = 0) -> None:
     values = np.atleast_1d(values)
     for start in range(0, len(values), _ROWS_AT_ONCE):
         block = values[start : start + _ROWS_AT_ONCE]
-        finite = np.isfinite(block)
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(block.astype(dtype, copy=False)) if dtype != np.float64 else np.isfinite(block)
         if not finite.all():
             first = tuple(np.argwhere(~finite)[0].tolist())
             where = f"row {first_row + start + first[0]}"
@@ -91,12 +94,12 @@ def check_lengths(**arrays: Array | None) -> int:
 
 
 def as_weights(values: Any) -> Array:
-    """Return sample weights as an array; DataError unless they are one number per row, none of them negative."""
+    """Return sample weights as float64; DataError unless they are one number per row, none of them negative."""
     weights = as_array(values, "sample_weight")
     check_finite(weights, "sample_weight")
     if weights.ndim != 1 or (weights < 0).any():
         raise DataError("sample_weight must hold one number per row, and none below 0")
-    return weights
+    return weights.astype(np.float64)
 
 
 def as_class_indices(labels: Array, classes: int) -> tuple[Array, Array]:
@@ -104,6 +107,20 @@ def as_class_indices(labels: Array, classes: int) -> tuple[Array, Array]:
     with np.errstate(invalid="ignore"):  # NaN and numbers too large become others, and are found by comparing
         indices = labels.astype(np.intp)
     return indices, np.flatnonzero((indices != labels) | (indices < 0) | (indices >= classes))
+
+
+def check_number(value: Any, name: str, low: float = -math.inf, below: float = math.inf) -> float:
+    """Return `value` as a float; ArgumentTypeError or ArgumentError unless it is a number with low <= value < below."""
+    try:
+        number = None if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None:
+        raise ArgumentTypeError(f"{name} is {value!r}; it must be a number")
+    if not (low <= number < below and number != -math.inf):
+        limits = f"in [{low:g}, {below:g})" if below < math.inf else f"{low:g} or more" if low > -math.inf else ""
+        raise ArgumentError(f"{name} is {value}; it must be a finite number{limits and ', ' + limits}")
+    return number
 
 
 def check_whole_number(value: Any, name: str, least: int) -> None:

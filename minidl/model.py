@@ -23,8 +23,9 @@ from minidl.errors import (
 )
 from minidl.files import read_arrays, write_arrays
 from minidl.inputs import as_array, as_shape, check_finite, check_whole_number
-from minidl.layers import Layer
-from minidl.losses import Loss
+from minidl.layers import Layer, Sigmoid, Softmax
+from minidl.layers.base import copy_into
+from minidl.losses import Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.typing import Array, Shape
 
 __all__ = ["Sequential"]
@@ -32,7 +33,7 @@ __all__ = ["Sequential"]
 FILE_VERSION = 1
 """Version of the model file's format; files of a newer one are refused."""
 
-_first_use = threading.Lock()
+_first_use = threading.RLock()
 """Held while a model takes its input shape from the first data, so that threads do not both build it."""
 
 
@@ -76,9 +77,9 @@ class Sequential(Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
+        if str(dtype) not in {"float32", "float64"} and dtype not in (np.float32, np.float64):
+            raise ArgumentError(f"dtype is {dtype!r}; a model computes in float32 or float64")
         self.dtype = np.dtype(dtype)
-        if self.dtype not in (np.float32, np.float64):
-            raise ArgumentError(f"dtype is {self.dtype}; a model computes in float32 or float64")
         if seed is not None:
             check_whole_number(seed, "seed", 0)
         self.seed = seed
@@ -92,6 +93,11 @@ class Sequential(Layer):
             self.build(as_shape(input_shape), np.random.default_rng(seed))
 
     def configuration(self) -> dict[str, Any]:
+        if type(self).__init__ is not Sequential.__init__:
+            raise ArgumentTypeError(
+                f"{type(self).__name__} has an __init__ of its own, so a file could not say how to make it: write a "
+                "function that returns a Sequential, or define configuration() and from_configuration()"
+            )
         elements = [*self.layers, self.loss] if self.loss else [*self.layers]
         return {"layers": elements, "seed": self.seed, "dtype": self.dtype.name, "name": self.name}
 
@@ -102,7 +108,10 @@ class Sequential(Layer):
         return cls(**configuration)
 
     def sublayers(self) -> dict[str, Layer]:
-        return {str(layer.name): layer for layer in self.layers}
+        found = {str(layer.name): layer for layer in self.layers}
+        if len(found) < len(self.layers):
+            raise ArgumentError(f"two layers of the model have one name: {[layer.name for layer in self.layers]}")
+        return found
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         """Build each layer for the output of the one before; a layer that is already built keeps its parameters."""
@@ -114,6 +123,7 @@ class Sequential(Layer):
                 layer.change_dtype(self.dtype)
                 if layer.input_shape is None:
                     shape = layer.build(shape, layer_rng)
+                    layer.change_dtype(self.dtype)  # again, for layers that came into being within build
                     continue
                 layer.check_input(np.empty((0, *shape)))
                 shape = layer.output_shape or ()
@@ -122,8 +132,7 @@ class Sequential(Layer):
         except BaseException:
             # A model that could not be built is as before: ready for data of another shape.
             for layer in new:
-                for inner in layer.walk():
-                    inner.input_shape = None
+                layer.unbuild()
             raise
         size = self.count_parameters()
         self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
@@ -148,7 +157,7 @@ class Sequential(Layer):
 
     @parameters.setter
     def parameters(self, values: Array) -> None:
-        self.parameters[:] = values
+        copy_into(self.parameters, values)
 
     @property
     def gradients(self) -> Array:
@@ -158,7 +167,7 @@ class Sequential(Layer):
 
     @gradients.setter
     def gradients(self, values: Array) -> None:
-        self.gradients[:] = values
+        copy_into(self.gradients, values)
 
     def require_input_gradient(self, needed: bool = True) -> None:
         """Ask for, or do without, the gradient with respect to the input; each layer is asked for what that takes."""
@@ -169,11 +178,6 @@ class Sequential(Layer):
             needed = needed or layer.count_parameters() > 0
             if needed:
                 self._reached_by_backward.insert(0, layer)
-
-    @property
-    def mixes_batch(self) -> bool:  # type: ignore[override]
-        """Whether a row of the output depends on the other rows, in any layer."""
-        return any(layer.mixes_batch for layer in self.layers)
 
     @property
     def casts_input(self) -> bool:  # type: ignore[override]
@@ -194,10 +198,7 @@ class Sequential(Layer):
             Keep what `backward` needs. Without it nothing is written on the model, and threads may share it.
         """
         x = as_array(x, "x")
-        if self.input_shape is None:
-            with _first_use:
-                if self.input_shape is None:
-                    self.build_for(x)
+        self.build_for(x)
         self.check_input(x)
         if x.dtype != self.dtype and not self.casts_input:
             x = x.astype(self.dtype)
@@ -218,10 +219,13 @@ class Sequential(Layer):
 
     def build_for(self, x: Array) -> None:
         """Build for the shape of the samples in the batch `x`, unless built already."""
-        if self.input_shape is None:
-            if x.ndim < 2:
-                raise ShapeError(f"x has shape {x.shape}; a batch has a row per sample: (N, features) or more axes")
-            self.build(x.shape[1:], np.random.default_rng(self.seed))
+        if self.input_shape is not None:
+            return
+        if x.ndim < 2:
+            raise ShapeError(f"x has shape {x.shape}; a batch has a row per sample: (N, features) or more axes")
+        with _first_use:
+            if self.input_shape is None:
+                self.build(x.shape[1:], np.random.default_rng(self.seed))
 
     def predict(self, x: Any, batch_size: int = 1024) -> Array:
         """Return predictions as in scikit-learn: labels for a classifier, values for a regression.
@@ -251,7 +255,8 @@ class Sequential(Layer):
     def predict_proba(self, x: Any, batch_size: int = 1024) -> Array:
         """Return probabilities (N, K): the loss's own activation of the scores; parameters as in `predict`.
 
-        One row sums to 1 with SoftmaxCrossEntropy; with SigmoidCrossEntropy each entry is the probability of a 1.
+        One row sums to 1 with SoftmaxCrossEntropy; with SigmoidCrossEntropy each entry is the probability of a 1, also
+        for a single output: (N, 1), where scikit-learn's two-class classifiers give (N, 2).
         Raises ArgumentError when the model has no loss, or a loss that gives no probabilities.
         """
         if self.loss is None:
@@ -309,8 +314,13 @@ class Sequential(Layer):
             model.take_values_from({name.partition("/")[2]: values for name, values in arrays.items()})
             model.build(header["input_shape"], np.random.default_rng())
             model.take_values_from(None)
-            if unknown := arrays.keys() - model._named_arrays().keys():
+            own = model._named_arrays()
+            if unknown := arrays.keys() - own.keys():
                 raise FileFormatError(f"it holds {sorted(unknown)}, which its architecture does not have")
+            if missing := own.keys() - arrays.keys():
+                raise FileFormatError(f"it lacks {sorted(missing)}, which its architecture has")
+            for name, array in own.items():  # layers that came into being within build took no values there
+                copy_into(array, arrays[name])
         except (MinidlError, RecursionError) as error:
             raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {error}") from error
         return model
@@ -319,14 +329,24 @@ class Sequential(Layer):
         elements = ", ".join(repr(element) for element in self.configuration()["layers"])
         return f"{type(self).__name__}([{elements}])"
 
+    def __copy__(self) -> Sequential:
+        """Return a shallow copy, which shares layers and vectors."""
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The layers' arrays hold all that the vectors do.
+        return {key: value for key, value in super().__getstate__().items() if key not in {"_values", "_gradients"}}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         for layer in self.layers:
             layer._owner = self
-        # A deep copy or an unpickled model got a separate array for each view; a shallow copy shares all memory.
-        parameters = self.named_parameters().values()
-        if any(not np.shares_memory(parameter.value, self._values) for parameter in parameters):
-            self.move_parameters(np.empty_like(self._values), np.empty_like(self._gradients))
+        if self.input_shape is not None:
+            # A deep copy or an unpickled model has a separate array for each parameter.
+            size = self.count_parameters()
+            self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
 
     def _check_built(self) -> None:
         if self.input_shape is None:
@@ -340,7 +360,7 @@ class Sequential(Layer):
         blocks = []
         for start in range(0, max(len(x), 1) if x.ndim else 1, batch_size):
             block = x[start : start + batch_size] if x.ndim else x
-            check_finite(block, "x", first_row=start)
+            check_finite(block, "x", first_row=start, dtype=self.dtype)
             blocks.append(self.forward(block))
         return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
@@ -376,6 +396,11 @@ def _split_loss(elements: Sequence[Layer | Loss]) -> tuple[tuple[Layer, ...], Lo
         layers.append(element)
     if not layers:
         raise ArgumentError("a model needs at least one layer")
+    for kind, activation in ((SoftmaxCrossEntropy, Softmax), (SigmoidCrossEntropy, Sigmoid)):
+        if isinstance(loss, kind) and isinstance(layers[-1], activation):
+            raise ArgumentError(
+                f"{kind.__name__} takes scores, and contains the {activation.__name__} before it: leave that out"
+            )
     return tuple(layers), loss
 
 
@@ -392,8 +417,15 @@ def _name_layers(layers: Sequence[Layer]) -> None:
             )
         if isinstance(layer, Sequential) and layer.loss:
             raise ArgumentError(f"element {index} is a model with a loss, {layer.loss!r}: only the outermost has one")
-        if layer.name is not None and (layer.name in names or not layer.name or "/" in layer.name):
-            raise ArgumentError(f"element {index} has the name {layer.name!r}, which is taken, empty or holds a '/'")
+        if layer.name is not None and not isinstance(layer.name, str):
+            raise ArgumentTypeError(f"element {index} has the name {layer.name!r}, which is no text")
+        if layer.name is not None and (
+            layer.name in names or not layer.name or "/" in layer.name or not layer.name.isprintable()
+        ):
+            raise ArgumentError(
+                f"element {index} has the name {layer.name!r}, which is taken, empty, or holds a '/' or a sign that "
+                "cannot be printed"
+            )
         if layer.name is not None:
             names.add(layer.name)
     for layer in layers:

@@ -1,12 +1,11 @@
 """Optimizers: how the vector of gradients moves the vector of parameters.
 
 All parameters of a model are one 1-D vector, so an optimizer is plain vector arithmetic, whatever the network. It
-declares its state in `slots`; the base class creates it, hands it to `update`, and so it can be saved and resumed.
+declares its state in `slots`; the base class creates it and hands it to `update`, so a copy goes on to the same bits.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ import numpy as np
 
 from minidl.configuration import Configurable
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError, did_you_mean
+from minidl.inputs import check_number
 from minidl.typing import Array
 
 __all__ = ["SGD", "Adam", "Momentum", "Optimizer", "get_optimizer"]
@@ -57,19 +57,7 @@ class Optimizer(Configurable):
     def rate(self) -> float:
         """Return the learning rate of the next step."""
         value = self.learning_rate(self.step) if callable(self.learning_rate) else self.learning_rate
-        try:
-            rate = float(value)
-        except (TypeError, ValueError):
-            rate = None
-        if rate is None or isinstance(value, str):
-            raise ArgumentTypeError(
-                f"{type(self).__name__}: learning_rate must be a number or a function of the step that returns one, "
-                f"not {value!r}"
-            )
-        if not 0 <= rate < math.inf:
-            where = f"{type(self).__name__}: learning_rate is {rate} at step {self.step}"
-            raise ArgumentError(f"{where}; it must be a finite number, 0 or more")
-        return rate
+        return check_number(value, f"{type(self).__name__}: learning_rate at step {self.step}", 0)
 
     def apply(self, parameters: Array, gradients: Array) -> None:
         """Take one step on 1-D `parameters`, in place, along 1-D `gradients` of the same size."""
@@ -167,9 +155,7 @@ class Adam(Optimizer):
 
 
 def _check_decay(optimizer: Optimizer, name: str) -> None:
-    value = getattr(optimizer, name)
-    if not 0 <= value < 1:
-        raise ArgumentError(f"{type(optimizer).__name__}: {name} is {value}; it must be in [0, 1)")
+    check_number(getattr(optimizer, name), f"{type(optimizer).__name__}: {name}", 0, 1)
 
 
 _NAMED: dict[str, type[Optimizer]] = {"sgd": SGD, "momentum": Momentum, "adam": Adam}

@@ -183,3 +183,11 @@ def test_accuracy_agrees_with_scikit_learn(pairs):
 def test_accuracy_refuses_what_cannot_be_compared(targets, predictions, error, message):
     with pytest.raises(error, match=message):
         accuracy(targets, predictions)
+
+
+def test_accuracy_refuses_a_single_probability_and_several_labels():
+    with pytest.raises(DataError, match=r"of a single probability pass model\.predict"):
+        accuracy([1, 0], [[0.7], [0.2]])
+    with pytest.raises(DataError, match="rows of several labels"):
+        accuracy([[1, 1]], [[1, 0]])
+    assert accuracy([1.0, 0.0], [[1], [1]]) == 0.5

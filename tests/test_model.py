@@ -119,6 +119,18 @@ class TestVectors:
         assert model.layers[1].weight.value[0, 5] == 5
         assert model.gradients is gradients
 
+    @pytest.mark.parametrize("values", [np.ones(3), np.ones((1, 380))])
+    def test_a_vector_of_another_shape_is_refused(self, values):
+        with pytest.raises(ShapeError, match=r"shape \(380,\) cannot take values of shape"):
+            digit_model().parameters = values
+
+    def test_assigning_to_a_layers_array_copies_into_the_vector(self):
+        model = digit_model()
+        model.layers[1].weight.value = np.full((12, 16), 2.0)
+        model.layers[1].bias.gradient = np.arange(16)
+        assert (model.parameters[:192] == 2).all()
+        np.testing.assert_array_equal(model.gradients[192:208], np.arange(16))
+
     def test_parameters_are_named_by_layer_and_kind(self):
         assert list(digit_model().named_parameters()) == [
             "dense_1/weight",
@@ -160,6 +172,13 @@ class TestVectors:
         model = digit_model()
         assert copy.copy(model).parameters is model.parameters
         assert np.shares_memory(model.layers[1].weight.value, model.parameters)
+
+    def test_a_model_of_built_layers_that_is_not_built_itself_can_be_copied(self):
+        trained = digit_model()
+        model = Sequential([copy.deepcopy(trained.layers[1]), Dense(2)], seed=0)
+        other = copy.deepcopy(model)
+        np.testing.assert_array_equal(other.forward(pixels(2)), model.forward(pixels(2)))
+        np.testing.assert_array_equal(other.parameters[:192], trained.parameters[:192])
 
     def test_a_model_that_is_not_built_can_be_copied(self):
         other = copy.deepcopy(digit_model(input_shape=None))
@@ -276,11 +295,28 @@ class TestComposition:
     def test_names_given_by_the_user_are_kept_and_never_taken_twice(self):
         model = Sequential([Dense(3, name="dense_1"), Dense(2), LeakyReLU()], input_shape=4)
         assert list(model.sublayers()) == ["dense_1", "dense_2", "leaky_relu_1"]
-        for names in (["a", "a"], ["a/b", "c"], ["", "c"]):
-            with pytest.raises(ArgumentError, match="is taken, empty or holds"):
+        for names in (["a", "a"], ["a/b", "c"], ["", "c"], ["a\0b", "c"], ["\ud800", "c"]):
+            with pytest.raises(ArgumentError, match="is taken, empty, or holds"):
                 Sequential([Dense(1, name=name) for name in names])
 
-    @pytest.mark.parametrize("dtype", ["float16", "int32", "complex128"])
+    def test_a_name_that_is_no_text_is_refused(self):
+        with pytest.raises(ArgumentTypeError, match="has the name 5, which is no text"):
+            Sequential([Dense(1, name=5)])
+
+    def test_two_layers_renamed_to_one_name_are_noticed(self):
+        model = digit_model()
+        model.layers[3].name = "dense_1"
+        with pytest.raises(ArgumentError, match="two layers of the model have one name"):
+            model.count_parameters()
+
+    @pytest.mark.parametrize(
+        ("activation", "loss"), [(Softmax(), SoftmaxCrossEntropy()), (Sigmoid(), SigmoidCrossEntropy())]
+    )
+    def test_an_activation_that_the_loss_contains_is_refused(self, activation, loss):
+        with pytest.raises(ArgumentError, match=r"contains the \w+ before it: leave that out"):
+            Sequential([Dense(2), activation, loss])
+
+    @pytest.mark.parametrize("dtype", ["float16", "int32", "complex128", "float33", None])
     def test_other_types_than_float32_and_float64_are_refused(self, dtype):
         with pytest.raises(ArgumentError, match="computes in float32 or float64"):
             digit_model(dtype=dtype)
@@ -306,6 +342,7 @@ class TestComposition:
         with pytest.raises(ShapeError, match=r"layer 1 'reshape_1' cannot give samples of shape \(11,\)"):
             model.forward(np.ones((2, 11)))
         assert model.input_shape is None
+        assert copy.deepcopy(model).count_parameters() == 0
         assert model.forward(np.ones((2, 12))).shape == (2, 2)
 
     def test_a_dense_layer_after_images_says_what_is_missing(self):
@@ -392,6 +429,9 @@ class TestForward:
         assert type(result) is np.ndarray
         np.testing.assert_array_equal(result, model.predict_proba(x))
 
+    def test_a_model_used_while_another_takes_its_shape_does_not_wait_for_ever(self):
+        assert Sequential([Block()], seed=0).forward(np.ones((1, 3))).shape == (1, 2)
+
     def test_inference_writes_nothing_on_any_layer(self):
         model = digit_model()
         model.forward(pixels(3), training=True)
@@ -415,7 +455,7 @@ class TestForward:
 
         class BuiltByAnother:
             def __enter__(self):
-                net.build_for(pixels(1))
+                net.build((12,), np.random.default_rng(0))
                 net.parameters = 1
 
             def __exit__(self, *_):
@@ -474,6 +514,13 @@ class TestPredict:
         assert digit_model().predict(np.empty((0, 12))).shape == (0,)
         assert digit_model().predict_proba(np.empty((0, 12))).shape == (0, 4)
 
+    def test_a_number_that_the_models_type_cannot_hold_is_named(self):
+        x = np.ones((9, 12))
+        x[7, 3] = 1e39
+        with pytest.raises(DataError, match=r"x holds 1e\+39 at row 7, entry 3"):
+            digit_model().predict(x)
+        digit_model(dtype="float64").predict(x)
+
     def test_a_number_that_is_not_finite_is_named_by_row_and_entry(self):
         x = np.ones((9, 12))
         x[7, 3] = np.nan
@@ -515,6 +562,27 @@ class TestDescription:
         )
 
 
+@dataclass(eq=False)
+class Block(Layer):
+    """Makes the layer that it holds only when it is built, and looks at an output to learn its shape."""
+
+    inner = None
+
+    def build(self, input_shape, rng):
+        self.inner = Dense(2)
+        self.inner.build(input_shape, rng)
+        return Sequential([copy.deepcopy(self.inner)]).forward(np.zeros((1, *input_shape))).shape[1:]
+
+    def sublayers(self):
+        return {} if self.inner is None else {"inner": self.inner}
+
+    def forward(self, x, training=False):
+        return self.inner.forward(x, training=training)
+
+    def backward(self, dy):
+        return self.inner.backward(dy)
+
+
 def all_layers():
     return Sequential(
         [
@@ -547,6 +615,29 @@ class TestFiles:
         np.testing.assert_array_equal(loaded.parameters, model.parameters)
         np.testing.assert_array_equal(loaded.layers[5].mean.value, model.layers[5].mean.value)
         np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_layers_that_come_into_being_within_build_are_loaded_too(self, tmp_path, dtype):
+        model = Sequential([Block(), Dense(2)], input_shape=3, seed=0, dtype=dtype)
+        assert {parameter.value.dtype for parameter in model.named_parameters().values()} == {np.dtype(dtype)}
+        model.save(tmp_path / "model.npz")
+        np.testing.assert_array_equal(Sequential.load(tmp_path / "model.npz").parameters, model.parameters)
+
+    def test_an_array_that_such_a_layer_lacks_is_named(self, tmp_path):
+        Sequential([Block()], input_shape=3, seed=0).save(tmp_path / "model.npz")
+        arrays = read_arrays(tmp_path / "model.npz")
+        del arrays["parameters/block_1/inner/bias"]
+        write_arrays(tmp_path / "model.npz", arrays)
+        with pytest.raises(FileFormatError, match=r"it lacks \['parameters/block_1/inner/bias'\]"):
+            Sequential.load(tmp_path / "model.npz")
+
+    def test_a_model_whose_class_has_an_init_of_its_own_cannot_be_saved(self, tmp_path):
+        class Small(Sequential):
+            def __init__(self, units):
+                super().__init__([Dense(units)], input_shape=2)
+
+        with pytest.raises(ArgumentTypeError, match="Small has an __init__ of its own"):
+            Small(3).save(tmp_path / "model.npz")
 
     def test_a_loaded_model_can_be_trained_and_saved_again(self, tmp_path):
         model = all_layers()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidl import functional
+from minidl.inputs import check_number
 from minidl.layers.base import Layer
 from minidl.typing import Array
 
@@ -47,7 +48,7 @@ class LeakyReLU(Layer):
 
     def __post_init__(self) -> None:
         # A NumPy float64 would turn float32 arrays into float64 ones.
-        self.negative_slope = float(self.negative_slope)
+        self.negative_slope = check_number(self.negative_slope, "LeakyReLU: negative_slope")
 
     def forward(self, x: Array, training: bool = False) -> Array:
         positive = x > 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minidl.configuration import Configurable
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError
@@ -17,32 +18,61 @@ from minidl.typing import Array, Shape
 
 
 class State:
-    """An array that a layer keeps and saves but that is not trained, such as a running mean."""
+    """An array that a layer keeps and saves but that is not trained, such as a running mean.
+
+    Assigning to ``value`` copies into the array, which stays the same one: others may hold views of it.
+    """
 
     def __init__(self, value: Array) -> None:
-        self.value = value
+        self._value = value
+
+    @property
+    def value(self) -> Array:
+        return self._value
+
+    @value.setter
+    def value(self, values: ArrayLike) -> None:
+        copy_into(self._value, values)
 
     def change_dtype(self, dtype: np.dtype[Any]) -> None:
-        self.value = self.value.astype(dtype, copy=False)
+        self._value = self._value.astype(dtype, copy=False)
 
 
 class Parameter(State):
-    """An array that is trained, and beside it the gradient of the loss with respect to it, of the same shape."""
+    """An array that is trained, and beside it the gradient of the loss with respect to it, of the same shape.
+
+    In a model both are views into its two vectors; assigning to ``value`` or ``gradient`` copies into them.
+    """
 
     def __init__(self, value: Array) -> None:
         super().__init__(value)
-        self.gradient = np.zeros_like(value)
+        self._gradient = np.zeros_like(value)
+
+    @property
+    def gradient(self) -> Array:
+        return self._gradient
+
+    @gradient.setter
+    def gradient(self, values: ArrayLike) -> None:
+        copy_into(self._gradient, values)
 
     def change_dtype(self, dtype: np.dtype[Any]) -> None:
         super().change_dtype(dtype)
-        self.gradient = self.gradient.astype(dtype, copy=False)
+        self._gradient = self._gradient.astype(dtype, copy=False)
 
     def move_to(self, values: Array, gradients: Array) -> None:
         """Copy value and gradient into two 1-D vectors, and from now on be shaped views of these."""
-        shape = self.value.shape
-        values[:] = self.value.ravel()
-        gradients[:] = self.gradient.ravel()
-        self.value, self.gradient = values.reshape(shape), gradients.reshape(shape)
+        shape = self._value.shape
+        values[:] = self._value.ravel()
+        gradients[:] = self._gradient.ravel()
+        self._value, self._gradient = values.reshape(shape), gradients.reshape(shape)
+
+
+def copy_into(array: Array, values: ArrayLike) -> None:
+    """Copy `values`, of the same shape or a single number, into `array`."""
+    if np.shape(values) not in (array.shape, ()):
+        raise ShapeError(f"an array of shape {array.shape} cannot take values of shape {np.shape(values)}")
+    array[...] = values
 
 
 def _recorded(build: Callable[[Any, Shape, np.random.Generator], Shape]) -> Callable[..., Shape]:
@@ -151,7 +181,11 @@ class Layer(Configurable):
         return state
 
     def sublayers(self) -> Mapping[str, Layer]:
-        """Return the layers inside this one, by name and in the order of their parameters."""
+        """Return the layers inside this one, by name and in the order of their parameters.
+
+        A layer that holds others overrides this. It builds them within its own `build`, with the same generator, and
+        runs their passes within its own; their parameters, files, types and errors then are taken care of.
+        """
         return {}
 
     def named_parameters(self) -> dict[str, Parameter]:
@@ -261,6 +295,17 @@ class Layer(Configurable):
                 f"there says {self.dtype} {shape}"
             )
         return value.copy()
+
+    def unbuild(self) -> None:
+        """Forget shapes, parameters and states, as before `build`."""
+        for layer in self.walk():
+            layer.input_shape = layer.output_shape = None
+            layer._parameters, layer._states = {}, {}
+
+    def forget_saved(self) -> None:
+        """Let go of what the last training `forward` left for `backward`."""
+        for layer in self.walk():
+            vars(layer).pop("_saved", None)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of a layer belongs to no model until one takes it in.

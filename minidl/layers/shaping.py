@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minidl.errors import ArgumentError, ShapeError
-from minidl.inputs import as_shape
+from minidl.inputs import as_shape, check_number
 from minidl.layers.base import Layer
 from minidl.typing import Array, Shape
 
@@ -53,7 +53,7 @@ class Reshape(Layer):
         return x.reshape(len(x), *(self.output_shape or ()))
 
     def backward(self, dy: Array) -> Array:
-        return dy.reshape(len(dy), *(self.input_shape or ()))
+        return dy.reshape(len(dy), *(self.input_shape or ())).copy()
 
 
 @dataclass(eq=False)
@@ -86,7 +86,8 @@ class Rescale(Layer):
     casts_input = True
 
     def __post_init__(self) -> None:
-        self.scale, self.offset = float(self.scale), float(self.offset)
+        self.scale = check_number(self.scale, "Rescale: scale")
+        self.offset = check_number(self.offset, "Rescale: offset")
 
     def forward(self, x: Array, training: bool = False) -> Array:
         y = x.astype(self.dtype)

@@ -102,7 +102,7 @@ class Trainer:
         epochs: int = 1,
         validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
         sample_weight: Any = None,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[Callback] | None = None,
         progress: bool = True,
     ) -> History:
         """Train for `epochs` more epochs.
@@ -121,7 +121,7 @@ class Trainer:
         validation_data : (x, y) or (x, y, sample_weight), optional
             Evaluated after each epoch: the figures ``val_loss`` and so on.
         sample_weight : array (N,), >= 0, optional
-            Weight of each row in the loss and in the figures.
+            Weight of each row in the loss and in the figures, relative to the mean weight.
         callbacks : iterable of Callback
         progress : bool, default True
             Show a tqdm bar.
@@ -136,7 +136,7 @@ class Trainer:
         DataError, ShapeError, ArgumentError, ArgumentTypeError
             For data or settings that cannot work; before anything has changed.
         DivergenceError
-            When the loss is no longer finite; the parameters are those before that step.
+            When the loss, that of the validation, or a parameter is no longer finite. No further step is taken.
         KeyboardInterrupt
             On Ctrl-C; model, optimizer and history are those of the last whole step.
         """
@@ -144,10 +144,7 @@ class Trainer:
         self._check_settings()
         data = self._prepare(x, y, sample_weight)
         validation = None if validation_data is None else self._prepare_validation(validation_data, data.x)
-        hooks = [*callbacks, ProgressBar()] if progress else [*callbacks]
-        for hook in hooks:
-            if not isinstance(hook, Callback):
-                raise ArgumentTypeError(f"callbacks holds {hook!r}, which is no Callback")
+        hooks = _as_hooks(callbacks) + ([ProgressBar()] if progress else [])
 
         self.model.build_for(data.x)
         if self.rows != len(data):
@@ -155,8 +152,7 @@ class Trainer:
         self.last_epoch = self.epoch + epochs
         self._stopping = False
         with WholeSteps() as whole_steps, contextlib.ExitStack() as endings:
-            # A run that overflows ends with an error that says so, and needs no warnings besides.
-            endings.enter_context(np.errstate(over="ignore", invalid="ignore"))
+            endings.callback(self.model.forget_saved)
             for hook in hooks:
                 hook.on_train_begin(self)
                 endings.callback(hook.on_train_end, self)
@@ -186,34 +182,45 @@ class Trainer:
             rows = slice(self.row, self.row + batch_size)
             with whole_steps.step:
                 self._take_step(data[rows if order is None else order[rows]], hooks)
-            for hook in hooks:
-                hook.on_batch_end(self)
+                for hook in hooks:
+                    hook.on_batch_end(self)
+        if not np.isfinite(self.model.parameters).all():
+            raise self._diverged("parameters are no longer finite", self.step)
         figures = self._sums.means(self._loss)
         if validation is not None:
-            figures |= {f"val_{name}": figure for name, figure in self._evaluate(validation).items()}
+            with _quiet():
+                figures |= {f"val_{name}": figure for name, figure in self._evaluate(validation).items()}
+            if not math.isfinite(figures["val_loss"]):
+                raise self._diverged(f"validation loss is {figures['val_loss']}", self.step)
         with whole_steps.step:
             self.history.append(figures)
             self.epoch, self.row, self._sums = self.epoch + 1, 0, _Sums()
-        for hook in hooks:
-            hook.on_epoch_end(self)
+            for hook in hooks:
+                hook.on_epoch_end(self)
 
     def _take_step(self, batch: _Data, hooks: list[Callback]) -> None:
-        sums = self._compute_gradients(batch)
+        with _quiet():
+            sums = self._compute_gradients(batch)
         if not math.isfinite(sums.loss):
-            raise DivergenceError(
-                f"the loss is {sums.loss} at epoch {self.epoch + 1}, step {self.step + 1}: the run diverges. Lower the "
-                "learning rate, or scale the input; the parameters are those before this step"
-            )
+            raise self._diverged(f"loss is {sums.loss}", self.step + 1)
         for hook in hooks:
             hook.on_gradients(self)
-        self.optimizer.apply(self.model.parameters, self.model.gradients)
+        with _quiet():
+            self.optimizer.apply(self.model.parameters, self.model.gradients)
         self._sums += sums
         self.row += len(batch)
 
+    def _diverged(self, what: str, step: int) -> DivergenceError:
+        return DivergenceError(
+            f"the {what} at epoch {self.epoch + 1}, step {step}: the run diverges. Lower the learning rate, or scale "
+            "the input. No step was taken after that; the parameters may already be too large to go on with"
+        )
+
     def _compute_gradients(self, batch: _Data) -> _Sums:
         """Write the gradients of the batch's mean loss into the model; return the batch's figures."""
-        model, total_weight = self.model, batch.weight
-        if len(batch) <= _ROWS_AT_ONCE or model.mixes_batch:
+        # Of the mean weight of all data, so that a row's weight means the same in whatever batch it comes.
+        model, total_weight = self.model, len(batch) * batch.mean_weight
+        if len(batch) <= _ROWS_AT_ONCE or any(layer.mixes_batch for layer in model.walk()):
             return _forward_backward(model, batch, total_weight)
         sums, gradients = _Sums(), np.zeros_like(model.gradients)
         for block in batch.blocks():
@@ -248,7 +255,7 @@ class Trainer:
         x, targets = as_array(x, "x"), as_array(y, "y")
         weights = None if sample_weight is None else as_weights(sample_weight)
         check_lengths(x=x, y=targets, sample_weight=weights)
-        check_finite(x, "x")
+        check_finite(x, "x", dtype=self.model.dtype)
         if weights is not None and not weights.any():
             raise DataError("sample_weight is 0 everywhere: there is nothing to train on")
         model = self.model
@@ -274,8 +281,10 @@ class Trainer:
 class _Data:
     """Rows of input, targets and weights that belong together: a data set, a batch, or a block of one."""
 
-    def __init__(self, x: Array, targets: Array, weights: Array | None) -> None:
+    def __init__(self, x: Array, targets: Array, weights: Array | None, mean_weight: float | None = None) -> None:
         self.x, self.targets, self.weights = x, targets, weights
+        self.mean_weight = self.weight / len(x) if mean_weight is None else mean_weight
+        """Of the whole data set, also in a part of it."""
 
     def __len__(self) -> int:
         return len(self.x)
@@ -285,7 +294,8 @@ class _Data:
         return len(self.x) if self.weights is None else float(self.weights.sum(dtype=np.float64))
 
     def __getitem__(self, rows: slice | Array) -> _Data:
-        return _Data(self.x[rows], self.targets[rows], None if self.weights is None else self.weights[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return _Data(self.x[rows], self.targets[rows], weights, self.mean_weight)
 
     def blocks(self) -> Iterator[_Data]:
         for start in range(0, len(self), _ROWS_AT_ONCE):
@@ -313,9 +323,24 @@ class _Sums:
         return _Sums(self.weight + other.weight, self.loss + other.loss, self.metric + other.metric)
 
     def means(self, loss: Loss) -> dict[str, float]:
-        weight = self.weight or 1.0  # batches of which no row counts
+        weight = self.weight or 1.0  # no row so far that counts
         figures = {"loss": self.loss / weight}
         return figures | {loss.metric_name: self.metric / weight} if loss.metric_name else figures
+
+
+def _quiet() -> np.errstate:
+    """Silence NumPy's warnings: a run that overflows ends with an error that says so."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
+def _as_hooks(callbacks: Iterable[Callback] | None) -> list[Callback]:
+    if callbacks is not None and not isinstance(callbacks, Iterable):
+        raise ArgumentTypeError(f"callbacks is {callbacks!r}; give a list of callbacks")
+    hooks = [] if callbacks is None else [*callbacks]
+    for hook in hooks:
+        if not isinstance(hook, Callback):
+            raise ArgumentTypeError(f"callbacks holds {hook!r}, which is no Callback")
+    return hooks
 
 
 def _forward_backward(model: Sequential, batch: _Data, total_weight: float) -> _Sums:

@@ -197,9 +197,13 @@ class TestBatches:
         np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-12)
         np.testing.assert_allclose(history["accuracy"], expected["accuracy"], rtol=1e-12)
 
-    def test_a_layer_that_mixes_the_batch_gets_it_whole(self, monkeypatch):
+    @pytest.mark.parametrize("nested", [False, True])
+    def test_a_layer_that_mixes_the_batch_gets_it_whole(self, nested, monkeypatch):
         monkeypatch.setattr("minidl.training.trainer._ROWS_AT_ONCE", 3)
         net, seen, x = watched(7)
+        if nested:
+            seen = RowsSeen()
+            net = Sequential([Sequential([Sequential([seen])]), Dense(1), MeanSquaredError()], seed=0)
         seen.mixes_batch = True
         fit(Trainer(net, SGD(0.0), batch_size=None), x, x)
         assert seen.batches == [[0, 1, 2, 3, 4, 5, 6]]
@@ -360,6 +364,40 @@ class TestFigures:
         evaluated = trainers[0].evaluate(x, y, sample_weight=weights)
         assert evaluated == pytest.approx(trainers[1].evaluate(x.repeat(weights, axis=0), y.repeat(weights)))
 
+    @pytest.mark.parametrize("kind", [np.uint8, np.int8, np.float16, bool, np.float32])
+    def test_weights_of_any_type_count_alike(self, kind):
+        x, y = data(300)
+        trainer = Trainer(model(), SGD(0.1))
+        expected = trainer.evaluate(x, y)
+        assert trainer.evaluate(x, y, sample_weight=np.full(300, 3, kind)) == pytest.approx(expected)
+
+    @pytest.mark.parametrize("size", [1e-50, 1e39])
+    def test_only_the_ratios_of_weights_count(self, size):
+        x, y = data(30)
+        weights = np.random.default_rng(0).random(30)
+        trainer = Trainer(model(), SGD(0.1))
+        expected = trainer.evaluate(x, y, sample_weight=weights)
+        assert trainer.evaluate(x, y, sample_weight=size * weights) == pytest.approx(expected)
+
+    def test_a_row_counts_by_its_weight_in_whatever_batch_it_comes(self):
+        x, y = data(40)
+        weights = np.random.default_rng(0).random(40)
+        summed = np.zeros(model().parameters.size)
+
+        class Add(Callback):
+            def on_gradients(self, trainer):
+                summed[:] += trainer.model.gradients
+
+        for batch_size in (1, 7, None):
+            net = model(dtype="float64")
+            summed[:] = 0
+            trainer = Trainer(net, SGD(0.0), batch_size=batch_size, seed=0)
+            fit(trainer, x[:35], y[:35], sample_weight=weights[:35], callbacks=[Add()])
+            summed /= trainer.step
+            if batch_size == 1:
+                expected = summed.copy()
+            np.testing.assert_allclose(summed, expected, rtol=1e-9, atol=1e-12)
+
     def test_a_batch_in_which_no_row_counts_teaches_nothing(self):
         x, y = data(6)
         net = model()
@@ -467,7 +505,23 @@ class TestCallbacks:
             fit(Trainer(model(), SGD(0.1)), *data(), callbacks=[recorder, Broken()])
         assert recorder.moments[-1][0] == "train end"
 
+    def test_ctrl_c_comes_after_the_moments_of_the_step_it_fell_in(self):
+        class Interrupt(Callback):
+            def on_gradients(self, trainer):
+                if trainer.step == 3:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        recorder = Recorder()
+        with pytest.raises(KeyboardInterrupt):
+            fit(Trainer(model(), SGD(0.1), batch_size=10), *data(50), callbacks=[Interrupt(), recorder])
+        assert [name for name, *_ in recorder.moments[-3:]] == ["gradients", "batch end", "train end"]
+
+    def test_none_means_no_callbacks(self):
+        fit(Trainer(model(), SGD(0.1)), *data(), callbacks=None)
+
     def test_something_else_than_a_callback_is_refused(self):
+        with pytest.raises(ArgumentTypeError, match="give a list of callbacks"):
+            fit(Trainer(model()), *data(), callbacks=Callback())
         with pytest.raises(ArgumentTypeError, match="callbacks holds 3, which is no Callback"):
             fit(Trainer(model()), *data(), callbacks=[3])
 
@@ -500,6 +554,11 @@ class TestInputs:
         fit(Trainer(plain, SGD(0.1), batch_size=8, seed=0), x, y, epochs=2)
         fit(Trainer(other, SGD(0.1), batch_size=8, seed=0), mapped, y, epochs=2)
         np.testing.assert_array_equal(other.parameters, plain.parameters)
+
+    def test_no_training_data_stay_on_the_model(self):
+        net = model()
+        fit(Trainer(net, SGD(0.1)), *data())
+        assert all("_saved" not in vars(layer) for layer in net.layers)
 
     def test_data_are_not_changed(self):
         x, y = data()
@@ -586,14 +645,14 @@ class TestRefusals:
             ({"batch_size": 0}, ArgumentError, "batch_size is 0; it must be 1 or more"),
             ({"batch_size": 2.5}, ArgumentTypeError, "batch_size is 2.5; it must be a whole number"),
             ({"seed": -1}, ArgumentError, "seed is -1; it must be 0 or more"),
-            ({"optimizer": SGD(-0.1)}, ArgumentError, "SGD: learning_rate is -0.1 at step 0; it must be a finite"),
-            ({"optimizer": SGD(float("nan"))}, ArgumentError, "learning_rate is nan"),
-            ({"optimizer": SGD("0.1")}, ArgumentTypeError, "learning_rate must be a number or a function"),
-            ({"optimizer": SGD(lambda step: -1.0)}, ArgumentError, "learning_rate is -1.0"),
+            ({"optimizer": SGD(-0.1)}, ArgumentError, "SGD: learning_rate at step 0 is -0.1; it must be a finite"),
+            ({"optimizer": SGD(float("nan"))}, ArgumentError, "learning_rate at step 0 is nan"),
+            ({"optimizer": SGD("0.1")}, ArgumentTypeError, "learning_rate at step 0 is '0.1'; it must be a number"),
+            ({"optimizer": SGD(lambda step: -1.0)}, ArgumentError, "learning_rate at step 0 is -1.0"),
             (
                 {"optimizer": Momentum(momentum=1.0)},
                 ArgumentError,
-                r"Momentum: momentum is 1.0; it must be in \[0, 1\)",
+                r"Momentum: momentum is 1.0; it must be a finite number, in \[0, 1\)",
             ),
             ({"optimizer": Adam(beta2=1.5)}, ArgumentError, "Adam: beta2 is 1.5"),
             ({"optimizer": Adam(epsilon=0)}, ArgumentError, "Adam: epsilon is 0"),
@@ -638,6 +697,17 @@ class TestRefusals:
         assert (trainer.epoch, trainer.step) == (1, 2)
         assert np.isfinite(net.parameters).all()
         assert np.isfinite(trainer.history["loss"]).all()
+
+    def test_a_last_step_that_leads_too_far_is_noticed(self):
+        net = model()
+        with pytest.raises(DivergenceError, match="the parameters are no longer finite at epoch 1, step 1"):
+            fit(Trainer(net, SGD(1e39), batch_size=None), *data())
+
+    def test_a_validation_loss_that_is_not_finite_is_noticed(self):
+        x = np.ones((4, 1))
+        net = Sequential([Dense(1), MeanSquaredError()], seed=0)
+        with pytest.raises(DivergenceError, match="the validation loss is inf at epoch 1, step 1"):
+            fit(Trainer(net, SGD(0.1), batch_size=None), x, x, validation_data=(1e30 * x, x))
 
     def test_evaluate_refuses_what_fit_does_and_builds_a_model(self):
         net = model(input_shape=None)
