@@ -621,6 +621,12 @@ def test_mistakes_are_called_by_the_names_of_their_classes():
     assert captions(ax) == ["\N{MULTIPLICATION SIGN} shirt (75%)\ntrue coat"]
 
 
+def test_mistakes_of_a_single_probability_are_those_of_two_classes():
+    figure = plots.plot_mistakes(np.zeros((3, 4)), [0, 1, 1], [[0.9], [0.2], [0.7]]).figure
+    captions = [text for text in map(Text.get_text, drawn_texts(figure)) if "true" in text]
+    assert [caption.replace("\n", " ") for caption in captions] == ["× 1 (90%) true 0", "× 0 (80%) true 1"]
+
+
 def test_at_most_25_mistakes_are_drawn():
     ax = plots.plot_mistakes(np.zeros((40, 4)), np.zeros(40, int), np.tile([0.0, 1.0], (40, 1)))
     assert images_per_row(ax) == [5] * 5
@@ -637,7 +643,7 @@ def test_without_a_mistake_the_axes_say_so():
     ("targets", "probabilities", "options", "error", "message"),
     [
         ([0, 1], [0.2, 0.8], {}, ShapeError, "pass what model.predict_proba returns"),
-        ([0, 1], [[0.2], [0.8]], {}, ShapeError, "K > 1 classes"),
+        ([0, 1], [0.2, 0.8], {}, ShapeError, "K > 1 classes"),
         ([0, 1], [[0.2, 0.8]], {}, ShapeError, "N = 2 images"),
         ([0], [[0.2, 0.8]] * 2, {}, ShapeError, "1 targets for 2 rows"),
         ([0, 2], [[0.2, 0.8]] * 2, {}, DataError, "target 2 is not one of the classes 0 to 1"),

@@ -20,6 +20,8 @@ from minidl.typing import Array
 
 # As int64 a block of this size takes 18 MB; much smaller ones would make pandas' fixed cost felt.
 _BLOCK_BYTES = 4 << 20
+# A row of a million pixels; what goes on longer is no table but, perhaps, a small gzip file that swells.
+_LONGEST_LINE = 4 << 20
 _PIXELS = range(256)
 _LABELS = range(-(2**63), 2**63)
 # Of all else, pandas would take "1e2" and "5.0" for integers, and pandas 2.1 would end a cell at a NUL byte.
@@ -69,10 +71,10 @@ def load_csv(
 
     path = as_path(path)
     with open_bytes(path) as file, ThreadPoolExecutor(max_workers=2) as pool:
-        first_line = file.readline().removeprefix(b"\xef\xbb\xbf")  # the mark that Excel puts before UTF-8
+        first_line = _rest_of_line(file, path, 1).removeprefix(b"\xef\xbb\xbf")  # the mark that Excel puts before UTF-8
         names = _column_names(first_line, header, path)
         table = _Table(path, names, _label_column(label, names, path))
-        blocks = _blocks(file, 2, b"") if header else _blocks(file, 1, first_line)
+        blocks = _blocks(file, path, 2, b"") if header else _blocks(file, path, 1, first_line)
         # pandas' parser releases the GIL, so that the two threads overlap.
         parts = list(pool.map(lambda block: _parse(table, *block), blocks))
     if not any(len(pixels) for pixels, _ in parts):
@@ -114,7 +116,7 @@ def _label_column(label: str | int | None, names: list[str], path: Path) -> int 
     if isinstance(label, str):
         if label in names:
             return names.index(label)
-        close = " or ".join(map(repr, get_close_matches(label, names)))
+        close = " or ".join(map(repr, get_close_matches(label, names[:1000])))  # comparing takes time
         guess = f", did you mean {close}?" if close else ";"
         raise ArgumentError(
             f"{path} has no column {label!r}{guess} its columns are {shortened(names)}; "
@@ -129,12 +131,21 @@ def _label_column(label: str | int | None, names: list[str], path: Path) -> int 
     return position % len(names)
 
 
-def _blocks(file: IO[bytes], line: int, start: bytes) -> Iterator[tuple[int, bytes]]:
+def _blocks(file: IO[bytes], path: Path, line: int, start: bytes) -> Iterator[tuple[int, bytes]]:
     """Cut ``start`` and the rest of the file into blocks of whole lines, each with its first line number."""
-    while block := start + file.read(_BLOCK_BYTES) + file.readline():
+    while block := start + file.read(_BLOCK_BYTES):
+        last_line = line + block.count(b"\n")
+        block += _rest_of_line(file, path, last_line)
         yield line, block
         line += block.count(b"\n")
         start = b""
+
+
+def _rest_of_line(file: IO[bytes], path: Path, number: int) -> bytes:
+    line = file.readline(_LONGEST_LINE)
+    if len(line) == _LONGEST_LINE:
+        raise FileFormatError(f"{path}, line {number}: longer than {_LONGEST_LINE:,} bytes")
+    return line
 
 
 def _parse(table: _Table, first_line: int, block: bytes) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from minidl.typing import Array
 
 
 def train_validation_split(
-    x: Any, y: Any, validation_size: float | int = 0.2, *, seed: int = 0, stratify: bool = True
+    x: Any, y: Any, validation_size: float | int = 0.2, *, seed: int | None = 0, stratify: bool = True
 ) -> tuple[Any, Any, Any, Any]:
     """Split rows at random into a training part and a validation part.
 
@@ -23,8 +23,8 @@ def train_validation_split(
         Inputs and their labels or targets.
     validation_size : float in (0, 1) or int in [1, N), default 0.2
         The fraction of the rows, rounded up, or the number of rows of the validation part.
-    seed : int in [0, 2**32), default 0
-        The same seed gives the same split.
+    seed : int in [0, 2**32) or None, default 0
+        The same seed gives the same split; None another one each time.
     stratify : bool, default True
         Keep the share of each class the same in both parts. The classes are integer, boolean or string
         labels, or the columns of one-hot rows; other targets are those of a regression and have none.
@@ -47,7 +47,7 @@ def train_validation_split(
         raise DataError(f"x has {len(x)} rows, but y has {len(y)}")
     if len(x) == 0:
         raise DataError("x and y have no rows to split")
-    if not 0 <= seed < 2**32:
+    if seed is not None and not 0 <= seed < 2**32:
         raise ArgumentError(f"seed={seed} is not in [0, 2**32)")
     rows = _validation_rows(validation_size, len(x))
     classes = _classes(y) if stratify else None

@@ -87,7 +87,7 @@ def plot_mistakes(
     ----------
     images : array of shape (N, h * h), (N, h, w), (N, h, w, 1) or (N, h, w, 3)
     targets : integers of shape (N,), in 0 .. K - 1, or one-hot rows of shape (N, K)
-    probabilities : array of shape (N, K), K > 1
+    probabilities : array of shape (N, K), or (N, 1) for two classes
         What ``model.predict_proba(images)`` returns; the largest of a row is the prediction.
     labels : sequence of K names, optional
         What to call the classes.
@@ -109,6 +109,8 @@ def plot_mistakes(
     pixels = _as_images(images)
     check_positive(columns=columns, count=count)
     chances = np.asarray(probabilities)
+    if chances.ndim == 2 and chances.shape[1] == 1:  # that of the second of two classes
+        chances = np.hstack([1 - chances, chances])
     if chances.ndim != 2 or chances.shape[1] < 2 or len(chances) != len(pixels):
         raise ShapeError(
             f"probabilities must have shape (N, K) with N = {len(pixels)} images and K > 1 classes, not "

@@ -5,6 +5,7 @@ import gzip
 import io
 import re
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -292,6 +293,22 @@ def test_the_tilde_of_an_unknown_user_is_a_missing_file():
 def test_a_truncated_gzip_file_is_named(file, cut):
     packed = gzip.compress(SMALL.encode() + b"1,1,1\n" * 1000)
     assert fault(file(packed[:cut], "train.csv.gz")).startswith(": damaged gzip file: ")
+
+
+@pytest.mark.parametrize(("content", "line"), [(SMALL + "1" * 3000, 4), ("1" * 3000, 1), ("a,b\n" + "1" * 3000, 2)])
+@pytest.mark.usefixtures("tiny_blocks")
+def test_a_line_without_end_is_not_read_to_its_end(file, monkeypatch, content, line):
+    monkeypatch.setattr("minidl.data.csv._LONGEST_LINE", 1000)
+    path = file(gzip.compress(content.encode()))
+    assert fault(path, label=0) == f", line {line}: longer than 1,000 bytes"
+
+
+def test_a_missing_label_among_very_many_columns_is_reported_at_once(file):
+    path = file(",".join(f"pixel{column}" for column in range(200_000)))
+    start = time.perf_counter()
+    with pytest.raises(ArgumentError, match="has no column 'pixel', did you mean 'pixel"):
+        load_csv(path, label="pixel")
+    assert time.perf_counter() - start < 1
 
 
 def test_a_missing_label_column_lists_what_is_there(file):

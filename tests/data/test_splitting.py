@@ -173,3 +173,9 @@ def test_a_part_too_small_for_all_classes_is_refused_with_the_cure(size):
     with pytest.raises(ArgumentError, match="a part of 3 rows cannot have all 4 classes: pass stratify=False"):
         train_validation_split(x, y, size)
     assert len(train_validation_split(x, y, size, stratify=False)[1]) == size
+
+
+def test_without_a_seed_splits_differ():
+    x, y = np.arange(200)[:, np.newaxis], np.zeros(200)
+    first, other = (train_validation_split(x, y, seed=None)[1] for _ in range(2))
+    assert (first != other).any()
