@@ -162,6 +162,12 @@ def rows(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed, a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
 def batch_size(text: str) -> int | None:
     return None if text == "full" else rows(text)
 
@@ -202,7 +208,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help="of the weights: he_normal (default), uniform, 'uniform(-0.1, 0.1)', ...",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights, split and order (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of weights, split and order (default: 0)")
     parser.add_argument(
         "--validation",
         type=fraction_or_rows,
@@ -274,4 +280,4 @@ if __name__ == "__main__":
     except (MinidlError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted")
+        sys.exit("interrupted: what was finished before is saved, the network in training is not")

@@ -49,6 +49,14 @@ def save_picture(path: Path, image: Array, prediction: int, truth: int | None, c
     targets = None if truth is None else [truth]
     axes = plot_images([image], predictions=[prediction], targets=targets, confidences=[confidence])
     axes.figure.savefig(path)
+    print(f"saved {path}")
+
+
+def picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() != ".png" or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is no .png file in a folder that exists")
+    return path
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -56,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("model", type=Path, help="a model file that mnist_mlp.py wrote")
     parser.add_argument("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's IDX files")
     parser.add_argument("--index", type=int, default=0, help="which image, from 0")
-    parser.add_argument("--save", type=Path, metavar="PNG", help="save the image as a picture")
+    parser.add_argument("--save", type=picture, metavar="PNG", help="save the image as a picture")
     options = parser.parse_args(arguments)
 
     model = Sequential.load(options.model)
@@ -81,3 +89,5 @@ if __name__ == "__main__":
         main()
     except (MinidlError, OSError, ImportError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

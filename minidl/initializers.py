@@ -224,6 +224,8 @@ def get_initializer(initializer: Initializer | str) -> Initializer:
         raise ArgumentTypeError(f"an initializer is an Initializer such as HeNormal() or a name, not {initializer!r}")
     match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", initializer)
     name, arguments = match.groups() if match else (initializer, None)
+    spelt = {known.replace("_", ""): known for known in _NAMED}
+    name = spelt.get(name.replace("_", "").lower(), name)  # also as the class is called: "HeNormal"
     if name not in _NAMED:
         raise ArgumentError(f"no initializer is named {name!r}; {did_you_mean(name, _NAMED)}")
     import ast

@@ -24,6 +24,10 @@ def as_array(values: Any, name: str) -> Array:
     Raises DataError when it holds anything but real numbers or truth values.
     """
     if type(values) is not np.ndarray:
+        if values is None:
+            raise DataError(f"{name} is missing: it is None")
+        if hasattr(values, "toarray"):
+            raise DataError(f"{name} is a sparse matrix: pass {name}.toarray()")
         if isinstance(values, np.ma.MaskedArray):
             raise DataError(
                 f"{name} is a masked array, whose mask would be lost: fill or drop its missing values first"

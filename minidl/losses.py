@@ -145,7 +145,7 @@ class SoftmaxCrossEntropy(Loss):
             if wrong.size:
                 raise DataError(
                     f"y is {targets[wrong[0]]} at row {wrong[0]}; the model has {classes} classes, labelled 0 to "
-                    f"{classes - 1}"
+                    f"{classes - 1}: number them so, for example by numpy.unique(labels, return_inverse=True)"
                 )
             return labels
         if targets.shape[1:] != output_shape:
@@ -229,7 +229,11 @@ class MeanSquaredError(Loss):
 
 def _same_shape(targets: Array, output_shape: Shape) -> Array:
     if targets.shape[1:] != output_shape:
-        raise ShapeError(f"y has shape {targets.shape[1:]} per sample, but the model's output has {output_shape}")
+        cure = ""
+        if len(output_shape) == 1 and targets.ndim in {1, 2}:
+            cure = f": end the model with Dense({(*targets.shape, 1)[1]}), or, for labels, use SoftmaxCrossEntropy()"
+        output = ", ".join(map(str, ("N", *output_shape)))
+        raise ShapeError(f"y has shape {targets.shape}, but the model's output has shape ({output}){cure}")
     return targets
 
 

@@ -204,6 +204,8 @@ class Sequential(Layer):
             x = x.astype(self.dtype)
         for layer in self.layers:
             x = layer.forward(x, training=training)
+            if x is None:
+                raise ArgumentTypeError(f"{layer.place}: forward must return its output, not None")
         return x
 
     def backward(self, dy: Array) -> Array | None:
@@ -213,16 +215,25 @@ class Sequential(Layer):
         ``require_input_gradient()``. Otherwise that work is saved, as in a layer before which none has parameters.
         """
         self._check_built()
+        dx: Array | None = dy
         for layer in self._reached_by_backward:
-            dy = layer.backward(dy)  # type: ignore[assignment]
-        return dy if self.needs_input_gradient else None
+            dx = layer.backward(dy)
+            if dx is None:
+                if layer.needs_input_gradient:
+                    raise ArgumentTypeError(f"{layer.place}: backward must return the input's gradient, not None")
+                break
+            dy = dx
+        return dx if self.needs_input_gradient else None
 
     def build_for(self, x: Array) -> None:
         """Build for the shape of the samples in the batch `x`, unless built already."""
         if self.input_shape is not None:
             return
         if x.ndim < 2:
-            raise ShapeError(f"x has shape {x.shape}; a batch has a row per sample: (N, features) or more axes")
+            raise ShapeError(
+                f"x has shape {x.shape}; a batch has a row per sample, (N, features) or more axes: pass "
+                "x[np.newaxis] for a single sample, x.reshape(-1, 1) for a single feature"
+            )
         with _first_use:
             if self.input_shape is None:
                 self.build(x.shape[1:], np.random.default_rng(self.seed))

@@ -68,6 +68,8 @@ class Optimizer(Configurable):
                     "an optimizer serves one model: make a new one for another"
                 )
         rate = self.rate()
+        if isinstance(self.slots, str):
+            raise ArgumentTypeError(f"{type(self).__name__}: slots is text; one slot is written ({self.slots!r},)")
         if not self.state:
             self.state = {name: np.zeros_like(parameters) for name in self.slots}
         self.step += 1

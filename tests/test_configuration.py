@@ -134,6 +134,7 @@ def test_a_dataclass_below_a_class_with_an_init_has_its_fields_again():
         ({"class": "Nowhere", "module": "planets", "configuration": {}}, "'Nowhere' is not known: import .*'planets'"),
         ({"class": "Point", "module": __name__, "configuration": {"z": 1}}, "Point cannot be made from {'z': 1}"),
         ({"class": "Reshape", "module": "minidl.layers.shaping", "configuration": {"target_shape": [0]}}, "Reshape"),
+        ({"class": "Rescale", "module": "minidl.layers.shaping", "configuration": {"scale": 10**400}}, "Rescale"),
         ({"class": "Initializer", "module": "minidl.initializers", "configuration": {}}, "Initializer cannot be made"),
         ({"class": ["Point"], "module": None, "configuration": {}}, "is not known"),
         ([1, {}], r"not by \[\]"),

@@ -2,9 +2,11 @@
 
 import io
 import os
+import struct
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -200,6 +202,49 @@ def test_compressed_entries_are_refused_so_none_can_swell(tmp_path):
     zip_of(tmp_path / "a.npz", {"x.npy": npy(np.zeros(10_000_000, np.uint8))}, zipfile.ZIP_DEFLATED)
     with pytest.raises(FileFormatError, match="is compressed, or has a wrong size"):
         files.read_arrays(tmp_path / "a.npz")
+
+
+def test_entries_inside_each_other_are_refused_so_none_can_swell(tmp_path):
+    """Every entry's values hold all entries after it, local headers included: a file of n entries times its size."""
+    entries, data = [], bytes(100_000)
+    for number in range(100):
+        zip_of(tmp_path / "one.npz", {f"{number:03}.npy": npy(np.frombuffer(data, np.uint8))})
+        one = (tmp_path / "one.npz").read_bytes()
+        start = one.rindex(b"PK\1\2")
+        data = one[:start]
+        entries.append((len(data), one[start:-22]))
+    directory = b"".join(entry[:42] + struct.pack("<I", len(data) - size) + entry[46:] for size, entry in entries[::-1])
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 100, 100, len(directory), len(data), 0)
+    (tmp_path / "a.npz").write_bytes(data + directory + end)
+    tracemalloc.start()
+    with pytest.raises(FileFormatError):
+        files.read_arrays(tmp_path / "a.npz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * (tmp_path / "a.npz").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (20, 2**32 - 2, "is compressed, or has a wrong size"),  # would be read at once, as 4 GB
+        (42, 2**32 - 2, r"entry 'x\.npy' is said to be outside the file"),
+    ],
+)
+def test_a_directory_that_points_outside_the_file_is_refused(tmp_path, field, value, message):
+    path = zip_of(tmp_path / "a.npz", {"x.npy": npy(np.zeros(3))})
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, content.rindex(b"PK\1\2") + field, value)
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=message):
+        files.read_arrays(path)
+
+
+def test_an_entry_before_the_files_start_is_refused(tmp_path):
+    path = zip_of(tmp_path / "a.npz", {"x.npy": npy(np.zeros(3))})
+    path.write_bytes(path.read_bytes()[7:])
+    with pytest.raises(FileFormatError, match=r"entry 'x\.npy' is said to be outside the file"):
+        files.read_arrays(path)
 
 
 def test_entries_that_are_no_arrays_are_refused(tmp_path):

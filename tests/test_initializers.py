@@ -244,3 +244,8 @@ def test_a_draw_of_another_shape_is_refused():
 def test_an_initializer_without_draw_cannot_be_made():
     with pytest.raises(TypeError, match="draw"):
         type("Nothing", (Initializer,), {})()
+
+
+def test_the_name_of_the_class_is_a_name_too():
+    assert type(get_initializer("HeNormal")) is HeNormal
+    assert get_initializer("Uniform(-1, 1)").configuration() == {"low": -1.0, "high": 1.0}

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,7 +115,6 @@ def test_missing_values_of_a_nullable_series_are_found_at_the_latest_as_not_fini
         [1, None],
         [1, "a"],
         "text",
-        None,
         {"a": 1},
         (number for number in range(3)),
     ],
@@ -274,3 +274,10 @@ def test_labels_become_indices(kind):
 def test_labels_that_are_no_class_are_found_by_their_rows(labels):
     _, wrong = as_class_indices(labels, 3)
     assert wrong.tolist() == [1, 3]
+
+
+def test_missing_and_sparse_input_is_told_from_text():
+    with pytest.raises(DataError, match="y is missing: it is None"):
+        as_array(None, "y")
+    with pytest.raises(DataError, match=r"x is a sparse matrix: pass x\.toarray\(\)"):
+        as_array(scipy.sparse.eye(3), "x")

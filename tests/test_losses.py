@@ -318,9 +318,17 @@ def test_several_labels_are_averaged_over_a_sample():
         ([[0, 1], [-1, 1], [0, 0]], DataError, "y is -1 at row 1; the labels are 0 and 1"),
         ([[0, 1], [1, 1], [0, 1.5]], DataError, r"y is 1\.5 at row 2"),
         ([[0, 1], [1, math.nan], [0, 1]], DataError, "y holds nan at row 1, entry 1"),
-        ([0, 1, 1], ShapeError, r"y has shape \(\) per sample, but the model's output has \(2,\)"),
-        ([[0], [1], [1]], ShapeError, r"the model's output has \(2,\)"),
-        ([[0, 1, 1]] * 3, ShapeError, r"y has shape \(3,\) per sample"),
+        (
+            [0, 1, 1],
+            ShapeError,
+            r"y has shape \(3,\), but the model's output has shape \(N, 2\): end the model with Dense\(1\)",
+        ),
+        ([[0], [1], [1]], ShapeError, r"the model's output has shape \(N, 2\)"),
+        (
+            [[0, 1, 1]] * 3,
+            ShapeError,
+            r"y has shape \(3, 3\), but .* with Dense\(3\), or, for labels, use SoftmaxCrossEntropy",
+        ),
     ],
 )
 def test_labels_that_are_no_zeros_and_ones_of_the_output_are_refused(targets, error, message):
@@ -361,7 +369,7 @@ def test_squared_error_decides_nothing_and_reports_the_absolute_error():
 
 @pytest.mark.parametrize("shape", [(3,), (3, 3), (3, 2, 1), (3, 3, 2)])
 def test_squared_error_refuses_targets_of_another_shape(shape):
-    with pytest.raises(ShapeError, match="per sample, but the model's output has"):
+    with pytest.raises(ShapeError, match=r"y has shape \(3,.*\), but the model's output has shape \(N, 2\)"):
         MeanSquaredError()(np.zeros((3, 2)), np.zeros(shape))
 
 

@@ -353,6 +353,20 @@ class TestComposition:
         with pytest.raises(ShapeError, match="SoftmaxCrossEntropy expects scores"):
             Sequential([Dense(1), SoftmaxCrossEntropy()], input_shape=3)
 
+    def test_a_pass_that_returns_nothing_is_named(self):
+        class Silent(Layer):
+            def forward(self, x, training=False):
+                return None if training else x
+
+            def backward(self, dy):
+                pass
+
+        model = Sequential([Dense(3), Silent(), MeanSquaredError()], input_shape=2, seed=0)
+        with pytest.raises(ArgumentTypeError, match="layer 2 'silent_1': forward must return its output, not None"):
+            model.forward(np.ones((1, 2)), training=True)
+        with pytest.raises(ArgumentTypeError, match="layer 2 'silent_1': backward must return the input's gradient"):
+            model.backward(np.ones((1, 3)))
+
     def test_places_inside_a_nested_model_name_the_whole_way(self):
         model = Sequential([Dense(4), Sequential([ReLU(), Dense(3)])], input_shape=2)
         assert model.layers[1].layers[1].place == "layer 2 'sequential_1', layer 2 'dense_1'"

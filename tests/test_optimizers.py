@@ -272,3 +272,11 @@ def test_an_unknown_name_is_answered_with_the_closest():
 def test_what_is_neither_optimizer_nor_name_is_refused(value):
     with pytest.raises(ArgumentTypeError, match="or a name, not"):
         get_optimizer(value)
+
+
+def test_slots_without_the_comma_are_noticed():
+    class Forgetful(Optimizer):
+        slots = "velocity"
+
+    with pytest.raises(ArgumentTypeError, match=r"Forgetful: slots is text; one slot is written \('velocity',\)"):
+        Forgetful().apply(np.zeros(2), np.ones(2))

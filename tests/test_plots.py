@@ -624,7 +624,10 @@ def test_mistakes_are_called_by_the_names_of_their_classes():
 def test_mistakes_of_a_single_probability_are_those_of_two_classes():
     figure = plots.plot_mistakes(np.zeros((3, 4)), [0, 1, 1], [[0.9], [0.2], [0.7]]).figure
     captions = [text for text in map(Text.get_text, drawn_texts(figure)) if "true" in text]
-    assert [caption.replace("\n", " ") for caption in captions] == ["× 1 (90%) true 0", "× 0 (80%) true 1"]
+    assert [caption.replace("\n", " ") for caption in captions] == [
+        "\N{MULTIPLICATION SIGN} 1 (90%) true 0",
+        "\N{MULTIPLICATION SIGN} 0 (80%) true 1",
+    ]
 
 
 def test_at_most_25_mistakes_are_drawn():

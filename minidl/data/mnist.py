@@ -108,7 +108,9 @@ def _shaped(images: Array, flatten: bool, source: str) -> Array:
 
 def _load_path(path: Path, origin: str) -> ImageDataset:
     if not path.exists():
-        raise MissingFileError(f"{origin}{path}, which does not exist")
+        raise MissingFileError(
+            f"{origin}{path}, which does not exist" if origin else f"there is no file or folder {path}"
+        )
     table = path
     if path.is_dir():
         table = path / "train.csv"

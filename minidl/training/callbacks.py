@@ -39,7 +39,8 @@ class Callback:
 class ProgressBar(Callback):
     """A tqdm bar over all epochs of a `fit`, with its figures and the rows per second.
 
-    Where standard error is no terminal, such as a log file, it writes a line every ten seconds only.
+    Where there are validation data, figures stand as training/validation: ``loss 0.136/0.167``. Where standard error is
+    no terminal, such as a log file, the bar is drawn every ten seconds only.
     """
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -54,7 +55,7 @@ class ProgressBar(Callback):
             unit_scale=True,
             mininterval=0,  # when to draw is decided below: formatting the figures of each batch would cost time
             dynamic_ncols=True,
-            bar_format="{desc} |{bar}| {rate_fmt}, {remaining} left",
+            bar_format="{desc} |{bar}| {rate_fmt} {remaining}",
             desc="epoch",
         )
 
@@ -72,7 +73,12 @@ class ProgressBar(Callback):
 
     def _draw(self, trainer: Trainer, epoch: int) -> None:
         last = {name: column[-1] for name, column in trainer.history.items()}
-        figures = " ".join(f"{name}={value:.4f}" for name, value in {**last, **trainer.figures}.items())
-        self._bar.set_description_str(f"epoch {epoch}/{trainer.last_epoch} {figures}", refresh=False)
+        now = {**last, **trainer.figures}
+        texts = [
+            f"{name} {value:.3f}" + (f"/{now[f'val_{name}']:.3f}" if f"val_{name}" in now else "")
+            for name, value in now.items()
+            if not name.startswith("val_")
+        ]
+        self._bar.set_description_str(f"epoch {epoch}/{trainer.last_epoch} {' '.join(texts)}", refresh=False)
         self._bar.update((trainer.epoch - self._first_epoch) * trainer.rows + trainer.row - self._bar.n)
         self._drawn = time.monotonic()

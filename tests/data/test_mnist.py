@@ -145,7 +145,7 @@ def test_a_folder_without_data_names_the_first_missing_file(tmp_path, network):
 
 
 def test_a_path_that_does_not_exist_is_an_error_and_not_a_download(tmp_path, network):
-    with pytest.raises(MissingFileError, match=f"^{re.escape(str(tmp_path / 'none'))}, which does not exist"):
+    with pytest.raises(MissingFileError, match=f"^there is no file or folder {re.escape(str(tmp_path / 'none'))}"):
         load_mnist(tmp_path / "none")
     assert network.asked == []
 

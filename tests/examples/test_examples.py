@@ -95,8 +95,8 @@ def test_the_same_command_twice_gives_the_same_bits(mnist_folder, tmp_path):
         (["--validation", "half"], "neither a fraction"),
         (["--validation", "1500"], "validation"),
         (["--epochs", "0"], "epochs is 0"),
-        (["--learning-rate", "-1"], "learning_rate is -1.0"),
-        (["--seed", "-1"], "seed"),
+        (["--learning-rate", "-1"], "learning_rate at step 0 is -1.0"),
+        (["--seed", "-1"], "'-1' is no seed"),
         (["--rows", "0"], "'0' is no number of rows"),
         (["--data", "/nowhere"], "/nowhere"),
     ],
@@ -141,6 +141,8 @@ def test_a_digit_of_a_csv_file_without_labels_is_predicted(trained, mnist_folder
         (["{model}", "--index", "360"], "--index 360: there are 360 images, 0 to 359"),
         (["{model}", "--index", "-1"], "--index -1"),
         (["{model}", "--data", "/nowhere"], "/nowhere"),
+        (["{model}", "--save", "no/such/digit.png"], "is no .png file in a folder that exists"),
+        (["{model}", "--save", "digit.xyz"], "is no .png file"),
     ],
 )
 def test_a_wrong_digit_or_file_is_one_plain_line(trained, mnist_folder, arguments, message):

@@ -19,9 +19,9 @@ def run(epochs=3, **options):
 def test_the_bar_ends_with_the_last_epochs_figures_and_a_rate(capfd):
     trainer, *_ = run()
     last = capfd.readouterr().err.split("\r")[-1]
-    figures = " ".join(f"{name}={column[-1]:.4f}" for name, column in trainer.history.items())
-    assert f"epoch 3/3 {figures} |" in last
-    assert re.search(r"\| +[\d.]+[kM]? rows/s, 00:00 left", last)
+    loss, accuracy, val_loss, val_accuracy = (column[-1] for column in trainer.history.values())
+    assert f"epoch 3/3 loss {loss:.3f}/{val_loss:.3f} accuracy {accuracy:.3f}/{val_accuracy:.3f} |" in last
+    assert re.search(r"\| +[\d.]+[kM]? rows/s 00:00", last)
 
 
 def test_silence_prints_nothing(capfd):
@@ -59,4 +59,4 @@ def test_the_bar_is_closed_when_the_run_is_interrupted(capfd):
         run(callbacks=[Interrupt()])
     err = capfd.readouterr().err
     assert err.endswith("\n")
-    assert re.search(r"epoch 2/3 loss=0\.\d+ accuracy=.*rows/s", err)
+    assert re.search(r"epoch 2/3 loss 0\.\d+/0\.\d+ accuracy .*rows/s", err)

@@ -37,6 +37,8 @@ def test_an_unknown_figure_is_an_error_that_names_the_ones_there_are():
     history.append({"loss": 2.0, "val_loss": 2.5})
     with pytest.raises(KeyError, match="no figure 'vall_loss'; did you mean 'val_loss'\\? there are loss, val_loss"):
         history["vall_loss"]
+    with pytest.raises(KeyError, match="no figure 'val_accuracy': fit had no validation_data"):
+        history["val_accuracy"]
 
 
 def test_repr_shows_the_last_epoch():

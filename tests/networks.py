@@ -1,0 +1,85 @@
+"""Random networks for hypothesis: stacks of layers that fit each other, a loss, and data for both."""
+
+import copy
+
+import numpy as np
+from hypothesis import strategies as st
+
+from minidl import (
+    Dense,
+    Flatten,
+    LeakyReLU,
+    MeanSquaredError,
+    ReLU,
+    Rescale,
+    Reshape,
+    Sequential,
+    Sigmoid,
+    SigmoidCrossEntropy,
+    Softmax,
+    SoftmaxCrossEntropy,
+    Tanh,
+)
+
+
+class Problem:
+    """A model with a loss, and a batch for it."""
+
+    def __init__(self, model, x, targets):
+        self.model, self.x, self.targets = model, x, targets
+
+    def __repr__(self):
+        return f"Problem({self.model!r} of {self.model.dtype}, x={self.x!r}, targets={self.targets!r})"
+
+
+@st.composite
+def problems(draw, dtype="float64", losses=(SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError)):
+    """Draw a built model with a loss, biases that are not zero, and a batch of 1 to 12 rows."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
+    input_shape = shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3), label="input shape"))
+    layers = []
+    for _ in range(draw(st.integers(0, 6))):
+        layers.append(draw(layer_for(shape)))
+        shape = copy.deepcopy(layers[-1]).build(shape, rng)
+    if len(shape) > 1:
+        layers.append(Flatten())
+    loss = draw(st.sampled_from(losses))()
+    least = 2 if isinstance(loss, SoftmaxCrossEntropy) else 1
+    layers.append(Dense(draw(st.integers(least, 5), label="outputs")))
+    if draw(st.booleans(), label="nested"):
+        start = draw(st.integers(0, len(layers) - 1))
+        stop = draw(st.integers(start + 1, len(layers)))
+        layers[start:stop] = [Sequential(layers[start:stop])]
+
+    model = Sequential([*layers, loss], input_shape=input_shape, seed=0, dtype=dtype)
+    model.parameters += rng.normal(scale=0.3, size=model.parameters.size)
+    rows = draw(st.integers(1, 12), label="rows")
+    outputs = (rows, *model.output_shape)
+    targets = {
+        SoftmaxCrossEntropy: lambda: rng.integers(outputs[1], size=rows),
+        SigmoidCrossEntropy: lambda: rng.integers(2, size=outputs).astype(dtype),
+        MeanSquaredError: lambda: rng.normal(size=outputs).astype(dtype),
+    }
+    return Problem(model, rng.normal(size=(rows, *input_shape)).astype(dtype), targets[type(loss)]())
+
+
+@st.composite
+def layer_for(draw, shape):
+    """Draw a layer that takes samples of `shape`; every second one has parameters, where that is possible."""
+    if len(shape) == 1 and draw(st.booleans()):
+        return Dense(draw(st.integers(1, 6)), use_bias=draw(st.booleans()))
+    first = draw(st.sampled_from([size for size in range(1, 5) if np.prod(shape) % size == 0]))
+    return draw(
+        st.sampled_from(
+            [
+                ReLU(),
+                LeakyReLU(draw(st.sampled_from([0.0, 0.01, 0.3]))),
+                Sigmoid(),
+                Tanh(),
+                Softmax(),
+                Rescale(0.5, draw(st.sampled_from([0.0, -1.5]))),
+                Flatten(),
+                Reshape((first, -1)),
+            ]
+        )
+    )

@@ -1,0 +1,246 @@
+"""Make the reference values of this folder with PyTorch: ``python tests/reference/make_references.py``.
+
+Each ``.npz`` file holds arrays named ``case/array`` and a text ``cases`` in JSON: for each case the class in minidl
+and its settings. The computation is PyTorch's, in float64, and its gradients are autograd's. The versions are pinned,
+because the values are data of the tests: change a pin, make the files anew, and look at what has changed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+TORCH, NUMPY = "2.13.", "2."
+F = torch.nn.functional
+FOLDER = Path(__file__).parent
+STEPS = 60
+
+
+class References:
+    """The arrays of one file, collected case by case."""
+
+    def __init__(self) -> None:
+        self.cases: dict[str, dict] = {}
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def add(self, case: str, kind: str, settings: dict, **arrays: object) -> None:
+        if case in self.cases:
+            raise ValueError(f"case {case!r} is there twice")
+        self.cases[case] = {"class": kind, "settings": settings}
+        for name, array in arrays.items():
+            self.arrays[f"{case}/{name}"] = array.detach().numpy() if torch.is_tensor(array) else np.asarray(array)
+
+    def contents(self) -> dict:
+        versions = {"torch_version": str(torch.__version__), "numpy_version": np.__version__}
+        return {"cases": json.dumps(self.cases), **versions, **self.arrays}
+
+
+def make_layers() -> References:
+    """Outputs and gradients of each layer for random input, parameters and upstream."""
+    references, rng = References(), np.random.default_rng(1)
+
+    def add(case, kind, settings, function, x, **parameters):
+        variables = {name: torch.tensor(value, requires_grad=True) for name, value in {"x": x, **parameters}.items()}
+        y = function(**variables)
+        dy = torch.tensor(rng.normal(size=tuple(y.shape)))
+        gradients = torch.autograd.grad(y, list(variables.values()), dy)
+        named = dict(zip((f"d{name}" for name in variables), gradients, strict=True))
+        references.add(case, kind, settings, **variables, y=y, dy=dy, **named)
+
+    def linear(x, weight, bias=None):
+        # PyTorch's weights are (outputs, inputs).
+        return F.linear(x, weight.T, bias)
+
+    for rows, inputs, units in [(1, 1, 1), (7, 5, 3), (20, 12, 6)]:
+        shapes = {"weight": (inputs, units), "bias": (units,)}
+        parameters = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+        x = rng.normal(size=(rows, inputs))
+        size = f"{rows}x{inputs}x{units}"
+        add(f"dense {size}", "Dense", {"units": units}, linear, x, **parameters)
+        settings = {"units": units, "use_bias": False}
+        add(f"dense without bias {size}", "Dense", settings, linear, x, weight=parameters["weight"])
+
+    # Wide enough to saturate, with the kink and the ends of the exponential function's range.
+    wide = rng.normal(scale=4, size=(8, 6))
+    wide[0] = [0, -0.0, 30, -30, 700, -700]
+    for x in (wide, rng.normal(size=(3, 4, 2))):
+        axes = f"{x.ndim} axes"
+        add(f"relu, {axes}", "ReLU", {}, torch.relu, x)
+        for slope in (0.0, 0.01, 0.3, 1.0, 2.0, -0.5):
+            settings = {"negative_slope": slope}
+            add(f"leaky relu {slope}, {axes}", "LeakyReLU", settings, lambda x, s=slope: F.leaky_relu(x, s), x)
+        add(f"sigmoid, {axes}", "Sigmoid", {}, torch.sigmoid, x)
+        add(f"tanh, {axes}", "Tanh", {}, torch.tanh, x)
+        add(f"softmax, {axes}", "Softmax", {}, lambda x: torch.softmax(x, -1), x)
+        add(f"flatten, {axes}", "Flatten", {}, lambda x: torch.flatten(x, 1), x)
+        for scale, offset in [(1 / 255, 0.0), (-2.5, 0.75)]:
+            settings = {"scale": scale, "offset": offset}
+            case = f"rescale {scale:.2g} {offset}, {axes}"
+            add(case, "Rescale", settings, lambda x, a=scale, b=offset: a * x + b, x)
+    # Eighths are exact in float32 too, where 10,000 leaves no more than three decimals.
+    far = np.round(8 * rng.normal(size=(4, 3))) / 8 + [[1e4], [-1e4], [0], [700]]
+    add("softmax, far scores", "Softmax", {}, lambda x: torch.softmax(x, -1), far)
+    for shape in [(6, 4), (2, 3, 4), (-1, 2), (24,)]:
+        settings, x = {"target_shape": shape}, rng.normal(size=(3, 4, 6))
+        add(f"reshape to {shape}", "Reshape", settings, lambda x, shape=shape: x.reshape(len(x), *shape), x)
+    return references
+
+
+def make_losses() -> References:
+    """Mean loss and its gradient by the scores, plain and weighted."""
+    references, rng = References(), np.random.default_rng(2)
+
+    def add(case, kind, function, scores, targets):
+        s, t = torch.tensor(scores, requires_grad=True), torch.tensor(targets)
+        mean = function(s, t)
+        (gradient,) = torch.autograd.grad(mean, s)
+        references.add(case, kind, {}, scores=s, targets=t, loss=mean, gradient=gradient)
+
+        weights = rng.uniform(0, 3, len(scores))
+        weights[1] = 0
+        w = torch.tensor(weights)
+        mean = (function(s, t, reduction="none").reshape(len(scores), -1).mean(1) * w).sum() / w.sum()
+        (gradient,) = torch.autograd.grad(mean, s)
+        case = f"{case}, weighted"
+        references.add(case, kind, {}, scores=s, targets=t, sample_weight=w, loss=mean, gradient=gradient)
+
+    for rows, classes in [(2, 2), (9, 4)]:
+        labels = rng.integers(classes, size=rows)
+        for scale in (1.0, 30.0):
+            scores = rng.normal(scale=scale, size=(rows, classes))
+            size = f"{rows}x{classes} of scale {scale:g}"
+            kind = "SoftmaxCrossEntropy"
+            add(f"softmax, labels, {size}", kind, F.cross_entropy, scores, labels)
+            add(f"softmax, one-hot, {size}", kind, F.cross_entropy, scores, np.eye(classes)[labels])
+            soft = rng.dirichlet(np.ones(classes), size=rows)
+            add(f"softmax, soft, {size}", kind, F.cross_entropy, scores, soft)
+            several = rng.integers(2, size=(rows, classes)).astype(float)
+            bce, mse = F.binary_cross_entropy_with_logits, F.mse_loss
+            add(f"sigmoid, several, {size}", "SigmoidCrossEntropy", bce, scores, several)
+            add(f"sigmoid, soft, {size}", "SigmoidCrossEntropy", bce, scores, rng.uniform(size=(rows, classes)))
+            add(f"sigmoid, one, {size}", "SigmoidCrossEntropy", bce, scores[:, :1], several[:, :1])
+            values = rng.normal(size=(rows, classes))
+            add(f"squared error, several, {size}", "MeanSquaredError", mse, scores, values)
+            add(f"squared error, one, {size}", "MeanSquaredError", mse, scores[:, :1], values[:, :1])
+    far = np.array([[1e4, -1e4, 0], [1e4, -1e4, 0], [-1e4, -1e4, 1e4], [1e4, 1e4, 1e4], [0, 1e-4, 1e4]])
+    labels = np.array([0, 1, 0, 2, 1])
+    add("softmax, labels, far scores", "SoftmaxCrossEntropy", F.cross_entropy, far, labels)
+    add("softmax, one-hot, far scores", "SoftmaxCrossEntropy", F.cross_entropy, far, np.eye(3)[labels])
+    soft = rng.dirichlet(np.ones(3), size=5)
+    add("softmax, soft, far scores", "SoftmaxCrossEntropy", F.cross_entropy, far, soft)
+    both = np.eye(3)[labels]
+    add("sigmoid, far scores", "SigmoidCrossEntropy", F.binary_cross_entropy_with_logits, far, both)
+    return references
+
+
+def make_optimizers() -> References:
+    """Parameters at every tenth step, along recorded gradients and down a quadratic."""
+    references, rng = References(), np.random.default_rng(3)
+    size = 8
+    start, centre = rng.normal(size=size), rng.normal(size=size)
+    # Coordinates of scales from 1e-4 to 1e3; the last is 0 at first, as where a ReLU is dead.
+    gradients = rng.normal(size=(STEPS, size)) * 10.0 ** np.array([0, 0, 1, 3, -1, -2, -4, 0])
+    gradients[:20, -1] = 0
+    basis, _ = np.linalg.qr(rng.normal(size=(size, size)))
+    curvature = basis * np.geomspace(0.05, 5, size) @ basis.T
+    falling = 0.1 / (1 + np.arange(STEPS) / 10)
+    waving = 0.02 * (1.5 + np.sin(np.arange(STEPS)))
+
+    def add(case, kind, settings, make, rates):
+        paths = {}
+        for path in ("recorded", "quadratic"):
+            p = torch.nn.Parameter(torch.tensor(start))
+            optimizer = make([p])
+            visited = []
+            for step in range(STEPS):
+                optimizer.param_groups[0]["lr"] = float(rates[step])
+                if path == "recorded":
+                    p.grad = torch.tensor(gradients[step])
+                else:
+                    optimizer.zero_grad()
+                    offset = p - torch.tensor(centre)
+                    (0.5 * offset @ torch.tensor(curvature) @ offset).backward()
+                optimizer.step()
+                if (step + 1) % 10 == 0:
+                    visited.append(p.detach().numpy().copy())
+            paths[path] = np.array(visited)
+        references.add(case, kind, settings, rates=rates, **paths)
+
+    schedules = {"0.01": np.full(STEPS, 0.01), "0.3": np.full(STEPS, 0.3), "falling": falling, "waving": waving}
+    for name, rates in schedules.items():
+        add(f"sgd, rate {name}", "SGD", {}, lambda p: torch.optim.SGD(p, lr=1), rates)
+        for momentum in (0.0, 0.5, 0.9, 0.99):
+            for nesterov in (False, True):
+                if momentum == 0 and nesterov:
+                    continue  # PyTorch refuses it
+                settings = {"momentum": momentum, "nesterov": nesterov}
+                kind = "nesterov" if nesterov else "momentum"
+                make = lambda p, settings=settings: torch.optim.SGD(p, lr=1, **settings)  # noqa: E731
+                add(f"{kind} {momentum}, rate {name}", "Momentum", settings, make, rates)
+        for beta1, beta2, epsilon in [
+            (0.9, 0.999, 1e-8),
+            (0.8, 0.9, 1e-8),
+            (0.0, 0.99, 1e-6),
+            (0.9, 0.5, 1e-2),
+            (0.95, 0.9999, 1e-3),
+            (0.5, 0.5, 1.0),
+        ]:
+            settings = {"beta1": beta1, "beta2": beta2, "epsilon": epsilon}
+            make = lambda p, b=(beta1, beta2), e=epsilon: torch.optim.Adam(p, lr=1, betas=b, eps=e)  # noqa: E731
+            add(f"adam {beta1} {beta2} {epsilon}, rate {name}", "Adam", settings, make, rates)
+    references.arrays |= {"start": start, "gradients": gradients, "centre": centre, "curvature": curvature}
+    return references
+
+
+def make_initializers() -> References:
+    """Mean, standard deviation, least and largest entry of large weights."""
+    references, init = References(), torch.nn.init
+    generator = torch.Generator().manual_seed(4)
+    counterparts = [
+        ("HeNormal", {}, lambda w: init.kaiming_normal_(w, nonlinearity="relu", generator=generator)),
+        ("HeUniform", {}, lambda w: init.kaiming_uniform_(w, nonlinearity="relu", generator=generator)),
+        ("LeCunNormal", {}, lambda w: init.kaiming_normal_(w, nonlinearity="linear", generator=generator)),
+        ("GlorotNormal", {}, lambda w: init.xavier_normal_(w, generator=generator)),
+        ("GlorotUniform", {}, lambda w: init.xavier_uniform_(w, generator=generator)),
+        ("Normal", {"mean": 0.2, "standard_deviation": 0.7}, lambda w: init.normal_(w, 0.2, 0.7, generator=generator)),
+        ("Uniform", {"low": -0.1, "high": 0.4}, lambda w: init.uniform_(w, -0.1, 0.4, generator=generator)),
+        ("Orthogonal", {"gain": 1.0}, lambda w: init.orthogonal_(w, 1.0, generator=generator)),
+        ("Orthogonal", {"gain": 2.5}, lambda w: init.orthogonal_(w, 2.5, generator=generator)),
+    ]
+    for kind, settings, fill in counterparts:
+        for inputs, outputs in [(784, 128), (100, 900)]:
+            # PyTorch's weights are (outputs, inputs).
+            weight = fill(torch.empty(outputs, inputs, dtype=torch.float64))
+            gain = f" {settings['gain']}" if "gain" in settings else ""
+            references.add(
+                f"{kind}{gain} {inputs}x{outputs}",
+                kind,
+                settings,
+                shape=[inputs, outputs],
+                statistics=torch.stack([weight.mean(), weight.std(correction=0), weight.min(), weight.max()]),
+            )
+    return references
+
+
+FILES = {
+    "layers": make_layers,
+    "losses": make_losses,
+    "optimizers": make_optimizers,
+    "initializers": make_initializers,
+}
+
+
+def main() -> None:
+    """Check the pinned versions, and write all files."""
+    for name, version, pin in (("torch", torch.__version__, TORCH), ("numpy", np.__version__, NUMPY)):
+        if not version.startswith(pin):
+            raise SystemExit(f"the references are made with {name} {pin}*, not {version}")
+    for name, make in FILES.items():
+        np.savez_compressed(FOLDER / f"{name}.npz", **make().contents())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""minidl beside PyTorch, where that is installed, on networks that hypothesis draws."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from networks import problems
+
+from minidl import SGD, Adam, Momentum, Sequential
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+# Rounding is 1e-16; a network of at most eight layers of width 64, and Adam's division by gradients that may be as
+# small as its epsilon 1e-8, amplify it by less than 1e7.
+CLOSE = {"rtol": 1e-9, "atol": 1e-9}
+
+LAYERS = {
+    "ReLU": lambda layer, x, _: torch.relu(x),
+    "LeakyReLU": lambda layer, x, _: F.leaky_relu(x, layer.negative_slope),
+    "Sigmoid": lambda layer, x, _: torch.sigmoid(x),
+    "Tanh": lambda layer, x, _: torch.tanh(x),
+    "Softmax": lambda layer, x, _: torch.softmax(x, -1),
+    "Rescale": lambda layer, x, _: layer.scale * x + layer.offset,
+    "Flatten": lambda layer, x, _: torch.flatten(x, 1),
+    "Reshape": lambda layer, x, _: x.reshape(len(x), *layer.target_shape),
+    "Dense": lambda layer, x, parameters: F.linear(x, parameters["weight"].T, parameters.get("bias")),
+}
+LOSSES = {
+    "SoftmaxCrossEntropy": F.cross_entropy,
+    "SigmoidCrossEntropy": F.binary_cross_entropy_with_logits,
+    "MeanSquaredError": F.mse_loss,
+}
+OPTIMIZERS = [
+    (lambda: SGD(0.05), lambda p: torch.optim.SGD(p, lr=0.05)),
+    (lambda: Momentum(0.02, momentum=0.8), lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.8)),
+    (
+        lambda: Momentum(0.02, momentum=0.9, nesterov=True),
+        lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True),
+    ),
+    (lambda: Adam(0.01), lambda p: torch.optim.Adam(p, lr=0.01, eps=1e-8)),
+    (
+        lambda: Adam(0.003, beta1=0.7, beta2=0.95, epsilon=1e-4),
+        lambda p: torch.optim.Adam(p, lr=0.003, betas=(0.7, 0.95), eps=1e-4),
+    ),
+]
+
+
+def forward_in_torch(model, x, parameters):
+    """Compute the scores of `model` in PyTorch with parameters by path."""
+    for layer in model.layers:
+        inside = {
+            path.removeprefix(f"{layer.name}/"): p
+            for path, p in parameters.items()
+            if path.startswith(f"{layer.name}/")
+        }
+        if isinstance(layer, Sequential):
+            x = forward_in_torch(layer, x, inside)
+        else:
+            x = LAYERS[type(layer).__name__](layer, x, inside)
+    return x
+
+
+@given(problem=problems(), optimizers=st.sampled_from(OPTIMIZERS))
+@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_scores_loss_gradients_and_steps_agree_with_pytorch(problem, optimizers):
+    model, optimizer = problem.model, optimizers[0]()
+    model.require_input_gradient()
+    named = model.named_parameters()
+    x, targets = torch.tensor(problem.x, requires_grad=True), torch.tensor(problem.targets)
+    parameters = {path: torch.tensor(p.value, requires_grad=True) for path, p in named.items()}
+    their_optimizer = optimizers[1](parameters.values())
+    prepared = model.loss.prepare_targets(problem.targets, model.output_shape, model.dtype)
+
+    for step in range(3):
+        x.grad = None
+        their_optimizer.zero_grad()
+        their_scores = forward_in_torch(model, x, parameters)
+        their_loss = LOSSES[type(model.loss).__name__](their_scores, targets)
+        their_loss.backward()
+        assume(their_loss < 1e3)  # a run that diverges multiplies its rounding errors without limit
+
+        scores = model.forward(problem.x, training=True)
+        loss, dscores = model.loss.mean(scores, prepared)
+        dx = model.backward(dscores)
+
+        where = f"at step {step}"
+        np.testing.assert_allclose(scores, their_scores.detach(), **CLOSE, err_msg=f"scores {where}")
+        np.testing.assert_allclose(loss, their_loss.item(), **CLOSE, err_msg=f"loss {where}")
+        np.testing.assert_allclose(dx, x.grad, **CLOSE, err_msg=f"gradient by x {where}")
+        for path, parameter in parameters.items():
+            np.testing.assert_allclose(named[path].gradient, parameter.grad, **CLOSE, err_msg=f"{path} {where}")
+
+        optimizer.apply(model.parameters, model.gradients)
+        their_optimizer.step()
+        for path, parameter in parameters.items():
+            np.testing.assert_allclose(named[path].value, parameter.detach(), **CLOSE, err_msg=f"{path} after {step}")
+
+
+@pytest.mark.parametrize("file", ["layers", "losses", "optimizers", "initializers"])
+def test_the_reference_files_are_what_their_script_makes(file):
+    folder = Path(__file__).parent
+    script = runpy.run_path(str(folder / "make_references.py"))
+    made = script["FILES"][file]().contents()
+    with np.load(folder / f"{file}.npz") as stored:
+        if stored["torch_version"].item() != made["torch_version"]:
+            pytest.skip(f"the files were made by PyTorch {stored['torch_version']}, this is {made['torch_version']}")
+        assert stored["cases"].item() == made["cases"]
+        assert set(stored) == set(made)
+        for name in set(made) - {"cases", "torch_version", "numpy_version"}:
+            # Another processor may round sums otherwise.
+            np.testing.assert_allclose(stored[name], made[name], rtol=1e-10, atol=1e-12, err_msg=name)
