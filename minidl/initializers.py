@@ -222,7 +222,7 @@ def get_initializer(initializer: Initializer | str) -> Initializer:
         return initializer
     if not isinstance(initializer, str):
         raise ArgumentTypeError(f"an initializer is an Initializer such as HeNormal() or a name, not {initializer!r}")
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", initializer)
+    match = re.fullmatch(r"(\w+)\s*(?:\((.*)\))?", initializer.strip())
     name, arguments = match.groups() if match else (initializer, None)
     spelt = {known.replace("_", ""): known for known in _NAMED}
     name = spelt.get(name.replace("_", "").lower(), name)  # also as the class is called: "HeNormal"

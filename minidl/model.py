@@ -134,14 +134,15 @@ class Sequential(Layer):
             for layer in new:
                 layer.unbuild()
             raise
-        size = self.count_parameters()
-        self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
-        self.require_input_gradient(self.needs_input_gradient)
+        if self._owner is None:  # of nested models the outermost moves all
+            size = self.count_parameters()
+            self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
+            self.require_input_gradient(self.needs_input_gradient)
         return shape
 
     def change_dtype(self, dtype: np.dtype[Any]) -> None:
         super().change_dtype(dtype)
-        if self.input_shape is not None:
+        if self.input_shape is not None and self._owner is None:
             size = self.count_parameters()
             self.move_parameters(np.empty(size, dtype), np.empty(size, dtype))
 
@@ -332,7 +333,7 @@ class Sequential(Layer):
                 raise FileFormatError(f"it lacks {sorted(missing)}, which its architecture has")
             for name, array in own.items():  # layers that came into being within build took no values there
                 copy_into(array, arrays[name])
-        except (MinidlError, RecursionError) as error:
+        except (MinidlError, ValueError, RecursionError) as error:
             raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {error}") from error
         return model
 

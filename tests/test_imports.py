@@ -1,4 +1,4 @@
-"""The house of DESIGN.md, section 3: imports point down only, importing is light, the front door shows all."""
+"""The house of docs/architecture.md: imports point down only, importing is light, the front door shows all."""
 
 import ast
 import importlib
@@ -76,13 +76,13 @@ def complaints(name, imported):
         allowed = room(imported) in KNOWN_BESIDE
     else:
         allowed = room(imported) != BESIDE and floor(imported) <= floor(name)
-    return "" if allowed else f"{name} imports {imported}, which its floor must not know (DESIGN.md, section 3)"
+    return "" if allowed else f"{name} imports {imported}, which its floor must not know (docs/architecture.md)"
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_has_a_floor(name):
     assert name == "minidl" or room(name) in (*ROOMS, BESIDE), (
-        f"{name} has no floor yet: put {room(name)!r} into ROOMS of {Path(__file__).name}, see DESIGN.md, section 3"
+        f"{name} has no floor yet: put {room(name)!r} into ROOMS of {Path(__file__).name}, see docs/architecture.md"
     )
 
 

@@ -15,7 +15,7 @@ STEPS, SIZE = 50, 7
 
 @dataclass(eq=False)
 class SignMomentum(Optimizer):
-    """The user's own of DESIGN.md."""
+    """A part of the user's own, as the documents show it."""
 
     momentum: float = 0.9
     slots = ("velocity",)

@@ -216,7 +216,8 @@ class Layer(Configurable):
 
     def count_parameters(self) -> int:
         """Return how many trained numbers the layer and its sublayers hold."""
-        return sum(parameter.value.size for parameter in self.named_parameters().values())
+        own = sum(parameter.value.size for parameter in self._parameters.values())
+        return own + sum(layer.count_parameters() for layer in self.sublayers().values())
 
     def require_input_gradient(self, needed: bool = True) -> None:
         """Say whether `backward` shall return the gradient with respect to the input."""

@@ -18,7 +18,7 @@ from minidl.model import Sequential
 
 @dataclass(eq=False)
 class Swish(Layer):
-    """The user's own of DESIGN.md."""
+    """A part of the user's own, as the documents show it."""
 
     beta: float = 1.0
 
