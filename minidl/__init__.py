@@ -1,5 +1,8 @@
 """minidl: a small neural-network framework in readable NumPy."""
 
+import importlib
+from typing import Any
+
 from minidl import errors, functional, initializers, layers, losses, metrics, optimizers, training
 from minidl.initializers import (
     Constant,
@@ -81,3 +84,10 @@ __all__ = [
     "optimizers",
     "training",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what `import minidl` does not at its first use, as in ``minidl.data.load_mnist()``."""
+    if name in {"data", "plots", "testing"}:
+        return importlib.import_module(f"minidl.{name}")
+    raise AttributeError(f"module 'minidl' has no attribute {name!r}")

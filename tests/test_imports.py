@@ -31,6 +31,7 @@ ROOMS = {
     "model": 3,
     "training": 4,
     "plots": 5,
+    "testing": 5,
 }
 FRONT_DOOR = 4  # minidl/__init__.py shows the rooms up to the training floor
 BESIDE, KNOWN_BESIDE = "data", ("data", "errors", "typing", "files")  # nobody in the house knows the house beside it
@@ -167,3 +168,12 @@ def test_the_front_door_shows_every_public_class():
 
 def test_the_version_is_that_of_the_one_place():
     assert minidl.__version__ == importlib.import_module("minidl.version").__version__
+
+
+def test_data_plots_and_testing_are_loaded_at_their_first_use():
+    program = "import sys, minidl; before = 'minidl.data' in sys.modules; print(before, minidl.data.load_idx.__name__)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "load_idx"]
+    assert minidl.testing.check_layer.__name__ == "check_layer"
+    with pytest.raises(AttributeError, match="module 'minidl' has no attribute 'nothing'"):
+        _ = minidl.nothing

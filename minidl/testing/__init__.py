@@ -1,0 +1,30 @@
+"""Checks for layers, losses, optimizers and initializers of one's own: one call tells whether a part is right.
+
+``check_layer(MyLayer(), input_shape=(5,))`` runs every check, and at the first that fails raises a `CheckFailure`, an
+AssertionError, with the check's name, the parameter, the worst index, both values, and the usual cause. With pytest
+each check can be a test of its own:
+
+    @pytest.mark.parametrize(("name", "check"), layer_checks(MyLayer(), input_shape=(5,)))
+    def test_my_layer(name, check):
+        check()
+"""
+
+from minidl.testing.failures import CheckFailure
+from minidl.testing.initializers import check_initializer, initializer_checks
+from minidl.testing.layers import check_layer, layer_checks
+from minidl.testing.losses import check_loss, loss_checks
+from minidl.testing.numerical import numerical_gradient
+from minidl.testing.optimizers import check_optimizer, optimizer_checks
+
+__all__ = [
+    "CheckFailure",
+    "check_initializer",
+    "check_layer",
+    "check_loss",
+    "check_optimizer",
+    "initializer_checks",
+    "layer_checks",
+    "loss_checks",
+    "numerical_gradient",
+    "optimizer_checks",
+]

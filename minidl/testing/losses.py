@@ -1,0 +1,281 @@
+"""The checks of a loss."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minidl.configuration import decode, encode
+from minidl.errors import MinidlError
+from minidl.inputs import as_shape
+from minidl.losses import Loss
+from minidl.testing.failures import Check, CheckFailure, assert_close, named, run_all
+from minidl.testing.numerical import KinkError, directional_derivative
+from minidl.typing import Array, Shape
+
+Reference = Callable[[Array, Array], Any]
+
+
+def check_loss(
+    loss: Loss,
+    output_shape: int | Shape = 3,
+    *,
+    targets: Any = None,
+    invalid_targets: Any = None,
+    reference: Reference | None = None,
+    seed: int = 0,
+    tolerance: float = 1e-6,
+) -> None:
+    """Check everything that a loss must do.
+
+    Parameters
+    ----------
+    loss : Loss
+    output_shape : int or tuple of int, default 3
+        Shape of one sample's scores.
+    targets : array with a row per sample, optional
+        Targets of at least two samples. By default the kinds that losses take are tried in turn: values in the scores'
+        shape, integer labels, zeros and ones.
+    invalid_targets : array of the same length, optional
+        Targets that the loss must refuse, such as a label out of range; NaN must be refused in any case.
+    reference : function of (scores, targets), optional
+        The loss of each sample (N,), or the mean, in float64, written from the definition.
+    seed : int, default 0
+    tolerance : float, default 1e-6
+        Largest relative difference from numeric gradients and from the reference.
+
+    Raises
+    ------
+    CheckFailure
+        At the first check that fails.
+    """
+    options = {"targets": targets, "invalid_targets": invalid_targets, "reference": reference}
+    run_all(loss_checks(loss, output_shape, **options, seed=seed, tolerance=tolerance))
+
+
+def loss_checks(
+    loss: Loss,
+    output_shape: int | Shape = 3,
+    *,
+    targets: Any = None,
+    invalid_targets: Any = None,
+    reference: Reference | None = None,
+    seed: int = 0,
+    tolerance: float = 1e-6,
+) -> Iterator[tuple[str, Check]]:
+    """Yield the checks of `check_loss` as pairs (name, function without arguments); parameters as there."""
+    checks = _LossChecks(loss, as_shape(output_shape), targets, invalid_targets, reference, seed, tolerance)
+    for name in (
+        "shapes and types",
+        "value",
+        "gradient",
+        "scores and targets unchanged",
+        "rows one by one",
+        "sample weights",
+        "extreme scores",
+        "rank alignment",
+        "invalid targets",
+        "description",
+    ):
+        yield named(loss, name, getattr(checks, name.replace(" ", "_")))
+
+
+class _LossChecks:
+    """Each method is the check of its name."""
+
+    def __init__(
+        self,
+        loss: Loss,
+        output_shape: Shape,
+        targets: Any,
+        invalid_targets: Any,
+        reference: Reference | None,
+        seed: int,
+        tolerance: float,
+    ) -> None:
+        self.loss, self.output_shape, self.reference = loss, output_shape, reference
+        self._invalid, self.seed, self.tolerance = invalid_targets, seed, tolerance
+        self.targets = self._possible_targets() if targets is None else np.asarray(targets)
+        self.rows = len(self.targets)
+
+    def _possible_targets(self) -> Array:
+        """Return targets of the first usual kind that the loss takes."""
+        rng, rows = np.random.default_rng(self.seed), 6
+        kinds = (
+            rng.normal(size=(rows, *self.output_shape)),
+            rng.integers(0, max(self.output_shape[-1], 2), rows),
+            rng.integers(0, 2, (rows, *self.output_shape)),
+        )
+        for targets in kinds:
+            try:
+                prepared = self.loss.prepare_targets(targets, self.output_shape, np.float64)
+                self.loss.per_sample(self.scores(rows), prepared)
+            except (MinidlError, IndexError, ValueError):
+                continue
+            return targets
+        return kinds[0]
+
+    def scores(self, rows: int | None = None, draw: int = 0) -> Array:
+        rng = np.random.default_rng((self.seed, draw, 1))
+        return rng.normal(size=(self.rows if rows is None else rows, *self.output_shape))
+
+    def prepared(self, dtype: str = "float64") -> Array:
+        return self.loss.prepare_targets(self.targets, self.output_shape, dtype)
+
+    def shapes_and_types(self) -> None:
+        for dtype in ("float32", "float64"):
+            for rows in (self.rows, 1):
+                scores, targets = self.scores(rows).astype(dtype), self.prepared(dtype)[:rows]
+                losses, dscores = self.loss.per_sample(scores, targets)
+                for what, array, shape in (("losses", losses, (rows,)), ("gradient", dscores, scores.shape)):
+                    if array.shape != shape or array.dtype != dtype:
+                        raise CheckFailure(
+                            f"the {what} of {rows} {dtype} rows: {array.dtype} {array.shape}, not {dtype} {shape}",
+                            "a sum over all axes, a mean over the batch, which the base class takes, or a float64",
+                        )
+
+    def value(self) -> None:
+        if self.reference is None:
+            return
+        for draw in range(3):
+            scores = self.scores(draw=draw)
+            expected = np.asarray(self.reference(scores, self.targets), dtype=np.float64)
+            losses, _ = self.loss.per_sample(scores, self.prepared())
+            hint = "a value that is not the definition's: a sum for a mean, a factor, a missing term"
+            if expected.ndim:
+                assert_close(losses, expected, self.tolerance, "the loss of a sample", "losses", hint)
+            mean, _ = self.loss(scores, self.targets)
+            assert_close(np.array([mean]), np.array([expected.mean()]), self.tolerance, "the mean loss", "mean", hint)
+
+    def gradient(self) -> None:
+        for draw in range(20):
+            try:
+                self._compare_gradient(self.scores(draw=draw))
+                return
+            except KinkError as error:
+                kink = error
+        raise CheckFailure(f"at 20 random scores the loss has a kink: {kink}", "a loss that jumps, or rounds")
+
+    def _compare_gradient(self, scores: Array) -> None:
+        targets = self.prepared()
+        _, analytic = self.loss.per_sample(scores.copy(), targets)
+        numeric = np.empty_like(scores)
+        for index in np.ndindex(scores.shape):
+            direction = np.zeros_like(scores)
+            direction[index] = 1
+            numeric[index] = directional_derivative(
+                functools.partial(self._one_loss, scores, targets, index[0]), scores, direction
+            )
+        hint = "a sign, a missing factor, or a mean over the batch inside per_sample, which the base class takes"
+        assert_close(analytic, numeric, self.tolerance, "the gradient", "scores", hint)
+
+    def _one_loss(self, scores: Array, targets: Array, row: int) -> float:
+        return float(self.loss.per_sample(scores.copy(), targets)[0][row])
+
+    def scores_and_targets_unchanged(self) -> None:
+        scores, targets = self.scores(), self.prepared()
+        before = scores.copy(), targets.copy()
+        fresh = copy.deepcopy(self.loss)
+        losses, dscores = fresh.per_sample(scores, targets)
+        if not (np.array_equal(scores, before[0]) and np.array_equal(targets, before[1])):
+            raise CheckFailure("per_sample changed its scores or targets", "an in-place operation on an argument")
+        if vars(fresh).keys() - self.loss.configuration().keys():
+            raise CheckFailure("per_sample wrote on the loss", "a loss keeps nothing between calls: return it")
+        if any(np.shares_memory(dscores, given) for given in (scores, targets)) or np.shares_memory(losses, dscores):
+            raise CheckFailure("per_sample returned a view of an argument", "return a new array")
+
+    def rows_one_by_one(self) -> None:
+        scores, targets = self.scores(), self.prepared()
+        losses, dscores = self.loss.per_sample(scores, targets)
+        singles = [self.loss.per_sample(scores[i : i + 1], targets[i : i + 1]) for i in range(self.rows)]
+        hint = "a sum or mean over the batch axis in per_sample: the base class takes the mean"
+        assert_close(losses, np.concatenate([one for one, _ in singles]), 1e-9, "the loss in a batch", "losses", hint)
+        assert_close(
+            dscores, np.concatenate([one for _, one in singles]), 1e-9, "the gradient in a batch", "scores", hint
+        )
+
+    def sample_weights(self) -> None:
+        scores, targets, hint = (
+            self.scores(),
+            self.targets,
+            "a loss that overrides mean or __call__ and forgets weights",
+        )
+        weights = np.ones(self.rows)
+        weights[0], weights[-1] = 2, 0
+        value, gradient = self.loss(scores, targets, weights)
+        rows = np.array([0, 0, *range(1, self.rows - 1)])
+        expected, repeated = self.loss(scores[rows], targets[rows])
+        assert_close(
+            np.array([value]),
+            np.array([expected]),
+            1e-9,
+            "the loss with weight 2 for a row that else is there twice",
+            "mean",
+            hint,
+        )
+        assert_close(gradient[0], repeated[0] + repeated[1], 1e-9, "the gradient of a row of weight 2", "scores", hint)
+        if gradient[-1].any():
+            raise CheckFailure("a row of weight 0 has a gradient", hint)
+
+    def extreme_scores(self) -> None:
+        for size in (1e4, -1e4):
+            scores = np.full((self.rows, *self.output_shape), size)
+            scores.reshape(self.rows, -1)[:, 0] *= -1
+            for dtype in ("float32", "float64"):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    losses, dscores = self.loss.per_sample(scores.astype(dtype), self.prepared(dtype))
+                if not (np.isfinite(losses).all() and np.isfinite(dscores).all()):
+                    raise CheckFailure(
+                        f"at scores of +-1e4 in {dtype} the loss or its gradient is not finite",
+                        "an exponential that overflows, or the logarithm of 0: take the largest score off first",
+                    )
+
+    def rank_alignment(self) -> None:
+        if self.output_shape != (1,):
+            return
+        flat = self.targets.reshape(self.rows)
+        scores = self.scores()
+        one, other = self.loss(scores, flat), self.loss(scores, flat[:, np.newaxis])
+        hint = "(N,) against (N, 1) broadcast to (N, N): call super().prepare_targets, which aligns them"
+        assert_close(
+            np.array([one[0]]), np.array([other[0]]), 1e-9, "the loss for targets (N,) beside (N, 1)", "mean", hint
+        )
+        assert_close(one[1], other[1], 1e-9, "the gradient for targets (N,) beside (N, 1)", "scores", hint)
+
+    def invalid_targets(self) -> None:
+        broken = self.targets.astype(np.float64)
+        broken.reshape(-1)[0] = np.nan
+        for kind, targets in {"NaN": broken, "the targets given as invalid": self._invalid}.items():
+            if targets is None:
+                continue
+            try:
+                self.loss(self.scores(), targets)
+            except MinidlError:
+                continue
+            raise CheckFailure(
+                f"{kind} among the targets is taken without an error",
+                "prepare_targets that does not check: call super().prepare_targets, and raise DataError",
+            )
+
+    def description(self) -> None:
+        again = decode(json.loads(json.dumps(encode(self.loss))))
+        if repr(again) != repr(self.loss):
+            raise CheckFailure(
+                f"described and made again it is {again!r}", "an argument that is no field of the dataclass"
+            )
+        targets, scores = self.targets, self.scores()
+        assert_close(
+            again(scores, targets)[1],
+            self.loss(scores, targets)[1],
+            1e-9,
+            "the gradient of the loss made again",
+            "scores",
+            "see above",
+        )

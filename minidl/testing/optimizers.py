@@ -1,0 +1,257 @@
+"""The checks of an optimizer."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from minidl.configuration import decode, encode
+from minidl.optimizers import Optimizer
+from minidl.testing.failures import Check, CheckFailure, assert_close, named, run_all
+from minidl.typing import Array
+
+_SIZE = 12
+
+
+def check_optimizer(
+    optimizer: Optimizer, *, moves_on_zero: bool = False, scale_invariant: bool | None = None, seed: int = 0
+) -> None:
+    """Check everything that an optimizer must do.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        It is copied, never changed.
+    moves_on_zero : bool, default False
+        Declares that the parameters move also at zero gradients, as with weight decay.
+    scale_invariant : bool, optional
+        Declares whether gradients eight times as large give the same steps (True, as in Adam), or other ones (False).
+        Not checked by default.
+    seed : int, default 0
+
+    Raises
+    ------
+    CheckFailure
+        At the first check that fails.
+    """
+    run_all(optimizer_checks(optimizer, moves_on_zero=moves_on_zero, scale_invariant=scale_invariant, seed=seed))
+
+
+def optimizer_checks(
+    optimizer: Optimizer, *, moves_on_zero: bool = False, scale_invariant: bool | None = None, seed: int = 0
+) -> Iterator[tuple[str, Check]]:
+    """Yield the checks of `check_optimizer` as pairs (name, function without arguments); parameters as there."""
+    checks = _OptimizerChecks(optimizer, moves_on_zero, scale_invariant, seed)
+    for name in (
+        "in place",
+        "gradients unchanged",
+        "slots",
+        "state in slots",
+        "types",
+        "zero gradients",
+        "scaling",
+        "rate",
+        "schedule",
+        "bowl",
+        "valley",
+        "description",
+    ):
+        yield named(optimizer, name, getattr(checks, name.replace(" ", "_")))
+
+
+class _OptimizerChecks:
+    """Each method is the check of its name."""
+
+    def __init__(self, optimizer: Optimizer, moves_on_zero: bool, scale_invariant: bool | None, seed: int) -> None:
+        self.optimizer, self.moves_on_zero = optimizer, moves_on_zero
+        self.scale_invariant, self.seed = scale_invariant, seed
+
+    def fresh(self, learning_rate: float | Callable[[int], float] | None = None) -> Optimizer:
+        """Return an optimizer of the same settings that has taken no step."""
+        optimizer = copy.copy(self.optimizer)
+        vars(optimizer).clear()
+        vars(optimizer).update(copy.deepcopy(vars(type(self.optimizer)(**self.optimizer.configuration()))))
+        if learning_rate is not None:
+            optimizer.learning_rate = learning_rate
+        return optimizer
+
+    def parameters(self, dtype: str = "float64") -> Array:
+        return np.random.default_rng(self.seed).normal(size=_SIZE).astype(dtype)
+
+    def gradients(self, steps: int, dtype: str = "float64") -> Array:
+        return np.random.default_rng((self.seed, 1)).normal(size=(steps, _SIZE)).astype(dtype)
+
+    def trajectory(self, optimizer: Optimizer, gradients: Array) -> Array:
+        """Return the parameters after each step."""
+        parameters, path = self.parameters(str(gradients.dtype)), []
+        for gradient in gradients:
+            optimizer.apply(parameters, gradient.copy())
+            path.append(parameters.copy())
+        return np.array(path)
+
+    def in_place(self) -> None:
+        parameters = self.parameters()
+        before = parameters.copy()
+        # Of a longer vector, so that what is written beside the parameters shows.
+        vector = np.concatenate([np.zeros(3), parameters, np.zeros(3)])
+        view = vector[3:-3]
+        self.fresh().apply(view, self.gradients(1)[0])
+        if np.array_equal(view, before):
+            raise CheckFailure(
+                "a step did not change the parameters",
+                "`parameters = parameters - ...` makes a new vector: write `parameters -= ...`",
+            )
+        if vector[:3].any() or vector[-3:].any():
+            raise CheckFailure("a step wrote outside the parameters", "writing through `parameters.base`")
+
+    def gradients_unchanged(self) -> None:
+        optimizer, parameters = self.fresh(), self.parameters()
+        for gradient in self.gradients(3):
+            given = gradient.copy()
+            optimizer.apply(parameters, given)
+            if not np.array_equal(given, gradient):
+                raise CheckFailure("a step changed the gradients", "an in-place operation, such as `gradients *= ...`")
+
+    def slots(self) -> None:
+        optimizer = self.fresh()
+        gradients = self.gradients(3)
+        homes: dict[str, Array] = {}
+        parameters = self.parameters()
+        for gradient in gradients:
+            optimizer.apply(parameters, gradient)
+            for name, vector in optimizer.state.items():
+                if np.shares_memory(vector, gradient) or np.shares_memory(vector, parameters):
+                    raise CheckFailure(f"slot {name!r} is a view of another vector", "assigning instead of copying")
+                if homes.setdefault(name, vector) is not vector:
+                    raise CheckFailure(f"slot {name!r} became another array", "slots are changed in place")
+        if set(optimizer.state) != set(type(optimizer).slots):
+            raise CheckFailure(f"the state is {sorted(optimizer.state)}, not the slots", "writing on self.state")
+        for name, vector in optimizer.state.items():
+            if not vector.any():
+                raise CheckFailure(
+                    f"slot {name!r} is still zero after three steps",
+                    f"`{name} = ...` makes a new vector: write `{name}[:] = ...`, or `{name} += ...`",
+                )
+
+    def state_in_slots(self) -> None:
+        whole, gradients = self.fresh(), self.gradients(12)
+        parameters = self.parameters()
+        for gradient in gradients[:6]:
+            whole.apply(parameters, gradient)
+        resumed, resumed_parameters = self.fresh(), parameters.copy()
+        resumed.step = whole.step
+        resumed.state = {name: vector.copy() for name, vector in whole.state.items()}
+        for gradient in gradients[6:]:
+            whole.apply(parameters, gradient)
+            resumed.apply(resumed_parameters, gradient)
+        if not np.array_equal(parameters, resumed_parameters):
+            raise CheckFailure(
+                "a copy of vectors, slots and step does not go on to the same bits",
+                "state outside the slots, such as an attribute that update writes: declare it, or use self.step",
+            )
+
+    def types(self) -> None:
+        for dtype in ("float32", "float64"):
+            optimizer = self.fresh()
+            path = self.trajectory(optimizer, self.gradients(4, dtype))
+            vectors = {"parameters": path, **optimizer.state}
+            for name, vector in vectors.items():
+                if vector.dtype != dtype or not np.isfinite(vector).all():
+                    raise CheckFailure(
+                        f"{name} of a {dtype} model are {vector.dtype} or not finite after 4 steps", "a division by 0"
+                    )
+
+    def zero_gradients(self) -> None:
+        if self.moves_on_zero:
+            return
+        optimizer, parameters = self.fresh(), self.parameters()
+        before = parameters.copy()
+        for _ in range(3):
+            optimizer.apply(parameters, np.zeros(_SIZE))
+        if not np.array_equal(parameters, before):
+            raise CheckFailure(
+                "zero gradients move the parameters", "0 / 0, or a decay: declare that with moves_on_zero=True"
+            )
+
+    def scaling(self) -> None:
+        if self.scale_invariant is None:
+            return
+        gradients = self.gradients(10)
+        one, other = self.trajectory(self.fresh(), gradients), self.trajectory(self.fresh(), 8 * gradients)
+        same = np.allclose(one, other, rtol=1e-4, atol=1e-8)
+        if same != self.scale_invariant:
+            raise CheckFailure(
+                f"gradients eight times as large give {'the same' if same else 'other'} steps",
+                "the declaration scale_invariant, or a missing normalisation",
+            )
+
+    def rate(self) -> None:
+        still = self.trajectory(self.fresh(0.0), self.gradients(3))
+        if not self.moves_on_zero and not np.array_equal(still[-1], self.parameters()):
+            raise CheckFailure("with a learning rate of 0 the parameters move", "update ignores its learning_rate")
+        slow, fast = (self.trajectory(self.fresh(rate), self.gradients(1)) for rate in (1e-3, 2e-3))
+        if np.array_equal(slow, fast):
+            raise CheckFailure(
+                "twice the learning rate gives the same step",
+                "update uses self.learning_rate, or none, instead of the argument learning_rate",
+            )
+
+    def schedule(self) -> None:
+        steps: list[int] = []
+
+        def rate(step: int) -> float:
+            steps.append(step)
+            return 1e-3 / (1 + step)
+
+        gradients = self.gradients(5)
+        path = self.trajectory(self.fresh(rate), gradients)
+        if steps != [0, 1, 2, 3, 4]:
+            raise CheckFailure(f"a rate that is a function was asked at the steps {steps}", "an apply of its own")
+        optimizer, parameters, expected = self.fresh(), self.parameters(), []
+        for step, gradient in enumerate(gradients):
+            optimizer.learning_rate = 1e-3 / (1 + step)
+            optimizer.apply(parameters, gradient)
+            expected.append(parameters.copy())
+        hint = "update uses self.learning_rate, which may be a function: use the argument learning_rate"
+        assert_close(path, np.array(expected), 1e-9, "with a rate that is a function, a parameter", "parameters", hint)
+
+    def bowl(self) -> None:
+        curvature = np.linspace(0.5, 2, _SIZE)
+        self._goes_down("a quadratic bowl", lambda p: float((curvature * p * p).sum() / 2), lambda p: curvature * p)
+
+    def valley(self) -> None:
+        def height(p: Array) -> float:
+            x, y = p[0::2], p[1::2]
+            return float(((1 - x) ** 2 + 100 * (y - x * x) ** 2).sum())
+
+        def slope(p: Array) -> Array:
+            x, y = p[0::2], p[1::2]
+            gradient = np.empty_like(p)
+            gradient[0::2] = -2 * (1 - x) - 400 * x * (y - x * x)
+            gradient[1::2] = 200 * (y - x * x)
+            return gradient
+
+        self._goes_down("Rosenbrock's valley", height, slope)
+
+    def _goes_down(self, where: str, height: Callable[[Array], float], slope: Callable[[Array], Array]) -> None:
+        parameters = np.tile([-1.2, 1.0], _SIZE // 2)
+        optimizer, start = self.fresh(1e-4), height(parameters)
+        for _ in range(400):
+            optimizer.apply(parameters, slope(parameters))
+        if not height(parameters) < start * (1 - 1e-3):
+            raise CheckFailure(
+                f"400 steps at a rate of 1e-4 in {where} lead from a height of {start:.6g} to {height(parameters):.6g}",
+                "a sign: parameters move against the gradient",
+            )
+
+    def description(self) -> None:
+        again = decode(json.loads(json.dumps(encode(self.fresh(1e-3)))))
+        if repr(again) != repr(self.fresh(1e-3)):
+            raise CheckFailure(f"described and made again it is {again!r}", "an argument that is no field")
+        gradients = self.gradients(5)
+        hint = "an argument that is no field of the dataclass"
+        path, expected = self.trajectory(again, gradients), self.trajectory(self.fresh(1e-3), gradients)
+        assert_close(path, expected, 1e-9, "a parameter after steps of the optimizer made again", "parameters", hint)

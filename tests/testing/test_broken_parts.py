@@ -1,0 +1,882 @@
+"""The zoo: deliberately broken layers, losses, optimizers and initializers, each caught by the check meant for it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from minidl import Adam, Dense, HeNormal, Initializer, Layer, Loss, Momentum, Optimizer, ReLU, Sequential, Sigmoid, Tanh
+from minidl.errors import ArgumentTypeError, DataError, NotReadyError, ShapeError
+from minidl.testing import (
+    CheckFailure,
+    check_initializer,
+    check_layer,
+    check_loss,
+    check_optimizer,
+    initializer_checks,
+    layer_checks,
+    loss_checks,
+    numerical_gradient,
+    optimizer_checks,
+)
+
+# Layers. Each is right but for one line.
+
+
+class WrongSign(Tanh):
+    def backward(self, dy):
+        return -super().backward(dy)
+
+
+class DerivativeAtTheInput(Sigmoid):
+    def forward(self, x, training=False):
+        if training:
+            self.saved = x
+        return 1 / (1 + np.exp(-x))
+
+
+class MissingFactor(Tanh):
+    def backward(self, dy):
+        return dy * (1 - self.saved)
+
+
+class TransposedWeight(Dense):
+    def backward(self, dy):
+        super().backward(dy)
+        return dy @ self.weight.value  # square, so that the shapes do not tell
+
+
+class MeanInsteadOfSum(Dense):
+    def backward(self, dy):
+        dx = super().backward(dy)
+        self.bias.gradient = dy.mean(axis=0)
+        return dx
+
+
+class ForgottenParameter(Dense):
+    def backward(self, dy):
+        x = self.saved
+        self.weight.gradient = x.T @ dy
+        return dy @ self.weight.value.T
+
+
+class Accumulating(Dense):
+    def backward(self, dy):
+        x = self.saved
+        self.weight.gradient += x.T @ dy
+        self.bias.gradient = dy.sum(axis=0)
+        return dy @ self.weight.value.T
+
+
+class AccumulatingAfterNaN(Dense):
+    """Adds to the gradient, but not to one of NaN."""
+
+    def backward(self, dy):
+        before = np.nan_to_num(self.bias.gradient.copy())
+        dx = super().backward(dy)
+        self.bias.gradient += before
+        return dx
+
+
+class SavesInEvaluation(ReLU):
+    def forward(self, x, training=False):
+        self.saved = y = np.maximum(x, 0)
+        return y
+
+
+class CountsInEvaluation(ReLU):
+    calls = 0
+
+    def forward(self, x, training=False):
+        self.calls += 1
+        return super().forward(x, training)
+
+
+class ChangesItsInput(ReLU):
+    def forward(self, x, training=False):
+        if x.flags.writeable:
+            x *= x > 0
+        return super().forward(x, training)
+
+
+class ChangesTheUpstream(Tanh):
+    def backward(self, dy):
+        if dy.flags.writeable:
+            dy *= 1 - self.saved**2
+        return dy.copy()
+
+
+class ReturnsTheUpstream(Layer):
+    def forward(self, x, training=False):
+        return x + 1
+
+    def backward(self, dy):
+        return dy
+
+
+class ReturnsItsGradient(Layer):
+    """Adds a parameter that is as large as the batch, and hands out that parameter's own gradient."""
+
+    def build(self, input_shape, rng):
+        self.shift = self.add_parameter("shift", (1, *input_shape), "zeros")
+        return input_shape
+
+    def forward(self, x, training=False):
+        return x + self.shift.value
+
+    def backward(self, dy):
+        self.shift.gradient = dy.sum(axis=0, keepdims=True)
+        return np.broadcast_to(self.shift.gradient, dy.shape) if len(dy) == 1 else self.view_or(dy)
+
+    def view_or(self, dy):
+        return self.shift.gradient[:].repeat(1, axis=0) if not len(dy) else _Twin.of(self, dy)
+
+
+class _Twin:
+    @staticmethod
+    def of(layer, dy):
+        return np.lib.stride_tricks.as_strided(
+            layer.shift.gradient, dy.shape, (0, *layer.shift.gradient.strides[1:]), writeable=False
+        )
+
+
+class ReusesABuffer(Tanh):
+    def forward(self, x, training=False):
+        y = super().forward(x, training)
+        if not training:
+            return y
+        if getattr(self, "buffer", None) is None or self.buffer.shape != y.shape or self.buffer.dtype != y.dtype:
+            self.buffer = np.empty_like(y)
+        self.buffer[...] = y
+        self.saved = y
+        return self.buffer
+
+
+class SharesABufferAmongThreads(Layer):
+    buffer = None
+
+    def forward(self, x, training=False):
+        if training:
+            return x * 2
+        work = type(self).__dict__.get("shared")
+        if work is None or work.shape != x.shape or work.dtype != x.dtype:
+            work = np.empty_like(x)
+            type(self).shared = work
+        work[...] = x
+        for _ in range(200):
+            work += x / 200
+        return work.copy()
+
+    def backward(self, dy):
+        return dy * 2
+
+
+class MixesTheBatch(Layer):
+    def forward(self, x, training=False):
+        return x - x.mean(axis=0) if len(x) else x.copy()
+
+    def backward(self, dy):
+        return dy - dy.mean(axis=0) if len(dy) else dy.copy()
+
+
+class WidensFloat32(Layer):
+    def forward(self, x, training=False):
+        return x * np.float64(2)
+
+    def backward(self, dy):
+        return dy * 2
+
+
+class AnotherShapeThanAnnounced(Layer):
+    def forward(self, x, training=False):
+        return x[:, :-1].copy()
+
+    def backward(self, dy):
+        return np.pad(dy, ((0, 0), (0, 1)))
+
+
+class ReturnsNothing(ReLU):
+    def backward(self, dy):
+        super().backward(dy)
+
+
+class KeepsTheFirstBatch(Tanh):
+    """A queue: backward takes the oldest batch that was saved."""
+
+    def forward(self, x, training=False):
+        y = np.tanh(x)
+        if training:
+            self.queue = [*vars(self).get("queue", []), y]
+        return y
+
+    def backward(self, dy):
+        y = self.queue.pop(0)
+        return dy * (1 - y * y)
+
+
+class KeepsItsArraysFromBuild(Dense):
+    def build(self, input_shape, rng):
+        shape = super().build(input_shape, rng)
+        self.kept = self.weight.value
+        return shape
+
+    def forward(self, x, training=False):
+        self.check_input(x)
+        if training:
+            self.saved = x
+        return x @ self.kept + self.bias.value
+
+
+class NoShapeCheck(Layer):
+    def build(self, input_shape, rng):
+        self.shift = self.add_parameter("shift", input_shape, "zeros")
+        return input_shape
+
+    def forward(self, x, training=False):
+        return x + self.shift.value
+
+    def backward(self, dy):
+        self.shift.gradient = dy.sum(axis=0)
+        return dy.copy()
+
+
+class RandomFromElsewhere(Dense):
+    def build(self, input_shape, rng):
+        return super().build(input_shape, np.random.default_rng()) if self._draw() else None
+
+    def _draw(self):
+        self._rng = np.random.default_rng()
+        return True
+
+
+@dataclass(eq=False)
+class HiddenSetting(Layer):
+    scale: float = 2.0
+
+    def __repr__(self):
+        return "HiddenSetting()"
+
+    def forward(self, x, training=False):
+        return self.scale * x
+
+    def backward(self, dy):
+        return self.scale * dy
+
+
+class SettingOutsideItsFields(Layer):
+    scale = 2.0
+
+    def forward(self, x, training=False):
+        return self.scale * x
+
+    def backward(self, dy):
+        return self.scale * dy
+
+
+class UndeclaredArray(Layer):
+    """Keeps a running sum that no file knows of."""
+
+    def build(self, input_shape, rng):
+        self.total = np.zeros(input_shape)
+        return input_shape
+
+    def forward(self, x, training=False):
+        if training:
+            self.total = self.total + 1
+        return x + self.total.astype(x.dtype)
+
+    def backward(self, dy):
+        return dy.copy()
+
+
+class ReliesOnTheLayout(Layer):
+    def forward(self, x, training=False):
+        return np.ravel(x, order="K").reshape(x.shape) * 2
+
+    def backward(self, dy):
+        return dy * 2
+
+
+class Rounds(Layer):
+    def forward(self, x, training=False):
+        return np.abs(x) + 5 * np.abs(x - np.round(x, 8)) * 1e8
+
+    def backward(self, dy):
+        return dy.copy()
+
+
+class OneWrongEntryOfMany(Dense):
+    def backward(self, dy):
+        dx = super().backward(dy)
+        self.weight.gradient[7, 3] += 10
+        return dx
+
+
+class NamelessShapeError(Dense):
+    def forward(self, x, training=False):
+        if x.shape[1:] != self.input_shape:
+            raise ShapeError("wrong shape")
+        return super().forward(x, training)
+
+
+class TakesWhatItsBuildRefuses(Layer):
+    def build(self, input_shape, rng):
+        if input_shape[-1] % 2:
+            raise ShapeError(f"{self.place} takes an even number of features")
+        return input_shape
+
+    def forward(self, x, training=False):
+        return x * 2
+
+    def backward(self, dy):
+        return dy * 2
+
+
+@dataclass(eq=False)
+class DoublesItsSetting(Layer):
+    scale: float = 2.0
+
+    def __post_init__(self):
+        self.scale *= 2
+
+    def forward(self, x, training=False):
+        return x * self.scale
+
+    def backward(self, dy):
+        return dy * self.scale
+
+
+tripled = SettingOutsideItsFields()
+tripled.scale = 3.0
+
+BROKEN_LAYERS = [
+    (WrongSign(), 4, "input gradient"),
+    (DerivativeAtTheInput(), 4, "input gradient"),
+    (MissingFactor(), 4, "input gradient"),
+    (TransposedWeight(4), 4, "input gradient"),
+    (MeanInsteadOfSum(3), 4, "parameter gradients"),
+    (ForgottenParameter(3), 4, "gradients written"),
+    (Accumulating(3), 4, "gradients written"),
+    (AccumulatingAfterNaN(3), 4, "gradients overwritten"),
+    (SavesInEvaluation(), 4, "inference writes nothing"),
+    (CountsInEvaluation(), 4, "inference writes nothing"),
+    (ChangesItsInput(), 4, "input and upstream unchanged"),
+    (ChangesTheUpstream(), 4, "input and upstream unchanged"),
+    (ReturnsTheUpstream(), 4, "returned arrays"),
+    (ReturnsItsGradient(), 4, "returned arrays"),
+    (ReusesABuffer(), 4, "returned arrays"),
+    (SharesABufferAmongThreads(), 2000, "threads"),
+    (MixesTheBatch(), 4, "rows one by one"),
+    (WidensFloat32(), 4, "output shape and type"),
+    (AnotherShapeThanAnnounced(), 4, "output shape and type"),
+    (ReturnsNothing(), 4, "output shape and type"),
+    (KeepsTheFirstBatch(), 4, "second forward"),
+    (KeepsItsArraysFromBuild(3), 4, "inside a model"),
+    (NoShapeCheck(), 4, "wrong input shape"),
+    (RandomFromElsewhere(3), 4, "same seed"),
+    (HiddenSetting(), 4, "repr"),
+    (tripled, 4, "save and load"),
+    (UndeclaredArray(), 4, "save and load"),
+    (OneWrongEntryOfMany(40), 50, "parameter gradients"),
+    (NamelessShapeError(3), 4, "wrong input shape"),
+    (TakesWhatItsBuildRefuses(), 4, "wrong input shape"),
+    (DoublesItsSetting(), 4, "save and load"),
+    (ReliesOnTheLayout(), (3, 4), "memory layouts"),
+    (Rounds(), 4, "input gradient"),
+]
+
+# Losses
+
+
+class Squares(Loss):
+    """Right: the sum of squared errors."""
+
+    def prepare_targets(self, targets, output_shape, dtype=np.float32):
+        return super().prepare_targets(targets, output_shape, dtype).astype(dtype)
+
+    def per_sample(self, scores, targets):
+        errors = scores - targets
+        return (errors * errors).sum(axis=1), 2 * errors
+
+
+class SquaresOfTheWrongSign(Squares):
+    def per_sample(self, scores, targets):
+        losses, dscores = super().per_sample(scores, targets)
+        return losses, -dscores
+
+
+class SquaresWithoutTheFactor(Squares):
+    def per_sample(self, scores, targets):
+        return ((scores - targets) ** 2).sum(axis=1), scores - targets
+
+
+class MeanOverTheBatchInTheGradient(Squares):
+    def per_sample(self, scores, targets):
+        losses, dscores = super().per_sample(scores, targets)
+        return losses, dscores / len(scores)
+
+
+class MeanInTheValueAlone(Squares):
+    def per_sample(self, scores, targets):
+        return ((scores - targets) ** 2).mean(axis=1), 2 * (scores - targets) / scores.shape[1]
+
+
+class OneNumberForAll(Squares):
+    def per_sample(self, scores, targets):
+        losses, dscores = super().per_sample(scores, targets)
+        return losses.mean(), dscores
+
+
+class ChangesItsScores(Squares):
+    def per_sample(self, scores, targets):
+        scores -= targets
+        return (scores * scores).sum(axis=1), 2 * scores
+
+
+class ForgetsTheWeights(Squares):
+    def mean(self, scores, targets, sample_weight=None, total_weight=None):
+        return super().mean(scores, targets, None, total_weight)
+
+
+class OverflowingExponential(Loss):
+    def prepare_targets(self, targets, output_shape, dtype=np.float32):
+        return np.eye(output_shape[0], dtype=dtype)[super().prepare_targets(targets, output_shape, dtype)]
+
+    def per_sample(self, scores, targets):
+        exponential = np.exp(scores)
+        probabilities = exponential / exponential.sum(axis=1, keepdims=True)
+        return -(targets * np.log(probabilities)).sum(axis=1), probabilities - targets
+
+
+class TakesAnyTargets(Squares):
+    def prepare_targets(self, targets, output_shape, dtype=np.float32):
+        return np.nan_to_num(np.asarray(targets, dtype))
+
+
+class BroadcastsRanks(Squares):
+    def prepare_targets(self, targets, output_shape, dtype=np.float32):
+        targets = np.asarray(targets, dtype)
+        if np.isnan(targets).any():
+            return super().prepare_targets(targets, output_shape, dtype)
+        return targets
+
+    def per_sample(self, scores, targets):
+        errors = scores - targets
+        return (errors * errors).mean(axis=1), 2 * errors.mean(axis=1, keepdims=True)
+
+
+class DependsOnTheBatch(Squares):
+    def per_sample(self, scores, targets):
+        errors = scores - targets + (0.0 if len(scores) == 1 else 1.0)
+        return (errors * errors).sum(axis=1), 2 * errors
+
+
+class Remembers(Squares):
+    def per_sample(self, scores, targets):
+        self.last = scores
+        return super().per_sample(scores, targets)
+
+
+class WrongClassOfAnArgument(Squares):
+    def __init__(self, factor=2.0):
+        self.factor = factor
+
+
+class Jumps(Squares):
+    def per_sample(self, scores, targets):
+        return (np.abs(scores - np.round(scores, 8)) * 1e8).sum(axis=1), scores * 0
+
+
+class ReturnsItsScores(Squares):
+    def per_sample(self, scores, targets):
+        return (scores * scores).sum(axis=1) / 2, scores
+
+
+class CountsEveryRow(Squares):
+    """Gives also a row of weight 0 a share of the gradient."""
+
+    def mean(self, scores, targets, sample_weight=None, total_weight=None):
+        value, gradient = super().mean(scores, targets, sample_weight, total_weight)
+        if sample_weight is not None:
+            gradient[sample_weight == 0] += 1e-3
+        return value, gradient
+
+
+class Overflows(Squares):
+    def per_sample(self, scores, targets):
+        with np.errstate(all="ignore"):
+            return np.exp(scores).sum(axis=1), np.exp(scores)
+
+
+@dataclass(eq=False)
+class DoublesItsArgument(Squares):
+    factor: float = 1.0
+
+    def __post_init__(self):
+        self.factor *= 2
+
+
+class TakesNothing(Squares):
+    def prepare_targets(self, targets, output_shape, dtype=np.float32):
+        raise DataError("no targets are right")
+
+
+def squares(scores, targets):
+    return ((scores - targets) ** 2).sum(axis=1)
+
+
+BROKEN_LOSSES = [
+    (SquaresOfTheWrongSign(), {}, "gradient"),
+    (SquaresWithoutTheFactor(), {}, "gradient"),
+    (MeanOverTheBatchInTheGradient(), {}, "gradient"),
+    (MeanInTheValueAlone(), {"reference": squares}, "value"),
+    (OneNumberForAll(), {}, "shapes and types"),
+    (ChangesItsScores(), {}, "scores and targets unchanged"),
+    (Remembers(), {}, "scores and targets unchanged"),
+    (ForgetsTheWeights(), {}, "sample weights"),
+    (OverflowingExponential(), {"targets": [0, 1, 2, 1]}, "extreme scores"),
+    (TakesAnyTargets(), {}, "invalid targets"),
+    (BroadcastsRanks(), {"output_shape": 1, "targets": [0.5, -1.0, 2.0, 0.1]}, "rank alignment"),
+    (DependsOnTheBatch(), {}, "rows one by one"),
+    (Jumps(), {}, "gradient"),
+    (ReturnsItsScores(), {}, "scores and targets unchanged"),
+    (CountsEveryRow(), {}, "sample weights"),
+    (Overflows(), {}, "extreme scores"),
+    (DoublesItsArgument(), {}, "description"),
+    (TakesNothing(), {}, "shapes and types"),
+    (WrongClassOfAnArgument(), {}, "description"),
+]
+
+# Optimizers
+
+
+class Uphill(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        parameters += learning_rate * gradients
+
+
+class NewVector(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        parameters = parameters - learning_rate * gradients
+
+
+class ScalesTheGradients(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        gradients *= learning_rate
+        parameters -= gradients
+
+
+class StateOutsideTheSlots(Optimizer):
+    velocity = 0.0
+
+    def update(self, parameters, gradients, learning_rate):
+        self.velocity = 0.9 * self.velocity + gradients
+        parameters -= learning_rate * self.velocity
+
+
+class CountsItself(Adam):
+    count = 0
+
+    def update(self, parameters, gradients, learning_rate, mean, square):
+        self.count += 1
+        step, self.step = self.step, self.count
+        super().update(parameters, gradients, learning_rate, mean, square)
+        self.step = step
+
+
+class ForgetsItsSlot(Momentum):
+    def update(self, parameters, gradients, learning_rate, velocity):
+        velocity = 0.9 * velocity + gradients
+        parameters -= learning_rate * velocity
+
+
+class IgnoresTheRate(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        parameters -= 1e-3 * gradients
+
+
+class UsesItsOwnRate(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        rate = self.learning_rate if isinstance(self.learning_rate, float) else 1e-3
+        parameters -= rate * gradients
+
+
+class DecaysUndeclared(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        parameters -= learning_rate * (gradients + 0.1 * parameters)
+
+
+class DividesByZero(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        with np.errstate(invalid="ignore"):
+            parameters -= learning_rate * gradients / np.abs(gradients)
+
+
+class SaysItIsScaleInvariant(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        parameters -= learning_rate * gradients
+
+
+class WritesBesideTheParameters(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        parameters -= learning_rate * gradients
+        if parameters.base is not None:
+            parameters.base[0] = 1
+
+
+class KeepsTheGradients(Optimizer):
+    slots = ("last",)
+
+    def update(self, parameters, gradients, learning_rate, last):
+        self.state["last"] = gradients
+        parameters -= learning_rate * gradients
+
+
+class NewSlotVector(Momentum):
+    def update(self, parameters, gradients, learning_rate, velocity):
+        self.state["velocity"] = velocity = 0.9 * velocity + gradients
+        parameters -= learning_rate * velocity
+
+
+class OneMoreSlot(Momentum):
+    def update(self, parameters, gradients, learning_rate, velocity):
+        super().update(parameters, gradients, learning_rate, velocity)
+        self.state.setdefault("more", np.ones_like(parameters))
+
+
+class Overshoots(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        parameters -= learning_rate * gradients
+        parameters[0] = np.inf
+
+
+class AsksTwice(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        parameters -= self.rate() * gradients
+
+
+@dataclass(eq=False)
+class DoublesItsDecay(Optimizer):
+    decay: float = 0.1
+
+    def __post_init__(self):
+        self.decay *= 2
+
+    def update(self, parameters, gradients, learning_rate):
+        parameters -= learning_rate * gradients
+
+
+BROKEN_OPTIMIZERS = [
+    (Uphill(), {}, "bowl"),
+    (NewVector(), {}, "in place"),
+    (ScalesTheGradients(), {}, "gradients unchanged"),
+    (StateOutsideTheSlots(), {}, "state in slots"),
+    (CountsItself(), {}, "state in slots"),
+    (ForgetsItsSlot(), {}, "slots"),
+    (IgnoresTheRate(), {}, "rate"),
+    (UsesItsOwnRate(), {}, "schedule"),
+    (DecaysUndeclared(), {}, "zero gradients"),
+    (DividesByZero(), {}, "zero gradients"),
+    (WritesBesideTheParameters(), {}, "in place"),
+    (KeepsTheGradients(), {}, "slots"),
+    (NewSlotVector(), {}, "slots"),
+    (OneMoreSlot(), {}, "slots"),
+    (Overshoots(), {}, "types"),
+    (AsksTwice(), {}, "schedule"),
+    (DoublesItsDecay(), {}, "description"),
+    (SaysItIsScaleInvariant(), {"scale_invariant": True}, "scaling"),
+]
+
+# Initializers
+
+
+class GlobalGenerator(Initializer):
+    def draw(self, shape, rng):
+        return np.random.normal(size=shape)  # noqa: NPY002
+
+
+class AnotherShape(Initializer):
+    def draw(self, shape, rng):
+        return rng.normal(size=shape[:1])
+
+
+class NoSeed(Initializer):
+    def draw(self, shape, rng):
+        return np.random.default_rng().normal(size=shape)
+
+
+class NotFinite(Initializer):
+    def draw(self, shape, rng):
+        return np.full(shape, np.inf)
+
+
+class HandsOutOneArray(HeNormal):
+    kept = None
+
+    def __call__(self, shape, rng=None, dtype=np.float32):
+        if self.kept is None:
+            self.kept = super().__call__(shape, rng, dtype)
+        return self.kept.astype(dtype, copy=False)
+
+
+class SeededByTheGlobalGenerator(Initializer):
+    """Looks at the global generator, but leaves it where it was."""
+
+    def draw(self, shape, rng):
+        return np.full(shape, float(np.random.get_state()[1][0]))  # noqa: NPY002
+
+
+@dataclass(eq=False)
+class DoublesItsValue(Initializer):
+    value: float = 1.0
+
+    def __post_init__(self):
+        self.value *= 2
+
+    def draw(self, shape, rng):
+        return np.full(shape, self.value)
+
+
+BROKEN_INITIALIZERS = [
+    (GlobalGenerator(), "same seed"),
+    (AnotherShape(), "shape and type"),
+    (NoSeed(), "same seed"),
+    (HandsOutOneArray(), "same seed"),
+    (SeededByTheGlobalGenerator(), "no global state"),
+    (DoublesItsValue(), "description"),
+    (NotFinite(), "shape and type"),
+]
+
+
+def names(cases):
+    return [type(case[0]).__name__ for case in cases]
+
+
+def failures(checks):
+    failed = {}
+    for name, check in checks:
+        try:
+            check()
+        except CheckFailure as failure:
+            failed[name] = failure
+    return failed
+
+
+def assert_caught(failed, expected, part):
+    assert expected in failed
+    text = str(failed[expected])
+    assert text.startswith(f"{part!r} fails the check {expected!r}: ")
+    assert "Usual cause: " in text
+
+
+@pytest.mark.parametrize(("layer", "shape", "check"), BROKEN_LAYERS, ids=names(BROKEN_LAYERS))
+def test_a_broken_layer_is_caught_by_the_check_meant_for_it(layer, shape, check):
+    assert_caught(failures(layer_checks(layer, shape)), check, layer)
+    with pytest.raises(CheckFailure):
+        check_layer(layer, shape)
+
+
+@pytest.mark.parametrize(("loss", "options", "check"), BROKEN_LOSSES, ids=names(BROKEN_LOSSES))
+def test_a_broken_loss_is_caught_by_the_check_meant_for_it(loss, options, check):
+    assert_caught(failures(loss_checks(loss, **options)), check, loss)
+    with pytest.raises(CheckFailure):
+        check_loss(loss, **options)
+
+
+@pytest.mark.parametrize(("optimizer", "options", "check"), BROKEN_OPTIMIZERS, ids=names(BROKEN_OPTIMIZERS))
+def test_a_broken_optimizer_is_caught_by_the_check_meant_for_it(optimizer, options, check):
+    assert_caught(failures(optimizer_checks(optimizer, **options)), check, optimizer)
+    with pytest.raises(CheckFailure):
+        check_optimizer(optimizer, **options)
+
+
+@pytest.mark.parametrize(("initializer", "check"), BROKEN_INITIALIZERS, ids=names(BROKEN_INITIALIZERS))
+def test_a_broken_initializer_is_caught_by_the_check_meant_for_it(initializer, check):
+    assert_caught(failures(initializer_checks(initializer)), check, initializer)
+    with pytest.raises(CheckFailure):
+        check_initializer(initializer)
+
+
+def test_the_right_loss_that_the_broken_ones_derive_from_passes():
+    check_loss(Squares(), reference=squares)
+
+
+def test_a_failed_gradient_names_parameter_index_and_both_values():
+    failed = failures(layer_checks(MeanInsteadOfSum(3), 4, batch_size=5))["parameter gradients"]
+    assert failed.parameter == "bias"
+    assert failed.index is not None
+    assert failed.analytic == pytest.approx(failed.numeric / 5)
+    assert f"{failed.numeric:.6g}" in str(failed)
+    assert "the gradient of 'bias'" in str(failed)
+
+
+def test_a_part_of_a_large_array_that_is_wrong_is_found():
+    class OneWrongColumn(Dense):
+        def backward(self, dy):
+            dx = super().backward(dy)
+            self.weight.gradient[:, -1] *= 1.5
+            return dx
+
+    failed = failures(layer_checks(OneWrongColumn(40), 50))
+    assert failed.keys() == {"parameter gradients"}
+    assert failed["parameter gradients"].parameter == "weight"
+
+
+def test_a_kink_is_avoided_and_not_failed():
+    class ReLUAtTheInputsOfTheFirstDraw(ReLU):
+        """Has its kink exactly where the first inputs are."""
+
+        def forward(self, x, training=False):
+            at = np.random.default_rng((0, 0)).normal(size=(4, *x.shape[1:])).astype(x.dtype)
+            shift = at[: len(x)] if len(x) == 4 else 0
+            return super().forward(x - shift, training)
+
+    failed = failures(layer_checks(ReLUAtTheInputsOfTheFirstDraw(), 3))
+    assert "input gradient" not in failed
+
+
+def test_a_second_forward_may_be_refused():
+    class OneAtATime(Tanh):
+        def forward(self, x, training=False):
+            if training and "_saved" in vars(self):
+                raise NotReadyError("backward first")
+            return super().forward(x, training)
+
+        def backward(self, dy):
+            dx = super().backward(dy)
+            del self._saved
+            return dx
+
+    check = dict(layer_checks(OneAtATime(), 3))["second forward"]
+    check()
+
+
+def test_a_decay_that_is_declared_may_move_parameters_at_zero_gradients():
+    check_optimizer(DecaysUndeclared(), moves_on_zero=True)
+
+
+def test_a_reference_may_give_the_mean():
+    check_loss(Squares(), reference=lambda scores, targets: squares(scores, targets).mean())
+    with pytest.raises(CheckFailure, match="the mean loss"):
+        check_loss(Squares(), reference=lambda scores, targets: squares(scores, targets).sum())
+
+
+def test_a_reference_of_another_shape_is_told():
+    with pytest.raises(CheckFailure, match=r"the loss of a sample has shape \(6,\), not \(6, 1\)"):
+        check_loss(Squares(), reference=lambda scores, targets: squares(scores, targets)[:, np.newaxis])
+
+
+def test_numerical_gradients_need_float64():
+    with pytest.raises(ArgumentTypeError, match="takes a float64 array, not float32"):
+        numerical_gradient(lambda: 0.0, np.zeros(2, np.float32))
+
+
+def test_the_numerical_gradient_of_a_cube_is_three_times_its_square():
+    array = np.array([[1.0, -2.0], [0.5, 3.0]])
+    gradient = numerical_gradient(lambda: float((array**3).sum()), array)
+    np.testing.assert_allclose(gradient, 3 * array**2, rtol=1e-8)
+    np.testing.assert_array_equal(array, [[1, -2], [0.5, 3]])
+
+
+def test_a_model_that_holds_a_broken_layer_fails():
+    assert "input gradient" in failures(layer_checks(Sequential([Dense(4), WrongSign()]), 3))
