@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
 
-from minidl.errors import FileFormatError, MissingFileError
+from minidl.errors import ArgumentError, FileFormatError, MissingFileError
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     from pathlib import Path
 
     target = Path(path).expanduser().resolve()
+    if target.is_dir():
+        raise ArgumentError(f"cannot write {target}: it is a folder; give the name of a file")
     if not target.parent.is_dir():
         raise MissingFileError(f"cannot write {target}: its folder does not exist")
     temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
@@ -46,6 +48,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if target.exists():
+            temporary.chmod(target.stat().st_mode)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -54,8 +58,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
     """Write named arrays to `path` in NumPy's ``.npz`` form; the same arrays give the same bytes."""
-    with atomic_write(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    import zipfile
+
+    # Not by numpy.savez: its versions before 2 leave the zip open where writing fails.
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, version=(1, 0), allow_pickle=False)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:

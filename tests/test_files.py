@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hypothesis_numpy
 
 from minidl import files
-from minidl.errors import FileFormatError, MissingFileError
+from minidl.errors import ArgumentError, FileFormatError, MissingFileError
 
 numbers = hypothesis_numpy.arrays(
     dtype=st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_]),
@@ -133,6 +133,20 @@ def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path):
     (tmp_path / "plain").touch()
     files.write_arrays(tmp_path / "a.npz", {"x": np.arange(3)})
     assert (tmp_path / "a.npz").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
+    files.write_arrays(tmp_path / "a.npz", {"x": np.arange(3)})
+    (tmp_path / "a.npz").chmod(0o600)
+    files.write_arrays(tmp_path / "a.npz", {"x": np.arange(4)})
+    assert (tmp_path / "a.npz").stat().st_mode & 0o777 == 0o600
+    np.testing.assert_array_equal(files.read_arrays(tmp_path / "a.npz")["x"], [0, 1, 2, 3])
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    with pytest.raises(ArgumentError, match="it is a folder; give the name of a file"):
+        files.write_arrays(tmp_path, {})
+    assert not list(tmp_path.parent.glob(".*.tmp"))
 
 
 def test_a_missing_folder_is_named(tmp_path):

@@ -181,7 +181,7 @@ class MixesTheBatch(Layer):
 
 class WidensFloat32(Layer):
     def forward(self, x, training=False):
-        return x * np.float64(2)
+        return x * np.array([2.0])
 
     def backward(self, dy):
         return dy * 2

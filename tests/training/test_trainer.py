@@ -701,7 +701,7 @@ class TestRefusals:
     def test_a_last_step_that_leads_too_far_is_noticed(self):
         net = model()
         with pytest.raises(DivergenceError, match="the parameters are no longer finite at epoch 1, step 1"):
-            fit(Trainer(net, SGD(1e39), batch_size=None), *data())
+            fit(Trainer(net, SGD(1e60), batch_size=None), *data())
 
     def test_a_validation_loss_that_is_not_finite_is_noticed(self):
         x = np.ones((4, 1))
