@@ -58,7 +58,9 @@ def named(subject: Any, name: str, check: Check) -> tuple[str, Check]:
             failure.subject, failure.check = repr(subject), name
             raise
         except Exception as error:
-            raised = CheckFailure(f"it raised {type(error).__name__}: {error}", "see the error above this one")
+            raised = CheckFailure(
+                f"it raised {type(error).__name__}: {error}", "this error itself, whose traceback stands above"
+            )
             raised.subject, raised.check = repr(subject), name
             raise raised from error
 

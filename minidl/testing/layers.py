@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,9 +56,10 @@ def layer_checks(
     """Yield the checks of `check_layer` as pairs (name, function without arguments); parameters as there."""
     checks = _LayerChecks(layer, as_shape(input_shape), batch_size, seed, tolerance)
     for name in (
+        "same seed",
         "output shape and type",
-        "memory layouts",
         "input and upstream unchanged",
+        "memory layouts",
         "gradients written",
         "gradients overwritten",
         "returned arrays",
@@ -69,7 +71,6 @@ def layer_checks(
         "threads",
         "inside a model",
         "wrong input shape",
-        "same seed",
         "repr",
         "save and load",
     ):
@@ -102,6 +103,11 @@ class _LayerChecks:
     def upstream(self, y: Array) -> Array:
         return np.random.default_rng((self.seed, 99)).normal(size=y.shape).astype(y.dtype)
 
+    def is_random(self, layer: Layer) -> bool:
+        """Whether the layer draws random numbers in training, as dropout does."""
+        x = self.inputs()
+        return not np.array_equal(layer.forward(x, training=True), layer.forward(x, training=True))
+
     def passes(self, layer: Layer, x: Array, dy: Array | None = None) -> tuple[Array, Array, dict[str, Array]]:
         """Return output, input gradient and copies of the parameter gradients."""
         y = layer.forward(x, training=True)
@@ -117,8 +123,17 @@ class _LayerChecks:
                 x = self.inputs(rows=rows, dtype=dtype)
                 hint = "an output that build does not announce, or a scalar of NumPy's float64 that widens float32"
                 for training in (False, True):
-                    y = layer.forward(x, training=training)
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")  # of an empty mean, say: what comes of it is looked at
+                        y = layer.forward(x, training=training)
                     _expect(y, (rows, *(layer.output_shape or ())), dtype, "the output", hint)
+                for path, state in layer.named_states().items():
+                    if not np.isfinite(state.value).all():
+                        raise CheckFailure(
+                            f"a training batch of {rows} rows leaves the state {path!r} not finite",
+                            "the mean of no rows: leave the state as it is where len(x) is 0",
+                            parameter=path,
+                        )
                 dx = layer.backward(self.upstream(y))
                 if dx is None:
                     raise CheckFailure("backward returned None", "no `return`, though needs_input_gradient is True")
@@ -234,7 +249,7 @@ class _LayerChecks:
                 kink = error
         raise CheckFailure(
             f"{what} cannot be checked: at 20 random inputs the output has a kink, {kink}",
-            "an output that jumps, or rounds",
+            "an output that jumps, or rounds; or a layer inside that sublayers() does not name, left in float32",
             parameter=path,
         )
 
@@ -290,10 +305,14 @@ class _LayerChecks:
         layer, x = self.built(), self.inputs()
         if any(inner.mixes_batch for inner in layer.walk()):
             return
-        whole = layer.forward(x)
-        single = np.concatenate([layer.forward(x[row : row + 1]) for row in range(len(x))])
         hint = "a sum or mean over the batch axis; a layer that means to do so declares mixes_batch = True"
-        assert_close(whole, single, 1e-9, "the output of a batch, beside that of its rows one by one,", "y", hint)
+        for training in (False, True):
+            if training and self.is_random(layer):
+                return
+            whole = layer.forward(x, training=training)
+            single = np.concatenate([layer.forward(x[row : row + 1], training=training) for row in range(len(x))])
+            what = "the training output" if training else "the output"
+            assert_close(whole, single, 1e-9, f"{what} of a batch, beside that of its rows one by one,", "y", hint)
 
     def second_forward(self) -> None:
         first, second = self.inputs(), self.inputs(draw=1)
@@ -340,11 +359,16 @@ class _LayerChecks:
         model.build(self.input_shape, np.random.default_rng(self.seed))
         model.require_input_gradient(True)
         for path, parameter in alone.named_parameters().items():
-            model.named_parameters()[f"{model.layers[0].name}/{path}"].value[...] = parameter.value
-        hint = "arrays kept from build: read parameter.value and write parameter.gradient at each pass"
+            model.named_parameters()[f"{model.layers[0].name}/{path}"].value = parameter.value
+        for path, state in alone.named_states().items():
+            model.named_states()[f"{model.layers[0].name}/{path}"].value = state.value
+        hint = (
+            "arrays kept from build: read parameter.value and write parameter.gradient at each pass, and declare what "
+            "is random but not trained with add_state"
+        )
         assert_close(model.forward(x), alone.forward(x), 1e-9, "the output inside a model", "y", hint)
-        if not np.array_equal(alone.forward(x, training=True), alone.forward(x, training=True)):
-            return  # a layer that draws random numbers in training draws others with another generator
+        if self.is_random(alone):
+            return  # with another generator it draws other numbers
         y, dx, gradients = self.passes(alone, x)
         in_model_y, in_model_dx, in_model_gradients = self.passes(model, x)
         assert_close(in_model_y, y, 1e-9, "the training output inside a model", "y", hint)

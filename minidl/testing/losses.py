@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import json
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minidl.configuration import decode, encode
-from minidl.errors import MinidlError
+from minidl.errors import ArgumentError, MinidlError
 from minidl.inputs import as_shape
 from minidl.losses import Loss
 from minidl.testing.failures import Check, CheckFailure, assert_close, named, run_all
@@ -81,6 +82,7 @@ def loss_checks(
         "extreme scores",
         "rank alignment",
         "invalid targets",
+        "predictions",
         "description",
     ):
         yield named(loss, name, getattr(checks, name.replace(" ", "_")))
@@ -250,19 +252,34 @@ class _LossChecks:
         assert_close(one[1], other[1], 1e-9, "the gradient for targets (N,) beside (N, 1)", "scores", hint)
 
     def invalid_targets(self) -> None:
-        broken = self.targets.astype(np.float64)
-        broken.reshape(-1)[0] = np.nan
-        for kind, targets in {"NaN": broken, "the targets given as invalid": self._invalid}.items():
-            if targets is None:
-                continue
+        wrong = {"targets with a NaN": np.nan}
+        if self.targets.ndim == 1 and self.prepared().dtype.kind in "iu":
+            wrong |= {"targets with the label -1": -1, "targets with a label above the last": self.output_shape[-1]}
+        invalid: dict[str, Any] = {} if self._invalid is None else {"the targets given as invalid": self._invalid}
+        for kind, value in wrong.items():
+            invalid[kind] = self.targets.astype(np.float64)
+            invalid[kind].reshape(-1)[0] = value
+        for kind, targets in invalid.items():
             try:
                 self.loss(self.scores(), targets)
-            except MinidlError:
+            except ValueError:  # as DataError and ShapeError are
                 continue
             raise CheckFailure(
-                f"{kind} among the targets is taken without an error",
-                "prepare_targets that does not check: call super().prepare_targets, and raise DataError",
+                f"{kind} are taken without an error",
+                "prepare_targets that does not check: call super().prepare_targets, and raise minidl.errors.DataError",
             )
+
+    def predictions(self) -> None:
+        scores = self.scores()
+        found = {"decide": self.loss.decide(scores)}
+        with contextlib.suppress(ArgumentError):  # a loss without probabilities
+            found["activate"] = self.loss.activate(scores)
+        for name, array in found.items():
+            if np.shape(array)[:1] != (self.rows,):
+                raise CheckFailure(
+                    f"{name} returns shape {np.shape(array)} for {self.rows} rows",
+                    "a maximum or sum over the batch axis",
+                )
 
     def description(self) -> None:
         again = decode(json.loads(json.dumps(encode(self.loss))))

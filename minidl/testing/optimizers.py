@@ -171,10 +171,10 @@ class _OptimizerChecks:
         before = parameters.copy()
         for _ in range(3):
             optimizer.apply(parameters, np.zeros(_SIZE))
+        if not np.isfinite(parameters).all():
+            raise CheckFailure("zero gradients make the parameters NaN", "0 / 0: add an epsilon to the divisor")
         if not np.array_equal(parameters, before):
-            raise CheckFailure(
-                "zero gradients move the parameters", "0 / 0, or a decay: declare that with moves_on_zero=True"
-            )
+            raise CheckFailure("zero gradients move the parameters", "a decay: declare that with moves_on_zero=True")
 
     def scaling(self) -> None:
         if self.scale_invariant is None:
@@ -207,7 +207,11 @@ class _OptimizerChecks:
             return 1e-3 / (1 + step)
 
         gradients = self.gradients(5)
-        path = self.trajectory(self.fresh(rate), gradients)
+        hint = "update uses self.learning_rate, which may be a function: use the argument learning_rate"
+        try:
+            path = self.trajectory(self.fresh(rate), gradients)
+        except TypeError as error:
+            raise CheckFailure(f"with a rate that is a function it raised TypeError: {error}", hint) from error
         if steps != [0, 1, 2, 3, 4]:
             raise CheckFailure(f"a rate that is a function was asked at the steps {steps}", "an apply of its own")
         optimizer, parameters, expected = self.fresh(), self.parameters(), []
@@ -215,7 +219,6 @@ class _OptimizerChecks:
             optimizer.learning_rate = 1e-3 / (1 + step)
             optimizer.apply(parameters, gradient)
             expected.append(parameters.copy())
-        hint = "update uses self.learning_rate, which may be a function: use the argument learning_rate"
         assert_close(path, np.array(expected), 1e-9, "with a rate that is a function, a parameter", "parameters", hint)
 
     def bowl(self) -> None:

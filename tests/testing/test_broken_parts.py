@@ -349,7 +349,31 @@ class DoublesItsSetting(Layer):
 tripled = SettingOutsideItsFields()
 tripled.scale = 3.0
 
+
+class MixesInTrainingAlone(MixesTheBatch):
+    def forward(self, x, training=False):
+        return super().forward(x) if training else x.copy()
+
+
+class ForgetsTheEmptyBatch(Layer):
+    mixes_batch = True
+
+    def build(self, input_shape, rng):
+        self.mean = self.add_state("mean", input_shape)
+        return input_shape
+
+    def forward(self, x, training=False):
+        if training:
+            self.mean.value = x.mean(axis=0)
+        return x - self.mean.value
+
+    def backward(self, dy):
+        return dy - dy.mean(axis=0)
+
+
 BROKEN_LAYERS = [
+    (MixesInTrainingAlone(), 4, "rows one by one"),
+    (ForgetsTheEmptyBatch(), 4, "output shape and type"),
     (WrongSign(), 4, "input gradient"),
     (DerivativeAtTheInput(), 4, "input gradient"),
     (MissingFactor(), 4, "input gradient"),
@@ -525,7 +549,25 @@ def squares(scores, targets):
     return ((scores - targets) ** 2).sum(axis=1)
 
 
+class PredictsOverTheBatch(Squares):
+    def decide(self, scores):
+        return scores.argmax(axis=0)
+
+
+class WrapsLabels(Loss):
+    def prepare_targets(self, targets, output_shape, dtype=np.float32):
+        return super().prepare_targets(targets, output_shape, dtype).astype(int) % output_shape[0]
+
+    def per_sample(self, scores, targets):
+        rows = np.arange(len(scores))
+        dscores = np.zeros_like(scores)
+        dscores[rows, targets] = -1
+        return -scores[rows, targets], dscores
+
+
 BROKEN_LOSSES = [
+    (PredictsOverTheBatch(), {}, "predictions"),
+    (WrapsLabels(), {"targets": [0, 2, 1, 0]}, "invalid targets"),
     (SquaresOfTheWrongSign(), {}, "gradient"),
     (SquaresWithoutTheFactor(), {}, "gradient"),
     (MeanOverTheBatchInTheGradient(), {}, "gradient"),
@@ -606,6 +648,11 @@ class DecaysUndeclared(Optimizer):
         parameters -= learning_rate * (gradients + 0.1 * parameters)
 
 
+class MultipliesTheFunction(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        parameters -= self.learning_rate * gradients
+
+
 class DividesByZero(Optimizer):
     def update(self, parameters, gradients, learning_rate):
         with np.errstate(invalid="ignore"):
@@ -676,6 +723,7 @@ BROKEN_OPTIMIZERS = [
     (IgnoresTheRate(), {}, "rate"),
     (UsesItsOwnRate(), {}, "schedule"),
     (DecaysUndeclared(), {}, "zero gradients"),
+    (MultipliesTheFunction(), {}, "schedule"),
     (DividesByZero(), {}, "zero gradients"),
     (WritesBesideTheParameters(), {}, "in place"),
     (KeepsTheGradients(), {}, "slots"),

@@ -97,7 +97,23 @@ class Center(Layer):
         return dy - dy.mean(axis=0) if len(dy) else dy.copy()
 
 
+class FrozenNoise(Layer):
+    """Adds random numbers that are drawn once and never trained."""
+
+    def build(self, input_shape, rng):
+        self.noise = self.add_state("noise", input_shape, "normal")
+        return input_shape
+
+    def forward(self, x, training=False):
+        self.check_input(x)
+        return x + self.noise.value
+
+    def backward(self, dy):
+        return dy.copy()
+
+
 LAYERS = [
+    (FrozenNoise(), 5),
     (Dense(5), 4),
     (Dense(5, "glorot_uniform", use_bias=False), 4),
     (Dense(30), 40),
