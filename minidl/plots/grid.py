@@ -21,6 +21,9 @@ WRONG = "\N{MULTIPLICATION SIGN} "
 _CAPTION_LINE = 0.19
 _GAP = 0.08
 
+_LARGEST_FONT = 11
+_SPACING = 1.25
+
 
 def draw_grid(
     images: Array,
@@ -43,15 +46,17 @@ def draw_grid(
     rows = math.ceil(count / columns)
     tall = height / width
     across = 1 + _GAP
-    down = tall + _GAP + _CAPTION_LINE * max(len(caption.splitlines()) for caption in captions)
+    inches = max(0.95, 2.6 / columns)
+    # In a figure of our own, large images need no larger captions.
+    line = _CAPTION_LINE if ax is not None else min(_CAPTION_LINE, _LARGEST_FONT * _SPACING / 72 / inches)
+    down = tall + _GAP + line * max(len(caption.splitlines()) for caption in captions)
     if ax is None:
-        inches = max(0.95, 2.6 / columns)
         ax = new_axes(max(columns * across * inches, 3.2) + margin, rows * down * inches + 0.35, frame=False)
     from matplotlib.patches import Rectangle
 
     box = ax.get_window_extent()
     pixels = min(box.width / (columns * across), box.height / (rows * down))
-    fontsize = min(11, _CAPTION_LINE * pixels * 72 / ax.figure.dpi / 1.25)
+    fontsize = min(_LARGEST_FONT, line * pixels * 72 / ax.figure.dpi / _SPACING)
     texts = []
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left, top = index % columns * across, index // columns * down
