@@ -135,16 +135,14 @@ class Sequential(Layer):
                 layer.unbuild()
             raise
         if self._owner is None:  # of nested models the outermost moves all
-            size = self.count_parameters()
-            self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
+            self._make_vectors()
             self.require_input_gradient(self.needs_input_gradient)
         return shape
 
     def change_dtype(self, dtype: np.dtype[Any]) -> None:
         super().change_dtype(dtype)
         if self.input_shape is not None and self._owner is None:
-            size = self.count_parameters()
-            self.move_parameters(np.empty(size, dtype), np.empty(size, dtype))
+            self._make_vectors()
 
     def move_parameters(self, values: Array, gradients: Array) -> None:
         super().move_parameters(values, gradients)
@@ -356,9 +354,11 @@ class Sequential(Layer):
         for layer in self.layers:
             layer._owner = self
         if self.input_shape is not None:
-            # A deep copy or an unpickled model has a separate array for each parameter.
-            size = self.count_parameters()
-            self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
+            self._make_vectors()  # of a deep copy or an unpickled model, whose parameters are separate arrays
+
+    def _make_vectors(self) -> None:
+        size = self.count_parameters()
+        self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
 
     def _check_built(self) -> None:
         if self.input_shape is None:
