@@ -20,12 +20,21 @@ from minidl.typing import Array
 
 if TYPE_CHECKING:
     import zipfile
+    from pathlib import Path
 
 _NPY_HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype>[<>|][biufU]\d{1,9})', 'fortran_order': (?P<fortran>True|False), "
     rb"'shape': \((?P<shape>[\d, ]*)\), \} *\n",
     re.DOTALL,
 )
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Make a path of what the user gave, with ``~`` expanded."""
+    from pathlib import Path
+
+    # Path.expanduser raises RuntimeError for an unknown ~user; this leaves it, to be reported as missing.
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 @contextlib.contextmanager
@@ -35,9 +44,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Whatever happens on the way (an error, a full disk, ``kill -9``), `path` holds either its old content or the
     new one. The content goes to a temporary file beside `path`, reaches the disk, and is renamed.
     """
-    from pathlib import Path
-
-    target = Path(path).expanduser().resolve()
+    target = as_path(path).resolve()
     if target.is_dir():
         raise ArgumentError(f"cannot write {target}: it is a folder; give the name of a file")
     if not target.parent.is_dir():
@@ -78,9 +85,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
         When it is no zip, is truncated or corrupt, or holds anything but plain, uncompressed arrays.
     """
     import zipfile
-    from pathlib import Path
 
-    path = Path(path).expanduser()
+    path = as_path(path)
     if path.is_dir():
         raise FileFormatError(f"{path} is a folder, not an .npz file")
     if not path.exists():

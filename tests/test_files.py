@@ -159,6 +159,11 @@ def test_a_missing_file_is_named(tmp_path):
         files.read_arrays(tmp_path / "a.npz")
 
 
+def test_the_home_of_nobody_is_a_missing_file():
+    with pytest.raises(MissingFileError, match="there is no file ~nobody-of-that-name/a.npz"):
+        files.read_arrays("~nobody-of-that-name/a.npz")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", b"not a zip at all" * 100])
 def test_a_file_that_is_no_zip_is_refused(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(content)

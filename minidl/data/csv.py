@@ -14,8 +14,9 @@ from typing import IO, NamedTuple, overload
 
 import numpy as np
 
-from minidl.data.reading import as_path, open_bytes
+from minidl.data.reading import open_bytes
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError
+from minidl.files import as_path
 from minidl.typing import Array
 
 # As int64 a block of this size takes 18 MB; much smaller ones would make pandas' fixed cost felt.

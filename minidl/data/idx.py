@@ -10,8 +10,9 @@ from typing import IO
 import numpy as np
 
 from minidl.data.dataset import ImageDataset
-from minidl.data.reading import as_path, open_bytes
+from minidl.data.reading import open_bytes
 from minidl.errors import FileFormatError, MissingFileError
+from minidl.files import as_path
 from minidl.typing import Array
 
 # Numbers in a file are big-endian.

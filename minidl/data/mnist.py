@@ -18,9 +18,9 @@ from minidl.data.dataset import ImageDataset
 from minidl.data.digits import load_digits_as_mnist
 from minidl.data.download import fetch
 from minidl.data.idx import find, load_folder, read_idx
-from minidl.data.reading import as_path, open_bytes, unpack
+from minidl.data.reading import open_bytes, unpack
 from minidl.errors import FileFormatError, MissingFileError
-from minidl.files import atomic_write
+from minidl.files import as_path, atomic_write
 from minidl.typing import Array
 
 MIRRORS = (

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
 from minidl.errors import FileFormatError, MissingFileError
-
-
-def as_path(path: str | os.PathLike[str]) -> Path:
-    """Make a path of what the user gave, with ``~`` expanded."""
-    # Path.expanduser raises RuntimeError for an unknown ~user; this leaves it, to be reported as missing.
-    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 @contextmanager

@@ -56,8 +56,16 @@ def check_loss(
     CheckFailure
         At the first check that fails.
     """
-    options = {"targets": targets, "invalid_targets": invalid_targets, "reference": reference}
-    run_all(loss_checks(loss, output_shape, **options, seed=seed, tolerance=tolerance))
+    checks = loss_checks(
+        loss,
+        output_shape,
+        targets=targets,
+        invalid_targets=invalid_targets,
+        reference=reference,
+        seed=seed,
+        tolerance=tolerance,
+    )
+    run_all(checks)
 
 
 def loss_checks(
