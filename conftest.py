@@ -1,4 +1,4 @@
-"""Run the Python blocks of README.md and docs/ as tests.
+"""Settings of all tests; and the Python blocks of README.md and docs/ run as tests.
 
 The blocks of a document run in order and share their names; a block that starts with ``>>>`` must also print what
 stands below it. Each document gets a folder of its own, a small stand-in for MNIST, and no windows.
@@ -12,8 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
+
+# A busy machine is no failure; and a mutation run executes each test again, on another instance of its class.
+settings.register_profile(
+    "minidl",
+    settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
+)
+settings.load_profile("minidl")
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)],

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -55,7 +55,6 @@ def test_the_input_stays_as_it_is(function):
     np.testing.assert_array_equal(x, [[-1.5, 0.0, 2.0]])
 
 
-@settings(deadline=None)
 @given(scores_on_a_grid)
 def test_softmax_is_the_share_of_each_exponential_in_their_sum(scores):
     expected = np.apply_along_axis(softmax_by_the_book, -1, scores)
@@ -64,14 +63,12 @@ def test_softmax_is_the_share_of_each_exponential_in_their_sum(scores):
     np.testing.assert_allclose(softmax(scores).sum(axis=-1), 1, rtol=1e-15)
 
 
-@settings(deadline=None)
 @given(scores_on_a_grid, st.integers(-1000, 1000))
 def test_softmax_and_its_logarithm_do_not_see_a_shift_of_all_scores(scores, shift):
     np.testing.assert_array_equal(softmax(scores + shift), softmax(scores))
     np.testing.assert_array_equal(log_softmax(scores + shift), log_softmax(scores))
 
 
-@settings(deadline=None)
 @given(scores_on_a_grid)
 def test_log_softmax_is_the_logarithm_of_softmax_where_that_can_be_represented(scores):
     # The relative error of a logarithm near 0 is the absolute one of its argument near 1.
@@ -163,7 +160,6 @@ def test_accuracy_compares_names_as_well():
     assert accuracy(["cat", "dog"], ["cat", "cow"]) == 0.5
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
 def test_accuracy_agrees_with_scikit_learn(pairs):
     targets, predictions = zip(*pairs, strict=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
@@ -146,7 +146,6 @@ def test_finite_numbers_pass(dtype, memory_map):
     check_finite(memory_map, "x")
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([(9001,), (9001, 2), (4097, 2, 2)]),
     st.data(),

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from gradients import check_loss_gradient
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minidl.errors import ArgumentError, DataError, ShapeError
@@ -196,7 +196,6 @@ def test_a_single_number_is_no_target_for_a_batch(loss, targets):
 # Softmax
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(2, 6), st.integers(0, 2**32 - 1))
 def test_labels_columns_and_one_hot_rows_agree(rows, classes, seed):
     scores, true = rng(seed).normal(scale=5, size=(rows, classes)), rng(seed + 1).integers(classes, size=rows)

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -27,7 +27,6 @@ def test_a_row_counts_when_its_class_is_among_the_k_largest_scores(k, expected):
 FEW_VALUES = {np.float32: [-1.5, 0.0, 2.0], np.int8: [-128, 0, 127], np.uint8: [0, 1, 255], bool: [False, True]}
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(1, 6), st.integers(1, 6), st.sampled_from(list(FEW_VALUES)))
 def test_ties_go_to_the_lower_class_in_scores_of_any_dtype(data, rows, classes, dtype):
     targets = data.draw(arrays(np.int64, rows, elements=st.integers(0, classes - 1)))
@@ -63,7 +62,6 @@ def test_what_has_no_top_k_accuracy_is_refused(targets, scores, k, error, messag
         top_k_accuracy(targets, scores, k=k)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
 def test_the_confusion_matrix_counts_true_labels_in_rows_and_predicted_ones_in_columns(pairs):
     targets, predictions = zip(*pairs, strict=True)

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from gradients import STEP
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from networks import problems
@@ -14,7 +14,7 @@ from networks import problems
 from minidl import SGD, Adam, MeanSquaredError, Sequential, SoftmaxCrossEntropy, Trainer
 from minidl.functional import log_softmax, one_hot, softmax
 
-some = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+some = settings(max_examples=40)
 
 # float64 rounds by 1e-16 and float32 by 6e-8; sums in another order, of at most 64 terms in each of at most eight
 # layers, amplify that some thousand times at most.

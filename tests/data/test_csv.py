@@ -133,7 +133,7 @@ def test_a_large_table_comes_back_bit_for_bit(file):
     np.testing.assert_array_equal(y, table[:, -1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.integers(2, 4).flatmap(
         lambda width: st.lists(st.lists(st.integers(0, 255), min_size=width, max_size=width), min_size=1)
@@ -179,7 +179,7 @@ bad_lines = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     lines=st.lists(good_lines | bad_lines, min_size=1, max_size=8).filter(lambda lines: any(map(str.strip, lines))),
     block_bytes=st.integers(1, 40),

@@ -62,7 +62,7 @@ def fault(path, content):
     return str(caught.value).removeprefix(str(path))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     array=st.sampled_from(sorted(CODES)).flatmap(
         lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5))
@@ -201,7 +201,7 @@ def test_a_gzip_file_with_nonsense_inside_is_named(tmp_path):
     assert fault(tmp_path / "array.gz", packed[:10] + b"\xff" * 40).startswith(": damaged gzip file: Error -3")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     content=st.one_of(
         st.binary(max_size=40),

@@ -20,7 +20,7 @@ def rows_and_labels(rows=100, classes=4):
     return x, x[:, 0] % classes
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     rows=st.integers(2, 60),
     size=st.one_of(st.floats(0.01, 0.99), st.integers(1, 59)),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from gradients import check_layer_gradients
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
@@ -32,7 +32,6 @@ def test_a_sample_gets_the_target_shape_in_row_major_order(target_shape, expecte
     np.testing.assert_array_equal(layer.backward(y), x)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 4), max_size=4), st.integers(0, 3))
 def test_flatten_makes_one_axis_of_all(shape, rows):
     layer = Flatten()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from networks import problems
 
@@ -65,7 +65,7 @@ def forward_in_torch(model, x, parameters):
 
 
 @given(problem=problems(), optimizers=st.sampled_from(OPTIMIZERS))
-@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, derandomize=True)
 def test_scores_loss_gradients_and_steps_agree_with_pytorch(problem, optimizers):
     model, optimizer = problem.model, optimizers[0]()
     model.require_input_gradient()

@@ -237,7 +237,7 @@ class TestContinuation:
         assert dict(again.history) == dict(once.history)
         assert (again.epoch, again.step) == (once.epoch, once.step) == (5, 35)
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(stop_at=st.integers(1, 20))
     def test_a_run_stopped_after_any_step_goes_on_to_the_same_bits(self, stop_at):
         class StopAt(Callback):
