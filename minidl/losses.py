@@ -86,7 +86,7 @@ class Loss(Configurable):
         if sample_weight is None:
             total = len(scores) if total_weight is None else total_weight
             return float(losses.sum(dtype=np.float64)) / total, dscores * (1 / total)
-        total = float(sample_weight.sum(dtype=np.float64)) if total_weight is None else total_weight
+        total = float(sample_weight.sum()) if total_weight is None else total_weight
         # All weights 0: nothing to learn, and no 0 / 0. Divided first, weights of any size fit the scores' type.
         share = (sample_weight / (total or 1)).astype(scores.dtype)
         return float(losses @ share), dscores * share.reshape(-1, *[1] * (scores.ndim - 1))

@@ -147,6 +147,12 @@ def test_float32_scores_give_a_float32_gradient_of_the_same_value(loss, targets,
         np.testing.assert_allclose(gradient, precise_gradient, rtol=1e-6, atol=1e-7)
 
 
+def test_the_mean_of_many_small_float32_losses_is_as_exact_as_they_are():
+    errors = rng().uniform(size=(1000, 1)).astype(np.float32)
+    value, _ = MeanSquaredError()(errors, np.zeros(1000))
+    assert value == pytest.approx(math.fsum((errors * errors).ravel().tolist()) / 1000, rel=1e-14)
+
+
 @every_loss
 def test_neither_scores_nor_targets_nor_weights_are_changed(loss, targets, rows, formula):
     given_arrays = [rng().normal(size=(N, K)), targets.copy(), np.arange(N, dtype=np.float64)]
@@ -184,6 +190,13 @@ def test_scores_and_targets_of_different_numbers_of_rows_are_refused(loss, targe
 def test_an_empty_batch_is_refused(loss, targets, rows, formula):
     with pytest.raises(DataError, match="scores is empty: there are no rows"):
         loss(np.zeros((0, K)), targets[:0])
+
+
+def test_errors_call_the_arguments_by_their_names():
+    with pytest.raises(DataError, match="^scores holds .* values"):
+        MeanSquaredError()(["high", "low"], [1, 0])
+    with pytest.raises(DataError, match="^y holds .* values"):
+        MeanSquaredError().prepare_targets(["high", "low"], (1,))
 
 
 @pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), SigmoidCrossEntropy(), MeanSquaredError()])
@@ -250,8 +263,11 @@ def test_soft_targets_are_taken_to_the_last_thousandth():
         ([0, math.inf, 0], "y holds inf at row 1"),
         ([0, 1e30, 0], r"y is 1e\+30 at row 1"),
         (np.array([0, 2**64 - 1, 0], np.uint64), "y is 18446744073709551615 at row 1"),
-        (["cat", "dog", "cat"], "targets holds .* values; give numbers only"),
-        ([[1, 0, 0], [0, 1, 1], [0, 0, 1]], r"no probability distribution at row 1: \[0, 1, 1\]"),
+        (["cat", "dog", "cat"], "^targets holds .* values; give numbers only"),
+        (
+            [[1, 0, 0], [0, 1, 1], [0, 0, 1]],
+            r"no probability distribution at row 1: \[0, 1, 1\]; one-hot rows hold no negative number and sum to 1$",
+        ),
         ([[1, 0, 0], [0, 1, 0], [0, 0, 0]], "no probability distribution at row 2"),
         ([[1, 0, 0], [0, 2, -1], [0, 0, 1]], r"no probability distribution at row 1: \[0, 2, -1\]"),
         ([[1, 0, 0], [0, 1, 0], [0, math.nan, 0]], "y holds nan at row 2, entry 1"),
@@ -317,6 +333,7 @@ def test_several_labels_are_averaged_over_a_sample():
         ([[0, 1], [-1, 1], [0, 0]], DataError, "y is -1 at row 1; the labels are 0 and 1"),
         ([[0, 1], [1, 1], [0, 1.5]], DataError, r"y is 1\.5 at row 2"),
         ([[0, 1], [1, math.nan], [0, 1]], DataError, "y holds nan at row 1, entry 1"),
+        ([[[0, 1]]] * 3, ShapeError, r"has shape \(N, 2\)$"),
         (
             [0, 1, 1],
             ShapeError,
@@ -364,6 +381,11 @@ def test_squared_error_decides_nothing_and_reports_the_absolute_error():
     assert loss.metric_name == "mean_absolute_error"
     with pytest.raises(ArgumentError, match=r"MeanSquaredError gives no probabilities: use predict\(x\)"):
         loss.activate(scores)
+
+
+def test_squared_error_names_no_layer_as_the_cure_for_outputs_of_two_axes():
+    with pytest.raises(ShapeError, match=r"but the model's output has shape \(N, 2, 4\)$"):
+        MeanSquaredError()(np.zeros((3, 2, 4)), np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 3), (3, 2, 1), (3, 3, 2)])

@@ -291,7 +291,7 @@ class _Data:
 
     @property
     def weight(self) -> float:
-        return len(self.x) if self.weights is None else float(self.weights.sum(dtype=np.float64))
+        return len(self.x) if self.weights is None else float(self.weights.sum())
 
     def __getitem__(self, rows: slice | Array) -> _Data:
         weights = None if self.weights is None else self.weights[rows]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from gradients import check_layer_gradients
 
+from minidl.errors import ArgumentTypeError
 from minidl.layers import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 
 FORMULAS = [
@@ -74,6 +75,11 @@ def test_softmax_has_its_true_jacobian():
     jacobian = [[y[k] * ((k == j) - y[j]) for j in range(4)] for k in range(4)]
     for k, upstream in enumerate(np.eye(4)):
         np.testing.assert_allclose(layer.backward(upstream[np.newaxis]), [jacobian[k]], rtol=1e-13)
+
+
+def test_a_slope_is_a_number():
+    with pytest.raises(ArgumentTypeError, match="^LeakyReLU: negative_slope is 'steep'; it must be a number$"):
+        LeakyReLU("steep")
 
 
 def test_an_activation_is_printed_with_its_settings():

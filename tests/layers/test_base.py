@@ -282,6 +282,23 @@ def test_parameters_and_states_are_declared_in_build_and_there_at_once():
     np.testing.assert_array_equal(layer.batches.value, [0])
 
 
+def test_a_layer_changes_the_type_of_all_its_arrays_and_keeps_their_values():
+    layer = built(Gain(), (2, 3))
+    expected = layer.gain.value.copy()
+    for dtype in ("float64", "float32"):
+        layer.change_dtype(np.dtype(dtype))
+        arrays = layer.gain.value, layer.gain.gradient, layer.batches.value
+        assert [array.dtype for array in arrays] == [dtype] * 3
+        np.testing.assert_array_equal(layer.gain.value, expected)
+
+
+@pytest.mark.parametrize("array", ["value", "gradient"])
+def test_values_of_another_shape_are_refused_with_both_shapes(array):
+    parameter = built(Gain(), (2, 3)).gain
+    with pytest.raises(ShapeError, match=r"^an array of shape \(2, 3\) cannot take values of shape \(3,\)$"):
+        setattr(parameter, array, np.zeros(3))
+
+
 @pytest.mark.parametrize("declare", ["add_parameter", "add_state"])
 def test_declaring_outside_build_is_refused(declare):
     for layer in (Swish(), built(Gain(), (4,))):

@@ -106,6 +106,12 @@ def test_rescale_takes_any_numbers_and_returns_the_layers_dtype(dtype, given_dty
     assert layer.casts_input
 
 
+@pytest.mark.parametrize("setting", ["scale", "offset"])
+def test_rescale_takes_numbers_only(setting):
+    with pytest.raises(ArgumentTypeError, match=f"^Rescale: {setting} is 'wide'; it must be a number$"):
+        Rescale(**{"scale": 1.0, setting: "wide"})
+
+
 def test_shaping_layers_are_printed_with_their_settings():
     assert repr(Flatten()) == "Flatten()"
     assert repr(Reshape((3, -1))) == "Reshape(target_shape=(3, -1))"
