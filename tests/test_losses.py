@@ -256,6 +256,7 @@ def test_soft_targets_are_taken_to_the_last_thousandth():
     ("targets", "message"),
     [
         ([0, 3, 1], "y is 3 at row 1; the model has 3 classes, labelled 0 to 2"),
+        ([0, 4, 3], "y is 4 at row 1; the model has 3 classes"),
         ([0, 1, -1], "y is -1 at row 2; the model has 3 classes"),
         ([0, 1.5, 1], r"y is 1\.5 at row 1; the model has 3 classes"),
         ([[0], [1], [3]], "y is 3 at row 2"),
@@ -377,6 +378,7 @@ def test_squared_error_decides_nothing_and_reports_the_absolute_error():
     loss, scores = MeanSquaredError(), np.array([[1.0, 2.0], [3.0, 4.0]])
     assert loss.decide(scores) is scores
     np.testing.assert_array_equal(loss.decide(scores[:, 1:]), [2, 4])
+    np.testing.assert_array_equal(loss.decide(scores[:, 1]), [2, 4])
     np.testing.assert_array_equal(loss.metric(scores, np.array([[2.0, 2.0], [3.0, 1.0]])), [0.5, 1.5])
     assert loss.metric_name == "mean_absolute_error"
     with pytest.raises(ArgumentError, match=r"MeanSquaredError gives no probabilities: use predict\(x\)"):

@@ -345,6 +345,13 @@ class TestComposition:
         assert copy.deepcopy(model).count_parameters() == 0
         assert model.forward(np.ones((2, 12))).shape == (2, 2)
 
+    def test_a_build_that_fails_midway_unbuilds_what_it_built_and_what_is_inside(self):
+        model = Sequential([Dense(4), Sequential([Dense(5), ReLU()]), Reshape((2, 2))], seed=0)
+        with pytest.raises(ShapeError, match="cannot give samples of shape"):
+            model.build(3)
+        for layer in (model.layers[0], model.layers[1], model.layers[1].layers[0]):
+            assert (layer.input_shape, layer.output_shape, layer.named_parameters()) == (None, None, {})
+
     def test_a_dense_layer_after_images_says_what_is_missing(self):
         with pytest.raises(ShapeError, match=r"layer 2, layer 1 'dense_1'|'dense_1' expects input \(features,\)"):
             Sequential([Rescale(1 / 255), Dense(3)], input_shape=(28, 28, 1))

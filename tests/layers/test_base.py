@@ -189,6 +189,12 @@ def test_the_numbers_find_a_wrong_backward(wrong, message):
 
 
 @every_layer
+def test_a_layer_is_equal_to_itself_alone_and_may_be_a_key(layer, shape):
+    assert {layer: 1}[layer]
+    assert layer != copy.deepcopy(layer)
+
+
+@every_layer
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_shapes_and_dtypes_are_those_announced(layer, shape, dtype):
     layer = built(layer, shape, dtype=dtype)
