@@ -1,0 +1,642 @@
+"""Optimizers side by side: every one that minidl has, and one's own, on three problems.
+
+    python benchmarks/optimizers.py --quick                       # a first impression, within two minutes
+    python benchmarks/optimizers.py                               # in full
+    python benchmarks/optimizers.py --problems friedman1 --optimizer "mine:Lion(beta=0.9)"
+
+Each optimizer gets the same learning rates, one run each, all from the same seed. Where its best one is the lowest or
+the highest, the search goes on by half decades. At the best rate it then trains from other seeds, and these runs are
+compared. A problem leaves in its folder of --output: results.csv (a row per run), epochs.csv (a row per epoch of each
+run), summary.csv, curves.png and rates.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from itertools import cycle, product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from minidl import (
+    Callback,
+    Dense,
+    MeanSquaredError,
+    Optimizer,
+    ReLU,
+    Rescale,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Trainer,
+    optimizers,
+)
+from minidl.data import load_mnist, train_validation_split
+from minidl.errors import ArgumentError, DivergenceError, MinidlError, MissingDependencyError
+from minidl.typing import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PROBLEMS = ("784-10-10", "784-128-64-10", "friedman1")
+MNIST_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+SEARCH_SEED = 0
+"""Of the runs that choose a rate; those compared have the seeds from 1, so that no run is judged by its own choice."""
+
+MOST_EXTENSIONS = 6
+RUN = ["optimizer", "rate", "seed"]
+"""The columns that name a run."""
+
+
+@dataclass
+class Problem:
+    """Data, the network that learns them, and how long it may."""
+
+    name: str
+    data: str
+    sizes: tuple[int, ...]
+    metric: str
+    thresholds: tuple[float, ...]
+    batch_size: int
+    epochs: int
+    x_train: Array = field(repr=False)
+    y_train: Array = field(repr=False)
+    x_validation: Array = field(repr=False)
+    y_validation: Array = field(repr=False)
+
+    def build(self, seed: int) -> Sequential:
+        scale = [Rescale(1 / 255)] if self.x_train.dtype == np.uint8 else []
+        hidden = [layer for units in self.sizes[1:-1] for layer in (Dense(units), ReLU())]
+        loss = SoftmaxCrossEntropy() if self.metric == "accuracy" else MeanSquaredError()
+        return Sequential([*scale, *hidden, Dense(self.sizes[-1]), loss], input_shape=self.sizes[0], seed=seed)
+
+    def score(self, epochs: pd.DataFrame) -> pd.Series:
+        """Return the validation figure of each epoch, the higher the better: accuracy, or R^2 = 1 - MSE / variance."""
+        if self.metric == "accuracy":
+            return epochs["val_accuracy"]
+        return 1 - epochs["val_loss"] / self.y_validation.var()
+
+    def format(self, score: float) -> str:
+        return f"{100 * score:.4g} %" if self.metric == "accuracy" else f"{score:.4g}"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.data}, {len(self.x_train):,} rows to train, {len(self.x_validation):,} to validate;\n"
+            f"network {'-'.join(map(str, self.sizes))}, batch {self.batch_size}, {self.epochs} epochs"
+        )
+
+
+@dataclass
+class Candidate:
+    """An optimizer to compare: a class, and its arguments beside the learning rate."""
+
+    name: str
+    kind: type[Optimizer]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def make(self, rate: float) -> Optimizer:
+        return self.kind(learning_rate=rate, **self.arguments)
+
+
+# Problems
+
+
+def make_problem(name: str, options: argparse.Namespace) -> Problem:
+    return make_friedman(options) if name == "friedman1" else make_mnist(name, options)
+
+
+def make_mnist(name: str, options: argparse.Namespace) -> Problem:
+    folder = options.data or (MNIST_BESIDE if MNIST_BESIDE.is_dir() else None)
+    data = load_mnist(folder)
+    rows = 6_000 if options.quick else len(data.y_train)
+    parts = train_validation_split(data.x_train[:rows], data.y_train[:rows], 1 / 6, seed=0)
+    x_train, x_validation, y_train, y_validation = parts
+    return Problem(
+        name,
+        re.sub(r" \(.*", "", data.source),  # without the folder
+        tuple(map(int, name.split("-"))),
+        "accuracy",
+        thresholds=(0.9, 0.95, 0.97),
+        batch_size=64,
+        epochs=options.epochs or (6 if options.quick else 20),
+        x_train=x_train,
+        y_train=y_train,
+        x_validation=x_validation,
+        y_validation=y_validation,
+    )
+
+
+def make_friedman(options: argparse.Namespace) -> Problem:
+    """Make Friedman's first regression: five of ten inputs matter, and noise of variance 1 leaves R^2 <= 0.96.
+
+    Source: Friedman (1991), "Multivariate adaptive regression splines", Annals of Statistics 19.
+    """
+    from sklearn.datasets import make_friedman1
+
+    x, y = make_friedman1(n_samples=2_400 if options.quick else 6_000, noise=1.0, random_state=0)
+    x_train, x_validation, y_train, y_validation = train_validation_split(x, y, 1 / 6, seed=0)
+    return Problem(
+        "friedman1",
+        "scikit-learn's make_friedman1, standardised",
+        (10, 32, 32, 1),
+        "R²",
+        thresholds=(0.8, 0.9, 0.94),
+        batch_size=64,
+        epochs=options.epochs or (20 if options.quick else 60),
+        x_train=standardise(x_train, x_train),
+        y_train=standardise(y_train, y_train),
+        x_validation=standardise(x_validation, x_train),
+        y_validation=standardise(y_validation, y_train),
+    )
+
+
+def standardise(values: Array, training: Array) -> Array:
+    """Shift and scale by the mean and the standard deviation of the training part."""
+    return ((values - training.mean(axis=0)) / training.std(axis=0)).astype(np.float32)
+
+
+# Optimizers
+
+
+def own_candidates() -> list[Candidate]:
+    """Return minidl's optimizers: each as it is by default, and once with each of its switches turned."""
+    candidates = []
+    for name, kind in vars(optimizers).items():  # in the order of their definition
+        if name in optimizers.__all__ and isinstance(kind, type) and issubclass(kind, Optimizer) and kind != Optimizer:
+            candidates.append(Candidate(name, kind))
+            switches = [item for item in fields(kind) if item.init and isinstance(item.default, bool)]
+            for switch in switches:
+                arguments = {switch.name: not switch.default}
+                candidates.append(Candidate(f"{name}({switch.name}={not switch.default})", kind, arguments))
+    return candidates
+
+
+def parse_candidate(text: str) -> Candidate:
+    """Read ``module:Class`` or ``module:Class(argument=value, ...)``, where values are literals."""
+    module_name, _, call = text.partition(":")
+    try:
+        expression = ast.parse(call, mode="eval").body
+        named = expression.func if isinstance(expression, ast.Call) else expression
+        keywords = expression.keywords if isinstance(expression, ast.Call) else []
+        arguments = {keyword.arg: ast.literal_eval(keyword.value) for keyword in keywords}
+        if not isinstance(named, ast.Name) or None in arguments or getattr(expression, "args", []):
+            raise ValueError
+    except (SyntaxError, ValueError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no optimizer: write module:Class or 'module:Class(argument=value)'"
+        ) from None
+    if "learning_rate" in arguments:
+        raise argparse.ArgumentTypeError(f"{text}: leave out learning_rate, which the benchmark sets")
+    try:
+        kind = getattr(importlib.import_module(module_name), named.id, None)
+    except ImportError as error:
+        raise argparse.ArgumentTypeError(f"{text}: cannot import {module_name}: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
+        raise argparse.ArgumentTypeError(f"{module_name} has no subclass of minidl.Optimizer named {named.id}")
+    candidate = Candidate(call, kind, arguments)
+    try:
+        candidate.make(1e-3).check()
+    except (MinidlError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from error
+    return candidate
+
+
+def choose_candidates(options: argparse.Namespace) -> list[Candidate]:
+    """Return minidl's optimizers, or those of them asked for, and the user's, under names that differ."""
+    own = own_candidates()
+    wanted = options.only or [candidate.name for candidate in own]
+    unknown = {*wanted} - {name for candidate in own for name in (candidate.name, candidate.kind.__name__)}
+    if unknown:
+        raise ArgumentError(f"--only {', '.join(sorted(unknown))}: minidl has {', '.join(c.name for c in own)}")
+    chosen = {c.name: c for c in own if c.name in wanted or c.kind.__name__ in wanted}
+    for candidate in options.optimizer:
+        if candidate.name in chosen:
+            candidate.name = f"{candidate.kind.__module__}:{candidate.name}"
+        chosen[candidate.name] = candidate
+    return list(chosen.values())
+
+
+# Runs
+
+
+class EpochTimer(Callback):
+    """Takes the seconds that each epoch trains, up to its last step: without the validation."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        self.start = time.perf_counter()
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        self.end = time.perf_counter()
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        self.seconds.append(self.end - self.start)
+
+
+def train(problem: Problem, candidate: Candidate, rate: float, seed: int) -> pd.DataFrame:
+    """Train once; return a row per epoch. In a run that diverges, the last row holds no figures."""
+    timer, diverged = EpochTimer(), False
+    trainer = Trainer(problem.build(seed), candidate.make(rate), batch_size=problem.batch_size, seed=seed)
+    # One thread of the linear algebra: runs beside each other do not fight for cores, and bits do not depend on them.
+    with threadpool_limits(1):
+        try:
+            trainer.fit(
+                problem.x_train,
+                problem.y_train,
+                epochs=problem.epochs,
+                validation_data=(problem.x_validation, problem.y_validation),
+                callbacks=[timer],
+                progress=False,
+            )
+        except DivergenceError:
+            diverged = True
+    history = trainer.history.to_frame()
+    if len(history):
+        history = history.assign(score=problem.score, seconds=np.cumsum(timer.seconds))
+    epochs = pd.RangeIndex(1, len(history) + diverged + 1, name="epoch")
+    columns = ["loss", "val_loss", "score", "seconds"]
+    named = {"optimizer": candidate.name, "rate": rate, "seed": seed}
+    return history.reindex(index=epochs, columns=columns).reset_index().assign(**named)
+
+
+def train_all(problem: Problem, runs: Iterable[tuple[Candidate, float, int]], jobs: int, purpose: str) -> pd.DataFrame:
+    """Train in parallel processes; return the epochs of all runs, in the order of the runs."""
+    import joblib
+
+    runs = list(runs)
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
+    results = parallel(joblib.delayed(train)(problem, *run) for run in runs)
+    # A bar on terminals only.
+    bar = tqdm(results, total=len(runs), desc=f"{problem.name}, {purpose}", unit=" runs", disable=None, leave=False)
+    return pd.concat(bar, ignore_index=True).assign(purpose=purpose)
+
+
+def search(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> pd.DataFrame:
+    """Train once at each rate, and beyond the grid where the best rate is at its edge; return the epochs."""
+    runs = [(candidate, rate, SEARCH_SEED) for candidate in candidates for rate in options.rates or grid(options.quick)]
+    epochs = train_all(problem, runs, options.jobs, "search")
+    for _ in range(0 if options.rates else MOST_EXTENSIONS):
+        beyond = rates_beyond(summarise_runs(problem, epochs))
+        runs = [
+            (candidate, beyond[candidate.name], SEARCH_SEED) for candidate in candidates if candidate.name in beyond
+        ]
+        if not runs:
+            break
+        epochs = pd.concat([epochs, train_all(problem, runs, options.jobs, "search")], ignore_index=True)
+    return epochs
+
+
+def compare(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> pd.DataFrame:
+    """Search the best rate of each optimizer, and train with it from several seeds; return the epochs of all runs."""
+    searched = search(problem, candidates, options)
+    best = best_runs(summarise_runs(problem, searched))["rate"]
+    runs = [
+        (candidate, best[candidate.name], seed)
+        for candidate in candidates
+        if candidate.name in best
+        for seed in range(SEARCH_SEED + 1, SEARCH_SEED + 1 + options.seeds)
+    ]
+    if not runs:
+        return searched
+    return pd.concat([searched, train_all(problem, runs, options.jobs, "comparison")], ignore_index=True)
+
+
+# Rates
+
+
+def half_decade(number: int) -> float:
+    """Return ..., 0.1, 0.3, 1, 3, ... for ..., -2, -1, 0, 1, ..."""
+    return float(f"{(1, 3)[number % 2]}e{number // 2}")
+
+
+def grid(quick: bool) -> list[float]:
+    """Return the rates from 0.0001, or a quick 0.001, to 1."""
+    return [half_decade(number) for number in range(-6 if quick else -8, 1)]
+
+
+def best_runs(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the run of each optimizer that ends with the best figure, of equal ones that with the lower loss."""
+    ended = results[~results["diverged"]].sort_values(["score", "val_loss"], ascending=[False, True], kind="stable")
+    return ended.groupby("optimizer", sort=False).head(1).set_index("optimizer")
+
+
+def rates_beyond(results: pd.DataFrame) -> pd.Series:
+    """Return, for each optimizer whose best rate is at the edge of those tried, the rate half a decade beyond."""
+    tried = results.groupby("optimizer")["rate"].agg(["min", "max"])
+    # Where every rate diverged, a lower one may not.
+    best = best_runs(results)["rate"].reindex(tried.index).fillna(tried["min"])
+    shift = (best == tried["max"]).astype(int) - (best == tried["min"])
+    return ((2 * np.log10(best)).round() + shift)[shift != 0].astype(int).map(half_decade)
+
+
+# Tables
+
+
+def summarise_runs(problem: Problem, epochs: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per run: its last figures, and the epochs and seconds it took to each threshold."""
+    runs = epochs.groupby(["purpose", *RUN], sort=False)
+    results = runs.tail(1).set_index(["purpose", *RUN]).rename(columns={"epoch": "epochs"})
+    results["diverged"] = results["score"].isna()
+    for threshold in problem.thresholds:
+        reached = epochs[epochs["score"] >= threshold].groupby(["purpose", *RUN]).head(1).set_index(["purpose", *RUN])
+        results[f"epochs_to_{threshold}"] = reached["epoch"]
+        results[f"seconds_to_{threshold}"] = reached["seconds"]
+    return results.reset_index()
+
+
+def summarise(problem: Problem, results: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per optimizer: mean and standard deviation over the seeds, and how many of them got there."""
+    compared = results[results["purpose"] == "comparison"]
+    figures = [name for name in results if name.startswith(("epochs_to", "seconds_to"))] + ["loss", "val_loss", "score"]
+    summary = compared.groupby("optimizer", sort=False)[figures].agg(["mean", "std", "count"])
+    summary.columns = ["_".join(column) for column in summary.columns]
+    tried = results.groupby("optimizer")["rate"].agg(["min", "max"]).reindex(summary.index)
+    rate = compared.groupby("optimizer", sort=False)["rate"].first()
+    summary.insert(0, "rate", rate)
+    summary.insert(1, "rate_at_edge", (rate == tried["min"]) | (rate == tried["max"]))
+    summary.insert(2, "seeds", compared.groupby("optimizer", sort=False)["seed"].nunique())
+    return summary
+
+
+def format_mean(row: pd.Series, name: str, digits: str) -> str:
+    """Format mean and deviation; with the number of seeds that got there, where not all did."""
+    count, seeds = int(row[f"{name}_count"]), int(row["seeds"])
+    if count == 0:
+        return "-"
+    deviation = "" if count == 1 else f" ± {row[f'{name}_std']:{digits}}"
+    return f"{row[f'{name}_mean']:{digits}}{deviation}" + (f" ({count} of {seeds})" if count < seeds else "")
+
+
+def summary_tables(problem: Problem, summary: pd.DataFrame) -> str:
+    """Format the comparison for the terminal: the figures at the end, and the way to the thresholds."""
+    percent = 100 if problem.metric == "accuracy" else 1
+    scaled = summary.assign(score_mean=summary["score_mean"] * percent, score_std=summary["score_std"] * percent)
+
+    def column(name: str, digits: str) -> pd.Series:
+        return scaled.apply(format_mean, axis=1, name=name, digits=digits)
+
+    final = pd.DataFrame(
+        {
+            "rate": summary["rate"].map("{:g}".format) + np.where(summary["rate_at_edge"], " (edge)", ""),
+            "training loss": column("loss", ".4f"),
+            "validation loss": column("val_loss", ".4f"),
+            f"validation {problem.metric}": column("score", ".2f" if percent == 100 else ".4f"),
+        }
+    )
+    way = pd.DataFrame(
+        {
+            f"{quantity} to {problem.format(threshold)}": column(f"{quantity}_to_{threshold}", digits)
+            for threshold in problem.thresholds
+            for quantity, digits in (("epochs", ".1f"), ("seconds", ".3f"))
+        }
+    )
+    return "\n\n".join(table.rename_axis(None).to_string() for table in (final, way))
+
+
+def rates_table(problem: Problem, results: pd.DataFrame) -> str:
+    """Format the final figure of every run of the search: optimizers down, rates across."""
+    searched = results[results["purpose"] == "search"]
+    number = "{:.1%}" if problem.metric == "accuracy" else "{:.3f}"
+    texts = searched["score"].map(number.format).where(~searched["diverged"], "diverged")
+    table = searched.assign(text=texts).pivot(index="optimizer", columns="rate", values="text")
+    table = table.reindex(searched["optimizer"].unique()).fillna("").rename(columns="{:g}".format)
+    return table.rename_axis(index=None, columns=None).to_string()
+
+
+def report(problem: Problem, results: pd.DataFrame, summary: pd.DataFrame, options: argparse.Namespace) -> None:
+    print(f"\nFinal validation {problem.metric} at each rate, seed {SEARCH_SEED}:\n{rates_table(problem, results)}")
+    if lost := [name for name in results["optimizer"].unique() if name not in summary.index]:
+        print(f"\nAt every rate diverged: {', '.join(lost)}")
+    if not len(summary):
+        return
+    print(
+        f"\nAt the best rate, mean ± standard deviation of {options.seeds} seeds:\n{summary_tables(problem, summary)}"
+    )
+    print(
+        f"\n-: not reached; (3 of 5): by so many of the seeds. Seconds are those of training, without\n"
+        f"validation; runs at a time: {options.jobs}, each in one thread."
+    )
+    if summary["rate_at_edge"].any():
+        print("edge: the best rate is the lowest or the highest of those tried; a rate beyond may be better.")
+
+
+# Pictures
+
+
+def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Give each optimizer a colour, and when these are used up, another line."""
+    from minidl.plots.canvas import COLOURS
+
+    looks = cycle({"linestyle": line, "color": colour} for line, colour in product(("-", "--", ":"), COLOURS))
+    return dict(zip(names, looks, strict=False))
+
+
+def set_score_axis(ax: Axes, problem: Problem, scores: pd.Series) -> None:
+    """Stretch the scale towards 1, where the optimizers differ: even steps halve what is missing."""
+
+    def place(score: Any) -> Any:
+        return -np.log(np.maximum(1 - score, 1e-6))
+
+    ax.set_yscale("function", functions=(place, lambda place: 1 - np.exp(-place)))
+    low, high = 1 - (1 - max(scores.min(), 0)) * 1.08, 1 - (1 - scores.max()) / 1.08
+    ax.set_ylim(low, high)
+    least = 0.06 * (place(high) - place(low))
+    ticks: list[float] = []
+    for tick in (0.9, 0.5, 0, 0.98, 0.95, 0.8, 0.7, 0.97, 0.99, 0.93, 0.96, 0.2, 0.85, 0.92, 0.94, 0.91, 0.975, 0.985):
+        if low <= tick <= high and all(abs(place(tick) - place(other)) > least for other in ticks):
+            ticks.append(tick)
+    ax.set_yticks(ticks)
+    ax.yaxis.set_major_formatter(lambda value, _: problem.format(value))
+    ax.set_ylabel(f"validation {problem.metric}")
+
+
+def finish(figure: Figure, problem: Problem, handles: list[Any], path: Path) -> None:
+    """Put one legend below all axes, and save."""
+    columns = min(len(handles), 4)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def draw_curves(problem: Problem, epochs: pd.DataFrame, best: pd.Series, path: Path) -> None:
+    """Draw loss and figure of the compared runs over the epochs, and the figure over the seconds."""
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 4.6), layout="constrained")
+    compared = epochs[epochs["purpose"] == "comparison"].dropna()
+    if compared.empty:
+        return
+    handles = []
+    for name, style in styles(epochs["optimizer"].unique()).items():
+        if name not in best:
+            continue
+        of_epoch = compared[compared["optimizer"] == name].groupby("epoch")[["loss", "score", "seconds"]]
+        mean, deviation = of_epoch.mean(), of_epoch.std().fillna(0)
+        for ax, x, figure_name in (
+            (left, mean.index, "loss"),
+            (middle, mean.index, "score"),
+            (right, mean["seconds"], "score"),
+        ):
+            y, spread = mean[figure_name], deviation[figure_name]
+            (line,) = ax.plot(x, y, **style, label=f"{name}, rate {best[name]:g}", linewidth=1.6)
+            ax.fill_between(x, y - spread, y + spread, color=style["color"], alpha=0.18, linewidth=0)
+        handles.append(line)
+    left.set(yscale="log", xlabel="epoch", ylabel="training loss")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_major_formatter("{x:g}")
+    left.yaxis.set_minor_formatter("")
+    middle.set(xlabel="epoch")
+    right.set(xlabel="seconds of training")
+    for ax in (middle, right):
+        set_score_axis(ax, problem, compared["score"])
+    for ax in (left, middle, right):
+        ax.grid(alpha=0.3)
+    seeds = compared["seed"].nunique()
+    figure.suptitle(f"{problem.name}: mean ± standard deviation of {seeds} seeds, each optimizer at its best rate")
+    finish(figure, problem, handles, path)
+    plt.close(figure)
+
+
+def draw_rates(problem: Problem, results: pd.DataFrame, best: pd.Series, path: Path) -> None:
+    """Draw the final figure against the rate, and below it the rates that diverged."""
+    import matplotlib.pyplot as plt
+
+    searched = results[results["purpose"] == "search"].sort_values("rate")
+    looks = styles(results["optimizer"].unique())
+    heights = (6, 0.35 + 0.18 * len(looks))
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(7.5, 5.2), height_ratios=heights, sharex=True, layout="constrained"
+    )
+    handles = []
+    for row, (name, style) in enumerate(looks.items()):
+        runs = searched[searched["optimizer"] == name]
+        ended, diverged = runs[~runs["diverged"]], runs[runs["diverged"]]
+        handles += above.plot(
+            ended["rate"], ended["score"].clip(lower=0), **style, marker="o", markersize=4, label=name
+        )
+        if name in best:
+            chosen = ended[ended["rate"] == best[name]]
+            above.plot(
+                chosen["rate"], chosen["score"], "*", color=style["color"], markersize=14, markeredgecolor="white"
+            )
+        below.plot(diverged["rate"], [-row] * len(diverged), "x", color=style["color"], markersize=5)
+    set_score_axis(above, problem, searched["score"])
+    above.set(xscale="log")
+    above.set_title(
+        f"{problem.name}: after {problem.epochs} epochs, by learning rate; star: the best", fontsize="medium"
+    )
+    below.set(xlabel="learning rate", yticks=[], ylim=(-len(looks) + 0.3, 0.7))
+    below.set_ylabel("diverged", rotation=0, ha="right", va="center")
+    if not searched["diverged"].any():
+        below.text(0.5, 0.5, "none", transform=below.transAxes, ha="center", va="center", color="0.4")
+    for ax in (above, below):
+        ax.grid(alpha=0.3)
+    finish(figure, problem, handles, path)
+    plt.close(figure)
+
+
+def pictures_possible() -> bool:
+    try:
+        import matplotlib
+    except ImportError:
+        print("no pictures: they need matplotlib, pip install 'minidl[bench]'", file=sys.stderr)
+        return False
+    matplotlib.use("Agg")
+    return True
+
+
+# Command line
+
+
+def number(text: str, least: int = 1) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least}")
+    return int(text)
+
+
+def rate_list(text: str) -> list[float]:
+    try:
+        rates = sorted({float(rate) for rate in text.split(",")})
+    except ValueError:
+        rates = []
+    if not rates or not rates[0] > 0 or not np.isfinite(rates).all():
+        raise argparse.ArgumentTypeError(f"{text!r} are no rates above 0: write them as 0.001,0.01,0.1")
+    return rates
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS, metavar="NAME", help=f"of {', '.join(PROBLEMS)}")
+    add(
+        "--optimizer",
+        action="append",
+        type=parse_candidate,
+        default=[],
+        metavar="MODULE:CLASS",
+        help="compare also this subclass of minidl.Optimizer, of a module in the current folder or installed; "
+        "with arguments: 'mine:Lion(beta=0.9)'; repeatable",
+    )
+    add("--only", nargs="+", metavar="NAME", help="of minidl's optimizers compare only these, such as: SGD Adam")
+    add("--rates", type=rate_list, metavar="R,R,...", help="learning rates to try (default: 0.0001 to 1, half decades)")
+    add("--seeds", type=number, default=5, help="runs at the best rate (default: %(default)s)")
+    add("--epochs", type=number, help="of every run (default: 20 for MNIST, 60 for friedman1)")
+    add("--quick", action="store_true", help="fewer rows, epochs and rates: ends within two minutes")
+    add("--data", type=Path, metavar="PATH", help="MNIST's folder or CSV file (default: found or downloaded)")
+    add("--jobs", type=number, default=os.cpu_count(), help="processes at a time (default: one per core)")
+    add("--output", type=Path, default=Path("runs/optimizers"), metavar="DIR", help="(default: %(default)s)")
+    return parser.parse_args(arguments)
+
+
+def run_problem(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> None:
+    """Compare on one problem; print the tables, save them and the pictures."""
+    print(f"\n{problem}", flush=True)
+    epochs = compare(problem, candidates, options)
+    results = summarise_runs(problem, epochs)
+    summary = summarise(problem, results)
+    report(problem, results, summary, options)
+    folder = options.output / problem.name
+    folder.mkdir(parents=True, exist_ok=True)
+    epochs.to_csv(folder / "epochs.csv", index=False)
+    results.drop(columns="seconds").to_csv(folder / "results.csv", index=False)
+    summary.to_csv(folder / "summary.csv")
+    if options.pictures:
+        draw_curves(problem, epochs, summary["rate"], folder / "curves.png")
+        draw_rates(problem, results, summary["rate"], folder / "rates.png")
+    print(f"\ntables{' and pictures' if options.pictures else ''}: {folder}", flush=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    sys.path.insert(0, str(Path.cwd()))  # for modules of the user's; the processes get the same path
+    options = parse_arguments(arguments)
+    if importlib.util.find_spec("joblib") is None:
+        raise MissingDependencyError("this benchmark needs joblib: pip install 'minidl[bench]'")
+    candidates = choose_candidates(options)
+    options.pictures = pictures_possible()
+    print(f"{platform.platform()}, Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} CPUs")
+    for name in options.problems:
+        run_problem(make_problem(name, options), candidates, options)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (MinidlError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the problems that were finished before are saved")
