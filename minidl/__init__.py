@@ -3,6 +3,7 @@
 import importlib
 from typing import Any
 
+import minidl.kernels  # noqa: F401 - before anything that imports NumPy
 from minidl import errors, functional, initializers, layers, losses, metrics, optimizers, training
 from minidl.initializers import (
     Constant,
@@ -90,4 +91,6 @@ def __getattr__(name: str) -> Any:
     """Load what `import minidl` does not at its first use, as in ``minidl.data.load_mnist()``."""
     if name in {"data", "plots", "testing"}:
         return importlib.import_module(f"minidl.{name}")
+    if name == "show_versions":
+        return importlib.import_module("minidl.diagnostics").show_versions
     raise AttributeError(f"module 'minidl' has no attribute {name!r}")

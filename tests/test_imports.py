@@ -16,6 +16,7 @@ PACKAGE = Path(minidl.__file__).parent
 
 # Each room, a module or a package, and its floor. A room may import from its own floor and those below.
 ROOMS = {
+    "kernels": 1,
     "errors": 1,
     "typing": 1,
     "version": 1,
@@ -30,6 +31,7 @@ ROOMS = {
     "metrics": 2,
     "model": 3,
     "training": 4,
+    "diagnostics": 5,
     "plots": 5,
     "testing": 5,
 }
