@@ -3,7 +3,6 @@
 import importlib
 from typing import Any
 
-import minidl.kernels  # noqa: F401 - before anything that imports NumPy
 from minidl import errors, functional, initializers, layers, losses, metrics, optimizers, training
 from minidl.initializers import (
     Constant,

@@ -8,18 +8,20 @@ import platform
 import sys
 from pathlib import Path
 
-from minidl import kernels
 from minidl.version import __version__
 
 __all__ = ["show_versions"]
 
 _PACKAGES = ("numpy", "pandas", "scikit-learn", "tqdm", "scipy", "matplotlib", "joblib", "threadpoolctl")
 
+_WIDE = {"avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"}
+"""Instructions of a processor for which OpenBLAS has the kernels "SkylakeX", 1.5 times as fast as "Haswell"."""
+
 
 def show_versions() -> None:
     """Print the versions of Python, minidl and its libraries; the processor; and NumPy's BLAS, its kernels and threads.
 
-    Where NumPy was loaded with slower kernels than the processor has, it says so, and what to do.
+    Where OpenBLAS runs on slower kernels than the processor could, it says so, and what to do.
     """
     # A dependency of scikit-learn, so it is always there.
     from threadpoolctl import threadpool_info
@@ -31,7 +33,7 @@ def show_versions() -> None:
             "python": sys.version.replace("\n", " "),
             "executable": sys.executable,
             "machine": platform.platform(),
-            "processor": f"{_processor()}, {cores} cores",
+            "processor": f"{_cpuinfo().get('model name') or platform.processor() or platform.machine()}, {cores} cores",
         },
     )
     _print_table("Packages", {"minidl": __version__} | {name: _version(name) for name in _PACKAGES})
@@ -48,12 +50,10 @@ def show_versions() -> None:
         )
     if not pools:
         print("\nMatrix products: by a library whose kernels and threads are not known")
-    if kernels.are_faster_here() and any(pool.get("architecture") == "Haswell" for pool in pools):
-        print(
-            f"\nThis processor has faster kernels, {kernels.KERNELS}. Import minidl before NumPy (and before anything "
-            f"that imports it), or set OPENBLAS_CORETYPE={kernels.KERNELS} before Python starts; "
-            "MINIDL_KEEP_KERNELS must not be set."
-        )
+    if any(pool.get("architecture") in {"Haswell", "Zen"} for pool in pools) and _has_avx512():
+        setting = os.environ.get("OPENBLAS_CORETYPE")
+        cure = "set OPENBLAS_CORETYPE=SkylakeX" if setting is None else f"unset OPENBLAS_CORETYPE, which is {setting}"
+        print(f"\nThis processor has AVX-512, which these kernels do not use: {cure}, before Python starts.")
 
 
 def _print_table(title: str, rows: dict[str, str]) -> None:
@@ -69,10 +69,12 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _processor() -> str:
+def _has_avx512() -> bool:
+    return set(_cpuinfo().get("flags", "").split()) >= _WIDE
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the last processor; nothing on other systems."""
     path = Path("/proc/cpuinfo")
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

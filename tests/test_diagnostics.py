@@ -6,18 +6,24 @@ import pytest
 import threadpoolctl
 
 import minidl
-from minidl import kernels
+from minidl import diagnostics
 
 POOL = {"user_api": "blas", "internal_api": "openblas", "version": "0.3", "filepath": "lib.so", "num_threads": 7}
 
 
-@pytest.fixture
-def shown(monkeypatch, capsys):
-    """Print the report of a machine with these pools; return it."""
+WIDE = "processor : 0\nmodel name : Fast One\nflags : fpu avx2 avx512f avx512cd avx512dq avx512bw avx512vl\n"
 
-    def show(pools, faster=False):
+
+@pytest.fixture
+def shown(monkeypatch, capsys, tmp_path):
+    """Print the report of a machine with these pools and this /proc/cpuinfo; return it."""
+
+    def show(pools, cpuinfo=None):
+        file = tmp_path / "cpuinfo"
+        if cpuinfo is not None:
+            file.write_text(cpuinfo)
+        monkeypatch.setattr(diagnostics, "Path", lambda path: file)
         monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: pools)
-        monkeypatch.setattr(kernels, "are_faster_here", lambda: faster)
         minidl.show_versions()
         return capsys.readouterr().out
 
@@ -39,12 +45,21 @@ def test_the_report_names_versions_processor_kernels_and_threads(shown):
     assert "faster kernels" not in text
 
 
-def test_slower_kernels_than_the_processor_has_are_reported_with_the_cure(shown):
-    text = shown([POOL | {"architecture": "Haswell"}], faster=True)
-    assert "Import minidl before NumPy" in text
-    assert "OPENBLAS_CORETYPE=SkylakeX" in text
-    assert "faster kernels" not in shown([POOL | {"architecture": "Haswell"}])
-    assert "faster kernels" not in shown([POOL | {"architecture": "SkylakeX"}], faster=True)
+@pytest.mark.parametrize(
+    ("setting", "cure"),
+    [
+        (None, "set OPENBLAS_CORETYPE=SkylakeX, before"),
+        ("Haswell", "unset OPENBLAS_CORETYPE, which is Haswell, before"),
+    ],
+)
+def test_slower_kernels_than_the_processor_could_run_are_reported_with_the_cure(shown, monkeypatch, setting, cure):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    if setting:
+        monkeypatch.setenv("OPENBLAS_CORETYPE", setting)
+    slow, fast = ([POOL | {"architecture": kernels}] for kernels in ("Haswell", "SkylakeX"))
+    assert cure in shown(slow, WIDE)
+    assert "AVX-512" not in shown(fast, WIDE)
+    assert "AVX-512" not in shown(slow, WIDE.replace("avx512bw", ""))
 
 
 def test_a_library_that_tells_nothing_is_said_to(shown):
@@ -61,8 +76,6 @@ def test_a_package_that_is_missing_is_said_to_be(shown, monkeypatch):
 
 
 def test_the_processor_is_named_also_where_there_is_no_proc(shown, monkeypatch):
-    from minidl import diagnostics
-
-    monkeypatch.setattr(diagnostics.Path, "exists", lambda path: False)
     monkeypatch.setattr(platform, "processor", lambda: "a very fast one")
-    assert "processor: a very fast one" in shown([POOL])
+    assert "processor: a very fast one" in shown([POOL | {"architecture": "Haswell"}])
+    assert "processor: Fast One" in shown([POOL], WIDE)

@@ -16,7 +16,6 @@ PACKAGE = Path(minidl.__file__).parent
 
 # Each room, a module or a package, and its floor. A room may import from its own floor and those below.
 ROOMS = {
-    "kernels": 1,
     "errors": 1,
     "typing": 1,
     "version": 1,
