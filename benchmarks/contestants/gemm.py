@@ -1,0 +1,45 @@
+"""Only the matrix products, of the shapes that each step has: y = x W, dW = x^T dy, dx = dy W^T. The floor."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def trainer(workload, data, variant):
+    """Return the products of an epoch; in the variant "blocks" a step is computed 1,024 rows at a time."""
+    weights = workload.weights()
+    step = min(workload.batch, workload.rows)
+    lengths = [min(step, workload.rows - start) for start in range(0, workload.rows, step)]
+    if variant == "blocks":
+        lengths = [min(1024, length - start) for length in lengths for start in range(0, length, 1024)]
+    rng = np.random.default_rng(0)
+    # A layer's output and its gradient have one shape, so one array stands for both.
+    arrays = {
+        length: [rng.random((length, size), dtype=np.float32) for size in workload.sizes] for length in set(lengths)
+    }
+
+    def train(epoch):
+        for length in lengths:
+            outputs = arrays[length]
+            for x, weight in zip(outputs, weights, strict=False):
+                x @ weight
+            for index in reversed(range(len(weights))):
+                outputs[index].T @ outputs[index + 1]
+                if index:
+                    outputs[index + 1] @ weights[index].T
+        return float("nan")
+
+    return train
+
+
+def predictor(workload, data, variant):
+    x, weights = data.scaled, workload.weights()
+    step = 1024 if variant == "blocks" else len(x)
+
+    def predict():
+        for start in range(0, len(x), step):
+            y = x[start : start + step]
+            for weight in weights:
+                y = y @ weight
+
+    return predict

@@ -1,0 +1,43 @@
+"""scikit-learn's MLPClassifier and MLPRegressor, an epoch by `partial_fit`.
+
+They draw their first weights and their orders of rows themselves.
+"""
+
+from __future__ import annotations
+
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+
+def estimator(workload) -> MLPClassifier | MLPRegressor:
+    kind = MLPClassifier if workload.classifies else MLPRegressor
+    return kind(
+        hidden_layer_sizes=workload.sizes[1:-1],
+        solver=workload.optimizer,
+        learning_rate_init=workload.learning_rate,
+        batch_size=min(workload.batch, workload.rows),
+        alpha=0,
+        momentum=0,
+        nesterovs_momentum=False,
+        random_state=0,
+    )
+
+
+def trainer(workload, data, variant):
+    model = estimator(workload)
+    x, y = data.scaled, data.y if workload.classifies or data.y.shape[1] > 1 else data.y[:, 0]
+    classes = {"classes": range(workload.sizes[-1])} if workload.classifies else {}
+    loss_scale = 1 if workload.classifies else 2  # its squared error is half of the others'
+
+    def train(epoch):
+        return float(model.partial_fit(x, y, **classes).loss_) * loss_scale
+
+    return train
+
+
+def predictor(workload, data, variant):
+    model, x = estimator(workload), data.scaled
+    model.batch_size = "auto"
+    model.partial_fit(x, data.y, classes=range(workload.sizes[-1]))
+    model.coefs_ = workload.weights()
+    model.intercepts_ = [bias * 0 for bias in model.intercepts_]
+    return lambda: model.predict(x)

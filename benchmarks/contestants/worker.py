@@ -1,0 +1,62 @@
+"""One contestant in one workload, in a process of its own: prints a line of JSON.
+
+python -m contestants.worker MODULE VARIANT WORKLOAD FOLDER
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    module, variant, name, folder = sys.argv[1:]
+    contestant = importlib.import_module(f"contestants.{module}")  # before NumPy, which it may want to import itself
+    from contestants.workloads import load
+
+    workload, data = load(Path(folder), name)
+    if workload.kind == "cold start":
+        print(json.dumps({"loss": contestant.trainer(workload, data, variant)(0)}))
+        return
+    measure = measure_prediction if workload.kind == "prediction" else measure_training
+    print(json.dumps(measure(contestant, workload, data, variant) | {"kernels": kernels()}))
+
+
+def measure_training(contestant, workload, data, variant) -> dict:
+    """Time epochs; the first, with all compilation, does not count."""
+    train = contestant.trainer(workload, data, variant)
+    seconds, losses = [], []
+    for number in range(0, (1 + workload.repeats) * workload.times, workload.times):
+        start = time.perf_counter()
+        losses.append(sum(train(epoch) for epoch in range(number, number + workload.times)) / workload.times)
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": seconds[1:], "losses": losses}
+
+
+def measure_prediction(contestant, workload, data, variant) -> dict:
+    """Time predictions of the same rows; a first lot of them does not count."""
+    predict = contestant.predictor(workload, data, variant)
+    seconds = []
+    for _ in range(1 + workload.repeats):
+        start = time.perf_counter()
+        for _ in range(workload.times):
+            classes = predict()
+        seconds.append((time.perf_counter() - start) / workload.times)
+    return {"seconds": seconds[1:], "classes": None if classes is None else classes[:1000].tolist()}
+
+
+def kernels() -> str | None:
+    """Name the processor that NumPy's BLAS computes for, where threadpoolctl (it comes with scikit-learn) can tell."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return None
+    libraries = [library for library in threadpool_info() if "numpy" in library["filepath"]]
+    return libraries[0].get("architecture") if libraries else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What is trained and predicted: networks, data, first weights and batches, the same for every contestant.
+
+NumPy is imported where it is used, so that minidl's contestant can import minidl before it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Workload(NamedTuple):
+    """One thing to measure."""
+
+    name: str
+    kind: str
+    """training, prediction, import, or cold start."""
+    data: str = "mnist"
+    sizes: tuple[int, ...] = (784, 128, 64, 10)
+    """Width of the input and of each layer; ReLU between the layers."""
+    rows: int = 33_600
+    batch: int = 64
+    """Rows a step; all rows is a full batch."""
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    times: int = 1
+    """How many epochs, or calls of a prediction, are timed as one."""
+    repeats: int = 3
+    """How many timings a process takes, after one that does not count."""
+
+    @property
+    def classifies(self) -> bool:
+        """Softmax cross-entropy on pixels, or else squared error."""
+        return self.data == "mnist"
+
+    @property
+    def full_batch(self) -> bool:
+        return self.batch >= self.rows
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the order of the rows (N,) in an epoch: that of minidl's ``Trainer(seed=0)``."""
+        import numpy as np
+
+        return np.random.default_rng((0, epoch)).permutation(self.rows)
+
+    def batches(self, epoch: int) -> list[np.ndarray | slice]:
+        """Return the rows of each step of an epoch, as an index."""
+        if self.full_batch:
+            return [slice(None)]
+        order = self.order(epoch)
+        return [order[start : start + self.batch] for start in range(0, self.rows, self.batch)]
+
+    def mean_loss(self, losses: list[float]) -> float:
+        """Return the mean over all rows, given the mean of each step; the last step may have fewer rows."""
+        import numpy as np
+
+        if self.full_batch:
+            return float(np.mean(losses))
+        starts = np.arange(0, self.rows, self.batch)
+        return float(np.average(losses, weights=np.minimum(self.batch, self.rows - starts)))
+
+    def weights(self) -> list[np.ndarray]:
+        """Draw the first weights, (inputs, outputs) each, He-normal; biases start at zero."""
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        shapes = list(zip(self.sizes, self.sizes[1:], strict=False))
+        return [(rng.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32) for shape in shapes]
+
+
+class Data(NamedTuple):
+    """The rows of a workload: x (N, inputs), uint8 pixels or float32; y labels (N,) or float32 targets (N, outputs)."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+    @property
+    def scaled(self) -> np.ndarray:
+        """The input as float32, pixels from 0 to 1."""
+        import numpy as np
+
+        return self.x.astype(np.float32) / 255 if self.x.dtype == np.uint8 else self.x
+
+
+def load(folder: Path, name: str) -> tuple[Workload, Data]:
+    """Read a workload, and the rows that it needs, from the folder that `peers.py` prepared."""
+    import numpy as np
+
+    fields = json.loads((folder / f"{name}.json").read_text())
+    workload = Workload(**{**fields, "sizes": tuple(fields["sizes"])})
+    x, y = (np.load(folder / f"{workload.data}_{part}.npy", mmap_mode="r")[: workload.rows] for part in "xy")
+    return workload, Data(np.array(x), np.array(y))
