@@ -80,7 +80,6 @@ PEERS = (
         without=(*TRAINING, "import", "cold-start"),
     ),
     Peer("gemm", "gemm", "numpy", variants=("whole", "blocks")),
-    Peer("gemm-same-kernels", "gemm_same_kernels", variants=("whole", "blocks"), without=("cold-start",)),
 )
 
 WORKLOADS = (
@@ -147,15 +146,16 @@ class Run(NamedTuple):
 
 
 def runs_of(workload: Workload, peers: Iterable[Peer], brief: bool) -> list[Run]:
-    """Return who runs in a workload; `brief` leaves out variants that seldom win."""
+    """Return who runs in a workload, without variants that would do the same as another; `brief` spares one more."""
     runs = []
     for peer in peers:
         if workload.name in peer.without or (workload.kind == "import" and not peer.imports):
             continue
         variants = peer.variants
-        large = max(workload.batch if workload.kind == "training" else 0, workload.rows * (workload.kind != "training"))
-        if workload.kind == "import" or brief or (variants == ("whole", "blocks") and large <= 1024):
-            variants = variants[:1]
+        if brief or workload.kind != "training":
+            variants = [variant for variant in variants if variant != "foreach"]
+        if workload.kind == "import" or workload.rows_at_once <= 1024:
+            variants = [variant for variant in variants if variant != "blocks"]
         runs += [Run(peer, variant) for variant in variants]
     return runs
 
@@ -171,7 +171,7 @@ class Processes:
         self.environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
         self.environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
         self.environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-        self.compiled: set[Peer] = set()
+        self.warm: set[tuple[str, Run]] = set()
 
     def measure(self, workload: Workload, run: Run) -> dict[str, Any]:
         """Return the figures of one process, with "seconds", a list; RuntimeError says why there are none."""
@@ -180,12 +180,10 @@ class Processes:
         else:
             command = ["-m", "contestants.worker", run.peer.module, run.variant, workload.name, str(self.folder)]
         if workload.kind in {"training", "prediction"}:
-            figures = json.loads(self._run(command).splitlines()[-1])
-            self.compiled.add(run.peer)
-            return figures
-        if run.peer not in self.compiled:
+            return json.loads(self._run(command).splitlines()[-1])
+        if (workload.name, run) not in self.warm:
             self._run(command)
-            self.compiled.add(run.peer)
+            self.warm.add((workload.name, run))
         start = time.perf_counter()
         output = self._run(command)
         figures = {"seconds": [time.perf_counter() - start]}
@@ -389,13 +387,9 @@ def describe(results: Results) -> list[str]:
 
 
 def kernels(results: Results) -> str:
-    """Return a line on the processors that NumPy's BLAS computed for, which the floor and minidl may differ in."""
-    found = {}
-    for peer in results.peers:
-        for workload in results.workloads:
-            if peer.name in {"minidl", "gemm"} and (kernel := results.last(workload, peer, "kernels")):
-                found[peer.name] = kernel
-    return "Kernels of NumPy's BLAS: " + ", ".join(f"{name} {kernel}" for name, kernel in found.items())
+    """Return a line on the processor for which NumPy's BLAS computed; OPENBLAS_CORETYPE changes it."""
+    found = {results.last(workload, PEERS[0], "kernels") for workload in results.workloads} - {None}
+    return f"Kernels of NumPy's BLAS: {', '.join(sorted(found)) or 'not known'}"
 
 
 def write(results: Results, folder: Path) -> None:
@@ -404,7 +398,7 @@ def write(results: Results, folder: Path) -> None:
     parts = [
         "# minidl and its peers",
         "\n".join(f"- {line}" for line in [*describe(results), kernels(results)]),
-        f"Median time of {results.about['rounds']} rounds:",
+        f"Median time, {results.about['rounds']} rounds:",
         as_markdown(table(results, "seconds")),
         "minidl's time by the peer's, median of the rounds' ratios; below 1 minidl is faster:",
         as_markdown(table(results, "ratio")),
@@ -570,7 +564,7 @@ def main() -> int:
         except KeyboardInterrupt:
             print("\nInterrupted: here is what there is so far.")
             code = 130
-        print_table(f"Median time of {options.rounds} rounds", table(results, "seconds"))
+        print_table(f"Median time, {options.rounds} round{'s' * (options.rounds > 1)}", table(results, "seconds"))
         print_table("minidl's time by the peer's: below 1 minidl is faster", table(results, "ratio"))
         print(f"\n{kernels(results)}")
         write(results, options.output)

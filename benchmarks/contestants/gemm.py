@@ -8,7 +8,7 @@ import numpy as np
 def trainer(workload, data, variant):
     """Return the products of an epoch; in the variant "blocks" a step is computed 1,024 rows at a time."""
     weights = workload.weights()
-    step = min(workload.batch, workload.rows)
+    step = workload.rows_at_once
     lengths = [min(step, workload.rows - start) for start in range(0, workload.rows, step)]
     if variant == "blocks":
         lengths = [min(1024, length - start) for length in lengths for start in range(0, length, 1024)]

@@ -14,7 +14,7 @@ def estimator(workload) -> MLPClassifier | MLPRegressor:
         hidden_layer_sizes=workload.sizes[1:-1],
         solver=workload.optimizer,
         learning_rate_init=workload.learning_rate,
-        batch_size=min(workload.batch, workload.rows),
+        batch_size=workload.rows_at_once,
         alpha=0,
         momentum=0,
         nesterovs_momentum=False,
@@ -36,7 +36,7 @@ def trainer(workload, data, variant):
 
 def predictor(workload, data, variant):
     model, x = estimator(workload), data.scaled
-    model.batch_size = "auto"
+    # It has weights to set after a first fit only.
     model.partial_fit(x, data.y, classes=range(workload.sizes[-1]))
     model.coefs_ = workload.weights()
     model.intercepts_ = [bias * 0 for bias in model.intercepts_]

@@ -11,12 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+from contestants.workloads import load
+
 
 def main() -> None:
     module, variant, name, folder = sys.argv[1:]
-    contestant = importlib.import_module(f"contestants.{module}")  # before NumPy, which it may want to import itself
-    from contestants.workloads import load
-
+    contestant = importlib.import_module(f"contestants.{module}")
     workload, data = load(Path(folder), name)
     if workload.kind == "cold start":
         print(json.dumps({"loss": contestant.trainer(workload, data, variant)(0)}))

@@ -1,16 +1,12 @@
-"""What is trained and predicted: networks, data, first weights and batches, the same for every contestant.
-
-NumPy is imported where it is used, so that minidl's contestant can import minidl before it.
-"""
+"""What is trained and predicted: networks, data, first weights and batches, the same for every contestant."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 
 class Workload(NamedTuple):
@@ -41,10 +37,13 @@ class Workload(NamedTuple):
     def full_batch(self) -> bool:
         return self.batch >= self.rows
 
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows go through the network together."""
+        return self.rows if self.kind == "prediction" else min(self.batch, self.rows)
+
     def order(self, epoch: int) -> np.ndarray:
         """Return the order of the rows (N,) in an epoch: that of minidl's ``Trainer(seed=0)``."""
-        import numpy as np
-
         return np.random.default_rng((0, epoch)).permutation(self.rows)
 
     def batches(self, epoch: int) -> list[np.ndarray | slice]:
@@ -56,8 +55,6 @@ class Workload(NamedTuple):
 
     def mean_loss(self, losses: list[float]) -> float:
         """Return the mean over all rows, given the mean of each step; the last step may have fewer rows."""
-        import numpy as np
-
         if self.full_batch:
             return float(np.mean(losses))
         starts = np.arange(0, self.rows, self.batch)
@@ -65,8 +62,6 @@ class Workload(NamedTuple):
 
     def weights(self) -> list[np.ndarray]:
         """Draw the first weights, (inputs, outputs) each, He-normal; biases start at zero."""
-        import numpy as np
-
         rng = np.random.default_rng(0)
         shapes = list(zip(self.sizes, self.sizes[1:], strict=False))
         return [(rng.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32) for shape in shapes]
@@ -81,15 +76,11 @@ class Data(NamedTuple):
     @property
     def scaled(self) -> np.ndarray:
         """The input as float32, pixels from 0 to 1."""
-        import numpy as np
-
         return self.x.astype(np.float32) / 255 if self.x.dtype == np.uint8 else self.x
 
 
 def load(folder: Path, name: str) -> tuple[Workload, Data]:
     """Read a workload, and the rows that it needs, from the folder that `peers.py` prepared."""
-    import numpy as np
-
     fields = json.loads((folder / f"{name}.json").read_text())
     workload = Workload(**{**fields, "sizes": tuple(fields["sizes"])})
     x, y = (np.load(folder / f"{workload.data}_{part}.npy", mmap_mode="r")[: workload.rows] for part in "xy")
