@@ -6,8 +6,8 @@
 
 Each optimizer gets the same learning rates, one run each, all from the same seed. Where its best one is the lowest or
 the highest, the search goes on by half decades. At the best rate it then trains from other seeds, and these runs are
-compared. A problem leaves in its folder of --output: results.csv (a row per run), epochs.csv (a row per epoch of each
-run), summary.csv, curves.png and rates.png.
+compared. A problem leaves in its folder of --output: report.txt, results.csv (a row per run), epochs.csv (a row per
+epoch of each run), summary.csv, curves.png and rates.png. docs/optimizers.md explains the figures.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import importlib.util
 import os
 import platform
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 from tqdm import tqdm
 
 from minidl import (
@@ -44,7 +45,7 @@ from minidl import (
     optimizers,
 )
 from minidl.data import load_mnist, train_validation_split
-from minidl.errors import ArgumentError, DivergenceError, MinidlError, MissingDependencyError
+from minidl.errors import ArgumentError, DivergenceError, MinidlError, MissingDependencyError, MissingFileError
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ class Problem:
 
     def format(self, score: float) -> str:
         return f"{100 * score:.4g} %" if self.metric == "accuracy" else f"{score:.4g}"
+
+    def threshold_name(self, threshold: float) -> str:
+        return self.format(threshold) if self.metric == "accuracy" else f"{self.metric} {threshold:g}"
 
     def __str__(self) -> str:
         return (
@@ -400,7 +404,7 @@ def summary_tables(problem: Problem, summary: pd.DataFrame) -> str:
     )
     way = pd.DataFrame(
         {
-            f"{quantity} to {problem.format(threshold)}": column(f"{quantity}_to_{threshold}", digits)
+            f"{quantity} to {problem.threshold_name(threshold)}": column(f"{quantity}_to_{threshold}", digits)
             for threshold in problem.thresholds
             for quantity, digits in (("epochs", ".1f"), ("seconds", ".3f"))
         }
@@ -418,21 +422,40 @@ def rates_table(problem: Problem, results: pd.DataFrame) -> str:
     return table.rename_axis(index=None, columns=None).to_string()
 
 
-def report(problem: Problem, results: pd.DataFrame, summary: pd.DataFrame, options: argparse.Namespace) -> None:
-    print(f"\nFinal validation {problem.metric} at each rate, seed {SEARCH_SEED}:\n{rates_table(problem, results)}")
+def report(problem: Problem, results: pd.DataFrame, summary: pd.DataFrame, options: argparse.Namespace) -> str:
+    """Return all that is to be read of a problem."""
+    parts = [f"Final validation {problem.metric} at each rate, seed {SEARCH_SEED}:\n{rates_table(problem, results)}"]
     if lost := [name for name in results["optimizer"].unique() if name not in summary.index]:
-        print(f"\nAt every rate diverged: {', '.join(lost)}")
-    if not len(summary):
-        return
-    print(
-        f"\nAt the best rate, mean ± standard deviation of {options.seeds} seeds:\n{summary_tables(problem, summary)}"
-    )
-    print(
-        f"\n-: not reached; (3 of 5): by so many of the seeds. Seconds are those of training, without\n"
-        f"validation; runs at a time: {options.jobs}, each in one thread."
-    )
+        parts.append(f"At every rate diverged: {', '.join(lost)}")
+    if len(summary):
+        tables = summary_tables(problem, summary)
+        parts.append(f"At the best rate, mean ± standard deviation over {options.seeds} seeds:\n{tables}")
+        parts.append(
+            "-: not reached; (3 of 5): by so many of the seeds. Seconds are those of training, without\n"
+            f"validation; runs at a time: {options.jobs}, each in one thread."
+        )
     if summary["rate_at_edge"].any():
-        print("edge: the best rate is the lowest or the highest of those tried; a rate beyond may be better.")
+        parts.append("edge: the best rate is the lowest or the highest of those tried; one beyond may be better.")
+    return f"{problem}\n{machine()}\n\n" + "\n\n".join(parts)
+
+
+def machine() -> str:
+    """Name what seconds depend on, and figures in their last bits: the processor's kind and the matrix products."""
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    kernels = {f"{pool['internal_api']} {pool['version']} {pool.get('architecture', '')}".strip() for pool in pools}
+    python = f"Python {platform.python_version()}, NumPy {np.__version__}"
+    return ", ".join([f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", python, *sorted(kernels)])
+
+
+def update_document(path: Path, problem: Problem, text: str, folder: Path) -> None:
+    """Put the report into the document's text block after ``<!-- name -->``, and the pictures beside it."""
+    marker = rf"(<!-- {re.escape(problem.name)} -->\n+```text\n).*?(?=```)"
+    old = path.read_text(encoding="utf-8")
+    if not re.search(marker, old, re.DOTALL):
+        raise ArgumentError(f"{path} has no line <!-- {problem.name} --> with a text block after it")
+    path.write_text(re.sub(marker, lambda found: f"{found[1]}{text}\n", old, flags=re.DOTALL), encoding="utf-8")
+    for picture in folder.glob("*.png"):
+        shutil.copy(picture, path.parent / "images" / f"optimizers_{problem.name}_{picture.name}")
 
 
 # Pictures
@@ -453,7 +476,8 @@ def set_score_axis(ax: Axes, problem: Problem, scores: pd.Series) -> None:
         return -np.log(np.maximum(1 - score, 1e-6))
 
     ax.set_yscale("function", functions=(place, lambda place: 1 - np.exp(-place)))
-    low, high = 1 - (1 - max(scores.min(), 0)) * 1.08, 1 - (1 - scores.max()) / 1.08
+    worst, best = np.clip([scores.min(), scores.max()], 0, 0.999)
+    low, high = 1 - (1 - worst) * 1.08, 1 - (1 - best) / 1.08
     ax.set_ylim(low, high)
     least = 0.06 * (place(high) - place(low))
     ticks: list[float] = []
@@ -479,8 +503,6 @@ def draw_curves(problem: Problem, epochs: pd.DataFrame, best: pd.Series, path: P
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 4.6), layout="constrained")
     compared = epochs[epochs["purpose"] == "comparison"].dropna()
-    if compared.empty:
-        return
     handles = []
     for name, style in styles(epochs["optimizer"].unique()).items():
         if name not in best:
@@ -538,7 +560,7 @@ def draw_rates(problem: Problem, results: pd.DataFrame, best: pd.Series, path: P
     set_score_axis(above, problem, searched["score"])
     above.set(xscale="log")
     above.set_title(
-        f"{problem.name}: after {problem.epochs} epochs, by learning rate; star: the best", fontsize="medium"
+        f"{problem.name}: after {problem.epochs} epochs, by learning rate; star: the one chosen", fontsize="medium"
     )
     below.set(xlabel="learning rate", yticks=[], ylim=(-len(looks) + 0.3, 0.7))
     below.set_ylabel("diverged", rotation=0, ha="right", va="center")
@@ -600,25 +622,33 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--data", type=Path, metavar="PATH", help="MNIST's folder or CSV file (default: found or downloaded)")
     add("--jobs", type=number, default=os.cpu_count(), help="processes at a time (default: one per core)")
     add("--output", type=Path, default=Path("runs/optimizers"), metavar="DIR", help="(default: %(default)s)")
+    add(
+        "--document",
+        type=Path,
+        metavar="FILE",
+        help="put the reports and pictures into this copy of docs/optimizers.md",
+    )
     return parser.parse_args(arguments)
 
 
 def run_problem(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> None:
     """Compare on one problem; print the tables, save them and the pictures."""
-    print(f"\n{problem}", flush=True)
     epochs = compare(problem, candidates, options)
     results = summarise_runs(problem, epochs)
     summary = summarise(problem, results)
-    report(problem, results, summary, options)
+    text = report(problem, results, summary, options)
     folder = options.output / problem.name
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.txt").write_text(f"{text}\n", encoding="utf-8")
     epochs.to_csv(folder / "epochs.csv", index=False)
     results.drop(columns="seconds").to_csv(folder / "results.csv", index=False)
     summary.to_csv(folder / "summary.csv")
-    if options.pictures:
+    if options.pictures and len(summary):
         draw_curves(problem, epochs, summary["rate"], folder / "curves.png")
         draw_rates(problem, results, summary["rate"], folder / "rates.png")
-    print(f"\ntables{' and pictures' if options.pictures else ''}: {folder}", flush=True)
+    if options.document:
+        update_document(options.document, problem, text, folder)
+    print(f"{text}\n\nsaved in {folder}\n", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -626,10 +656,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     if importlib.util.find_spec("joblib") is None:
         raise MissingDependencyError("this benchmark needs joblib: pip install 'minidl[bench]'")
+    if options.document and not options.document.is_file():
+        raise MissingFileError(f"--document {options.document}: there is no such file")
     candidates = choose_candidates(options)
     options.pictures = pictures_possible()
-    print(f"{platform.platform()}, Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} CPUs")
     for name in options.problems:
+        print(f"{name} ...", file=sys.stderr, flush=True)
         run_problem(make_problem(name, options), candidates, options)
 
 

@@ -96,6 +96,29 @@ def test_a_run_leaves_two_pictures(finished):
         assert (folder / "runs/optimizers/friedman1" / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_report_is_what_is_printed_and_goes_into_a_document(benchmark, finished, tmp_path):
+    folder, text = finished
+    report = (folder / "runs/optimizers/friedman1/report.txt").read_text()
+    assert report in text
+    document = tmp_path / "optimizers.md"
+    document.write_text("Before\n\n<!-- friedman1 -->\n\n```text\nold\n```\n\nAfter\n\n```text\nother\n```\n")
+    (tmp_path / "images").mkdir()
+    friedman = SimpleNamespace(name="friedman1")
+    for _ in range(2):
+        benchmark.update_document(document, friedman, report.strip(), folder / "runs/optimizers/friedman1")
+        block = f"<!-- friedman1 -->\n\n```text\n{report}```\n"
+        assert document.read_text() == f"Before\n\n{block}\nAfter\n\n```text\nother\n```\n"
+    pictures = {path.name for path in (tmp_path / "images").iterdir()}
+    assert pictures == {"optimizers_friedman1_curves.png", "optimizers_friedman1_rates.png"}
+
+
+def test_where_all_diverge_the_report_says_so(benchmark, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    benchmark.main([*SMALL, "--only", "SGD", "--rates", "1000,3000", "--jobs", "1", "--output", str(tmp_path)])
+    assert "At every rate diverged: SGD" in capsys.readouterr().out
+    assert not (tmp_path / "friedman1" / "curves.png").exists()
+
+
 def test_the_number_of_processes_changes_nothing_but_the_seconds(benchmark, finished, tmp_path, monkeypatch):
     folder, _ = finished
     monkeypatch.chdir(folder)
@@ -155,7 +178,7 @@ def test_a_threshold_is_reached_in_the_first_epoch_that_reaches_it(benchmark):
             "seconds": [1.0, 2.0, 3.0, 1.5, 3.0, 4.5, 1.0, np.nan],
         }
     )
-    tables = SimpleNamespace(thresholds=(0.8, 0.95), metric="R²", format=str)
+    tables = SimpleNamespace(thresholds=(0.8, 0.95), metric="R²", threshold_name=str)
     results = benchmark.summarise_runs(tables, epochs)
     assert results["epochs_to_0.8"].tolist() == [2, 3, 1]
     assert results["seconds_to_0.8"].tolist() == [2.0, 4.5, 1.0]
@@ -241,6 +264,7 @@ def test_two_optimizers_of_one_name_are_told_apart(benchmark):
         (["--rates", "0,1"], "'0,1' are no rates above 0"),
         (["--rates", "x"], "'x' are no rates above 0"),
         (["--seeds", "0"], "'0' is no whole number from 1"),
+        (["--document", "nowhere.md"], "--document nowhere.md: there is no such file"),
         (["--problems", "mnist"], "invalid choice: 'mnist'"),
     ],
 )
@@ -264,9 +288,7 @@ def test_ctrl_c_ends_at_once_and_in_one_line(tmp_path):
     with subprocess.Popen(
         [*map(str, command), "--output", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        for line in process.stdout:
-            if line.startswith("network"):
-                break
+        assert process.stderr.readline() == "friedman1 ...\n"
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
