@@ -18,20 +18,20 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
-import math
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from contestants.lineup import PEERS, WORKLOADS, Peer, Run, meaning, quick
+from contestants.report import describe, kernels, print_table, table, write
+from contestants.results import Results
 from contestants.workloads import Workload
 
 BENCHMARKS = Path(__file__).resolve().parent
@@ -39,110 +39,6 @@ MNIST_BESIDE = BENCHMARKS.parent.parent / "shared" / "data" / "mnist"
 SECONDS_PER_PROCESS = 300
 LOSS_TOLERANCE = 0.02
 SAME_CLASSES = 0.99
-BENCH_EXTRA = 'pip install -e ".[bench]"'
-TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu (or as https://pytorch.org says)"
-
-
-class Peer(NamedTuple):
-    """One framework, in one manner of use."""
-
-    name: str
-    module: str
-    imports: str = ""
-    """What a process imports in the workload "import"; empty: it takes no part."""
-    packages: tuple[str, ...] = ()
-    """The distributions that must be installed."""
-    variants: tuple[str, ...] = ("",)
-    """Each runs in its own processes; the fastest in a workload stands for the peer."""
-    without: tuple[str, ...] = ()
-    """The workloads in which it takes no part."""
-    install: str = BENCH_EXTRA
-
-
-TRAINING = ("deep-sgd", "deep-adam", "small-fullbatch", "tiny", "skinny", "wide")
-PREDICTION = ("predict-1", "predict-10k")
-
-PEERS = (
-    Peer("minidl", "minidl", "minidl", ("minidl",)),
-    Peer("pytorch", "pytorch", "torch", ("torch",), ("fused", "foreach"), install=TORCH),
-    Peer("pytorch-compiled", "pytorch", "", ("torch",), ("compiled",), install=TORCH),
-    Peer("jax-step", "jax", "jax", ("jax",), ("step",)),
-    # A full batch is one step, with nothing to scan over.
-    Peer("jax-scan", "jax", "", ("jax",), ("scan",), without=("small-fullbatch", *PREDICTION)),
-    Peer("scikit-learn", "scikit_learn", "sklearn.neural_network", ("scikit-learn",)),
-    Peer("skorch", "skorch", "skorch", ("skorch", "torch"), install=f"{BENCH_EXTRA}, and {TORCH}"),
-    Peer("columns", "columns"),
-    Peer(
-        "onnxruntime",
-        "onnxruntime",
-        "onnxruntime",
-        ("onnx", "onnxruntime"),
-        without=(*TRAINING, "import", "cold-start"),
-    ),
-    Peer("gemm", "gemm", "numpy", variants=("whole", "blocks")),
-)
-
-WORKLOADS = (
-    Workload("deep-sgd", "training", optimizer="sgd", learning_rate=0.01),
-    Workload("deep-adam", "training"),
-    Workload(
-        "small-fullbatch",
-        "training",
-        sizes=(784, 10, 10),
-        rows=41_000,
-        batch=41_000,
-        optimizer="sgd",
-        learning_rate=0.1,
-        times=10,
-    ),
-    Workload("tiny", "training", "random-10", (10, 46, 46, 10), 12_800, 128),
-    Workload("skinny", "training", "random-4", (4, 500, 1), 100_000, 128),
-    Workload("wide", "training", sizes=(784, 1024, 1024, 10), rows=12_800, batch=128, repeats=2),
-    Workload("predict-1", "prediction", rows=1, times=1000, repeats=5),
-    Workload("predict-10k", "prediction", rows=10_000, times=5, repeats=5),
-    Workload("import", "import"),
-    Workload("cold-start", "cold start"),
-)
-
-MEANING = {
-    "deep-sgd": "784-128-64-10, SGD, batch 64: an epoch of {rows} rows",
-    "deep-adam": "784-128-64-10, Adam, batch 64: an epoch of {rows} rows",
-    "small-fullbatch": "784-10-10, SGD, full batch: {times} steps of {rows} rows",
-    "tiny": "10-46-46-10, squared error, Adam, batch 128: an epoch of {rows} rows",
-    "skinny": "4-500-1, squared error, Adam, batch 128: an epoch of {rows} rows",
-    "wide": "784-1024-1024-10, Adam, batch 128: an epoch of {rows} rows",
-    "predict-1": "784-128-64-10: the class of 1 row",
-    "predict-10k": "784-128-64-10: the classes of {rows} rows",
-    "import": "a process that only imports the package",
-    "cold-start": "a process that trains deep-adam for its first epoch of {rows} rows",
-}
-
-
-def quick(workload: Workload) -> Workload:
-    """Return a smaller workload of the same kind: fewer rows, steps and timings."""
-    if workload.kind == "training":
-        fewer = {"small-fullbatch": 41_000, "wide": 2_560}.get(workload.name, 6_400)
-        return workload._replace(
-            rows=fewer, batch=fewer if workload.full_batch else workload.batch, times=min(workload.times, 3), repeats=2
-        )
-    if workload.kind == "prediction":
-        return workload._replace(times=max(workload.times // 5, 1), repeats=3)
-    return workload
-
-
-def meaning(workload: Workload) -> str:
-    return MEANING[workload.name].format(rows=f"{workload.rows:,}", times=workload.times)
-
-
-class Run(NamedTuple):
-    """One variant of one peer: a process per workload and round."""
-
-    peer: Peer
-    variant: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.peer.name} ({self.variant})" if len(self.peer.variants) > 1 else self.peer.name
 
 
 def runs_of(workload: Workload, peers: Iterable[Peer], brief: bool) -> list[Run]:
@@ -187,7 +83,9 @@ class Processes:
         start = time.perf_counter()
         output = self._run(command)
         figures = {"seconds": [time.perf_counter() - start]}
-        return figures | ({"losses": [json.loads(output)["loss"]]} if workload.kind == "cold start" else {})
+        return figures | (
+            {"losses": [json.loads(output.splitlines()[-1])["loss"]]} if workload.kind == "cold start" else {}
+        )
 
     def _run(self, command: list[str]) -> str:
         try:
@@ -229,73 +127,6 @@ def prepare(folder: Path, workloads: Iterable[Workload], mnist: str | None) -> s
     return digits.source
 
 
-class Results:
-    """All that was measured: for each workload and run a list with an entry per round, None where it failed."""
-
-    def __init__(self, workloads: list[Workload], peers: list[Peer], about: dict[str, Any]) -> None:
-        self.workloads, self.peers, self.about = workloads, peers, about
-        self.rounds: dict[str, dict[str, list[dict[str, Any] | None]]] = {workload.name: {} for workload in workloads}
-        self.errors: dict[str, dict[str, str]] = {workload.name: {} for workload in workloads}
-
-    def seconds(self, workload: Workload, run_name: str) -> list[float | None]:
-        """Return the figure of each round: the median of its timings."""
-        return [entry and statistics.median(entry["seconds"]) for entry in self.rounds[workload.name][run_name]]
-
-    def best(self, workload: Workload, peer: Peer) -> tuple[str, float] | None:
-        """Return the peer's fastest variant and its median over the rounds."""
-        found = []
-        for variant in peer.variants:
-            name = Run(peer, variant).name
-            if times := [time for time in self.seconds(workload, name) if time] if self.has(workload, name) else []:
-                found.append((name, statistics.median(times)))
-        return min(found, key=lambda pair: pair[1], default=None)
-
-    def has(self, workload: Workload, run_name: str) -> bool:
-        return run_name in self.rounds[workload.name]
-
-    def failed(self, workload: Workload, peer: Peer) -> bool:
-        return any(Run(peer, variant).name in self.errors[workload.name] for variant in peer.variants)
-
-    def ratio(self, workload: Workload, peer: Peer) -> float | None:
-        """Return the median over the rounds of minidl's time by the peer's; below 1 minidl is faster."""
-        own, other = self.best(workload, PEERS[0]), self.best(workload, peer)
-        if own is None or other is None:
-            return None
-        pairs = zip(self.seconds(workload, own[0]), self.seconds(workload, other[0]), strict=False)
-        ratios = [mine / theirs for mine, theirs in pairs if mine and theirs]
-        return statistics.median(ratios) if ratios else None
-
-    def last(self, workload: Workload, peer: Peer, key: str) -> Any:
-        """Return what the fastest variant's last round says under a key, such as its losses."""
-        best = self.best(workload, peer)
-        entries = [entry for entry in self.rounds[workload.name][best[0]] if entry] if best else []
-        return entries[-1].get(key) if entries else None
-
-    def loss(self, workload: Workload, peer: Peer) -> float | None:
-        """Return the mean training loss of the last epoch, or None for what has none."""
-        losses = self.last(workload, peer, "losses")
-        return losses[-1] if losses and not math.isnan(losses[-1]) else None
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "about": self.about,
-            "workloads": {
-                workload.name: {
-                    **workload._asdict(),
-                    "meaning": meaning(workload),
-                    "peers": {
-                        peer.name: {"variant": best[0], "seconds": best[1], "ratio": self.ratio(workload, peer)}
-                        for peer in self.peers
-                        if (best := self.best(workload, peer))
-                    },
-                    "rounds": self.rounds[workload.name],
-                    "errors": self.errors[workload.name],
-                }
-                for workload in self.workloads
-            },
-        }
-
-
 def race(results: Results, workload: Workload, processes: Processes, runs: list[Run], rounds: int) -> None:
     """Measure a workload in rounds, in which the runs take turns; one that fails is left out from then on."""
     entries = results.rounds[workload.name]
@@ -314,7 +145,8 @@ def race(results: Results, workload: Workload, processes: Processes, runs: list[
 
 def unfair(results: Results, workload: Workload) -> list[str]:
     """Print the losses of a workload; return what keeps the contestants from being comparable."""
-    minidl, faults = PEERS[0], []
+    minidl = PEERS[0]
+    faults = [f"{workload.name}: minidl failed"] if results.failed(workload, minidl) else []
     losses = {peer.name: loss for peer in results.peers if (loss := results.loss(workload, peer)) is not None}
     if losses:
         print("  loss: " + ", ".join(f"{name} {loss:.5g}" for name, loss in losses.items()))
@@ -331,142 +163,6 @@ def unfair(results: Results, workload: Workload) -> list[str]:
         if agreement < SAME_CLASSES:
             faults.append(f"{workload.name}: {name} predicts only {agreement:.1%} of the rows as minidl does")
     return faults
-
-
-def as_time(seconds: float) -> str:
-    """Three digits with their unit: 1.23 s, 45.6 ms, 7.89 us."""
-    factor, unit = next(((f, u) for f, u in ((1, "s"), (1e3, "ms")) if seconds * f >= 1), (1e6, "µs"))
-    value = seconds * factor
-    return f"{value:.{max(0, 2 - int(math.log10(max(value, 1))))}f} {unit}"
-
-
-def table(results: Results, what: str) -> list[list[str]]:
-    """Return rows of text: medians, or minidl's ratio to each peer; "-" failed, empty takes no part."""
-    rows = [["", *(peer.name for peer in results.peers)]]
-    for workload in results.workloads:
-        row = [workload.name]
-        for peer in results.peers:
-            best, ratio = results.best(workload, peer), results.ratio(workload, peer)
-            if best is None or (what == "ratio" and ratio is None):
-                row.append("-" if results.failed(workload, peer) else "")
-            else:
-                row.append(as_time(best[1]) if what == "seconds" else f"{ratio:.2f}")
-        if any(row[1:]):
-            rows.append(row)
-    return rows
-
-
-def print_table(title: str, rows: list[list[str]]) -> None:
-    """Print aligned columns, the names of the peers broken at their hyphens."""
-    header = zip_longest(*(name.replace("-", "- ").split() for name in rows[0]), fillvalue="")
-    lines = [["", *line[1:]] if line[0] == "" else list(line) for line in header] + rows[1:]
-    lines = [list(line) for line in lines]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(rows[0]))]
-    print(f"\n{title}")
-    for line in lines:
-        cells = [f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True)]
-        print("  ".join([f"{line[0]:<{widths[0]}}", *cells]).rstrip())
-
-
-def as_markdown(rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|---" + "|---:" * (len(rows[0]) - 1) + "|", *lines[1:]])
-
-
-def describe(results: Results) -> list[str]:
-    """Return the lines that say what machine, versions and settings the figures belong to."""
-    about = results.about
-    lines = [
-        f"{about['processor']}, {about['cores']} cores; {about['system']}; Python {about['python']}",
-        ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
-        f"Pixels: {about['pixels']}",
-    ]
-    if about["settings"]:
-        lines.append("Environment: " + ", ".join(f"{name}={value}" for name, value in about["settings"].items()))
-    return lines
-
-
-def kernels(results: Results) -> str:
-    """Return a line on the processor for which NumPy's BLAS computed; OPENBLAS_CORETYPE changes it."""
-    found = {results.last(workload, PEERS[0], "kernels") for workload in results.workloads} - {None}
-    return f"Kernels of NumPy's BLAS: {', '.join(sorted(found)) or 'not known'}"
-
-
-def write(results: Results, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(results.as_json(), indent=1) + "\n")
-    parts = [
-        "# minidl and its peers",
-        "\n".join(f"- {line}" for line in [*describe(results), kernels(results)]),
-        f"Median time, {results.about['rounds']} rounds:",
-        as_markdown(table(results, "seconds")),
-        "minidl's time by the peer's, median of the rounds' ratios; below 1 minidl is faster:",
-        as_markdown(table(results, "ratio")),
-        "\n".join(f"- {workload.name}: {meaning(workload)}" for workload in results.workloads),
-    ]
-    (folder / "peers.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    if importlib.util.find_spec("matplotlib"):
-        draw(results, folder / "peers.png")
-    else:
-        print(f"no chart: matplotlib is missing; {BENCH_EXTRA}")
-    print(f"\nWritten: {folder}/")
-
-
-def draw(results: Results, path: Path) -> None:
-    """Save a panel of bars for each workload, the fastest on top; minidl in colour, the bare products pale."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    shown = [workload for workload in results.workloads if any(results.best(workload, p) for p in results.peers)]
-    if not shown:
-        return
-    columns = min(2, len(shown))
-    height = 0.9 + 0.27 * max(sum(results.best(workload, p) is not None for p in results.peers) for workload in shown)
-    lines = math.ceil(len(shown) / columns)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(6.2 * columns, height * lines + 0.6), layout="constrained", squeeze=False
-    )
-    for ax in axes.flat[len(shown) :]:
-        ax.axis("off")
-    for ax, workload in zip(axes.flat, shown, strict=False):
-        bars = [(best[1], peer) for peer in results.peers if (best := results.best(workload, peer))]
-        bars.sort(key=lambda bar: bar[0])
-        own = results.best(workload, PEERS[0])
-        # Bars many times longer than most would leave the others no room: they are cut off, with a gap to show it.
-        limit = min(bars[-1][0], 5 * bars[len(bars) // 2][0])
-        for place, (seconds, peer) in enumerate(bars):
-            floor = peer.name.startswith("gemm")
-            colour = "#d1495b" if peer is PEERS[0] else "#d5d8dc" if floor else "#7f9bb3"
-            ax.barh(place, min(seconds, limit), color=colour, height=0.72)
-            text = as_time(seconds)
-            if own and peer is not PEERS[0] and not floor:
-                times = 1 / results.ratio(workload, peer)
-                text += f"  ({times:.{2 if times < 1 else 1 if times < 10 else 0}f} x)"
-            if seconds > limit:
-                ax.barh(place, 0.012 * limit, left=0.93 * limit, color="white", height=0.8)
-            ax.annotate(text, (min(seconds, limit), place), (4, 0), textcoords="offset points", va="center", fontsize=8)
-        ax.set_yticks(range(len(bars)), [peer.name for _, peer in bars], fontsize=8.5)
-        for label, (_, peer) in zip(ax.get_yticklabels(), bars, strict=True):
-            label.set_fontweight("bold" if peer is PEERS[0] else "normal")
-        ax.invert_yaxis()
-        ax.set_xlim(0, limit * 1.35)
-        ax.set_xticks([])
-        ax.tick_params(left=False)
-        ax.spines[["top", "right", "bottom"]].set_visible(False)
-        ax.set_title(f"{workload.name}\n", loc="left", fontsize=11, fontweight="bold")
-        ax.text(0, 1.02, meaning(workload), transform=ax.transAxes, fontsize=8.5, color="#555555", va="bottom")
-    about = results.about
-    figure.suptitle(
-        "Time of minidl and its peers: shorter is faster; in brackets, times minidl's\n"
-        f"{about['processor']}, {about['cores']} cores, Python {about['python']}; gemm: only the matrix products",
-        fontsize=10,
-        x=0.01,
-        ha="left",
-    )
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 def about(rounds: int, pixels: str) -> dict[str, Any]:
@@ -574,4 +270,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -27,7 +27,6 @@ def trainer(workload, data, variant):
                 outputs[index].T @ outputs[index + 1]
                 if index:
                     outputs[index + 1] @ weights[index].T
-        return float("nan")
 
     return train
 

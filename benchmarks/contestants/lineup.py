@@ -1,0 +1,113 @@
+"""Who takes part, and in what."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from contestants.workloads import Workload
+
+BENCH_EXTRA = 'pip install -e ".[bench]"'
+TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu (or as https://pytorch.org says)"
+
+
+class Peer(NamedTuple):
+    """One framework, in one manner of use."""
+
+    name: str
+    module: str
+    imports: str = ""
+    """What a process imports in the workload "import"; empty: it takes no part."""
+    packages: tuple[str, ...] = ()
+    """The distributions that must be installed."""
+    variants: tuple[str, ...] = ("",)
+    """Each runs in its own processes; the fastest in a workload stands for the peer."""
+    without: tuple[str, ...] = ()
+    """The workloads in which it takes no part."""
+    install: str = BENCH_EXTRA
+
+
+TRAINING = ("deep-sgd", "deep-adam", "small-fullbatch", "tiny", "skinny", "wide")
+PREDICTION = ("predict-1", "predict-10k")
+
+PEERS = (
+    Peer("minidl", "minidl", "minidl", ("minidl",)),
+    Peer("pytorch", "pytorch", "torch", ("torch",), ("fused", "foreach"), install=TORCH),
+    Peer("pytorch-compiled", "pytorch", "", ("torch",), ("compiled",), install=TORCH),
+    Peer("jax-step", "jax", "jax", ("jax",), ("step",)),
+    # A full batch is one step, with nothing to scan over.
+    Peer("jax-scan", "jax", "", ("jax",), ("scan",), without=("small-fullbatch", *PREDICTION)),
+    Peer("scikit-learn", "scikit_learn", "sklearn.neural_network", ("scikit-learn",)),
+    Peer("skorch", "skorch", "skorch", ("skorch", "torch"), install=f"{BENCH_EXTRA}, and {TORCH}"),
+    Peer("columns", "columns"),
+    Peer(
+        "onnxruntime",
+        "onnxruntime",
+        "onnxruntime",
+        ("onnx", "onnxruntime"),
+        without=(*TRAINING, "import", "cold-start"),
+    ),
+    Peer("gemm", "gemm", "numpy", variants=("whole", "blocks")),
+)
+
+
+class Run(NamedTuple):
+    """One variant of one peer: a process per workload and round."""
+
+    peer: Peer
+    variant: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.peer.name} ({self.variant})" if len(self.peer.variants) > 1 else self.peer.name
+
+
+WORKLOADS = (
+    Workload("deep-sgd", "training", optimizer="sgd", learning_rate=0.01),
+    Workload("deep-adam", "training"),
+    Workload(
+        "small-fullbatch",
+        "training",
+        sizes=(784, 10, 10),
+        rows=41_000,
+        batch=41_000,
+        optimizer="sgd",
+        learning_rate=0.1,
+        times=10,
+    ),
+    Workload("tiny", "training", "random-10", (10, 46, 46, 10), 12_800, 128),
+    Workload("skinny", "training", "random-4", (4, 500, 1), 100_000, 128),
+    Workload("wide", "training", sizes=(784, 1024, 1024, 10), rows=12_800, batch=128, repeats=2),
+    Workload("predict-1", "prediction", rows=1, times=1000, repeats=5),
+    Workload("predict-10k", "prediction", rows=10_000, times=5, repeats=5),
+    Workload("import", "import"),
+    Workload("cold-start", "cold start"),
+)
+
+MEANING = {
+    "deep-sgd": "784-128-64-10, SGD, batch 64: an epoch of {rows} rows",
+    "deep-adam": "784-128-64-10, Adam, batch 64: an epoch of {rows} rows",
+    "small-fullbatch": "784-10-10, SGD, full batch: {times} steps of {rows} rows",
+    "tiny": "10-46-46-10, squared error, Adam, batch 128: an epoch of {rows} rows",
+    "skinny": "4-500-1, squared error, Adam, batch 128: an epoch of {rows} rows",
+    "wide": "784-1024-1024-10, Adam, batch 128: an epoch of {rows} rows",
+    "predict-1": "784-128-64-10: the class of 1 row",
+    "predict-10k": "784-128-64-10: the classes of {rows} rows",
+    "import": "a process that only imports the package",
+    "cold-start": "a process that trains deep-adam for its first epoch of {rows} rows",
+}
+
+
+def quick(workload: Workload) -> Workload:
+    """Return a smaller workload of the same kind: fewer rows, steps and timings."""
+    if workload.kind == "training":
+        fewer = {"small-fullbatch": 41_000, "wide": 2_560}.get(workload.name, 6_400)
+        return workload._replace(
+            rows=fewer, batch=fewer if workload.full_batch else workload.batch, times=min(workload.times, 3), repeats=2
+        )
+    if workload.kind == "prediction":
+        return workload._replace(times=max(workload.times // 5, 1), repeats=3)
+    return workload
+
+
+def meaning(workload: Workload) -> str:
+    return MEANING[workload.name].format(rows=f"{workload.rows:,}", times=workload.times)
