@@ -185,7 +185,7 @@ class SigmoidCrossEntropy(Loss):
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         losses = np.maximum(scores, 0) - scores * targets + np.log1p(np.exp(-np.abs(scores)))
         dscores = functional.sigmoid(scores) - targets
-        dscores /= scores[0].size if len(scores) else 1
+        dscores /= max(scores[:1].size, 1)
         return _mean_over_outputs(losses), dscores
 
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
@@ -238,6 +238,5 @@ def _same_shape(targets: Array, output_shape: Shape) -> Array:
 
 
 def _mean_over_outputs(values: Array) -> Array:
-    return (
-        values.reshape(len(values), -1).mean(axis=1) if values.size else values.sum(axis=tuple(range(1, values.ndim)))
-    )
+    outputs = max(values[:1].size, 1)  # also of no rows
+    return values.reshape(len(values), outputs).sum(axis=1) / outputs

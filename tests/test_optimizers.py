@@ -110,6 +110,39 @@ def test_the_trajectory_is_that_of_the_published_algorithm(optimizer, algorithm,
         np.testing.assert_array_less(np.abs(parameters - np.array(expected)[:, step]), 1e-13 * (1 + largest))
 
 
+@every_optimizer
+def test_a_long_vector_moves_as_its_short_parts_do(optimizer, algorithm, rate, settings):
+    rng, size = np.random.default_rng(0), 150_000
+    start, gradients = rng.normal(size=size), rng.normal(size=(3, size))
+    cuts = [slice(0, 70_000), slice(70_000, size)]  # none of them a multiple of a block
+    whole, parts = start.copy(), [start[cut].copy() for cut in cuts]
+    optimizers = [copy.deepcopy(optimizer) for _ in range(3)]
+    for gradient in gradients:
+        optimizers[0].apply(whole, gradient)
+        for part, cut, own in zip(parts, cuts, optimizers[1:], strict=True):
+            own.apply(part, gradient[cut])
+    assert (whole != start).all()
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
+@pytest.mark.parametrize("elementwise", [True, False])
+def test_only_an_elementwise_optimizer_gets_its_vectors_in_blocks(elementwise):
+    sizes = []
+
+    class Noting(Optimizer):
+        slots = ("slot",)
+
+        def update(self, parameters, gradients, learning_rate, slot):
+            sizes.append((parameters.size, gradients.size, slot.size))
+
+    Noting.elementwise = elementwise
+    for size in (0, 5, 150_000):
+        sizes.clear()
+        Noting().apply(np.zeros(size), np.zeros(size))
+        assert [sum(column) for column in zip(*sizes, strict=True)] in ([size] * 3, [])
+        assert len(sizes) == (size > 0 and 1 + 2 * (elementwise and size > 5))
+
+
 @every_class
 def test_a_step_changes_the_parameters_given_and_nothing_else(kind):
     parameters, (gradients, *_) = draw(np.float32)

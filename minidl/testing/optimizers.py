@@ -50,6 +50,7 @@ def optimizer_checks(
         "gradients unchanged",
         "slots",
         "state in slots",
+        "element by element",
         "types",
         "zero gradients",
         "scaling",
@@ -84,10 +85,10 @@ class _OptimizerChecks:
     def gradients(self, steps: int, dtype: str = "float64") -> Array:
         return np.random.default_rng((self.seed, 1)).normal(size=(steps, _SIZE)).astype(dtype)
 
-    def trajectory(self, optimizer: Optimizer, gradients: Array) -> Array:
-        """Return the parameters after each step."""
-        parameters, path = self.parameters(str(gradients.dtype)), []
-        for gradient in gradients:
+    def trajectory(self, optimizer: Optimizer, gradients: Array, entries: slice = slice(None)) -> Array:
+        """Return the parameters, or these entries of them alone, after each step."""
+        parameters, path = self.parameters(str(gradients.dtype))[entries].copy(), []
+        for gradient in gradients[:, entries]:
             optimizer.apply(parameters, gradient.copy())
             path.append(parameters.copy())
         return np.array(path)
@@ -135,6 +136,20 @@ class _OptimizerChecks:
                     f"slot {name!r} is still zero after three steps",
                     f"`{name} = ...` makes a new vector: write `{name}[:] = ...`, or `{name} += ...`",
                 )
+
+    def element_by_element(self) -> None:
+        if not self.optimizer.elementwise:
+            return
+        gradients, middle = self.gradients(4), _SIZE // 3
+        parts = [self.trajectory(self.fresh(), gradients, part) for part in (slice(middle), slice(middle, None))]
+        assert_close(
+            np.concatenate(parts, axis=1),
+            self.trajectory(self.fresh(), gradients),
+            1e-9,
+            "of parameters that are moved part by part, one",
+            "parameters",
+            "a norm or mean over the vector: an optimizer that needs it whole does not declare elementwise = True",
+        )
 
     def state_in_slots(self) -> None:
         whole, gradients = self.fresh(), self.gradients(12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -156,8 +156,9 @@ class Trainer:
             for hook in hooks:
                 hook.on_train_begin(self)
                 endings.callback(hook.on_train_end, self)
+            moments = _Moments(hooks)
             while self.epoch < self.last_epoch and not self._stopping:
-                self._run_epoch(data, validation, hooks, whole_steps)
+                self._run_epoch(data, validation, moments, whole_steps)
         return self.history
 
     def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None) -> dict[str, float]:
@@ -169,9 +170,9 @@ class Trainer:
         self.model.build_for(data.x)
         return self._evaluate(data)
 
-    def _run_epoch(self, data: _Data, validation: _Data | None, hooks: list[Callback], whole_steps: WholeSteps) -> None:
-        for hook in hooks:
-            hook.on_epoch_begin(self)
+    def _run_epoch(self, data: _Data, validation: _Data | None, moments: _Moments, whole_steps: WholeSteps) -> None:
+        for hook in moments.on_epoch_begin:
+            hook(self)
         batch_size = self.rows if self.batch_size is None else min(self.batch_size, self.rows)
         order = None
         if self.shuffle and batch_size < self.rows:
@@ -181,9 +182,9 @@ class Trainer:
                 return
             rows = slice(self.row, self.row + batch_size)
             with whole_steps.step:
-                self._take_step(data[rows if order is None else order[rows]], hooks)
-                for hook in hooks:
-                    hook.on_batch_end(self)
+                self._take_step(data[rows if order is None else order[rows]], moments)
+                for hook in moments.on_batch_end:
+                    hook(self)
         if not np.isfinite(self.model.parameters).all():
             raise self._diverged("parameters are no longer finite", self.step)
         figures = self._sums.means(self._loss)
@@ -195,16 +196,16 @@ class Trainer:
         with whole_steps.step:
             self.history.append(figures)
             self.epoch, self.row, self._sums = self.epoch + 1, 0, _Sums()
-            for hook in hooks:
-                hook.on_epoch_end(self)
+            for hook in moments.on_epoch_end:
+                hook(self)
 
-    def _take_step(self, batch: _Data, hooks: list[Callback]) -> None:
+    def _take_step(self, batch: _Data, moments: _Moments) -> None:
         with _quiet():
             sums = self._compute_gradients(batch)
         if not math.isfinite(sums.loss):
             raise self._diverged(f"loss is {sums.loss}", self.step + 1)
-        for hook in hooks:
-            hook.on_gradients(self)
+        for hook in moments.on_gradients:
+            hook(self)
         with _quiet():
             self.optimizer.apply(self.model.parameters, self.model.gradients)
         self._sums += sums
@@ -341,6 +342,22 @@ def _as_hooks(callbacks: Iterable[Callback] | None) -> list[Callback]:
         if not isinstance(hook, Callback):
             raise ArgumentTypeError(f"callbacks holds {hook!r}, which is no Callback")
     return hooks
+
+
+class _Moments:
+    """What callbacks do during the epochs: at each moment, the methods of those that override it and of no others."""
+
+    def __init__(self, callbacks: list[Callback]) -> None:
+        self.on_epoch_begin = self._of(callbacks, "on_epoch_begin")
+        self.on_gradients = self._of(callbacks, "on_gradients")
+        self.on_batch_end = self._of(callbacks, "on_batch_end")
+        self.on_epoch_end = self._of(callbacks, "on_epoch_end")
+
+    @staticmethod
+    def _of(callbacks: list[Callback], moment: str) -> list[Callable[[Trainer], None]]:
+        methods = [getattr(callback, moment) for callback in callbacks]
+        empty = getattr(Callback, moment)
+        return [method for method in methods if getattr(method, "__func__", None) is not empty]
 
 
 def _forward_backward(model: Sequential, batch: _Data, total_weight: float) -> _Sums:

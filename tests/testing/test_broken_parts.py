@@ -713,7 +713,15 @@ class DoublesItsDecay(Optimizer):
         parameters -= learning_rate * gradients
 
 
+class StepsOfOneLength(Optimizer):
+    elementwise = True
+
+    def update(self, parameters, gradients, learning_rate):
+        parameters -= learning_rate * gradients / max(float(np.linalg.norm(gradients)), 1e-8)
+
+
 BROKEN_OPTIMIZERS = [
+    (StepsOfOneLength(), {}, "element by element"),
     (Uphill(), {}, "bowl"),
     (NewVector(), {}, "in place"),
     (ScalesTheGradients(), {}, "gradients unchanged"),

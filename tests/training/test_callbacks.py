@@ -60,3 +60,11 @@ def test_the_bar_is_closed_when_the_run_is_interrupted(capfd):
     err = capfd.readouterr().err
     assert err.endswith("\n")
     assert re.search(r"epoch 2/3 loss 0\.\d+/0\.\d+ accuracy .*rows/s", err)
+
+
+def test_a_moment_may_be_set_on_the_callback_itself():
+    callback, steps = Callback(), []
+    callback.on_batch_end = lambda trainer: steps.append(trainer.step)
+    run(callbacks=[callback], progress=False)
+    assert steps == list(range(1, len(steps) + 1))
+    assert steps
