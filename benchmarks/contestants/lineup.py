@@ -100,7 +100,7 @@ MEANING = {
 def quick(workload: Workload) -> Workload:
     """Return a smaller workload of the same kind: fewer rows, steps and timings."""
     if workload.kind == "training":
-        fewer = {"small-fullbatch": 41_000, "wide": 2_560}.get(workload.name, 6_400)
+        fewer = {"small-fullbatch": 20_480, "wide": 1_280}.get(workload.name, 6_400)
         return workload._replace(
             rows=fewer, batch=fewer if workload.full_batch else workload.batch, times=min(workload.times, 3), repeats=2
         )
