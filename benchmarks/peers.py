@@ -236,7 +236,7 @@ def installed(names: list[str]) -> list[Peer]:
         if peer is PEERS[0] or peer.name in names:
             missing = [package for package in peer.packages if version_of(package) is None]
             if missing:
-                print(f"{peer.name} is left out, {' and '.join(missing)} is not installed: {peer.install}")
+                print(f"{peer.name} is left out for want of {' and '.join(missing)}: {peer.install}")
             else:
                 present.append(peer)
     return present
