@@ -442,7 +442,7 @@ def report(problem: Problem, results: pd.DataFrame, summary: pd.DataFrame, optio
 def machine() -> str:
     """Name what seconds depend on, and figures in their last bits: the processor's kind and the matrix products."""
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    kernels = {f"{pool['internal_api']} {pool['version']} {pool.get('architecture', '')}".strip() for pool in pools}
+    kernels = {f"{pool['internal_api']} {pool.get('architecture', '')}".strip() for pool in pools}
     python = f"Python {platform.python_version()}, NumPy {np.__version__}"
     return ", ".join([f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", python, *sorted(kernels)])
 
