@@ -295,8 +295,11 @@ class _Data:
         return len(self.x) if self.weights is None else float(self.weights.sum())
 
     def __getitem__(self, rows: slice | Array) -> _Data:
-        weights = None if self.weights is None else self.weights[rows]
-        return _Data(self.x[rows], self.targets[rows], weights, self.mean_weight)
+        def part(array: Array) -> Array:  # take is twice as fast as array[rows]
+            return array[rows] if isinstance(rows, slice) else array.take(rows, axis=0)
+
+        weights = None if self.weights is None else part(self.weights)
+        return _Data(part(self.x), part(self.targets), weights, self.mean_weight)
 
     def blocks(self) -> Iterator[_Data]:
         for start in range(0, len(self), _ROWS_AT_ONCE):
