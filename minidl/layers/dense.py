@@ -63,7 +63,8 @@ class Dense(Layer):
         x = self.saved
         np.matmul(x.T, dy, out=self.weight.gradient)
         if self.use_bias:
-            dy.sum(axis=0, out=self.bias.gradient)
+            # The sum over the batch: as a product it takes NumPy a half to a sixth of the time of dy.sum(axis=0).
+            np.matmul(np.ones(len(dy), dy.dtype), dy, out=self.bias.gradient)
         if not self.needs_input_gradient:
             return None
         if self.units == 1:  # an outer product, which OpenBLAS takes five times as long for
