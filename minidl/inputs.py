@@ -13,7 +13,8 @@ from numpy.typing import DTypeLike
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
 from minidl.typing import Array, Shape
 
-_ROWS_AT_ONCE = 4096
+_ENTRIES_AT_ONCE = 65_536
+"""Blocks of so many numbers stay in the processor's cache."""
 
 
 def as_array(values: Any, name: str) -> Array:
@@ -69,10 +70,11 @@ def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike 
     if values.dtype.kind != "f":
         return
     values = np.atleast_1d(values)
-    for start in range(0, len(values), _ROWS_AT_ONCE):
-        block = values[start : start + _ROWS_AT_ONCE]
+    rows = max(_ENTRIES_AT_ONCE // max(values[:1].size, 1), 1)
+    for start in range(0, len(values), rows):
+        block = values[start : start + rows]
         with np.errstate(over="ignore"):
-            finite = np.isfinite(block.astype(dtype, copy=False)) if dtype != np.float64 else np.isfinite(block)
+            finite = np.isfinite(block if dtype == np.float64 else block.astype(dtype, copy=False))
         if not finite.all():
             first = tuple(np.argwhere(~finite)[0].tolist())
             where = f"row {first_row + start + first[0]}"

@@ -116,7 +116,7 @@ class SoftmaxCrossEntropy(Loss):
     metric_name = "accuracy"
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
-        # With a class's scores side by side in memory, NumPy takes maxima and sums over the classes up to 25 times faster.
+        # With each class's scores side by side in memory, maxima and sums over the classes are up to 25 times faster.
         scores = np.asfortranarray(scores)
         shifted = scores - scores.max(axis=1, keepdims=True)
         probabilities = np.exp(shifted)

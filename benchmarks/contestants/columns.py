@@ -67,7 +67,7 @@ def trainer(workload, data, variant):
     def train(epoch):
         return workload.mean_loss([take_step(x[:, rows], t[:, rows]) for rows in workload.batches(epoch)])
 
-    return train
+    return lambda epochs: [train(epoch) for epoch in epochs]
 
 
 def predictor(workload, data, variant):

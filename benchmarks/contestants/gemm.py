@@ -28,7 +28,7 @@ def trainer(workload, data, variant):
                 if index:
                     outputs[index + 1] @ weights[index].T
 
-    return train
+    return lambda epochs: [train(epoch) for epoch in epochs]
 
 
 def predictor(workload, data, variant):

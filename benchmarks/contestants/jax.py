@@ -90,7 +90,7 @@ def trainer(workload, data, variant):
             losses.append(float(loss))
         return workload.mean_loss(losses)
 
-    return train
+    return lambda epochs: [train(epoch) for epoch in epochs]
 
 
 def predictor(workload, data, variant):

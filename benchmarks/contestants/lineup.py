@@ -62,8 +62,8 @@ class Run(NamedTuple):
 
 
 WORKLOADS = (
-    Workload("deep-sgd", "training", optimizer="sgd", learning_rate=0.01),
-    Workload("deep-adam", "training"),
+    Workload("deep-sgd", "training", optimizer="sgd", learning_rate=0.01, times=3),
+    Workload("deep-adam", "training", times=3),
     Workload(
         "small-fullbatch",
         "training",
@@ -74,9 +74,9 @@ WORKLOADS = (
         learning_rate=0.1,
         times=10,
     ),
-    Workload("tiny", "training", "random-10", (10, 46, 46, 10), 12_800, 128),
-    Workload("skinny", "training", "random-4", (4, 500, 1), 100_000, 128),
-    Workload("wide", "training", sizes=(784, 1024, 1024, 10), rows=12_800, batch=128, repeats=2),
+    Workload("tiny", "training", "random-10", (10, 46, 46, 10), 12_800, 128, times=10),
+    Workload("skinny", "training", "random-4", (4, 500, 1), 100_000, 128, times=2),
+    Workload("wide", "training", sizes=(784, 1024, 1024, 10), rows=12_800, batch=128, times=2),
     Workload("predict-1", "prediction", rows=1, times=1000, repeats=5),
     Workload("predict-10k", "prediction", rows=10_000, times=5, repeats=5),
     Workload("import", "import"),
@@ -86,7 +86,7 @@ WORKLOADS = (
 MEANING = {
     "deep-sgd": "784-128-64-10, SGD, batch 64: an epoch of {rows} rows",
     "deep-adam": "784-128-64-10, Adam, batch 64: an epoch of {rows} rows",
-    "small-fullbatch": "784-10-10, SGD, full batch: {times} steps of {rows} rows",
+    "small-fullbatch": "784-10-10, SGD, full batch: a step of {rows} rows",
     "tiny": "10-46-46-10, squared error, Adam, batch 128: an epoch of {rows} rows",
     "skinny": "4-500-1, squared error, Adam, batch 128: an epoch of {rows} rows",
     "wide": "784-1024-1024-10, Adam, batch 128: an epoch of {rows} rows",

@@ -1,12 +1,12 @@
-"""minidl as its README uses it: uint8 pixels, a Trainer."""
+"""minidl as its README uses it, a Trainer; on float32 as all the others."""
 
 from __future__ import annotations
 
-from minidl import SGD, Adam, Dense, MeanSquaredError, ReLU, Rescale, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl import SGD, Adam, Dense, Layer, MeanSquaredError, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
 
 
 def network(workload) -> Sequential:
-    layers = [Rescale(1 / 255)] if workload.classifies else []
+    layers: list[Layer] = []
     for units in workload.sizes[1:-1]:
         layers += [Dense(units), ReLU()]
     loss = SoftmaxCrossEntropy() if workload.classifies else MeanSquaredError()
@@ -20,9 +20,10 @@ def network(workload) -> Sequential:
 def trainer(workload, data, variant):
     optimizer = {"sgd": SGD, "adam": Adam}[workload.optimizer](workload.learning_rate)
     trainer = Trainer(network(workload), optimizer, batch_size=workload.batch, seed=0)
-    return lambda epoch: trainer.fit(data.x, data.y, progress=False)["loss"][-1]
+    x = data.scaled
+    return lambda epochs: trainer.fit(x, data.y, epochs=len(epochs), progress=False)["loss"][-len(epochs) :]
 
 
 def predictor(workload, data, variant):
-    model = network(workload)
-    return lambda: model.predict(data.x)
+    model, x = network(workload), data.scaled
+    return lambda: model.predict(x)

@@ -42,7 +42,7 @@ def trainer(workload, data, variant):
         batches = torch.from_numpy(workload.order(epoch)).split(workload.batch)
         return workload.mean_loss([step(x[rows], y[rows]).item() for rows in batches])
 
-    return train
+    return lambda epochs: [train(epoch) for epoch in epochs]
 
 
 def predictor(workload, data, variant):

@@ -31,7 +31,7 @@ def trainer(workload, data, variant):
     def train(epoch):
         return float(model.partial_fit(x, y, **classes).loss_) * loss_scale
 
-    return train
+    return lambda epochs: [train(epoch) for epoch in epochs]
 
 
 def predictor(workload, data, variant):

@@ -28,7 +28,7 @@ def estimator(workload) -> NeuralNetClassifier | NeuralNetRegressor:
 
 def trainer(workload, data, variant):
     model, x = estimator(workload), data.scaled
-    return lambda epoch: model.partial_fit(x, data.y).history[-1, "train_loss"]
+    return lambda epochs: [model.partial_fit(x, data.y).history[-1, "train_loss"] for _ in epochs]
 
 
 def predictor(workload, data, variant):

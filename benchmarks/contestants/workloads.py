@@ -24,8 +24,8 @@ class Workload(NamedTuple):
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     times: int = 1
-    """How many epochs, or calls of a prediction, are timed as one."""
-    repeats: int = 3
+    """How many epochs, or calls of a prediction, are timed together; what is reported is the time of one."""
+    repeats: int = 2
     """How many timings a process takes, after one that does not count."""
 
     @property

@@ -1,0 +1,111 @@
+"""Memory of processes that train: on 60,000 images of uint8, and on a memory map of 2,000,000 rows (1.5 GB).
+
+    python benchmarks/memory.py
+
+Of a memory map only the rows of a step are copied. The pages of the file that were read stay in the system's cache and
+count as the process's for as long as nobody else needs them; the column "its own" leaves them out. The process with
+the map runs under a limit of 600 MB on what it may allocate itself (RLIMIT_DATA), so that it would end with an error
+above that. For Linux, whose /proc tells these figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+LIMIT = 600
+"""Megabytes that the process with the memory map may allocate."""
+
+
+class PeakMemory:
+    """The largest figures seen, in MB: of the whole process, and without the pages of files."""
+
+    def __init__(self) -> None:
+        self.own = 0.0
+
+    def look(self) -> None:
+        self.own = max(self.own, _status("RssAnon"))
+
+    def report(self) -> dict[str, float]:
+        self.look()
+        return {"whole": _status("VmHWM"), "own": self.own}
+
+
+def _status(name: str) -> float:
+    text = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(text.split(f"{name}:")[1].split()[0]) / 1024
+
+
+def train(x, y, batch_size: int | None, epochs: int) -> dict[str, float]:
+    """Train 784-128-64-10; return the peaks of the process's memory."""
+    from minidl import SGD, Callback, Dense, ReLU, Rescale, Sequential, SoftmaxCrossEntropy, Trainer
+
+    peak = PeakMemory()
+
+    class Look(Callback):
+        def on_gradients(self, trainer: Trainer) -> None:
+            if trainer.step % 100 == 0:
+                peak.look()
+
+    layers = [Rescale(1 / 255), Dense(128), ReLU(), Dense(64), ReLU(), Dense(10), SoftmaxCrossEntropy()]
+    trainer = Trainer(Sequential(layers, seed=0), SGD(0.01), batch_size=batch_size, seed=0)
+    held_out = len(x) // 5
+    trainer.fit(x, y, epochs=epochs, validation_data=(x[:held_out], y[:held_out]), callbacks=[Look()], progress=False)
+    return peak.report()
+
+
+def run(job: str, folder: Path) -> dict[str, float]:
+    """Do one job, in the process that is measured."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    if job == "map":
+        resource.setrlimit(resource.RLIMIT_DATA, (LIMIT * 2**20,) * 2)
+        x = np.load(folder / "x.npy", mmap_mode="r")
+        return train(x, rng.integers(0, 10, len(x)), 64, epochs=1)
+    x = rng.integers(0, 256, (60_000, 784), dtype=np.uint8)
+    return train(x, rng.integers(0, 10, len(x)), 64 if job == "batch 64" else None, epochs=2)
+
+
+def write_rows(path: Path, rows: int) -> None:
+    """Write random pixels, in pieces."""
+    import numpy as np
+
+    rng, piece = np.random.default_rng(0), 50_000
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(rows, 784))
+    for start in range(0, rows, piece):
+        stop = min(start + piece, rows)
+        file[start:stop] = rng.integers(0, 256, (stop - start, 784), dtype=np.uint8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=2_000_000, help="rows of the memory map (default %(default)s)")
+    parser.add_argument("--folder", type=Path, help="where to write the memory map (default: a temporary folder)")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.job:
+        print(json.dumps(run(arguments.job, arguments.folder)))
+        return
+    if not Path("/proc/self/status").exists():
+        parser.exit(2, "this system has no /proc, from which the figures are read\n")
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        write_rows(Path(folder) / "x.npy", arguments.rows)
+        print("MB at the peak, training 784-128-64-10     whole process   its own")
+        for job, title in {
+            "batch 64": "60,000 images of uint8, batch 64",
+            "full batch": "60,000 images of uint8, full batch",
+            "map": f"memory map, {arguments.rows:,} rows, batch 64",
+        }.items():
+            command = [sys.executable, __file__, "--job", job, "--folder", folder]
+            peak = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            print(f"{title:<42}{peak['whole']:14.0f}{peak['own']:10.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
