@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 from minidl import errors, functional, initializers, layers, losses, metrics, optimizers, training
+from minidl.allocator import keep_freed_memory
 from minidl.initializers import (
     Constant,
     GlorotNormal,
@@ -84,6 +85,8 @@ __all__ = [
     "optimizers",
     "training",
 ]
+
+keep_freed_memory()
 
 
 def __getattr__(name: str) -> Any:

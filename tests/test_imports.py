@@ -16,6 +16,7 @@ PACKAGE = Path(minidl.__file__).parent
 
 # Each room, a module or a package, and its floor. A room may import from its own floor and those below.
 ROOMS = {
+    "allocator": 1,
     "errors": 1,
     "typing": 1,
     "version": 1,

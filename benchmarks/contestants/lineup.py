@@ -62,8 +62,8 @@ class Run(NamedTuple):
 
 
 WORKLOADS = (
-    Workload("deep-sgd", "training", optimizer="sgd", learning_rate=0.01, times=3),
-    Workload("deep-adam", "training", times=3),
+    Workload("deep-sgd", "training", optimizer="sgd", learning_rate=0.01, times=2),
+    Workload("deep-adam", "training", times=2),
     Workload(
         "small-fullbatch",
         "training",
@@ -76,7 +76,7 @@ WORKLOADS = (
     ),
     Workload("tiny", "training", "random-10", (10, 46, 46, 10), 12_800, 128, times=10),
     Workload("skinny", "training", "random-4", (4, 500, 1), 100_000, 128, times=2),
-    Workload("wide", "training", sizes=(784, 1024, 1024, 10), rows=12_800, batch=128, times=2),
+    Workload("wide", "training", sizes=(784, 1024, 1024, 10), rows=12_800, batch=128),
     Workload("predict-1", "prediction", rows=1, times=1000, repeats=5),
     Workload("predict-10k", "prediction", rows=10_000, times=5, repeats=5),
     Workload("import", "import"),
@@ -101,9 +101,7 @@ def quick(workload: Workload) -> Workload:
     """Return a smaller workload of the same kind: fewer rows, steps and timings."""
     if workload.kind == "training":
         fewer = {"small-fullbatch": 20_480, "wide": 1_280}.get(workload.name, 6_400)
-        return workload._replace(
-            rows=fewer, batch=fewer if workload.full_batch else workload.batch, times=min(workload.times, 3), repeats=2
-        )
+        return workload._replace(rows=fewer, batch=fewer if workload.full_batch else workload.batch, times=1, repeats=2)
     if workload.kind == "prediction":
         return workload._replace(times=max(workload.times // 5, 1), repeats=3)
     return workload

@@ -49,9 +49,9 @@ class Results:
         return entries[-1].get(key) if entries else None
 
     def loss(self, workload: Workload, peer: Peer) -> float | None:
-        """Return the mean training loss of the last epoch, or None."""
+        """Return the training loss, the mean over all epochs, or None."""
         losses = self.last(workload, peer, "losses")
-        return losses[-1] if losses else None
+        return None if not losses or None in losses else statistics.mean(losses)
 
     def as_json(self) -> dict[str, Any]:
         return {

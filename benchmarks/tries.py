@@ -1,0 +1,199 @@
+"""What was tried to make a step faster, and what each try gives: the same computation in two ways or more.
+
+    python benchmarks/tries.py
+
+Each line is the median over rounds in which the ways take turns, in microseconds, and its ratio to the first way.
+numexpr and numba take part where they are installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from minidl import Adam, SoftmaxCrossEntropy
+
+RNG = np.random.default_rng(0)
+Ways = dict[str, Callable[[], object]]
+
+
+def numbers(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape, dtype=np.float32)
+
+
+def race(title: str, ways: Ways, rounds: int = 15, seconds: float = 0.02) -> None:
+    """Time the ways in turns; print medians and ratios."""
+    calls = {}
+    for name, way in ways.items():
+        way()
+        start = time.perf_counter()
+        way()
+        calls[name] = max(1, int(seconds / (time.perf_counter() - start)))
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            for _ in range(calls[name]):
+                way()
+            times[name].append((time.perf_counter() - start) / calls[name] * 1e6)
+    first = statistics.median(next(iter(times.values())))
+    print(f"\n{title}")
+    for name, found in times.items():
+        print(f"  {name:<48}{statistics.median(found):9.1f}{statistics.median(found) / first:7.2f}")
+
+
+def relu(rows: int, units: int) -> None:
+    x = numbers(rows, units)
+    race(
+        f"ReLU of ({rows}, {units})",
+        {
+            "maximum(x, 0)": lambda: np.maximum(x, 0),
+            "maximum(x, zeros): minidl": lambda: np.maximum(x, np.zeros(x.shape, x.dtype)),
+            "x * (x > 0)": lambda: x * (x > 0),
+        },
+    )
+
+
+def softmax(rows: int) -> None:
+    scores, labels = numbers(rows, 10), RNG.integers(0, 10, rows)
+    loss = SoftmaxCrossEntropy()
+
+    def usual() -> tuple[np.ndarray, np.ndarray]:
+        shifted = scores - scores.max(axis=1, keepdims=True)
+        probabilities = np.exp(shifted)
+        total = probabilities.sum(axis=1, keepdims=True)
+        probabilities /= total
+        index = np.arange(rows)
+        losses = np.log(total[:, 0]) - shifted[index, labels]
+        probabilities[index, labels] -= 1
+        return losses, probabilities
+
+    race(
+        f"softmax cross-entropy and its gradient, ({rows}, 10)",
+        {
+            "a row's scores side by side": usual,
+            "a class's scores side by side: minidl": lambda: loss.per_sample(scores, labels),
+        },
+    )
+
+
+def bias_gradient(rows: int, units: int) -> None:
+    dy = numbers(rows, units)
+    race(
+        f"a bias's gradient, ({rows}, {units})",
+        {
+            "dy.sum(axis=0)": lambda: dy.sum(axis=0),
+            "ones @ dy: minidl": lambda: np.ones(len(dy), dy.dtype) @ dy,
+        },
+    )
+
+
+def one_unit(rows: int, inputs: int) -> None:
+    dy, weight = numbers(rows, 1), numbers(inputs, 1)
+    race(
+        f"the input's gradient of a layer of one unit, ({rows}, {inputs})",
+        {"dy @ W.T": lambda: dy @ weight.T, "dy * W.T: minidl": lambda: dy * weight.T},
+    )
+
+
+def rows_of_a_batch() -> None:
+    x, rows = numbers(33_600, 784), RNG.permutation(33_600)[:64]
+    race("64 random rows of 784 numbers", {"x[rows]": lambda: x[rows], "x.take(rows): minidl": lambda: x.take(rows, 0)})
+
+
+def adam(size: int) -> None:
+    parameters, gradients, mean, square = (np.abs(numbers(size)) for _ in range(4))
+    vectors = parameters, gradients, mean, square
+    ours, whole = Adam(), Adam()
+    ours.state = whole.state = {"mean": mean, "square": square}
+    whole.elementwise = False
+    beta1, beta2, rate, epsilon = (np.float32(value) for value in (0.9, 0.999, 1e-3, 1e-8))
+
+    def formula() -> None:
+        mean[:] = beta1 * mean + (1 - beta1) * gradients
+        square[:] = beta2 * square + (1 - beta2) * gradients * gradients
+        parameters[:] = parameters - rate * mean / (np.sqrt(square) + epsilon)
+
+    halves = [tuple(vector[part] for vector in vectors) for part in (slice(size // 2), slice(size // 2, size))]
+    pool = ThreadPoolExecutor(1)
+    ours.step = 1
+
+    def half(index: int) -> None:
+        p, g, m, v = halves[index]
+        ours.update(p, g, 1e-3, m, v)
+
+    def two_threads() -> None:
+        other = pool.submit(half, 0)
+        half(1)
+        other.result()
+
+    ways: Ways = {
+        "the formula as it stands": formula,
+        "a scratch array": lambda: whole.apply(parameters, gradients),
+        "a scratch array, in blocks: minidl": lambda: ours.apply(parameters, gradients),
+        "a scratch array, halves in two threads": two_threads,
+    }
+    x, weight = numbers(128, 1024), numbers(1024, 1024)
+    if size > 1_000_000:
+        ways |= {
+            "a matrix product alone": lambda: x @ weight,
+            "a matrix product, then minidl's": lambda: (x @ weight, ours.apply(parameters, gradients)),
+            "a matrix product, then two threads": lambda: (x @ weight, two_threads()),
+        }
+    if importlib.util.find_spec("numexpr"):
+        ways["numexpr"] = numexpr_adam(parameters, gradients, mean, square)
+    if importlib.util.find_spec("numba"):
+        ways["numba"] = numba_adam(parameters, gradients, mean, square)
+    race(f"a step of Adam on {size:,} parameters", ways)
+
+
+def numexpr_adam(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray) -> Callable[[], object]:
+    import numexpr
+
+    names = {"p": p, "g": g, "m": m, "v": v} | {
+        name: np.float32(value) for name, value in {"a": 0.9, "b": 0.999, "c": 0.1, "d": 0.001, "r": 1e-3}.items()
+    }
+
+    def step() -> None:
+        numexpr.evaluate("a * m + c * g", names, out=m)
+        numexpr.evaluate("b * v + d * g * g", names, out=v)
+        numexpr.evaluate("p - r * m / sqrt(v)", names, out=p)
+
+    return step
+
+
+def numba_adam(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray) -> Callable[[], object]:
+    import numba
+
+    @numba.njit(fastmath=True)
+    def step(p, g, m, v, a, b, c, d, r, e):
+        for i in range(p.size):
+            m[i] = a * m[i] + c * g[i]
+            v[i] = b * v[i] + d * g[i] * g[i]
+            p[i] -= r * m[i] / (np.sqrt(v[i]) + e)
+
+    constants = [np.float32(value) for value in (0.9, 0.999, 0.1, 0.001, 1e-3, 1e-8)]
+    return lambda: step(p, g, m, v, *constants)
+
+
+def main() -> None:
+    print(f"{'':<50}{'us':>9}{'ratio':>7}")
+    for rows, units in ((64, 128), (128, 500)):
+        relu(rows, units)
+    for rows in (64, 1024):
+        softmax(rows)
+    for rows, units in ((64, 128), (1024, 10)):
+        bias_gradient(rows, units)
+    one_unit(128, 500)
+    rows_of_a_batch()
+    for size in (2_713, 109_386, 1_863_690):
+        adam(size)
+
+
+if __name__ == "__main__":
+    main()
