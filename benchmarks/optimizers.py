@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from minidl import (
@@ -45,6 +45,7 @@ from minidl import (
     optimizers,
 )
 from minidl.data import load_mnist, train_validation_split
+from minidl.diagnostics import blas_pools
 from minidl.errors import ArgumentError, DivergenceError, MinidlError, MissingDependencyError, MissingFileError
 from minidl.typing import Array
 
@@ -441,8 +442,7 @@ def report(problem: Problem, results: pd.DataFrame, summary: pd.DataFrame, optio
 
 def machine() -> str:
     """Name what seconds depend on, and figures in their last bits: the processor's kind and the matrix products."""
-    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    kernels = {f"{pool['internal_api']} {pool.get('architecture', '')}".strip() for pool in pools}
+    kernels = {f"{pool['internal_api']} {pool.get('architecture', '')}".strip() for pool in blas_pools()}
     python = f"Python {platform.python_version()}, NumPy {np.__version__}"
     return ", ".join([f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", python, *sorted(kernels)])
 

@@ -15,8 +15,6 @@ minidl and PyTorch must reach the same loss within 2 %, or the command fails: wh
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -33,6 +31,8 @@ from contestants.lineup import PEERS, WORKLOADS, Peer, Run, meaning, quick
 from contestants.report import describe, kernels, print_table, table, write
 from contestants.results import Results
 from contestants.workloads import Workload
+
+from minidl.diagnostics import installed_version, processor, usable_cores
 
 BENCHMARKS = Path(__file__).resolve().parent
 MNIST_BESIDE = BENCHMARKS.parent.parent / "shared" / "data" / "mnist"
@@ -174,30 +174,14 @@ def about(rounds: int, pixels: str) -> dict[str, Any]:
     settings = ("OPENBLAS_", "OMP_", "MKL_", "GOTO_", "BLIS_", "XLA_", "JAX_", "TORCH")
     return {
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        "versions": {name: version for name in names if (version := version_of(name))},
+        "versions": {name: version for name in names if (version := installed_version(name))},
         "settings": {name: value for name, value in sorted(os.environ.items()) if name.startswith(settings)},
         "pixels": pixels,
         "rounds": rounds,
     }
-
-
-def processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def version_of(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -234,7 +218,7 @@ def installed(names: list[str]) -> list[Peer]:
     present = []
     for peer in PEERS:
         if peer is PEERS[0] or peer.name in names:
-            missing = [package for package in peer.packages if version_of(package) is None]
+            missing = [package for package in peer.packages if installed_version(package) is None]
             if missing:
                 print(f"{peer.name} is left out for want of {' and '.join(missing)}: {peer.install}")
             else:

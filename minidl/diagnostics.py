@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 from minidl.version import __version__
 
@@ -23,21 +24,19 @@ def show_versions() -> None:
 
     Where OpenBLAS runs on slower kernels than the processor could, it says so, and what to do.
     """
-    # A dependency of scikit-learn, so it is always there.
-    from threadpoolctl import threadpool_info
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     _print_table(
         "System",
         {
             "python": sys.version.replace("\n", " "),
             "executable": sys.executable,
             "machine": platform.platform(),
-            "processor": f"{_cpuinfo().get('model name') or platform.processor() or platform.machine()}, {cores} cores",
+            "processor": f"{processor()}, {usable_cores()} cores",
         },
     )
-    _print_table("Packages", {"minidl": __version__} | {name: _version(name) for name in _PACKAGES})
-    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    _print_table(
+        "Packages", {"minidl": __version__} | {name: installed_version(name) or "not installed" for name in _PACKAGES}
+    )
+    pools = blas_pools()
     for pool in pools:
         _print_table(
             "Matrix products",
@@ -56,17 +55,36 @@ def show_versions() -> None:
         print(f"\nThis processor has AVX-512, which these kernels do not use: {cure}, before Python starts.")
 
 
+def processor() -> str:
+    """Return the processor's name."""
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def usable_cores() -> int | None:
+    """Return how many cores this process may use, or None where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of a distribution, or None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def blas_pools() -> list[dict[str, Any]]:
+    """Return what threadpoolctl tells of each BLAS that is loaded."""
+    # A dependency of scikit-learn, so it is always there.
+    from threadpoolctl import threadpool_info
+
+    return [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
 def _print_table(title: str, rows: dict[str, str]) -> None:
     print(f"\n{title}:")
     for name, value in rows.items():
         print(f"{name:>14}: {value}")
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _has_avx512() -> bool:
