@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from minidl.errors import (
 from minidl.files import read_arrays, write_arrays
 from minidl.inputs import as_array, as_shape, check_finite, check_whole_number
 from minidl.layers import Layer, Sigmoid, Softmax
-from minidl.layers.base import copy_into
+from minidl.layers.base import Parameter, copy_into
 from minidl.losses import Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.typing import Array, Shape
 
@@ -59,6 +59,8 @@ class Sequential(Layer):
         All of the model's parameters, and the gradient of the loss with respect to them. Each layer's
         ``weight.value`` and ``weight.gradient`` are shaped views into these two, so changing one in place changes
         the other. Assigning, ``model.parameters = values``, copies into the vector.
+    decaying : list of slice
+        The parts of `parameters` that weight decay may shrink: by default weights, and not biases.
     layers : tuple of Layer
     loss : Loss or None
 
@@ -147,6 +149,7 @@ class Sequential(Layer):
     def move_parameters(self, values: Array, gradients: Array) -> None:
         super().move_parameters(values, gradients)
         self._values, self._gradients = values, gradients
+        self._decaying = _decaying_parts(self.named_parameters().values())
 
     @property
     def parameters(self) -> Array:
@@ -167,6 +170,12 @@ class Sequential(Layer):
     @gradients.setter
     def gradients(self, values: Array) -> None:
         copy_into(self.gradients, values)
+
+    @property
+    def decaying(self) -> list[slice]:
+        """The parts of `parameters` that weight decay may shrink, in order, with a gap between any two."""
+        self._check_built()
+        return self._decaying
 
     def require_input_gradient(self, needed: bool = True) -> None:
         """Ask for, or do without, the gradient with respect to the input; each layer is asked for what that takes."""
@@ -390,6 +399,19 @@ class Sequential(Layer):
             if isinstance(layer, Sequential):
                 rows += layer._summary_rows(f"{number}.")
         return rows
+
+
+def _decaying_parts(parameters: Iterable[Parameter]) -> list[slice]:
+    """Return where in the vector of these parameters those that decay lie."""
+    parts: list[slice] = []
+    start = 0
+    for parameter in parameters:
+        stop = start + parameter.value.size
+        if parameter.decays:
+            first = parts.pop().start if parts and parts[-1].stop == start else start
+            parts.append(slice(first, stop))
+        start = stop
+    return parts
 
 
 def _split_loss(elements: Sequence[Layer | Loss]) -> tuple[tuple[Layer, ...], Loss | None]:

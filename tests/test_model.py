@@ -190,6 +190,43 @@ class TestVectors:
             with pytest.raises(NotReadyError, match="give input_shape=, call build, or pass data first"):
                 attempt()
 
+    def test_weight_decay_is_for_what_has_two_axes_or_says_so(self):
+        class Mixed(Layer):
+            def build(self, input_shape, rng):
+                self.add_parameter("bias", 3, "zeros")
+                self.add_parameter("gain", 2, "zeros", decays=True)
+                self.add_parameter("table", (2, 2), "zeros", decays=False)
+                self.add_parameter("weight", (1, 5), "zeros")
+                return input_shape
+
+            def forward(self, x, training=False):
+                return x
+
+        inner = Sequential([Mixed(), Dense(2, use_bias=False)])
+        model = Sequential([Dense(4), inner, Dense(3, use_bias=False), Dense(2)], input_shape=6, seed=0)
+        decaying = np.zeros(model.parameters.shape, bool)
+        for part in model.decaying:
+            decaying[part] = True
+        named = {path: np.zeros(parameter.value.shape, bool) for path, parameter in model.named_parameters().items()}
+        for path in ("dense_1/weight", "dense_2/weight", "dense_3/weight"):
+            named[path][...] = True
+        for path in ("mixed_1/gain", "mixed_1/weight", "dense_1/weight"):
+            named[f"sequential_1/{path}"][...] = True
+        np.testing.assert_array_equal(decaying, np.concatenate([mask.ravel() for mask in named.values()]))
+        # Weights side by side are one part: one of Mixed, one of the Dense after it, and one after that.
+        assert model.decaying == [slice(0, 24), slice(31, 33), slice(37, 37 + 5 + 8 + 6 + 6)]
+        assert inner.decaying == [slice(3, 5), slice(9, 9 + 5 + 8)]
+
+    @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+    def test_a_copy_knows_what_decays(self, duplicate):
+        model = digit_model()
+        assert duplicate(model).decaying == model.decaying == [slice(0, 192), slice(208, 336), slice(344, 376)]
+
+    def test_what_decays_is_known_once_the_model_is_built(self):
+        with pytest.raises(NotReadyError, match="does not know its input shape yet"):
+            _ = Sequential([Dense(3)]).decaying
+        assert Sequential([ReLU()], input_shape=3).decaying == []
+
 
 class TestComposition:
     def test_the_input_shape_comes_from_the_first_data(self):

@@ -42,11 +42,18 @@ class Parameter(State):
     """An array that is trained, and beside it the gradient of the loss with respect to it, of the same shape.
 
     In a model both are views into its two vectors; assigning to ``value`` or ``gradient`` copies into them.
+
+    Attributes
+    ----------
+    decays : bool
+        Whether decoupled weight decay may shrink it. Where `add_parameter` does not say, arrays of two axes or more
+        decay; a bias, or the scale of a normalisation, has one axis and does not.
     """
 
-    def __init__(self, value: Array) -> None:
+    def __init__(self, value: Array, decays: bool | None = None) -> None:
         super().__init__(value)
         self._gradient = np.zeros_like(value)
+        self.decays = value.ndim > 1 if decays is None else decays
 
     @property
     def gradient(self) -> Array:
@@ -170,9 +177,16 @@ class Layer(Configurable):
         """Map dL/dy (N, *output_shape) to dL/dx (N, *input_shape), writing the parameters' gradients."""
         raise NotImplementedError(f"{type(self).__name__} must define backward(dy)")
 
-    def add_parameter(self, name: str, shape: int | Shape, initializer: Initializer | str) -> Parameter:
-        """Declare a trained array, within `build`; its ``value`` and ``gradient`` are there at once."""
-        self._parameters[name] = parameter = Parameter(self._first_value(name, shape, initializer))
+    def add_parameter(
+        self, name: str, shape: int | Shape, initializer: Initializer | str, *, decays: bool | None = None
+    ) -> Parameter:
+        """Declare a trained array, within `build`; its ``value`` and ``gradient`` are there at once.
+
+        `decays` says whether weight decay may shrink it; by default, where it has two axes or more.
+        """
+        if decays is not None and not isinstance(decays, bool):
+            raise ArgumentTypeError(f"{self.place}: decays of {name!r} is {decays!r}; it must be True, False or None")
+        self._parameters[name] = parameter = Parameter(self._first_value(name, shape, initializer), decays)
         return parameter
 
     def add_state(self, name: str, shape: int | Shape, initializer: Initializer | str = "zeros") -> State:

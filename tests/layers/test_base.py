@@ -288,6 +288,30 @@ def test_parameters_and_states_are_declared_in_build_and_there_at_once():
     np.testing.assert_array_equal(layer.batches.value, [0])
 
 
+def test_a_parameter_of_two_axes_decays_unless_the_layer_says_otherwise():
+    class Declares(Layer):
+        def build(self, input_shape, rng):
+            for axes in range(4):
+                for decays in (None, True, False):
+                    self.add_parameter(f"{axes} {decays}", (2,) * axes, "zeros", decays=decays)
+            return input_shape
+
+    layer = built(Declares(), (3,))
+    found = {name: parameter.decays for name, parameter in layer.named_parameters().items()}
+    by_default = {"0 None": False, "1 None": False, "2 None": True, "3 None": True}
+    assert found == by_default | {f"{axes} {decays}": decays for axes in range(4) for decays in (True, False)}
+
+
+@pytest.mark.parametrize("decays", [0, 1.0, "no"])
+def test_whether_a_parameter_decays_is_true_or_false(decays):
+    class Declares(Layer):
+        def build(self, input_shape, rng):
+            self.add_parameter("a", input_shape, "zeros", decays=decays)
+
+    with pytest.raises(ArgumentTypeError, match=f"layer 'Declares': decays of 'a' is {decays!r}; it must be True"):
+        Declares().build(3)
+
+
 def test_a_layer_changes_the_type_of_all_its_arrays_and_keeps_their_values():
     layer = built(Gain(), (2, 3))
     expected = layer.gain.value.copy()
