@@ -16,7 +16,7 @@ from contestants.lineup import WORKLOADS
 from contestants.minidl import network
 
 from minidl import SGD, Adam, Trainer
-from minidl.training import trainer as trainer_module
+from minidl.training.batches import Rows, Sums
 
 NAMES = [workload.name for workload in WORKLOADS if workload.kind == "training"]
 
@@ -56,11 +56,11 @@ def profile(workload, epochs: int) -> tuple[float, dict[str, float]]:
     trainer.fit(x, y, progress=False)
 
     stopwatch = Stopwatch()
-    stopwatch.watch(trainer_module._Data, "__getitem__", "rows of the batch")
+    stopwatch.watch(Rows, "__getitem__", "rows of the batch")
     for layer in model.layers:
         stopwatch.watch(layer, "forward", f"{layer.name} forward")
     stopwatch.watch(model.loss, "mean", "loss and its gradient")
-    stopwatch.watch(trainer_module._Sums, "of_batch", "accuracy or error")
+    stopwatch.watch(Sums, "of_batch", "accuracy or error")
     for layer in reversed(model.layers):
         stopwatch.watch(layer, "backward", f"{layer.name} backward")
     stopwatch.watch(optimizer, "apply", f"{type(optimizer).__name__}")
@@ -82,9 +82,9 @@ def main() -> None:
         parser.error(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     for workload in WORKLOADS:
         if workload.name in arguments.workloads:
-            original = trainer_module._Data.__getitem__, trainer_module._Sums.of_batch
+            original = Rows.__getitem__, Sums.of_batch
             whole, parts = profile(workload, arguments.epochs)
-            trainer_module._Data.__getitem__, trainer_module._Sums.of_batch = original
+            Rows.__getitem__, Sums.of_batch = original
             print(f"\n{workload.name}: {whole:.0f} microseconds a step")
             for name, microseconds in parts.items():
                 print(f"  {name:<24}{microseconds:8.1f}")

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from minidl import errors, functional, initializers, layers, losses, metrics, optimizers, training
+from minidl import errors, functional, initializers, layers, losses, metrics, optimizers, regularizers, training
 from minidl.allocator import keep_freed_memory
 from minidl.initializers import (
     Constant,
@@ -35,16 +35,39 @@ from minidl.layers import (
 from minidl.losses import Loss, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.model import Sequential
 from minidl.optimizers import SGD, Adam, Momentum, Optimizer
-from minidl.training import Callback, History, ProgressBar, Trainer
+from minidl.regularizers import L1, L1L2, L2, Constraint, MaxNorm, Regularizer
+from minidl.training import (
+    Callback,
+    Checkpoint,
+    CSVLogger,
+    EarlyStopping,
+    FunctionCallback,
+    History,
+    Monitor,
+    ProgressBar,
+    RateSearch,
+    ReduceLROnPlateau,
+    TensorBoard,
+    Trainer,
+    find_learning_rate,
+)
 from minidl.version import __version__
 
 __all__ = [
+    "L1",
+    "L1L2",
+    "L2",
     "SGD",
     "Adam",
+    "CSVLogger",
     "Callback",
+    "Checkpoint",
     "Constant",
+    "Constraint",
     "Dense",
+    "EarlyStopping",
     "Flatten",
+    "FunctionCallback",
     "GlorotNormal",
     "GlorotUniform",
     "HeNormal",
@@ -55,14 +78,19 @@ __all__ = [
     "LeCunNormal",
     "LeakyReLU",
     "Loss",
+    "MaxNorm",
     "MeanSquaredError",
     "Momentum",
+    "Monitor",
     "Normal",
     "Optimizer",
     "Orthogonal",
     "Parameter",
     "ProgressBar",
+    "RateSearch",
     "ReLU",
+    "ReduceLROnPlateau",
+    "Regularizer",
     "Rescale",
     "Reshape",
     "Sequential",
@@ -72,17 +100,20 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "State",
     "Tanh",
+    "TensorBoard",
     "Trainer",
     "Uniform",
     "Zeros",
     "__version__",
     "errors",
+    "find_learning_rate",
     "functional",
     "initializers",
     "layers",
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
     "training",
 ]
 

@@ -10,8 +10,8 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
-from typing import IO, TYPE_CHECKING, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -99,6 +99,54 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
     # What the zip reader raises for corrupt fields: a wrong checksum, unknown flags, offsets outside the file.
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError) as error:
         raise FileFormatError(f"{path} is no .npz file, or a truncated or corrupt one: {error}") from error
+
+
+def write_described(
+    path: str | os.PathLike[str], kind: str, version: int, description: Mapping[str, Any], arrays: Mapping[str, Array]
+) -> None:
+    """Write named arrays, and what JSON can hold of what they belong to, such as a model's architecture."""
+    import json
+
+    header = {"format": f"minidl {kind}", "version": version, **description}
+    write_arrays(path, {"header": np.array(json.dumps(header)), **arrays})
+
+
+def read_described(
+    path: str | os.PathLike[str], kind: str, version: int, keys: Iterable[str]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read what `write_described` wrote: description, of exactly these keys, and arrays.
+
+    Raises as `read_arrays`, and FileFormatError for another kind of file, or one of a newer version.
+    """
+    arrays = read_arrays(path)
+    try:
+        return _read_description(arrays.pop("header", None), kind, version, set(keys)), arrays
+    except (FileFormatError, RecursionError) as error:
+        raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {error}") from error
+
+
+def _read_description(header: Array | None, kind: str, version: int, keys: set[str]) -> dict[str, Any]:
+    import json
+
+    if header is None or header.shape != () or header.dtype.kind != "U":
+        raise FileFormatError(f"it has no header: it is no {kind} that minidl saved")
+    try:
+        content = json.loads(header.item())
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"its header is no JSON: {error}") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != f"minidl {kind}":
+        is_other = isinstance(found, str) and found.startswith("minidl ")
+        raise FileFormatError(f"it is no {kind} that minidl saved{f', but a {found}' if is_other else ''}")
+    its_version = content.pop("version", None)
+    if not isinstance(its_version, int) or its_version > version:
+        raise FileFormatError(
+            f"its format has version {its_version!r}, and this minidl reads versions up to {version}: upgrade minidl"
+        )
+    del content["format"]
+    if content.keys() != keys:
+        raise FileFormatError(f"its header holds {sorted(content)}, not {sorted(keys)}")
+    return content
 
 
 def _read_entries(archive: zipfile.ZipFile, size: int) -> dict[str, Array]:

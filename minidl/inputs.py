@@ -129,6 +129,14 @@ def check_number(value: Any, name: str, low: float = -math.inf, below: float = m
     return number
 
 
+def check_positive(value: Any, name: str) -> float:
+    """Return `value` as a float; ArgumentTypeError or ArgumentError unless it is a finite number above 0."""
+    number = check_number(value, name)
+    if number <= 0:
+        raise ArgumentError(f"{name} is {value}; it must be above 0")
+    return number
+
+
 def check_whole_number(value: Any, name: str, least: int) -> None:
     """Raise ArgumentTypeError or ArgumentError unless `value` is a whole number of at least `least`."""
     try:

@@ -61,6 +61,10 @@ class Loss(Configurable):
         """Turn scores into what `Sequential.predict` returns; a single column becomes (N,), as in scikit-learn."""
         return scores[:, 0] if scores.shape[1:] == (1,) else scores
 
+    def labels(self, targets: Array) -> Array:
+        """Return the class of each sample, integers (N,), for targets that `prepare_targets` has seen."""
+        raise ArgumentError(f"class_weight is for classifiers; with {type(self).__name__} give sample_weight")
+
     def metric(self, scores: Array, targets: Array) -> Array:
         """Return the figure `metric_name` of each sample, of shape (N,)."""
         raise NotImplementedError(f"{type(self).__name__} names a metric but does not define it")
@@ -167,9 +171,11 @@ class SoftmaxCrossEntropy(Loss):
     def decide(self, scores: Array) -> Array:
         return scores.argmax(axis=1)
 
+    def labels(self, targets: Array) -> Array:
+        return targets if targets.ndim == 1 else targets.argmax(axis=1)
+
     def metric(self, scores: Array, targets: Array) -> Array:
-        labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
-        return scores.argmax(axis=1) == labels
+        return scores.argmax(axis=1) == self.labels(targets)
 
 
 class SigmoidCrossEntropy(Loss):
@@ -202,6 +208,11 @@ class SigmoidCrossEntropy(Loss):
 
     def decide(self, scores: Array) -> Array:
         return super().decide((scores > 0).astype(np.intp))
+
+    def labels(self, targets: Array) -> Array:
+        if targets.shape[1:] != (1,):
+            raise ArgumentError("class_weight is for one class per row; for several labels give sample_weight")
+        return (targets[:, 0] > 0.5).astype(np.intp)
 
     def metric(self, scores: Array, targets: Array) -> Array:
         return _mean_over_outputs((scores > 0) == (targets > 0.5))

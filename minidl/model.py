@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from minidl.errors import (
     NotReadyError,
     ShapeError,
 )
-from minidl.files import read_arrays, write_arrays
+from minidl.files import read_described, write_described
 from minidl.inputs import as_array, as_shape, check_finite, check_whole_number
 from minidl.layers import Layer, Sigmoid, Softmax
 from minidl.layers.base import Parameter, copy_into
@@ -233,6 +233,24 @@ class Sequential(Layer):
             dy = dx
         return dx if self.needs_input_gradient else None
 
+    def penalize(self) -> float:
+        """Add the gradients of all parameters' regularizers to `gradients`; return the sum of their penalties."""
+        penalty = 0.0
+        for parameter, regularizer in self._regularized:
+            own, gradient = regularizer(parameter.value)
+            parameter.gradient[...] += gradient
+            penalty += own
+        return penalty
+
+    def penalty(self) -> float:
+        """Return the sum of all regularizers' penalties, which the trainer adds to the loss."""
+        return sum(regularizer(parameter.value)[0] for parameter, regularizer in self._regularized)
+
+    def constrain(self) -> None:
+        """Hold each parameter to its constraint, as the trainer does after each step."""
+        for parameter, constraint in self._constrained:
+            constraint.apply(parameter.value)
+
     def build_for(self, x: Array) -> None:
         """Build for the shape of the samples in the batch `x`, unless built already."""
         if self.input_shape is not None:
@@ -301,16 +319,7 @@ class Sequential(Layer):
         Raises NotReadyError before the model is built, ArgumentTypeError for a layer whose configuration JSON
         cannot hold, OSError when the file cannot be written.
         """
-        import json
-
-        self._check_built()
-        header = {
-            "format": "minidl model",
-            "version": FILE_VERSION,
-            "input_shape": self.input_shape,
-            "model": encode(self),
-        }
-        write_arrays(path, {"header": np.array(json.dumps(header)), **self._named_arrays()})
+        write_described(path, "model", FILE_VERSION, self.description(), self.named_arrays())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Sequential:
@@ -324,25 +333,40 @@ class Sequential(Layer):
             When it is truncated, corrupt, no model, of a newer format, names a class that is not defined (import the
             module that defines it first), or holds other arrays than its architecture has.
         """
-        arrays = read_arrays(path)
+        header, arrays = read_described(path, "model", FILE_VERSION, {"input_shape", "model"})
         try:
-            header = _read_header(arrays.pop("header", None))
-            model = decode(header["model"])
-            if not isinstance(model, cls):
-                raise FileFormatError(f"it describes {model!r}, not a {cls.__name__}")
-            model.take_values_from({name.partition("/")[2]: values for name, values in arrays.items()})
-            model.build(header["input_shape"], np.random.default_rng())
-            model.take_values_from(None)
-            own = model._named_arrays()
-            if unknown := arrays.keys() - own.keys():
-                raise FileFormatError(f"it holds {sorted(unknown)}, which its architecture does not have")
-            if missing := own.keys() - arrays.keys():
-                raise FileFormatError(f"it lacks {sorted(missing)}, which its architecture has")
-            for name, array in own.items():  # layers that came into being within build took no values there
-                copy_into(array, arrays[name])
+            return cls.from_description(header, arrays)
         except (MinidlError, ValueError, RecursionError) as error:
             raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {error}") from error
+
+    def description(self) -> dict[str, Any]:
+        """Return what JSON can hold of the model: its input shape and architecture."""
+        self._check_built()
+        return {"input_shape": self.input_shape, "model": encode(self)}
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> Sequential:
+        """Make the model that `description` and `named_arrays` tell of; raise FileFormatError where they disagree."""
+        model = decode(description["model"])
+        if not isinstance(model, cls):
+            raise FileFormatError(f"it describes {model!r}, not a {cls.__name__}")
+        model.take_values_from({name.partition("/")[2]: values for name, values in arrays.items()})
+        model.build(description["input_shape"], np.random.default_rng(model.seed))
+        model.take_values_from(None)
+        own = model.named_arrays()
+        if unknown := arrays.keys() - own.keys():
+            raise FileFormatError(f"it holds {sorted(unknown)}, which its architecture does not have")
+        if missing := own.keys() - arrays.keys():
+            raise FileFormatError(f"it lacks {sorted(missing)}, which its architecture has")
+        for name, array in own.items():  # layers that came into being within build took no values there
+            copy_into(array, arrays[name])
         return model
+
+    def named_arrays(self) -> dict[str, Array]:
+        """Return all that is saved, by path: ``"parameters/dense_1/weight"``, and states such as running means."""
+        parameters = {f"parameters/{path}": parameter.value for path, parameter in self.named_parameters().items()}
+        states = {f"states/{path}": state.value for path, state in self.named_states().items()}
+        return parameters | states
 
     def __repr__(self) -> str:
         elements = ", ".join(repr(element) for element in self.configuration()["layers"])
@@ -356,7 +380,8 @@ class Sequential(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         # The layers' arrays hold all that the vectors do.
-        return {key: value for key, value in super().__getstate__().items() if key not in {"_values", "_gradients"}}
+        made_anew = {"_values", "_gradients", "_regularized", "_constrained"}
+        return {key: value for key, value in super().__getstate__().items() if key not in made_anew}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -368,6 +393,9 @@ class Sequential(Layer):
     def _make_vectors(self) -> None:
         size = self.count_parameters()
         self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
+        parameters = self.named_parameters().values()
+        self._regularized = [(each, each.regularizer) for each in parameters if each.regularizer]
+        self._constrained = [(each, each.constraint) for each in parameters if each.constraint]
 
     def _check_built(self) -> None:
         if self.input_shape is None:
@@ -384,11 +412,6 @@ class Sequential(Layer):
             check_finite(block, "x", first_row=start, dtype=self.dtype)
             blocks.append(self.forward(block))
         return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
-
-    def _named_arrays(self) -> dict[str, Array]:
-        parameters = {f"parameters/{path}": parameter.value for path, parameter in self.named_parameters().items()}
-        states = {f"states/{path}": state.value for path, state in self.named_states().items()}
-        return parameters | states
 
     def _summary_rows(self, outer: str) -> list[tuple[str, str, str, str]]:
         rows = []
@@ -467,24 +490,3 @@ def _name_layers(layers: Sequence[Layer]) -> None:
             kind = re.sub(r"(?<=[a-z0-9A-Z])(?=[A-Z][a-z])", "_", type(layer).__name__).lower()
             layer.name = next(name for number in itertools.count(1) if (name := f"{kind}_{number}") not in names)
             names.add(layer.name)
-
-
-def _read_header(header: Array | None) -> dict[str, Any]:
-    import json
-
-    if header is None or header.shape != () or header.dtype.kind != "U":
-        raise FileFormatError("it has no header: it is no model that minidl saved")
-    try:
-        content = json.loads(header.item())
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"its header is no JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != "minidl model":
-        raise FileFormatError("it is no model that minidl saved")
-    version = content.get("version")
-    if not isinstance(version, int) or version > FILE_VERSION:
-        raise FileFormatError(
-            f"its format has version {version!r}, and this minidl reads versions up to {FILE_VERSION}: upgrade minidl"
-        )
-    if content.keys() != {"format", "version", "input_shape", "model"}:
-        raise FileFormatError(f"its header holds {sorted(content)}")
-    return content

@@ -49,6 +49,9 @@ class Optimizer(Configurable):
     learning_rate: float | Callable[[int], float] = 0.01
     slots: ClassVar[tuple[str, ...]] = ()
     elementwise: ClassVar[bool] = False
+    keeps_average: ClassVar[bool] = False
+    full_batch: ClassVar[bool] = False
+    exchanged: bool = field(default=False, init=False, repr=False)
     step: int = field(default=0, init=False, repr=False)
     state: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
 
@@ -67,7 +70,10 @@ class Optimizer(Configurable):
         value = self.learning_rate(self.step) if callable(self.learning_rate) else self.learning_rate
         return check_number(value, f"{type(self).__name__}: learning_rate at step {self.step}", 0)
 
-    def apply(self, parameters: Array, gradients: Array) -> None:
+    def exchange(self, parameters: Array) -> None:
+        """Stub."""
+
+    def apply(self, parameters: Array, gradients: Array, decaying: object = None) -> None:
         """Take one step on 1-D `parameters`, in place, along 1-D `gradients` of the same size."""
         for which, vector in {"gradients": gradients, **self.state}.items():
             if vector.shape != parameters.shape:

@@ -24,6 +24,7 @@ ROOMS = {
     "initializers": 1,
     "configuration": 1,
     "inputs": 1,
+    "regularizers": 1,
     "files": 1,
     "layers": 2,
     "losses": 2,

@@ -146,7 +146,7 @@ class TestRows:
         # As the trainer's full batch, in one piece and in blocks; at the rate 0 the parameters stay as they are.
         for rows_at_once in (len(x), size):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("minidl.training.trainer._ROWS_AT_ONCE", rows_at_once)
+                patch.setattr("minidl.training.batches.ROWS_AT_ONCE", rows_at_once)
                 trainer = Trainer(model, SGD(0), batch_size=None)
                 trainer.fit(x, targets, sample_weight=weights if weighted else None, progress=False)
             np.testing.assert_allclose(trainer.history["loss"], [expected_loss], **CLOSE["float64"])

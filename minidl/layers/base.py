@@ -14,6 +14,7 @@ from minidl.configuration import Configurable
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError
 from minidl.initializers import Initializer, get_initializer
 from minidl.inputs import as_shape
+from minidl.regularizers import Constraint, Regularizer
 from minidl.typing import Array, Shape
 
 
@@ -45,14 +46,25 @@ class Parameter(State):
 
     Attributes
     ----------
+    regularizer : Regularizer or None
+        What its values add to the loss.
+    constraint : Constraint or None
+        What its values are held to after each step.
     decays : bool
         Whether decoupled weight decay may shrink it. Where `add_parameter` does not say, arrays of two axes or more
         decay; a bias, or the scale of a normalisation, has one axis and does not.
     """
 
-    def __init__(self, value: Array, decays: bool | None = None) -> None:
+    def __init__(
+        self,
+        value: Array,
+        regularizer: Regularizer | None = None,
+        constraint: Constraint | None = None,
+        decays: bool | None = None,
+    ) -> None:
         super().__init__(value)
         self._gradient = np.zeros_like(value)
+        self.regularizer, self.constraint = regularizer, constraint
         self.decays = value.ndim > 1 if decays is None else decays
 
     @property
@@ -178,15 +190,23 @@ class Layer(Configurable):
         raise NotImplementedError(f"{type(self).__name__} must define backward(dy)")
 
     def add_parameter(
-        self, name: str, shape: int | Shape, initializer: Initializer | str, *, decays: bool | None = None
+        self,
+        name: str,
+        shape: int | Shape,
+        initializer: Initializer | str,
+        *,
+        regularizer: Regularizer | None = None,
+        constraint: Constraint | None = None,
+        decays: bool | None = None,
     ) -> Parameter:
         """Declare a trained array, within `build`; its ``value`` and ``gradient`` are there at once.
 
-        `decays` says whether weight decay may shrink it; by default, where it has two axes or more.
+        The keywords are `Parameter`'s attributes; a layer passes on what it was given.
         """
         if decays is not None and not isinstance(decays, bool):
             raise ArgumentTypeError(f"{self.place}: decays of {name!r} is {decays!r}; it must be True, False or None")
-        self._parameters[name] = parameter = Parameter(self._first_value(name, shape, initializer), decays)
+        value = self._first_value(name, shape, initializer)
+        self._parameters[name] = parameter = Parameter(value, regularizer, constraint, decays)
         return parameter
 
     def add_state(self, name: str, shape: int | Shape, initializer: Initializer | str = "zeros") -> State:
@@ -215,6 +235,10 @@ class Layer(Configurable):
         for name, layer in self.sublayers().items():
             found |= {f"{name}/{path}": state for path, state in layer.named_states().items()}
         return found
+
+    def named_generators(self) -> dict[str, np.random.Generator]:
+        """Stub."""
+        return {}
 
     def move_parameters(self, values: Array, gradients: Array) -> None:
         """Move all parameters into two 1-D vectors of their total size, in the order of `named_parameters`."""

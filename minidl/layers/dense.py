@@ -10,6 +10,7 @@ from minidl.errors import ShapeError
 from minidl.initializers import Initializer, get_initializer
 from minidl.inputs import check_whole_number
 from minidl.layers.base import Layer
+from minidl.regularizers import Constraint, Regularizer, check_regularizer
 from minidl.typing import Array, Shape
 
 
@@ -25,6 +26,10 @@ class Dense(Layer):
         Draws ``W`` of shape (inputs, units); the bias starts at zero.
     use_bias : bool, default True
         Without it, ``y = x W``.
+    regularizer : Regularizer, optional
+        Adds a penalty of ``W`` to the loss, as in ``Dense(64, regularizer=L2(1e-4))``.
+    constraint : Constraint, optional
+        Holds ``W`` to a limit after each step, as in ``Dense(64, constraint=MaxNorm(3))``.
 
     Shapes: (N, inputs) -> (N, units). Gradients: dW = x^T dy, db = sum_n dy_n, dx = dy W^T.
 
@@ -35,17 +40,26 @@ class Dense(Layer):
     units: int
     initializer: Initializer | str = "he_normal"
     use_bias: bool = True
+    regularizer: Regularizer | None = None
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         check_whole_number(self.units, "Dense: units", 1)
         get_initializer(self.initializer)  # a misspelt name is an error here, where it was written
+        check_regularizer(self.regularizer, self.constraint, "Dense")
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         if len(input_shape) != 1:
             raise ShapeError(
                 f"{self.place} expects input (features,) per sample but got {input_shape}: put Flatten() before it"
             )
-        self.weight = self.add_parameter("weight", (input_shape[0], self.units), self.initializer)
+        self.weight = self.add_parameter(
+            "weight",
+            (input_shape[0], self.units),
+            self.initializer,
+            regularizer=self.regularizer,
+            constraint=self.constraint,
+        )
         if self.use_bias:
             self.bias = self.add_parameter("bias", (self.units,), "zeros")
         return (self.units,)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+
+from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
 
 if TYPE_CHECKING:
     from minidl.training.trainer import Trainer
@@ -15,7 +19,14 @@ class Callback:
 
     The trainer's ``model``, ``optimizer``, ``epoch``, ``step``, ``history`` and ``figures`` say how things stand;
     ``trainer.stop()`` ends the training after the present step.
+
+    Attributes
+    ----------
+    runs_last : bool, default False
+        True in a subclass that must see what the others did at the same moment, as one that saves does.
     """
+
+    runs_last = False
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """`fit` has checked its input and begins."""
@@ -33,7 +44,77 @@ class Callback:
         """An epoch is done and counted; ``trainer.figures`` are those that ``trainer.history`` got."""
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """`fit` ends, be it by an error or Ctrl-C."""
+        """`fit` ends, be it by an error or Ctrl-C: ``trainer.interrupted`` tells."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run must know again: by name, numbers, text, None, and arrays."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` returned; called after `on_train_begin` of a `fit` that goes on with a run."""
+
+
+class FunctionCallback(Callback):
+    """A callback made of a plain function, which gets the trainer.
+
+    Parameters
+    ----------
+    function : callable
+    moment : str, default "on_epoch_end"
+        Which of a callback's moments it is for: on_train_begin, on_epoch_begin, on_gradients, on_batch_end,
+        on_epoch_end or on_train_end.
+    """
+
+    def __init__(self, function: Callable[[Trainer], None], moment: str = "on_epoch_end") -> None:
+        if not callable(function):
+            raise ArgumentTypeError(f"FunctionCallback takes a function, not {function!r}")
+        moments = [name for name in vars(Callback) if name.startswith("on_")]
+        if moment not in moments:
+            raise ArgumentError(f"a callback has no moment {moment!r}; {did_you_mean(str(moment), moments)}")
+        setattr(self, moment, function)
+
+
+def as_callbacks(callbacks: Iterable[Callback | Callable[[Trainer], None]] | None) -> list[Callback]:
+    """Return what `fit` was given as a list of callbacks; raise ArgumentTypeError for anything else."""
+    if callbacks is not None and not isinstance(callbacks, Iterable):
+        raise ArgumentTypeError(f"callbacks is {callbacks!r}; give a list of callbacks")
+    found: list[Callback] = []
+    for callback in callbacks or ():
+        if isinstance(callback, Callback):
+            found.append(callback)
+        elif callable(callback) and not isinstance(callback, type):
+            found.append(FunctionCallback(callback))
+        else:
+            raise ArgumentTypeError(f"callbacks holds {callback!r}, which is no Callback and no function")
+    return found
+
+
+def restore_callbacks(callbacks: list[Callback], states: list[tuple[str, dict[str, Any]]]) -> None:
+    """Give each state to the callback of its class; of several of a class, in their order."""
+    left = list(callbacks)
+    for kind, state in states:
+        heir = next((callback for callback in left if type(callback).__name__ == kind), None)
+        if heir is None:
+            warnings.warn(f"the run goes on without its {kind}: fit was given none", stacklevel=3)
+            continue
+        left.remove(heir)
+        heir.restore(state)
+
+
+class Moments:
+    """What callbacks do during the epochs: at each moment, the methods of those that override it and of no others."""
+
+    def __init__(self, callbacks: list[Callback]) -> None:
+        self.on_epoch_begin = self._of(callbacks, "on_epoch_begin")
+        self.on_gradients = self._of(callbacks, "on_gradients")
+        self.on_batch_end = self._of(callbacks, "on_batch_end")
+        self.on_epoch_end = self._of(callbacks, "on_epoch_end")
+
+    @staticmethod
+    def _of(callbacks: list[Callback], moment: str) -> list[Callable[[Trainer], None]]:
+        methods = [getattr(callback, moment) for callback in callbacks]
+        empty = getattr(Callback, moment)
+        return [method for method in methods if getattr(method, "__func__", None) is not empty]
 
 
 class ProgressBar(Callback):

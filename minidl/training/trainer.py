@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,15 @@ from minidl.inputs import as_array, as_weights, check_finite, check_lengths, che
 from minidl.losses import Loss
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
-from minidl.training.callbacks import Callback, ProgressBar
+from minidl.training.batches import Rows, Sums
+from minidl.training.callbacks import Callback, Moments, ProgressBar, as_callbacks, restore_callbacks
+from minidl.training.checkpoint import read_checkpoint, write_checkpoint
 from minidl.training.history import History
 from minidl.training.interruption import WholeSteps
+from minidl.training.weights import weigh_rows
 from minidl.typing import Array
 
 __all__ = ["Trainer"]
-
-_ROWS_AT_ONCE = 1024
-"""A larger batch is computed in blocks of so many rows, whose gradients add up to its own: they stay in the cache."""
 
 
 class Trainer:
@@ -50,6 +51,12 @@ class Trainer:
         Rows of the present epoch done, and rows of an epoch.
     last_epoch : int
         The number of epochs done when the present `fit` ends.
+    figure_names : tuple of str
+        The figures that each epoch of the present `fit` has: loss, metric, and those of the validation.
+    batch_loss : float
+        Mean loss of the last step's batch; ``figures`` are means over the epoch.
+    interrupted : bool
+        Whether the last `fit` ended by an error or Ctrl-C.
     """
 
     def __init__(
@@ -71,8 +78,13 @@ class Trainer:
         self.seed = np.random.SeedSequence().generate_state(1)[0].item() if seed is None else seed
         self.history = History()
         self.epoch = self.row = self.rows = self.last_epoch = 0
-        self._sums = _Sums()
+        self.batch_loss = math.nan
+        self.interrupted = False
+        self.figure_names: tuple[str, ...] = ()
+        self._sums = Sums()
         self._stopping = False
+        self._hooks: list[Callback] = []
+        self._left_states: list[tuple[str, dict[str, Any]]] = []
 
     def __repr__(self) -> str:
         settings = f"{self.optimizer!r}, batch_size={self.batch_size}, shuffle={self.shuffle}, seed={self.seed}"
@@ -102,7 +114,8 @@ class Trainer:
         epochs: int = 1,
         validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
         sample_weight: Any = None,
-        callbacks: Iterable[Callback] | None = None,
+        class_weight: Any = None,
+        callbacks: Iterable[Callback | Callable[[Trainer], None]] | None = None,
         progress: bool = True,
     ) -> History:
         """Train for `epochs` more epochs.
@@ -118,11 +131,16 @@ class Trainer:
         y : array, pandas series or list
             Targets as the model's loss takes them, such as integer labels (N,).
         epochs : int, >= 1
+            Of a run that has begun also 0, where callbacks begin and end only: for a resumed run that was over.
         validation_data : (x, y) or (x, y, sample_weight), optional
             Evaluated after each epoch: the figures ``val_loss`` and so on.
         sample_weight : array (N,), >= 0, optional
             Weight of each row in the loss and in the figures, relative to the mean weight.
-        callbacks : iterable of Callback
+        class_weight : dict of label -> weight, list of a weight per class, or "balanced", optional
+            For classifiers: multiplies the weight of each row by that of its class; labels left out weigh 1.
+            "balanced" makes all classes count the same. It is not applied to `validation_data`, as in Keras.
+        callbacks : iterable of Callback, or of functions
+            A plain function gets the trainer at the end of each epoch.
         progress : bool, default True
             Show a tqdm bar.
 
@@ -140,37 +158,128 @@ class Trainer:
         KeyboardInterrupt
             On Ctrl-C; model, optimizer and history are those of the last whole step.
         """
-        check_whole_number(epochs, "epochs", 1)
+        check_whole_number(epochs, "epochs", 0 if self.epoch else 1)
         self._check_settings()
-        data = self._prepare(x, y, sample_weight)
+        data = self._prepare(x, y, sample_weight, class_weight)
         validation = None if validation_data is None else self._prepare_validation(validation_data, data.x)
-        hooks = _as_hooks(callbacks) + ([ProgressBar()] if progress else [])
+        hooks = as_callbacks(callbacks) + ([ProgressBar()] if progress else [])
+        hooks.sort(key=lambda hook: hook.runs_last)
 
         self.model.build_for(data.x)
         if self.rows != len(data):
-            self.rows, self.row, self._sums = len(data), 0, _Sums()
+            self.rows, self.row, self._sums = len(data), 0, Sums()
         self.last_epoch = self.epoch + epochs
+        names = tuple(Sums().means(self._loss))
+        self._show_average(False)
+        self.figure_names = names if validation is None else (*names, *(f"val_{name}" for name in names))
         self._stopping = False
         with WholeSteps() as whole_steps, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
             for hook in hooks:
                 hook.on_train_begin(self)
                 endings.callback(hook.on_train_end, self)
-            moments = _Moments(hooks)
+            restore_callbacks(hooks, self._left_states)
+            self._hooks, self._left_states = hooks, []
+            endings.push(self._note_ending)
+            moments = Moments(hooks)
             while self.epoch < self.last_epoch and not self._stopping:
                 self._run_epoch(data, validation, moments, whole_steps)
         return self.history
 
-    def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None) -> dict[str, float]:
+    def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
+        self.interrupted = kind is not None
+        self._show_average(True)
+        self._left_states = self.callback_states if self.interrupted else []
+        self._hooks = []
+
+    @property
+    def callback_states(self) -> list[tuple[str, dict[str, Any]]]:
+        """Class and state of each callback that has one: of the present `fit`, or of one that was interrupted."""
+        if not self._hooks:
+            return self._left_states
+        return [(type(hook).__name__, state) for hook in self._hooks if (state := hook.state())]
+
+    @contextlib.contextmanager
+    def averaged_weights(self, step: contextlib.AbstractContextManager[Any] | None = None) -> Iterator[None]:
+        """Within, the model has the averaged weights of an optimizer that keeps some, as after `fit`.
+
+        Without such an optimizer nothing changes. Each exchange is made within `step`, which Ctrl-C waits for.
+        """
+        before, step = self.optimizer.exchanged, step or contextlib.nullcontext()
+        with step:
+            self._show_average(True)
+        try:
+            yield
+        finally:
+            with step:
+                self._show_average(before)
+
+    def _show_average(self, shown: bool) -> None:
+        if self.optimizer.keeps_average and self.optimizer.step and self.optimizer.exchanged != shown:
+            self.optimizer.exchange(self.model.parameters)
+
+    def place_in_run(self) -> dict[str, Any]:
+        """Return the settings and how far the run is, as numbers that a checkpoint holds."""
+        return {
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "row": self.row,
+            "rows": self.rows,
+            "sums": [self._sums.weight, self._sums.loss, self._sums.metric],
+        }
+
+    def go_to(self, place: Mapping[str, Any], callback_states: list[tuple[str, dict[str, Any]]]) -> None:
+        """Continue from the place that `place_in_run` told, with what callbacks knew there."""
+        for name in ("epoch", "row", "rows"):
+            check_whole_number(place[name], name, 0)
+        self.epoch, self.row, self.rows = place["epoch"], place["row"], place["rows"]
+        weight, loss, metric = place["sums"]
+        self._sums = Sums(float(weight), float(loss), float(metric))
+        self._left_states = callback_states
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all that the run is to `path`, an ``.npz`` file, so that `load` goes on to the same bits.
+
+        That is the model with its random generators, the optimizer with its slots, the step and the place in the
+        epoch, the history, and what callbacks know. The data are not in it. An older file is replaced only by a whole
+        one.
+        Within a step, as in `on_gradients`, there is no such state: call it from `on_batch_end`, `on_epoch_end`, or
+        outside of `fit`; the callback `Checkpoint` does.
+
+        Raises NotReadyError before the model is built; ArgumentTypeError for a learning rate that is a function but no
+        `Schedule`, or another setting that JSON cannot hold; OSError when the file cannot be written.
+        """
+        write_checkpoint(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trainer:
+        """Read what `save` wrote; of a folder that `Checkpoint` filled, its newest file.
+
+        To finish a run of 20 epochs: ``trainer.fit(x, y, epochs=20 - trainer.epoch, callbacks=...)``, with the same
+        data and the same kinds of callbacks, which get back what they knew.
+
+        Raises
+        ------
+        MissingFileError
+            When there is no such file, or no checkpoint in the folder.
+        FileFormatError
+            As `Sequential.load`.
+        """
+        return read_checkpoint(path, cls)
+
+    def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, class_weight: Any = None) -> dict[str, float]:
         """Return the mean loss, and the loss's metric, of the model as it is on other data.
 
         Parameters and errors are those of `fit`. For SoftmaxCrossEntropy: ``{"loss": 0.07, "accuracy": 0.979}``.
         """
-        data = self._prepare(x, y, sample_weight)
+        data = self._prepare(x, y, sample_weight, class_weight)
         self.model.build_for(data.x)
         return self._evaluate(data)
 
-    def _run_epoch(self, data: _Data, validation: _Data | None, moments: _Moments, whole_steps: WholeSteps) -> None:
+    def _run_epoch(self, data: Rows, validation: Rows | None, moments: Moments, whole_steps: WholeSteps) -> None:
         for hook in moments.on_epoch_begin:
             hook(self)
         batch_size = self.rows if self.batch_size is None else min(self.batch_size, self.rows)
@@ -189,17 +298,17 @@ class Trainer:
             raise self._diverged("parameters are no longer finite", self.step)
         figures = self._sums.means(self._loss)
         if validation is not None:
-            with _quiet():
+            with _quiet(), self.averaged_weights(whole_steps.step):
                 figures |= {f"val_{name}": figure for name, figure in self._evaluate(validation).items()}
             if not math.isfinite(figures["val_loss"]):
                 raise self._diverged(f"validation loss is {figures['val_loss']}", self.step)
         with whole_steps.step:
             self.history.append(figures)
-            self.epoch, self.row, self._sums = self.epoch + 1, 0, _Sums()
+            self.epoch, self.row, self._sums = self.epoch + 1, 0, Sums()
             for hook in moments.on_epoch_end:
                 hook(self)
 
-    def _take_step(self, batch: _Data, moments: _Moments) -> None:
+    def _take_step(self, batch: Rows, moments: Moments) -> None:
         with _quiet():
             sums = self._compute_gradients(batch)
         if not math.isfinite(sums.loss):
@@ -207,8 +316,10 @@ class Trainer:
         for hook in moments.on_gradients:
             hook(self)
         with _quiet():
-            self.optimizer.apply(self.model.parameters, self.model.gradients)
+            self.optimizer.apply(self.model.parameters, self.model.gradients, self.model.decaying)
+            self.model.constrain()
         self._sums += sums
+        self.batch_loss = sums.loss / (sums.weight or 1.0)
         self.row += len(batch)
 
     def _diverged(self, what: str, step: int) -> DivergenceError:
@@ -217,25 +328,28 @@ class Trainer:
             "the input. No step was taken after that; the parameters may already be too large to go on with"
         )
 
-    def _compute_gradients(self, batch: _Data) -> _Sums:
+    def _compute_gradients(self, batch: Rows) -> Sums:
         """Write the gradients of the batch's mean loss into the model; return the batch's figures."""
         # Of the mean weight of all data, so that a row's weight means the same in whatever batch it comes.
         model, total_weight = self.model, len(batch) * batch.mean_weight
-        if len(batch) <= _ROWS_AT_ONCE or any(layer.mixes_batch for layer in model.walk()):
-            return _forward_backward(model, batch, total_weight)
-        sums, gradients = _Sums(), np.zeros_like(model.gradients)
-        for block in batch.blocks():
-            sums += _forward_backward(model, block, total_weight)
-            gradients += model.gradients
-        model.gradients[:] = gradients
+        if batch.fits_a_block or any(layer.mixes_batch for layer in model.walk()):
+            sums = _forward_backward(model, batch, total_weight)
+        else:
+            sums, gradients = Sums(), np.zeros_like(model.gradients)
+            for block in batch.blocks():
+                sums += _forward_backward(model, block, total_weight)
+                gradients += model.gradients
+            model.gradients[:] = gradients
+        sums.loss += model.penalize() * sums.weight
         return sums
 
-    def _evaluate(self, data: _Data) -> dict[str, float]:
-        sums, total_weight = _Sums(), data.weight
+    def _evaluate(self, data: Rows) -> dict[str, float]:
+        sums, total_weight = Sums(), data.weight
         for block in data.blocks():
             scores = self.model.forward(block.x)
             loss, _ = self._loss.mean(scores, block.targets, block.weights, total_weight)
-            sums += _Sums.of_batch(self._loss, scores, block, loss * total_weight)
+            sums += Sums.of_batch(self._loss, scores, block, loss * total_weight)
+        sums.loss += self.model.penalty() * sums.weight
         return sums.means(self._loss)
 
     @property
@@ -250,24 +364,25 @@ class Trainer:
             check_whole_number(self.batch_size, "batch_size", 1)
         check_whole_number(self.seed, "seed", 0)
 
-    def _prepare(self, x: Any, y: Any, sample_weight: Any = None) -> _Data:
+    def _prepare(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Rows:
         """Check data wholly, changing nothing; return them as arrays, with the targets as the loss takes them."""
         loss = self._loss
         x, targets = as_array(x, "x"), as_array(y, "y")
         weights = None if sample_weight is None else as_weights(sample_weight)
         check_lengths(x=x, y=targets, sample_weight=weights)
         check_finite(x, "x", dtype=self.model.dtype)
-        if weights is not None and not weights.any():
-            raise DataError("sample_weight is 0 everywhere: there is nothing to train on")
         model = self.model
         if model.input_shape is None:
             # A trial on a copy: targets are checked against the output's shape before the model itself is built.
             model = copy.deepcopy(model)
             model.build_for(x)
         model.check_input(x)
-        return _Data(x, loss.prepare_targets(targets, model.output_shape or (), model.dtype), weights)
+        output_shape = model.output_shape or ()
+        targets = loss.prepare_targets(targets, output_shape, model.dtype)
+        # One score tells two classes apart.
+        return Rows(x, targets, weigh_rows(weights, class_weight, loss, targets, max((*output_shape, 2))))
 
-    def _prepare_validation(self, validation_data: Any, x: Array) -> _Data:
+    def _prepare_validation(self, validation_data: Any, x: Array) -> Rows:
         if not isinstance(validation_data, tuple | list) or not 2 <= len(validation_data) <= 3:
             raise ArgumentTypeError("validation_data must be (x, y) or (x, y, sample_weight)")
         try:
@@ -279,96 +394,15 @@ class Trainer:
         return data
 
 
-class _Data:
-    """Rows of input, targets and weights that belong together: a data set, a batch, or a block of one."""
-
-    def __init__(self, x: Array, targets: Array, weights: Array | None, mean_weight: float | None = None) -> None:
-        self.x, self.targets, self.weights = x, targets, weights
-        self.mean_weight = self.weight / len(x) if mean_weight is None else mean_weight
-        """Of the whole data set, also in a part of it."""
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    @property
-    def weight(self) -> float:
-        return len(self.x) if self.weights is None else float(self.weights.sum())
-
-    def __getitem__(self, rows: slice | Array) -> _Data:
-        weights = None if self.weights is None else _part(self.weights, rows)
-        return _Data(_part(self.x, rows), _part(self.targets, rows), weights, self.mean_weight)
-
-    def blocks(self) -> Iterator[_Data]:
-        for start in range(0, len(self), _ROWS_AT_ONCE):
-            yield self[start : start + _ROWS_AT_ONCE]
-
-
-def _part(array: Array, rows: slice | Array) -> Array:
-    """Return these rows; for an index, take is quicker than ``array[rows]``."""
-    return array[rows] if isinstance(rows, slice) else array.take(rows, axis=0)
-
-
-class _Sums:
-    """Weighted sums of figures over rows, whose means an epoch reports."""
-
-    def __init__(self, weight: float = 0.0, loss: float = 0.0, metric: float = 0.0) -> None:
-        self.weight, self.loss, self.metric = weight, loss, metric
-
-    @classmethod
-    def of_batch(cls, loss: Loss, scores: Array, batch: _Data, summed_loss: float) -> _Sums:
-        if not loss.metric_name:
-            return cls(batch.weight, summed_loss)
-        metric = loss.metric(scores, batch.targets)
-        return cls(
-            batch.weight,
-            summed_loss,
-            float(metric.sum() if batch.weights is None else metric @ batch.weights),
-        )
-
-    def __add__(self, other: _Sums) -> _Sums:
-        return _Sums(self.weight + other.weight, self.loss + other.loss, self.metric + other.metric)
-
-    def means(self, loss: Loss) -> dict[str, float]:
-        weight = self.weight or 1.0  # no row so far that counts
-        figures = {"loss": self.loss / weight}
-        return figures | {loss.metric_name: self.metric / weight} if loss.metric_name else figures
-
-
 def _quiet() -> np.errstate:
     """Silence NumPy's warnings: a run that overflows ends with an error that says so."""
     return np.errstate(over="ignore", invalid="ignore")
 
 
-def _as_hooks(callbacks: Iterable[Callback] | None) -> list[Callback]:
-    if callbacks is not None and not isinstance(callbacks, Iterable):
-        raise ArgumentTypeError(f"callbacks is {callbacks!r}; give a list of callbacks")
-    hooks = [] if callbacks is None else [*callbacks]
-    for hook in hooks:
-        if not isinstance(hook, Callback):
-            raise ArgumentTypeError(f"callbacks holds {hook!r}, which is no Callback")
-    return hooks
-
-
-class _Moments:
-    """What callbacks do during the epochs: at each moment, the methods of those that override it and of no others."""
-
-    def __init__(self, callbacks: list[Callback]) -> None:
-        self.on_epoch_begin = self._of(callbacks, "on_epoch_begin")
-        self.on_gradients = self._of(callbacks, "on_gradients")
-        self.on_batch_end = self._of(callbacks, "on_batch_end")
-        self.on_epoch_end = self._of(callbacks, "on_epoch_end")
-
-    @staticmethod
-    def _of(callbacks: list[Callback], moment: str) -> list[Callable[[Trainer], None]]:
-        methods = [getattr(callback, moment) for callback in callbacks]
-        empty = getattr(Callback, moment)
-        return [method for method in methods if getattr(method, "__func__", None) is not empty]
-
-
-def _forward_backward(model: Sequential, batch: _Data, total_weight: float) -> _Sums:
+def _forward_backward(model: Sequential, batch: Rows, total_weight: float) -> Sums:
     """Write the gradients of the batch's share in the mean loss over `total_weight`; return the batch's figures."""
     assert model.loss is not None
     scores = model.forward(batch.x, training=True)
     loss, dscores = model.loss.mean(scores, batch.targets, batch.weights, total_weight)
     model.backward(dscores)
-    return _Sums.of_batch(model.loss, scores, batch, loss * total_weight)
+    return Sums.of_batch(model.loss, scores, batch, loss * total_weight)

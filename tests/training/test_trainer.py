@@ -191,7 +191,7 @@ class TestBatches:
         weights = np.random.default_rng(0).random(103) if weighted else None
         whole, blocks = model(dtype="float64"), model(dtype="float64")
         expected = fit(Trainer(whole, Adam(), batch_size=None), x, y, epochs=3, sample_weight=weights)
-        monkeypatch.setattr("minidl.training.trainer._ROWS_AT_ONCE", 10)
+        monkeypatch.setattr("minidl.training.batches.ROWS_AT_ONCE", 10)
         history = fit(Trainer(blocks, Adam(), batch_size=None), x, y, epochs=3, sample_weight=weights)
         np.testing.assert_allclose(blocks.parameters, whole.parameters, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-12)
@@ -199,7 +199,7 @@ class TestBatches:
 
     @pytest.mark.parametrize("nested", [False, True])
     def test_a_layer_that_mixes_the_batch_gets_it_whole(self, nested, monkeypatch):
-        monkeypatch.setattr("minidl.training.trainer._ROWS_AT_ONCE", 3)
+        monkeypatch.setattr("minidl.training.batches.ROWS_AT_ONCE", 3)
         net, seen, x = watched(7)
         if nested:
             seen = RowsSeen()
@@ -425,7 +425,7 @@ class TestFigures:
         x, y = data(64)
         trainer = Trainer(model(), SGD(0.1))
         whole = trainer.evaluate(x, y)
-        monkeypatch.setattr("minidl.training.trainer._ROWS_AT_ONCE", 7)
+        monkeypatch.setattr("minidl.training.batches.ROWS_AT_ONCE", 7)
         assert trainer.evaluate(x, y) == pytest.approx(whole, rel=1e-6)
 
     def test_a_loss_of_the_users_own_without_a_metric_reports_the_loss_alone(self):

@@ -1,0 +1,120 @@
+"""Checkpoints: a training run as a file, and from it a trainer that goes on to the same bits."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.configuration import decode, encode
+from minidl.errors import ArgumentTypeError, FileFormatError, MinidlError, MissingFileError
+from minidl.files import as_path, read_described, write_described
+from minidl.inputs import check_whole_number
+from minidl.model import Sequential
+from minidl.optimizers import Optimizer
+from minidl.typing import Array
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from minidl.training.trainer import Trainer
+
+KIND, VERSION = "training run", 1
+KEYS = {"input_shape", "model", "optimizer", "trainer", "history", "generators", "callbacks"}
+
+
+def write_checkpoint(trainer: Trainer, path: str | os.PathLike[str]) -> None:
+    """Write what `Trainer.save` says."""
+    model, optimizer = trainer.model, trainer.optimizer
+    described, arrays = model.description(), model.named_arrays()
+    arrays |= {f"optimizer/{name}": vector for name, vector in optimizer.state.items()}
+    callbacks = []
+    for index, (kind, state) in enumerate(trainer.callback_states):
+        own = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+        arrays |= {f"callbacks/{index}/{name}": array for name, array in own.items()}
+        callbacks.append({"class": kind, "state": {name: v for name, v in state.items() if name not in own}})
+    description = {
+        **described,
+        "optimizer": {"object": encode(optimizer), "step": optimizer.step, "exchanged": optimizer.exchanged},
+        "trainer": trainer.place_in_run(),
+        "history": {"epochs": trainer.history.epochs, "columns": dict(trainer.history)},
+        "generators": {name: each.bit_generator.state for name, each in model.named_generators().items()},
+        "callbacks": callbacks,
+    }
+    try:
+        write_described(path, KIND, VERSION, description, arrays)
+    except TypeError as error:
+        raise ArgumentTypeError(f"a callback's state, or a setting of the trainer, cannot be saved: {error}") from error
+
+
+def read_checkpoint(path: str | os.PathLike[str], kind: type[Trainer]) -> Trainer:
+    """Read what `Trainer.load` says."""
+    path = as_path(path)
+    if path.is_dir():
+        path = newest_checkpoint(path)
+    description, arrays = read_described(path, KIND, VERSION, KEYS)
+    try:
+        return _make_trainer(kind, description, arrays)
+    # What wrong types in the description raise, of a file that another program wrote.
+    except (MinidlError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise FileFormatError(f"{path} cannot be loaded: {error}") from error
+
+
+def _make_trainer(kind: type[Trainer], description: dict[str, Any], arrays: dict[str, Array]) -> Trainer:
+    model = Sequential.from_description(
+        description, {name: array for name, array in arrays.items() if name.startswith(("parameters/", "states/"))}
+    )
+    for name, generator in model.named_generators().items():
+        generator.bit_generator.state = description["generators"][name]
+    settings = description["trainer"]
+    trainer = kind(
+        model,
+        _make_optimizer(description["optimizer"], _within("optimizer/", arrays), model),
+        batch_size=settings["batch_size"],
+        shuffle=bool(settings["shuffle"]),
+        seed=settings["seed"],
+    )
+    states = [
+        (str(each["class"]), {**each["state"], **_within(f"callbacks/{index}/", arrays)})
+        for index, each in enumerate(description["callbacks"])
+    ]
+    columns = dict(description["history"]["columns"])
+    for epoch in range(description["history"]["epochs"]):
+        trainer.history.append({str(name): float(column[epoch]) for name, column in columns.items()})
+    trainer.go_to(settings, states)
+    return trainer
+
+
+def _make_optimizer(description: dict[str, Any], slots: dict[str, Array], model: Sequential) -> Optimizer:
+    optimizer = decode(description["object"])
+    if not isinstance(optimizer, Optimizer):
+        raise FileFormatError(f"its optimizer is {optimizer!r}")
+    check_whole_number(description["step"], "its optimizer's step", 0)
+    optimizer.step, optimizer.exchanged = description["step"], bool(description["exchanged"])
+    expected = set(optimizer.slots) if optimizer.step else set()
+    if slots.keys() != expected:
+        raise FileFormatError(f"its optimizer has the slots {sorted(slots)}, not {sorted(expected)}")
+    for name, vector in slots.items():
+        if vector.shape != model.parameters.shape or vector.dtype != model.dtype:
+            raise FileFormatError(f"its optimizer's slot {name!r} is {vector.dtype} {vector.shape}")
+        optimizer.state[name] = vector.copy()  # what a file's bytes are read into cannot be written to
+    return optimizer
+
+
+def _within(start: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(start): array.copy() for name, array in arrays.items() if name.startswith(start)}
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder that the callback `Checkpoint` filled, oldest first."""
+    return sorted(path for path in folder.iterdir() if re.fullmatch(r"step_\d{10}\.npz", path.name))
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    """Return the newest checkpoint of a folder; raise MissingFileError where there is none."""
+    found = checkpoints(folder)
+    if not found:
+        raise MissingFileError(f"there is no checkpoint step_....npz in the folder {folder}")
+    return found[-1]

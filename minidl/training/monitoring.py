@@ -1,0 +1,296 @@
+"""Callbacks that watch a figure: early stopping, checkpoints of the best, a lower rate on a plateau."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.errors import ArgumentError, did_you_mean
+from minidl.files import as_path
+from minidl.inputs import check_number, check_positive, check_whole_number
+from minidl.training.callbacks import Callback
+from minidl.training.checkpoint import checkpoints
+from minidl.typing import Array
+
+if TYPE_CHECKING:
+    from minidl.training.trainer import Trainer
+
+_GROWING = ("accuracy", "r2_score")
+"""Figures of which more is better, by what their names end with; of all others, such as losses, less is."""
+
+
+class Monitor(Callback):
+    """Base of callbacks that follow one figure and know its best value so far.
+
+    Parameters
+    ----------
+    monitor : str
+        The figure's name in the history, such as "val_loss". One that the run does not have raises ArgumentError when
+        the training begins.
+    min_delta : float >= 0, default 0
+        An epoch is better only if its figure is so by more than this.
+    mode : "auto", "min" or "max", default "auto"
+        Whether a small or a large figure is good; "auto" knows that of accuracies a large one is.
+    """
+
+    def __init__(self, monitor: str = "val_loss", *, min_delta: float = 0.0, mode: str = "auto") -> None:
+        kind = type(self).__name__
+        if mode not in {"auto", "min", "max"}:
+            raise ArgumentError(f'{kind}: mode is {mode!r}; it must be "auto", "min" or "max"')
+        self.monitor, self.mode = monitor, mode
+        self.min_delta = check_number(min_delta, f"{kind}: min_delta", 0)
+        grows = mode == "max" or (mode == "auto" and str(monitor).endswith(_GROWING))
+        self._sign = -1.0 if grows else 1.0
+        self._forget()
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        if self.monitor not in trainer.figure_names:
+            cure = "; give fit validation_data" if str(self.monitor).startswith("val_") else ""
+            raise ArgumentError(
+                f"{type(self).__name__}: the run has no figure {self.monitor!r}; "
+                f"{did_you_mean(str(self.monitor), trainer.figure_names)}{cure}"
+            )
+        self._forget()
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
+
+    def _forget(self) -> None:
+        self.best, self.best_epoch = math.inf * self._sign, 0
+
+    def _improves(self, trainer: Trainer) -> bool:
+        """Compare the epoch just done with the best so far, and note it if it is better."""
+        figure = trainer.history[self.monitor][-1]
+        if not self._sign * figure < self._sign * self.best - self.min_delta:
+            return False
+        self.best, self.best_epoch = figure, trainer.epoch
+        return True
+
+
+class EarlyStopping(Monitor):
+    """Ends the training when a figure has not become better for `patience` epochs; restores the best epoch's model.
+
+    Parameters
+    ----------
+    monitor : str, default "val_loss"
+    patience : int >= 1, default 10
+        Epochs without a better figure after which the training ends.
+    restore_best : bool, default True
+        At the end of the training, however many epochs it took, put back the model's parameters and states of the best
+        epoch; not after an error or Ctrl-C, where the model stays as the last step left it.
+    min_delta, mode : as for `Monitor`
+
+    Attributes
+    ----------
+    best : float
+        The best figure; ``best_epoch`` is the epoch that had it, counted from 1.
+
+    Source: Prechelt (1998), "Early stopping - but when?".
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        *,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+        restore_best: bool = True,
+    ) -> None:
+        check_whole_number(patience, "EarlyStopping: patience", 1)
+        self.patience, self.restore_best = patience, restore_best
+        super().__init__(monitor, min_delta=min_delta, mode=mode)
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        if self.waited >= self.patience:  # a run resumed after its end
+            trainer.stop()
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if self._improves(trainer):
+            self.waited = 0
+            if self.restore_best:
+                with trainer.averaged_weights():
+                    self._best_model = {name: array.copy() for name, array in trainer.model.named_arrays().items()}
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            trainer.stop()
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        if self._best_model and not trainer.interrupted:
+            for name, array in trainer.model.named_arrays().items():
+                array[...] = self._best_model[name]
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "waited": self.waited, **self._best_model}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.waited = int(state["waited"])
+        self._best_model = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.waited, self._best_model = 0, dict[str, Array]()
+
+
+class ReduceLROnPlateau(Monitor):
+    """Lowers the learning rate when a figure has not become better for `patience` epochs.
+
+    ``learning_rate <- max(factor * learning_rate, min_rate)``; for a rate that is a number, not a schedule.
+
+    Parameters
+    ----------
+    monitor : str, default "val_loss"
+    factor : float in (0, 1), default 0.1
+    patience : int >= 1, default 10
+        Epochs without a better figure before the rate falls, each time.
+    cooldown : int >= 0, default 0
+        Epochs after a fall in which no epoch counts as one without a better figure.
+    min_rate : float >= 0, default 0
+    min_delta : float >= 0, default 1e-4
+    mode : as for `Monitor`
+
+    Raises ArgumentError when the training begins with an optimizer whose rate is a schedule.
+    """
+
+    waited: int
+    cooling: int
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        *,
+        factor: float = 0.1,
+        patience: int = 10,
+        cooldown: int = 0,
+        min_rate: float = 0.0,
+        min_delta: float = 1e-4,
+        mode: str = "auto",
+    ) -> None:
+        self.factor = check_positive(factor, "ReduceLROnPlateau: factor")
+        if factor >= 1:
+            raise ArgumentError(f"ReduceLROnPlateau: factor is {factor}; it must be above 0 and below 1")
+        check_whole_number(patience, "ReduceLROnPlateau: patience", 1)
+        check_whole_number(cooldown, "ReduceLROnPlateau: cooldown", 0)
+        self.patience, self.cooldown = patience, cooldown
+        self.min_rate = check_number(min_rate, "ReduceLROnPlateau: min_rate", 0)
+        super().__init__(monitor, min_delta=min_delta, mode=mode)
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        super().on_train_begin(trainer)
+        if callable(trainer.optimizer.learning_rate):
+            raise ArgumentError(
+                "ReduceLROnPlateau lowers a learning rate that is a number, but the optimizer's is "
+                f"{trainer.optimizer.learning_rate!r}: use one of the two"
+            )
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        better = self._improves(trainer)
+        if self.cooling:
+            self.cooling -= 1
+            return
+        self.waited = 0 if better else self.waited + 1
+        if self.waited >= self.patience:
+            rate = trainer.optimizer.rate()
+            trainer.optimizer.learning_rate = min(rate, max(self.factor * rate, self.min_rate))
+            self.waited, self.cooling = 0, self.cooldown
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "waited": self.waited, "cooling": self.cooling}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.waited, self.cooling = int(state["waited"]), int(state["cooling"])
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.waited, self.cooling = 0, 0
+
+
+class Checkpoint(Callback):
+    """Saves the run to a folder as it goes, so that `Trainer.load` can go on after whatever ended it.
+
+    The files are ``step_0000000525.npz`` and so on, each written whole or not at all. With `monitor`, the best epoch's
+    is kept as ``best.npz``, too, until a better one takes its place; ``Trainer.load(folder / "best.npz").model`` is its
+    model.
+
+    Parameters
+    ----------
+    folder : str or path
+        Made if it does not exist. Checkpoints that are there when a new run begins, and are not its own, raise
+        ArgumentError: they would be taken for this run's.
+    every_epochs : int >= 1 or None, default 1
+        Save at the end of every so many epochs.
+    every_steps : int >= 1 or None, default None
+        Save after every so many steps, in the middle of epochs too.
+    keep : int >= 1 or None, default 1
+        How many of the newest to keep; None keeps all.
+    monitor, min_delta, mode : optional
+        As for `Monitor`; without a monitor there is no ``best.npz``.
+    """
+
+    runs_last = True
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        every_epochs: int | None = 1,
+        every_steps: int | None = None,
+        keep: int | None = 1,
+        monitor: str | None = None,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+    ) -> None:
+        for name, number in (("every_epochs", every_epochs), ("every_steps", every_steps), ("keep", keep)):
+            if number is not None:
+                check_whole_number(number, f"Checkpoint: {name}", 1)
+        if every_epochs is None and every_steps is None and monitor is None:
+            raise ArgumentError("Checkpoint: with neither every_epochs, every_steps nor monitor it would save nothing")
+        self.folder, self.keep = as_path(folder), keep
+        self.every_epochs, self.every_steps = every_epochs, every_steps
+        self._monitor = None if monitor is None else Monitor(monitor, min_delta=min_delta, mode=mode)
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        if self._monitor:
+            self._monitor.on_train_begin(trainer)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if trainer.step == 0 and (found := checkpoints(self.folder)):
+            raise ArgumentError(
+                f"Checkpoint: the folder {self.folder} holds {len(found)} of another run, the newest {found[-1].name}: "
+                "go on with Trainer.load(folder), or give another folder, or delete them"
+            )
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        # The last step of an epoch is saved at the epoch's end, with its figures.
+        if self.every_steps and trainer.step % self.every_steps == 0 and trainer.row < trainer.rows:
+            self._save(trainer)
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        improves = self._monitor is not None and self._monitor._improves(trainer)
+        if (self.every_epochs and trainer.epoch % self.every_epochs == 0) or (
+            self.every_steps and trainer.step % self.every_steps == 0
+        ):
+            self._save(trainer)
+        if improves:
+            trainer.save(self.folder / "best.npz")
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save(self.folder / f"step_{trainer.step:010d}.npz")
+        if self.keep is not None:
+            for path in checkpoints(self.folder)[: -self.keep]:
+                path.unlink(missing_ok=True)
+
+    def state(self) -> dict[str, Any]:
+        return self._monitor.state() if self._monitor else {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        if self._monitor and state:
+            self._monitor.restore(state)

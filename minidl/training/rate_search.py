@@ -1,0 +1,126 @@
+"""The search for a learning rate: a short run in which the rate grows until the loss does."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minidl.errors import ArgumentError, DivergenceError
+from minidl.inputs import check_positive, check_whole_number
+from minidl.model import Sequential
+from minidl.optimizers import Optimizer, get_optimizer
+from minidl.training.callbacks import Callback
+from minidl.training.trainer import Trainer
+from minidl.typing import Array
+
+__all__ = ["RateSearch", "find_learning_rate"]
+
+_SMOOTHING = 0.9
+"""Decay of the running mean of the losses: a batch's own is too noisy to take a slope of."""
+
+_TOO_HIGH = 4
+"""The search ends when the loss is so many times its lowest."""
+
+
+@dataclass(frozen=True)
+class RateSearch:
+    """What a learning-rate search found.
+
+    Attributes
+    ----------
+    rates, losses : arrays of shape (steps taken,)
+        The rate of each step, and the smoothed loss of the batch before it.
+    suggestion : float
+        The rate at which the loss falls fastest.
+    """
+
+    rates: Array
+    losses: Array
+
+    @property
+    def suggestion(self) -> float:
+        # Over a fifth of the search, since from step to step the loss of a batch falls by chance, too.
+        half, lowest = max(len(self.losses) // 10, 1), int(self.losses.argmin())
+        if lowest < 2 * half:
+            raise ArgumentError(
+                f"the loss never falls: it is lowest at the rate {self.rates[lowest]:.3g}, where the search begins or "
+                "nearly; search from a lower rate"
+            )
+        before_lowest = self.losses[: lowest + 1]
+        falls = before_lowest[: -2 * half] - before_lowest[2 * half :]
+        return float(self.rates[half + falls.argmax()])
+
+
+class _Notes(Callback):
+    """Sets the rate of each step, and notes it with the smoothed loss of its batch."""
+
+    def __init__(self, rates: Array) -> None:
+        self.rates = rates
+        self.losses: list[float] = []
+        self._mean = 0.0
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        steps = len(self.losses) + 1
+        self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * trainer.batch_loss
+        self.losses.append(self._mean / (1 - _SMOOTHING**steps))
+        lowest = min(self.losses)
+        if steps == len(self.rates) or (lowest > 0 and self.losses[-1] > _TOO_HIGH * lowest):
+            trainer.stop()
+
+
+def find_learning_rate(
+    model: Sequential,
+    x: Any,
+    y: Any,
+    *,
+    optimizer: Optimizer | str = "adam",
+    low: float = 1e-6,
+    high: float = 1.0,
+    steps: int = 100,
+    batch_size: int | None = 32,
+    seed: int | None = 0,
+) -> RateSearch:
+    """Search for a good learning rate, in a short run on a copy of the model: nothing given is changed.
+
+    The rate grows by a constant factor from `low` to `high` in `steps` steps. While it is too low the loss stays as it
+    is, then it falls, and where the rate is too high it grows again, which ends the search. A good first choice is the
+    rate where it falls fastest, ``result.suggestion``; `minidl.plots.plot_rate_search` shows the whole.
+
+    Parameters
+    ----------
+    model : Sequential
+    x, y : as for `Trainer.fit`
+    optimizer : Optimizer or its name, default "adam"
+        Whose own rate does not matter.
+    low, high : float, 0 < low < high, default 1e-6 and 1
+    steps : int >= 10, default 100
+        Epochs are as many as that takes.
+    batch_size, seed : as for `Trainer`
+
+    Returns
+    -------
+    RateSearch
+
+    Raises
+    ------
+    ArgumentError
+        For a range that is none, and as `Trainer.fit`.
+
+    Source: Smith (2017), "Cyclical learning rates for training neural networks", arXiv:1506.01186, section 3.3.
+    """
+    check_whole_number(steps, "find_learning_rate: steps", 10)
+    if not check_positive(low, "find_learning_rate: low") < check_positive(high, "find_learning_rate: high"):
+        raise ArgumentError(f"find_learning_rate: low is {low} and high {high}; low must be below high")
+    rates = np.geomspace(low, high, steps)
+    optimizer = copy.deepcopy(get_optimizer(optimizer))
+    optimizer.learning_rate = lambda step: float(rates[min(step, steps - 1)])
+    trainer, notes = Trainer(copy.deepcopy(model), optimizer, batch_size=batch_size, seed=seed), _Notes(rates)
+    try:
+        trainer.fit(x, y, epochs=steps, callbacks=[notes], progress=False)  # an epoch has a step or more
+    except DivergenceError:  # a rate that is too high ends the search, this way too
+        if not notes.losses:
+            raise
+    return RateSearch(rates[: len(notes.losses)], np.array(notes.losses))

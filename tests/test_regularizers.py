@@ -1,0 +1,174 @@
+"""Penalties and constraints: their formulas, and what they do in training."""
+
+import numpy as np
+import pytest
+from gradients import numeric_gradient
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from minidl import (
+    L1,
+    L1L2,
+    L2,
+    SGD,
+    Callback,
+    Constraint,
+    Dense,
+    MaxNorm,
+    MeanSquaredError,
+    Regularizer,
+    ReLU,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Trainer,
+)
+from minidl.errors import ArgumentError, ArgumentTypeError
+
+weights = arrays(np.float64, (4, 3), elements=st.floats(-10, 10, allow_subnormal=False))
+
+
+@given(weights)
+def test_l1_and_l2_are_the_sums_of_their_names(w):
+    sizes, squares = np.abs(w).sum(), (w**2).sum()
+    assert L1(0.5)(w)[0] == pytest.approx(0.5 * sizes)
+    assert L2(0.5)(w)[0] == pytest.approx(0.5 * squares)
+    assert L1L2(0.25, 0.5)(w)[0] == pytest.approx(0.25 * sizes + 0.5 * squares)
+
+
+@pytest.mark.parametrize("regularizer", [L1(0.3), L2(0.7), L1L2(0.2, 0.1)], ids=repr)
+def test_the_gradient_is_that_of_the_penalty(regularizer):
+    w = np.random.default_rng(0).normal(size=(5, 4))
+    expected = numeric_gradient(lambda: regularizer(w)[0], w)
+    np.testing.assert_allclose(regularizer(w)[1], expected, rtol=1e-6, atol=1e-8)
+
+
+def test_an_entry_of_zero_has_no_slope():
+    assert L1(2.0)(np.zeros((2, 2)))[1].tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("regularizer", [L1(0.3), L2(0.7), L1L2(0.2, 0.1)], ids=repr)
+def test_float32_stays_float32(regularizer):
+    assert regularizer(np.ones((2, 3), np.float32))[1].dtype == np.float32
+
+
+@given(weights, st.floats(0.1, 5))
+def test_max_norm_shortens_what_is_too_long_and_leaves_the_rest(w, limit):
+    before, norms = w.copy(), np.linalg.norm(w, axis=0)
+    MaxNorm(limit).apply(w)
+    for unit in range(3):
+        if norms[unit] <= limit * (1 - 1e-9):
+            np.testing.assert_array_equal(w[:, unit], before[:, unit])
+        elif norms[unit] >= limit * (1 + 1e-9):
+            assert np.linalg.norm(w[:, unit]) == pytest.approx(limit)
+            np.testing.assert_allclose(w[:, unit] * norms[unit], before[:, unit] * limit, rtol=1e-9, atol=1e-200)
+
+
+def test_max_norm_takes_all_axes_but_the_last_for_one_unit():
+    kernel = np.full((3, 3, 4, 2), 1.0)
+    MaxNorm(3.0).apply(kernel)
+    np.testing.assert_allclose(np.sqrt((kernel**2).sum(axis=(0, 1, 2))), [3, 3])
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: L1(-1), ArgumentError, "L1: strength is -1"),
+        (lambda: L2(np.nan), ArgumentError, "L2: strength is nan"),
+        (lambda: L2("much"), ArgumentTypeError, "L2: strength is 'much'"),
+        (lambda: L1L2(l1=-0.5), ArgumentError, "L1L2: l1 is -0.5"),
+        (lambda: L1L2(l2=np.inf), ArgumentError, "L1L2: l2 is inf"),
+        (lambda: MaxNorm(0), ArgumentError, "MaxNorm: limit is 0; it must be .*above 0"),
+        (lambda: Dense(3, regularizer=1e-4), ArgumentTypeError, "Dense: regularizer is 0.0001; give a Regularizer"),
+        (lambda: Dense(3, constraint=L2()), ArgumentTypeError, r"Dense: constraint is L2.*; give a Constraint"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize("base", [Regularizer(), Constraint()], ids=["regularizer", "constraint"])
+def test_the_base_classes_say_what_to_write(base):
+    with pytest.raises(NotImplementedError, match="must define"):
+        base(np.ones(2)) if isinstance(base, Regularizer) else base.apply(np.ones(2))
+
+
+def problem(rows=30):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(rows, 4)), rng.normal(size=(rows, 2))
+
+
+def network(**options):
+    return Sequential(
+        [Dense(5, **options), ReLU(), Dense(2), MeanSquaredError()], input_shape=4, seed=0, dtype="float64"
+    )
+
+
+class TestInTraining:
+    @pytest.mark.parametrize("rows", [30, 2500], ids=["one block", "several blocks"])
+    def test_the_step_is_that_of_loss_and_penalty_together(self, rows):
+        x, y = problem(rows)
+        model, plain = network(regularizer=L2(0.1)), network()
+        weight = plain.layers[0].weight.value.copy()
+        Trainer(model, SGD(1.0), batch_size=None).fit(x, y, progress=False)
+        Trainer(plain, SGD(1.0), batch_size=None).fit(x, y, progress=False)
+        expected = plain.parameters.copy()
+        expected[: weight.size] -= 2 * 0.1 * weight.ravel()  # the weight of the first layer comes first
+        np.testing.assert_allclose(model.parameters, expected, rtol=1e-10, atol=1e-12)
+
+    def test_the_reported_loss_has_the_penalty_in_training_and_in_evaluation(self):
+        x, y = problem()
+        model, plain = network(regularizer=L1(0.2)), network()
+        penalty = 0.2 * np.abs(plain.layers[0].weight.value).sum()
+        without = Trainer(plain, SGD(0.0)).evaluate(x, y)["loss"]
+        trainer = Trainer(model, SGD(0.0), batch_size=7)
+        assert trainer.evaluate(x, y)["loss"] == pytest.approx(without + penalty)
+        history = trainer.fit(x, y, validation_data=(x[:9], y[:9]), progress=False)
+        assert history["loss"][0] == pytest.approx(without + penalty)
+        assert history["val_loss"][0] == pytest.approx(
+            Trainer(plain, SGD(0.0)).evaluate(x[:9], y[:9])["loss"] + penalty
+        )
+
+    def test_the_constraint_holds_after_every_step(self):
+        x, y = problem()
+        model, norms = network(constraint=MaxNorm(0.5)), []
+
+        class Look(Callback):
+            def on_batch_end(self, trainer):
+                norms.append(np.linalg.norm(trainer.model.layers[0].weight.value, axis=0).max())
+
+        Trainer(model, SGD(0.5), batch_size=5, seed=0).fit(x, y, epochs=3, callbacks=[Look()], progress=False)
+        assert max(norms) == pytest.approx(0.5)
+        assert len(norms) == 18
+
+    def test_a_strong_l1_leaves_few_weights_that_count(self):
+        x, y = problem(200)
+        sparse, plain = network(regularizer=L1(0.05)), network()
+        for model in (sparse, plain):
+            Trainer(model, SGD(0.05), batch_size=20, seed=0).fit(x, y, epochs=60, progress=False)
+        small = [(np.abs(model.layers[0].weight.value) < 0.01).mean() for model in (sparse, plain)]
+        assert small[0] > 0.5
+        assert small[1] < 0.2
+
+    def test_nested_models_and_copies_keep_theirs(self, tmp_path):
+        inner = Sequential([Dense(5, regularizer=L2(0.1), constraint=MaxNorm(1.0)), ReLU()])
+        model = Sequential([inner, Dense(2, regularizer=L1(0.1)), MeanSquaredError()], input_shape=4, seed=0)
+        first, second = inner.layers[0].weight.value, model.layers[1].weight.value
+        expected = 0.1 * (first**2).sum() + 0.1 * np.abs(second).sum()
+        assert model.penalty() == pytest.approx(expected, rel=1e-6)
+        model.save(tmp_path / "model.npz")
+        again = Sequential.load(tmp_path / "model.npz")
+        assert again.penalty() == pytest.approx(expected, rel=1e-6)
+        assert repr(again) == repr(model)
+        again.parameters[:] = 5
+        again.constrain()
+        assert np.linalg.norm(again.layers[0].layers[0].weight.value, axis=0).max() == pytest.approx(1)
+
+    def test_a_classifier_with_a_penalty_still_reports_its_accuracy(self):
+        x, _ = problem()
+        y = (x[:, 0] > 0).astype(int)
+        model = Sequential([Dense(2, regularizer=L2(1e-3)), SoftmaxCrossEntropy()], seed=0)
+        trainer = Trainer(model, SGD(0.5), batch_size=10, seed=0)
+        trainer.fit(x, y, epochs=20, progress=False)
+        assert trainer.evaluate(x, y)["accuracy"] == np.mean(model.predict(x) == y) > 0.9
