@@ -25,7 +25,7 @@ from minidl.files import read_described, write_described
 from minidl.inputs import as_array, as_shape, check_finite, check_whole_number
 from minidl.layers import Layer, Sigmoid, Softmax
 from minidl.layers.base import Parameter, copy_into
-from minidl.losses import Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy
 from minidl.typing import Array, Shape
 
 __all__ = ["Sequential"]
@@ -276,8 +276,9 @@ class Sequential(Layer):
         Returns
         -------
         array
-            Integer labels (N,) with SoftmaxCrossEntropy, or SigmoidCrossEntropy on one output; 0 or 1 for each of
-            several outputs (N, K); values (N,) or (N, K) with MeanSquaredError. Without a loss, the output itself.
+            Integer labels (N,) with a loss of classes, such as SoftmaxCrossEntropy, or SigmoidCrossEntropy on one
+            output; 0 or 1 for each of several outputs (N, K); values (N,) or (N, K) with a loss of numbers, such as
+            MeanSquaredError. Without a loss, the output itself.
 
         Raises
         ------
@@ -292,8 +293,9 @@ class Sequential(Layer):
     def predict_proba(self, x: Any, batch_size: int = 1024) -> Array:
         """Return probabilities (N, K): the loss's own activation of the scores; parameters as in `predict`.
 
-        One row sums to 1 with SoftmaxCrossEntropy; with SigmoidCrossEntropy each entry is the probability of a 1, also
-        for a single output: (N, 1), where scikit-learn's two-class classifiers give (N, 2).
+        One row sums to 1 with SoftmaxCrossEntropy and the other losses that contain softmax; with SigmoidCrossEntropy
+        each entry is the probability of a 1, also for a single output: (N, 1), where scikit-learn's two-class
+        classifiers give (N, 2).
         Raises ArgumentError when the model has no loss, or a loss that gives no probabilities.
         """
         if self.loss is None:
@@ -453,10 +455,10 @@ def _split_loss(elements: Sequence[Layer | Loss]) -> tuple[tuple[Layer, ...], Lo
         layers.append(element)
     if not layers:
         raise ArgumentError("a model needs at least one layer")
-    for kind, activation in ((SoftmaxCrossEntropy, Softmax), (SigmoidCrossEntropy, Sigmoid)):
+    for kind, activation in ((CategoricalLoss, Softmax), (SigmoidCrossEntropy, Sigmoid)):
         if isinstance(loss, kind) and isinstance(layers[-1], activation):
             raise ArgumentError(
-                f"{kind.__name__} takes scores, and contains the {activation.__name__} before it: leave that out"
+                f"{type(loss).__name__} takes scores, and contains the {activation.__name__} before it: leave that out"
             )
     return tuple(layers), loss
 

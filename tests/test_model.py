@@ -16,6 +16,8 @@ from minidl import (
     Constant,
     Dense,
     Flatten,
+    FocalCrossEntropy,
+    KLDivergence,
     Layer,
     LeakyReLU,
     MeanSquaredError,
@@ -347,10 +349,16 @@ class TestComposition:
             model.count_parameters()
 
     @pytest.mark.parametrize(
-        ("activation", "loss"), [(Softmax(), SoftmaxCrossEntropy()), (Sigmoid(), SigmoidCrossEntropy())]
+        ("activation", "loss"),
+        [
+            (Softmax(), SoftmaxCrossEntropy()),
+            (Softmax(), FocalCrossEntropy()),
+            (Softmax(), KLDivergence()),
+            (Sigmoid(), SigmoidCrossEntropy()),
+        ],
     )
     def test_an_activation_that_the_loss_contains_is_refused(self, activation, loss):
-        with pytest.raises(ArgumentError, match=r"contains the \w+ before it: leave that out"):
+        with pytest.raises(ArgumentError, match=rf"{type(loss).__name__} takes scores, and contains the \w+ before it"):
             Sequential([Dense(2), activation, loss])
 
     @pytest.mark.parametrize("dtype", ["float16", "int32", "complex128", "float33", None])

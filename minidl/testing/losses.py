@@ -30,6 +30,7 @@ def check_loss(
     targets: Any = None,
     invalid_targets: Any = None,
     reference: Reference | None = None,
+    extreme_score: float = 1e4,
     seed: int = 0,
     tolerance: float = 1e-6,
 ) -> None:
@@ -47,6 +48,9 @@ def check_loss(
         Targets that the loss must refuse, such as a label out of range; NaN must be refused in any case.
     reference : function of (scores, targets), optional
         The loss of each sample (N,), or the mean, in float64, written from the definition.
+    extreme_score : float, default 1e4
+        Size of the scores at which loss and gradient must still be finite; less for a loss that by its definition
+        grows beyond all numbers of float32, as an exponential does from 89 on.
     seed : int, default 0
     tolerance : float, default 1e-6
         Largest relative difference from numeric gradients and from the reference.
@@ -62,6 +66,7 @@ def check_loss(
         targets=targets,
         invalid_targets=invalid_targets,
         reference=reference,
+        extreme_score=extreme_score,
         seed=seed,
         tolerance=tolerance,
     )
@@ -75,11 +80,14 @@ def loss_checks(
     targets: Any = None,
     invalid_targets: Any = None,
     reference: Reference | None = None,
+    extreme_score: float = 1e4,
     seed: int = 0,
     tolerance: float = 1e-6,
 ) -> Iterator[tuple[str, Check]]:
     """Yield the checks of `check_loss` as pairs (name, function without arguments); parameters as there."""
-    checks = _LossChecks(loss, as_shape(output_shape), targets, invalid_targets, reference, seed, tolerance)
+    checks = _LossChecks(
+        loss, as_shape(output_shape), targets, invalid_targets, reference, extreme_score, seed, tolerance
+    )
     for name in (
         "shapes and types",
         "value",
@@ -106,11 +114,12 @@ class _LossChecks:
         targets: Any,
         invalid_targets: Any,
         reference: Reference | None,
+        extreme_score: float,
         seed: int,
         tolerance: float,
     ) -> None:
         self.loss, self.output_shape, self.reference = loss, output_shape, reference
-        self._invalid, self.seed, self.tolerance = invalid_targets, seed, tolerance
+        self._invalid, self._extreme, self.seed, self.tolerance = invalid_targets, extreme_score, seed, tolerance
         self.targets = self._possible_targets() if targets is None else np.asarray(targets)
         self.rows = len(self.targets)
 
@@ -234,7 +243,7 @@ class _LossChecks:
             raise CheckFailure("a row of weight 0 has a gradient", hint)
 
     def extreme_scores(self) -> None:
-        for size in (1e4, -1e4):
+        for size in (self._extreme, -self._extreme):
             scores = np.full((self.rows, *self.output_shape), size)
             scores.reshape(self.rows, -1)[:, 0] *= -1
             for dtype in ("float32", "float64"):
@@ -243,7 +252,7 @@ class _LossChecks:
                     losses, dscores = self.loss.per_sample(scores.astype(dtype), self.prepared(dtype))
                 if not (np.isfinite(losses).all() and np.isfinite(dscores).all()):
                     raise CheckFailure(
-                        f"at scores of +-1e4 in {dtype} the loss or its gradient is not finite",
+                        f"at scores of +-{self._extreme:g} in {dtype} the loss or its gradient is not finite",
                         "an exponential that overflows, or the logarithm of 0: take the largest score off first",
                     )
 

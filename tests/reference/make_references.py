@@ -7,7 +7,9 @@ because the values are data of the tests: change a pin, make the files anew, and
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,11 +95,12 @@ def make_losses() -> References:
     """Mean loss and its gradient by the scores, plain and weighted."""
     references, rng = References(), np.random.default_rng(2)
 
-    def add(case, kind, function, scores, targets):
+    def add(case, kind, function, scores, targets, settings=None, rng=rng):
+        settings = settings or {}
         s, t = torch.tensor(scores, requires_grad=True), torch.tensor(targets)
         mean = function(s, t)
         (gradient,) = torch.autograd.grad(mean, s)
-        references.add(case, kind, {}, scores=s, targets=t, loss=mean, gradient=gradient)
+        references.add(case, kind, settings, scores=s, targets=t, loss=mean, gradient=gradient)
 
         weights = rng.uniform(0, 3, len(scores))
         weights[1] = 0
@@ -105,7 +108,7 @@ def make_losses() -> References:
         mean = (function(s, t, reduction="none").reshape(len(scores), -1).mean(1) * w).sum() / w.sum()
         (gradient,) = torch.autograd.grad(mean, s)
         case = f"{case}, weighted"
-        references.add(case, kind, {}, scores=s, targets=t, sample_weight=w, loss=mean, gradient=gradient)
+        references.add(case, kind, settings, scores=s, targets=t, sample_weight=w, loss=mean, gradient=gradient)
 
     for rows, classes in [(2, 2), (9, 4)]:
         labels = rng.integers(classes, size=rows)
@@ -133,7 +136,62 @@ def make_losses() -> References:
     add("softmax, soft, far scores", "SoftmaxCrossEntropy", F.cross_entropy, far, soft)
     both = np.eye(3)[labels]
     add("sigmoid, far scores", "SigmoidCrossEntropy", F.binary_cross_entropy_with_logits, far, both)
+    _add_more_losses(functools.partial(add, rng=np.random.default_rng(5)), np.random.default_rng(6), far)
     return references
+
+
+def _add_more_losses(add: Callable[..., None], rng: np.random.Generator, far: np.ndarray) -> None:
+    """Add the losses that have settings, and those that PyTorch has in parts, of which autograd makes the whole."""
+
+    def reduced(losses, reduction):
+        return losses.mean() if reduction == "mean" else losses
+
+    def divergence(s, t, reduction="mean"):
+        return reduced(F.kl_div(F.log_softmax(s, 1), t, reduction="none").sum(1), reduction)
+
+    def focal(s, t, reduction="mean", gamma=2.0):
+        log_p = F.log_softmax(s, 1)
+        rows = F.one_hot(t, s.shape[1]) if t.ndim == 1 else t
+        return reduced(-(rows * (1 - log_p.exp()) ** gamma * log_p).sum(1), reduction)
+
+    def hinge(s, t, reduction="mean"):
+        return F.margin_ranking_loss(s, torch.zeros_like(s), 2 * t - 1, margin=1, reduction=reduction)
+
+    def strongest_rival(s, t, reduction="mean"):
+        right = F.one_hot(t, s.shape[1]).bool()
+        rival = s.masked_fill(right, -torch.inf).max(1).values
+        return reduced(torch.relu(1 + rival - s[right]), reduction)
+
+    for rows, classes in [(2, 2), (9, 4)]:
+        labels = rng.integers(classes, size=rows)
+        for scale in (1.0, 30.0):
+            scores, soft = rng.normal(scale=scale, size=(rows, classes)), rng.dirichlet(np.ones(classes), size=rows)
+            size = f"{rows}x{classes} of scale {scale:g}"
+            smoothed = functools.partial(F.cross_entropy, label_smoothing=0.1)
+            for kind, targets in (("labels", labels), ("soft", soft)):
+                case = f"softmax smoothed, {kind}, {size}"
+                add(case, "SoftmaxCrossEntropy", smoothed, scores, targets, {"label_smoothing": 0.1})
+            for gamma in (0.5, 2.0) if scale == 1 else (2.0,):  # autograd has 0 / 0 where p rounds to 1
+                for kind, targets in (("labels", labels), ("soft", soft)):
+                    function, case = functools.partial(focal, gamma=gamma), f"focal {gamma}, {kind}, {size}"
+                    add(case, "FocalCrossEntropy", function, scores, targets, {"gamma": gamma})
+            add(f"divergence, {size}", "KLDivergence", divergence, scores, soft)
+            add(f"divergence, one-hot, {size}", "KLDivergence", divergence, scores, np.eye(classes)[labels])
+            add(f"hinge, several, {size}", "Hinge", strongest_rival, scores, labels)
+            add(f"hinge, one, {size}", "Hinge", hinge, scores[:, 0], (labels > 0).astype(int))
+            values, counts = rng.normal(size=(rows, classes)), rng.poisson(2, size=(rows, classes)).astype(float)
+            add(f"absolute error, {size}", "MeanAbsoluteError", F.l1_loss, scores, values)
+            for delta in (0.3, 1.0):
+                function, settings = functools.partial(F.huber_loss, delta=delta), {"delta": delta}
+                add(f"huber {delta}, {size}", "Huber", function, scores, values, settings)
+            rates = scores / scale  # the logarithms
+            add(f"poisson, {size}", "Poisson", F.poisson_nll_loss, rates, counts)
+            add(f"poisson, one, {size}", "Poisson", F.poisson_nll_loss, rates[:, :1], counts[:, :1])
+    labels, soft = np.array([0, 1, 0, 2, 1]), rng.dirichlet(np.ones(3), size=5)
+    smoothed = functools.partial(F.cross_entropy, label_smoothing=0.2)
+    add("softmax smoothed, far scores", "SoftmaxCrossEntropy", smoothed, far, labels, {"label_smoothing": 0.2})
+    add("focal, far scores", "FocalCrossEntropy", focal, far, labels)
+    add("divergence, far scores", "KLDivergence", divergence, far, soft)
 
 
 def make_optimizers() -> References:

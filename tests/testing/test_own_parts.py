@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+from scipy.special import huber, log_softmax, rel_entr, softmax
+from sklearn.metrics import hinge_loss
 
 from minidl import (
     SGD,
@@ -12,17 +13,23 @@ from minidl import (
     Constant,
     Dense,
     Flatten,
+    FocalCrossEntropy,
     GlorotNormal,
     GlorotUniform,
     HeNormal,
     HeUniform,
+    Hinge,
+    Huber,
+    KLDivergence,
     Layer,
     LeakyReLU,
     LeCunNormal,
+    MeanAbsoluteError,
     MeanSquaredError,
     Momentum,
     Normal,
     Orthogonal,
+    Poisson,
     ReLU,
     Rescale,
     Reshape,
@@ -158,6 +165,42 @@ def squares_reference(scores, targets):
     return ((scores - targets.reshape(scores.shape)) ** 2).reshape(len(scores), -1).mean(axis=1)
 
 
+def smoothed_reference(scores, labels):
+    return 0.8 * softmax_reference(scores, labels) - 0.2 * log_softmax(scores, axis=1).mean(axis=1)
+
+
+def focal_reference(scores, labels):
+    p = softmax(scores, axis=1)[np.arange(len(labels)), labels]
+    return -((1 - p) ** 1.5) * np.log(p)
+
+
+def focal_rows_reference(scores, targets):
+    p = softmax(scores, axis=1)
+    return -(targets * (1 - p) ** 0.5 * np.log(p)).sum(axis=1)
+
+
+def divergence_reference(scores, targets):
+    return rel_entr(targets, softmax(scores, axis=1)).sum(axis=1)
+
+
+def hinge_reference(scores, labels):
+    return hinge_loss(labels, scores[:, 0] if scores.shape[1] == 1 else scores)
+
+
+def absolute_reference(scores, targets):
+    return np.abs(scores - targets.reshape(scores.shape)).reshape(len(scores), -1).mean(axis=1)
+
+
+def huber_reference(scores, targets):
+    return huber(0.8, scores - targets.reshape(scores.shape)).reshape(len(scores), -1).mean(axis=1)
+
+
+def poisson_reference(scores, targets):
+    return (np.exp(scores) - targets.reshape(scores.shape) * scores).mean(axis=1)
+
+
+distributions = np.array([[0.2, 0.5, 0.3], [1, 0, 0], [0, 0.25, 0.75], [0.4, 0.4, 0.2]])
+counts = np.array([[0, 3, 1], [1, 0, 0], [7, 2, 0], [1, 2.5, 4]])
 bits = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 1]])
 LOSSES = [
     (SoftmaxCrossEntropy(), 3, {"reference": softmax_reference, "invalid_targets": [0, 1, 2, 3, 0, 0]}),
@@ -167,6 +210,33 @@ LOSSES = [
     (MeanSquaredError(), 3, {"reference": squares_reference}),
     (MeanSquaredError(), 1, {"reference": squares_reference}),
     (MeanSquaredError(), (2, 3), {"reference": squares_reference}),
+    (SoftmaxCrossEntropy(0.2), 3, {"reference": smoothed_reference}),
+    (SoftmaxCrossEntropy(0.2), 3, {"targets": distributions}),
+    (FocalCrossEntropy(1.5), 3, {"reference": focal_reference, "invalid_targets": [0, 1, 2, 3, 0, 0]}),
+    (
+        FocalCrossEntropy(0.5),
+        3,
+        {"targets": distributions, "reference": focal_rows_reference, "invalid_targets": 2 * distributions},
+    ),
+    (KLDivergence(), 3, {"targets": distributions, "reference": divergence_reference, "invalid_targets": [0, 1, 2, 0]}),
+    (
+        Hinge(),
+        3,
+        {"targets": [0, 1, 2, 2, 1], "reference": hinge_reference, "invalid_targets": np.eye(3)[[0, 1, 2, 2, 1]]},
+    ),
+    (Hinge(), 1, {"targets": bits[:, 0], "reference": hinge_reference, "invalid_targets": 2 * bits[:, 0]}),
+    (Hinge(), 1, {"targets": 2 * bits[:, 0] - 1, "reference": hinge_reference, "invalid_targets": [0, 1, -1, 1]}),
+    (MeanAbsoluteError(), 3, {"reference": absolute_reference}),
+    (MeanAbsoluteError(), 1, {"reference": absolute_reference}),
+    (Huber(0.8), 1, {"reference": huber_reference}),
+    (Huber(0.8), (2, 3), {"reference": huber_reference}),
+    # An extreme score of 80: float32 ends at exp(88.7).
+    (
+        Poisson(),
+        3,
+        {"targets": counts, "reference": poisson_reference, "invalid_targets": -counts, "extreme_score": 80},
+    ),
+    (Poisson(), 1, {"targets": counts[:, 0], "reference": poisson_reference, "extreme_score": 80}),
 ]
 
 

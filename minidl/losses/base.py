@@ -1,0 +1,120 @@
+"""What a loss is: one function, ``per_sample``, that returns value and gradient together.
+
+So the two cannot disagree. The base class does what all losses share: checking and aligning targets, sample weights,
+the mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from minidl.configuration import Configurable
+from minidl.errors import ArgumentError, ShapeError
+from minidl.inputs import as_array, as_weights, check_finite, check_lengths
+from minidl.typing import Array, Shape
+
+
+@dataclass(eq=False)
+class Loss(Configurable):
+    """Base of all losses: a subclass writes `per_sample`.
+
+    Calling a loss, ``loss(scores, targets, sample_weight=None)``, returns the mean loss over the batch and its
+    gradient with respect to the scores: L = sum_n w_n l_n / sum_n w_n, with w_n = 1 by default.
+    """
+
+    metric_name = ""
+    """Name of the figure that `metric` gives for each sample; empty: none."""
+
+    def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
+        """Return the loss of each sample (N,) and its gradient with respect to the scores (N, *output_shape)."""
+        raise NotImplementedError(f"{type(self).__name__} must define per_sample(scores, targets)")
+
+    def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
+        """Check targets once, before training, and return them as `per_sample` takes them.
+
+        Targets of shape (N,) for a model of one output become (N, 1), never a silent (N, N) in a broadcast; and
+        (N, 1) for a model of several outputs, a column of labels, become (N,).
+        """
+        targets = as_array(targets, "y")
+        check_finite(targets, "y")
+        if targets.ndim == len(output_shape) and output_shape[-1:] == (1,):
+            targets = targets[..., np.newaxis]
+        elif targets.ndim == 2 and targets.shape[1] == 1 and output_shape != (1,):
+            targets = targets[:, 0]
+        return targets.astype(dtype, copy=False) if targets.dtype.kind == "f" else targets
+
+    def check_output(self, output_shape: Shape) -> None:
+        """Raise ShapeError when the loss cannot work with scores of this shape per sample."""
+
+    def activate(self, scores: Array) -> Array:
+        """Turn scores into what `Sequential.predict_proba` returns."""
+        raise ArgumentError(f"{type(self).__name__} gives no probabilities: use predict(x)")
+
+    def decide(self, scores: Array) -> Array:
+        """Turn scores into what `Sequential.predict` returns; a single column becomes (N,), as in scikit-learn."""
+        return scores[:, 0] if scores.shape[1:] == (1,) else scores
+
+    def labels(self, targets: Array) -> Array:
+        """Return the class of each sample, integers (N,), for targets that `prepare_targets` has seen."""
+        raise ArgumentError(f"class_weight is for classifiers; with {type(self).__name__} give sample_weight")
+
+    def metric(self, scores: Array, targets: Array) -> Array:
+        """Return the figure `metric_name` of each sample, of shape (N,)."""
+        raise NotImplementedError(f"{type(self).__name__} names a metric but does not define it")
+
+    def mean(
+        self,
+        scores: Array,
+        targets: Array,
+        sample_weight: Array | None = None,
+        total_weight: float | None = None,
+    ) -> tuple[float, Array]:
+        """Return the mean loss and its gradient for targets that `prepare_targets` has seen.
+
+        With `total_weight`, the share of a larger batch of that summed weight: the shares of its parts add up to
+        the loss and gradient of the whole.
+        """
+        losses, dscores = self.per_sample(scores, targets)
+        if losses.shape != (len(scores),) or dscores.shape != scores.shape:
+            raise ShapeError(
+                f"{type(self).__name__}.per_sample must return losses {(len(scores),)} and a gradient "
+                f"{scores.shape}, but returned {losses.shape} and {dscores.shape}"
+            )
+        if sample_weight is None:
+            total = len(scores) if total_weight is None else total_weight
+            return float(losses.sum(dtype=np.float64)) / total, dscores * (1 / total)
+        total = float(sample_weight.sum()) if total_weight is None else total_weight
+        # All weights 0: nothing to learn, and no 0 / 0. Divided first, weights of any size fit the scores' type.
+        share = (sample_weight / (total or 1)).astype(scores.dtype)
+        return float(losses @ share), dscores * share.reshape(-1, *[1] * (scores.ndim - 1))
+
+    def __call__(
+        self, scores: ArrayLike, targets: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, Array]:
+        """Return the (weighted) mean loss and its gradient with respect to `scores`, after checking the targets."""
+        scores, targets = as_array(scores, "scores"), as_array(targets, "targets")
+        weights = None if sample_weight is None else as_weights(sample_weight)
+        check_lengths(scores=scores, targets=targets, sample_weight=weights)
+        scores = scores if scores.dtype.kind == "f" else scores.astype(np.float64)
+        prepared = self.prepare_targets(targets, scores.shape[1:], scores.dtype)
+        return self.mean(scores, prepared, weights)
+
+
+def check_one_per_output(targets: Array, output_shape: Shape) -> None:
+    """Raise ShapeError unless there is a target for each of the model's outputs."""
+    if targets.shape[1:] != output_shape:
+        cure = ""
+        if len(output_shape) == 1 and targets.ndim in {1, 2}:
+            cure = f": end the model with Dense({(*targets.shape, 1)[1]}), or, for labels, use SoftmaxCrossEntropy()"
+        output = ", ".join(map(str, ("N", *output_shape)))
+        raise ShapeError(f"y has shape {targets.shape}, but the model's output has shape ({output}){cure}")
+
+
+def mean_over_outputs(values: Array) -> Array:
+    """Return the mean of each sample's values (N, ...), of shape (N,)."""
+    outputs = max(values[:1].size, 1)  # also of no rows
+    return values.reshape(len(values), outputs).sum(axis=1) / outputs

@@ -1,0 +1,135 @@
+"""Losses of numbers: what the model gives for each output is compared with what it should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from minidl.errors import DataError
+from minidl.inputs import check_number
+from minidl.losses.base import Loss, check_one_per_output, mean_over_outputs
+from minidl.typing import Array, Shape
+
+
+class RegressionLoss(Loss):
+    """Base of the losses that compare each output with a number: a subclass writes `per_sample`.
+
+    It checks the targets, and reports the mean absolute error.
+
+    Shapes: scores (N, ...), targets of the same shape; for one output also (N,). Raises ShapeError for others.
+    """
+
+    metric_name = "mean_absolute_error"
+
+    def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
+        targets = super().prepare_targets(targets, output_shape, dtype)
+        check_one_per_output(targets, output_shape)
+        return targets.astype(dtype, copy=False)
+
+    def metric(self, scores: Array, targets: Array) -> Array:
+        return mean_over_outputs(np.abs(scores - targets))
+
+
+class MeanSquaredError(RegressionLoss):
+    """Squared error, for regression: a sample's loss is the mean over its outputs of (s - t)^2.
+
+    The gradient is 2 (s - t) / outputs.
+
+    Shapes: scores (N, ...), targets of the same shape; for one output also (N,). Raises ShapeError for others.
+    """
+
+    def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
+        errors = scores - targets
+        return mean_over_outputs(errors * errors), errors * (2 / max(errors[:1].size, 1))
+
+
+class MeanAbsoluteError(RegressionLoss):
+    """Absolute error: a sample's loss is the mean over its outputs of ``|s - t|``.
+
+    It is least at the median of the targets, as the squared error is at their mean, so single targets that are far off
+    hardly move it. The gradient is sign(s - t) / outputs, and 0 where s = t. As the loss itself is the mean absolute
+    error, the metric is the mean squared error.
+
+    Shapes: scores (N, ...), targets of the same shape; for one output also (N,). Raises ShapeError for others.
+    Source: Koenker and Bassett (1978), "Regression quantiles".
+    """
+
+    metric_name = "mean_squared_error"
+
+    def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
+        errors = scores - targets
+        return mean_over_outputs(np.abs(errors)), np.sign(errors) * (1 / max(errors[:1].size, 1))
+
+    def metric(self, scores: Array, targets: Array) -> Array:
+        errors = scores - targets
+        return mean_over_outputs(errors * errors)
+
+
+@dataclass(eq=False)
+class Huber(RegressionLoss):
+    """Squared error near the target, absolute error far from it: exact like the one, robust like the other.
+
+    With e = s - t, an output costs e^2 / 2 where ``|e| <= delta``, and delta (``|e|`` - delta / 2) beyond; a sample's
+    loss is the mean over its outputs. Value and slope of the two meet at delta. The gradient is e, held within
+    [-delta, delta], over the number of outputs.
+
+    Parameters
+    ----------
+    delta : float, > 0, default 1.0
+        The error, in the units of the targets, from which on it counts by its size alone.
+
+    Shapes: scores (N, ...), targets of the same shape; for one output also (N,). Raises ShapeError for others.
+    Source: Huber (1964), "Robust estimation of a location parameter".
+    """
+
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.delta = check_number(self.delta, "Huber: delta", above=0)
+
+    def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
+        errors = scores - targets
+        held = np.clip(errors, -self.delta, self.delta)
+        errors -= held / 2
+        errors *= held  # e^2 / 2 inside; outside, where held is delta with the sign of e, delta (|e| - delta / 2)
+        held *= 1 / max(held[:1].size, 1)
+        return mean_over_outputs(errors), held
+
+
+class Poisson(RegressionLoss):
+    """Negative log-likelihood of counts that are Poisson distributed; the scores are the logarithms of their rates.
+
+    For each output, exp(s) - t s, which is -log of the probability of t events at the rate exp(s) without the part
+    log t! that does not depend on the score; a sample's loss is the mean over its outputs. The gradient is
+    (exp(s) - t) / outputs. `predict` returns the rates exp(s), and the metric is their mean absolute error.
+
+    A rate that the scores' type cannot hold is infinite, from a score of 89 on in float32 and of 710 in float64:
+    training then stops with a DivergenceError.
+
+    Shapes: scores (N, ...), targets of the same shape, 0 or more; for one output also (N,). Raises ShapeError for other
+    shapes, and DataError for a target below 0.
+    Source: Nelder and Wedderburn (1972), "Generalized linear models".
+    """
+
+    def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
+        rates = np.exp(scores)
+        losses = mean_over_outputs(rates - targets * scores)
+        rates -= targets
+        rates *= 1 / max(rates[:1].size, 1)
+        return losses, rates
+
+    def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
+        targets = super().prepare_targets(targets, output_shape, dtype)
+        wrong = np.argwhere(targets < 0)
+        if wrong.size:
+            raise DataError(f"y is {targets[tuple(wrong[0])]} at row {wrong[0][0]}; counts are 0 or more")
+        return targets
+
+    def decide(self, scores: Array) -> Array:
+        return super().decide(np.exp(scores))
+
+    def metric(self, scores: Array, targets: Array) -> Array:
+        return super().metric(np.exp(scores), targets)
