@@ -5,6 +5,7 @@ from typing import Any
 
 from minidl import errors, functional, initializers, layers, losses, metrics, optimizers, training
 from minidl.allocator import keep_freed_memory
+from minidl.blocks import Concatenate, Residual
 from minidl.initializers import (
     Constant,
     GlorotNormal,
@@ -19,16 +20,26 @@ from minidl.initializers import (
     Zeros,
 )
 from minidl.layers import (
+    ELU,
+    GELU,
+    SELU,
+    BatchNorm,
     Dense,
+    Dropout,
     Flatten,
+    GaussianNoise,
     Layer,
+    LayerNorm,
     LeakyReLU,
     Parameter,
+    PReLU,
     ReLU,
     Rescale,
     Reshape,
     Sigmoid,
+    SiLU,
     Softmax,
+    Softplus,
     State,
     Tanh,
 )
@@ -39,12 +50,19 @@ from minidl.training import Callback, History, ProgressBar, Trainer
 from minidl.version import __version__
 
 __all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
     "SGD",
     "Adam",
+    "BatchNorm",
     "Callback",
+    "Concatenate",
     "Constant",
     "Dense",
+    "Dropout",
     "Flatten",
+    "GaussianNoise",
     "GlorotNormal",
     "GlorotUniform",
     "HeNormal",
@@ -52,6 +70,7 @@ __all__ = [
     "History",
     "Initializer",
     "Layer",
+    "LayerNorm",
     "LeCunNormal",
     "LeakyReLU",
     "Loss",
@@ -60,16 +79,20 @@ __all__ = [
     "Normal",
     "Optimizer",
     "Orthogonal",
+    "PReLU",
     "Parameter",
     "ProgressBar",
     "ReLU",
     "Rescale",
     "Reshape",
+    "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "SigmoidCrossEntropy",
     "Softmax",
     "SoftmaxCrossEntropy",
+    "Softplus",
     "State",
     "Tanh",
     "Trainer",
