@@ -88,9 +88,7 @@ class Sequential(Layer):
         self.layers, self.loss = _split_loss(layers)
         # A model with a loss is there to be trained, and nobody asks for the gradient of its input; see backward.
         self.needs_input_gradient = self.loss is None
-        _name_layers(self.layers)
-        for layer in self.layers:
-            layer._owner = self
+        take_in(self.layers, self)
         if input_shape is not None:
             self.build(as_shape(input_shape), np.random.default_rng(seed))
 
@@ -117,33 +115,21 @@ class Sequential(Layer):
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         """Build each layer for the output of the one before; a layer that is already built keeps its parameters."""
-        new = [layer for layer in self.layers if layer.input_shape is None]
         shape = input_shape
-        try:
-            # A generator for each layer: what one draws does not depend on how much the others did.
-            for layer, layer_rng in zip(self.layers, rng.spawn(len(self.layers)), strict=True):
-                layer.change_dtype(self.dtype)
-                if layer.input_shape is None:
-                    shape = layer.build(shape, layer_rng)
-                    layer.change_dtype(self.dtype)  # again, for layers that came into being within build
-                    continue
-                layer.check_input(np.empty((0, *shape)))
-                shape = layer.output_shape or ()
-            if self.loss:
-                self.loss.check_output(shape)
-        except BaseException:
-            # A model that could not be built is as before: ready for data of another shape.
-            for layer in new:
-                layer.unbuild()
-            raise
-        if self._owner is None:  # of nested models the outermost moves all
-            self._make_vectors()
-            self.require_input_gradient(self.needs_input_gradient)
+        # A generator for each layer: what one draws does not depend on how much the others did.
+        for layer, layer_rng in zip(self.layers, rng.spawn(len(self.layers)), strict=True):
+            layer.change_dtype(self.dtype)
+            shape = build_or_check(layer, shape, layer_rng)
+            layer.change_dtype(self.dtype)  # again, for layers that came into being within build
+        if self.loss:
+            self.loss.check_output(shape)
+        self._make_vectors()  # of nested models the outermost moves all into its own, after them
+        self.require_input_gradient(self.needs_input_gradient)
         return shape
 
     def change_dtype(self, dtype: np.dtype[Any]) -> None:
         super().change_dtype(dtype)
-        if self.input_shape is not None and self._owner is None:
+        if self.input_shape is not None:
             self._make_vectors()
 
     def move_parameters(self, values: Array, gradients: Array) -> None:
@@ -304,7 +290,7 @@ class Sequential(Layer):
 
     def summary(self) -> None:
         """Print the layers with their output shapes and numbers of parameters."""
-        rows = [("#", "layer", "output shape", "parameters"), *self._summary_rows("")]
+        rows = [("#", "layer", "output shape", "parameters"), *_summary_rows(self, "")]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         for number, layer, shape, count in rows:
             print(f"{number:>{widths[0]}}  {layer:<{widths[1]}}  {shape:<{widths[2]}}  {count:>{widths[3]}}")
@@ -353,6 +339,7 @@ class Sequential(Layer):
         if not isinstance(model, cls):
             raise FileFormatError(f"it describes {model!r}, not a {cls.__name__}")
         model.take_values_from({name.partition("/")[2]: values for name, values in arrays.items()})
+        # Its layers draw in training what those of a model made anew with this seed do.
         model.build(description["input_shape"], np.random.default_rng(model.seed))
         model.take_values_from(None)
         own = model.named_arrays()
@@ -387,8 +374,7 @@ class Sequential(Layer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        for layer in self.layers:
-            layer._owner = self
+        own(self.layers, self)
         if self.input_shape is not None:
             self._make_vectors()  # of a deep copy or an unpickled model, whose parameters are separate arrays
 
@@ -414,16 +400,6 @@ class Sequential(Layer):
             check_finite(block, "x", first_row=start, dtype=self.dtype)
             blocks.append(self.forward(block))
         return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
-
-    def _summary_rows(self, outer: str) -> list[tuple[str, str, str, str]]:
-        rows = []
-        for index, layer in enumerate(self.layers, start=1):
-            number = f"{outer}{index}"
-            shape = "?" if layer.output_shape is None else f"(N, {', '.join(map(str, layer.output_shape))})"
-            rows.append((number, f"{layer.name} ({type(layer).__name__})", shape, f"{layer.count_parameters():,}"))
-            if isinstance(layer, Sequential):
-                rows += layer._summary_rows(f"{number}.")
-        return rows
 
 
 def _decaying_parts(parameters: Iterable[Parameter]) -> list[slice]:
@@ -463,8 +439,11 @@ def _split_loss(elements: Sequence[Layer | Loss]) -> tuple[tuple[Layer, ...], Lo
     return tuple(layers), loss
 
 
-def _name_layers(layers: Sequence[Layer]) -> None:
-    """Give each layer without a name one of its class and number, and refuse layers that cannot be taken in."""
+def take_in(layers: Sequence[Layer], owner: Layer) -> None:
+    """Make `owner` the one that holds these layers; raise ArgumentError for layers that cannot be taken in.
+
+    A layer without a name gets one of its class and number.
+    """
     names: set[str] = set()
     for index, layer in enumerate(layers, start=1):
         if any(layer is other for other in layers[: index - 1]):
@@ -492,3 +471,28 @@ def _name_layers(layers: Sequence[Layer]) -> None:
             kind = re.sub(r"(?<=[a-z0-9A-Z])(?=[A-Z][a-z])", "_", type(layer).__name__).lower()
             layer.name = next(name for number in itertools.count(1) if (name := f"{kind}_{number}") not in names)
             names.add(layer.name)
+    own(layers, owner)
+
+
+def own(layers: Iterable[Layer], owner: Layer) -> None:
+    """Let each layer know who holds it: errors name the place, and nobody else takes it in."""
+    for layer in layers:
+        layer._owner = owner
+
+
+def build_or_check(layer: Layer, shape: Shape, rng: np.random.Generator) -> Shape:
+    """Build `layer` for samples of `shape`, and return that of its output; one that is built keeps its parameters."""
+    if layer.input_shape is None:
+        return layer.build(shape, rng)
+    layer.check_input(np.empty((0, *shape)))
+    return layer.output_shape or ()
+
+
+def _summary_rows(holder: Layer, outer: str) -> list[tuple[str, str, str, str]]:
+    rows = []
+    for index, (name, layer) in enumerate(holder.sublayers().items(), start=1):
+        number = f"{outer}{index}"
+        shape = "?" if layer.output_shape is None else f"(N, {', '.join(map(str, layer.output_shape))})"
+        rows.append((number, f"{name} ({type(layer).__name__})", shape, f"{layer.count_parameters():,}"))
+        rows += _summary_rows(layer, f"{number}.")
+    return rows

@@ -44,14 +44,22 @@ def check_layer_gradients(layer, x, seed=0):
         parameter.value += rng.normal(size=parameter.value.shape)
         parameter.gradient[...] = np.nan  # backward overwrites: nothing of an older gradient may remain
 
-    upstream = rng.normal(size=layer.forward(x, training=True).shape)
+    # Also those generators that a layer draws from are put back, so that it draws the same numbers each time.
+    states = [(each, each.bit_generator.state) for each in layer.named_generators().values()]
+
+    def forward():
+        for generator, state in states:
+            generator.bit_generator.state = state
+        return layer.forward(x, training=True)
+
+    upstream = rng.normal(size=forward().shape)
     given = upstream.copy()
     analytic = {"x": np.array(layer.backward(upstream))}
     analytic |= {name: parameter.gradient.copy() for name, parameter in parameters.items()}
     np.testing.assert_array_equal(upstream, given, err_msg="backward changed dy")
 
     def objective():
-        return np.sum(layer.forward(x, training=True) * upstream)
+        return np.sum(forward() * upstream)
 
     for name, values in ({"x": x} | {name: parameter.value for name, parameter in parameters.items()}).items():
         assert_same_gradient(analytic[name], numeric_gradient(objective, values), f"gradient by {name}")

@@ -31,6 +31,7 @@ ROOMS = {
     "optimizers": 2,
     "metrics": 2,
     "model": 3,
+    "blocks": 3,
     "training": 4,
     "diagnostics": 5,
     "plots": 5,

@@ -1,64 +1,19 @@
-"""Activations: element by element, except for Softmax. None has parameters or changes the shape.
+"""Smooth activations: element by element, except for Softmax. None has parameters or changes the shape.
 
 Each stores only what its derivative needs; where the derivative can be had from the output ``y`` alone, that is ``y``.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from minidl import functional
-from minidl.inputs import check_number
+from minidl.errors import ArgumentTypeError
 from minidl.layers.base import Layer
 from minidl.typing import Array
-
-
-class ReLU(Layer):
-    """Rectified linear unit, ``y = max(x, 0)``; dx = dy where x > 0, else 0 (also at the kink x = 0).
-
-    Shapes: (N, ...) -> (N, ...). Source: Nair and Hinton (2010), ICML.
-    """
-
-    def forward(self, x: Array, training: bool = False) -> Array:
-        y = functional.relu(x)
-        if training:
-            self.saved = y
-        return y
-
-    def backward(self, dy: Array) -> Array:
-        y = self.saved
-        return dy * (y > 0)
-
-
-@dataclass(eq=False)
-class LeakyReLU(Layer):
-    """ReLU that lets a part of negative inputs through: ``y = x`` where x > 0, else ``negative_slope x``.
-
-    Parameters
-    ----------
-    negative_slope : float, default 0.01
-
-    Shapes: (N, ...) -> (N, ...). dx = dy where x > 0, else negative_slope dy.
-    Source: Maas, Hannun and Ng (2013), "Rectifier nonlinearities improve neural network acoustic models".
-    """
-
-    negative_slope: float = 0.01
-
-    def __post_init__(self) -> None:
-        # A NumPy float64 would turn float32 arrays into float64 ones.
-        self.negative_slope = check_number(self.negative_slope, "LeakyReLU: negative_slope")
-
-    def forward(self, x: Array, training: bool = False) -> Array:
-        positive = x > 0
-        if training:
-            self.saved = positive
-        return np.where(positive, x, self.negative_slope * x)
-
-    def backward(self, dy: Array) -> Array:
-        positive = self.saved
-        return np.where(positive, dy, self.negative_slope * dy)
 
 
 class Sigmoid(Layer):
@@ -114,3 +69,98 @@ class Softmax(Layer):
     def backward(self, dy: Array) -> Array:
         y = self.saved
         return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+
+
+@dataclass(eq=False)
+class GELU(Layer):
+    """Gaussian error linear unit, ``y = x P(x)``, with P(x) the probability that a standard normal number is below x.
+
+    Parameters
+    ----------
+    approximate : bool, default False
+        Take ``P(x) = (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2``, which is off by less than 0.0002.
+
+    Shapes: (N, ...) -> (N, ...). dx = dy (P(x) + x p(x)) with p = P', the normal density
+    exp(-x^2 / 2) / sqrt(2 pi), or the derivative of the approximation.
+
+    The exact P comes from SciPy, which is loaded at the first use.
+    Source: Hendrycks and Gimpel (2016), arXiv:1606.08415.
+    """
+
+    approximate: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.approximate, bool):
+            raise ArgumentTypeError(f"GELU: approximate is {self.approximate!r}; it must be True or False")
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        if self.approximate:
+            below = np.tanh(_SQRT_2_PI * (x + 0.044715 * (x * x * x)))
+            below += 1
+            below *= 0.5
+        else:
+            from scipy.special import ndtr  # P itself: (1 + erf) / 2 would lose the digits of its lower tail
+
+            below = ndtr(x)
+        if training:
+            self.saved = x, below
+        return x * below
+
+    def backward(self, dy: Array) -> Array:
+        x, below = self.saved
+        if self.approximate:
+            # With t = tanh(u): (1 - t^2) / 2 = 2 P (1 - P).
+            density = below * (1 - below) * (2 * _SQRT_2_PI + 6 * 0.044715 * _SQRT_2_PI * (x * x))
+        else:
+            density = np.exp(-0.5 * (x * x)) * (0.5 * _SQRT_2_PI)
+        density *= x
+        density += below
+        density *= dy
+        return density
+
+
+class SiLU(Layer):
+    """Sigmoid-weighted linear unit, also called swish: ``y = x s`` with ``s = 1 / (1 + exp(-x))``.
+
+    Shapes: (N, ...) -> (N, ...). dx = dy (s + y (1 - s)).
+    Source: Elfwing, Uchibe and Doya (2017), arXiv:1702.03118; Ramachandran, Zoph and Le (2017), arXiv:1710.05941.
+    """
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        gate = functional.sigmoid(x)
+        y = x * gate
+        if training:
+            self.saved = gate, y
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        gate, y = self.saved
+        return dy * (gate + y * (1 - gate))
+
+
+class Softplus(Layer):
+    """Smooth ReLU, ``y = log(1 + exp(x))``; dx = dy / (1 + exp(-x)).
+
+    Computed as max(x, 0) + log(1 + exp(-|x|)), which is exact at both ends: x for large x, exp(x) for small.
+
+    Shapes: (N, ...) -> (N, ...), values above 0. Source: Dugas et al. (2001), "Incorporating second-order functional
+    knowledge for better option pricing", NIPS 13.
+    """
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        if training:
+            self.saved = x
+        exponential = np.exp(-np.abs(x))
+        total = 1 + exponential
+        y = np.log(total)
+        # What the sum has rounded off, put back to first order: as exact as np.log1p, in a third of the time.
+        y += (exponential - (total - 1)) / total
+        y += functional.relu(x)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        x = self.saved
+        return dy * functional.sigmoid(x)
+
+
+_SQRT_2_PI = math.sqrt(2 / math.pi)

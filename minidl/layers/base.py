@@ -101,16 +101,19 @@ def _recorded(build: Callable[[Any, Shape, np.random.Generator], Shape]) -> Call
     def recorded(self: Layer, input_shape: int | Shape, rng: np.random.Generator | int | None = None) -> Shape:
         if self._rng is not None:  # a build that calls super().build is one build
             return build(self, as_shape(input_shape), self._rng)
-        before = self._parameters, self._states
+        before = self._parameters, self._states, self.generator
+        new = [layer for layer in self.walk() if layer.input_shape is None]
         self._rng = np.random.default_rng(rng)
-        self._parameters, self._states = {}, {}
+        self._parameters, self._states, self.generator = {}, {}, None
         try:
             output_shape = build(self, as_shape(input_shape), self._rng)
             if output_shape is None:
                 raise ArgumentTypeError(f"{self.place}: build must return the shape of an output sample, not None")
             output_shape = as_shape(output_shape)
         except BaseException:
-            self._parameters, self._states = before
+            self._parameters, self._states, self.generator = before
+            for layer in new:  # so that all is as it was, ready for samples of another shape
+                layer.unbuild()
             raise
         finally:
             self._rng = None
@@ -152,6 +155,9 @@ class Layer(Configurable):
         True in a subclass of which an output row depends on other rows, as in batch normalisation.
     casts_input : bool
         True in a subclass that takes numbers of any dtype, such as uint8 pixels, and returns `dtype`.
+    generator : numpy.random.Generator or None
+        What a layer draws random numbers from in training. One that does sets ``self.generator = rng`` in its
+        `build`; in a model that generator is the layer's own.
     """
 
     name: str | None = field(default=None, kw_only=True, repr=False)
@@ -162,6 +168,7 @@ class Layer(Configurable):
     output_shape: Shape | None = field(default=None, init=False, repr=False)
     dtype: np.dtype[Any] = field(default=np.dtype(np.float32), init=False, repr=False)
     needs_input_gradient: bool = field(default=True, init=False, repr=False)
+    generator: np.random.Generator | None = field(default=None, init=False, repr=False)
     mixes_batch = False
     casts_input = False
 
@@ -217,8 +224,8 @@ class Layer(Configurable):
     def sublayers(self) -> Mapping[str, Layer]:
         """Return the layers inside this one, by name and in the order of their parameters.
 
-        A layer that holds others overrides this. It builds them within its own `build`, with the same generator, and
-        runs their passes within its own; their parameters, files, types and errors then are taken care of.
+        A layer that holds others overrides this. It builds them within its own `build`, each with a generator that it
+        spawns, and runs their passes within its own; their parameters, files and types then are taken care of.
         """
         return {}
 
@@ -237,8 +244,11 @@ class Layer(Configurable):
         return found
 
     def named_generators(self) -> dict[str, np.random.Generator]:
-        """Stub."""
-        return {}
+        """Return what layers draw random numbers from in training, by path: ``"dropout_1/generator"``."""
+        found = {} if self.generator is None else {"generator": self.generator}
+        for name, layer in self.sublayers().items():
+            found |= {f"{name}/{path}": generator for path, generator in layer.named_generators().items()}
+        return found
 
     def move_parameters(self, values: Array, gradients: Array) -> None:
         """Move all parameters into two 1-D vectors of their total size, in the order of `named_parameters`."""
@@ -303,10 +313,11 @@ class Layer(Configurable):
 
     def change_dtype(self, dtype: np.dtype[Any]) -> None:
         """Compute in `dtype` from now on, in this layer and those inside it."""
-        for layer in self.walk():
-            layer.dtype = dtype
-            for array in (*layer._parameters.values(), *layer._states.values()):
-                array.change_dtype(dtype)
+        self.dtype = dtype
+        for array in (*self._parameters.values(), *self._states.values()):
+            array.change_dtype(dtype)
+        for layer in self.sublayers().values():
+            layer.change_dtype(dtype)
 
     def take_values_from(self, stored: Mapping[str, Array] | None) -> None:
         """Let the next `build` take first values from these arrays by path, instead of from initializers."""
@@ -336,10 +347,9 @@ class Layer(Configurable):
         return value.copy()
 
     def unbuild(self) -> None:
-        """Forget shapes, parameters and states, as before `build`."""
-        for layer in self.walk():
-            layer.input_shape = layer.output_shape = None
-            layer._parameters, layer._states = {}, {}
+        """Forget shapes, parameters, states and generator, as before `build`; what is inside stays as it is."""
+        self.input_shape = self.output_shape = self.generator = None
+        self._parameters, self._states = {}, {}
 
     def forget_saved(self) -> None:
         """Let go of what the last training `forward` left for `backward`."""

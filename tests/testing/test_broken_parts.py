@@ -249,6 +249,20 @@ class RandomFromElsewhere(Dense):
         return True
 
 
+class GeneratorOfItsOwn(Layer):
+    """Right but for a place of its own for the generator, where a checkpoint does not find it."""
+
+    def build(self, input_shape, rng):
+        self.rng = rng
+        return input_shape
+
+    def forward(self, x, training=False):
+        return x + self.rng.normal(size=x.shape).astype(x.dtype) if training else x
+
+    def backward(self, dy):
+        return dy.copy()
+
+
 @dataclass(eq=False)
 class HiddenSetting(Layer):
     scale: float = 2.0
@@ -398,6 +412,7 @@ BROKEN_LAYERS = [
     (KeepsItsArraysFromBuild(3), 4, "inside a model"),
     (NoShapeCheck(), 4, "wrong input shape"),
     (RandomFromElsewhere(3), 4, "same seed"),
+    (GeneratorOfItsOwn(), 4, "random numbers"),
     (HiddenSetting(), 4, "repr"),
     (tripled, 4, "save and load"),
     (UndeclaredArray(), 4, "save and load"),

@@ -1,19 +1,24 @@
 """minidl's own layers, losses, optimizers and initializers pass the checks that it gives to others."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from scipy.special import huber, log_softmax, rel_entr, softmax
 from sklearn.metrics import hinge_loss
 
 from minidl import (
+    ELU,
+    GELU,
+    SELU,
     SGD,
     Adam,
+    BatchNorm,
+    Concatenate,
     Constant,
     Dense,
+    Dropout,
     Flatten,
     FocalCrossEntropy,
+    GaussianNoise,
     GlorotNormal,
     GlorotUniform,
     HeNormal,
@@ -22,6 +27,7 @@ from minidl import (
     Huber,
     KLDivergence,
     Layer,
+    LayerNorm,
     LeakyReLU,
     LeCunNormal,
     MeanAbsoluteError,
@@ -30,78 +36,23 @@ from minidl import (
     Normal,
     Orthogonal,
     Poisson,
+    PReLU,
     ReLU,
     Rescale,
     Reshape,
+    Residual,
     Sequential,
     Sigmoid,
     SigmoidCrossEntropy,
+    SiLU,
     Softmax,
     SoftmaxCrossEntropy,
+    Softplus,
     Tanh,
     Uniform,
     Zeros,
 )
 from minidl.testing import initializer_checks, layer_checks, loss_checks, optimizer_checks
-
-
-@dataclass(eq=False)
-class Residual(Layer):
-    inner: Layer
-
-    def build(self, input_shape, rng):
-        return self.inner.build(input_shape, rng)
-
-    def sublayers(self):
-        return {"inner": self.inner}
-
-    def forward(self, x, training=False):
-        return x + self.inner.forward(x, training=training)
-
-    def backward(self, dy):
-        return dy + self.inner.backward(dy)
-
-
-@dataclass(eq=False)
-class Dropout(Layer):
-    """Draws random numbers in training, from a generator of its own."""
-
-    rate: float = 0.5
-
-    def build(self, input_shape, rng):
-        self.rng = np.random.default_rng(rng.integers(2**32))
-        return input_shape
-
-    def forward(self, x, training=False):
-        if not training:
-            return x.copy()
-        self.saved = ((self.rng.random(x.shape) >= self.rate) / (1 - self.rate)).astype(x.dtype)
-        return x * self.saved
-
-    def backward(self, dy):
-        return dy * self.saved
-
-
-@dataclass(eq=False)
-class Center(Layer):
-    """Takes the batch's mean off, and in inference that of the batches seen: rows depend on each other."""
-
-    mixes_batch = True
-
-    def build(self, input_shape, rng):
-        self.mean = self.add_state("mean", input_shape)
-        return input_shape
-
-    def forward(self, x, training=False):
-        self.check_input(x)
-        if not training or not len(x):
-            return x - self.mean.value
-        mean = x.mean(axis=0)
-        self.mean.value = 0.9 * self.mean.value + 0.1 * mean
-        return x - mean
-
-    def backward(self, dy):
-        return dy - dy.mean(axis=0) if len(dy) else dy.copy()
 
 
 class FrozenNoise(Layer):
@@ -133,9 +84,30 @@ LAYERS = [
     (Reshape((3, -1)), (2, 3)),
     (Rescale(1 / 255, -0.5), (2, 2)),
     (Sequential([Dense(5), Tanh(), Dense(3)]), 4),
-    (Residual(Sequential([Dense(6), ReLU(), Dense(4)])), 4),
+    (Residual([Dense(6), ReLU(), Dense(4)]), 4),
+    (Residual(Tanh()), (2, 3)),
+    (Residual([BatchNorm(), ReLU(), Dropout(0.3), Dense(3)]), 4),
+    (Residual([Flatten(), Dense(3)], projection=[Flatten(), Dense(3)]), (2, 2)),
+    (Concatenate([Dense(3), [Dense(4), Tanh()], Sequential([Tanh()], name="beside")]), 4),
+    (Concatenate([Tanh(), Sigmoid()], axis=1), (2, 3)),
+    (Concatenate([Residual(Dense(2)), Concatenate([Dropout(0.3), GaussianNoise(0.1)])]), 4),
+    (ELU(), (3, 4)),
+    (ELU(0.7), 6),
+    (SELU(), 5),
+    (PReLU(), 4),
+    (PReLU(-0.5), (2, 3)),
+    (GELU(), 5),
+    (GELU(approximate=True), (2, 3)),
+    (SiLU(), 5),
+    (Softplus(), 4),
+    (BatchNorm(), 3),
+    (BatchNorm(0.5, 0.1), (2, 3, 4)),
+    (LayerNorm(), 4),
+    (LayerNorm(0.1), (2, 3)),
     (Dropout(0.3), 8),
-    (Center(), 3),
+    (Dropout(0), (2, 3)),
+    (GaussianNoise(0.5), (2, 3)),
+    (Sequential([Dense(5), BatchNorm(), Dropout(0.3), Dense(3)]), 4),
 ]
 
 

@@ -1,0 +1,100 @@
+"""Noise: layers that disturb what passes in training, and let it through as it is in inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minidl.errors import NotReadyError
+from minidl.inputs import check_number
+from minidl.layers.base import Layer
+from minidl.typing import Array, Shape
+
+_LEVELS = 2**16
+"""Dropout compares whole numbers of 16 bits, four of which come at a time: half the cost of random floats."""
+
+
+@dataclass(eq=False)
+class Dropout(Layer):
+    """Set random numbers to zero in training, ``y = m x / (1 - rate)`` with m = 0 or 1; in inference ``y = x``.
+
+    Each m is drawn by itself and is 0 with probability `rate`. The division keeps the mean of y at x, so that
+    inference needs no scaling. The probability is a multiple of 2^-16, `rate` rounded to the nearest one below 1, and
+    it is this that is divided by.
+
+    Parameters
+    ----------
+    rate : float in [0, 1), default 0.5
+
+    Shapes: (N, ...) -> (N, ...). dx = m dy / (1 - rate).
+
+    Sources: Hinton et al. (2012), arXiv:1207.0580; Srivastava et al. (2014), "Dropout: a simple way to prevent neural
+    networks from overfitting", JMLR 15.
+    """
+
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        self.rate = check_number(self.rate, "Dropout: rate", 0, 1)
+
+    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        self.generator = rng
+        return input_shape
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        if not training:
+            return x
+        self.saved = mask = self._draw_mask(x)
+        return x * mask
+
+    def backward(self, dy: Array) -> Array:
+        mask = self.saved
+        return dy * mask
+
+    def _draw_mask(self, x: Array) -> Array:
+        kept_levels = max(_LEVELS - round(self.rate * _LEVELS), 1)
+        bits = _generator(self).integers(2**64 - 1, size=-(-x.size // 4), dtype=np.uint64, endpoint=True)
+        kept = bits.view(np.uint16)[: x.size] < kept_levels
+        # A scalar of the array's type: a plain float would make the mask float64.
+        return (kept * x.dtype.type(_LEVELS / kept_levels)).reshape(x.shape)
+
+
+@dataclass(eq=False)
+class GaussianNoise(Layer):
+    """Add normal random numbers in training, ``y = x + standard_deviation z`` with z ~ N(0, 1); else ``y = x``.
+
+    Parameters
+    ----------
+    standard_deviation : float, >= 0
+        In the units of x.
+
+    Shapes: (N, ...) -> (N, ...). dx = dy.
+    Source: Bishop (1995), "Training with noise is equivalent to Tikhonov regularization", Neural Computation 7.
+    """
+
+    standard_deviation: float
+
+    def __post_init__(self) -> None:
+        self.standard_deviation = check_number(self.standard_deviation, "GaussianNoise: standard_deviation", 0)
+
+    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        self.generator = rng
+        return input_shape
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        if not training:
+            return x
+        y = _generator(self).standard_normal(x.shape, dtype=x.dtype.type)
+        y *= self.standard_deviation
+        y += x
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        return dy.copy()
+
+
+def _generator(layer: Layer) -> np.random.Generator:
+    if layer.generator is None:
+        raise NotReadyError(f"{layer.place} draws random numbers once it is built: call build(input_shape, rng) first")
+    return layer.generator

@@ -1,0 +1,175 @@
+"""Normalisation: numbers shifted and scaled to mean 0 and variance 1, and then by a learnt scale and shift."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minidl.errors import ArgumentError, ShapeError
+from minidl.inputs import check_number
+from minidl.layers.base import Layer
+from minidl.typing import Array, Shape
+
+
+@dataclass(eq=False)
+class BatchNorm(Layer):
+    """Normalise each feature over the batch: ``y = scale (x - mean) / sqrt(variance + epsilon) + shift``.
+
+    A feature is an entry of the last axis; mean and variance are taken over all others, n numbers: the batch of (N, F),
+    the batch and all pixels of (N, height, width, channels). In training they are those of the batch (the variance
+    with 1/n), and running means of them are kept (the variance with 1/(n - 1), which has no bias):
+    ``running <- momentum running + (1 - momentum) batch``. Inference uses the running ones.
+
+    One number a feature, n = 1, has no variance: such a batch, which the end of an epoch may be, is normalised by the
+    running mean and variance, as in inference, and leaves them as they are.
+
+    Parameters
+    ----------
+    momentum : float in [0, 1), default 0.9
+        Of the running means, as in Keras; PyTorch's ``momentum`` is 1 minus it, so 0.9 here is 0.1 there.
+    epsilon : float > 0, default 1e-5
+
+    Shapes: (N, ..., F) -> (N, ..., F); parameters ``scale`` and ``shift`` (F,), which start at 1 and 0; states
+    ``running_mean`` and ``running_variance`` (F,), which start at 0 and 1.
+    Gradients, with x^ the normalised x and sums over all but the last axis: dscale = sum dy x^, dshift = sum dy,
+    dx = scale / sqrt(variance + epsilon) (dy - dshift / n - x^ dscale / n).
+
+    Raises ShapeError at build for samples without an axis.
+    Source: Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    mixes_batch = True
+
+    def __post_init__(self) -> None:
+        self.momentum = check_number(self.momentum, "BatchNorm: momentum", 0, 1)
+        self.epsilon = _check_epsilon(self)
+
+    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        features = _count_features(self, input_shape)
+        self.scale = self.add_parameter("scale", features, "constant(1)")
+        self.shift = self.add_parameter("shift", features, "zeros")
+        self.running_mean = self.add_state("running_mean", features, "zeros")
+        self.running_variance = self.add_state("running_variance", features, "constant(1)")
+        return input_shape
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        self.check_input(x)
+        rows = x.reshape(-1, x.shape[-1])
+        of_batch = training and len(rows) > 1
+        if of_batch:
+            mean = _sum_rows(rows)
+            mean /= len(rows)
+            centered = rows - mean
+            variance = np.einsum("nf,nf->f", centered, centered)
+            variance /= len(rows)
+            self._update_running(mean, variance, len(rows))
+        else:
+            centered = rows - self.running_mean.value
+            variance = self.running_variance.value
+        inverse_deviation = 1 / np.sqrt(variance + self.epsilon)
+        if training:
+            self.saved = centered, inverse_deviation, of_batch
+        y = centered * (inverse_deviation * self.scale.value)
+        y += self.shift.value
+        return y.reshape(x.shape)
+
+    def _update_running(self, mean: Array, variance: Array, count: int) -> None:
+        for state, of_batch in ((self.running_mean, mean), (self.running_variance, variance * (count / (count - 1)))):
+            running = state.value
+            running *= self.momentum
+            running += (1 - self.momentum) * of_batch
+
+    def backward(self, dy: Array) -> Array:
+        centered, inverse_deviation, of_batch = self.saved
+        drows = dy.reshape(centered.shape)
+        dshift = self.shift.gradient = _sum_rows(drows)
+        dscale = self.scale.gradient = np.einsum("nf,nf->f", drows, centered) * inverse_deviation
+        factor = self.scale.value * inverse_deviation
+        dx = drows * factor
+        if of_batch:
+            # x^ is centered inverse_deviation: what is one number a feature is multiplied first.
+            dx -= centered * (factor * inverse_deviation * dscale / len(drows))
+            dx -= factor * dshift / len(drows)
+        return dx.reshape(dy.shape)
+
+
+@dataclass(eq=False)
+class LayerNorm(Layer):
+    """Normalise each sample over its features: ``y = scale (x - mean) / sqrt(variance + epsilon) + shift``.
+
+    Mean and variance (with 1/F) are taken over the last axis of each row alone, in training as in inference, so the
+    batch does not matter.
+
+    Parameters
+    ----------
+    epsilon : float > 0, default 1e-5
+
+    Shapes: (N, ..., F) -> (N, ..., F); parameters ``scale`` and ``shift`` (F,), which start at 1 and 0.
+    Gradients, with x^ the normalised x, g = scale dy and means over the last axis: dscale = sum dy x^, dshift = sum dy,
+    dx = (g - mean(g) - x^ mean(g x^)) / sqrt(variance + epsilon).
+
+    Raises ShapeError at build for samples without an axis.
+    Source: Ba, Kiros and Hinton (2016), arXiv:1607.06450.
+    """
+
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        self.epsilon = _check_epsilon(self)
+
+    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        features = _count_features(self, input_shape)
+        self.scale = self.add_parameter("scale", features, "constant(1)")
+        self.shift = self.add_parameter("shift", features, "zeros")
+        return input_shape
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        self.check_input(x)
+        rows = x.reshape(-1, x.shape[-1])
+        normalized = rows - _row_means(rows)
+        variance = np.einsum("nf,nf->n", normalized, normalized)[:, np.newaxis] / rows.shape[1]
+        inverse_deviation = 1 / np.sqrt(variance + self.epsilon)
+        normalized *= inverse_deviation
+        if training:
+            self.saved = normalized, inverse_deviation
+        y = normalized * self.scale.value
+        y += self.shift.value
+        return y.reshape(x.shape)
+
+    def backward(self, dy: Array) -> Array:
+        normalized, inverse_deviation = self.saved
+        drows = dy.reshape(normalized.shape)
+        self.shift.gradient = _sum_rows(drows)
+        self.scale.gradient = np.einsum("nf,nf->f", drows, normalized)
+        dx = drows * self.scale.value
+        along = np.einsum("nf,nf->n", dx, normalized)[:, np.newaxis] / dx.shape[1]
+        dx -= _row_means(dx)
+        dx -= normalized * along
+        dx *= inverse_deviation
+        return dx.reshape(dy.shape)
+
+
+def _sum_rows(rows: Array) -> Array:
+    """Sum over the first axis; as a product it takes half the time of ``rows.sum(axis=0)``, and less."""
+    return np.ones(len(rows), rows.dtype) @ rows
+
+
+def _row_means(rows: Array) -> Array:
+    """Means over the second axis, (N, 1)."""
+    return rows @ np.full((rows.shape[1], 1), 1 / rows.shape[1], rows.dtype)
+
+
+def _count_features(layer: Layer, input_shape: Shape) -> int:
+    if not input_shape:
+        raise ShapeError(f"{layer.place} expects samples with an axis of features but got single numbers")
+    return input_shape[-1]
+
+
+def _check_epsilon(layer: BatchNorm | LayerNorm) -> float:
+    epsilon = check_number(layer.epsilon, f"{type(layer).__name__}: epsilon")
+    if epsilon <= 0:
+        raise ArgumentError(f"{type(layer).__name__}: epsilon is {layer.epsilon}; it must be above 0")
+    return epsilon

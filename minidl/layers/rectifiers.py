@@ -1,0 +1,189 @@
+"""Rectifiers: activations with a line for x > 0, a kink at 0, and for x < 0 each its own remedy for silent units.
+
+At the kink itself all take the derivative of the negative side, as PyTorch does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minidl import functional
+from minidl.errors import ShapeError
+from minidl.initializers import Constant
+from minidl.inputs import check_number
+from minidl.layers.base import Layer
+from minidl.typing import Array, Shape
+
+
+class ReLU(Layer):
+    """Rectified linear unit, ``y = max(x, 0)``; dx = dy where x > 0, else 0 (also at the kink x = 0).
+
+    Shapes: (N, ...) -> (N, ...). Source: Nair and Hinton (2010), ICML.
+    """
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        y = functional.relu(x)
+        if training:
+            self.saved = y
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        y = self.saved
+        return dy * (y > 0)
+
+
+@dataclass(eq=False)
+class LeakyReLU(Layer):
+    """ReLU that lets a part of negative inputs through: ``y = x`` where x > 0, else ``negative_slope x``.
+
+    Parameters
+    ----------
+    negative_slope : float, default 0.01
+
+    Shapes: (N, ...) -> (N, ...). dx = dy where x > 0, else negative_slope dy.
+    Source: Maas, Hannun and Ng (2013), "Rectifier nonlinearities improve neural network acoustic models".
+    """
+
+    negative_slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        # A NumPy float64 would turn float32 arrays into float64 ones.
+        self.negative_slope = check_number(self.negative_slope, "LeakyReLU: negative_slope")
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        if training:
+            self.saved = x > 0
+        if 0 < self.negative_slope <= 1:  # the larger of both lines, in a third of the time
+            return np.maximum(x, self.negative_slope * x)
+        y = self.negative_slope * _negative_part(x)
+        y += functional.relu(x)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        positive = self.saved
+        return dy * _slopes(positive, dy.dtype.type(self.negative_slope))
+
+
+@dataclass(eq=False)
+class PReLU(Layer):
+    """LeakyReLU whose slope is learnt, one for each channel: ``y = x`` where x > 0, else ``slope x``.
+
+    A channel is an entry of the last axis: a feature of (N, F), a channel of (N, height, width, channels).
+
+    Parameters
+    ----------
+    initial_slope : float, default 0.25
+
+    Shapes: (N, ..., C) -> (N, ..., C); parameter ``slope`` (C,).
+    Gradients: dx = dy where x > 0, else slope dy; dslope = sum of dy min(x, 0) over all axes but the last.
+
+    Raises ShapeError at build for samples without an axis.
+    Source: He et al. (2015), arXiv:1502.01852, section 2.1.
+    """
+
+    initial_slope: float = 0.25
+
+    def __post_init__(self) -> None:
+        self.initial_slope = check_number(self.initial_slope, "PReLU: initial_slope")
+
+    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+        if not input_shape:
+            raise ShapeError(f"{self.place} expects samples with an axis of channels but got single numbers")
+        self.slope = self.add_parameter("slope", input_shape[-1], Constant(self.initial_slope))
+        return input_shape
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        self.check_input(x)
+        negative = _negative_part(x)
+        if training:
+            self.saved = x > 0, negative
+        y = negative * self.slope.value
+        y += functional.relu(x)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        positive, negative = self.saved
+        channels = dy.shape[-1]
+        self.slope.gradient = np.einsum("nc,nc->c", dy.reshape(-1, channels), negative.reshape(-1, channels))
+        return dy * _slopes(positive, self.slope.value)
+
+
+@dataclass(eq=False)
+class ELU(Layer):
+    """Exponential linear unit: ``y = x`` where x > 0, else ``alpha (exp(x) - 1)``, which levels off at -alpha.
+
+    Parameters
+    ----------
+    alpha : float, default 1
+
+    Shapes: (N, ...) -> (N, ...). dx = dy where x > 0, else alpha exp(x) dy.
+    Source: Clevert, Unterthiner and Hochreiter (2015), arXiv:1511.07289.
+    """
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.alpha = check_number(self.alpha, "ELU: alpha")
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        below = _exponential_less_1(_negative_part(x))
+        if training:
+            self.saved = x > 0, below
+        y = below * self.alpha
+        y += functional.relu(x)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        positive, below = self.saved
+        # below + 1 is exp(x) for negative x, and 1 for positive ones.
+        return dy * (below + 1 if self.alpha == 1 else _slopes(positive, self.alpha * (below + 1)))
+
+
+class SELU(Layer):
+    """Scaled ELU, ``y = scale ELU(x, alpha)``, of which a deep stack keeps mean 0 and variance 1 by itself.
+
+    The two numbers, alpha = 1.6733 and scale = 1.0507, make mean 0 and variance 1 a stable fixed point for weights
+    drawn by "lecun_normal".
+
+    Shapes: (N, ...) -> (N, ...). dx = scale dy where x > 0, else scale alpha exp(x) dy.
+    Source: Klambauer et al. (2017), arXiv:1706.02515.
+    """
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        below = _exponential_less_1(_negative_part(x))
+        if training:
+            self.saved = x > 0, below
+        y = below * (_SELU_SCALE * _SELU_ALPHA)
+        y += _SELU_SCALE * functional.relu(x)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        positive, below = self.saved
+        return dy * _SELU_SCALE * _slopes(positive, _SELU_ALPHA * (below + 1))
+
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+"""Equation 14 of the source."""
+
+
+def _exponential_less_1(x: Array) -> Array:
+    """Return exp(x) - 1 = tanh(x / 2) (exp(x) + 1), exact also near 0; np.expm1 takes three times as long."""
+    y = np.exp(x)
+    y += 1
+    y *= np.tanh(0.5 * x)
+    return y
+
+
+def _negative_part(x: Array) -> Array:
+    # Faster than with the number 0, as in functional.relu.
+    return np.minimum(x, np.zeros(x.shape, x.dtype))
+
+
+def _slopes(positive: Array, elsewhere: Array | np.floating[Any]) -> Array:
+    """Return 1 where `positive`, and `elsewhere` elsewhere: np.where takes twice as long for random masks."""
+    slopes: Array = ~positive * elsewhere
+    slopes += positive
+    return slopes
