@@ -2,35 +2,72 @@
 
     python examples/mnist_mlp.py                              # both published recipes, one after the other
     python examples/mnist_mlp.py --network 784-256-10 --optimizer adam --epochs 10
+    python examples/mnist_mlp.py --optimizer adamw --schedule one-cycle --normalization batch --dropout 0.2 --epochs 40
     python examples/mnist_mlp.py --data train.csv             # the Digit Recognizer competition's file
 
 Without --data, MNIST is found or downloaded, or, without a network, replaced by scikit-learn's digits. Each run
-leaves model files, report.json and pictures in the folder --output.
+leaves model files, report.json and pictures in the folder --output. One that was stopped, by Ctrl-C or a power cut,
+goes on with the same command and --resume, to the same result as if it had not been.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import shutil
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minidl import SGD, Adam, Dense, History, Momentum, ReLU, Rescale, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl import (
+    L1L2,
+    BatchNorm,
+    Callback,
+    Checkpoint,
+    CosineDecay,
+    Dense,
+    Dropout,
+    EarlyStopping,
+    ExponentialDecay,
+    History,
+    LayerNorm,
+    MaxNorm,
+    OneCycle,
+    Optimizer,
+    ReLU,
+    Rescale,
+    Sequential,
+    SoftmaxCrossEntropy,
+    StepDecay,
+    Trainer,
+    Warmup,
+)
 from minidl.data import load_mnist, train_validation_split
 from minidl.errors import ArgumentError, MinidlError
 from minidl.initializers import get_initializer
+from minidl.inputs import check_number
 from minidl.metrics import confusion_matrix
+from minidl.optimizers import OPTIMIZERS, get_optimizer
 from minidl.typing import Array
 
 UNSET = object()
 """Stands for an option that was not given, where None already means a full batch."""
 
-OPTIMIZERS = {"sgd": SGD, "momentum": Momentum, "adam": Adam}
+NORMALIZATIONS = {"none": list, "batch": lambda: [BatchNorm()], "layer": lambda: [LayerNorm()]}
+SCHEDULES = {
+    "constant": lambda rate, steps: rate,
+    "step": lambda rate, steps: StepDecay(rate, max(steps // 3, 1), factor=0.1),
+    "exponential": lambda rate, steps: ExponentialDecay(rate, steps, factor=0.01),
+    "cosine": CosineDecay,
+    "one-cycle": OneCycle,
+    "warm-up": lambda rate, steps: Warmup(rate, max(steps // 10, 1)),
+}
 
 
 @dataclass
@@ -48,29 +85,60 @@ MINI_BATCH = Recipe(batch_size=64, learning_rate=0.01, epochs=20, validation=0.2
 PUBLISHED = {"784-10-10": FULL_BATCH, "784-64-10": FULL_BATCH, "784-128-64-10": MINI_BATCH}
 
 
-def build(network: str, initializer: str, seed: int) -> Sequential:
+def build(network: str, options: argparse.Namespace) -> Sequential:
     """Make the model of a name such as 784-128-64-10: ReLU between the layers, softmax cross-entropy at the end."""
     inputs, *hidden, classes = map(int, network.split("-"))
+    dense: dict[str, Any] = {
+        "initializer": options.initializer,
+        "regularizer": L1L2(options.l1, options.l2) if options.l1 or options.l2 else None,
+        "constraint": MaxNorm(options.max_norm) if options.max_norm else None,
+    }
     layers: list[Any] = [Rescale(1 / 255)]
     for units in hidden:
-        layers += [Dense(units, initializer), ReLU()]
-    layers += [Dense(classes, initializer), SoftmaxCrossEntropy()]
-    return Sequential(layers, input_shape=inputs, seed=seed)
+        layers += [Dense(units, **dense), *NORMALIZATIONS[options.normalization](), ReLU()]
+        layers += [Dropout(options.dropout)] if options.dropout else []
+    layers += [Dense(classes, **dense), SoftmaxCrossEntropy(options.label_smoothing)]
+    return Sequential(layers, input_shape=inputs, seed=options.seed)
+
+
+def make_optimizer(recipe: Recipe, rows: int, options: argparse.Namespace) -> Optimizer:
+    """Make the optimizer, with a schedule over all steps of the run."""
+    optimizer = get_optimizer(options.optimizer)
+    if not optimizer.full_batch:
+        steps = recipe.epochs * -(-rows // (recipe.batch_size or rows))
+        optimizer.learning_rate = SCHEDULES[options.schedule](recipe.learning_rate, steps)
+    return optimizer
 
 
 def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Namespace) -> dict[str, Any]:
     """Train one network; save its model and pictures; return its entry of report.json."""
     x_train, x_validation, y_train, y_validation = train_validation_split(x, y, recipe.validation, seed=options.seed)
-    model = build(network, options.initializer, options.seed)
-    optimizer = OPTIMIZERS[options.optimizer](recipe.learning_rate)
+    optimizer = make_optimizer(recipe, len(y_train), options)
     batch = f"batches of {recipe.batch_size}" if recipe.batch_size else "full batch"
     print(f"\n{network}: {len(y_train):,} rows to train, {len(y_validation):,} to validate, {batch}, {optimizer!r}")
 
-    trainer = Trainer(model, optimizer, batch_size=recipe.batch_size, seed=options.seed)
+    checkpoints = options.output / f"{network}_checkpoints"
+    if options.resume and checkpoints.is_dir() and list(checkpoints.iterdir()):
+        trainer = Trainer.load(checkpoints)
+        print(f"resumed after {trainer.epoch} epochs and {trainer.step:,} steps")
+    else:
+        shutil.rmtree(checkpoints, ignore_errors=True)  # of an older run, which this one replaces
+        trainer = Trainer(build(network, options), optimizer, batch_size=recipe.batch_size, seed=options.seed)
+    callbacks: list[Callback] = [Checkpoint(checkpoints, every_epochs=max(recipe.epochs // 20, 1))]
+    if options.early_stopping:
+        callbacks.append(EarlyStopping("val_accuracy", patience=options.early_stopping))
+
     start = time.perf_counter()
-    history = trainer.fit(x_train, y_train, epochs=recipe.epochs, validation_data=(x_validation, y_validation))
+    history = trainer.fit(
+        x_train,
+        y_train,
+        epochs=max(recipe.epochs - trainer.epoch, 0),
+        validation_data=(x_validation, y_validation),
+        callbacks=callbacks,
+    )
     seconds = time.perf_counter() - start
 
+    model = trainer.model
     model.save(options.output / f"{network}.npz")
     predictions = model.predict(x_validation)
     if options.pictures:
@@ -80,7 +148,8 @@ def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Na
         "train_rows": len(y_train),
         "validation_rows": len(y_validation),
         "parameters": model.parameters.size,
-        "optimizer": repr(optimizer),
+        "model": repr(model),
+        "optimizer": repr(trainer.optimizer),
         "batch_size": recipe.batch_size,
         "initializer": options.initializer,
         "seed": options.seed,
@@ -172,6 +241,18 @@ def batch_size(text: str) -> int | None:
     return None if text == "full" else rows(text)
 
 
+def number_in(low: float, below: float = math.inf) -> Callable[[str], float]:
+    """Make a function that reads a number of this range."""
+
+    def number(text: str) -> float:
+        try:
+            return check_number(float(text), "it", low, below)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number that fits here: {error}") from None
+
+    return number
+
+
 def fraction_or_rows(text: str) -> float | int:
     try:
         return int(text) if text.isdecimal() else float(text)
@@ -184,7 +265,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Recipes: 784-10-10 and 784-64-10 full batch, rate 0.1, 500 iterations, 1,000 rows held out; all "
-        "others\nbatch 64, rate 0.01 (Adam 0.001), 20 epochs, 20 % held out. Options replace their parts.",
+        "others\nbatch 64, rate 0.01, 20 epochs, 20 % held out; optimizers other than sgd and momentum have rates of "
+        "their own.\nOptions replace their parts.",
     )
     parser.add_argument(
         "--network",
@@ -195,7 +277,16 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's four IDX files")
     parser.add_argument("--rows", type=rows, default=42_000, help="draw at most so many rows (default: 42000)")
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="(default: sgd)")
+    parser.add_argument(
+        "--optimizer", choices=OPTIMIZERS, default="sgd", metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (default: sgd)"
+    )
+    parser.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        default="constant",
+        metavar="NAME",
+        help=f"of the learning rate: {', '.join(SCHEDULES)} (default: constant)",
+    )
     parser.add_argument("--learning-rate", type=float, default=UNSET, metavar="RATE", help="(default: the recipe's)")
     parser.add_argument("--batch-size", type=batch_size, default=UNSET, metavar="ROWS", help="rows per step, or 'full'")
     parser.add_argument(
@@ -208,6 +299,24 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help="of the weights: he_normal (default), uniform, 'uniform(-0.1, 0.1)', ...",
     )
+    parser.add_argument(
+        "--normalization", choices=NORMALIZATIONS, default="none", help="before each ReLU (default: none)"
+    )
+    share = number_in(0, 1)
+    parser.add_argument("--dropout", type=share, default=0.0, metavar="RATE", help="after each ReLU (default: 0)")
+    parser.add_argument("--label-smoothing", type=share, default=0.0, metavar="SHARE", help="(default: 0)")
+    for name, what in (
+        ("l1", "penalty of the weights' sizes"),
+        ("l2", "penalty of their squares"),
+        ("max-norm", "limit of the norm of each unit's weights, 0 for none"),
+    ):
+        parser.add_argument(f"--{name}", type=number_in(0), default=0.0, metavar="NUMBER", help=f"{what} (default: 0)")
+    parser.add_argument(
+        "--early-stopping",
+        type=rows,
+        metavar="EPOCHS",
+        help="stop after so many epochs without a better validation accuracy, and keep the best model",
+    )
     parser.add_argument("--seed", type=seed, default=0, help="of weights, split and order (default: 0)")
     parser.add_argument(
         "--validation",
@@ -219,6 +328,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=Path("runs/mnist_mlp"), metavar="DIR", help="(default: %(default)s)"
     )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --output that was stopped")
     options = parser.parse_args(arguments)
     options.network = options.network or ["784-10-10", "784-128-64-10"]
     return options
@@ -235,10 +345,26 @@ def check_sizes(network: str, x: Array, y: Array) -> None:
 
 def recipe_for(network: str, options: argparse.Namespace) -> Recipe:
     recipe = PUBLISHED.get(network, MINI_BATCH)
-    if options.optimizer == "adam":
-        recipe = replace(recipe, learning_rate=0.001)
+    if options.optimizer not in {"sgd", "momentum"}:
+        optimizer = get_optimizer(options.optimizer)
+        recipe = replace(recipe, learning_rate=optimizer.learning_rate)
+        if optimizer.full_batch:
+            recipe = replace(recipe, batch_size=None)
     given = {name: getattr(options, name) for name in ("batch_size", "learning_rate", "epochs", "validation")}
     return replace(recipe, **{name: value for name, value in given.items() if value is not UNSET})
+
+
+def note_settings(options: argparse.Namespace) -> None:
+    """Write the options beside the run; refuse to resume a run that had others."""
+    path = options.output / "settings.json"
+    named = {name: None if value is UNSET else str(value) for name, value in vars(options).items() if name != "resume"}
+    if options.resume and path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if changed := [f"--{name.replace('_', '-')}" for name in named if before.get(name) != named[name]]:
+            raise ArgumentError(
+                f"the run in {options.output} had another {', '.join(changed)}: resume it with the options it had"
+            )
+    path.write_text(json.dumps(named, indent=1) + "\n", encoding="utf-8")
 
 
 def pictures_possible() -> bool:
@@ -259,6 +385,7 @@ def main(arguments: list[str] | None = None) -> None:
     for network in options.network:
         check_sizes(network, x, y)
     options.output.mkdir(parents=True, exist_ok=True)
+    note_settings(options)
     options.pictures = pictures_possible()
 
     report: list[dict[str, Any]] = []
@@ -280,4 +407,4 @@ if __name__ == "__main__":
     except (MinidlError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted: what was finished before is saved, the network in training is not")
+        sys.exit("interrupted: the same command with --resume goes on")

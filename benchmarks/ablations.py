@@ -1,0 +1,244 @@
+"""What each part of the training toolbox gives on MNIST: one at a time, added to the same plain network.
+
+    python benchmarks/ablations.py                    # regularisation, on all and on few rows; schedules: 10 minutes
+    python benchmarks/ablations.py --quick            # few rows and epochs: within two minutes
+
+The plain network is 784-128-64-10 with He initialisation, trained with Adam in batches of 128. Every variant runs from
+the same seeds; accuracies are those of 10,000 rows that are held out of MNIST's training images. docs/regularisation.md
+and docs/schedules.md explain the figures; ``--document docs`` renews them there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from reports import machine, mnist_folder, put_into_document
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from minidl import (
+    L1,
+    L2,
+    Adam,
+    AdamW,
+    BatchNorm,
+    Callback,
+    CosineDecay,
+    CosineRestarts,
+    Dense,
+    Dropout,
+    EarlyStopping,
+    ExponentialDecay,
+    ExponentialMovingAverage,
+    GaussianNoise,
+    Layer,
+    LayerNorm,
+    MaxNorm,
+    OneCycle,
+    Optimizer,
+    PolynomialDecay,
+    ReduceLROnPlateau,
+    ReLU,
+    Rescale,
+    Sequential,
+    SoftmaxCrossEntropy,
+    StepDecay,
+    StochasticWeightAveraging,
+    Trainer,
+    Warmup,
+)
+from minidl.data import load_mnist, train_validation_split
+from minidl.errors import MinidlError
+from minidl.typing import Array
+
+BATCH = 128
+
+
+@dataclass
+class Variant:
+    """What is added to the plain network; functions get the number of steps of the run."""
+
+    name: str
+    dense: dict[str, Any] = field(default_factory=dict)
+    after_dense: Callable[[], list[Layer]] = list
+    after_relu: Callable[[], list[Layer]] = list
+    loss: Callable[[], SoftmaxCrossEntropy] = SoftmaxCrossEntropy
+    optimizer: Callable[[int], Optimizer] = lambda steps: Adam()
+    callbacks: Callable[[], list[Callback]] = list
+
+    def build(self, seed: int) -> Sequential:
+        layers: list[Layer] = [Rescale(1 / 255)]
+        for units in (128, 64):
+            layers += [Dense(units, **self.dense), *self.after_dense(), ReLU(), *self.after_relu()]
+        return Sequential([*layers, Dense(10), self.loss()], input_shape=784, seed=seed)
+
+
+REGULARISATION = [
+    Variant("plain"),
+    Variant("L2(1e-4)", dense={"regularizer": L2(1e-4)}),
+    Variant("L1(1e-5)", dense={"regularizer": L1(1e-5)}),
+    Variant("MaxNorm(2)", dense={"constraint": MaxNorm(2)}),
+    Variant("AdamW, weight_decay 0.1", optimizer=lambda steps: AdamW(weight_decay=0.1)),
+    Variant("Dropout(0.2)", after_relu=lambda: [Dropout(0.2)]),
+    Variant("Dropout(0.5)", after_relu=lambda: [Dropout(0.5)]),
+    Variant("GaussianNoise(0.3)", after_relu=lambda: [GaussianNoise(0.3)]),
+    Variant("label smoothing 0.1", loss=lambda: SoftmaxCrossEntropy(label_smoothing=0.1)),
+    Variant("BatchNorm", after_dense=lambda: [BatchNorm()]),
+    Variant("LayerNorm", after_dense=lambda: [LayerNorm()]),
+    Variant("BatchNorm and Dropout(0.2)", after_dense=lambda: [BatchNorm()], after_relu=lambda: [Dropout(0.2)]),
+    Variant("average of weights, EMA", optimizer=lambda steps: ExponentialMovingAverage(Adam(), decay=0.999)),
+    Variant("average of weights, SWA", optimizer=lambda steps: StochasticWeightAveraging(Adam(), start=steps // 2)),
+    Variant("early stopping, patience 3", callbacks=lambda: [EarlyStopping("val_accuracy", patience=3)]),
+]
+
+RATE = 3e-3
+"""Of the schedules: too high to stay at, so that it matters how it falls."""
+
+SCHEDULES = [
+    Variant("constant 0.001", optimizer=lambda steps: Adam(1e-3)),
+    Variant("constant 0.003", optimizer=lambda steps: Adam(RATE)),
+    Variant("StepDecay, 3 times by 0.3", optimizer=lambda steps: Adam(StepDecay(RATE, steps // 4, factor=0.3))),
+    Variant("ExponentialDecay to 1 %", optimizer=lambda steps: Adam(ExponentialDecay(RATE, steps, factor=0.01))),
+    Variant("PolynomialDecay, linear to 0", optimizer=lambda steps: Adam(PolynomialDecay(RATE, steps))),
+    Variant("CosineDecay to 0", optimizer=lambda steps: Adam(CosineDecay(RATE, steps))),
+    Variant("CosineRestarts, 3 periods", optimizer=lambda steps: Adam(CosineRestarts(RATE, -(-steps // 7)))),
+    Variant("OneCycle", optimizer=lambda steps: Adam(OneCycle(RATE, steps))),
+    Variant(
+        "Warmup, then CosineDecay",
+        optimizer=lambda steps: Adam(Warmup(CosineDecay(RATE, steps - steps // 20), steps // 20)),
+    ),
+    Variant(
+        "ReduceLROnPlateau by 0.3",
+        optimizer=lambda steps: Adam(RATE),
+        callbacks=lambda: [ReduceLROnPlateau("val_loss", factor=0.3, patience=2)],
+    ),
+]
+
+
+@dataclass
+class Study:
+    """Variants to compare on so many rows; `name` is that of the block in `document`."""
+
+    name: str
+    document: str
+    variants: list[Variant]
+    rows: int
+    epochs: int
+
+
+STUDIES = [
+    Study("regularisation, 50,000 rows", "regularisation.md", REGULARISATION, 50_000, 20),
+    Study("regularisation, 5,000 rows", "regularisation.md", REGULARISATION, 5_000, 40),
+    Study("schedules", "schedules.md", SCHEDULES, 50_000, 15),
+]
+
+
+def train(variant: Variant, seed: int, epochs: int, data: tuple[Array, Array, Array, Array]) -> dict[str, Any]:
+    """Train one variant from one seed, in one thread; return its figures."""
+    x, x_validation, y, y_validation = data
+    with threadpool_limits(1):
+        optimizer = variant.optimizer(epochs * -(-len(x) // BATCH))
+        trainer = Trainer(variant.build(seed), optimizer, batch_size=BATCH, seed=seed)
+        start = time.perf_counter()
+        history = trainer.fit(
+            x,
+            y,
+            epochs=epochs,
+            validation_data=(x_validation, y_validation),
+            callbacks=variant.callbacks(),
+            progress=False,
+        )
+        seconds = (time.perf_counter() - start) / history.epochs
+        trained, validated = trainer.evaluate(x, y), trainer.evaluate(x_validation, y_validation)
+    return {
+        "variant": variant.name,
+        "training accuracy": trained["accuracy"],
+        "validation accuracy": validated["accuracy"],
+        "validation loss": validated["loss"],
+        "epochs": history.epochs,
+        "seconds": seconds,
+    }
+
+
+def run(study: Study, options: argparse.Namespace, data: tuple[Array, Array, Array, Array]) -> str:
+    """Run all variants from all seeds; return the table."""
+    from joblib import Parallel, delayed
+
+    calls = [
+        delayed(train)(variant, seed, study.epochs, data)
+        for seed in range(1, options.seeds + 1)
+        for variant in study.variants
+    ]
+    runs = Parallel(n_jobs=options.jobs, return_as="generator_unordered")(calls)
+    results = pd.DataFrame(list(tqdm(runs, total=len(calls), desc=study.name)))
+    grouped = results.groupby("variant")
+    mean, deviation = grouped.mean(), grouped.std(ddof=1).fillna(0)
+
+    def column(name: str, digits: int, scale: float = 1) -> pd.Series:
+        return (mean[name] * scale).map(f"{{:.{digits}f}}".format) + (deviation[name] * scale).map(
+            f" ± {{:.{digits}f}}".format
+        )
+
+    table = pd.DataFrame(
+        {
+            "validation accuracy": column("validation accuracy", 2, 100),
+            "training accuracy": column("training accuracy", 2, 100),
+            "validation loss": column("validation loss", 4),
+            "time of an epoch": (
+                mean["seconds"] / mean["seconds"].iloc[mean.index.get_loc(study.variants[0].name)]
+            ).map("{:.2f} x".format),
+        }
+    ).reindex([variant.name for variant in study.variants])
+    rows = f"{len(data[0]):,} rows to train, {len(data[1]):,} to validate"
+    return (
+        f"{study.name}: 784-128-64-10, {rows}, {study.epochs} epochs, Adam, batch {BATCH};\nmean ± standard deviation "
+        f"over {options.seeds} seeds, accuracies in %, times relative to the first line\n{machine()}\n\n"
+        f"{table.rename_axis(None).to_string()}"
+    )
+
+
+def number(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--only", choices=["regularisation", "schedules"], help="of the two (default: both)")
+    add("--seeds", type=number, default=3, help="runs of each variant (default: %(default)s)")
+    add("--quick", action="store_true", help="2,000 rows and 4 epochs")
+    add("--data", type=Path, metavar="PATH", help="MNIST's folder or CSV file (default: found or downloaded)")
+    add("--jobs", type=number, default=os.cpu_count(), help="processes at a time (default: one per core)")
+    add("--document", type=Path, metavar="DIR", help="put the tables into the documents of this folder")
+    options = parser.parse_args(arguments)
+    mnist = load_mnist(mnist_folder(options.data))
+    x, x_validation, y, y_validation = train_validation_split(mnist.x_train, mnist.y_train, 1 / 6, seed=0)
+    for study in STUDIES:
+        if options.only and not study.name.startswith(options.only):
+            continue
+        if options.quick:
+            study.rows, study.epochs = 2_000, 4
+        data = (x[: study.rows], x_validation, y[: study.rows], y_validation)
+        text = run(study, options, data)
+        print(f"\n{text}", flush=True)
+        if options.document:
+            put_into_document(options.document / study.document, study.name, text)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (MinidlError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

@@ -1,0 +1,36 @@
+"""What benchmarks have in common: where MNIST is, the machine's description, and tables that stand in documents."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+import numpy as np
+
+from minidl.diagnostics import blas_pools
+from minidl.errors import ArgumentError
+
+MNIST_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+
+
+def mnist_folder(given: Path | None) -> Path | None:
+    """Return the folder to load MNIST from: the one given, or the one beside the checkout where there is one."""
+    return given or (MNIST_BESIDE if MNIST_BESIDE.is_dir() else None)
+
+
+def machine() -> str:
+    """Name what seconds depend on, and figures in their last bits: the processor's kind and the matrix products."""
+    kernels = {f"{pool['internal_api']} {pool.get('architecture', '')}".strip() for pool in blas_pools()}
+    python = f"Python {platform.python_version()}, NumPy {np.__version__}"
+    return ", ".join([f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", python, *sorted(kernels)])
+
+
+def put_into_document(path: Path, name: str, text: str) -> None:
+    """Put a report into the document's text block after ``<!-- name -->``."""
+    marker = rf"(<!-- {re.escape(name)} -->\n+```text\n).*?(?=```)"
+    old = path.read_text(encoding="utf-8")
+    if not re.search(marker, old, re.DOTALL):
+        raise ArgumentError(f"{path} has no line <!-- {name} --> with a text block after it")
+    path.write_text(re.sub(marker, lambda found: f"{found[1]}{text}\n", old, flags=re.DOTALL), encoding="utf-8")
