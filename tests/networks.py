@@ -6,10 +6,14 @@ import numpy as np
 from hypothesis import strategies as st
 
 from minidl import (
+    CategoricalLoss,
     Dense,
     Flatten,
+    Huber,
+    KLDivergence,
     LeakyReLU,
     MeanSquaredError,
+    Poisson,
     ReLU,
     Rescale,
     Reshape,
@@ -34,7 +38,7 @@ class Problem:
 
 @st.composite
 def problems(draw, dtype="float64", losses=(SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError)):
-    """Draw a built model with a loss, biases that are not zero, and a batch of 1 to 12 rows."""
+    """Draw a built model with a loss of one of `losses`, biases that are not zero, and a batch of 1 to 12 rows."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
     input_shape = shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3), label="input shape"))
     layers = []
@@ -44,7 +48,7 @@ def problems(draw, dtype="float64", losses=(SoftmaxCrossEntropy, SigmoidCrossEnt
     if len(shape) > 1:
         layers.append(Flatten())
     loss = draw(st.sampled_from(losses))()
-    least = 2 if isinstance(loss, SoftmaxCrossEntropy) else 1
+    least = 2 if isinstance(loss, CategoricalLoss) else 1
     layers.append(Dense(draw(st.integers(least, 5), label="outputs")))
     if draw(st.booleans(), label="nested"):
         start = draw(st.integers(0, len(layers) - 1))
@@ -57,8 +61,11 @@ def problems(draw, dtype="float64", losses=(SoftmaxCrossEntropy, SigmoidCrossEnt
     outputs = (rows, *model.output_shape)
     targets = {
         SoftmaxCrossEntropy: lambda: rng.integers(outputs[1], size=rows),
+        KLDivergence: lambda: rng.dirichlet(np.ones(outputs[1]), size=rows).astype(dtype),
         SigmoidCrossEntropy: lambda: rng.integers(2, size=outputs).astype(dtype),
         MeanSquaredError: lambda: rng.normal(size=outputs).astype(dtype),
+        Huber: lambda: rng.normal(size=outputs).astype(dtype),
+        Poisson: lambda: rng.poisson(2, size=outputs).astype(dtype),
     }
     return Problem(model, rng.normal(size=(rows, *input_shape)).astype(dtype), targets[type(loss)]())
 

@@ -40,7 +40,7 @@ class Loss(Configurable):
         (N, 1) for a model of several outputs, a column of labels, become (N,).
         """
         targets = as_array(targets, "y")
-        check_finite(targets, "y")
+        check_finite(targets, "y", dtype=dtype)
         if targets.ndim == len(output_shape) and output_shape[-1:] == (1,):
             targets = targets[..., np.newaxis]
         elif targets.ndim == 2 and targets.shape[1] == 1 and output_shape != (1,):

@@ -247,6 +247,12 @@ def test_an_empty_batch_is_refused(loss, targets, rows, formula):
         loss(np.zeros((0, K)), targets[:0])
 
 
+def test_a_target_too_large_for_the_models_type_is_refused_with_its_row():
+    with pytest.raises(DataError, match=r"y holds 1e\+300 at row 1"):
+        MeanSquaredError().prepare_targets([0.0, 1e300], (1,), np.float32)
+    assert MeanSquaredError().prepare_targets([0.0, 1e300], (1,), np.float64)[1, 0] == 1e300
+
+
 def test_errors_call_the_arguments_by_their_names():
     with pytest.raises(DataError, match="^scores holds .* values"):
         MeanSquaredError()(["high", "low"], [1, 0])

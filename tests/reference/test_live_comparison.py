@@ -9,7 +9,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from networks import problems
 
-from minidl import SGD, Adam, Momentum, Sequential
+from minidl import (
+    SGD,
+    Adam,
+    Huber,
+    KLDivergence,
+    MeanSquaredError,
+    Momentum,
+    Poisson,
+    Sequential,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+)
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -30,10 +41,22 @@ LAYERS = {
     "Dense": lambda layer, x, parameters: F.linear(x, parameters["weight"].T, parameters.get("bias")),
 }
 LOSSES = {
-    "SoftmaxCrossEntropy": F.cross_entropy,
-    "SigmoidCrossEntropy": F.binary_cross_entropy_with_logits,
-    "MeanSquaredError": F.mse_loss,
+    "SoftmaxCrossEntropy": lambda loss, s, t: F.cross_entropy(s, t, label_smoothing=loss.label_smoothing),
+    "KLDivergence": lambda _, s, t: F.kl_div(F.log_softmax(s, 1), t, reduction="batchmean"),
+    "SigmoidCrossEntropy": lambda _, s, t: F.binary_cross_entropy_with_logits(s, t),
+    "MeanSquaredError": lambda _, s, t: F.mse_loss(s, t),
+    "Huber": lambda loss, s, t: F.huber_loss(s, t, delta=loss.delta),
+    "Poisson": lambda _, s, t: F.poisson_nll_loss(s, t),
 }
+DRAWN_LOSSES = (
+    SoftmaxCrossEntropy,
+    lambda: SoftmaxCrossEntropy(label_smoothing=0.2),
+    KLDivergence,
+    SigmoidCrossEntropy,
+    MeanSquaredError,
+    lambda: Huber(delta=0.7),
+    Poisson,
+)
 OPTIMIZERS = [
     (lambda: SGD(0.05), lambda p: torch.optim.SGD(p, lr=0.05)),
     (lambda: Momentum(0.02, momentum=0.8), lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.8)),
@@ -64,7 +87,7 @@ def forward_in_torch(model, x, parameters):
     return x
 
 
-@given(problem=problems(), optimizers=st.sampled_from(OPTIMIZERS))
+@given(problem=problems(losses=DRAWN_LOSSES), optimizers=st.sampled_from(OPTIMIZERS))
 @settings(max_examples=200, derandomize=True)
 def test_scores_loss_gradients_and_steps_agree_with_pytorch(problem, optimizers):
     model, optimizer = problem.model, optimizers[0]()
@@ -79,7 +102,7 @@ def test_scores_loss_gradients_and_steps_agree_with_pytorch(problem, optimizers)
         x.grad = None
         their_optimizer.zero_grad()
         their_scores = forward_in_torch(model, x, parameters)
-        their_loss = LOSSES[type(model.loss).__name__](their_scores, targets)
+        their_loss = LOSSES[type(model.loss).__name__](model.loss, their_scores, targets)
         their_loss.backward()
         assume(their_loss < 1e3)  # a run that diverges multiplies its rounding errors without limit
 
