@@ -35,7 +35,7 @@ from minidl.layers import (
 from minidl.losses import Loss, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.model import Sequential
 from minidl.optimizers import SGD, Adam, Momentum, Optimizer
-from minidl.training import Callback, History, ProgressBar, Trainer
+from minidl.training import Callback, CrossValidation, History, ProgressBar, Trainer, cross_validate
 from minidl.version import __version__
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Adam",
     "Callback",
     "Constant",
+    "CrossValidation",
     "Dense",
     "Flatten",
     "GlorotNormal",
@@ -76,6 +77,7 @@ __all__ = [
     "Uniform",
     "Zeros",
     "__version__",
+    "cross_validate",
     "errors",
     "functional",
     "initializers",

@@ -144,7 +144,7 @@ class Trainer:
         self._check_settings()
         data = self._prepare(x, y, sample_weight)
         validation = None if validation_data is None else self._prepare_validation(validation_data, data.x)
-        hooks = _as_hooks(callbacks) + ([ProgressBar()] if progress else [])
+        hooks = as_hooks(callbacks) + ([ProgressBar()] if progress else [])
 
         self.model.build_for(data.x)
         if self.rows != len(data):
@@ -339,7 +339,8 @@ def _quiet() -> np.errstate:
     return np.errstate(over="ignore", invalid="ignore")
 
 
-def _as_hooks(callbacks: Iterable[Callback] | None) -> list[Callback]:
+def as_hooks(callbacks: Iterable[Callback] | None) -> list[Callback]:
+    """Return the callbacks as a list; ArgumentTypeError when they are something else."""
     if callbacks is not None and not isinstance(callbacks, Iterable):
         raise ArgumentTypeError(f"callbacks is {callbacks!r}; give a list of callbacks")
     hooks = [] if callbacks is None else [*callbacks]
