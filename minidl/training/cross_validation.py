@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, MinidlError
-from minidl.inputs import as_array, as_weights, check_lengths, check_whole_number
+from minidl.inputs import as_array, as_weights, check_finite, check_lengths, check_whole_number
 from minidl.losses import Loss
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
@@ -39,6 +40,7 @@ def cross_validate(
     optimizer: Optimizer | str = "adam",
     batch_size: int | None = 32,
     epochs: int = 1,
+    transformer: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
     callbacks: Iterable[Callback] | None = None,
@@ -67,6 +69,9 @@ def cross_validate(
         Each run has a copy.
     batch_size, epochs, sample_weight
         As for `Trainer`.
+    transformer : scikit-learn transformer, optional
+        Such as StandardScaler(). Each run fits a clone to its training rows alone and passes all of `x` through it, so
+        that nothing is learnt from the rows held out.
     groups : array (N,), optional
         For splitters such as GroupKFold, which keep the rows of a group together.
     callbacks : iterable of Callback
@@ -97,20 +102,23 @@ def cross_validate(
     x, y = as_array(x, "x"), as_array(y, "y")
     weights = None if sample_weight is None else as_weights(sample_weight)
     rows = check_lengths(x=x, y=y, sample_weight=weights)
+    check_finite(x, "x")
+    # Of all rows, and for the checks alone: the runs fit their own.
+    inputs = x if transformer is None else _fitted(transformer, x, y).transform(x)
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
         trainers = {}
         for seed, model in _build_models(build_model, seeds).items():
             trainers[seed] = Trainer(model, copy.deepcopy(optimizer), batch_size=batch_size, seed=seed)
             trainers[seed]._check_settings()
-            data = trainers[seed]._prepare(x, y, sample_weight)
-            model.build_for(x)
-        _check_seeds_matter(build_model, {seed: trainer.model for seed, trainer in trainers.items()}, x)
+            data = trainers[seed]._prepare(inputs, y, sample_weight)
+            model.build_for(data.x)
+        _check_seeds_matter(build_model, {seed: trainer.model for seed, trainer in trainers.items()}, data.x)
         model = trainers[seeds[0]].model
         loss = trainers[seeds[0]]._loss
-        classes = classes_of(loss, model.forward(x[:1]), data.targets)
+        classes = classes_of(loss, model.forward(data.x[:1]), data.targets)
     dealt = deal_folds(folds, seeds, x, y, classes, groups)
     tasks = [
-        _Task(trainers[seed], seed, number, fold, epochs, hooks)
+        _Task(trainers[seed], seed, number, fold, epochs, transformer, hooks)
         for seed in seeds
         for number, fold in enumerate(dealt[seed], start=1)
     ]
@@ -265,6 +273,7 @@ class _Task:
     number: int
     fold: Fold
     epochs: int
+    transformer: Any
     hooks: list[Callback]
 
     @property
@@ -281,21 +290,25 @@ class _Task:
 
         train, held_out = self.fold
         trainer, hooks = copy.deepcopy((self.trainer, self.hooks))
-        validation = (x[held_out], y[held_out], None if weights is None else weights[held_out])
+        inputs, held_out_inputs = x[train], x[held_out]
+        weights, held_out_weights = (None, None) if weights is None else (weights[train], weights[held_out])
         with threadpool_limits(1, user_api="blas"):
+            if self.transformer is not None:
+                transformer = _fitted(self.transformer, inputs, y[train])
+                inputs, held_out_inputs = transformer.transform(inputs), transformer.transform(held_out_inputs)
             try:
                 history = trainer.fit(
-                    x[train],
+                    inputs,
                     y[train],
                     epochs=self.epochs,
-                    validation_data=validation,
-                    sample_weight=None if weights is None else weights[train],
+                    validation_data=(held_out_inputs, y[held_out], held_out_weights),
+                    sample_weight=weights,
                     callbacks=hooks,
                     progress=False,
                 )
                 # Not the last epoch's: a callback may have put better parameters back since.
-                last = trainer.evaluate(validation[0], validation[1], sample_weight=validation[2])
-                scores = trainer.model._predict_scores(validation[0], 1024)
+                last = trainer.evaluate(held_out_inputs, y[held_out], sample_weight=held_out_weights)
+                scores = trainer.model._predict_scores(held_out_inputs, 1024)
             except MinidlError as error:
                 raise type(error)(f"{self.place}: {error}") from error
         figures = {name: column[-1] for name, column in history.items()}
@@ -309,13 +322,23 @@ def _run_all(
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    # With one process joblib calls the tasks here. Larger arrays come to the others as memory maps, not as copies.
-    parallel = Parallel(min(processes, len(tasks)), backend="loky", return_as="generator")
-    done = parallel(delayed(task.run)(x, y, weights) for task in tasks)
+    processes = min(processes, len(tasks))
+    # With one process joblib calls the tasks here. Larger arrays come to others as memory maps, not as copies.
+    parallel = Parallel(processes, backend="loky", return_as="generator")
+    run = _Task.run if processes == 1 else _run_elsewhere
+    done = parallel(delayed(run)(task, x, y, weights) for task in tasks)
     try:
         return list(tqdm(done, total=len(tasks), unit=" runs", desc="cross-validation", disable=not progress))
     finally:
         done.close()  # after Ctrl-C ends the processes
+
+
+def _run_elsewhere(task: _Task, x: Array, y: Array, weights: Array | None) -> Run:
+    """Run a task in a process of its own."""
+    # A terminal sends Ctrl-C to all processes, but it is the first one's affair, which then ends this one. Raised
+    # here as well it would be sent there as the task's error, of which joblib's thread that receives it dies.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return task.run(x, y, weights)
 
 
 def _build_models(build_model: Callable[[int], Sequential], seeds: Sequence[int]) -> dict[int, Sequential]:
@@ -360,6 +383,16 @@ def _check_seeds_matter(build_model: Callable[[int], Sequential], models: dict[i
                 f"build_model gives the same first parameters for the seeds {seed} and {other}: hand the seed on, "
                 "Sequential([...], seed=seed)"
             )
+
+
+def _fitted(transformer: Any, x: Array, y: Array) -> Any:
+    from sklearn.base import clone
+
+    if isinstance(transformer, type) or not hasattr(transformer, "fit") or not hasattr(transformer, "transform"):
+        raise ArgumentTypeError(
+            f"transformer is {transformer!r:.80}; give one of scikit-learn, such as StandardScaler()"
+        )
+    return clone(transformer).fit(x, y)
 
 
 def _new_optimizer(optimizer: Optimizer | str) -> Optimizer:
