@@ -5,7 +5,8 @@
 
 The data are scikit-learn's: ten measurements of each of 442 patients with diabetes, and a number, 25 to 346, for how
 far the disease has progressed a year later. Ridge regression, with its penalty chosen within the training rows, trains
-and predicts on the same folds. On so few rows with so much chance in them, a linear model is hard to beat.
+and predicts on the same folds. On so few rows with so much chance in them, a linear model is hard to beat, and the
+network's rate and number of epochs were chosen by such figures, which flatters it.
 Pictures and report.json go to the folder --output.
 """
 
@@ -40,8 +41,8 @@ def build(network: str, seed: int) -> Sequential:
     layers: list[Any] = []
     for units in hidden:
         layers += [Dense(units), ReLU()]
-    # The progression lies between 25 and 346; so the first predictions do, too.
-    return Sequential([*layers, Dense(outputs), Rescale(75, 150), MeanSquaredError()], seed=seed)
+    # The progression lies between 25 and 346: the first predictions are 150, and 75 is the unit of what is learnt.
+    return Sequential([*layers, Dense(outputs, "zeros"), Rescale(75, 150), MeanSquaredError()], seed=seed)
 
 
 def ridge_predictions(result: CrossValidation, x: Array, y: Array) -> list[Array]:
@@ -89,7 +90,6 @@ def draw(folder: Path, network: str, result: CrossValidation, y: Array, linear: 
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     plots.plot_cross_validation(result, "loss", ax=left)
-    left.set_yscale("log")
     plots.plot_cross_validation(result, "mean_absolute_error", ax=right)
     figure.suptitle(f"{network}: {len(result.runs)} runs")
     figure.savefig(folder / "curves.png")
@@ -121,10 +121,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--network", type=network_name, default="10-32-16-1", metavar="SIZES", help="(default: %(default)s)"
     )
-    parser.add_argument("--epochs", type=int, default=40, help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=20, help="(default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="ROWS", help="(default: %(default)s)")
     parser.add_argument(
-        "--learning-rate", type=float, default=0.003, metavar="RATE", help="Adam's (default: %(default)s)"
+        "--learning-rate", type=float, default=0.001, metavar="RATE", help="Adam's (default: %(default)s)"
     )
     parser.add_argument("--folds", type=int, default=5, help="parts, each held out once (default: %(default)s)")
     parser.add_argument(

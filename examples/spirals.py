@@ -32,7 +32,7 @@ def make_spirals(arms: int, points: int, noise: float, seed: int) -> tuple[Array
     rng = np.random.default_rng(seed)
     arm = np.repeat(np.arange(arms), points)
     radius = np.sqrt(rng.uniform(0.02, 1, size=len(arm)))  # as many points on each stretch of the arm
-    angle = 2 * np.pi * arm / arms + 1.5 * np.pi * radius
+    angle = 2 * np.pi * arm / arms + 2 * np.pi * radius  # one turn
     x = radius[:, np.newaxis] * np.column_stack([np.cos(angle), np.sin(angle)])
     return x + rng.normal(scale=noise, size=x.shape), arm
 
@@ -53,7 +53,8 @@ class DrawBoundary(Callback):
         import matplotlib.pyplot as plt
 
         self.x, self.y, self.frames, self.save = x, y, frames, save
-        self.figure, self.ax = plt.subplots(figsize=(5.4, 5.6), dpi=DOTS_PER_INCH, layout="constrained")
+        self.figure = plt.figure(figsize=(5, 5.2), dpi=DOTS_PER_INCH)
+        self.ax = self.figure.add_axes((0.02, 0.02, 0.96, 0.92))
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self.epochs = set(np.linspace(0, trainer.last_epoch, self.frames + 1).round().astype(int).tolist())
@@ -80,37 +81,38 @@ def train(options: argparse.Namespace) -> Trainer:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib.animation import PillowWriter
+    from PIL import Image
 
     x, y = make_spirals(options.arms, options.points, options.noise, options.seed)
     x_train, x_validation, y_train, y_validation = train_validation_split(x, y, 0.25, seed=options.seed)
     trainer = Trainer(build(options.network, options.seed), Adam(options.learning_rate), seed=options.seed)
-    writer = PillowWriter(fps=options.speed)
-    saved: list[Path] = []
+    pictures: list[Image.Image] = []
 
     def save(figure: Any) -> None:
-        if options.format == "gif":
-            writer.grab_frame()
-        else:
-            saved.append(options.output / f"frame_{len(saved):03}.png")
-            figure.savefig(saved[-1])
+        figure.canvas.draw()
+        pictures.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB"))
+        if options.format == "png":
+            pictures[-1].save(options.output / f"frame_{len(pictures) - 1:03}.png")
 
-    drawing = DrawBoundary(x_train, y_train, options.frames, save)
-    writer.setup(drawing.figure, options.output / "spirals.gif", dpi=DOTS_PER_INCH)
+    callbacks = [DrawBoundary(x_train, y_train, options.frames, save)]
     try:
         trainer.fit(
             x_train,
             y_train,
             epochs=options.epochs,
             validation_data=(x_validation, y_validation),
-            callbacks=[drawing],
+            callbacks=callbacks,
         )
     finally:  # an interrupted animation shows what was learnt until then
-        drawing.figure.savefig(options.output / "spirals.png")
-        if options.format == "gif":
-            for _ in range(2 * options.speed):  # the last picture stands for two seconds
-                writer.grab_frame()
-            writer.finish()
+        if pictures:
+            pictures[-1].save(options.output / "spirals.png")
+        if pictures and options.format == "gif":
+            # The octree keeps the few dots of a strong colour among many pale pixels, which other methods lose.
+            animation = [picture.quantize(method=Image.Quantize.FASTOCTREE) for picture in pictures]
+            durations = [1000 // options.speed] * (len(pictures) - 1) + [2000]  # in milliseconds
+            animation[0].save(
+                options.output / "spirals.gif", save_all=True, append_images=animation[1:], duration=durations, loop=0
+            )
     return trainer
 
 
@@ -147,11 +149,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--points", type=whole_number(4), default=150, help="of each spiral (default: %(default)s)")
     parser.add_argument("--noise", type=spread, default=0.03, help="spread of the points (default: %(default)s)")
     parser.add_argument("--network", type=network_name, metavar="SIZES", help="(default: 2-32-32-ARMS)")
-    parser.add_argument("--epochs", type=int, default=100, help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=whole_number(1), default=60, help="(default: %(default)s)")
     parser.add_argument(
         "--learning-rate", type=float, default=0.01, metavar="RATE", help="Adam's (default: %(default)s)"
     )
-    parser.add_argument("--frames", type=count, default=50, help="pictures of the training (default: %(default)s)")
+    parser.add_argument("--frames", type=count, default=30, help="pictures of the training (default: %(default)s)")
     parser.add_argument("--speed", type=count, default=10, help="pictures per second of the GIF (default: %(default)s)")
     parser.add_argument(
         "--format", choices=("gif", "png"), default="gif", help="one animation, or pictures (default: %(default)s)"
