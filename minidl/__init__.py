@@ -63,6 +63,7 @@ from minidl.regularizers import L1, L1L2, L2, Constraint, MaxNorm, Regularizer
 from minidl.training import (
     Callback,
     Checkpoint,
+    CrossValidation,
     CSVLogger,
     EarlyStopping,
     FunctionCallback,
@@ -73,6 +74,7 @@ from minidl.training import (
     ReduceLROnPlateau,
     TensorBoard,
     Trainer,
+    cross_validate,
     find_learning_rate,
 )
 from minidl.version import __version__
@@ -94,6 +96,7 @@ __all__ = [
     "Concatenate",
     "Constant",
     "Constraint",
+    "CrossValidation",
     "Dense",
     "Dropout",
     "EarlyStopping",
@@ -149,6 +152,7 @@ __all__ = [
     "Uniform",
     "Zeros",
     "__version__",
+    "cross_validate",
     "errors",
     "find_learning_rate",
     "functional",

@@ -128,7 +128,7 @@ def test_the_rule_above_sees_every_form_of_import(tmp_path, name, source, wrong)
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    heavy = ["pandas", "sklearn", "scipy", "tqdm", "matplotlib"]
+    heavy = ["pandas", "sklearn", "scipy", "tqdm", "joblib", "matplotlib"]
     code = f"import sys, minidl; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == "[]"

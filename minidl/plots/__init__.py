@@ -1,4 +1,4 @@
-"""Pictures of a training run and of what the model learned: curves, confusions, images and weights.
+"""Pictures of a training run and of what the model learned: curves, confusions, boundaries, images and weights.
 
 Every function draws into one matplotlib Axes and returns it: into `ax` if given, else into a new figure of
 a fitting size, which ``plt.show()`` shows and ``axes.figure.savefig(path)`` saves. Axes side by side need
@@ -6,9 +6,19 @@ a fitting size, which ``plt.show()`` shows and ``axes.figure.savefig(path)`` sav
 matplotlib is an extra, ``pip install 'minidl[plots]'``, and is imported only when something is drawn.
 """
 
+from minidl.plots.boundary import plot_decision_boundary
 from minidl.plots.confusion import plot_confusion_matrix
 from minidl.plots.history import plot_history
 from minidl.plots.images import plot_images, plot_mistakes
+from minidl.plots.validation import plot_cross_validation
 from minidl.plots.weights import plot_weights
 
-__all__ = ["plot_confusion_matrix", "plot_history", "plot_images", "plot_mistakes", "plot_weights"]
+__all__ = [
+    "plot_confusion_matrix",
+    "plot_cross_validation",
+    "plot_decision_boundary",
+    "plot_history",
+    "plot_images",
+    "plot_mistakes",
+    "plot_weights",
+]

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, did_you_mean
-from minidl.plots.canvas import COLOURS, new_axes
+from minidl.plots.canvas import COLOURS, legend_on_top, new_axes
 from minidl.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 Columns: TypeAlias = "Mapping[str, Sequence[float]] | pd.DataFrame"
@@ -48,7 +47,7 @@ def plot_history(
     ArgumentTypeError
         When `history` is none of the above.
     """
-    runs = {name: _curves(name, columns, metric) for name, columns in _named_runs(history).items()}
+    runs = {name: curves_of(name, columns, metric) for name, columns in _named_runs(history).items()}
     ax = ax if ax is not None else new_axes(6.4, 4.2)
     from matplotlib import colormaps
     from matplotlib.lines import Line2D
@@ -74,12 +73,8 @@ def plot_history(
         handles.append(handle)
 
     longest = max(len(values) for curves in runs.values() for values in curves.values())
-    ax.set(xlabel="epoch", ylabel=metric.removeprefix("val_").replace("_", " "), xlim=(0.5, longest + 0.5))
-    ax.locator_params(axis="x", integer=True, min_n_ticks=1)
-    if "accuracy" in metric:
-        ax.yaxis.set_major_formatter(lambda value, position: f"{100 * value:g}%")
-    ax.grid(alpha=0.3)
-    _legend_on_top(ax, handles)
+    label_epochs(ax, metric, longest)
+    legend_on_top(ax, handles)
     return ax
 
 
@@ -105,7 +100,16 @@ def _is_columns(value: Any) -> bool:
     return isinstance(value, Mapping) or (hasattr(value, "keys") and getattr(value, "ndim", 0) == 2)
 
 
-def _curves(name: str, columns: Columns, metric: str) -> dict[str, Array]:
+def label_epochs(ax: Axes, metric: str, longest: int) -> None:
+    """Label axes on which a metric is drawn over the epochs 1 .. `longest`."""
+    ax.set(xlabel="epoch", ylabel=metric.removeprefix("val_").replace("_", " "), xlim=(0.5, longest + 0.5))
+    ax.locator_params(axis="x", integer=True, min_n_ticks=1)
+    if "accuracy" in metric:
+        ax.yaxis.set_major_formatter(lambda value, position: f"{100 * value:g}%")
+    ax.grid(alpha=0.3)
+
+
+def curves_of(name: str, columns: Columns, metric: str) -> dict[str, Array]:
     """Return the metric's values per epoch for "training" and "validation", or the one of them there is."""
     run = f"history {name!r}" if name else "the history"
     both = {"training": metric, "validation": f"val_{metric}"}
@@ -125,28 +129,3 @@ def _curves(name: str, columns: Columns, metric: str) -> dict[str, Array]:
     if not curves:
         raise DataError(f"{run} has no finite value of {metric!r} in {lengths[0]} epochs: train first")
     return curves
-
-
-def _legend_on_top(ax: Axes, handles: Sequence[Artist]) -> None:
-    """Put a legend over the axes, in as many columns as fit: inside it would cover curves."""
-    from matplotlib.transforms import ScaledTranslation
-
-    for columns in range(len(handles), 0, -1):
-        legend = ax.legend(
-            handles=handles,
-            ncols=columns,
-            loc="lower right",
-            bbox_to_anchor=(1, 1),
-            borderaxespad=0,
-            fontsize="small",
-            handlelength=1.9,
-            handletextpad=0.5,
-            columnspacing=1.2,
-            frameon=False,
-        )
-        box = legend.get_window_extent()
-        if box.width <= 0.85 * ax.get_window_extent().width:  # leaves the corner to an axis factor "1e-5"
-            break
-    # Titles rise above insets, not above legends: an empty inset that ends where the legend ends lifts them.
-    rise = ScaledTranslation(0, box.height / ax.figure.dpi, ax.figure.dpi_scale_trans)
-    ax.inset_axes((0, 0.99, 1, 0.01), transform=ax.transAxes + rise).set_axis_off()

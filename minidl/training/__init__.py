@@ -1,6 +1,7 @@
-"""Training: the trainer, its callbacks and the history it keeps."""
+"""Training: the trainer, its callbacks and the history it keeps; cross-validation."""
 
 from minidl.training.callbacks import Callback, FunctionCallback, ProgressBar
+from minidl.training.cross_validation import CrossValidation, cross_validate
 from minidl.training.history import History
 from minidl.training.monitoring import Checkpoint, EarlyStopping, Monitor, ReduceLROnPlateau
 from minidl.training.rate_search import RateSearch, find_learning_rate
@@ -11,6 +12,7 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "Checkpoint",
+    "CrossValidation",
     "EarlyStopping",
     "FunctionCallback",
     "History",
@@ -20,5 +22,6 @@ __all__ = [
     "ReduceLROnPlateau",
     "TensorBoard",
     "Trainer",
+    "cross_validate",
     "find_learning_rate",
 ]

@@ -1,0 +1,197 @@
+"""Watch a small network learn which of several interleaved spirals a point belongs to.
+
+    python examples/spirals.py                             # three spirals, runs/spirals/spirals.gif
+    python examples/spirals.py --arms 2 --network 2-16-16-2 --format png
+    python examples/spirals.py --noise 0.12 --epochs 300   # arms that touch
+
+Each picture has the training points over the regions that the network takes for their classes. No line separates the
+spirals: with --network 2-3, which has no hidden layer, the network cannot do better than three sectors. The pictures,
+and the last of them as spirals.png, go to the folder --output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidl import Adam, Callback, Dense, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl.data import train_validation_split
+from minidl.errors import ArgumentError, MinidlError
+from minidl.typing import Array
+
+DOTS_PER_INCH = 100
+
+
+def make_spirals(arms: int, points: int, noise: float, seed: int) -> tuple[Array, Array]:
+    """Return `points` points of each arm, within about a unit of the middle, (arms points, 2), and their arms."""
+    rng = np.random.default_rng(seed)
+    arm = np.repeat(np.arange(arms), points)
+    radius = np.sqrt(rng.uniform(0.02, 1, size=len(arm)))  # as many points on each stretch of the arm
+    angle = 2 * np.pi * arm / arms + 2 * np.pi * radius  # one turn
+    x = radius[:, np.newaxis] * np.column_stack([np.cos(angle), np.sin(angle)])
+    return x + rng.normal(scale=noise, size=x.shape), arm
+
+
+def build(network: str, seed: int) -> Sequential:
+    """Make the model of a name such as 2-32-32-3."""
+    inputs, *hidden, classes = map(int, network.split("-"))
+    layers: list[Any] = []
+    for units in hidden:
+        layers += [Dense(units), ReLU()]
+    return Sequential([*layers, Dense(classes), SoftmaxCrossEntropy()], input_shape=inputs, seed=seed)
+
+
+class DrawBoundary(Callback):
+    """Draw the regions before the training, at `frames` evenly spaced epochs, and hand each picture to `save`."""
+
+    def __init__(self, x: Array, y: Array, frames: int, save: Callable[[Any], None]) -> None:
+        import matplotlib.pyplot as plt
+
+        self.x, self.y, self.frames, self.save = x, y, frames, save
+        self.figure = plt.figure(figsize=(5, 5.2), dpi=DOTS_PER_INCH)
+        self.ax = self.figure.add_axes((0.02, 0.02, 0.96, 0.92))
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self.epochs = set(np.linspace(0, trainer.last_epoch, self.frames + 1).round().astype(int).tolist())
+        self.draw(trainer)
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if trainer.epoch in self.epochs:
+            self.draw(trainer)
+
+    def draw(self, trainer: Trainer) -> None:
+        from minidl.plots import plot_decision_boundary
+
+        self.ax.clear()
+        plot_decision_boundary(trainer.model, self.x, self.y, resolution=160, ax=self.ax)
+        self.ax.set(aspect="equal", xticks=[], yticks=[])
+        figures = trainer.figures
+        held_out = f"{figures['val_accuracy']:6.1%} of the rows held out are right" if figures else "not yet trained"
+        self.ax.set_title(f"epoch {trainer.epoch:>3}: {held_out}", family="monospace", fontsize=10)
+        self.save(self.figure)
+
+
+def train(options: argparse.Namespace) -> Trainer:
+    """Train the network and write the pictures."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from PIL import Image
+
+    x, y = make_spirals(options.arms, options.points, options.noise, options.seed)
+    x_train, x_validation, y_train, y_validation = train_validation_split(x, y, 0.25, seed=options.seed)
+    trainer = Trainer(build(options.network, options.seed), Adam(options.learning_rate), seed=options.seed)
+    pictures: list[Image.Image] = []
+
+    def save(figure: Any) -> None:
+        figure.canvas.draw()
+        pictures.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB"))
+        if options.format == "png":
+            pictures[-1].save(options.output / f"frame_{len(pictures) - 1:03}.png")
+
+    callbacks = [DrawBoundary(x_train, y_train, options.frames, save)]
+    try:
+        trainer.fit(
+            x_train,
+            y_train,
+            epochs=options.epochs,
+            validation_data=(x_validation, y_validation),
+            callbacks=callbacks,
+        )
+    finally:  # an interrupted animation shows what was learnt until then
+        if pictures:
+            pictures[-1].save(options.output / "spirals.png")
+        if pictures and options.format == "gif":
+            # The octree keeps the few dots of a strong colour among many pale pixels, which other methods lose.
+            animation = [picture.quantize(method=Image.Quantize.FASTOCTREE) for picture in pictures]
+            durations = [1000 // options.speed] * (len(pictures) - 1) + [2000]  # in milliseconds
+            animation[0].save(
+                options.output / "spirals.gif", save_all=True, append_images=animation[1:], duration=durations, loop=0
+            )
+    return trainer
+
+
+def network_name(text: str) -> str:
+    sizes = text.split("-")
+    if len(sizes) < 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise argparse.ArgumentTypeError(f"{text!r} is no network: give sizes joined by '-', such as 2-32-32-3")
+    return "-".join(str(int(size)) for size in sizes)
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number, {least} or more")
+        return int(text)
+
+    return number
+
+
+def spread(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < np.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, 0 or more")
+    return number
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    count = whole_number(1)
+    parser.add_argument("--arms", type=whole_number(2), default=3, help="spirals, a class each (default: %(default)s)")
+    parser.add_argument("--points", type=whole_number(4), default=150, help="of each spiral (default: %(default)s)")
+    parser.add_argument("--noise", type=spread, default=0.03, help="spread of the points (default: %(default)s)")
+    parser.add_argument("--network", type=network_name, metavar="SIZES", help="(default: 2-32-32-ARMS)")
+    parser.add_argument("--epochs", type=whole_number(1), default=60, help="(default: %(default)s)")
+    parser.add_argument(
+        "--learning-rate", type=float, default=0.01, metavar="RATE", help="Adam's (default: %(default)s)"
+    )
+    parser.add_argument("--frames", type=count, default=30, help="pictures of the training (default: %(default)s)")
+    parser.add_argument("--speed", type=count, default=10, help="pictures per second of the GIF (default: %(default)s)")
+    parser.add_argument(
+        "--format", choices=("gif", "png"), default="gif", help="one animation, or pictures (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, help="of points, weights, order (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/spirals"), metavar="DIR", help="(default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    options.network = options.network or f"2-32-32-{options.arms}"
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    inputs, *_, classes = map(int, options.network.split("-"))
+    if inputs != 2 or classes != options.arms:
+        raise ArgumentError(
+            f"the network {options.network} does not fit: {options.arms} spirals take it from 2 to {options.arms}"
+        )
+    options.output.mkdir(parents=True, exist_ok=True)
+    trainer = train(options)
+    figures = trainer.figures
+    print(
+        f"{options.network} after {trainer.epoch} epochs: loss {figures['loss']:.4f}, right are "
+        f"{figures['accuracy']:.1%} of the rows trained on and {figures['val_accuracy']:.1%} of those held out"
+    )
+    print(f"pictures: {options.output}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (MinidlError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except ImportError as error:
+        sys.exit(f"error: the pictures need matplotlib, pip install 'minidl[plots]' ({error})")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the pictures show what was learnt until then")

@@ -1,0 +1,444 @@
+"""Cross-validation: a new network for each fold, trained on the other folds and judged by this one."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, MinidlError
+from minidl.inputs import as_array, as_weights, check_finite, check_lengths, check_whole_number
+from minidl.losses import Loss
+from minidl.model import Sequential
+from minidl.optimizers import Optimizer, get_optimizer
+from minidl.training.callbacks import Callback, as_callbacks
+from minidl.training.folds import Fold, classes_of, deal_folds
+from minidl.training.history import History
+from minidl.training.trainer import Trainer
+from minidl.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CrossValidation", "cross_validate"]
+
+
+def cross_validate(
+    build_model: Callable[[int], Sequential],
+    x: Any,
+    y: Any,
+    *,
+    folds: Any = 5,
+    seeds: int | Iterable[int] = 1,
+    optimizer: Optimizer | str = "adam",
+    batch_size: int | None = 32,
+    epochs: int = 1,
+    transformer: Any = None,
+    sample_weight: Any = None,
+    groups: Any = None,
+    callbacks: Iterable[Callback] | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> CrossValidation:
+    """Train a new network for each fold and each seed, on the other folds, and judge it by the rows held out.
+
+    The run of seed s is that of ``Trainer(build_model(s), optimizer, batch_size=batch_size, seed=s).fit(...)`` with the
+    rows held out as validation data. Each run computes its matrix products on one thread, so that the results are the
+    same bits with any number of `jobs`.
+
+    Parameters
+    ----------
+    build_model : callable
+        Takes a seed and returns a model that ends with a loss: ``lambda seed: Sequential([...], seed=seed)``.
+        It is called here, before the training; every fold of a seed begins with the same parameters.
+    x, y : arrays of N rows
+        As `Trainer.fit` takes them.
+    folds : int >= 2, scikit-learn splitter, or iterable of (training rows, held-out rows), default 5
+        A number deals the rows at random, anew for each seed; for a classifier each fold gets the classes' shares of
+        the whole. Splitters and pairs give each seed the same folds.
+    seeds : int >= 1 or iterable of int in [0, 2**32), default 1
+        A number n stands for the seeds 0 .. n - 1.
+    optimizer : Optimizer or its name, default "adam"
+        Each run has a copy.
+    batch_size, epochs, sample_weight
+        As for `Trainer`.
+    transformer : scikit-learn transformer, optional
+        Such as StandardScaler(). Each run fits a clone to its training rows alone and passes all of `x` through it, so
+        that nothing is learnt from the rows held out.
+    groups : array (N,), optional
+        For splitters such as GroupKFold, which keep the rows of a group together.
+    callbacks : iterable of Callback
+        Each run has copies. One that looks at the validation figures, to stop early, say, makes the scores too good.
+    jobs : int >= 1, -1 or None, default None
+        Processes that train at once; -1 takes all cores, None this process alone.
+    progress : bool, default True
+        Show a tqdm bar over the runs.
+
+    Returns
+    -------
+    CrossValidation
+
+    Raises
+    ------
+    DataError, ShapeError, ArgumentError, ArgumentTypeError
+        For data, folds, models or settings that cannot work; before any training.
+    DivergenceError
+        When a run diverges; names its seed and fold.
+    KeyboardInterrupt
+        On Ctrl-C, after which no process is left.
+    """
+    from threadpoolctl import threadpool_limits
+
+    _check_count(epochs, "epochs")
+    seeds, processes, hooks = _as_seeds(seeds), _as_processes(jobs), _copied(as_callbacks(callbacks), "callbacks")
+    optimizer = _new_optimizer(optimizer)
+    x, y = as_array(x, "x"), as_array(y, "y")
+    weights = None if sample_weight is None else as_weights(sample_weight)
+    rows = check_lengths(x=x, y=y, sample_weight=weights)
+    check_finite(x, "x")
+    # Of all rows, and for the checks alone: the runs fit their own.
+    inputs = x if transformer is None else _fitted(transformer, x, y).transform(x)
+    with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
+        trainers = {}
+        for seed, model in _build_models(build_model, seeds).items():
+            trainers[seed] = Trainer(model, copy.deepcopy(optimizer), batch_size=batch_size, seed=seed)
+            trainers[seed]._check_settings()
+            data = trainers[seed]._prepare(inputs, y, sample_weight)
+            model.build_for(data.x)
+        _check_seeds_matter(build_model, {seed: trainer.model for seed, trainer in trainers.items()}, data.x)
+        model = trainers[seeds[0]].model
+        loss = trainers[seeds[0]]._loss
+        classes = classes_of(loss, model.forward(data.x[:1]), data.targets)
+    dealt = deal_folds(folds, seeds, x, y, classes, groups)
+    tasks = [
+        _Task(trainers[seed], seed, number, fold, epochs, transformer, hooks)
+        for seed in seeds
+        for number, fold in enumerate(dealt[seed], start=1)
+    ]
+    for task in tasks:
+        task.check_weights(weights)
+    return CrossValidation(_run_all(tasks, x, y, weights, processes, progress), rows, loss)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What one run of a cross-validation leaves.
+
+    Attributes
+    ----------
+    seed, fold : int
+        Folds count from 1.
+    held_out : array (M,)
+        The numbers of the rows held out.
+    history : History
+    figures : dict of name -> float
+        Of the last epoch; those of the validation are measured on the model as it is in the end.
+    scores : array (M, *output_shape)
+        What the model gives for the rows held out.
+    """
+
+    seed: int
+    fold: int
+    held_out: Array
+    history: History
+    figures: dict[str, float]
+    scores: Array
+
+
+class CrossValidation:
+    """The runs of a cross-validation: their histories and figures, and predictions for rows that were held out.
+
+    Attributes
+    ----------
+    runs : list of Run
+        By seed, then by fold.
+    histories : list of History
+        One for each run.
+    held_out : list of arrays (M,)
+        The numbers of the rows that each run held out.
+    scores : pandas frame
+        A row for each run, indexed by seed and fold, and a column for each figure, as at the end of the run.
+    mean, standard_deviation : dict of name -> float
+        Over the runs, of each figure. The deviation is the sample's, with one less than the runs below; NaN for one.
+    predictions : array (N,) or (N, ...)
+        For each row, what models that were trained without it predict, as `Sequential.predict` returns it. With several
+        seeds, or a splitter that holds a row out repeatedly, the models' scores are averaged first: such an
+        ensemble is often better than one model, of which `mean` speaks. A row that is never held out has NaN.
+    probabilities : array (N, K)
+        The like, as `Sequential.predict_proba` returns it; ArgumentError where the loss gives none.
+    fold_predictions : list of arrays (M,) or (M, ...)
+        For each run, the predictions of its model alone, for the rows of `held_out`.
+    """
+
+    def __init__(self, runs: Sequence[Run], rows: int, loss: Loss) -> None:
+        self.runs = list(runs)
+        self._rows, self._loss = rows, loss
+
+    @property
+    def histories(self) -> list[History]:
+        """One for each run."""
+        return [run.history for run in self.runs]
+
+    @property
+    def held_out(self) -> list[Array]:
+        """The numbers of the rows that each run held out."""
+        return [run.held_out for run in self.runs]
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The figures at the end of each run, indexed by seed and fold."""
+        import pandas as pd
+
+        index = pd.MultiIndex.from_tuples([(run.seed, run.fold) for run in self.runs], names=["seed", "fold"])
+        return pd.DataFrame([run.figures for run in self.runs], index=index)
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """The mean of each figure over the runs."""
+        return {name: float(np.mean(values)) for name, values in self._figures().items()}
+
+    @property
+    def standard_deviation(self) -> dict[str, float]:
+        """The sample standard deviation of each figure over the runs."""
+        several = len(self.runs) > 1
+        return {
+            name: float(np.std(values, ddof=1)) if several else math.nan for name, values in self._figures().items()
+        }
+
+    @cached_property
+    def predictions(self) -> Array:
+        """Predictions for each row, by models that were trained without it."""
+        return self._for_all_rows(self._loss.decide)
+
+    @cached_property
+    def probabilities(self) -> Array:
+        """Probabilities for each row, by models that were trained without it."""
+        return self._for_all_rows(self._loss.activate)
+
+    @property
+    def fold_predictions(self) -> list[Array]:
+        """The predictions of each run's model alone, for the rows that it held out."""
+        return [self._loss.decide(run.scores) for run in self.runs]
+
+    def summary(self) -> None:
+        """Print the figures of each run, their means and their standard deviations."""
+        names = list(self.runs[0].figures)
+        rows = [["seed", "fold", "rows", *names]]
+        for run in self.runs:
+            rows.append([str(run.seed), str(run.fold), f"{len(run.held_out):,}", *map(_text, run.figures.values())])
+        rows.append(["mean", "", "", *map(_text, self.mean.values())])
+        rows.append(["deviation", "", "", *map(_text, self.standard_deviation.values())])
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        for first, *others in rows:
+            print("  ".join([f"{first:<{widths[0]}}", *map(str.rjust, others, widths[1:])]))
+
+    def __repr__(self) -> str:
+        mean, deviation = self.mean, self.standard_deviation
+        figures = [f"{name}={mean[name]:.4g} ± {deviation[name]:.2g}" for name in mean if name.startswith("val_")]
+        return f"CrossValidation({len(self.runs)} runs, {', '.join(figures)})"
+
+    def _figures(self) -> dict[str, list[float]]:
+        return {name: [run.figures[name] for run in self.runs] for name in self.runs[0].figures}
+
+    def _for_all_rows(self, decide: Callable[[Array], Array]) -> Array:
+        """Turn each row's mean scores into predictions; NaN where there are none."""
+        first = self.runs[0].scores
+        sums, counts = np.zeros((self._rows, *first.shape[1:]), first.dtype), np.zeros(self._rows, np.intp)
+        for run in self.runs:
+            sums[run.held_out] += run.scores
+            counts[run.held_out] += 1
+        seen = counts > 0
+        scores = sums[seen] / counts[seen].astype(first.dtype).reshape(-1, *[1] * (first.ndim - 1))
+        decided = decide(scores)
+        if seen.all():
+            return decided
+        everywhere = np.full((self._rows, *decided.shape[1:]), math.nan, np.result_type(decided, np.float32))
+        everywhere[seen] = decided
+        return everywhere
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """A run that is to be: a trainer that has not begun, of which the run takes a copy."""
+
+    trainer: Trainer
+    seed: int
+    number: int
+    fold: Fold
+    epochs: int
+    transformer: Any
+    hooks: list[Callback]
+
+    @property
+    def place(self) -> str:
+        return f"seed {self.seed}, fold {self.number}"
+
+    def check_weights(self, weights: Array | None) -> None:
+        for what, rows in zip(("trains on", "holds out"), self.fold, strict=True):
+            if weights is not None and not weights[rows].any():
+                raise DataError(f"{self.place}: sample_weight is 0 for every row that it {what}")
+
+    def run(self, x: Array, y: Array, weights: Array | None) -> Run:
+        from threadpoolctl import threadpool_limits
+
+        train, held_out = self.fold
+        trainer, hooks = copy.deepcopy((self.trainer, self.hooks))
+        inputs, held_out_inputs = x[train], x[held_out]
+        weights, held_out_weights = (None, None) if weights is None else (weights[train], weights[held_out])
+        with threadpool_limits(1, user_api="blas"):
+            if self.transformer is not None:
+                transformer = _fitted(self.transformer, inputs, y[train])
+                inputs, held_out_inputs = transformer.transform(inputs), transformer.transform(held_out_inputs)
+            try:
+                history = trainer.fit(
+                    inputs,
+                    y[train],
+                    epochs=self.epochs,
+                    validation_data=(held_out_inputs, y[held_out], held_out_weights),
+                    sample_weight=weights,
+                    callbacks=hooks,
+                    progress=False,
+                )
+                # Not the last epoch's: a callback may have put better parameters back since.
+                last = trainer.evaluate(held_out_inputs, y[held_out], sample_weight=held_out_weights)
+                scores = trainer.model._predict_scores(held_out_inputs, 1024)
+            except MinidlError as error:
+                raise type(error)(f"{self.place}: {error}") from error
+        figures = {name: column[-1] for name, column in history.items()}
+        figures |= {f"val_{name}": figure for name, figure in last.items()}
+        return Run(self.seed, self.number, held_out, history, figures, scores)
+
+
+def _run_all(
+    tasks: Sequence[_Task], x: Array, y: Array, weights: Array | None, processes: int, progress: bool
+) -> list[Run]:
+    from joblib import Parallel, delayed
+    from tqdm.auto import tqdm
+
+    processes = min(processes, len(tasks))
+    # With one process joblib calls the tasks here. Larger arrays come to others as memory maps, not as copies.
+    parallel = Parallel(processes, backend="loky", return_as="generator")
+    run = _Task.run if processes == 1 else _run_elsewhere
+    done = parallel(delayed(run)(task, x, y, weights) for task in tasks)
+    try:
+        return list(tqdm(done, total=len(tasks), unit=" runs", desc="cross-validation", disable=not progress))
+    finally:
+        done.close()  # after Ctrl-C ends the processes
+
+
+def _run_elsewhere(task: _Task, x: Array, y: Array, weights: Array | None) -> Run:
+    """Run a task in a process of its own."""
+    # A terminal sends Ctrl-C to all processes, but it is the first one's affair, which then ends this one. Raised
+    # here as well it would be sent there as the task's error, of which joblib's thread that receives it dies.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return task.run(x, y, weights)
+
+
+def _build_models(build_model: Callable[[int], Sequential], seeds: Sequence[int]) -> dict[int, Sequential]:
+    """Make the model of each seed, each a new one."""
+    cure = "give a function that makes a new one: lambda seed: Sequential([...], seed=seed)"
+    if isinstance(build_model, Sequential) or not callable(build_model):
+        raise ArgumentTypeError(f"build_model is {build_model!r:.80}; {cure}")
+    try:
+        inspect.signature(build_model).bind(0)
+    except TypeError as error:
+        raise ArgumentTypeError(f"build_model must take one argument, the seed: {error}; {cure}") from error
+    models: dict[int, Sequential] = {}
+    for seed in seeds:
+        model = build_model(seed)
+        if not isinstance(model, Sequential):
+            raise ArgumentTypeError(f"build_model({seed}) returned {model!r:.80}, no Sequential; {cure}")
+        if any(model is other for other in models.values()):
+            raise ArgumentError(f"build_model({seed}) returned the same model as for another seed; {cure}")
+        models[seed] = model
+    return models
+
+
+def _check_seeds_matter(build_model: Callable[[int], Sequential], models: dict[int, Sequential], x: Array) -> None:
+    """Refuse a function that heeds not the seed alone, or not at all."""
+    (seed, model), *others = models.items()
+    again = build_model(seed)
+    if again is model:
+        raise ArgumentError(
+            f"build_model({seed}) returned the same model twice; make a new one at each call: "
+            "lambda seed: Sequential([...], seed=seed)"
+        )
+    again.build_for(x)
+    if not np.array_equal(again.parameters, model.parameters):
+        raise ArgumentError(
+            f"build_model({seed}) gives other first parameters at each call: hand the seed on, "
+            "Sequential([...], seed=seed)"
+        )
+    for other, second in others:
+        # Parameters that are equal for another reason, such as an initializer of zeros, come with seeds of their own.
+        if model.seed == second.seed is not None and np.array_equal(model.parameters, second.parameters):
+            raise ArgumentError(
+                f"build_model gives the same first parameters for the seeds {seed} and {other}: hand the seed on, "
+                "Sequential([...], seed=seed)"
+            )
+
+
+def _fitted(transformer: Any, x: Array, y: Array) -> Any:
+    from sklearn.base import clone
+
+    if isinstance(transformer, type) or not hasattr(transformer, "fit") or not hasattr(transformer, "transform"):
+        raise ArgumentTypeError(
+            f"transformer is {transformer!r:.80}; give one of scikit-learn, such as StandardScaler()"
+        )
+    return clone(transformer).fit(x, y)
+
+
+def _new_optimizer(optimizer: Optimizer | str) -> Optimizer:
+    optimizer = get_optimizer(optimizer)
+    if optimizer.step:
+        raise ArgumentError(f"{optimizer!r} has taken {optimizer.step:,} steps already: give a new optimizer")
+    return optimizer
+
+
+def _copied(hooks: list[Callback], name: str) -> list[Callback]:
+    try:
+        return copy.deepcopy(hooks)
+    except (TypeError, copy.Error) as error:
+        raise ArgumentTypeError(f"{name}: each run needs a copy of its own, but {hooks!r:.80}: {error}") from error
+
+
+def _as_seeds(seeds: int | Iterable[int]) -> list[int]:
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        _check_count(seeds, "seeds")
+        return list(range(seeds))
+    listed = list(seeds)
+    for seed in listed:
+        _check_count(seed, "a seed", 0)
+        if seed >= 2**32:
+            raise ArgumentError(f"a seed is {seed}; it must be below 2**32")
+    if not listed or len(set(listed)) < len(listed):
+        raise ArgumentError(f"seeds is {listed}; give one or more, each once")
+    return [int(seed) for seed in listed]
+
+
+def _as_processes(jobs: int | None) -> int:
+    from joblib import cpu_count
+
+    if jobs is None:
+        return 1
+    if jobs == -1:
+        return cpu_count()
+    _check_count(jobs, "jobs")
+    return jobs
+
+
+def _check_count(value: Any, name: str, least: int = 1) -> None:
+    if isinstance(value, bool):
+        raise ArgumentTypeError(f"{name} is {value}; it must be a whole number, {least} or more")
+    check_whole_number(value, name, least)
+
+
+def _text(value: float) -> str:
+    return f"{value:.4f}" if not abs(value) >= 1000 else f"{value:,.0f}"
