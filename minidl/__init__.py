@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from minidl import errors, functional, initializers, layers, losses, metrics, optimizers, training
+from minidl import errors, functional, initializers, layers, losses, metrics, optimizers, schedules, training
 from minidl.allocator import keep_freed_memory
 from minidl.initializers import (
     Constant,
@@ -34,16 +34,53 @@ from minidl.layers import (
 )
 from minidl.losses import Loss, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.model import Sequential
-from minidl.optimizers import SGD, Adam, Momentum, Optimizer
+from minidl.optimizers import (
+    LBFGS,
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    AMSGrad,
+    ExponentialMovingAverage,
+    Lion,
+    Lookahead,
+    Momentum,
+    NAdam,
+    Optimizer,
+    RMSprop,
+    StochasticWeightAveraging,
+)
+from minidl.schedules import (
+    ConstantRate,
+    CosineDecay,
+    CosineRestarts,
+    ExponentialDecay,
+    OneCycle,
+    PolynomialDecay,
+    Schedule,
+    StepDecay,
+    Warmup,
+)
 from minidl.training import Callback, History, ProgressBar, Trainer
 from minidl.version import __version__
 
 __all__ = [
+    "LBFGS",
     "SGD",
+    "AMSGrad",
+    "Adadelta",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "Callback",
     "Constant",
+    "ConstantRate",
+    "CosineDecay",
+    "CosineRestarts",
     "Dense",
+    "ExponentialDecay",
+    "ExponentialMovingAverage",
     "Flatten",
     "GlorotNormal",
     "GlorotUniform",
@@ -54,26 +91,36 @@ __all__ = [
     "Layer",
     "LeCunNormal",
     "LeakyReLU",
+    "Lion",
+    "Lookahead",
     "Loss",
     "MeanSquaredError",
     "Momentum",
+    "NAdam",
     "Normal",
+    "OneCycle",
     "Optimizer",
     "Orthogonal",
     "Parameter",
+    "PolynomialDecay",
     "ProgressBar",
+    "RMSprop",
     "ReLU",
     "Rescale",
     "Reshape",
+    "Schedule",
     "Sequential",
     "Sigmoid",
     "SigmoidCrossEntropy",
     "Softmax",
     "SoftmaxCrossEntropy",
     "State",
+    "StepDecay",
+    "StochasticWeightAveraging",
     "Tanh",
     "Trainer",
     "Uniform",
+    "Warmup",
     "Zeros",
     "__version__",
     "errors",
@@ -83,6 +130,7 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "schedules",
     "training",
 ]
 

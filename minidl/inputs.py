@@ -115,17 +115,28 @@ def as_class_indices(labels: Array, classes: int) -> tuple[Array, Array]:
     return indices, np.flatnonzero((indices != labels) | (indices < 0) | (indices >= classes))
 
 
-def check_number(value: Any, name: str, low: float = -math.inf, below: float = math.inf) -> float:
-    """Return `value` as a float; ArgumentTypeError or ArgumentError unless it is a number with low <= value < below."""
+def check_number(
+    value: Any, name: str, low: float = -math.inf, below: float = math.inf, *, above: float = -math.inf
+) -> float:
+    """Return `value` as a float, when it is a finite number with low <= value < below, and value > above.
+
+    Raises ArgumentTypeError for what is no number, such as text or a truth value, and ArgumentError for other numbers.
+    """
     try:
-        number = None if isinstance(value, str) else float(value)
+        number = None if isinstance(value, str | bool | np.bool_) else float(value)
     except (TypeError, ValueError):
         number = None
     if number is None:
         raise ArgumentTypeError(f"{name} is {value!r}; it must be a number")
-    if not (low <= number < below and number != -math.inf):
-        limits = f"in [{low:g}, {below:g})" if below < math.inf else f"{low:g} or more" if low > -math.inf else ""
-        raise ArgumentError(f"{name} is {value}; it must be a finite number{limits and ', ' + limits}")
+    if not (low <= number < below and number > above):
+        limits = ""
+        if below < math.inf:
+            limits = f", in ({above:g}, {below:g})" if above > -math.inf else f", in [{low:g}, {below:g})"
+        elif low > -math.inf:
+            limits = f", {low:g} or more"
+        elif above > -math.inf:
+            limits = f", above {above:g}"
+        raise ArgumentError(f"{name} is {value}; it must be a finite number{limits}")
     return number
 
 

@@ -44,10 +44,15 @@ class Momentum(Optimizer):
 
     def check(self) -> None:
         super().check()
-        self.check_decay("momentum")
+        self.check_range("momentum", 0, 1)
 
     def update(self, parameters: Array, gradients: Array, learning_rate: float, velocity: Array) -> None:
         velocity *= self.momentum
         velocity += gradients
-        direction = self.momentum * velocity + gradients if self.nesterov else velocity
-        parameters -= learning_rate * direction
+        if self.nesterov:
+            direction = self.momentum * velocity
+            direction += gradients
+            direction *= learning_rate
+        else:
+            direction = learning_rate * velocity
+        parameters -= direction

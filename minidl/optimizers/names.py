@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
-from minidl.optimizers.adaptive import Adam
+from minidl.optimizers.adaptive import Adadelta, Adagrad, Adam, AdamW, AMSGrad, Lion, NAdam, RMSprop
 from minidl.optimizers.base import Optimizer
 from minidl.optimizers.descent import SGD, Momentum
+from minidl.optimizers.lbfgs import LBFGS
 
 __all__ = ["get_optimizer"]
 
-_NAMED: dict[str, type[Optimizer]] = {"sgd": SGD, "momentum": Momentum, "adam": Adam}
+_KINDS = (SGD, Momentum, Adam, AdamW, AMSGrad, NAdam, RMSprop, Adagrad, Adadelta, Lion, LBFGS)
+_NAMED: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in _KINDS}
 
 
 def get_optimizer(optimizer: Optimizer | str) -> Optimizer:
-    """Return the optimizer itself, or a new one of the name "sgd", "momentum" or "adam" with its defaults.
+    """Return the optimizer itself, or a new one with its defaults of the name, such as "adam", "sgd" or "rmsprop".
 
-    Raises ArgumentError for another name, ArgumentTypeError for anything else.
+    The names are those of the classes, in small letters; a wrapper, which needs an optimizer, has none. Raises
+    ArgumentError for another name, ArgumentTypeError for anything else.
     """
     if isinstance(optimizer, Optimizer):
         return optimizer

@@ -8,9 +8,15 @@ from scipy.special import log_softmax
 
 from minidl import (
     SGD,
+    Adadelta,
+    Adagrad,
     Adam,
+    AdamW,
+    AMSGrad,
     Constant,
+    CosineDecay,
     Dense,
+    ExponentialMovingAverage,
     Flatten,
     GlorotNormal,
     GlorotUniform,
@@ -19,21 +25,27 @@ from minidl import (
     Layer,
     LeakyReLU,
     LeCunNormal,
+    Lion,
+    Lookahead,
     MeanSquaredError,
     Momentum,
+    NAdam,
     Normal,
     Orthogonal,
     ReLU,
     Rescale,
     Reshape,
+    RMSprop,
     Sequential,
     Sigmoid,
     SigmoidCrossEntropy,
     Softmax,
     SoftmaxCrossEntropy,
+    StochasticWeightAveraging,
     Tanh,
     Uniform,
     Zeros,
+    optimizers,
 )
 from minidl.testing import initializer_checks, layer_checks, loss_checks, optimizer_checks
 
@@ -189,6 +201,20 @@ OPTIMIZERS = [
     (Momentum(0.1, nesterov=True), {}),
     (Adam(), {"scale_invariant": True}),
     (Adam(0.01, 0.5, 0.9, 1e-6), {}),
+    (Adam(CosineDecay(0.01, 5), clip_norm=1.0, clip_value=0.5), {}),
+    (AdamW(weight_decay=0.5), {"moves_on_zero": True, "scale_invariant": True}),
+    (AMSGrad(), {"scale_invariant": True}),
+    (NAdam(), {"scale_invariant": True}),
+    (RMSprop(), {"scale_invariant": True}),
+    (RMSprop(momentum=0.9, centered=True, epsilon=1e-3), {"scale_invariant": False}),
+    (Adagrad(), {"scale_invariant": True}),
+    (Adadelta(), {"learning_rate": 1.0}),
+    (Lion(), {"scale_invariant": True}),
+    (Lion(weight_decay=0.1), {"moves_on_zero": True}),
+    (ExponentialMovingAverage(Adam()), {"scale_invariant": True}),
+    (StochasticWeightAveraging(SGD(0.1), 2, 3), {"scale_invariant": False}),
+    (Lookahead("momentum", steps=2), {"scale_invariant": False}),
+    (Lookahead(ExponentialMovingAverage(NAdam())), {"scale_invariant": True}),
 ]
 
 
@@ -202,6 +228,15 @@ OPTIMIZERS = [
 )
 def test_optimizer(name, check):
     check()
+
+
+def test_every_optimizer_of_the_package_is_checked():
+    checked = {type(optimizer) for optimizer, _ in OPTIMIZERS}
+    # LBFGS takes no single steps.
+    assert checked == {getattr(optimizers, name) for name in optimizers.__all__ if name[0].isupper()} - {
+        optimizers.Optimizer,
+        optimizers.LBFGS,
+    }
 
 
 INITIALIZERS = [
