@@ -8,6 +8,7 @@ class up among those already defined and never imports or executes anything that
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,7 +30,22 @@ class Configurable:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if "__repr__" not in vars(cls):
+            # The decorator @dataclass gives one of its own to every class that has none in its body.
+            cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
         _CLASSES.setdefault(cls.__name__, {})[cls.__module__] = cls
+
+    @reprlib.recursive_repr()
+    def __repr__(self) -> str:
+        """Show the fields in the order of the constructor, but none that is None, as it is by default."""
+        if not dataclasses.is_dataclass(self):
+            return super().__repr__()
+        shown = []
+        for field in sorted(dataclasses.fields(self), key=lambda field: field.kw_only):
+            value = getattr(self, field.name) if field.repr else None
+            if field.repr and not (value is None and field.default is None):
+                shown.append(f"{field.name}={value!r}")
+        return f"{type(self).__qualname__}({', '.join(shown)})"
 
     def configuration(self) -> dict[str, Any]:
         """Return the constructor arguments that make an object equal to this one."""

@@ -131,20 +131,12 @@ def check_number(
     if not (low <= number < below and number > above):
         limits = ""
         if below < math.inf:
-            limits = f", in [{low:g}, {below:g})"
+            limits = f", in ({above:g}, {below:g})" if above > -math.inf else f", in [{low:g}, {below:g})"
         elif low > -math.inf:
             limits = f", {low:g} or more"
         elif above > -math.inf:
             limits = f", above {above:g}"
         raise ArgumentError(f"{name} is {value}; it must be a finite number{limits}")
-    return number
-
-
-def check_positive(value: Any, name: str) -> float:
-    """Return `value` as a float; ArgumentTypeError or ArgumentError unless it is a finite number above 0."""
-    number = check_number(value, name)
-    if number <= 0:
-        raise ArgumentError(f"{name} is {value}; it must be above 0")
     return number
 
 

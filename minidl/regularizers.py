@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl.configuration import Configurable
 from minidl.errors import ArgumentTypeError
-from minidl.inputs import check_number, check_positive
+from minidl.inputs import check_number
 from minidl.typing import Array
 
 __all__ = ["L1", "L1L2", "L2", "Constraint", "MaxNorm", "Regularizer"]
@@ -116,7 +116,7 @@ class MaxNorm(Constraint):
     limit: float = 3.0
 
     def __post_init__(self) -> None:
-        self.limit = check_positive(self.limit, "MaxNorm: limit")
+        self.limit = check_number(self.limit, "MaxNorm: limit", above=0)
 
     def apply(self, values: Array) -> None:
         weights = values.reshape(-1, values.shape[-1])  # a parameter's values are contiguous: this is a view

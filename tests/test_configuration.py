@@ -60,6 +60,42 @@ def test_the_configuration_is_the_constructor_arguments_as_they_are_now():
     assert Origin().configuration() == {}
 
 
+def test_the_repr_shows_the_fields_in_the_order_of_the_constructor_but_no_default_of_none():
+    @dataclass(eq=False)
+    class Tuned(Point):
+        limit: float | None = field(default=None, kw_only=True)
+        scale: float = 2.0
+        secret: int = field(default=7, repr=False)
+        parent: Any = 3
+
+    assert repr(Point()) == "Point(x=0.0, label='P', distance=0.0)"
+    assert repr(Point(None, 1)) == "Point(x=None, y=1, label='P', distance=0.0)"
+    assert repr(Tuned(parent=None)).endswith("Tuned(x=0.0, label='P', distance=0.0, scale=2.0, parent=None)")
+    assert repr(Tuned(limit=1)).endswith("Tuned(x=0.0, label='P', distance=0.0, scale=2.0, parent=3, limit=1)")
+
+
+def test_a_repr_of_ones_own_stays_also_in_a_subclass_and_a_plain_class_has_pythons():
+    @dataclass(eq=False)
+    class Named(Configurable):
+        x: int = 1
+
+        def __repr__(self):
+            return f"the {self.x}"
+
+    @dataclass(eq=False)
+    class Twice(Named):
+        y: int = 2
+
+    assert (repr(Named()), repr(Twice())) == ("the 1", "the 1")
+    assert repr(Origin()).startswith("<")
+
+
+def test_the_repr_of_what_holds_itself_ends():
+    point = Point()
+    point.x = point
+    assert repr(point) == "Point(x=..., label='P', distance=0.0)"
+
+
 def test_a_description_names_class_module_and_arguments():
     assert encode(Point(1, [Origin()])) == {
         "class": "Point",

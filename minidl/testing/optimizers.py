@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,12 @@ _SIZE = 12
 
 
 def check_optimizer(
-    optimizer: Optimizer, *, moves_on_zero: bool = False, scale_invariant: bool | None = None, seed: int = 0
+    optimizer: Optimizer,
+    *,
+    moves_on_zero: bool = False,
+    scale_invariant: bool | None = None,
+    learning_rate: float = 1e-4,
+    seed: int = 0,
 ) -> None:
     """Check everything that an optimizer must do.
 
@@ -30,6 +36,8 @@ def check_optimizer(
     scale_invariant : bool, optional
         Declares whether gradients eight times as large give the same steps (True, as in Adam), or other ones (False).
         Not checked by default.
+    learning_rate : float, default 0.0001
+        At which 400 steps must lead down a quadratic bowl and Rosenbrock's valley.
     seed : int, default 0
 
     Raises
@@ -37,14 +45,20 @@ def check_optimizer(
     CheckFailure
         At the first check that fails.
     """
-    run_all(optimizer_checks(optimizer, moves_on_zero=moves_on_zero, scale_invariant=scale_invariant, seed=seed))
+    options: dict[str, Any] = {"moves_on_zero": moves_on_zero, "scale_invariant": scale_invariant}
+    run_all(optimizer_checks(optimizer, **options, learning_rate=learning_rate, seed=seed))
 
 
 def optimizer_checks(
-    optimizer: Optimizer, *, moves_on_zero: bool = False, scale_invariant: bool | None = None, seed: int = 0
+    optimizer: Optimizer,
+    *,
+    moves_on_zero: bool = False,
+    scale_invariant: bool | None = None,
+    learning_rate: float = 1e-4,
+    seed: int = 0,
 ) -> Iterator[tuple[str, Check]]:
     """Yield the checks of `check_optimizer` as pairs (name, function without arguments); parameters as there."""
-    checks = _OptimizerChecks(optimizer, moves_on_zero, scale_invariant, seed)
+    checks = _OptimizerChecks(optimizer, moves_on_zero, scale_invariant, learning_rate, seed)
     for name in (
         "in place",
         "gradients unchanged",
@@ -66,9 +80,16 @@ def optimizer_checks(
 class _OptimizerChecks:
     """Each method is the check of its name."""
 
-    def __init__(self, optimizer: Optimizer, moves_on_zero: bool, scale_invariant: bool | None, seed: int) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        moves_on_zero: bool,
+        scale_invariant: bool | None,
+        learning_rate: float,
+        seed: int,
+    ) -> None:
         self.optimizer, self.moves_on_zero = optimizer, moves_on_zero
-        self.scale_invariant, self.seed = scale_invariant, seed
+        self.scale_invariant, self.learning_rate, self.seed = scale_invariant, learning_rate, seed
 
     def fresh(self, learning_rate: float | Callable[[int], float] | None = None) -> Optimizer:
         """Return an optimizer of the same settings that has taken no step."""
@@ -128,7 +149,7 @@ class _OptimizerChecks:
                     raise CheckFailure(f"slot {name!r} is a view of another vector", "assigning instead of copying")
                 if homes.setdefault(name, vector) is not vector:
                     raise CheckFailure(f"slot {name!r} became another array", "slots are changed in place")
-        if set(optimizer.state) != set(type(optimizer).slots):
+        if set(optimizer.state) != set(optimizer.slots):
             raise CheckFailure(f"the state is {sorted(optimizer.state)}, not the slots", "writing on self.state")
         for name, vector in optimizer.state.items():
             if not vector.any():
@@ -138,7 +159,7 @@ class _OptimizerChecks:
                 )
 
     def element_by_element(self) -> None:
-        if not self.optimizer.elementwise:
+        if not self.optimizer.elementwise or self.optimizer.clip_norm is not None:  # the norm is the whole vector's
             return
         gradients, middle = self.gradients(4), _SIZE // 3
         parts = [self.trajectory(self.fresh(), gradients, part) for part in (slice(middle), slice(middle, None))]
@@ -256,13 +277,14 @@ class _OptimizerChecks:
 
     def _goes_down(self, where: str, height: Callable[[Array], float], slope: Callable[[Array], Array]) -> None:
         parameters = np.tile([-1.2, 1.0], _SIZE // 2)
-        optimizer, start = self.fresh(1e-4), height(parameters)
+        optimizer, start = self.fresh(self.learning_rate), height(parameters)
         for _ in range(400):
             optimizer.apply(parameters, slope(parameters))
         if not height(parameters) < start * (1 - 1e-3):
             raise CheckFailure(
-                f"400 steps at a rate of 1e-4 in {where} lead from a height of {start:.6g} to {height(parameters):.6g}",
-                "a sign: parameters move against the gradient",
+                f"400 steps at a rate of {self.learning_rate:g} in {where} lead from a height of {start:.6g} "
+                f"to {height(parameters):.6g}",
+                "a sign, as parameters move against the gradient, or a learning_rate that is not the optimizer's kind",
             )
 
     def description(self) -> None:

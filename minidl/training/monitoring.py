@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.errors import ArgumentError, did_you_mean
 from minidl.files import as_path
-from minidl.inputs import check_number, check_positive, check_whole_number
+from minidl.inputs import check_number, check_whole_number
 from minidl.training.callbacks import Callback
 from minidl.training.checkpoint import checkpoints
 from minidl.typing import Array
@@ -174,9 +174,7 @@ class ReduceLROnPlateau(Monitor):
         min_delta: float = 1e-4,
         mode: str = "auto",
     ) -> None:
-        self.factor = check_positive(factor, "ReduceLROnPlateau: factor")
-        if factor >= 1:
-            raise ArgumentError(f"ReduceLROnPlateau: factor is {factor}; it must be above 0 and below 1")
+        self.factor = check_number(factor, "ReduceLROnPlateau: factor", above=0, below=1)
         check_whole_number(patience, "ReduceLROnPlateau: patience", 1)
         check_whole_number(cooldown, "ReduceLROnPlateau: cooldown", 0)
         self.patience, self.cooldown = patience, cooldown

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ArgumentError, DivergenceError
-from minidl.inputs import check_positive, check_whole_number
+from minidl.inputs import check_number, check_whole_number
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
 from minidl.training.callbacks import Callback
@@ -112,7 +112,9 @@ def find_learning_rate(
     Source: Smith (2017), "Cyclical learning rates for training neural networks", arXiv:1506.01186, section 3.3.
     """
     check_whole_number(steps, "find_learning_rate: steps", 10)
-    if not check_positive(low, "find_learning_rate: low") < check_positive(high, "find_learning_rate: high"):
+    if not check_number(low, "find_learning_rate: low", above=0) < check_number(
+        high, "find_learning_rate: high", above=0
+    ):
         raise ArgumentError(f"find_learning_rate: low is {low} and high {high}; low must be below high")
     rates = np.geomspace(low, high, steps)
     optimizer = copy.deepcopy(get_optimizer(optimizer))

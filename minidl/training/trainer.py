@@ -360,6 +360,7 @@ class Trainer:
 
     def _check_settings(self) -> None:
         self.optimizer.check()
+        self.optimizer.rate()
         if self.batch_size is not None:
             check_whole_number(self.batch_size, "batch_size", 1)
         check_whole_number(self.seed, "seed", 0)

@@ -194,6 +194,18 @@ def _add_more_losses(add: Callable[..., None], rng: np.random.Generator, far: np
     add("divergence, far scores", "KLDivergence", divergence, far, soft)
 
 
+def clip_value(gradient, bound):
+    gradient.clamp_(-bound, bound)
+
+
+def clip_norm(gradient, bound):
+    # PyTorch's clip_grad_norm_ adds 1e-6 to the norm.
+    gradient *= torch.clamp(bound / torch.linalg.vector_norm(gradient), max=1.0)
+
+
+CLIPPERS = {"clip_value": clip_value, "clip_norm": clip_norm}
+
+
 def make_optimizers() -> References:
     """Parameters at every tenth step, along recorded gradients and down a quadratic."""
     references, rng = References(), np.random.default_rng(3)
@@ -250,7 +262,91 @@ def make_optimizers() -> References:
             make = lambda p, b=(beta1, beta2), e=epsilon: torch.optim.Adam(p, lr=1, betas=b, eps=e)  # noqa: E731
             add(f"adam {beta1} {beta2} {epsilon}, rate {name}", "Adam", settings, make, rates)
     references.arrays |= {"start": start, "gradients": gradients, "centre": centre, "curvature": curvature}
+
+    adaptive = {
+        "AdamW": [(torch.optim.AdamW, {"weight_decay": d}, {"eps": 1e-8, "weight_decay": d}) for d in (0.0, 0.01, 0.5)],
+        "AMSGrad": [
+            (torch.optim.Adam, {"beta2": b, "epsilon": 1e-6}, {"betas": (0.9, b), "eps": 1e-6, "amsgrad": True})
+            for b in (0.999, 0.5)
+        ],
+        "NAdam": [
+            (torch.optim.NAdam, {"beta1": b, "momentum_decay": d}, {"betas": (b, 0.999), "momentum_decay": d})
+            for b, d in ((0.9, 0.004), (0.5, 1.0))
+        ],
+        "RMSprop": [
+            (
+                torch.optim.RMSprop,
+                {"decay": a, "momentum": m, "centered": c, "epsilon": 0.5},
+                {"alpha": a, "momentum": m, "centered": c, "eps": 0.5},
+            )
+            for a, m, c in ((0.9, 0.0, False), (0.99, 0.9, False), (0.5, 0.0, True), (0.9, 0.5, True))
+        ],
+        "Adagrad": [(torch.optim.Adagrad, {"epsilon": e}, {"eps": e}) for e in (1e-10, 0.1)],
+        "Adadelta": [
+            (torch.optim.Adadelta, {"decay": r, "epsilon": e}, {"rho": r, "eps": e})
+            for r, e in ((0.9, 1e-6), (0.5, 0.1))
+        ],
+        "Adam": [(torch.optim.Adam, {"clip_norm": 0.5}, {"eps": 1e-8}), (torch.optim.Adam, {"clip_value": 0.1}, {})],
+        "Momentum": [(torch.optim.SGD, {"momentum": 0.9, "clip_norm": 2.0}, {"momentum": 0.9})],
+    }
+
+    torch.set_default_dtype(torch.float64)  # else NAdam keeps the product of its momenta in float32
+    for kind, cases in adaptive.items():
+        for counterpart, settings, theirs in cases:
+            for name, rates in schedules.items():
+
+                def make(parameters, counterpart=counterpart, theirs=theirs, settings=settings):
+                    optimizer = counterpart(parameters, lr=1, **theirs)
+                    for bound in settings.keys() & CLIPPERS.keys():
+                        step = lambda *_, c=CLIPPERS[bound], b=settings[bound]: c(parameters[0].grad, b)  # noqa: E731
+                        optimizer.register_step_pre_hook(step)
+                    return optimizer
+
+                values = " ".join(f"{key} {value}" for key, value in settings.items())
+                add(f"{kind}, {values}, rate {name}", kind, settings, make, rates)
+    torch.set_default_dtype(torch.float32)
+    add_schedules(references)
     return references
+
+
+def add_schedules(references: References) -> None:
+    """Rates of the first steps, and beyond the end, of schedules that PyTorch has."""
+    lrs, rate, last = torch.optim.lr_scheduler, 0.3, 40
+
+    def add(case, kind, settings, make, steps=last):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+        schedule = make(optimizer)
+        rates = []
+        for _ in range(steps):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        references.add(f"schedule {case}", kind, settings, schedule=rates)
+
+    first = {"rate": rate}
+    add("constant", "ConstantRate", first, lambda o: lrs.LambdaLR(o, lambda step: 1.0))
+    for every, factor in ((7, 0.1), (1, 0.9)):
+        settings = first | {"every": every, "factor": factor}
+        add(f"stairs {every} {factor}", "StepDecay", settings, lambda o, e=every, f=factor: lrs.StepLR(o, e, f))
+    settings = first | {"steps": 10, "factor": 0.5}
+    add("exponential", "ExponentialDecay", settings, lambda o: lrs.ExponentialLR(o, 0.5**0.1))
+    for power in (1.0, 2.5):
+        settings = first | {"steps": 30, "power": power}
+        add(f"polynomial {power}", "PolynomialDecay", settings, lambda o, p=power: lrs.PolynomialLR(o, 30, p))
+    for end in (0.0, 0.05):
+        settings = first | {"steps": 31, "end": end}
+        add(f"cosine {end}", "CosineDecay", settings, lambda o, e=end: lrs.CosineAnnealingLR(o, 31, e), 32)
+        for growth in (1, 2):
+            settings = first | {"steps": 5, "end": end, "growth": float(growth)}
+            case = f"restarts {end} {growth}"
+            make = lambda o, e=end, g=growth: lrs.CosineAnnealingWarmRestarts(o, 5, g, e)  # noqa: E731
+            add(case, "CosineRestarts", settings, make)
+    for steps, rise in ((40, 0.3), (33, 0.5), (25, 0.25)):
+        settings = first | {"steps": steps, "rise": rise}
+        make = lambda o, n=steps, r=rise: lrs.OneCycleLR(o, rate, total_steps=n, pct_start=r)  # noqa: E731
+        add(f"one cycle {steps} {rise}", "OneCycle", settings, make, steps - 1)
+    settings = {"schedule": rate, "steps": 8, "start": 0.1}
+    add("warm-up", "Warmup", settings, lambda o: lrs.LinearLR(o, 1 / 3, 1.0, 8))
 
 
 def make_initializers() -> References:

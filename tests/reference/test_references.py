@@ -80,7 +80,7 @@ def test_a_loss_has_the_value_and_the_gradient_that_pytorch_gives(case, dtype):
 
 @both_types
 @pytest.mark.parametrize("path", ["recorded", "quadratic"])
-@every_case("optimizers")
+@pytest.mark.parametrize("case", [case for case in cases_of("optimizers") if not case.startswith("schedule ")])
 def test_an_optimizer_goes_the_way_that_pytorchs_goes(case, path, dtype):
     rates = read("optimizers")[f"{case}/rates"]
     optimizer, arrays = make("optimizers", case, learning_rate=lambda step: rates[step])
@@ -95,6 +95,14 @@ def test_an_optimizer_goes_the_way_that_pytorchs_goes(case, path, dtype):
             visited.append(parameters.copy())
     assert parameters.dtype == dtype
     np.testing.assert_allclose(visited, arrays[path], **TRAJECTORY[dtype])
+
+
+@pytest.mark.parametrize("case", [case for case in cases_of("optimizers") if case.startswith("schedule ")])
+def test_a_schedule_gives_the_rates_that_pytorchs_gives(case):
+    schedule, arrays = make("optimizers", case)
+    expected = arrays["schedule"]
+    # PyTorch gets to a rate by factors on the one before.
+    np.testing.assert_allclose([schedule(step) for step in range(len(expected))], expected, rtol=1e-10, atol=1e-15)
 
 
 @every_case("initializers")

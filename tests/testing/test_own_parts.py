@@ -10,12 +10,18 @@ from minidl import (
     GELU,
     SELU,
     SGD,
+    Adadelta,
+    Adagrad,
     Adam,
+    AdamW,
+    AMSGrad,
     BatchNorm,
     Concatenate,
     Constant,
+    CosineDecay,
     Dense,
     Dropout,
+    ExponentialMovingAverage,
     Flatten,
     FocalCrossEntropy,
     GaussianNoise,
@@ -30,9 +36,12 @@ from minidl import (
     LayerNorm,
     LeakyReLU,
     LeCunNormal,
+    Lion,
+    Lookahead,
     MeanAbsoluteError,
     MeanSquaredError,
     Momentum,
+    NAdam,
     Normal,
     Orthogonal,
     Poisson,
@@ -41,6 +50,7 @@ from minidl import (
     Rescale,
     Reshape,
     Residual,
+    RMSprop,
     Sequential,
     Sigmoid,
     SigmoidCrossEntropy,
@@ -48,9 +58,11 @@ from minidl import (
     Softmax,
     SoftmaxCrossEntropy,
     Softplus,
+    StochasticWeightAveraging,
     Tanh,
     Uniform,
     Zeros,
+    optimizers,
 )
 from minidl.testing import initializer_checks, layer_checks, loss_checks, optimizer_checks
 
@@ -231,6 +243,20 @@ OPTIMIZERS = [
     (Momentum(0.1, nesterov=True), {}),
     (Adam(), {"scale_invariant": True}),
     (Adam(0.01, 0.5, 0.9, 1e-6), {}),
+    (Adam(CosineDecay(0.01, 5), clip_norm=1.0, clip_value=0.5), {}),
+    (AdamW(weight_decay=0.5), {"moves_on_zero": True, "scale_invariant": True}),
+    (AMSGrad(), {"scale_invariant": True}),
+    (NAdam(), {"scale_invariant": True}),
+    (RMSprop(), {"scale_invariant": True}),
+    (RMSprop(momentum=0.9, centered=True, epsilon=1e-3), {"scale_invariant": False}),
+    (Adagrad(), {"scale_invariant": True}),
+    (Adadelta(), {"learning_rate": 1.0}),
+    (Lion(), {"scale_invariant": True}),
+    (Lion(weight_decay=0.1), {"moves_on_zero": True}),
+    (ExponentialMovingAverage(Adam()), {"scale_invariant": True}),
+    (StochasticWeightAveraging(SGD(0.1), 2, 3), {"scale_invariant": False}),
+    (Lookahead("momentum", steps=2), {"scale_invariant": False}),
+    (Lookahead(ExponentialMovingAverage(NAdam())), {"scale_invariant": True}),
 ]
 
 
@@ -244,6 +270,15 @@ OPTIMIZERS = [
 )
 def test_optimizer(name, check):
     check()
+
+
+def test_every_optimizer_of_the_package_is_checked():
+    checked = {type(optimizer) for optimizer, _ in OPTIMIZERS}
+    # LBFGS takes no single steps.
+    assert checked == {getattr(optimizers, name) for name in optimizers.__all__ if name[0].isupper()} - {
+        optimizers.Optimizer,
+        optimizers.LBFGS,
+    }
 
 
 INITIALIZERS = [

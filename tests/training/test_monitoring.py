@@ -171,7 +171,11 @@ class TestSettings:
             (lambda: EarlyStopping(patience=1.5), ArgumentTypeError, "patience is 1.5; it must be a whole number"),
             (lambda: EarlyStopping(min_delta=-1), ArgumentError, "EarlyStopping: min_delta is -1"),
             (lambda: EarlyStopping(mode="up"), ArgumentError, 'mode is \'up\'; it must be "auto", "min" or "max"'),
-            (lambda: ReduceLROnPlateau(factor=1), ArgumentError, "factor is 1; it must be above 0 and below 1"),
+            (
+                lambda: ReduceLROnPlateau(factor=1),
+                ArgumentError,
+                r"factor is 1; it must be a finite number, in \(0, 1\)",
+            ),
             (lambda: ReduceLROnPlateau(factor=0), ArgumentError, "factor is 0; it must be .*above 0"),
             (lambda: ReduceLROnPlateau(patience=0), ArgumentError, "patience is 0"),
             (lambda: ReduceLROnPlateau(cooldown=-1), ArgumentError, "cooldown is -1"),

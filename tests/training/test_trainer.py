@@ -52,6 +52,12 @@ def fit(trainer, x, y, **options):
     return trainer.fit(x, y, progress=False, **options)
 
 
+def changed(optimizer, **settings):
+    """The optimizer with settings that were changed after it was made."""
+    vars(optimizer).update(settings)
+    return optimizer
+
+
 class Recorder(Callback):
     """Notes each moment with the epoch and step it saw."""
 
@@ -645,17 +651,29 @@ class TestRefusals:
             ({"batch_size": 0}, ArgumentError, "batch_size is 0; it must be 1 or more"),
             ({"batch_size": 2.5}, ArgumentTypeError, "batch_size is 2.5; it must be a whole number"),
             ({"seed": -1}, ArgumentError, "seed is -1; it must be 0 or more"),
-            ({"optimizer": SGD(-0.1)}, ArgumentError, "SGD: learning_rate at step 0 is -0.1; it must be a finite"),
-            ({"optimizer": SGD(float("nan"))}, ArgumentError, "learning_rate at step 0 is nan"),
-            ({"optimizer": SGD("0.1")}, ArgumentTypeError, "learning_rate at step 0 is '0.1'; it must be a number"),
+            (
+                {"optimizer": changed(SGD(), learning_rate=-0.1)},
+                ArgumentError,
+                "SGD: learning_rate at step 0 is -0.1; it must be a finite",
+            ),
+            (
+                {"optimizer": changed(SGD(), learning_rate=float("nan"))},
+                ArgumentError,
+                "learning_rate at step 0 is nan",
+            ),
+            (
+                {"optimizer": changed(SGD(), learning_rate="0.1")},
+                ArgumentTypeError,
+                "learning_rate at step 0 is '0.1'; it must be a number",
+            ),
             ({"optimizer": SGD(lambda step: -1.0)}, ArgumentError, "learning_rate at step 0 is -1.0"),
             (
-                {"optimizer": Momentum(momentum=1.0)},
+                {"optimizer": changed(Momentum(), momentum=1.0)},
                 ArgumentError,
                 r"Momentum: momentum is 1.0; it must be a finite number, in \[0, 1\)",
             ),
-            ({"optimizer": Adam(beta2=1.5)}, ArgumentError, "Adam: beta2 is 1.5"),
-            ({"optimizer": Adam(epsilon=0)}, ArgumentError, "Adam: epsilon is 0"),
+            ({"optimizer": changed(Adam(), beta2=1.5)}, ArgumentError, "Adam: beta2 is 1.5"),
+            ({"optimizer": changed(Adam(), epsilon=0)}, ArgumentError, "Adam: epsilon is 0"),
         ],
     )
     def test_settings_that_cannot_work_are_refused_before_anything_changes(self, change, error, message):

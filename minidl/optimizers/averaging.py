@@ -1,0 +1,219 @@
+"""Wrappers around any optimizer: averages of the parameters on its way, and a slow copy that pulls it back.
+
+The wrapper takes the steps: what the optimizer inside declares as slots becomes part of the wrapper's own, under
+"optimizer/...", so that the outermost `step` and `state` are all there is. Settings remain the inner optimizer's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from minidl.errors import ArgumentError
+from minidl.inputs import check_whole_number
+from minidl.optimizers.base import Optimizer
+from minidl.optimizers.names import get_optimizer
+from minidl.typing import Array
+
+__all__ = ["ExponentialMovingAverage", "Lookahead", "StochasticWeightAveraging"]
+
+
+def _of_inner(name: str) -> Any:
+    """Make a property that is a setting of the inner optimizer's, to get and to set."""
+
+    def get(wrapper: _Wrapper) -> Any:
+        return getattr(wrapper.inner, name)
+
+    def change(wrapper: _Wrapper, value: Any) -> None:
+        setattr(wrapper.inner, name, value)
+
+    return property(get, change)
+
+
+@dataclass(eq=False)
+class _Wrapper(Optimizer):
+    """Base of the wrappers: a subclass names in `kept` the one vector that it keeps, which begins as the parameters.
+
+    It writes `follow`, which is called after each step of the inner optimizer.
+    """
+
+    learning_rate: Any = field(init=False, repr=False, default=_of_inner("learning_rate"))
+    clip_norm: Any = field(init=False, repr=False, default=_of_inner("clip_norm"))
+    clip_value: Any = field(init=False, repr=False, default=_of_inner("clip_value"))
+    weight_decay: Any = field(init=False, repr=False, default=_of_inner("weight_decay"))
+    optimizer: Optimizer | str
+    kept: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        self.optimizer = get_optimizer(self.optimizer)
+        super().__post_init__()
+
+    @property
+    def inner(self) -> Optimizer:
+        """The optimizer inside."""
+        assert isinstance(self.optimizer, Optimizer)
+        return self.optimizer
+
+    @property
+    def slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The vector kept, and the inner optimizer's slots."""
+        return (self.kept, *(f"optimizer/{name}" for name in self.inner.slots))
+
+    @property
+    def elementwise(self) -> bool:  # type: ignore[override]
+        """As the inner optimizer is."""
+        return self.inner.elementwise
+
+    @property
+    def keeps_average(self) -> bool:  # type: ignore[override]
+        """Whether this wrapper or one inside keeps an average."""
+        return self.average_slot is not None
+
+    @property
+    def average_slot(self) -> str | None:
+        """The slot of the outermost average there is."""
+        inner = self.inner.average_slot if isinstance(self.inner, _Wrapper) else None
+        return None if inner is None else f"optimizer/{inner}"
+
+    def check(self) -> None:
+        if self.inner.full_batch:
+            raise ArgumentError(
+                f"{type(self).__name__}: {type(self.inner).__name__} takes no single steps to wrap; use another "
+                "optimizer"
+            )
+        self.inner.check()
+        super().check()
+
+    def first_state(self, parameters: Array) -> dict[str, Array]:
+        inner = self.inner.first_state(parameters)
+        return {self.kept: parameters.copy()} | {f"optimizer/{name}": vector for name, vector in inner.items()}
+
+    def update(self, parameters: Array, gradients: Array, learning_rate: float, kept: Array, *inner: Array) -> None:
+        self.inner.step = self.step
+        self.inner.update(parameters, gradients, learning_rate, *inner)
+        self.follow(parameters, kept)
+
+    def follow(self, parameters: Array, kept: Array) -> None:
+        """Change `kept`, in place, after a step has led to `parameters`."""
+        raise NotImplementedError
+
+    def exchange(self, parameters: Array) -> None:
+        if self.average_slot is None:
+            return
+        self._check_sizes(parameters, {})
+        self._begin(parameters)
+        average = self.state[self.average_slot]
+        before = parameters.copy()
+        parameters[:] = average
+        average[:] = before
+        self.exchanged = not self.exchanged
+
+
+class _Average(_Wrapper):
+    """A wrapper whose vector is an average of the parameters."""
+
+    kept = "average"
+
+    @property
+    def average_slot(self) -> str | None:
+        return self.kept
+
+
+@dataclass(eq=False)
+class ExponentialMovingAverage(_Average):
+    """Keep a fading average of the parameters, beside the steps of another optimizer: ``a <- d a + (1 - d) p``.
+
+    The average begins as the first parameters. ``d = min(decay, (1 + t) / (10 + t))`` at step t, from 1, so that the
+    average of a short run does not consist of them. `exchange` puts the average in the parameters' place.
+
+    Parameters
+    ----------
+    optimizer : Optimizer or its name
+        It takes the steps; rate, clipping and weight decay are its own. Its own state is not used.
+    decay : float in [0, 1), default 0.999
+
+    Sources: Polyak and Juditsky (1992), "Acceleration of stochastic approximation by averaging", SIAM Journal on
+    Control and Optimization 30; the growing d is that of TensorFlow's ``tf.train.ExponentialMovingAverage``.
+    """
+
+    decay: float = 0.999
+
+    def check(self) -> None:
+        super().check()
+        self.check_range("decay", 0, 1)
+
+    def follow(self, parameters: Array, kept: Array) -> None:
+        _approach(kept, parameters, 1 - min(self.decay, (1 + self.step) / (10 + self.step)))
+
+
+@dataclass(eq=False)
+class StochasticWeightAveraging(_Average):
+    """Keep the plain average of the parameters after steps start, start + every, start + 2 every, ...
+
+    Before there is one, the average is the parameters themselves. `exchange` puts it in their place.
+
+    Parameters
+    ----------
+    optimizer : Optimizer or its name
+        It takes the steps; rate, clipping and weight decay are its own. Its own state is not used.
+    start : int >= 0, default 0
+        0 begins with the parameters before the first step. In steps: epochs * ceil(rows / batch_size).
+    every : int >= 1, default 1
+
+    Source: Izmailov et al. (2018), arXiv:1803.05407, algorithm 1.
+    """
+
+    start: int = 0
+    every: int = 1
+
+    def check(self) -> None:
+        super().check()
+        check_whole_number(self.start, f"{type(self).__name__}: start", 0)
+        check_whole_number(self.every, f"{type(self).__name__}: every", 1)
+
+    def follow(self, parameters: Array, kept: Array) -> None:
+        if self.step <= self.start:
+            kept[:] = parameters
+        elif (self.step - self.start) % self.every == 0:
+            _approach(kept, parameters, 1 / (1 + (self.step - self.start) // self.every))
+
+
+@dataclass(eq=False)
+class Lookahead(_Wrapper):
+    """Let another optimizer explore, and every few steps go only a part of the way it went.
+
+    That is ``s <- s + slow_rate (p - s)``, then ``p <- s``.
+
+    Parameters
+    ----------
+    optimizer : Optimizer or its name
+        It takes the steps; learning rate, clipping and weight decay are its own. Its own state is not used.
+    steps : int >= 1, default 5
+        The inner optimizer's steps between two of the slow vector s, which begins as the first parameters.
+    slow_rate : float in (0, 1], default 0.5
+
+    Source: Zhang et al. (2019), arXiv:1907.08610, algorithm 1; the inner optimizer keeps its state.
+    """
+
+    steps: int = 5
+    slow_rate: float = 0.5
+    kept = "slow"
+
+    def check(self) -> None:
+        super().check()
+        check_whole_number(self.steps, "Lookahead: steps", 1)
+        self.check_range("slow_rate", above=0)
+        if self.slow_rate > 1:
+            raise ArgumentError(f"Lookahead: slow_rate is {self.slow_rate}; it must be 1 or less")
+
+    def follow(self, parameters: Array, kept: Array) -> None:
+        if self.step % self.steps == 0:
+            _approach(kept, parameters, self.slow_rate)
+            parameters[:] = kept
+
+
+def _approach(vector: Array, target: Array, share: float) -> None:
+    """Move the vector, in place, by this share of the way to the target."""
+    way = target - vector
+    way *= share
+    vector += way

@@ -1,0 +1,193 @@
+"""What an optimizer is: plain vector arithmetic on the vector of all parameters, whatever the network.
+
+It declares its state in `slots`; the base class creates it and hands it to `update`, so a copy goes on to the same
+bits. Clipping of gradients and decoupled weight decay are the base's, and so every optimizer's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minidl.configuration import Configurable
+from minidl.errors import ArgumentTypeError, NotReadyError, ShapeError
+from minidl.inputs import check_number
+from minidl.typing import Array
+
+__all__ = ["Optimizer"]
+
+_BLOCK = 131_072
+"""Entries of a vector that an elementwise optimizer gets at once: the vectors' blocks stay in the processor's cache."""
+
+
+@dataclass(eq=False)
+class Optimizer(Configurable):
+    """Base of the optimizers: a subclass writes `update`, and names its state in `slots`.
+
+    Parameters
+    ----------
+    learning_rate : float >= 0 or callable, default 0.01
+        The rate, or a function of the step (0, 1, 2, ...) that returns it, such as a Schedule.
+    clip_norm : float > 0, optional, by keyword
+        Gradients whose norm, of the whole vector, is larger are scaled down to it: ``g <- g clip_norm / |g|``.
+    clip_value : float > 0, optional, by keyword
+        Each entry of the gradients is cut to [-clip_value, clip_value]. With both, the norm is taken afterwards, so
+        that both bounds hold (Keras takes one of them only).
+
+    Attributes
+    ----------
+    slots : tuple of str
+        Names of the state vectors, of the parameters' size and zero at first, which `update` gets after the rate.
+    elementwise : bool, default False
+        True in a subclass of which each parameter moves by its own gradient and slots alone. `update` then gets long
+        vectors in blocks that stay in the processor's cache, which is faster.
+    weight_decay : float >= 0, default 0
+        Before each update parameters shrink, ``p <- p (1 - learning_rate weight_decay)``, decoupled from gradients.
+    full_batch : bool, default False
+        True for one that needs the loss and the gradient of all rows at any place, as LBFGS does by `minimize`.
+    keeps_average : bool, default False
+        Whether it keeps an average of the parameters, which `exchange` puts in their place.
+    exchanged : bool
+        Whether the average is in the parameters' place now; together with `step` and `state` it is all that changes.
+    step : int
+        How many steps have been taken; during `update`, the number of the present one, from 1.
+    state : dict of name -> array
+        The slots' vectors; empty before the first step.
+
+    The constructor raises ArgumentError or ArgumentTypeError for settings out of their ranges.
+    Sources: Pascanu et al. (2013), arXiv:1211.5063, for clip_norm; Loshchilov and Hutter (2019), arXiv:1711.05101, for
+    weight_decay.
+    """
+
+    learning_rate: float | Callable[[int], float] = 0.01
+    clip_norm: float | None = field(default=None, kw_only=True)
+    clip_value: float | None = field(default=None, kw_only=True)
+    slots: ClassVar[tuple[str, ...]] = ()
+    elementwise: ClassVar[bool] = False
+    full_batch: ClassVar[bool] = False
+    keeps_average: ClassVar[bool] = False
+    weight_decay = 0.0  # without a type it is no argument; those that decay make it one
+    exchanged: bool = field(default=False, init=False, repr=False)
+    step: int = field(default=0, init=False, repr=False)
+    state: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def update(self, parameters: Array, gradients: Array, learning_rate: float, *args: Any, **kwargs: Any) -> None:
+        """Take one step: change `parameters` and the slots' vectors in place, and leave `gradients` as they are."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define update(parameters, gradients, learning_rate, ...)"
+        )
+
+    def check(self) -> None:
+        """Raise ArgumentError or ArgumentTypeError for a setting that cannot work.
+
+        The constructor asks, and so does training before it changes anything, as settings may be changed in between. A
+        rate that is a function is not called here, for it may use what does not exist yet: see `rate`.
+        """
+        if not callable(self.learning_rate):
+            self.rate()
+        self.check_range("weight_decay", 0)
+        for name in ("clip_norm", "clip_value"):
+            if getattr(self, name) is not None:
+                self.check_range(name, above=0)
+
+    def check_range(
+        self, name: str, low: float = -math.inf, below: float = math.inf, *, above: float = -math.inf
+    ) -> None:
+        """Raise an error that names the setting unless it is a finite number with low <= it < below, and it > above."""
+        check_number(getattr(self, name), f"{type(self).__name__}: {name}", low, below, above=above)
+
+    def rate(self) -> float:
+        """Return the learning rate of the next step; ArgumentError or ArgumentTypeError when it is no rate."""
+        value = self.learning_rate(self.step) if callable(self.learning_rate) else self.learning_rate
+        return check_number(value, f"{type(self).__name__}: learning_rate at step {self.step}", 0)
+
+    def apply(self, parameters: Array, gradients: Array, decaying: Sequence[slice] | None = None) -> None:
+        """Take one step on 1-D `parameters`, in place, along 1-D `gradients` of the same size, which stay as they are.
+
+        Parameters
+        ----------
+        parameters, gradients : array (P,)
+        decaying : sequence of slices, optional
+            The parts of the vector that weight decay shrinks, each entry once; None: all of it.
+
+        Raises
+        ------
+        ShapeError
+            When the vectors, or those of the state, differ in size.
+        NotReadyError
+            While the average is in the parameters' place.
+        """
+        if self.exchanged:
+            raise NotReadyError(
+                f"{type(self).__name__}: the average is in the parameters' place; call exchange(parameters) before "
+                "the next step"
+            )
+        self._check_sizes(parameters, {"gradients": gradients})
+        rate = self.rate()
+        self._begin(parameters)
+        gradients = self._clip(gradients)
+        shrinking = 1 - rate * self.weight_decay
+        if decaying is None:
+            decaying = [slice(None)]
+        bounds = [part.indices(len(parameters)) for part in decaying] if self.weight_decay else []
+        self.step += 1
+        vectors = [parameters, gradients, *(self.state[name] for name in self.slots)]
+        # Parts of equal length: a short last one costs as many calls.
+        parts = math.ceil(len(parameters) / _BLOCK) if self.elementwise else 1
+        size = math.ceil(len(parameters) / max(parts, 1))
+        for start in range(0, len(parameters), size or 1):
+            parameters, gradients, *slots = [vector[start : start + size] for vector in vectors]
+            for first, last, _ in bounds:
+                parameters[max(first - start, 0) : max(last - start, 0)] *= shrinking
+            self.update(parameters, gradients, rate, *slots)
+
+    def exchange(self, parameters: Array) -> None:
+        """Swap `parameters` with their average, in place, and back when called again; without an average, do nothing.
+
+        While `exchanged` says that the average is in, `apply` raises NotReadyError.
+        """
+
+    def first_state(self, parameters: Array) -> dict[str, Array]:
+        """Return the slots' vectors as they are before the first step on these parameters: zeros."""
+        return {name: np.zeros_like(parameters) for name in self.slots}
+
+    def _begin(self, parameters: Array) -> None:
+        """Create what there is not yet of the state."""
+        if isinstance(self.slots, str):
+            raise ArgumentTypeError(f"{type(self).__name__}: slots is text; one slot is written ({self.slots!r},)")
+        if any(name not in self.state for name in self.slots):
+            self.state = self.first_state(parameters) | self.state
+
+    def _check_sizes(self, parameters: Array, vectors: dict[str, Array]) -> None:
+        for which, vector in {**vectors, **self.state}.items():
+            if vector.shape != parameters.shape:
+                raise ShapeError(
+                    f"{type(self).__name__}: parameters have shape {parameters.shape} but {which} {vector.shape}; "
+                    "an optimizer serves one model: make a new one for another"
+                )
+
+    def _clip(self, gradients: Array) -> Array:
+        """Return the gradients themselves where they are within the bounds, else a copy that is."""
+        most = self.clip_value
+        if most is not None and len(gradients) and not -most <= gradients.min() <= gradients.max() <= most:
+            gradients = gradients.clip(-most, most)
+        if self.clip_norm is None:
+            return gradients
+        with np.errstate(over="ignore"):
+            norm = math.sqrt(gradients @ gradients)
+        if 1e-15 < norm < math.inf:
+            return gradients * (self.clip_norm / norm) if norm > self.clip_norm else gradients
+        # Squares have overflowed, or may have vanished: once more, with the largest entry as the unit.
+        largest = float(np.abs(gradients).max(initial=0))
+        if not 0 < largest < math.inf:  # zeros, or what no scaling makes finite
+            return gradients
+        unit = gradients / largest
+        norm = math.sqrt(unit @ unit)
+        return unit * (self.clip_norm / norm) if norm * largest > self.clip_norm else gradients

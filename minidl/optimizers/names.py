@@ -1,0 +1,29 @@
+"""Optimizers by name, as ``Trainer(model, "adam")`` asks for them."""
+
+from __future__ import annotations
+
+from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
+from minidl.optimizers.adaptive import Adadelta, Adagrad, Adam, AdamW, AMSGrad, Lion, NAdam, RMSprop
+from minidl.optimizers.base import Optimizer
+from minidl.optimizers.descent import SGD, Momentum
+from minidl.optimizers.lbfgs import LBFGS
+
+__all__ = ["get_optimizer"]
+
+_KINDS = (SGD, Momentum, Adam, AdamW, AMSGrad, NAdam, RMSprop, Adagrad, Adadelta, Lion, LBFGS)
+_NAMED: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in _KINDS}
+
+
+def get_optimizer(optimizer: Optimizer | str) -> Optimizer:
+    """Return the optimizer itself, or a new one with its defaults of the name, such as "adam", "sgd" or "rmsprop".
+
+    The names are those of the classes, in small letters; a wrapper, which needs an optimizer, has none. Raises
+    ArgumentError for another name, ArgumentTypeError for anything else.
+    """
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if not isinstance(optimizer, str):
+        raise ArgumentTypeError(f"an optimizer is an Optimizer such as Adam() or a name, not {optimizer!r}")
+    if optimizer not in _NAMED:
+        raise ArgumentError(f"no optimizer is named {optimizer!r}; {did_you_mean(optimizer, _NAMED)}")
+    return _NAMED[optimizer]()

@@ -1,0 +1,305 @@
+"""Schedules: learning rates that change on the way, as functions of the step 0, 1, 2, ...
+
+A schedule is given in place of a rate, ``Adam(CosineDecay(0.001, steps))``. Its steps are those of the optimizer:
+``steps = epochs * ceil(rows / batch_size)``. Past its end a schedule stays at its last value.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from minidl.configuration import Configurable
+from minidl.errors import ArgumentTypeError
+from minidl.inputs import check_number, check_whole_number
+
+__all__ = [
+    "ConstantRate",
+    "CosineDecay",
+    "CosineRestarts",
+    "ExponentialDecay",
+    "OneCycle",
+    "PolynomialDecay",
+    "Schedule",
+    "StepDecay",
+    "Warmup",
+]
+
+
+@dataclass(eq=False)
+class Schedule(Configurable, ABC):
+    """Base of the schedules: a subclass writes `__call__`, and its fields are its settings, so that it can be saved."""
+
+    @abstractmethod
+    def __call__(self, step: int) -> float:
+        """Return the rate of step 0, 1, 2, ..."""
+
+    def _check(self, name: str, low: float = -math.inf, below: float = math.inf, *, above: float = -math.inf) -> None:
+        check_number(getattr(self, name), f"{type(self).__name__}: {name}", low, below, above=above)
+
+    def _check_steps(self, name: str = "steps", least: int = 1) -> None:
+        check_whole_number(getattr(self, name), f"{type(self).__name__}: {name}", least)
+
+
+@dataclass(eq=False)
+class ConstantRate(Schedule):
+    """The same rate at every step.
+
+    Parameters
+    ----------
+    rate : float >= 0
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        self._check("rate", 0)
+
+    def __call__(self, step: int) -> float:
+        return float(self.rate)
+
+
+@dataclass(eq=False)
+class StepDecay(Schedule):
+    """A rate that falls in stairs: ``rate factor^floor(step / every)``.
+
+    Parameters
+    ----------
+    rate : float >= 0
+        At first.
+    every : int >= 1
+        Optimizer steps from stair to stair; for stairs of k epochs, k * ceil(rows / batch_size).
+    factor : float > 0, default 0.1
+    """
+
+    rate: float
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        self._check("rate", 0)
+        self._check_steps("every")
+        self._check("factor", above=0)
+
+    def __call__(self, step: int) -> float:
+        return self.rate * self.factor ** (step // self.every)
+
+
+@dataclass(eq=False)
+class ExponentialDecay(Schedule):
+    """A rate that is multiplied by `factor` over every `steps` steps, smoothly: ``rate factor^(step / steps)``.
+
+    Parameters
+    ----------
+    rate : float >= 0
+        At first.
+    steps : int >= 1
+        Optimizer steps; those of an epoch are ceil(rows / batch_size).
+    factor : float > 0
+    """
+
+    rate: float
+    steps: int
+    factor: float
+
+    def __post_init__(self) -> None:
+        self._check("rate", 0)
+        self._check_steps()
+        self._check("factor", above=0)
+
+    def __call__(self, step: int) -> float:
+        return float(self.rate * self.factor ** (step / self.steps))
+
+
+@dataclass(eq=False)
+class PolynomialDecay(Schedule):
+    """From `rate` to `end` along a power: ``end + (rate - end) (1 - step / steps)^power``, then `end`.
+
+    Parameters
+    ----------
+    rate : float >= 0
+        At first.
+    steps : int >= 1
+        Optimizer steps to the end: epochs * ceil(rows / batch_size).
+    end : float >= 0, default 0
+        The last rate itself, not a share of `rate`.
+    power : float > 0, default 1
+        1 is a straight line.
+    """
+
+    rate: float
+    steps: int
+    end: float = 0.0
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._check("rate", 0)
+        self._check_steps()
+        self._check("end", 0)
+        self._check("power", above=0)
+
+    def __call__(self, step: int) -> float:
+        left = 1 - min(step / self.steps, 1)
+        return float(self.end + (self.rate - self.end) * left**self.power)
+
+
+@dataclass(eq=False)
+class CosineDecay(Schedule):
+    """From `rate` to `end` along half a cosine: ``end + (rate - end) (1 + cos(pi step / steps)) / 2``, then `end`.
+
+    Parameters
+    ----------
+    rate : float >= 0
+        At first.
+    steps : int >= 1
+        Optimizer steps to the end: epochs * ceil(rows / batch_size).
+    end : float >= 0, default 0
+        The last rate itself, not a share of `rate`.
+
+    Source: Loshchilov and Hutter (2017), arXiv:1608.03983, equation 5, without restarts.
+    """
+
+    rate: float
+    steps: int
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check("rate", 0)
+        self._check_steps()
+        self._check("end", 0)
+
+    def __call__(self, step: int) -> float:
+        return _cosine(self.rate, self.end, min(step / self.steps, 1))
+
+
+@dataclass(eq=False)
+class CosineRestarts(Schedule):
+    """Falls from `rate` to `end` along half a cosine, jumps back and falls again, without end.
+
+    Parameters
+    ----------
+    rate : float >= 0
+        At first.
+    steps : int >= 1
+        Optimizer steps of the first fall; those of an epoch are ceil(rows / batch_size).
+    end : float >= 0, default 0
+        Where every fall leads; the rate itself, not a share of `rate`.
+    growth : float >= 1, default 2
+        Each fall is so many times as long as the one before; at 1 all last `steps`.
+    decay : float > 0, default 1
+        Each fall begins at this share of the rate at which the one before began, but not below `end`.
+
+    Source: Loshchilov and Hutter (2017), arXiv:1608.03983, section 3.
+    """
+
+    rate: float
+    steps: int
+    end: float = 0.0
+    growth: float = 2.0
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._check("rate", 0)
+        self._check_steps()
+        self._check("end", 0)
+        self._check("growth", 1)
+        self._check("decay", above=0)
+
+    def __call__(self, step: int) -> float:
+        if self.growth == 1:
+            falls, passed, length = step // self.steps, float(step % self.steps), float(self.steps)
+        else:
+            falls, passed, length = 0, float(step), float(self.steps)
+            while passed >= length:  # as often as the logarithm of the step
+                falls, passed, length = falls + 1, passed - length, length * self.growth
+        peak = max(self.rate * self.decay**falls, self.end) if falls else self.rate
+        return _cosine(peak, self.end, passed / length)
+
+
+@dataclass(eq=False)
+class OneCycle(Schedule):
+    """One rise to `rate` and one long fall, each along half a cosine.
+
+    From ``start_factor rate`` at step 0 to ``rate`` at step ``rise steps - 1``, and on to ``end_factor rate`` at step
+    ``steps - 1``.
+
+    Parameters
+    ----------
+    rate : float >= 0
+        The highest.
+    steps : int >= 2
+        Optimizer steps of the whole run: epochs * ceil(rows / batch_size).
+    rise : float in [0, 1), default 0.3
+        Share of the steps that the rise takes.
+    start_factor, end_factor : float >= 0, default 1/25 and 1/250,000
+        The first and the last rate, as shares of `rate`.
+
+    Source: Smith and Topin (2018), arXiv:1708.07120, with the cosines, defaults and steps of PyTorch's OneCycleLR,
+    whose final_div_factor of 10,000 is relative to the first rate.
+    """
+
+    rate: float
+    steps: int
+    rise: float = 0.3
+    start_factor: float = 1 / 25
+    end_factor: float = 1 / 250_000
+
+    def __post_init__(self) -> None:
+        self._check("rate", 0)
+        self._check_steps(least=2)
+        self._check("rise", 0, 1)
+        self._check("start_factor", 0)
+        self._check("end_factor", 0)
+
+    def __call__(self, step: int) -> float:
+        last = self.steps - 1
+        top = max(self.rise * self.steps - 1, 0)
+        if step < top:
+            return _cosine(self.start_factor * self.rate, self.rate, step / top)
+        return _cosine(self.rate, self.end_factor * self.rate, min((step - top) / (last - top), 1))
+
+
+@dataclass(eq=False)
+class Warmup(Schedule):
+    """A straight line from `start` to another schedule's first rate, and then that schedule, from its own step 0.
+
+    Parameters
+    ----------
+    schedule : Schedule, other function of the step, or float >= 0
+        What follows: at step s of the whole it is asked for its step ``s - steps``, so a decay that is to end with the
+        run lasts `steps` less than it.
+    steps : int >= 1
+        Optimizer steps of the warm-up; those of an epoch are ceil(rows / batch_size).
+    start : float >= 0, default 0
+        The rate at step 0 itself, not a share of another.
+
+    Source: Goyal et al. (2017), arXiv:1706.02677, section 2.2.
+    """
+
+    schedule: Callable[[int], float] | float
+    steps: int
+    start: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.schedule):
+            try:
+                self._check("schedule", 0)
+            except ArgumentTypeError:
+                raise ArgumentTypeError(
+                    f"Warmup: schedule is {self.schedule!r}; it must be a Schedule, a function of the step or a number"
+                ) from None
+        self._check_steps()
+        self._check("start", 0)
+
+    def __call__(self, step: int) -> float:
+        following = self.schedule(max(step - self.steps, 0)) if callable(self.schedule) else self.schedule
+        if step >= self.steps:
+            return float(following)
+        return self.start + (following - self.start) * step / self.steps
+
+
+def _cosine(first: float, last: float, share: float) -> float:
+    """Return the rate at this share, in [0, 1], of the way from first to last along half a cosine."""
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2

@@ -1,0 +1,198 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+from trajectories import STEPS, draw
+
+from minidl.configuration import decode, encode
+from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, ShapeError
+from minidl.optimizers import (
+    LBFGS,
+    SGD,
+    Adam,
+    AdamW,
+    ExponentialMovingAverage,
+    Lookahead,
+    Momentum,
+    StochasticWeightAveraging,
+)
+
+WRAPPERS = [ExponentialMovingAverage, StochasticWeightAveraging, Lookahead]
+every_wrapper = pytest.mark.parametrize("wrapper", WRAPPERS)
+
+
+def path_of(optimizer, steps=STEPS):
+    """The parameters before the first step and after each, of an optimizer alone."""
+    parameters, gradients = draw()
+    path = [parameters.copy()]
+    for gradient in gradients[:steps]:
+        optimizer.apply(parameters, gradient)
+        path.append(parameters.copy())
+    return path
+
+
+def average_after(optimizer, steps=STEPS):
+    parameters, gradients = draw()
+    for gradient in gradients[:steps]:
+        optimizer.apply(parameters, gradient)
+    walked = parameters.copy()
+    optimizer.exchange(parameters)
+    average = parameters.copy()
+    optimizer.exchange(parameters)
+    np.testing.assert_array_equal(parameters, walked)
+    return average
+
+
+@pytest.mark.parametrize("decay", [0.999, 0.5, 0])
+def test_a_moving_average_fades_from_the_first_parameters_on(decay):
+    path = path_of(AdamW(0.1))
+    average = path[0]
+    for step, parameters in enumerate(path[1:], start=1):
+        share = min(decay, (1 + step) / (10 + step))
+        average = share * average + (1 - share) * parameters
+        if step in (1, 7, STEPS):
+            found = average_after(ExponentialMovingAverage(AdamW(0.1), decay), step)
+            np.testing.assert_allclose(found, average, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("start", "every"), [(0, 1), (0, 7), (5, 1), (10, 5), (49, 1), (60, 2)])
+def test_a_weight_average_is_the_mean_of_the_parameters_after_the_steps_it_names(start, every):
+    path = path_of(Momentum())
+    for steps in (1, 4, 5, 12, STEPS):
+        taken = [path[step] for step in range(start, steps + 1, every)] or [path[steps]]
+        found = average_after(StochasticWeightAveraging(Momentum(), start, every), steps)
+        np.testing.assert_allclose(found, np.mean(taken, axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("steps", "slow_rate"), [(5, 0.5), (1, 0.3), (7, 1.0)])
+def test_lookahead_goes_part_of_the_way_every_few_steps(steps, slow_rate):
+    fast, gradients = draw()
+    slow, velocity = fast.copy(), np.zeros_like(fast)
+    found = path_of(Lookahead(Momentum(0.02, 0.8), steps, slow_rate))
+    for count, gradient in enumerate(gradients, start=1):
+        velocity = 0.8 * velocity + gradient
+        fast = fast - 0.02 * velocity
+        if count % steps == 0:
+            fast = slow = slow + slow_rate * (fast - slow)
+        np.testing.assert_allclose(found[count], fast, rtol=1e-10)
+
+
+def test_an_average_does_not_change_the_way():
+    np.testing.assert_array_equal(path_of(ExponentialMovingAverage(StochasticWeightAveraging(Adam()))), path_of(Adam()))
+
+
+def test_averages_and_lookahead_nest_and_the_outermost_average_is_the_one_exchanged():
+    walked = path_of(Lookahead(Adam()))
+    inside = average_after(Lookahead(StochasticWeightAveraging(Adam()), slow_rate=1.0))
+    np.testing.assert_allclose(inside, np.mean(path_of(Adam()), axis=0), rtol=1e-12)
+    outside = StochasticWeightAveraging(ExponentialMovingAverage(Lookahead(Adam())))
+    np.testing.assert_allclose(average_after(outside), np.mean(walked, axis=0), rtol=1e-12)
+    assert set(outside.state) == {
+        "average",
+        "optimizer/average",
+        "optimizer/optimizer/slow",
+        "optimizer/optimizer/optimizer/gradient_sum",
+        "optimizer/optimizer/optimizer/square_sum",
+    }
+    assert outside.slots == tuple(outside.state)
+
+
+def test_which_optimizers_keep_an_average():
+    for optimizer, expected in [
+        (ExponentialMovingAverage("sgd"), True),
+        (StochasticWeightAveraging("sgd"), True),
+        (Lookahead(Lookahead(ExponentialMovingAverage("sgd"))), True),
+        (Lookahead("sgd"), False),
+        (SGD(), False),
+    ]:
+        assert optimizer.keeps_average is expected
+        optimizer.exchange(np.zeros(3))
+        assert optimizer.exchanged is expected
+
+
+def test_no_step_is_taken_while_the_average_is_in():
+    optimizer, parameters = ExponentialMovingAverage(Adam(0.1)), np.zeros(3)
+    optimizer.apply(parameters, np.ones(3))
+    walked = parameters.copy()
+    optimizer.exchange(parameters)
+    assert optimizer.exchanged
+    assert (parameters > walked).all()
+    with pytest.raises(NotReadyError, match=r"the average is in the parameters' place; call exchange\(parameters\)"):
+        optimizer.apply(parameters, np.ones(3))
+    assert optimizer.step == 1
+    optimizer.exchange(parameters)
+    assert parameters.tobytes() == walked.tobytes()
+    optimizer.apply(parameters, np.ones(3))
+
+
+def test_before_the_first_step_the_average_is_the_parameters():
+    optimizer, parameters = Lookahead(ExponentialMovingAverage("adam")), np.arange(3.0)
+    for exchanged in (True, False):
+        optimizer.exchange(parameters)
+        np.testing.assert_array_equal(parameters, [0, 1, 2])
+        assert optimizer.exchanged is exchanged
+    with pytest.raises(ShapeError, match="an optimizer serves one model"):
+        optimizer.exchange(np.zeros(4))
+
+
+@every_wrapper
+def test_settings_are_the_inner_optimizers_to_get_and_to_set(wrapper):
+    inner = AdamW(0.5, weight_decay=0.25, clip_norm=3.0)
+    optimizer = wrapper(wrapper(inner))
+    assert (optimizer.learning_rate, optimizer.weight_decay, optimizer.clip_norm, optimizer.clip_value) == (
+        0.5,
+        0.25,
+        3.0,
+        None,
+    )
+    optimizer.learning_rate, optimizer.weight_decay = 0.75, 0.125
+    optimizer.clip_norm, optimizer.clip_value = None, 2.0
+    assert repr(inner) == repr(AdamW(0.75, weight_decay=0.125, clip_value=2.0))
+    assert optimizer.elementwise
+    assert not wrapper(type("Whole", (SGD,), {"elementwise": False})()).elementwise
+
+
+@every_wrapper
+def test_a_wrapper_is_described_by_its_optimizer_and_its_own_settings(wrapper):
+    optimizer = wrapper("momentum", 3 if wrapper is not ExponentialMovingAverage else 0.5)
+    assert repr(optimizer).startswith(f"{wrapper.__name__}(optimizer=Momentum(learning_rate=0.01, ")
+    again = decode(json.loads(json.dumps(encode(optimizer))))
+    assert repr(again) == repr(optimizer)
+    assert again.configuration().keys() == optimizer.configuration().keys()
+    assert "learning_rate" not in optimizer.configuration()
+
+
+def test_an_optimizer_that_has_taken_steps_begins_anew_inside_a_wrapper():
+    used = Adam()
+    path_of(used, 5)
+    np.testing.assert_array_equal(path_of(Lookahead(used)), path_of(Lookahead(Adam())))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: ExponentialMovingAverage(3), ArgumentTypeError, "an optimizer is an Optimizer such as"),
+        (lambda: Lookahead("adm"), ArgumentError, "did you mean 'adam'"),
+        (lambda: ExponentialMovingAverage("adam", 1.0), ArgumentError, r"ExponentialMovingAverage: decay is 1\.0"),
+        (lambda: StochasticWeightAveraging("adam", -1), ArgumentError, "StochasticWeightAveraging: start is -1"),
+        (lambda: StochasticWeightAveraging("adam", 0, 0), ArgumentError, "StochasticWeightAveraging: every is 0"),
+        (lambda: StochasticWeightAveraging("adam", 0.5), ArgumentTypeError, "start is 0.5; it must be a whole"),
+        (lambda: Lookahead("adam", 0), ArgumentError, "Lookahead: steps is 0"),
+        (lambda: Lookahead("adam", 5, 0), ArgumentError, "Lookahead: slow_rate is 0; it must be a finite .* above 0"),
+        (lambda: Lookahead("adam", 5, 1.5), ArgumentError, r"Lookahead: slow_rate is 1\.5; it must be 1 or less"),
+        (lambda: Lookahead(LBFGS()), ArgumentError, "Lookahead: LBFGS takes no single steps to wrap"),
+    ],
+)
+def test_what_a_wrapper_cannot_do_is_refused_when_it_is_made(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_setting_of_the_inner_optimizer_that_turned_bad_is_named_by_it():
+    optimizer = Lookahead(ExponentialMovingAverage(Adam()))
+    twin = copy.deepcopy(optimizer)
+    optimizer.inner.inner.beta1 = 2
+    with pytest.raises(ArgumentError, match="^Adam: beta1 is 2"):
+        optimizer.check()
+    twin.check()

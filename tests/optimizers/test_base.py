@@ -1,0 +1,377 @@
+import copy
+import math
+import pickle
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from trajectories import SIZE, assert_takes_the_way_of, decreasing, draw
+
+from minidl.configuration import decode, encode
+from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
+from minidl.optimizers import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    AMSGrad,
+    ExponentialMovingAverage,
+    Lion,
+    Lookahead,
+    Momentum,
+    NAdam,
+    Optimizer,
+    RMSprop,
+    StochasticWeightAveraging,
+)
+
+
+@dataclass(eq=False)
+class SignMomentum(Optimizer):
+    """A part of the user's own, as the documents show it."""
+
+    momentum: float = 0.9
+    slots = ("velocity",)
+
+    def update(self, parameters, gradients, learning_rate, velocity):
+        velocity *= self.momentum
+        velocity += gradients
+        parameters -= learning_rate * np.sign(velocity)
+
+
+def sign_momentum(p, gradients, rates, mu=0.9):
+    v = 0.0
+    for g, rate in zip(gradients, rates, strict=True):
+        v = mu * v + g
+        p = p - rate * math.copysign(1, v)
+        yield p
+
+
+OPTIMIZERS = [
+    SGD(),
+    Momentum(),
+    Momentum(nesterov=True),
+    SignMomentum(),
+    Adam(),
+    AdamW(),
+    AMSGrad(),
+    NAdam(),
+    RMSprop(),
+    RMSprop(momentum=0.9, centered=True),
+    Adagrad(),
+    Adadelta(),
+    Lion(weight_decay=0.1),
+    ExponentialMovingAverage(AdamW()),
+    StochasticWeightAveraging(Momentum(), 3, 2),
+    Lookahead(RMSprop(momentum=0.9)),
+    Lookahead(ExponentialMovingAverage(StochasticWeightAveraging(Adam()))),
+]
+every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+
+
+def fresh(optimizer, **settings):
+    """Another of the same settings, and of these."""
+    other = copy.deepcopy(optimizer)
+    for name, value in settings.items():
+        setattr(other, name, value)
+    return other
+
+
+def test_an_optimizer_of_ones_own_goes_the_way_it_describes():
+    assert_takes_the_way_of(sign_momentum, SignMomentum(0.1), 0.1, {})
+
+
+@every_optimizer
+def test_a_long_vector_moves_as_its_short_parts_do(optimizer):
+    rng, size = np.random.default_rng(0), 300_000
+    start, gradients = rng.normal(size=size), rng.normal(size=(3, size))
+    cuts = [slice(0, 140_000), slice(140_000, size)]  # none of them a multiple of a block
+    whole, parts = start.copy(), [start[cut].copy() for cut in cuts]
+    optimizers = [fresh(optimizer) for _ in range(3)]
+    for gradient in gradients:
+        optimizers[0].apply(whole, gradient)
+        for part, cut, own in zip(parts, cuts, optimizers[1:], strict=True):
+            own.apply(part, gradient[cut])
+    assert (whole != start).all()
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
+@pytest.mark.parametrize("elementwise", [True, False])
+def test_only_an_elementwise_optimizer_gets_its_vectors_in_blocks(elementwise):
+    sizes = []
+
+    class Noting(Optimizer):
+        slots = ("slot",)
+
+        def update(self, parameters, gradients, learning_rate, slot):
+            sizes.append((parameters.size, gradients.size, slot.size))
+
+    Noting.elementwise = elementwise
+    for size in (0, 5, 300_001):
+        sizes.clear()
+        Noting().apply(np.zeros(size), np.zeros(size))
+        assert [sum(column) for column in zip(*sizes, strict=True)] in ([size] * 3, [])
+        assert len(sizes) == (size > 0 and 1 + 2 * (elementwise and size > 5))
+    if elementwise:
+        assert max(sizes)[0] - min(sizes)[0] <= 2  # parts of a length, as near as can be
+
+
+@every_optimizer
+def test_a_step_changes_the_parameters_given_and_nothing_else(optimizer):
+    parameters, (gradients, *_) = draw(np.float32)
+    optimizer, memory, given = fresh(optimizer), np.zeros(SIZE + 4, np.float32), gradients.copy()
+    view = memory[2:-2]
+    view[:] = parameters
+    optimizer.apply(view, gradients)
+    assert (view != parameters).all()
+    np.testing.assert_array_equal(memory[[0, 1, -2, -1]], 0)
+    np.testing.assert_array_equal(gradients, given)
+    assert not any(
+        np.shares_memory(vector, other) for vector in optimizer.state.values() for other in (view, gradients)
+    )
+
+
+@every_optimizer
+def test_state_is_a_vector_for_each_slot_of_the_parameters_dtype(optimizer):
+    parameters, (gradients, *_) = draw(np.float32)
+    optimizer = fresh(optimizer)
+    assert optimizer.state == {}
+    optimizer.apply(parameters, gradients)
+    assert tuple(optimizer.state) == optimizer.slots
+    assert {(vector.dtype, vector.shape) for vector in optimizer.state.values()} <= {(np.dtype("float32"), (SIZE,))}
+
+
+@every_optimizer
+@pytest.mark.parametrize("order", [list, reversed])
+def test_slots_and_step_are_all_that_a_run_needs_to_go_on_to_the_same_bits(optimizer, order):
+    parameters, gradients = draw(np.float32)
+    optimizer = fresh(optimizer, learning_rate=decreasing)
+    new = copy.deepcopy(optimizer)
+    for gradient in gradients[:20]:
+        optimizer.apply(parameters, gradient)
+    resumed, resumed_parameters = new, parameters.copy()
+    resumed.step = optimizer.step
+    resumed.state = {name: optimizer.state[name].copy() for name in order(list(optimizer.state))}
+    for gradient in gradients[20:]:
+        optimizer.apply(parameters, gradient)
+        resumed.apply(resumed_parameters, gradient)
+    assert resumed_parameters.tobytes() == parameters.tobytes()
+
+
+@every_optimizer
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
+def test_a_copy_goes_on_by_itself(optimizer, duplicate):
+    parameters, gradients = draw()
+    optimizer = fresh(optimizer)
+    optimizer.apply(parameters, gradients[0])
+    twin, twin_parameters = duplicate(optimizer), parameters.copy()
+    optimizer.apply(parameters, gradients[1])
+    assert (twin.step, optimizer.step) == (1, 2)
+    twin.apply(twin_parameters, gradients[1])
+    assert twin_parameters.tobytes() == parameters.tobytes()
+
+
+@every_optimizer
+def test_an_optimizer_is_described_by_its_settings_alone(optimizer):
+    optimizer = fresh(optimizer, learning_rate=0.25)
+    optimizer.apply(*(array.copy() for array in (np.ones(2), np.ones(2))))
+    again = decode(encode(optimizer))
+    assert type(again) is type(optimizer)
+    assert repr(again) == repr(optimizer)
+    assert again.learning_rate == 0.25
+    assert (again.step, again.state) == (0, {})
+
+
+def test_an_optimizer_is_printed_with_its_settings():
+    assert repr(SGD()) == "SGD(learning_rate=0.01)"
+    assert repr(Momentum(0.1)) == "Momentum(learning_rate=0.1, momentum=0.9, nesterov=False)"
+    assert repr(Adam()) == "Adam(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08)"
+
+
+def test_a_rate_may_be_zero_or_any_kind_of_number():
+    for rate in (0, 0.0, np.float32(0.5), np.array(0.5), lambda step: np.float64(step + 1)):
+        SGD(rate).check()
+    parameters = np.ones(2, np.float32)
+    SGD(np.float64(0.5)).apply(parameters, np.ones(2, np.float32))
+    np.testing.assert_array_equal(parameters, [0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("rate", "error", "message"),
+    [
+        (-0.1, ArgumentError, r"SGD: learning_rate at step 0 is -0\.1; it must be a finite number, 0 or more"),
+        (math.nan, ArgumentError, "SGD: learning_rate at step 0 is nan"),
+        (math.inf, ArgumentError, "SGD: learning_rate at step 0 is inf"),
+        (None, ArgumentTypeError, "SGD: learning_rate at step 0 is None; it must be a number"),
+        ("fast", ArgumentTypeError, "learning_rate at step 0 is 'fast'; it must be a number"),
+        (True, ArgumentTypeError, "learning_rate at step 0 is True; it must be a number"),
+        ([0.1], ArgumentTypeError, r"learning_rate at step 0 is \[0\.1\]; it must be a number"),
+    ],
+)
+def test_a_rate_that_cannot_work_is_refused_when_made_when_changed_and_when_a_function_returns_it(rate, error, message):
+    with pytest.raises(error, match=message):
+        SGD(rate)
+    optimizer = SGD()
+    optimizer.learning_rate = rate
+    with pytest.raises(error, match=message):
+        optimizer.check()
+    optimizer, parameters = SGD(lambda step: rate), np.zeros(2)
+    with pytest.raises(error, match=message):
+        optimizer.rate()
+    with pytest.raises(error, match=message):
+        optimizer.apply(parameters, np.ones(2))
+    assert (optimizer.step, optimizer.state, parameters.tolist()) == (0, {}, [0, 0])
+
+
+def test_a_rate_that_is_a_function_may_use_what_does_not_exist_yet():
+    optimizer = SGD(lambda step: run["rate"])
+    optimizer.check()
+    run = {"rate": 0.5}
+    assert optimizer.rate() == 0.5
+
+
+def test_a_rate_that_turns_bad_on_the_way_is_refused_with_its_step_and_changes_nothing():
+    optimizer, parameters = Momentum(lambda step: 0.1 - 0.05 * step), np.zeros(2)
+    for _ in range(3):
+        optimizer.apply(parameters, np.ones(2))
+    before = parameters.copy(), optimizer.state["velocity"].copy()
+    with pytest.raises(ArgumentError, match=r"learning_rate at step 3 is -0\.05"):
+        optimizer.apply(parameters, np.ones(2))
+    np.testing.assert_array_equal((parameters, optimizer.state["velocity"]), before)
+    assert optimizer.step == 3
+
+
+@every_optimizer
+def test_gradients_of_another_size_are_refused_and_change_nothing(optimizer):
+    optimizer, parameters = fresh(optimizer), np.zeros(3)
+    with pytest.raises(
+        ShapeError, match=rf"{type(optimizer).__name__}: parameters have shape \(3,\) but gradients \(1,\)"
+    ):
+        optimizer.apply(parameters, np.ones(1))
+    np.testing.assert_array_equal(parameters, 0)
+    assert optimizer.step == 0
+    optimizer.apply(np.zeros(1), np.ones(1))  # it has served no model yet
+
+
+def test_the_parameters_of_another_model_are_refused():
+    optimizer = Momentum()
+    optimizer.apply(np.zeros(3), np.ones(3))
+    with pytest.raises(ShapeError, match=r"shape \(4,\) but velocity \(3,\); an optimizer serves one model"):
+        optimizer.apply(np.zeros(4), np.ones(4))
+    assert optimizer.step == 1
+
+
+def test_the_base_alone_says_what_is_missing():
+    with pytest.raises(NotImplementedError, match=r"Optimizer must define update\(parameters, gradients"):
+        Optimizer().apply(np.zeros(3), np.ones(3))
+
+
+def test_slots_without_the_comma_are_noticed():
+    class Forgetful(Optimizer):
+        slots = "velocity"
+
+    with pytest.raises(ArgumentTypeError, match=r"Forgetful: slots is text; one slot is written \('velocity',\)"):
+        Forgetful().apply(np.zeros(2), np.ones(2))
+
+
+def clipped(gradients, **bounds):
+    """What a step of SGD at the rate 1 takes as the gradients."""
+    parameters, given = np.zeros_like(gradients), gradients.copy()
+    SGD(1.0, **bounds).apply(parameters, gradients)
+    np.testing.assert_array_equal(gradients, given)
+    assert parameters.dtype == gradients.dtype
+    return -parameters
+
+
+def test_gradients_longer_than_clip_norm_are_scaled_down_to_it_and_others_are_left():
+    np.testing.assert_allclose(clipped(np.array([3.0, -4.0]), clip_norm=0.5), [0.3, -0.4], rtol=1e-15)
+    for bounds in ({"clip_norm": 5.0}, {"clip_norm": 5.1}, {"clip_value": 4.0}, {}):
+        np.testing.assert_array_equal(clipped(np.array([3.0, -4.0]), **bounds), [3, -4])
+
+
+def test_entries_beyond_clip_value_are_cut_on_both_sides_and_the_norm_comes_after():
+    gradients = np.array([3.0, -4.0, 0.5])
+    np.testing.assert_array_equal(clipped(gradients, clip_value=1.0), [1, -1, 0.5])
+    np.testing.assert_array_equal(clipped(gradients, clip_value=3.5), [3, -3.5, 0.5])
+    np.testing.assert_allclose(clipped(gradients, clip_value=1.0, clip_norm=0.75), [0.5, -0.5, 0.25], rtol=1e-15)
+
+
+@pytest.mark.parametrize("size", [1e30, 3e38, 1e-30, 1e-44])
+def test_squares_that_overflow_or_vanish_in_float32_make_no_other_norm(size):
+    gradients = np.full(100_000, size, np.float32)
+    clip_norm = 1e-3 * float(gradients[0])
+    # Entries of 1e-44 have three bits left.
+    np.testing.assert_allclose(
+        clipped(gradients, clip_norm=1e-3), np.full(100_000, min(size, 1e-3 / 100_000**0.5)), rtol=0.2
+    )
+    if size > 1e-44:
+        expected = np.full(100_000, clip_norm / 100_000**0.5)
+        np.testing.assert_allclose(clipped(gradients, clip_norm=clip_norm), expected, rtol=1e-4)
+
+
+def test_gradients_that_are_not_finite_are_not_made_to_look_so():
+    for bad in (math.inf, math.nan):
+        assert not np.isfinite(clipped(np.array([1.0, bad]), clip_norm=1.0)).all()
+    assert np.isnan(clipped(np.array([1.0, math.nan]), clip_value=0.5)[1])
+    np.testing.assert_array_equal(clipped(np.zeros(3), clip_norm=1.0), 0)
+    assert clipped(np.zeros(0), clip_norm=1.0, clip_value=1.0).size == 0
+
+
+def test_every_optimizer_clips_also_one_of_ones_own_and_one_that_is_wrapped():
+    for optimizer in (SignMomentum(0.1, clip_norm=1.0), Lookahead(Momentum(0.1, clip_norm=1.0))):
+        small, large = np.zeros(2), np.zeros(2)
+        copy.deepcopy(optimizer).apply(small, np.array([0.6, 0.8]))
+        optimizer.apply(large, np.array([6.0, 8.0]))
+        np.testing.assert_allclose(large, small, rtol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["clip_norm", "clip_value"])
+def test_a_bound_of_the_gradients_is_a_number_above_zero_given_by_its_name(name):
+    for value in (0, -1.0, math.nan, math.inf):
+        with pytest.raises(ArgumentError, match=f"Adam: {name} is {value}; it must be a finite number, above 0"):
+            Adam(**{name: value})
+    with pytest.raises(ArgumentTypeError, match=f"Adam: {name} is '1'"):
+        Adam(**{name: "1"})
+    with pytest.raises(TypeError, match="positional"):
+        SGD(0.1, 1.0)
+    assert repr(Momentum(**{name: 2.0})) == f"Momentum(learning_rate=0.01, momentum=0.9, nesterov=False, {name}=2.0)"
+
+
+@dataclass(eq=False)
+class Decaying(Optimizer):
+    """Shrinks the parameters, and else leaves them."""
+
+    weight_decay: float = 0.5
+    elementwise = True
+
+    def update(self, parameters, gradients, learning_rate):
+        pass
+
+
+def test_weight_decay_shrinks_the_parts_it_is_told_and_else_all():
+    whole, parts, none = np.ones((3, 10))
+    Decaying(0.1).apply(whole, np.ones(10))
+    Decaying(0.1).apply(parts, np.ones(10), [slice(1, 3), slice(6, None)])
+    Decaying(0.1).apply(none, np.ones(10), [])
+    np.testing.assert_allclose(whole, 0.95)
+    np.testing.assert_allclose(parts, [1, 0.95, 0.95, 1, 1, 1, 0.95, 0.95, 0.95, 0.95])
+    np.testing.assert_array_equal(none, 1)
+
+
+def test_parts_that_decay_reach_over_the_blocks_of_a_long_vector():
+    size = 500_000
+    parameters, expected = np.ones((2, size))
+    parts = [slice(10, 20), slice(100_000, 420_000), slice(499_999, size)]
+    for part in parts:
+        expected[part] = 0.95
+    Decaying(0.1).apply(parameters, np.ones(size), parts)
+    np.testing.assert_allclose(parameters, expected)
+
+
+def test_an_optimizer_without_an_average_exchanges_nothing():
+    optimizer, parameters = Adam(), np.ones(3)
+    optimizer.exchange(parameters)
+    assert not optimizer.keeps_average
+    assert not optimizer.exchanged
+    optimizer.apply(parameters, np.ones(3))

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from minidl import Dense, Sequential, SoftmaxCrossEntropy
+from minidl.configuration import decode, encode
+from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, ShapeError
+from minidl.optimizers import LBFGS
+
+
+def rosenbrock(p):
+    x, y = p
+    value = (1 - x) ** 2 + 100 * (y - x * x) ** 2
+    return value, np.array([-2 * (1 - x) - 400 * x * (y - x * x), 200 * (y - x * x)])
+
+
+def test_it_finds_the_bottom_of_rosenbrocks_valley_in_place_and_counts_iterations():
+    parameters, places = np.array([-1.2, 1.0]), []
+    optimizer = LBFGS()
+
+    def note(place):
+        assert place is parameters
+        places.append(place.copy())
+
+    optimizer.minimize(rosenbrock, parameters, 100, note)
+    np.testing.assert_allclose(parameters, [1, 1], atol=1e-5)
+    assert 10 < optimizer.step == len(places) < 100
+    heights = [rosenbrock(place)[0] for place in places]
+    assert heights == sorted(heights, reverse=True)
+    np.testing.assert_array_equal(places[-1], parameters)
+
+
+def test_it_ends_after_the_iterations_asked_for_or_when_told_to():
+    for iterations, last, expected in [(5, 100, 5), (50, 3, 3)]:
+        optimizer, parameters, places = LBFGS(), np.array([-1.2, 1.0]), []
+
+        def stop(place, places=places, last=last):
+            places.append(place)
+            return len(places) == last
+
+        optimizer.minimize(rosenbrock, parameters, iterations, stop)
+        assert optimizer.step == expected
+        other, same = LBFGS(), np.array([-1.2, 1.0])
+        other.minimize(rosenbrock, same, expected)
+        np.testing.assert_array_equal(parameters, same)
+
+
+def test_a_looser_tolerance_ends_earlier():
+    steps = []
+    for settings in ({}, {"tolerance": 1e-2}, {"gradient_tolerance": 1.0}):
+        optimizer = LBFGS(**settings)
+        optimizer.minimize(rosenbrock, np.array([-1.2, 1.0]), 100)
+        steps.append(optimizer.step)
+    assert steps[0] > max(steps[1:])
+
+
+def test_the_coefficients_of_a_logistic_regression_are_those_of_scikit_learn():
+    x, y = load_breast_cancer(return_X_y=True)
+    x = StandardScaler().fit_transform(x)
+    strength = 0.1
+    model = Sequential([Dense(2), SoftmaxCrossEntropy()], input_shape=x.shape[1], dtype="float64", seed=0)
+    weight, bias = model.named_parameters().values()
+
+    def objective(vector):
+        """The mean loss with half the squared weights of the two classes, in which scikit-learn's weight is split."""
+        model.parameters[:] = vector
+        loss, dscores = model.loss.mean(model.forward(x, training=True), y)
+        model.backward(dscores)
+        gradient = model.gradients.copy()
+        gradient[: weight.value.size] += 2 * strength * weight.value.ravel()
+        return loss + strength * (weight.value**2).sum(), gradient
+
+    LBFGS(tolerance=0).minimize(objective, model.parameters, 500)
+    # With weights w_1 = -w_0 the penalty is 2 |w_1|^2, and scikit-learn's weight is 2 w_1: half of |w|^2, over C rows.
+    reference = LogisticRegression(C=1 / (strength * len(x)), tol=1e-10, max_iter=10_000).fit(x, y)
+    np.testing.assert_allclose(weight.value[:, 1] - weight.value[:, 0], reference.coef_[0], atol=1e-6)
+    np.testing.assert_allclose(bias.value[1] - bias.value[0], reference.intercept_[0], atol=1e-6)
+
+
+def test_parameters_of_float32_are_computed_in_float64():
+    parameters, types = np.array([-1.2, 1.0], np.float32), set()
+
+    def objective(vector):
+        types.add(str(vector.dtype))
+        loss, gradient = rosenbrock(vector)
+        parameters[:] = vector  # as a model's objective does
+        return loss, gradient.astype(np.float32)
+
+    LBFGS().minimize(objective, parameters, 100)
+    assert parameters.dtype == np.float32
+    assert types == {"float64"}
+    np.testing.assert_allclose(parameters, [1, 1], atol=1e-3)
+
+
+def test_an_error_on_the_way_leaves_the_parameters_of_the_last_whole_iteration():
+    parameters, calls, last = np.array([-1.2, 1.0]), [], []
+
+    def objective(vector):
+        calls.append(vector)
+        parameters[:] = vector
+        if len(calls) == 10:
+            raise KeyboardInterrupt
+        return rosenbrock(vector)
+
+    with pytest.raises(KeyboardInterrupt):
+        LBFGS().minimize(objective, parameters, 100, lambda place: last.append(place.copy()))
+    np.testing.assert_array_equal(parameters, last[-1])
+
+
+def test_single_steps_are_refused_with_what_to_do():
+    optimizer, parameters = LBFGS(), np.zeros(2)
+    assert optimizer.full_batch
+    with pytest.raises(NotReadyError, match=r"LBFGS takes no single steps .* batch_size=None"):
+        optimizer.apply(parameters, np.ones(2))
+    assert optimizer.step == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"memory": 0}, ArgumentError, "LBFGS: memory is 0; it must be 1 or more"),
+        ({"memory": 2.5}, ArgumentTypeError, "LBFGS: memory is 2.5; it must be a whole number"),
+        ({"tolerance": -1e-9}, ArgumentError, "LBFGS: tolerance is -1e-09"),
+        ({"gradient_tolerance": np.nan}, ArgumentError, "LBFGS: gradient_tolerance is nan"),
+        ({"learning_rate": 0.1}, TypeError, "learning_rate"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, error, message):
+    with pytest.raises(error, match=message):
+        LBFGS(**settings)
+
+
+def test_arguments_of_minimize_that_do_not_fit_are_refused():
+    with pytest.raises(ArgumentError, match="LBFGS: iterations is 0"):
+        LBFGS().minimize(rosenbrock, np.zeros(2), 0)
+    with pytest.raises(ShapeError, match=r"parameters have shape \(2,\) but the gradient \(3,\)"):
+        LBFGS().minimize(lambda vector: (0.0, np.zeros(3)), np.zeros(2), 1)
+
+
+def test_it_is_described_by_its_settings():
+    optimizer = LBFGS(5, 1e-6)
+    assert repr(optimizer) == "LBFGS(memory=5, tolerance=1e-06, gradient_tolerance=1e-09)"
+    assert repr(decode(encode(optimizer))) == repr(optimizer)
