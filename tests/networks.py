@@ -6,22 +6,31 @@ import numpy as np
 from hypothesis import strategies as st
 
 from minidl import (
+    ELU,
+    GELU,
+    SELU,
     CategoricalLoss,
+    Concatenate,
     Dense,
     Flatten,
     Huber,
     KLDivergence,
+    LayerNorm,
     LeakyReLU,
     MeanSquaredError,
     Poisson,
+    PReLU,
     ReLU,
     Rescale,
     Reshape,
+    Residual,
     Sequential,
     Sigmoid,
     SigmoidCrossEntropy,
+    SiLU,
     Softmax,
     SoftmaxCrossEntropy,
+    Softplus,
     Tanh,
 )
 
@@ -70,11 +79,19 @@ def problems(draw, dtype="float64", losses=(SoftmaxCrossEntropy, SigmoidCrossEnt
     return Problem(model, rng.normal(size=(rows, *input_shape)).astype(dtype), targets[type(loss)]())
 
 
+smooth_layers = st.sampled_from([ELU(), SELU(), GELU(), GELU(approximate=True), SiLU(), Softplus()]).map(copy.deepcopy)
+blocks = st.sampled_from(
+    [Residual([PReLU(), Tanh()]), Residual(LayerNorm(epsilon=1.0)), Concatenate([PReLU(), [Tanh(), ELU(0.5)]])]
+).map(copy.deepcopy)
+
+
 @st.composite
 def layer_for(draw, shape):
     """Draw a layer that takes samples of `shape`; every second one has parameters, where that is possible."""
     if len(shape) == 1 and draw(st.booleans()):
         return Dense(draw(st.integers(1, 6)), use_bias=draw(st.booleans()))
+    if draw(st.integers(0, 5)) == 0:
+        return draw(blocks)
     first = draw(st.sampled_from([size for size in range(1, 5) if np.prod(shape) % size == 0]))
     return draw(
         st.sampled_from(
@@ -84,6 +101,8 @@ def layer_for(draw, shape):
                 Sigmoid(),
                 Tanh(),
                 Softmax(),
+                draw(smooth_layers),
+                LayerNorm(epsilon=0.5),
                 Rescale(0.5, draw(st.sampled_from([0.0, -1.5]))),
                 Flatten(),
                 Reshape((first, -1)),

@@ -95,9 +95,8 @@ class GELU(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if self.approximate:
-            below = np.tanh(_SQRT_2_PI * (x + 0.044715 * (x * x * x)))
-            below += 1
-            below *= 0.5
+            # (1 + tanh(u)) / 2 as the logistic function of 2 u, which keeps its digits in the lower tail.
+            below = functional.sigmoid(2 * _SQRT_2_PI * (x + 0.044715 * (x * x * x)))
         else:
             from scipy.special import ndtr  # P itself: (1 + erf) / 2 would lose the digits of its lower tail
 
@@ -109,7 +108,6 @@ class GELU(Layer):
     def backward(self, dy: Array) -> Array:
         x, below = self.saved
         if self.approximate:
-            # With t = tanh(u): (1 - t^2) / 2 = 2 P (1 - P).
             density = below * (1 - below) * (2 * _SQRT_2_PI + 6 * 0.044715 * _SQRT_2_PI * (x * x))
         else:
             density = np.exp(-0.5 * (x * x)) * (0.5 * _SQRT_2_PI)

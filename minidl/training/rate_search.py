@@ -112,9 +112,9 @@ def find_learning_rate(
     Source: Smith (2017), "Cyclical learning rates for training neural networks", arXiv:1506.01186, section 3.3.
     """
     check_whole_number(steps, "find_learning_rate: steps", 10)
-    if not check_number(low, "find_learning_rate: low", above=0) < check_number(
-        high, "find_learning_rate: high", above=0
-    ):
+    for name, rate in (("low", low), ("high", high)):
+        check_number(rate, f"find_learning_rate: {name}", above=0)
+    if low >= high:
         raise ArgumentError(f"find_learning_rate: low is {low} and high {high}; low must be below high")
     rates = np.geomspace(low, high, steps)
     optimizer = copy.deepcopy(get_optimizer(optimizer))

@@ -40,9 +40,8 @@ class References:
         return {"cases": json.dumps(self.cases), **versions, **self.arrays}
 
 
-def make_layers() -> References:
-    """Outputs and gradients of each layer for random input, parameters and upstream."""
-    references, rng = References(), np.random.default_rng(1)
+def adding_layers(references: References, rng: np.random.Generator):
+    """Return what adds a case of a layer: a function, its value, and its gradients for a random upstream."""
 
     def add(case, kind, settings, function, x, **parameters):
         variables = {name: torch.tensor(value, requires_grad=True) for name, value in {"x": x, **parameters}.items()}
@@ -51,6 +50,15 @@ def make_layers() -> References:
         gradients = torch.autograd.grad(y, list(variables.values()), dy)
         named = dict(zip((f"d{name}" for name in variables), gradients, strict=True))
         references.add(case, kind, settings, **variables, y=y, dy=dy, **named)
+
+    return add
+
+
+def make_layers() -> References:
+    """Outputs and gradients of each layer for random input, parameters and upstream."""
+    references, rng = References(), np.random.default_rng(1)
+
+    add = adding_layers(references, rng)
 
     def linear(x, weight, bias=None):
         # PyTorch's weights are (outputs, inputs).
@@ -88,7 +96,70 @@ def make_layers() -> References:
     for shape in [(6, 4), (2, 3, 4), (-1, 2), (24,)]:
         settings, x = {"target_shape": shape}, rng.normal(size=(3, 4, 6))
         add(f"reshape to {shape}", "Reshape", settings, lambda x, shape=shape: x.reshape(len(x), *shape), x)
+    add_activations(references, wide)
+    add_normalizations(references)
     return references
+
+
+def add_activations(references: References, wide: np.ndarray) -> None:
+    """Activations of the rectifying and of the smooth kind, where `wide` goes as well."""
+    rng = np.random.default_rng(11)
+    add = adding_layers(references, rng)
+    for x in (wide, rng.normal(size=(3, 4, 2))):
+        axes = f"{x.ndim} axes"
+        for alpha in (1.0, 0.3, -2.0):
+            add(f"elu {alpha}, {axes}", "ELU", {"alpha": alpha}, lambda x, a=alpha: F.elu(x, a), x)
+        for kind, function in [("SELU", F.selu), ("SiLU", F.silu)]:
+            add(f"{kind.lower()}, {axes}", kind, {}, lambda x, function=function: function(x), x)
+        for approximate in (False, True):
+            settings, form = {"approximate": approximate}, "tanh" if approximate else "none"
+            case = f"gelu, approximate {form}, {axes}"
+            add(case, "GELU", settings, lambda x, form=form: F.gelu(x, approximate=form), x)
+        # PyTorch's own threshold, 20, makes it a line beyond.
+        add(f"softplus, {axes}", "Softplus", {}, lambda x: F.softplus(x, threshold=709), x)
+        slope = rng.normal(size=x.shape[-1])
+        add(f"prelu, {axes}", "PReLU", {}, lambda x, slope: channels_last(F.prelu, x, slope), x, slope=slope)
+
+
+def add_normalizations(references: References) -> None:
+    """Layers that normalise; for batches also the running means before and after, and the output in inference."""
+    rng = np.random.default_rng(12)
+    add = adding_layers(references, rng)
+    for shape in [(5, 4), (2, 1), (3, 4, 5, 2)]:
+        x = rng.normal(scale=3, size=shape) + rng.normal(scale=5, size=shape[-1])
+        parameters = {"scale": rng.normal(size=shape[-1]), "shift": rng.normal(size=shape[-1])}
+        for epsilon in (1e-5, 0.3):
+            settings, size = {"epsilon": epsilon}, f"epsilon {epsilon}, {'x'.join(map(str, shape))}"
+
+            def layer_norm(x, scale, shift, epsilon=epsilon):
+                return F.layer_norm(x, x.shape[-1:], scale, shift, epsilon)
+
+            if shape[-1] > 1:
+                add(f"layer norm, {size}", "LayerNorm", settings, layer_norm, x, **parameters)
+            for momentum in (0.9, 0.2):
+                states = [rng.normal(size=shape[-1]), rng.uniform(0.5, 2, size=shape[-1])]
+                running = [torch.tensor(state) for state in states]
+
+                def batch_norm(x, scale, shift, training=True, running=running, momentum=momentum, epsilon=epsilon):
+                    return channels_last(
+                        lambda x: F.batch_norm(x, *running, scale, shift, training, 1 - momentum, epsilon), x
+                    )
+
+                case, settings = f"batch norm, momentum {momentum}, {size}", {"momentum": momentum, "epsilon": epsilon}
+                add(case, "BatchNorm", settings, batch_norm, x, **parameters)
+                inference = batch_norm(torch.tensor(x), *map(torch.tensor, parameters.values()), training=False)
+                references.arrays |= {
+                    f"{case}/running_mean before": states[0],
+                    f"{case}/running_variance before": states[1],
+                    f"{case}/running_mean": running[0].numpy(),
+                    f"{case}/running_variance": running[1].numpy(),
+                    f"{case}/y in inference": inference.numpy(),
+                }
+
+
+def channels_last(function, x, *parameters):
+    """Apply what expects channels as the second axis to `x` that has them as the last."""
+    return function(x.movedim(-1, 1), *parameters).movedim(1, -1)
 
 
 def make_losses() -> References:

@@ -12,11 +12,13 @@ from networks import problems
 from minidl import (
     SGD,
     Adam,
+    Concatenate,
     Huber,
     KLDivergence,
     MeanSquaredError,
     Momentum,
     Poisson,
+    Residual,
     Sequential,
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
@@ -35,6 +37,15 @@ LAYERS = {
     "Sigmoid": lambda layer, x, _: torch.sigmoid(x),
     "Tanh": lambda layer, x, _: torch.tanh(x),
     "Softmax": lambda layer, x, _: torch.softmax(x, -1),
+    "PReLU": lambda _, x, parameters: torch.where(x > 0, x, parameters["slope"] * x),
+    "ELU": lambda layer, x, _: F.elu(x, layer.alpha),
+    "SELU": lambda layer, x, _: F.selu(x),
+    "GELU": lambda layer, x, _: F.gelu(x, approximate="tanh" if layer.approximate else "none"),
+    "SiLU": lambda layer, x, _: F.silu(x),
+    "Softplus": lambda layer, x, _: F.softplus(x, threshold=709),
+    "LayerNorm": lambda layer, x, parameters: F.layer_norm(
+        x, x.shape[-1:], parameters["scale"], parameters["shift"], layer.epsilon
+    ),
     "Rescale": lambda layer, x, _: layer.scale * x + layer.offset,
     "Flatten": lambda layer, x, _: torch.flatten(x, 1),
     "Reshape": lambda layer, x, _: x.reshape(len(x), *layer.target_shape),
@@ -75,16 +86,23 @@ OPTIMIZERS = [
 def forward_in_torch(model, x, parameters):
     """Compute the scores of `model` in PyTorch with parameters by path."""
     for layer in model.layers:
-        inside = {
-            path.removeprefix(f"{layer.name}/"): p
-            for path, p in parameters.items()
-            if path.startswith(f"{layer.name}/")
-        }
-        if isinstance(layer, Sequential):
-            x = forward_in_torch(layer, x, inside)
-        else:
-            x = LAYERS[type(layer).__name__](layer, x, inside)
+        x = layer_in_torch(layer, x, within(layer, parameters))
     return x
+
+
+def layer_in_torch(layer, x, parameters):
+    if isinstance(layer, Sequential):
+        return forward_in_torch(layer, x, parameters)
+    if isinstance(layer, Residual | Concatenate):
+        inner = layer.sublayers().values()
+        outputs = [layer_in_torch(branch, x, within(branch, parameters)) for branch in inner]
+        return outputs[0] + x if isinstance(layer, Residual) else torch.cat(outputs, -1)
+    return LAYERS[type(layer).__name__](layer, x, parameters)
+
+
+def within(layer, parameters):
+    start = f"{layer.name}/"
+    return {path.removeprefix(start): p for path, p in parameters.items() if path.startswith(start)}
 
 
 @given(problem=problems(losses=DRAWN_LOSSES), optimizers=st.sampled_from(OPTIMIZERS))

@@ -56,16 +56,20 @@ def test_a_layer_computes_outputs_and_gradients_as_pytorch_does(case, dtype):
     assert {f"d{name}" for name in parameters} | {"dx"} == {name for name in arrays if name[0] == "d" and name != "dy"}
     for name, parameter in parameters.items():
         parameter.value[...] = arrays[name]
+    for name, state in layer.named_states().items():
+        state.value = arrays[f"{name} before"]
 
     y = layer.forward(x, training=True)
     dx = layer.backward(dy)
 
     assert y.dtype == dx.dtype == dtype
     np.testing.assert_allclose(y, arrays["y"], **FORWARD[dtype])
-    np.testing.assert_allclose(layer.forward(x), arrays["y"], **FORWARD[dtype])
+    np.testing.assert_allclose(layer.forward(x), arrays.get("y in inference", arrays["y"]), **FORWARD[dtype])
     np.testing.assert_allclose(dx, arrays["dx"], **BACKWARD[dtype])
     for name, parameter in parameters.items():
         np.testing.assert_allclose(parameter.gradient, arrays[f"d{name}"], **BACKWARD[dtype], err_msg=name)
+    for name, state in layer.named_states().items():
+        np.testing.assert_allclose(state.value, arrays[name], **FORWARD[dtype], err_msg=name)
 
 
 @both_types

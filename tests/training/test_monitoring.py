@@ -174,9 +174,9 @@ class TestSettings:
             (
                 lambda: ReduceLROnPlateau(factor=1),
                 ArgumentError,
-                r"factor is 1; it must be a finite number, in \(0, 1\)",
+                r"factor is 1; .* in \(0, 1\)",
             ),
-            (lambda: ReduceLROnPlateau(factor=0), ArgumentError, "factor is 0; it must be .*above 0"),
+            (lambda: ReduceLROnPlateau(factor=0), ArgumentError, r"factor is 0; .* in \(0, 1\)"),
             (lambda: ReduceLROnPlateau(patience=0), ArgumentError, "patience is 0"),
             (lambda: ReduceLROnPlateau(cooldown=-1), ArgumentError, "cooldown is -1"),
             (lambda: ReduceLROnPlateau(min_rate=-1), ArgumentError, "min_rate is -1"),

@@ -1,0 +1,421 @@
+"""Residual and Concatenate: what they compute, and that layers inside them are as good as any other."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from gradients import check_layer_gradients
+
+from minidl import (
+    Adam,
+    BatchNorm,
+    Concatenate,
+    Dense,
+    Dropout,
+    Flatten,
+    GaussianNoise,
+    Layer,
+    MeanSquaredError,
+    ReLU,
+    Reshape,
+    Residual,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Tanh,
+    Trainer,
+)
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError
+from minidl.files import read_arrays, write_arrays
+
+BLOCKS = [
+    (lambda: Residual(Dense(4)), (4,)),
+    (lambda: Residual([Dense(6), ReLU(), Dense(3)]), (4,)),
+    (lambda: Residual([Dense(3), Tanh()], projection=Dense(3)), (4,)),
+    (lambda: Residual([Flatten(), Dense(2)], [Flatten(), Dense(2, use_bias=False)]), (2, 3)),
+    (lambda: Residual(Residual(BatchNorm())), (2, 3)),
+    (lambda: Concatenate([Dense(3), [Dense(2), Tanh()], Tanh()]), (4,)),
+    (lambda: Concatenate([Tanh(), ReLU()], axis=1), (2, 3)),
+    (lambda: Concatenate([Residual(Dense(2)), Concatenate([Dense(1), BatchNorm()])]), (4,)),
+]
+every_block = pytest.mark.parametrize(("make", "shape"), BLOCKS, ids=[repr(make()) for make, _ in BLOCKS])
+
+
+def batch_of(shape, rows=5, seed=0, dtype="float32"):
+    return np.random.default_rng(seed).normal(size=(rows, *shape)).astype(dtype)
+
+
+def model_of(block, shape, **options):
+    layers = [Flatten(), Dense(int(np.prod(shape))), Reshape(shape), block, Flatten(), Dense(2), MeanSquaredError()]
+    return Sequential(layers, **{"input_shape": shape, "seed": 0} | options)
+
+
+# What they compute
+
+
+def test_a_residual_block_adds_its_input():
+    inner = Dense(3)
+    block = Residual(inner)
+    assert block.build(3, 0) == (3,)
+    x = batch_of((3,))
+    np.testing.assert_allclose(block.forward(x), x @ inner.weight.value + x, rtol=1e-6)
+    assert list(block.named_parameters()) == ["layers/dense_1/weight", "layers/dense_1/bias"]
+
+
+def test_where_the_size_changes_the_input_is_projected():
+    block = Residual([Dense(6), ReLU(), Dense(2)])
+    assert block.build(3, 0) == (2,)
+    named = {path: parameter.value for path, parameter in block.named_parameters().items()}
+    assert list(named)[-1] == "projection/dense_1/weight"
+    assert named["projection/dense_1/weight"].shape == (3, 2)
+    x = batch_of((3,))
+    inner = np.maximum(x @ named["layers/dense_1/weight"], 0) @ named["layers/dense_2/weight"]
+    np.testing.assert_allclose(block.forward(x), inner + x @ named["projection/dense_1/weight"], rtol=1e-5, atol=1e-6)
+    assert repr(block).endswith("projection=None)")
+
+
+def test_branches_are_joined_in_their_order():
+    first, second = Dense(2), Dense(3)
+    block = Concatenate([first, [second, ReLU()], Tanh()])
+    assert block.build(4, 0) == (2 + 3 + 4,)
+    x = batch_of((4,))
+    expected = [x @ first.weight.value, np.maximum(x @ second.weight.value, 0), np.tanh(x)]
+    np.testing.assert_allclose(block.forward(x), np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-6)
+    assert list(block.sublayers()) == ["branch_1", "branch_2", "branch_3"]
+
+
+@pytest.mark.parametrize(
+    ("axis", "output_shape"),
+    [(-1, (2, 3, 8)), (3, (2, 3, 8)), (2, (2, 6, 4)), (-3, (4, 3, 4)), (np.int64(1), (4, 3, 4))],
+)
+def test_outputs_are_joined_along_the_axis(axis, output_shape):
+    block = Concatenate([Tanh(), ReLU()], axis)
+    assert block.build((2, 3, 4)) == output_shape
+    x = batch_of((2, 3, 4))
+    np.testing.assert_allclose(block.forward(x), np.concatenate([np.tanh(x), np.maximum(x, 0)], axis=axis))
+
+
+@every_block
+def test_gradients_agree_with_numbers(make, shape):
+    check_layer_gradients(make(), batch_of(shape))
+
+
+@every_block
+def test_a_block_alone_computes_its_gradients_after_a_mere_build(make, shape):
+    block = make()
+    with pytest.raises(NotReadyError, match="is not built"):
+        block.forward(batch_of(shape))
+    block.build(shape, 0)
+    y = block.forward(batch_of(shape), training=True)
+    assert block.backward(np.ones_like(y)).shape == (5, *shape)
+
+
+@every_block
+def test_without_a_need_for_the_input_gradient_the_others_are_the_same(make, shape):
+    spared, whole = make(), make()
+    gradients = []
+    for block, needed in ((spared, False), (whole, True)):
+        model = Sequential([block, Flatten(), Dense(2), MeanSquaredError()], input_shape=shape, seed=0)
+        model.require_input_gradient(needed)
+        model.forward(batch_of(shape), training=True)
+        assert (model.backward(np.ones((5, 2), np.float32)) is None) != needed
+        gradients.append(model.gradients)
+    np.testing.assert_array_equal(*gradients)
+    assert not spared.needs_input_gradient
+    dense = [layer for layer in spared.walk() if isinstance(layer, Dense)]
+    assert any(not layer.needs_input_gradient for layer in dense) or not dense
+
+
+# In models
+
+
+@every_block
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_of_a_model_with_a_block_works_by_itself(make, shape, duplicate):
+    model, x = model_of(make(), shape), batch_of(shape)
+    other = duplicate(model)
+    np.testing.assert_array_equal(other.forward(x), model.forward(x))
+    before = model.parameters.copy()
+    other.parameters[:] = 7
+    assert all((parameter.value == 7).all() for parameter in other.named_parameters().values())
+    np.testing.assert_array_equal(model.parameters, before)
+    assert [layer.place for layer in other.walk()] == [layer.place for layer in model.walk()]
+
+
+@every_block
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_model_with_a_block_is_saved_and_loaded(make, shape, dtype, tmp_path):
+    model, x = model_of(make(), shape, dtype=dtype), batch_of(shape)
+    model.forward(x, training=True)
+    model.save(tmp_path / "model.npz")
+    loaded = Sequential.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+    assert repr(loaded) == repr(model)
+    assert list(loaded.named_parameters()) == list(model.named_parameters())
+    assert [type(layer) for layer in loaded.walk()] == [type(layer) for layer in model.walk()]
+    assert {layer.dtype for layer in loaded.walk()} == {np.dtype(dtype)}
+
+
+def test_the_arrays_of_a_projection_that_do_not_fit_are_refused_before_they_are_made(tmp_path):
+    model = Sequential([Residual(Dense(2))], input_shape=3, seed=0)
+    model.save(tmp_path / "model.npz")
+    arrays = read_arrays(tmp_path / "model.npz")
+    arrays["parameters/residual_1/projection/dense_1/weight"] = np.zeros((3, 1), np.float32)
+    write_arrays(tmp_path / "model.npz", arrays)
+    with pytest.raises(FileFormatError, match=r"layer 2 'projection'.*array 'weight' is float32 \(3, 1\) in the file"):
+        Sequential.load(tmp_path / "model.npz")
+
+
+@every_block
+def test_a_change_of_dtype_reaches_every_array_in_a_block(make, shape):
+    block = make()
+    block.build(shape, 0)
+    block.change_dtype(np.dtype("float64"))
+    x = batch_of(shape, dtype="float64")
+    assert block.forward(x, training=True).dtype == np.float64
+    assert block.backward(np.ones((5, *block.output_shape))).dtype == np.float64
+    arrays = [array for p in block.named_parameters().values() for array in (p.value, p.gradient)]
+    assert {array.dtype for array in arrays} <= {np.dtype("float64")}
+    for inner in block.walk():
+        if isinstance(inner, Sequential):  # its vectors and its layers' arrays are still the same memory
+            inner.parameters[:] = 5
+            assert all((parameter.value == 5).all() for parameter in inner.named_parameters().values())
+
+
+@every_block
+def test_parameters_in_a_block_are_views_into_the_models_vectors(make, shape):
+    model = model_of(make(), shape)
+    model.parameters[:] = np.arange(model.parameters.size)
+    values = np.concatenate([parameter.value.ravel() for parameter in model.named_parameters().values()])
+    np.testing.assert_array_equal(values, np.arange(model.parameters.size))
+    block = model.layers[3]
+    inside = sum(parameter.value.size for parameter in block.named_parameters().values())
+    assert block.count_parameters() == inside
+
+
+def test_the_summary_shows_what_is_inside(capsys):
+    Sequential([Residual([Dense(3), Dropout()]), Concatenate([Dense(1), Tanh()])], input_shape=4).summary()
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:3] for line in lines[1:-1]] == [
+        ["1", "residual_1", "(Residual)"],
+        ["1.1", "layers", "(Sequential)"],
+        ["1.1.1", "dense_1", "(Dense)"],
+        ["1.1.2", "dropout_1", "(Dropout)"],
+        ["1.2", "projection", "(Sequential)"],
+        ["1.2.1", "dense_1", "(Dense)"],
+        ["2", "concatenate_1", "(Concatenate)"],
+        ["2.1", "branch_1", "(Sequential)"],
+        ["2.1.1", "dense_1", "(Dense)"],
+        ["2.2", "branch_2", "(Sequential)"],
+        ["2.2.1", "tanh_1", "(Tanh)"],
+    ]
+    assert [line[-1] for line in lines[1:6]] == ["27", "15", "15", "0", "12"]
+
+
+def test_random_layers_in_blocks_have_generators_of_their_own():
+    model = Sequential(
+        [
+            Residual([Dropout(), GaussianNoise(1.0)], projection=Dropout()),
+            Concatenate([Dropout(), [Dropout()], Residual(Dropout())]),
+        ],
+        input_shape=3,
+        seed=0,
+    )
+    generators = model.named_generators()
+    assert list(generators) == [
+        "residual_1/layers/dropout_1/generator",
+        "residual_1/layers/gaussian_noise_1/generator",
+        "residual_1/projection/dropout_1/generator",
+        "concatenate_1/branch_1/dropout_1/generator",
+        "concatenate_1/branch_2/dropout_1/generator",
+        "concatenate_1/branch_3/residual_1/layers/dropout_1/generator",
+    ]
+    assert len({each.bit_generator.state["state"]["state"] for each in generators.values()}) == 6
+
+
+def test_a_large_batch_goes_whole_through_a_block_that_normalises():
+    x = np.concatenate([np.full((1500, 1), -1.0), np.full((1500, 1), 1.0)])
+    model = Sequential([Residual(BatchNorm(0.0)), Dense(2), SoftmaxCrossEntropy()], input_shape=1, seed=0)
+    Trainer(model, batch_size=None, seed=0).fit(x, x[:, 0] > 0, progress=False)
+    states = model.named_states()
+    np.testing.assert_allclose(states["residual_1/layers/batch_norm_1/running_mean"].value, 0, atol=1e-6)
+
+
+def test_a_network_of_blocks_learns():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4))
+    y = (x[:, 0] * x[:, 1] > 0).astype(int)
+    model = Sequential(
+        [
+            Concatenate([[Dense(12), ReLU()], [Dense(12), Tanh()]]),
+            Residual([BatchNorm(), ReLU(), Dense(24), Dropout(0.1)]),
+            Residual([Dense(8), ReLU()]),
+            Dense(2),
+            SoftmaxCrossEntropy(),
+        ],
+        seed=0,
+    )
+    history = Trainer(model, Adam(0.01), seed=0).fit(x, y, epochs=40, progress=False)
+    assert history["accuracy"][-1] > 0.95
+
+
+def test_the_same_seed_builds_the_same_bits():
+    def parameters(seed):
+        return model_of(Concatenate([Residual(Dense(4)), Dense(4)]), (3,), seed=seed).parameters
+
+    np.testing.assert_array_equal(parameters(1), parameters(1))
+    assert (parameters(1) != parameters(2)).any()
+    block = Residual(Dense(3), projection=Dense(3))
+    block.build(3, 0)
+    one, other = (block.named_parameters()[f"{branch}/dense_1/weight"] for branch in ("layers", "projection"))
+    assert (one.value != other.value).any()
+
+
+# Built before
+
+
+def test_layers_that_are_built_already_keep_their_parameters():
+    trained = Dense(3)
+    trained.build(3, 5)
+    weight = trained.weight.value.copy()
+    for block in (Residual(copy.deepcopy(trained)), Concatenate([copy.deepcopy(trained)])):
+        model = Sequential([Dense(3), block], input_shape=2, seed=0)
+        inner = next(layer for layer in block.walk() if isinstance(layer, Dense))
+        np.testing.assert_array_equal(inner.weight.value, weight)
+        assert np.shares_memory(inner.weight.value, model.parameters)
+
+
+@pytest.mark.parametrize("make", [Residual, lambda layers: Concatenate([Dense(1), layers])], ids=["Residual", "Concat"])
+def test_a_build_that_fails_leaves_all_inside_as_it_was(make):
+    trained = Dense(3)
+    trained.build(2, 0)
+    weight = trained.weight.value
+    new = Dense(4)
+    block = make([trained, new, Reshape((3, 3))])
+    model = Sequential([block, Dense(1)], seed=0)
+    for build in (block.build, model.build):
+        with pytest.raises(ShapeError, match=r"layer 3 'reshape_1' cannot give"):
+            build(2, np.random.default_rng(0))
+        assert [layer.input_shape for layer in model.walk() if layer is not trained] == [None] * (
+            len(list(model.walk())) - 1
+        )
+        assert new.count_parameters() == 0
+        assert trained.weight.value is weight
+        assert trained.input_shape == (2,)
+
+
+def test_a_projection_that_was_made_goes_with_a_build_that_failed():
+    block = Residual(Dense(3))
+    with pytest.raises(ShapeError, match="layer 2 'flatten_1'|cannot give"):
+        Sequential([block, Reshape((2, 2))], input_shape=2)
+    assert list(block.sublayers()) == ["layers"]
+    assert block.build(3, 0) == (3,)
+    assert list(block.sublayers()) == ["layers"]
+
+
+def test_a_built_block_that_is_built_again_keeps_its_projection():
+    block = Residual(Dense(3))
+    block.build(2, 0)
+    before = {path: parameter.value for path, parameter in block.named_parameters().items()}
+    block.build(2, 1)
+    for path, parameter in block.named_parameters().items():
+        assert parameter.value is before[path]
+    with pytest.raises(ShapeError, match=r"expects input \(2,\) per sample but got \(4,\)"):
+        block.build(4, 0)
+
+
+# Errors
+
+
+def test_errors_inside_name_the_place():
+    block = Residual([Dense(3), Dense(2)], name="skip")
+    model = Sequential([Dense(4), block], input_shape=5)
+    with pytest.raises(ShapeError, match="^layer 2 'skip', layer 1 'layers', layer 2 'dense_2' expects input"):
+        model.layers[1].layers.layers[1].forward(np.ones((2, 7)))
+    with pytest.raises(ShapeError, match="^layer 2 'skip', layer 2 'projection', layer 1 'dense_1' expects input"):
+        list(block.walk())[-1].forward(np.ones((2, 7)))
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "message"),
+    [
+        (
+            lambda: Residual([Flatten(), Dense(3)]),
+            (2, 2),
+            r"^layer 'Residual' cannot add its input \(2, 2\) to \(3,\) of its layers, per sample: give projection=",
+        ),
+        (
+            lambda: Residual(Dense(3), projection=Dense(4)),
+            2,
+            r"^layer 'Residual' adds \(3,\) of its layers to \(4,\) of its projection, per sample$",
+        ),
+        (
+            lambda: Concatenate([Tanh(), Reshape((4, 3))]),
+            (2, 6),
+            r"^layer 'Concatenate' cannot join outputs \(2, 6\), \(4, 3\) per sample: along all axes but -1",
+        ),
+        (lambda: Concatenate([Tanh(), Flatten()]), (2, 6), r"cannot join outputs \(2, 6\), \(12,\) per sample"),
+        (lambda: Concatenate([Flatten(), Tanh()]), (2, 6), r"cannot join outputs \(12,\), \(2, 6\) per sample"),
+        (lambda: Concatenate([Tanh()], axis=2), 3, r"^layer 'Concatenate' has no axis 2 to join outputs \(3,\)"),
+        (lambda: Concatenate([Tanh()], axis=-2), 3, r"^layer 'Concatenate' has no axis -2 to join outputs \(3,\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_at_build(make, shape, message):
+    with pytest.raises(ShapeError, match=message):
+        make().build(shape)
+
+
+def test_a_layer_is_taken_once():
+    layer, model = Dense(3), Sequential([Dense(3)])
+    Residual(layer)
+    for attempt in (
+        lambda: Residual(layer),
+        lambda: Concatenate([layer]),
+        lambda: Sequential([layer]),
+        lambda: Concatenate([model, model]),
+        lambda: Residual(model, projection=model),
+        lambda: Sequential([block := Residual(Tanh()), block]),
+    ):
+        with pytest.raises(ArgumentError, match="is part of another model|is in the model twice"):
+            attempt()
+
+
+@pytest.mark.parametrize(
+    ("attempt", "error", "message"),
+    [
+        (lambda: Residual([]), ArgumentError, "at least one layer"),
+        (lambda: Residual(Dense), ArgumentTypeError, "takes a list of layers"),
+        (lambda: Residual([Dense(3), "relu"]), ArgumentTypeError, "element 2 of the model is no layer but 'relu'"),
+        (lambda: Residual([Dense(3), MeanSquaredError()]), ArgumentError, "cannot hold a loss, MeanSquaredError"),
+        (lambda: Residual(Tanh(), projection=[]), ArgumentError, "at least one layer"),
+        (lambda: Residual(Sequential([Tanh()], name="projection")), ArgumentError, "the name 'projection'"),
+        (lambda: Concatenate([]), ArgumentTypeError, "takes a list of branches"),
+        (lambda: Concatenate(Dense(3)), ArgumentTypeError, "takes a list of branches"),
+        (lambda: Concatenate([Dense(3), MeanSquaredError()]), ArgumentTypeError, "takes a list of layers"),
+        (lambda: Concatenate([Tanh()], axis=0), ArgumentError, "axis is 0, the batch"),
+        (lambda: Concatenate([Tanh()], axis=1.0), ArgumentTypeError, "axis is 1.0; it must be a whole number"),
+        (lambda: Concatenate([Tanh()], axis=True), ArgumentTypeError, "axis is True; it must be a whole number"),
+        (
+            lambda: Concatenate([Tanh(), Sequential([Tanh()], name="branch_1")]),
+            ArgumentError,
+            "has the name 'branch_1', which is taken",
+        ),
+    ],
+)
+def test_what_cannot_be_a_block_is_refused(attempt, error, message):
+    with pytest.raises(error, match=message):
+        attempt()
+
+
+def test_a_layer_inside_that_returns_nothing_is_named():
+    class Nothing(Layer):
+        def forward(self, x, training=False):
+            return x
+
+        def backward(self, dy):
+            return None
+
+    model = Sequential([Dense(3), Concatenate([Tanh(), Nothing()])], input_shape=2, seed=0)
+    y = model.forward(batch_of((2,)), training=True)
+    with pytest.raises(ArgumentTypeError, match="layer 2 'branch_2', layer 1 'nothing_1': backward must return"):
+        model.backward(y)
