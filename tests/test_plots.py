@@ -19,7 +19,16 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from minidl import plots
+from minidl import (
+    CrossValidation,
+    Dense,
+    History,
+    MeanSquaredError,
+    Sequential,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+    plots,
+)
 from minidl.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -28,6 +37,7 @@ from minidl.errors import (
     NotReadyError,
     ShapeError,
 )
+from minidl.training.cross_validation import Run
 
 nan = float("nan")
 
@@ -52,6 +62,28 @@ def a_history(epochs=20, rate=1.0, validation_every=1):
         "val_loss": validation.tolist(),
         "val_accuracy": (1 - validation / 3).tolist(),
     }
+
+
+def a_cross_validation(epochs=(4, 3, 5)):
+    """One of three runs, the first with losses 1, 2, 3, ..., the second with twice those, and so on."""
+    runs = []
+    for fold, length in enumerate(epochs, start=1):
+        history = History()
+        for epoch in range(1, length + 1):
+            history.append({"loss": fold * epoch, "accuracy": epoch / 10, "val_loss": 10 * fold * epoch})
+        figures = {name: column[-1] for name, column in history.items()}
+        runs.append(Run(0, fold, np.array([fold - 1]), history, figures, np.zeros((1, 2))))
+    return CrossValidation(runs, len(epochs), SoftmaxCrossEntropy())
+
+
+def halves(scale=1.0, loss=None, sign=1.0):
+    """A model of two classes, whose boundary is the line x_1 = 0.5: the second class is on the right."""
+    weight = [[0, sign * scale], [0, 0]] if loss is None else [[sign * scale], [0]]
+    layer = Dense(len(weight[0]))
+    model = Sequential([layer, loss or SoftmaxCrossEntropy()], input_shape=2)
+    layer.weight.value[:] = weight
+    layer.bias.value[-1] = -sign * scale / 2
+    return model
 
 
 def drawn_texts(figure):
@@ -119,6 +151,8 @@ DRAWINGS = {
     "mistakes": lambda **where: plots.plot_mistakes(np.ones((2, 4)), [0, 1], [[0.2, 0.8], [0.9, 0.1]], **where),
     "no mistakes": lambda **where: plots.plot_mistakes(np.ones((2, 4)), [1, 0], [[0.2, 0.8], [0.9, 0.1]], **where),
     "weights": lambda **where: plots.plot_weights(np.eye(9), **where),
+    "cross-validation": lambda **where: plots.plot_cross_validation(a_cross_validation(), **where),
+    "boundary": lambda **where: plots.plot_decision_boundary(halves(), [[0, 0], [1, 1]], [0, 1], **where),
 }
 
 
@@ -734,3 +768,138 @@ def test_weights_that_cannot_be_drawn_are_refused_before_a_figure_opens(weight, 
     with pytest.raises(error, match=message):
         plots.plot_weights(weight, **options)
     assert not plt.get_fignums()
+
+
+# Cross-validations
+
+
+def test_each_run_is_a_thin_curve_and_their_mean_a_thick_one_as_far_as_all_go():
+    ax = plots.plot_cross_validation(a_cross_validation())
+    training, validation = ax.get_lines()[:4], ax.get_lines()[4:]
+    assert [y_values(line) for line in training[:3]] == [[1, 2, 3, 4], [2, 4, 6], [3, 6, 9, 12, 15]]
+    assert y_values(training[3]) == [2, 4, 6]
+    assert y_values(validation[3]) == [20, 40, 60]
+    assert training[3].get_xdata().tolist() == [1, 2, 3]
+    assert all(line.get_linewidth() < training[3].get_linewidth() for line in training[:3])
+    assert ax.get_xlim() == (0.5, 5.5)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "loss")
+
+
+def test_the_band_is_a_sample_deviation_wide_to_either_side():
+    ax = plots.plot_cross_validation(a_cross_validation())
+    training, validation = (band.get_paths()[0].get_extents() for band in ax.collections)
+    # At epoch 3 the losses are 3, 6 and 9, with the mean 6 and the deviation 3; at epoch 1 they are 1, 2 and 3.
+    assert (training.x0, training.x1, training.y0, training.y1) == pytest.approx((1, 3, 1, 9))
+    assert (validation.y0, validation.y1) == pytest.approx((10, 90))
+
+
+def test_training_and_validation_differ_in_colour_and_dashes_and_the_legend_says_so():
+    legend = legend_of(plots.plot_cross_validation(a_cross_validation()))
+    assert list(legend) == ["training, mean", "validation, mean"]
+    training, validation = legend.values()
+    assert (training.get_linestyle(), validation.get_linestyle()) == ("-", "--")
+    assert training.get_color() != validation.get_color()
+
+
+def test_a_figure_without_validation_and_a_validation_alone_are_drawn():
+    ax = plots.plot_cross_validation(a_cross_validation(), "accuracy")
+    assert list(legend_of(ax)) == ["training, mean"]
+    ax = plots.plot_cross_validation(a_cross_validation(), "val_loss")
+    assert list(legend_of(ax)) == ["validation, mean"]
+    assert ax.get_ylabel() == "loss"
+
+
+def test_a_single_run_has_no_band_and_a_single_epoch_is_a_point():
+    assert not plots.plot_cross_validation(a_cross_validation([4])).collections
+    ax = plots.plot_cross_validation(a_cross_validation([1, 1]))
+    assert {line.get_marker() for line in ax.get_lines()} == {"o"}
+
+
+def test_a_wrong_figure_or_result_is_refused():
+    with pytest.raises(ArgumentError, match="seed 0, fold 1.* no metric 'los'; did you mean 'loss'"):
+        plots.plot_cross_validation(a_cross_validation(), "los")
+    with pytest.raises(ArgumentTypeError, match="takes what cross_validate returns"):
+        plots.plot_cross_validation(a_history())
+    assert not plt.get_fignums()
+
+
+# Decision boundaries
+
+
+@pytest.mark.parametrize("loss", [None, SigmoidCrossEntropy()])
+def test_the_boundary_runs_where_the_most_probable_class_changes(loss):
+    ax = plots.plot_decision_boundary(halves(20, loss), [[0, 0], [1, 1]], [0, 1])
+    contours = [path.vertices for path in ax.collections[0].get_paths()]
+    vertices = np.concatenate(contours)
+    np.testing.assert_allclose(vertices[:, 0], 0.5, atol=1e-6)
+    assert (vertices[:, 1].min(), vertices[:, 1].max()) == pytest.approx((-0.08, 1.08))
+
+
+@pytest.mark.parametrize("loss", [None, SigmoidCrossEntropy()])
+def test_a_region_has_the_colour_of_its_class_paler_and_doubt_is_a_mixture(loss):
+    ax = plots.plot_decision_boundary(halves(200, loss), [[0, 0], [1, 1]], [0, 1], resolution=101)
+    image = np.asarray(ax.images[0].get_array())
+    first, second = (np.array(to_rgb(colour)) for colour in ax.collections[-1].get_facecolors()[:, :3])
+    assert to_hex(first) == "#0072b2"
+    for pixel, colour in ((image[50, 0], first), (image[50, -1], second)):
+        np.testing.assert_allclose((1 - pixel) / (1 - colour), (1 - pixel[0]) / (1 - colour[0]), rtol=1e-3)
+        assert (pixel > colour).all()
+    np.testing.assert_allclose(image[50, 50], (image[50, 0] + image[50, -1]) / 2, atol=1e-3)
+
+
+def test_the_image_is_not_upside_down():
+    model = halves(200)
+    model.layers[0].weight.value[:] = model.layers[0].weight.value[::-1].copy()  # the second class is above
+    ax = plots.plot_decision_boundary(model, [[0, 0], [3, 1]], [0, 1])
+    above, below = (ax.images[0].get_array()[row, 0] for row in (-1, 0))
+    points = ax.collections[-1]
+    assert points.get_offsets().tolist() == [[0, 0], [3, 1]]
+    assert ax.images[0].origin == "lower"
+    assert above[0] > below[0]  # vermilion has more red than blue
+    assert points.get_facecolors()[1][0] > points.get_facecolors()[0][0]
+
+
+def test_three_classes_meet_and_one_hot_rows_are_classes():
+    model = Sequential([Dense(3), SoftmaxCrossEntropy()], input_shape=2, seed=0)
+    ax = plots.plot_decision_boundary(model, random().normal(size=(9, 2)), np.eye(3)[[0, 1, 2] * 3])
+    assert len({tuple(colour) for colour in ax.collections[-1].get_facecolors()}) == 3
+    assert len(ax.collections) == 4  # a boundary of each class, and the points
+
+
+def test_a_model_that_takes_all_for_one_class_has_no_boundary():
+    ax = plots.plot_decision_boundary(halves(0), [[0, 0], [1, 1]], [0, 1])
+    assert len(ax.collections) == 1
+
+
+def test_many_classes_still_differ_in_colour():
+    model = Sequential([Dense(9), SoftmaxCrossEntropy()], input_shape=2, seed=0)
+    ax = plots.plot_decision_boundary(model, random().normal(size=(9, 2)), range(9))
+    assert len({tuple(colour) for colour in ax.collections[-1].get_facecolors()}) == 9
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "y", "error", "message"),
+    [
+        ("model", [[0, 0]], [0], ArgumentTypeError, "draws a Sequential model, not 'model'"),
+        (halves(), [[0, 0, 0]], [0], ShapeError, r"x has shape \(1, 3\); a plane"),
+        (halves(), [0, 0], [0], ShapeError, r"x has shape \(2,\)"),
+        (halves(), np.empty((0, 2)), [], DataError, "x is empty"),
+        (halves(), [[0, nan]], [0], DataError, "x holds nan"),
+        (halves(), [[0, 0]], [0, 1], ShapeError, "there are 2 y for 1 rows"),
+        (halves(), [[0, 0]], [0.5], DataError, "y must be classes, not 0.5"),
+        (halves(), [[0, 0]], [2], ArgumentError, "y has the classes 2 to 2, the model 0 to 1"),
+        (halves(), [[0, 0]], [-1], ArgumentError, "y has the classes -1 to -1"),
+        (Sequential([Dense(2)], input_shape=2), [[0, 0]], [0], ArgumentError, "no loss"),
+        (Sequential([Dense(1), MeanSquaredError()]), [[0, 0]], [0], ArgumentError, "gives no probabilities"),
+        (Sequential([Dense(2), SigmoidCrossEntropy()]), [[0, 0]], [0], ArgumentError, "one class, not several labels"),
+    ],
+)
+def test_what_has_no_boundary_in_a_plane_is_refused(model, x, y, error, message):
+    with pytest.raises(error, match=message):
+        plots.plot_decision_boundary(model, x, y)
+    assert not plt.get_fignums()
+
+
+def test_a_resolution_is_two_or_more():
+    with pytest.raises(ArgumentError, match="resolution is 1; it must be 2 or more"):
+        plots.plot_decision_boundary(halves(), [[0, 0]], [0], resolution=1)

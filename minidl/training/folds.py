@@ -35,7 +35,7 @@ def deal_folds(
 
     Raises ArgumentError or ArgumentTypeError for folds that cannot be, DataError for a class of too few rows.
     """
-    if hasattr(folds, "split"):
+    if hasattr(folds, "split") and not isinstance(folds, str):
         try:
             dealt = list(folds.split(x, y if classes is None else classes, groups))
         except ValueError as error:
@@ -90,10 +90,8 @@ def _as_folds(pairs: Sequence[Any], rows: int) -> list[Fold]:
         for part in (train, held_out):
             if part.ndim != 1 or part.dtype.kind not in "iu" or not part.size:
                 raise ArgumentError(f"fold {number}: each part is a list of row numbers that is not empty")
-            if part.min() < 0 or part.max() >= rows:
-                raise ArgumentError(
-                    f"fold {number} has row {part.min()} to {part.max()}, but there are rows 0 to {rows - 1}"
-                )
+            if outside := part[(part < 0) | (part >= rows)].tolist():
+                raise ArgumentError(f"fold {number} names row {outside[0]}, but there are rows 0 to {rows - 1}")
         if len(np.unique(held_out)) < len(held_out):
             raise ArgumentError(f"fold {number} holds a row out twice")
         if common := np.intersect1d(train, held_out).tolist():

@@ -1,0 +1,435 @@
+"""Cross-validation: every run is that of a trainer on its folds, to the same bits with any number of processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_iris, make_regression
+from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold, TimeSeriesSplit
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from minidl import (
+    Adam,
+    Callback,
+    CrossValidation,
+    Dense,
+    Layer,
+    MeanSquaredError,
+    Momentum,
+    ReLU,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Trainer,
+    cross_validate,
+)
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
+from minidl.functional import softmax
+from minidl.training.cross_validation import _run_elsewhere
+
+x, y = load_iris(return_X_y=True)
+
+
+def classifier(seed, outputs=3):
+    return Sequential([Dense(8), ReLU(), Dense(outputs), SoftmaxCrossEntropy()], seed=seed)
+
+
+def regression(seed):
+    return Sequential([Dense(8), ReLU(), Dense(1), MeanSquaredError()], seed=seed)
+
+
+def validate(build_model=classifier, x=x, y=y, **options):
+    return cross_validate(build_model, x, y, **{"folds": 3, "epochs": 2, "progress": False} | options)
+
+
+def by_hand(seed, train, held_out, weights=None, x=x):
+    """One run, without cross_validate."""
+    trainer = Trainer(classifier(seed), Adam(0.01), batch_size=16, seed=seed)
+    part = [None if weights is None else weights[rows] for rows in (train, held_out)]
+    validation = (x[held_out], y[held_out], part[1])
+    with threadpool_limits(1, user_api="blas"):
+        trainer.fit(x[train], y[train], epochs=3, validation_data=validation, sample_weight=part[0], progress=False)
+        return trainer.history, trainer.model.predict(x[held_out]), trainer.model.predict_proba(x[held_out])
+
+
+# What the runs are
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_each_run_is_that_of_a_trainer_with_the_seed_on_the_fold(jobs, weighted):
+    weights = np.linspace(0.5, 2, len(y)) if weighted else None
+    result = validate(optimizer=Adam(0.01), batch_size=16, epochs=3, seeds=[4, 2], jobs=jobs, sample_weight=weights)
+    runs = iter(zip(result.runs, result.fold_predictions, strict=True))
+    for seed in (4, 2):
+        splits = StratifiedKFold(3, shuffle=True, random_state=seed).split(x, y)
+        for fold, (train, held_out) in enumerate(splits, start=1):
+            run, predictions = next(runs)
+            history, expected, probabilities = by_hand(seed, train, held_out, weights)
+            assert (run.seed, run.fold) == (seed, fold)
+            assert run.held_out.tolist() == held_out.tolist()
+            assert dict(run.history) == dict(history)
+            assert run.figures == {name: column[-1] for name, column in history.items()}
+            assert predictions.tolist() == expected.tolist()
+            assert np.array_equal(softmax(run.scores), probabilities)
+    assert next(runs, None) is None
+
+
+def test_any_number_of_processes_gives_the_same_bits_also_for_large_arrays_and_parts_of_ones_own():
+    rng = np.random.default_rng(0)
+    large, labels = rng.normal(size=(2000, 100)), rng.integers(2, size=2000)  # joblib hands it on as a memory map
+
+    @dataclass(eq=False)
+    class Double(Layer):
+        def forward(self, x, training=False):
+            return 2 * x
+
+        def backward(self, dy):
+            return 2 * dy
+
+    class Shrink(Callback):
+        def on_gradients(self, trainer):
+            trainer.model.gradients *= 0.5
+
+    def build(seed):
+        return Sequential([Double(), Dense(64), ReLU(), Dense(2), SoftmaxCrossEntropy()], input_shape=100, seed=seed)
+
+    one, two = (
+        validate(
+            build,
+            large,
+            labels,
+            seeds=2,
+            jobs=jobs,
+            batch_size=None,
+            optimizer=Momentum(lambda step: 0.1 / (step + 1)),
+            transformer=StandardScaler(),
+            callbacks=[Shrink()],
+        )
+        for jobs in (1, 2)
+    )
+    assert [dict(history) for history in one.histories] == [dict(history) for history in two.histories]
+    for first, second in zip(one.runs, two.runs, strict=True):
+        assert np.array_equal(first.scores, second.scores)
+    pd.testing.assert_frame_equal(one.scores, two.scores, check_exact=True)
+
+
+def test_a_transformer_learns_from_the_rows_trained_on_alone():
+    result = validate(optimizer=Adam(0.01), batch_size=16, epochs=3, transformer=StandardScaler())
+    for run, (train, held_out) in zip(
+        result.runs, StratifiedKFold(3, shuffle=True, random_state=0).split(x, y), strict=True
+    ):
+        scaled = (x - x[train].mean(axis=0)) / x[train].std(axis=0)
+        history, _, _ = by_hand(0, train, held_out, x=scaled)
+        assert run.history["val_loss"] == pytest.approx(history["val_loss"], rel=1e-4)  # rounded in other places
+
+
+def test_a_transformer_may_change_the_number_of_features():
+    from sklearn.decomposition import PCA
+
+    result = validate(transformer=PCA(2, random_state=0))
+    assert result.probabilities.shape == (150, 3)
+
+
+def test_a_regression_is_dealt_without_classes_and_pandas_are_taken():
+    features, targets = make_regression(60, 4, random_state=0)
+    result = validate(regression, pd.DataFrame(features), pd.Series(targets))
+    expected = KFold(3, shuffle=True, random_state=0).split(features)
+    for held_out, (_, rows) in zip(result.held_out, expected, strict=True):
+        assert held_out.tolist() == rows.tolist()
+    assert result.predictions.shape == (60,)
+    with pytest.raises(ArgumentError, match="MeanSquaredError gives no probabilities"):
+        _ = result.probabilities
+
+
+def test_a_cpu_with_several_cores_is_used_by_minus_one():
+    assert repr(validate(jobs=-1)) == repr(validate())
+
+
+def test_optimizer_callbacks_and_transformer_of_the_caller_are_left_as_they_were():
+    class Count(Callback):
+        epochs = 0
+
+        def on_epoch_end(self, trainer):
+            self.epochs += 1
+            assert self.epochs <= 2  # each run begins with a copy that has counted nothing
+
+    optimizer, count, scaler = Adam(), Count(), StandardScaler()
+    validate(optimizer=optimizer, callbacks=[count], transformer=scaler)
+    assert (optimizer.step, optimizer.state, count.epochs) == (0, {}, 0)
+    assert not hasattr(scaler, "mean_")
+
+
+def test_the_figures_are_those_of_the_model_that_a_callback_leaves():
+    class Forget(Callback):
+        def on_train_end(self, trainer):
+            trainer.model.parameters[:] = 0
+
+    result = validate(callbacks=[Forget()])
+    assert result.mean["val_loss"] == pytest.approx(np.log(3), rel=1e-5)
+    assert result.histories[0]["val_loss"][-1] != pytest.approx(np.log(3), rel=1e-5)
+
+
+def test_models_may_begin_with_equal_parameters_for_another_reason_than_the_seed():
+    def zeros(seed):
+        return Sequential([Dense(3, "zeros"), SoftmaxCrossEntropy()], seed=seed)
+
+    result = validate(zeros, seeds=2)
+    assert result.histories[0]["loss"] != result.histories[3]["loss"]
+
+
+def test_a_bar_counts_the_runs(capfd):
+    validate(progress=True)
+    assert "3/3" in capfd.readouterr().err
+    validate()
+    assert capfd.readouterr() == ("", "")
+
+
+# What it returns
+
+
+def test_scores_have_a_row_for_each_run_and_their_mean_and_deviation_are_the_frames():
+    result = validate(seeds=2)
+    assert isinstance(result, CrossValidation)
+    assert list(result.scores.columns) == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert list(result.scores.index) == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)]
+    assert result.scores.index.names == ["seed", "fold"]
+    assert result.mean == pytest.approx(result.scores.mean().to_dict())
+    assert result.standard_deviation == pytest.approx(result.scores.std().to_dict())
+
+
+def test_with_one_seed_each_row_has_the_prediction_of_the_model_that_did_not_see_it():
+    result = validate()
+    assert result.predictions.dtype.kind == "i"
+    for rows, predictions, run in zip(result.held_out, result.fold_predictions, result.runs, strict=True):
+        assert np.array_equal(result.predictions[rows], predictions)
+        assert np.array_equal(result.probabilities[rows], softmax(run.scores))
+
+
+def test_with_several_seeds_the_scores_are_averaged_before_the_decision():
+    result = validate(seeds=2)
+    sums = np.zeros((150, 3), np.float32)
+    for run in result.runs:
+        sums[run.held_out] += run.scores
+    assert np.array_equal(result.predictions, sums.argmax(axis=1))
+    np.testing.assert_allclose(result.probabilities, softmax(sums / 2), rtol=1e-5)
+
+
+def test_a_row_that_is_never_held_out_has_nan():
+    result = validate(folds=TimeSeriesSplit(2))
+    assert np.isnan(result.predictions[:50]).all()
+    assert np.isnan(result.probabilities[:50]).all()
+    assert set(result.predictions[50:]) <= {0, 1, 2}
+    np.testing.assert_allclose(result.probabilities[50:].sum(axis=1), 1, rtol=1e-5)
+
+
+def test_a_row_that_one_seed_holds_out_repeatedly_has_the_mean():
+    result = validate(folds=ShuffleSplit(6, test_size=0.5, random_state=0))
+    counts = np.bincount(np.concatenate(result.held_out), minlength=150)
+    assert counts.max() > 1
+    twice = int(np.flatnonzero(counts == 2)[0])
+    scores = [run.scores[run.held_out == twice][0] for run in result.runs if twice in run.held_out]
+    np.testing.assert_allclose(result.probabilities[twice], softmax(np.mean([scores], axis=1))[0], rtol=1e-5)
+
+
+def test_a_single_run_has_no_deviation():
+    result = validate(folds=[(np.arange(0, 150, 2), np.arange(1, 150, 2))])
+    assert np.isnan(list(result.standard_deviation.values())).all()
+    assert "± nan" in repr(result)
+
+
+def test_the_summary_is_a_table_of_the_runs(capsys):
+    result = validate(seeds=[11])
+    result.summary()
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["seed", "fold", "rows", "loss", "accuracy", "val_loss", "val_accuracy"]
+    for line, run in zip(lines[1:4], result.runs, strict=True):
+        assert line == ["11", str(run.fold), "50", *(f"{value:.4f}" for value in run.figures.values())]
+    assert lines[4:] == [
+        ["mean", *(f"{value:.4f}" for value in result.mean.values())],
+        ["deviation", *(f"{value:.4f}" for value in result.standard_deviation.values())],
+    ]
+
+
+def test_large_figures_are_written_with_commas(capsys):
+    features, targets = make_regression(60, 4, random_state=0)
+    result = validate(regression, features, 100 * targets)
+    result.summary()
+    assert f"{result.mean['val_loss']:,.0f}" in capsys.readouterr().out
+
+
+def test_the_repr_tells_the_figures_on_rows_held_out():
+    result = validate()
+    loss, accuracy = (
+        f"{result.mean[name]:.4g} ± {result.standard_deviation[name]:.2g}" for name in ("val_loss", "val_accuracy")
+    )
+    assert repr(result) == f"CrossValidation(3 runs, val_loss={loss}, val_accuracy={accuracy})"
+
+
+# What is refused, before any training
+
+
+class NoTraining(Callback):
+    def on_train_begin(self, trainer):
+        raise AssertionError("the training has begun")
+
+
+one_model = classifier(0)
+models_by_seed = {0: classifier(0), 1: classifier(1)}
+
+
+@pytest.mark.parametrize(
+    ("build_model", "options", "error", "message"),
+    [
+        (one_model, {}, ArgumentTypeError, r"build_model is Sequential.*lambda seed: Sequential\(\[...\], seed=seed\)"),
+        (None, {}, ArgumentTypeError, "build_model is None; give a function"),
+        (lambda: one_model, {}, ArgumentTypeError, "build_model must take one argument, the seed"),
+        (lambda seed: "model", {}, ArgumentTypeError, r"build_model\(0\) returned 'model', no Sequential"),
+        (lambda seed: one_model, {"seeds": 2}, ArgumentError, r"build_model\(1\) returned the same model as for anoth"),
+        (
+            lambda seed: models_by_seed[seed],
+            {"seeds": 2},
+            ArgumentError,
+            r"build_model\(0\) returned the same model twice",
+        ),
+        (lambda seed: classifier(None), {}, ArgumentError, "other first parameters at each call: hand the seed on"),
+        (lambda seed: classifier(7), {"seeds": [3, 5]}, ArgumentError, "same first parameters for the seeds 3 and 5"),
+        (lambda seed: Sequential([Dense(3)], seed=seed), {}, ArgumentError, "the model has no loss"),
+        (lambda seed: classifier(seed, 2), {}, DataError, "y is 2 at row"),
+        (
+            lambda seed: Sequential([Dense(3), SoftmaxCrossEntropy()], input_shape=5, seed=seed),
+            {},
+            ShapeError,
+            "expects",
+        ),
+        (classifier, {"folds": 1}, ArgumentError, "folds is 1"),
+        (classifier, {"folds": 51}, DataError, "class 0 has 50 rows, fewer than the 51 folds"),
+        (classifier, {"seeds": 0}, ArgumentError, "seeds is 0; it must be 1 or more"),
+        (classifier, {"seeds": True}, ArgumentTypeError, "seeds is True; it must be a whole number"),
+        (classifier, {"seeds": "12"}, ArgumentTypeError, "seeds is '12'"),
+        (classifier, {"seeds": 1.5}, ArgumentTypeError, "seeds is 1.5"),
+        (classifier, {"seeds": []}, ArgumentError, r"seeds is \[\]; give one or more, each once"),
+        (classifier, {"seeds": [1, 1]}, ArgumentError, r"seeds is \[1, 1\]"),
+        (classifier, {"seeds": [-1]}, ArgumentError, "a seed is -1; it must be 0 or more"),
+        (classifier, {"seeds": [2**32]}, ArgumentError, "a seed is 4294967296; it must be below"),
+        (classifier, {"epochs": 0}, ArgumentError, "epochs is 0"),
+        (classifier, {"jobs": 0}, ArgumentError, "jobs is 0"),
+        (classifier, {"jobs": -2}, ArgumentError, "jobs is -2"),
+        (classifier, {"jobs": True}, ArgumentTypeError, "jobs is True"),
+        (classifier, {"batch_size": 0}, ArgumentError, "batch_size is 0"),
+        (classifier, {"optimizer": "adm"}, ArgumentError, "did you mean 'adam'"),
+        (classifier, {"optimizer": Adam(-1)}, ArgumentError, "learning_rate at step 0 is -1"),
+        (classifier, {"callbacks": [3]}, ArgumentTypeError, "callbacks holds 3"),
+        (classifier, {"transformer": StandardScaler}, ArgumentTypeError, "such as StandardScaler"),
+        (classifier, {"transformer": "standard"}, ArgumentTypeError, "transformer is 'standard'"),
+        (classifier, {"sample_weight": y == 9}, DataError, "sample_weight is 0 everywhere"),
+        (classifier, {"x": x[:5]}, DataError, "x has 5 rows, y has 150 rows"),
+        (classifier, {"x": np.where(x > 5, np.nan, x)}, DataError, "x holds nan"),
+        (classifier, {"groups": y}, ArgumentError, "groups are for a splitter"),
+        (
+            classifier,
+            {"folds": KFold(3), "sample_weight": (y == 0).astype(float)},
+            DataError,
+            "seed 0, fold 1: sample_weight is 0 for every row that it trains on",
+        ),
+        (
+            classifier,
+            {"folds": KFold(3), "sample_weight": (y != 1).astype(float)},
+            DataError,
+            "seed 0, fold 2: sample_weight is 0 for every row that it holds out",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_training(build_model, options, error, message):
+    with pytest.raises(error, match=message):
+        validate(build_model, **{"callbacks": [NoTraining()]} | options)
+
+
+def test_an_optimizer_that_has_been_used_is_refused():
+    optimizer = Adam()
+    Trainer(classifier(0), optimizer).fit(x, y, progress=False)
+    with pytest.raises(ArgumentError, match=r"Adam\(.* has taken 5 steps already: give a new optimizer"):
+        validate(optimizer=optimizer)
+
+
+def test_a_callback_that_cannot_be_copied_is_refused():
+    class Locked(NoTraining):
+        def __init__(self):
+            self.lock = threading.Lock()
+
+    with pytest.raises(ArgumentTypeError, match="callbacks: each run needs a copy of its own"):
+        validate(callbacks=[Locked()])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_in_a_run_names_its_seed_and_fold(jobs):
+    with (
+        np.errstate(over="ignore", invalid="ignore"),
+        pytest.raises(DivergenceError, match=r"seed 3, fold \d: the loss is .* at epoch"),
+    ):
+        validate(regression, x, y, seeds=[3], optimizer=Momentum(1e6), jobs=jobs, epochs=30)
+
+
+# Ctrl-C
+
+
+INTERRUPTED = """
+import numpy as np
+from minidl import Callback, Dense, Sequential, SoftmaxCrossEntropy, cross_validate
+
+class Tell(Callback):
+    def on_batch_end(self, trainer):
+        if trainer.step == 1:
+            print("begun", flush=True)
+
+x = np.random.default_rng(0).normal(size=(200, 5))
+try:
+    cross_validate(
+        lambda seed: Sequential([Dense(2), SoftmaxCrossEntropy()], seed=seed),
+        x, x[:, 0] > 0, folds=2, epochs=10**9, jobs={jobs}, callbacks=[Tell()], progress=False,
+    )
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_another_process_leaves_ctrl_c_to_the_first():
+    task = SimpleNamespace(run=lambda x, y, weights: signal.getsignal(signal.SIGINT))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert _run_elsewhere(task, x, y, None) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs the process groups of POSIX")
+@pytest.mark.parametrize("send", ["kill", "killpg"])  # to the first process alone, or to all as a terminal does
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_ends_all_processes(jobs, send):
+    program = INTERRUPTED.format(jobs=jobs)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(jobs):
+            assert process.stdout.readline() == "begun\n"
+        getattr(os, send)(process.pid, signal.SIGINT)
+        # Output ends only when no process is left that holds its end of the pipe.
+        out, errors = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert out == "interrupted\n"
+    assert "Traceback" not in errors
+    assert process.returncode == 0

@@ -1,0 +1,116 @@
+"""Which rows a run trains on and which it is judged by."""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
+
+from minidl import MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError
+from minidl.training.folds import classes_of, deal_folds
+
+x = np.arange(24.0).reshape(12, 2)
+y = np.array([0, 1, 2] * 4)
+
+
+def as_lists(folds):
+    return [(train.tolist(), held_out.tolist()) for train, held_out in folds]
+
+
+def test_a_number_of_folds_holds_each_row_out_once_and_gives_each_fold_the_shares_of_the_classes():
+    for folds in deal_folds(4, [0, 7], x, y, y).values():
+        assert sorted(np.concatenate([held_out for _, held_out in folds])) == list(range(12))
+        for train, held_out in folds:
+            assert sorted([*train, *held_out]) == list(range(12))
+            assert sorted(y[held_out]) == [0, 1, 2]
+
+
+def test_each_seed_deals_anew_and_the_same_seed_the_same():
+    dealt = deal_folds(4, [0, 1], x, y, y)
+    assert as_lists(dealt[0]) != as_lists(dealt[1])
+    assert as_lists(deal_folds(4, [1], x, y, y)[1]) == as_lists(dealt[1])
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (y, StratifiedKFold(3, shuffle=True, random_state=5).split(x, y)),
+        (y - 1.0, StratifiedKFold(3, shuffle=True, random_state=5).split(x, y)),
+        (None, KFold(3, shuffle=True, random_state=5).split(x)),
+    ],
+)
+def test_the_folds_are_those_of_scikit_learn(classes, expected):
+    assert as_lists(deal_folds(3, [5], x, y, classes)[5]) == as_lists(expected)
+
+
+def test_a_splitter_gives_each_seed_its_own_folds_and_is_asked_once():
+    splitter = KFold(3, shuffle=True)  # without a seed: each call of split deals anew
+    dealt = deal_folds(splitter, [0, 1], x, y, None)
+    assert as_lists(dealt[0]) == as_lists(dealt[1])
+
+
+def test_a_splitter_gets_classes_and_groups():
+    one_hot = np.eye(3)[y]
+    expected = StratifiedKFold(4).split(x, y)
+    assert as_lists(deal_folds(StratifiedKFold(4), [0], x, one_hot, y)[0]) == as_lists(expected)
+    groups = np.arange(12) // 3
+    for train, held_out in deal_folds(GroupKFold(2), [0], x, y, None, groups)[0]:
+        assert not set(groups[train]) & set(groups[held_out])
+
+
+def test_pairs_of_row_numbers_are_folds():
+    pairs = list(TimeSeriesSplit(3).split(x))
+    assert as_lists(deal_folds(pairs, [0], x, y, y)[0]) == as_lists(pairs)
+    assert as_lists(deal_folds(iter(pairs), [0], x, y, y)[0]) == as_lists(pairs)
+    assert as_lists(deal_folds([[[0, 1], [2]]], [0], x, y, y)[0]) == [([0, 1], [2])]
+
+
+@pytest.mark.parametrize(
+    ("folds", "error", "message"),
+    [
+        (1, ArgumentError, "folds is 1; it must be 2 or more"),
+        (True, ArgumentError, "folds is True"),
+        ("5", ArgumentTypeError, "folds is '5'; it must be a whole number"),
+        (2.0, ArgumentTypeError, "folds is 2.0"),
+        (13, ArgumentError, "folds is 13, but there are 12 rows"),
+        (5, DataError, r"class 0 has 4 rows, fewer than the 5 folds .* take fewer folds, or pass folds=KFold\(5"),
+        (KFold(20), ArgumentError, r"folds=KFold\(n_splits=20.* cannot split these 12 rows"),
+        ([], ArgumentError, "folds gives no fold"),
+        ([3, 4], ArgumentTypeError, "fold 1 is 3; give a pair"),
+        ([([0], [1]), ([0], [])], ArgumentError, "fold 2: each part is a list of row numbers that is not empty"),
+        ([([0.5], [1])], ArgumentError, "fold 1: each part is a list"),
+        ([([True, False], [1])], ArgumentError, "fold 1: each part is a list"),
+        ([([[0]], [1])], ArgumentError, "fold 1: each part is a list"),
+        ([([0], [12])], ArgumentError, "fold 1 names row 12, but there are rows 0 to 11"),
+        ([([-1], [2])], ArgumentError, "fold 1 names row -1"),
+        ([([0], [2, 2])], ArgumentError, "fold 1 holds a row out twice"),
+        ([([0, 3], [3])], ArgumentError, "fold 1 trains on row 3, which it holds out"),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(folds, error, message):
+    with pytest.raises(error, match=message):
+        deal_folds(folds, [0], x, y, y)
+
+
+def test_a_row_may_be_trained_on_twice():
+    assert as_lists(deal_folds([([0, 0, 1], [2])], [0], x, y, y)[0]) == [([0, 0, 1], [2])]
+
+
+def test_groups_without_a_splitter_are_refused():
+    with pytest.raises(ArgumentError, match="pass folds=GroupKFold"):
+        deal_folds(3, [0], x, y, y, groups=y)
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "targets", "expected"),
+    [
+        (SoftmaxCrossEntropy(), 3, [0, 2, 1], [0, 2, 1]),
+        (SoftmaxCrossEntropy(), 3, [[0.2, 0.7, 0.1], [1, 0, 0]], [1, 0]),
+        (SigmoidCrossEntropy(), 1, [0.0, 1.0, 0.8], [0, 1, 1]),
+        (SigmoidCrossEntropy(), 2, [[0, 1], [1, 1]], None),
+        (MeanSquaredError(), 1, [1, 2, 2], None),
+        (MeanSquaredError(), 2, [[1, 2], [2, 3]], None),
+    ],
+)
+def test_the_loss_tells_the_classes(loss, outputs, targets, expected):
+    classes = classes_of(loss, np.zeros((1, outputs)), loss.prepare_targets(targets, (outputs,)))
+    assert (classes if expected is None else classes.tolist()) == expected
