@@ -232,6 +232,11 @@ class Sequential(Layer):
         """Return the sum of all regularizers' penalties, which the trainer adds to the loss."""
         return sum(regularizer(parameter.value)[0] for parameter, regularizer in self._regularized)
 
+    @property
+    def is_constrained(self) -> bool:
+        """Whether a parameter has a constraint."""
+        return bool(self._constrained)
+
     def constrain(self) -> None:
         """Hold each parameter to its constraint, as the trainer does after each step."""
         for parameter, constraint in self._constrained:

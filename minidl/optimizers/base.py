@@ -148,6 +148,16 @@ class Optimizer(Configurable):
                 parameters[max(first - start, 0) : max(last - start, 0)] *= shrinking
             self.update(parameters, gradients, rate, *slots)
 
+    def minimize(
+        self,
+        objective: Callable[[Array], tuple[float, Array]],
+        parameters: Array,
+        iterations: int,
+        after_iteration: Callable[[Array], bool | None] | None = None,
+    ) -> None:
+        """Lower `objective` from `parameters`, in place; for one that is `full_batch`, see `LBFGS.minimize`."""
+        raise NotImplementedError(f"{type(self).__name__} takes steps: call apply(parameters, gradients)")
+
     def exchange(self, parameters: Array) -> None:
         """Swap `parameters` with their average, in place, and back when called again; without an average, do nothing.
 

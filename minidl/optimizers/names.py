@@ -8,10 +8,11 @@ from minidl.optimizers.base import Optimizer
 from minidl.optimizers.descent import SGD, Momentum
 from minidl.optimizers.lbfgs import LBFGS
 
-__all__ = ["get_optimizer"]
+__all__ = ["OPTIMIZERS", "get_optimizer"]
 
 _KINDS = (SGD, Momentum, Adam, AdamW, AMSGrad, NAdam, RMSprop, Adagrad, Adadelta, Lion, LBFGS)
-_NAMED: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in _KINDS}
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in _KINDS}
+"""Classes by the names that `get_optimizer` takes."""
 
 
 def get_optimizer(optimizer: Optimizer | str) -> Optimizer:
@@ -24,6 +25,6 @@ def get_optimizer(optimizer: Optimizer | str) -> Optimizer:
         return optimizer
     if not isinstance(optimizer, str):
         raise ArgumentTypeError(f"an optimizer is an Optimizer such as Adam() or a name, not {optimizer!r}")
-    if optimizer not in _NAMED:
-        raise ArgumentError(f"no optimizer is named {optimizer!r}; {did_you_mean(optimizer, _NAMED)}")
-    return _NAMED[optimizer]()
+    if optimizer not in OPTIMIZERS:
+        raise ArgumentError(f"no optimizer is named {optimizer!r}; {did_you_mean(optimizer, OPTIMIZERS)}")
+    return OPTIMIZERS[optimizer]()

@@ -166,6 +166,15 @@ class Trainer:
         hooks.sort(key=lambda hook: hook.runs_last)
 
         self.model.build_for(data.x)
+        if self.optimizer.full_batch and min(self.batch_size or len(data), len(data)) < len(data):
+            raise ArgumentError(
+                f"{type(self.optimizer).__name__} takes all rows at once: make the Trainer with batch_size=None, not "
+                f"{self.batch_size}"
+            )
+        if self.optimizer.full_batch and self.model.is_constrained:
+            raise ArgumentError(
+                f"{type(self.optimizer).__name__} moves parameters freely, and the model has some with a constraint"
+            )
         if self.rows != len(data):
             self.rows, self.row, self._sums = len(data), 0, Sums()
         self.last_epoch = self.epoch + epochs
@@ -182,8 +191,9 @@ class Trainer:
             self._hooks, self._left_states = hooks, []
             endings.push(self._note_ending)
             moments = Moments(hooks)
+            run = self._run_iterations if self.optimizer.full_batch else self._run_epoch
             while self.epoch < self.last_epoch and not self._stopping:
-                self._run_epoch(data, validation, moments, whole_steps)
+                run(data, validation, moments, whole_steps)
         return self.history
 
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -294,6 +304,40 @@ class Trainer:
                 self._take_step(data[rows if order is None else order[rows]], moments)
                 for hook in moments.on_batch_end:
                     hook(self)
+        self._finish_epoch(validation, moments, whole_steps)
+
+    def _run_iterations(self, data: Rows, validation: Rows | None, moments: Moments, whole_steps: WholeSteps) -> None:
+        """Let an optimizer that asks for the loss itself do the epochs that are left, an iteration each."""
+        evaluated = Sums()
+
+        def objective(parameters: Array) -> tuple[float, Array]:
+            nonlocal evaluated
+            self.model.parameters = parameters
+            with _quiet():
+                evaluated = self._compute_gradients(data)
+            if not math.isfinite(evaluated.loss):
+                raise self._diverged(f"loss is {evaluated.loss}", self.step + 1)
+            return evaluated.loss / (evaluated.weight or 1.0), self.model.gradients
+
+        def end_iteration(_: Array) -> bool:
+            # The place that a line search accepts is the last one that it looked at.
+            with whole_steps.step:
+                self._sums, self.row, self.batch_loss = evaluated, self.rows, evaluated.loss / (evaluated.weight or 1.0)
+                for hook in moments.on_batch_end:
+                    hook(self)
+            self._finish_epoch(validation, moments, whole_steps)
+            if self.epoch < self.last_epoch and not self._stopping:
+                for hook in moments.on_epoch_begin:
+                    hook(self)
+            return self._stopping
+
+        for hook in moments.on_epoch_begin:
+            hook(self)
+        if not self._stopping:
+            self.optimizer.minimize(objective, self.model.parameters, self.last_epoch - self.epoch, end_iteration)
+        self.stop()  # with fewer iterations where the loss falls no further
+
+    def _finish_epoch(self, validation: Rows | None, moments: Moments, whole_steps: WholeSteps) -> None:
         if not np.isfinite(self.model.parameters).all():
             raise self._diverged("parameters are no longer finite", self.step)
         figures = self._sums.means(self._loss)
