@@ -150,10 +150,9 @@ class FocalCrossEntropy(CategoricalLoss):
         """Return -q^gamma log p, with q = 1 - p, and how fast it falls as log p grows."""
         q = -np.expm1(log_p)
         weight = q**self.gamma
-        # The slope q^gamma - gamma q^(gamma - 1) p log p holds 0 / 0 at q = 0 where gamma < 1. As q^gamma (1 + gamma r)
-        # with r = -p log(p) / q, which is in [0, 1], and 1 at q = 0, it does not.
-        certain = q == 0
-        ratio = ((q - 1) * log_p + certain) / (q + certain)
+        # The slope q^gamma - gamma q^(gamma - 1) p log p would be infinity times 0 at q = 0, where gamma < 1. It is
+        # q^gamma (1 + gamma r), with r = -p log(p) / q in [0, 1]; at q = 0 any r will do, and 0 / 1 is taken.
+        ratio = (q - 1) * log_p / (q + (q == 0))
         return -weight * log_p, weight * (1 + self.gamma * ratio)
 
 

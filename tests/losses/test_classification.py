@@ -278,7 +278,8 @@ def test_the_divergence_reports_how_far_the_probabilities_are_off():
 @pytest.mark.parametrize("labels", [[0, 1, 2], [[0], [1], [2]]])
 def test_the_divergence_from_labels_is_refused_with_the_loss_for_them(labels):
     with pytest.raises(
-        ShapeError, match=r"y has shape \(3,\); .* rows of probabilities \(N, 3\): .*SoftmaxCrossEntropy"
+        ShapeError,
+        match=r"y has shape \(3,\); .* rows of probabilities \(N, 3\): for labels use SoftmaxCrossEntropy\(\)$",
     ):
         KLDivergence()(np.zeros((3, 3)), labels)
 
@@ -407,7 +408,7 @@ def test_hinge_gives_decisions_and_accuracy():
         ([0, 2, 1], DataError, "y is 2 at row 1; with one score the labels are 0 and 1, or -1 and 1"),
         ([0, 1, 0.5], DataError, r"y is 0\.5 at row 2"),
         ([-2, 1, 1], DataError, "y is -2 at row 0"),
-        ([0, 1, -1], DataError, "y holds both 0 and -1; with one score"),
+        ([0, 1, -1], DataError, "^y holds both 0 and -1; with one score the labels are 0 and 1, or -1 and 1$"),
         ([0, 1, math.nan], DataError, "y holds nan at row 2"),
         (np.eye(3), ShapeError, r"y has shape \(3, 3\); Hinge takes one label for each sample, \(N,\)"),
     ],
@@ -433,5 +434,8 @@ def test_labels_that_are_not_of_the_models_classes_are_refused_by_hinge(targets,
 
 
 def test_hinge_needs_scores_of_one_axis():
-    with pytest.raises(ShapeError, match=r"Hinge expects one score or scores \(classes,\) .* gives \(2, 3\)"):
+    with pytest.raises(
+        ShapeError,
+        match=r"one score or scores \(classes,\) .* gives \(2, 3\): put Flatten\(\) before its last layer$",
+    ):
         Sequential([Dense(6), Reshape((2, 3)), Hinge()], input_shape=4)
