@@ -53,7 +53,7 @@ from minidl.errors import ArgumentError, MinidlError
 from minidl.initializers import get_initializer
 from minidl.inputs import check_number
 from minidl.metrics import confusion_matrix
-from minidl.optimizers import OPTIMIZERS, get_optimizer
+from minidl.optimizers.names import OPTIMIZERS, get_optimizer
 from minidl.typing import Array
 
 UNSET = object()

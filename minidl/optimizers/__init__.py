@@ -5,11 +5,10 @@ from minidl.optimizers.averaging import ExponentialMovingAverage, Lookahead, Sto
 from minidl.optimizers.base import Optimizer
 from minidl.optimizers.descent import SGD, Momentum
 from minidl.optimizers.lbfgs import LBFGS
-from minidl.optimizers.names import OPTIMIZERS, get_optimizer
+from minidl.optimizers.names import get_optimizer
 
 __all__ = [
     "LBFGS",
-    "OPTIMIZERS",
     "SGD",
     "AMSGrad",
     "Adadelta",

@@ -8,7 +8,7 @@ from minidl.optimizers.base import Optimizer
 from minidl.optimizers.descent import SGD, Momentum
 from minidl.optimizers.lbfgs import LBFGS
 
-__all__ = ["OPTIMIZERS", "get_optimizer"]
+__all__ = ["get_optimizer"]
 
 _KINDS = (SGD, Momentum, Adam, AdamW, AMSGrad, NAdam, RMSprop, Adagrad, Adadelta, Lion, LBFGS)
 OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in _KINDS}

@@ -325,7 +325,7 @@ models_by_seed = {0: classifier(0), 1: classifier(1)}
         (classifier, {"jobs": True}, ArgumentTypeError, "jobs is True"),
         (classifier, {"batch_size": 0}, ArgumentError, "batch_size is 0"),
         (classifier, {"optimizer": "adm"}, ArgumentError, "did you mean 'adam'"),
-        (classifier, {"optimizer": Adam(-1)}, ArgumentError, "learning_rate at step 0 is -1"),
+        (classifier, {"optimizer": Adam(lambda step: -1)}, ArgumentError, "learning_rate at step 0 is -1"),
         (classifier, {"callbacks": [3]}, ArgumentTypeError, "callbacks holds 3"),
         (classifier, {"transformer": StandardScaler}, ArgumentTypeError, "such as StandardScaler"),
         (classifier, {"transformer": "standard"}, ArgumentTypeError, "transformer is 'standard'"),
