@@ -397,6 +397,16 @@ class TestComposition:
         for layer in (model.layers[0], model.layers[1], model.layers[1].layers[0]):
             assert (layer.input_shape, layer.output_shape, layer.named_parameters()) == (None, None, {})
 
+    def test_a_build_that_fails_leaves_layers_that_were_built_before_as_they_are_also_in_nested_models(self):
+        trained = Dense(4)
+        trained.build(3, 0)
+        weight = trained.weight.value.copy()
+        model = Sequential([Sequential([trained, ReLU()]), Reshape((3, 3))], seed=0)
+        with pytest.raises(ShapeError, match="cannot give samples of shape"):
+            model.build(3)
+        assert [layer.input_shape for layer in model.walk()] == [None, None, (3,), None, None]
+        np.testing.assert_array_equal(trained.weight.value, weight)
+
     def test_a_dense_layer_after_images_says_what_is_missing(self):
         with pytest.raises(ShapeError, match=r"layer 2, layer 1 'dense_1'|'dense_1' expects input \(features,\)"):
             Sequential([Rescale(1 / 255), Dense(3)], input_shape=(28, 28, 1))

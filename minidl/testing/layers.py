@@ -442,7 +442,8 @@ class _LayerChecks:
         text = repr(self.layer)
         for field in dataclasses.fields(self.layer):
             name, value = field.name, getattr(self.layer, field.name)
-            if field.init and name != "name" and repr(value) not in text:
+            left_out = not field.init or name == "name" or (value is None and field.default is None)
+            if not left_out and repr(value) not in text:
                 raise CheckFailure(
                     f"its repr {text!r} does not show {name} = {value!r}",
                     "a __repr__ of its own, or a dataclass field with repr=False",
