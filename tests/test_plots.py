@@ -19,7 +19,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from minidl import plots
+from minidl import CosineDecay, OneCycle, StepDecay, plots
 from minidl.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -118,6 +118,7 @@ DRAWINGS = {
     "images": lambda **where: plots.plot_images(np.eye(9).reshape(9, 3, 3), targets=range(9), **where),
     "mistakes": lambda **where: plots.plot_mistakes(np.ones((2, 4)), [0, 1], [[0.2, 0.8], [0.9, 0.1]], **where),
     "no mistakes": lambda **where: plots.plot_mistakes(np.ones((2, 4)), [1, 0], [[0.2, 0.8], [0.9, 0.1]], **where),
+    "schedule": lambda **where: plots.plot_schedule({"one cycle": OneCycle(0.1, 50), "flat": 0.05}, 60, **where),
     "weights": lambda **where: plots.plot_weights(np.eye(9), **where),
 }
 
@@ -300,6 +301,65 @@ def test_columns_of_different_lengths_are_refused():
 def test_what_is_no_history_is_refused(other):
     with pytest.raises(ArgumentTypeError, match="takes a history"):
         plots.plot_history(other)
+
+
+# Schedules
+
+
+def test_a_schedule_is_drawn_at_the_steps_that_are_taken():
+    (line,) = plots.plot_schedule(CosineDecay(0.5, 30), 40).lines
+    assert line.get_xdata().tolist() == list(range(40))
+    assert y_values(line) == [CosineDecay(0.5, 30)(step) for step in range(40)]
+    assert line.axes.get_legend() is None
+    assert line.axes.get_ylim()[0] == 0
+
+
+def test_several_schedules_have_their_names_and_their_colours():
+    ax = plots.plot_schedule({"cosine": CosineDecay(0.5, 30), "flat": 0.1, "own": lambda step: 0.2}, 30)
+    lines = legend_of(ax)
+    assert set(lines) == {"cosine", "flat", "own"}
+    assert len({line.get_color() for line in ax.lines}) == 3
+    assert [y_values(line)[-1] for line in ax.lines[1:]] == [0.1, 0.2]
+    listed = plots.plot_schedule([CosineDecay(0.5, 30), StepDecay(0.5, 10)], 30)
+    assert set(legend_of(listed)) == {
+        "CosineDecay(rate=0.5, steps=30, end=0.0)",
+        "StepDecay(rate=0.5, every=10, factor=0.1)",
+    }
+    assert_legible(listed.figure)
+    many = plots.plot_schedule([StepDecay(0.5, every) for every in range(1, 9)], 30)
+    assert len({to_hex(line.get_color()) for line in many.lines}) == 8
+
+
+def test_of_a_long_run_not_every_step_is_asked_for_but_the_ends_are():
+    asked = []
+    (line,) = plots.plot_schedule(lambda step: float(asked.append(step) or step), 1_000_000).lines
+    assert asked[0] == 0
+    assert asked[-1] == 999_999
+    assert len(asked) == len(set(asked)) == 5_000
+    assert {type(step) for step in asked} == {int}
+    assert line.get_xdata().tolist() == asked
+
+
+def test_a_single_step_shows_as_a_point():
+    assert plots.plot_schedule(0.1, 1).lines[0].get_marker() == "o"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps", "error", "message"),
+    [
+        ("cosine", 10, ArgumentTypeError, "takes a Schedule, another function of the step .* not 'cosine'"),
+        (None, 10, ArgumentTypeError, "takes a Schedule"),
+        ([], 10, DataError, "no schedule to draw"),
+        ({}, 10, DataError, "no schedule to draw"),
+        (0.1, 0, ArgumentError, "steps is 0; it must be 1 or more"),
+        (0.1, 2.5, ArgumentTypeError, "steps is 2.5; it must be a whole number"),
+        (lambda step: 1.0 - step, 10, ArgumentError, "the schedule at step 2 is -1.0"),
+        ({"bad": lambda step: "x"}, 10, ArgumentTypeError, "bad at step 0 is 'x'"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(schedule, steps, error, message):
+    with pytest.raises(error, match=message):
+        plots.plot_schedule(schedule, steps)
 
 
 # Confusion matrices

@@ -1,4 +1,4 @@
-"""Pictures of a training run and of what the model learned: curves, confusions, images and weights.
+"""Pictures of a training run and of what the model learned: curves, rates, confusions, images and weights.
 
 Every function draws into one matplotlib Axes and returns it: into `ax` if given, else into a new figure of
 a fitting size, which ``plt.show()`` shows and ``axes.figure.savefig(path)`` saves. Axes side by side need
@@ -9,6 +9,7 @@ matplotlib is an extra, ``pip install 'minidl[plots]'``, and is imported only wh
 from minidl.plots.confusion import plot_confusion_matrix
 from minidl.plots.history import plot_history
 from minidl.plots.images import plot_images, plot_mistakes
+from minidl.plots.schedules import plot_schedule
 from minidl.plots.weights import plot_weights
 
-__all__ = ["plot_confusion_matrix", "plot_history", "plot_images", "plot_mistakes", "plot_weights"]
+__all__ = ["plot_confusion_matrix", "plot_history", "plot_images", "plot_mistakes", "plot_schedule", "plot_weights"]

@@ -1,7 +1,8 @@
-"""What every picture starts from: axes to draw into, class labels, and colours that all can tell apart."""
+"""What every picture starts from: axes to draw into, class labels, legends, and colours that all can tell apart."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from minidl.errors import DataError, MissingDependencyError, ShapeError
 from minidl.typing import Array
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 BLUE = "#0072B2"
@@ -50,3 +52,28 @@ def class_labels(name: str, values: ArrayLike, rows: int | None = None) -> Array
             raise DataError(f"{name} must be classes, not {strange[0]}: pass what model.predict returns")
         labels = labels.astype(np.intp)
     return labels
+
+
+def legend_on_top(ax: Axes, handles: Sequence[Artist]) -> None:
+    """Put a legend over the axes, in as many columns as fit: inside it would cover curves."""
+    from matplotlib.transforms import ScaledTranslation
+
+    for columns in range(len(handles), 0, -1):
+        legend = ax.legend(
+            handles=handles,
+            ncols=columns,
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            borderaxespad=0,
+            fontsize="small",
+            handlelength=1.9,
+            handletextpad=0.5,
+            columnspacing=1.2,
+            frameon=False,
+        )
+        box = legend.get_window_extent()
+        if box.width <= 0.85 * ax.get_window_extent().width:  # leaves the corner to an axis factor "1e-5"
+            break
+    # Titles rise above insets, not above legends: an empty inset that ends where the legend ends lifts them.
+    rise = ScaledTranslation(0, box.height / ax.figure.dpi, ax.figure.dpi_scale_trans)
+    ax.inset_axes((0, 0.99, 1, 0.01), transform=ax.transAxes + rise).set_axis_off()

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, did_you_mean
-from minidl.plots.canvas import COLOURS, new_axes
+from minidl.plots.canvas import COLOURS, legend_on_top, new_axes
 from minidl.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 Columns: TypeAlias = "Mapping[str, Sequence[float]] | pd.DataFrame"
@@ -79,7 +78,7 @@ def plot_history(
     if "accuracy" in metric:
         ax.yaxis.set_major_formatter(lambda value, position: f"{100 * value:g}%")
     ax.grid(alpha=0.3)
-    _legend_on_top(ax, handles)
+    legend_on_top(ax, handles)
     return ax
 
 
@@ -125,28 +124,3 @@ def _curves(name: str, columns: Columns, metric: str) -> dict[str, Array]:
     if not curves:
         raise DataError(f"{run} has no finite value of {metric!r} in {lengths[0]} epochs: train first")
     return curves
-
-
-def _legend_on_top(ax: Axes, handles: Sequence[Artist]) -> None:
-    """Put a legend over the axes, in as many columns as fit: inside it would cover curves."""
-    from matplotlib.transforms import ScaledTranslation
-
-    for columns in range(len(handles), 0, -1):
-        legend = ax.legend(
-            handles=handles,
-            ncols=columns,
-            loc="lower right",
-            bbox_to_anchor=(1, 1),
-            borderaxespad=0,
-            fontsize="small",
-            handlelength=1.9,
-            handletextpad=0.5,
-            columnspacing=1.2,
-            frameon=False,
-        )
-        box = legend.get_window_extent()
-        if box.width <= 0.85 * ax.get_window_extent().width:  # leaves the corner to an axis factor "1e-5"
-            break
-    # Titles rise above insets, not above legends: an empty inset that ends where the legend ends lifts them.
-    rise = ScaledTranslation(0, box.height / ax.figure.dpi, ax.figure.dpi_scale_trans)
-    ax.inset_axes((0, 0.99, 1, 0.01), transform=ax.transAxes + rise).set_axis_off()
