@@ -4,7 +4,7 @@
     python benchmarks/optimizers.py                               # in full
     python benchmarks/optimizers.py --problems friedman1 --optimizer "mine:Lion(beta=0.9)"
 
-Each optimizer gets the same learning rates, one run each, all from the same seed. Where its best one is the lowest or
+Each optimizer gets as many learning rates, one run each, all from the same seed. Where its best one is the lowest or
 the highest, the search goes on by half decades. At the best rate it then trains from other seeds, and these runs are
 compared. A problem leaves in its folder of --output: report.txt, results.csv (a row per run), epochs.csv (a row per
 epoch of each run), summary.csv, curves.png and rates.png. docs/optimizers.md explains the figures.
@@ -33,8 +33,10 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from minidl import (
+    Adam,
     Callback,
     Dense,
+    Lookahead,
     MeanSquaredError,
     Optimizer,
     ReLU,
@@ -111,9 +113,16 @@ class Candidate:
     name: str
     kind: type[Optimizer]
     arguments: dict[str, Any] = field(default_factory=dict)
+    wrapper: type[Optimizer] | None = None
+
+    @property
+    def family(self) -> str:
+        """The class that --only may name."""
+        return (self.wrapper or self.kind).__name__
 
     def make(self, rate: float) -> Optimizer:
-        return self.kind(learning_rate=rate, **self.arguments)
+        optimizer = self.kind(learning_rate=rate, **self.arguments)
+        return optimizer if self.wrapper is None else self.wrapper(optimizer)
 
 
 # Problems
@@ -177,15 +186,26 @@ def standardise(values: Array, training: Array) -> Array:
 
 
 def own_candidates() -> list[Candidate]:
-    """Return minidl's optimizers: each as it is by default, and once with each of its switches turned."""
+    """Return minidl's optimizers: each as it is by default, once with each switch turned, and Adam in Lookahead.
+
+    Left out are LBFGS, which takes no steps along batches, and the averages, which do not change the way.
+    """
+    order = ["SGD", "Momentum", "Adam", *optimizers.__all__]
     candidates = []
-    for name, kind in vars(optimizers).items():  # in the order of their definition
-        if name in optimizers.__all__ and isinstance(kind, type) and issubclass(kind, Optimizer) and kind != Optimizer:
-            candidates.append(Candidate(name, kind))
-            switches = [item for item in fields(kind) if item.init and isinstance(item.default, bool)]
-            for switch in switches:
-                arguments = {switch.name: not switch.default}
-                candidates.append(Candidate(f"{name}({switch.name}={not switch.default})", kind, arguments))
+    for name in dict.fromkeys(order):
+        kind = getattr(optimizers, name)
+        if not (isinstance(kind, type) and issubclass(kind, Optimizer)) or kind is Optimizer or kind.full_batch:
+            continue
+        arguments = {item.name for item in fields(kind) if item.init}
+        if "optimizer" in arguments:
+            if kind is Lookahead:
+                candidates.append(Candidate(f"{name}(Adam)", Adam, wrapper=kind))
+            continue
+        candidates.append(Candidate(name, kind))
+        switches = [item for item in fields(kind) if item.init and isinstance(item.default, bool)]
+        for switch in switches:
+            turned = {switch.name: not switch.default}
+            candidates.append(Candidate(f"{name}({switch.name}={not switch.default})", kind, turned))
     return candidates
 
 
@@ -223,10 +243,10 @@ def choose_candidates(options: argparse.Namespace) -> list[Candidate]:
     """Return minidl's optimizers, or those of them asked for, and the user's, under names that differ."""
     own = own_candidates()
     wanted = options.only or [candidate.name for candidate in own]
-    unknown = {*wanted} - {name for candidate in own for name in (candidate.name, candidate.kind.__name__)}
+    unknown = {*wanted} - {name for candidate in own for name in (candidate.name, candidate.family)}
     if unknown:
         raise ArgumentError(f"--only {', '.join(sorted(unknown))}: minidl has {', '.join(c.name for c in own)}")
-    chosen = {c.name: c for c in own if c.name in wanted or c.kind.__name__ in wanted}
+    chosen = {c.name: c for c in own if c.name in wanted or c.family in wanted}
     for candidate in options.optimizer:
         if candidate.name in chosen:
             candidate.name = f"{candidate.kind.__module__}:{candidate.name}"
@@ -293,7 +313,11 @@ def train_all(problem: Problem, runs: Iterable[tuple[Candidate, float, int]], jo
 
 def search(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> pd.DataFrame:
     """Train once at each rate, and beyond the grid where the best rate is at its edge; return the epochs."""
-    runs = [(candidate, rate, SEARCH_SEED) for candidate in candidates for rate in options.rates or grid(options.quick)]
+    runs = [
+        (candidate, rate, SEARCH_SEED)
+        for candidate in candidates
+        for rate in options.rates or grid(options.quick, candidate.kind)
+    ]
     epochs = train_all(problem, runs, options.jobs, "search")
     for _ in range(0 if options.rates else MOST_EXTENSIONS):
         beyond = rates_beyond(summarise_runs(problem, epochs))
@@ -329,9 +353,19 @@ def half_decade(number: int) -> float:
     return float(f"{(1, 3)[number % 2]}e{number // 2}")
 
 
-def grid(quick: bool) -> list[float]:
-    """Return the rates from 0.0001, or a quick 0.001, to 1."""
-    return [half_decade(number) for number in range(-6 if quick else -8, 1)]
+HIGHEST_RATES = {
+    "Lion": 0.01,  # its steps are as long as the rate, in every parameter
+    **dict.fromkeys(["Adam", "AdamW", "AMSGrad", "NAdam", "RMSprop"], 0.1),  # theirs about so
+    "Adadelta": 10.0,  # which finds the length itself
+}
+"""Where the grid of an optimizer ends, if not at 1."""
+
+
+def grid(quick: bool, kind: type[Optimizer]) -> list[float]:
+    """Return nine rates by half decades up to the optimizer's highest, by default 1; if quick, three by decades."""
+    highest = round(2 * np.log10(HIGHEST_RATES.get(kind.__name__, 1.0)))
+    numbers = range(highest - 4, highest + 1, 2) if quick else range(highest - 8, highest + 1)
+    return [half_decade(number) for number in numbers]
 
 
 def best_runs(results: pd.DataFrame) -> pd.DataFrame:
@@ -615,7 +649,12 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "with arguments: 'mine:Lion(beta=0.9)'; repeatable",
     )
     add("--only", nargs="+", metavar="NAME", help="of minidl's optimizers compare only these, such as: SGD Adam")
-    add("--rates", type=rate_list, metavar="R,R,...", help="learning rates to try (default: 0.0001 to 1, half decades)")
+    add(
+        "--rates",
+        type=rate_list,
+        metavar="R,R,...",
+        help="learning rates to try (default: half decades, such as 0.0001 to 1)",
+    )
     add("--seeds", type=number, default=5, help="runs at the best rate (default: %(default)s)")
     add("--epochs", type=number, help="of every run (default: 20 for MNIST, 60 for friedman1)")
     add("--quick", action="store_true", help="fewer rows, epochs and rates: ends within two minutes")

@@ -20,13 +20,17 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from minidl import (
+    CosineDecay,
     CrossValidation,
     Dense,
     History,
     MeanSquaredError,
+    OneCycle,
+    RateSearch,
     Sequential,
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
+    StepDecay,
     plots,
 )
 from minidl.errors import (
@@ -144,12 +148,18 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
         plots.plot_history(a_history())
 
 
+def a_rate_search():
+    return RateSearch(np.geomspace(1e-4, 1, 9), np.array([3, 3, 2.9, 2.5, 1.5, 1.0, 0.9, 1.5, 4.0]))
+
+
 DRAWINGS = {
     "history": lambda **where: plots.plot_history(a_history(), **where),
     "confusion": lambda **where: plots.plot_confusion_matrix([0, 1, 1], [0, 1, 0], **where),
     "images": lambda **where: plots.plot_images(np.eye(9).reshape(9, 3, 3), targets=range(9), **where),
     "mistakes": lambda **where: plots.plot_mistakes(np.ones((2, 4)), [0, 1], [[0.2, 0.8], [0.9, 0.1]], **where),
     "no mistakes": lambda **where: plots.plot_mistakes(np.ones((2, 4)), [1, 0], [[0.2, 0.8], [0.9, 0.1]], **where),
+    "schedule": lambda **where: plots.plot_schedule({"one cycle": OneCycle(0.1, 50), "flat": 0.05}, 60, **where),
+    "rate search": lambda **where: plots.plot_rate_search(a_rate_search(), **where),
     "weights": lambda **where: plots.plot_weights(np.eye(9), **where),
     "cross-validation": lambda **where: plots.plot_cross_validation(a_cross_validation(), **where),
     "boundary": lambda **where: plots.plot_decision_boundary(halves(), [[0, 0], [1, 1]], [0, 1], **where),
@@ -334,6 +344,65 @@ def test_columns_of_different_lengths_are_refused():
 def test_what_is_no_history_is_refused(other):
     with pytest.raises(ArgumentTypeError, match="takes a history"):
         plots.plot_history(other)
+
+
+# Schedules
+
+
+def test_a_schedule_is_drawn_at_the_steps_that_are_taken():
+    (line,) = plots.plot_schedule(CosineDecay(0.5, 30), 40).lines
+    assert line.get_xdata().tolist() == list(range(40))
+    assert y_values(line) == [CosineDecay(0.5, 30)(step) for step in range(40)]
+    assert line.axes.get_legend() is None
+    assert line.axes.get_ylim()[0] == 0
+
+
+def test_several_schedules_have_their_names_and_their_colours():
+    ax = plots.plot_schedule({"cosine": CosineDecay(0.5, 30), "flat": 0.1, "own": lambda step: 0.2}, 30)
+    lines = legend_of(ax)
+    assert set(lines) == {"cosine", "flat", "own"}
+    assert len({line.get_color() for line in ax.lines}) == 3
+    assert [y_values(line)[-1] for line in ax.lines[1:]] == [0.1, 0.2]
+    listed = plots.plot_schedule([CosineDecay(0.5, 30), StepDecay(0.5, 10)], 30)
+    assert set(legend_of(listed)) == {
+        "CosineDecay(rate=0.5, steps=30, end=0.0)",
+        "StepDecay(rate=0.5, every=10, factor=0.1)",
+    }
+    assert_legible(listed.figure)
+    many = plots.plot_schedule([StepDecay(0.5, every) for every in range(1, 9)], 30)
+    assert len({to_hex(line.get_color()) for line in many.lines}) == 8
+
+
+def test_of_a_long_run_not_every_step_is_asked_for_but_the_ends_are():
+    asked = []
+    (line,) = plots.plot_schedule(lambda step: float(asked.append(step) or step), 1_000_000).lines
+    assert asked[0] == 0
+    assert asked[-1] == 999_999
+    assert len(asked) == len(set(asked)) == 5_000
+    assert {type(step) for step in asked} == {int}
+    assert line.get_xdata().tolist() == asked
+
+
+def test_a_single_step_shows_as_a_point():
+    assert plots.plot_schedule(0.1, 1).lines[0].get_marker() == "o"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps", "error", "message"),
+    [
+        ("cosine", 10, ArgumentTypeError, "takes a Schedule, another function of the step .* not 'cosine'"),
+        (None, 10, ArgumentTypeError, "takes a Schedule"),
+        ([], 10, DataError, "no schedule to draw"),
+        ({}, 10, DataError, "no schedule to draw"),
+        (0.1, 0, ArgumentError, "steps is 0; it must be 1 or more"),
+        (0.1, 2.5, ArgumentTypeError, "steps is 2.5; it must be a whole number"),
+        (lambda step: 1.0 - step, 10, ArgumentError, "the schedule at step 2 is -1.0"),
+        ({"bad": lambda step: "x"}, 10, ArgumentTypeError, "bad at step 0 is 'x'"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(schedule, steps, error, message):
+    with pytest.raises(error, match=message):
+        plots.plot_schedule(schedule, steps)
 
 
 # Confusion matrices
@@ -903,3 +972,21 @@ def test_what_has_no_boundary_in_a_plane_is_refused(model, x, y, error, message)
 def test_a_resolution_is_two_or_more():
     with pytest.raises(ArgumentError, match="resolution is 1; it must be 2 or more"):
         plots.plot_decision_boundary(halves(), [[0, 0]], [0], resolution=1)
+
+
+class TestRateSearch:
+    def test_the_curve_and_the_suggestion_are_drawn(self):
+        search = a_rate_search()
+        ax = plots.plot_rate_search(search)
+        curve, suggestion = ax.lines
+        np.testing.assert_array_equal(curve.get_xdata(), search.rates)
+        np.testing.assert_array_equal(curve.get_ydata(), search.losses)
+        assert suggestion.get_xdata()[0] == search.suggestion
+        assert ax.get_xscale() == "log"
+        assert ax.get_legend().get_texts()[0].get_text() == "suggested: 0.01"
+
+    def test_what_is_no_search_is_refused(self):
+        with pytest.raises(ArgumentTypeError, match="takes what find_learning_rate returned, not 0.1"):
+            plots.plot_rate_search(0.1)
+        with pytest.raises(ArgumentError, match="never falls"):
+            plots.plot_rate_search(RateSearch(np.geomspace(1, 10, 4), np.array([1.0, 2, 3, 4])))

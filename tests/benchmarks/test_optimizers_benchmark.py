@@ -233,13 +233,24 @@ def test_the_search_goes_on_until_the_best_rate_lies_within(benchmark, monkeypat
 
 def test_every_optimizer_of_minidl_is_found_also_a_later_one(benchmark, monkeypatch):
     names = [candidate.name for candidate in benchmark.own_candidates()]
-    for expected in ("SGD", "Momentum", "Momentum(nesterov=True)", "Adam"):
+    for expected in ("SGD", "Momentum", "Momentum(nesterov=True)", "Adam", "AdamW", "Lion", "Lookahead(Adam)"):
         assert expected in names
+    assert not {"LBFGS", "ExponentialMovingAverage", "Lookahead"} & {*names}
     assert "Optimizer" not in names
     later = type("Later", (Optimizer,), {})
     monkeypatch.setattr(optimizers, "Later", later, raising=False)
     monkeypatch.setattr(optimizers, "__all__", [*optimizers.__all__, "Later"])
     assert [candidate.name for candidate in benchmark.own_candidates()] == [*names, "Later"]
+
+
+def test_every_optimizer_has_rates_that_suit_it_and_a_wrapped_one_is_made_with_them(benchmark):
+    for name, highest in (("SGD", 1), ("Adam", 0.1), ("Lion", 0.01), ("Adadelta", 10)):
+        rates = benchmark.grid(False, getattr(optimizers, name))
+        assert len(rates) == 9
+        assert rates[-1] == highest
+        assert benchmark.grid(True, getattr(optimizers, name)) == rates[-5::2]
+    (wrapped,) = (candidate for candidate in benchmark.own_candidates() if candidate.name == "Lookahead(Adam)")
+    assert repr(wrapped.make(0.3)) == repr(optimizers.Lookahead(optimizers.Adam(0.3)))
 
 
 def test_two_optimizers_of_one_name_are_told_apart(benchmark):

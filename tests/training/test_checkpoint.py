@@ -262,8 +262,14 @@ class TestRefusals:
             (lambda d, a: d["optimizer"].update(step=-1), "its optimizer's step is -1"),
             (lambda d, a: d["optimizer"].update(step="7"), "its optimizer's step is '7'"),
             (lambda d, a: a.pop("optimizer/gradient_sum"), r"has the slots .*, not "),
-            (lambda d, a: a.update({"optimizer/gradient_sum": np.zeros(3, np.float32)}), "slot .gradient_sum. is float32"),
-            (lambda d, a: a.update({"optimizer/gradient_sum": a["optimizer/gradient_sum"].astype(float)}), "slot .gradient_sum. is float64"),
+            (
+                lambda d, a: a.update({"optimizer/gradient_sum": np.zeros(3, np.float32)}),
+                "slot .gradient_sum. is float32",
+            ),
+            (
+                lambda d, a: a.update({"optimizer/gradient_sum": a["optimizer/gradient_sum"].astype(float)}),
+                "slot .gradient_sum. is float64",
+            ),
             (lambda d, a: d["trainer"].update(epoch=1.5), "epoch is 1.5"),
             (lambda d, a: d["trainer"].update(row=-2), "row is -2"),
             (lambda d, a: d["trainer"].update(sums=[1]), "cannot be loaded"),

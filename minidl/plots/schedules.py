@@ -1,0 +1,116 @@
+"""Learning rates: over the steps, of one schedule or of several; and the search for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from minidl.errors import ArgumentTypeError, DataError
+from minidl.inputs import check_number, check_whole_number
+from minidl.plots.canvas import COLOURS, legend_on_top, new_axes
+from minidl.training import RateSearch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Rate: TypeAlias = Callable[[int], float] | float
+"""What an optimizer takes as its learning_rate."""
+
+_MOST_POINTS = 5_000
+"""More than pixels; with so many steps or fewer each one is a point."""
+
+
+def plot_schedule(
+    schedule: Rate | Mapping[str, Rate] | Sequence[Rate],
+    steps: int,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the learning rate over the optimizer's steps.
+
+    Parameters
+    ----------
+    schedule : Schedule, other function of the step, or number; or a dict or a list of such
+        Several, ``{"name": schedule, ...}`` or ``[schedule, ...]``, get a colour each; those of a list are named
+        by their classes and settings.
+    steps : int >= 1
+        How many: epochs * ceil(rows / batch_size).
+    ax : matplotlib Axes, optional
+        Where to draw.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentError
+        When one of them is no schedule, or gives what is no rate, or `steps` is no whole number from 1.
+    DataError
+        When there is none.
+    """
+    check_whole_number(steps, "plot_schedule: steps", 1)
+    named = _named(schedule)
+    asked = np.unique(np.linspace(0, steps - 1, min(steps, _MOST_POINTS)).round().astype(int))
+    curves = {}
+    for name, rate in named.items():
+        values = [rate(step) if callable(rate) else rate for step in asked.tolist()]
+        where = f"plot_schedule: {name or 'the schedule'} at step"
+        curves[name] = [check_number(value, f"{where} {step}", 0) for step, value in zip(asked, values, strict=True)]
+
+    ax = ax if ax is not None else new_axes(6.4, 4.2)
+    from matplotlib import colormaps
+
+    colours = COLOURS if len(curves) <= len(COLOURS) else colormaps["viridis"](np.linspace(0, 0.9, len(curves)))
+    marker = "o" if steps <= 15 else ""  # a single step is a point, which a line does not show
+    lines = [
+        ax.plot(asked, rates, color=colour, label=name, marker=marker, markersize=5)[0]
+        for colour, (name, rates) in zip(colours, curves.items(), strict=False)
+    ]
+    ax.set(xlabel="step", ylabel="learning rate")
+    ax.set_ylim(bottom=0)
+    ax.locator_params(axis="x", integer=True, min_n_ticks=1)
+    ax.grid(alpha=0.3)
+    if any(curves):
+        legend_on_top(ax, lines)
+    return ax
+
+
+def plot_rate_search(search: RateSearch, *, ax: Axes | None = None) -> Axes:
+    """Draw the loss over the learning rate, and the rate that is suggested.
+
+    Parameters
+    ----------
+    search : RateSearch
+        What `find_learning_rate` returned.
+    ax : matplotlib Axes, optional
+        Where to draw.
+
+    Raises ArgumentTypeError for anything else, ArgumentError where the loss never falls.
+    """
+    if not isinstance(search, RateSearch):
+        raise ArgumentTypeError(f"plot_rate_search takes what find_learning_rate returned, not {search!r:.80}")
+    suggestion = search.suggestion
+    ax = ax if ax is not None else new_axes(6.4, 4.2)
+    ax.plot(search.rates, search.losses, color=COLOURS[0])
+    line = ax.axvline(suggestion, color=COLOURS[1], linestyle="--", label=f"suggested: {suggestion:.2g}")
+    ax.set(xscale="log", xlabel="learning rate", ylabel="loss, smoothed")
+    ax.grid(alpha=0.3)
+    legend_on_top(ax, [line])
+    return ax
+
+
+def _named(schedule: Any) -> dict[str, Rate]:
+    """Return schedules by name; one alone is named ""."""
+    if callable(schedule) or isinstance(schedule, int | float | np.number):
+        return {"": schedule}
+    if isinstance(schedule, Mapping):
+        named = {str(name): rate for name, rate in schedule.items()}
+    elif isinstance(schedule, Sequence) and not isinstance(schedule, str):
+        named = {f"{rate!r}": rate for rate in schedule}
+    else:
+        raise ArgumentTypeError(
+            "plot_schedule takes a Schedule, another function of the step or a number, a dict of such by name or a "
+            f"list, not {schedule!r:.80}"
+        )
+    if not named:
+        raise DataError("plot_schedule got no schedule to draw")
+    return named
