@@ -6,6 +6,7 @@ The wrapper takes the steps: what the optimizer inside declares as slots becomes
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -31,7 +32,7 @@ def _of_inner(name: str) -> Any:
 
 
 @dataclass(eq=False)
-class _Wrapper(Optimizer):
+class _Wrapper(Optimizer, ABC):
     """Base of the wrappers: a subclass names in `kept` the one vector that it keeps, which begins as the parameters.
 
     It writes `follow`, which is called after each step of the inner optimizer.
@@ -93,9 +94,9 @@ class _Wrapper(Optimizer):
         self.inner.update(parameters, gradients, learning_rate, *inner)
         self.follow(parameters, kept)
 
+    @abstractmethod
     def follow(self, parameters: Array, kept: Array) -> None:
         """Change `kept`, in place, after a step has led to `parameters`."""
-        raise NotImplementedError
 
     def exchange(self, parameters: Array) -> None:
         if self.average_slot is None:
