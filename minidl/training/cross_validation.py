@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, MinidlError
-from minidl.inputs import as_array, as_weights, check_finite, check_lengths, check_whole_number
+from minidl.inputs import as_array, as_weights, check_lengths, check_whole_number
 from minidl.losses import Loss
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
@@ -97,12 +97,11 @@ def cross_validate(
     from threadpoolctl import threadpool_limits
 
     _check_count(epochs, "epochs")
-    seeds, processes, hooks = _as_seeds(seeds), _as_processes(jobs), _copied(as_callbacks(callbacks), "callbacks")
+    seeds, processes, hooks = _as_seeds(seeds), _as_processes(jobs), _copied(as_callbacks(callbacks))
     optimizer = _new_optimizer(optimizer)
     x, y = as_array(x, "x"), as_array(y, "y")
     weights = None if sample_weight is None else as_weights(sample_weight)
     rows = check_lengths(x=x, y=y, sample_weight=weights)
-    check_finite(x, "x")
     # Of all rows, and for the checks alone: the runs fit their own.
     inputs = x if transformer is None else _fitted(transformer, x, y).transform(x)
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
@@ -402,11 +401,11 @@ def _new_optimizer(optimizer: Optimizer | str) -> Optimizer:
     return optimizer
 
 
-def _copied(hooks: list[Callback], name: str) -> list[Callback]:
+def _copied(hooks: list[Callback]) -> list[Callback]:
     try:
         return copy.deepcopy(hooks)
     except (TypeError, copy.Error) as error:
-        raise ArgumentTypeError(f"{name}: each run needs a copy of its own, but {hooks!r:.80}: {error}") from error
+        raise ArgumentTypeError(f"callbacks: each run needs a copy of its own, but {hooks!r:.80}: {error}") from error
 
 
 def _as_seeds(seeds: int | Iterable[int]) -> list[int]:

@@ -138,6 +138,12 @@ def test_a_transformer_may_change_the_number_of_features():
     assert result.probabilities.shape == (150, 3)
 
 
+def test_a_transformer_may_fill_what_is_missing():
+    from sklearn.impute import SimpleImputer
+
+    assert validate(x=np.where(x > 5, np.nan, x), transformer=SimpleImputer()).predictions.shape == (150,)
+
+
 def test_a_regression_is_dealt_without_classes_and_pandas_are_taken():
     features, targets = make_regression(60, 4, random_state=0)
     result = validate(regression, pd.DataFrame(features), pd.Series(targets))
@@ -422,14 +428,12 @@ def test_ctrl_c_ends_all_processes(jobs, send):
         start_new_session=True,
     )
     try:
-        for _ in range(jobs):
-            assert process.stdout.readline() == "begun\n"
+        begun = [process.stdout.readline() for _ in range(jobs)]
         getattr(os, send)(process.pid, signal.SIGINT)
         # Output ends only when no process is left that holds its end of the pipe.
         out, errors = process.communicate(timeout=60)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert out == "interrupted\n"
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, errors = process.communicate()
+    assert (begun, out, process.returncode) == (["begun\n"] * jobs, "interrupted\n", 0), errors
     assert "Traceback" not in errors
-    assert process.returncode == 0
