@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -257,3 +258,38 @@ def test_each_example_has_help(name):
     result = run(name, "--help")
     assert result.returncode == 0
     assert f"python examples/{name}.py" in result.stdout
+
+
+def test_a_killed_run_is_resumed_to_the_same_model(mnist_folder, tmp_path):
+    options = ["--data", mnist_folder, "--network", "784-16-10", "--optimizer", "adamw", "--schedule", "one-cycle"]
+    options += ["--normalization", "batch", "--dropout", 0.2, "--l2", 1e-5, "--max-norm", 3, "--label-smoothing", 0.1]
+    options += ["--epochs", 40, "--early-stopping", 30, "--learning-rate", 0.01]
+    assert run("mnist_mlp", *options, "--output", tmp_path / "whole").returncode == 0
+
+    command = [sys.executable, str(examples / "mnist_mlp.py"), *options, "--output", tmp_path / "killed"]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list((tmp_path / "killed").glob("*_checkpoints/step_*.npz")) and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() != 0
+    assert not (tmp_path / "killed" / "784-16-10.npz").exists()
+
+    other = run("mnist_mlp", *options, "--seed", 1, "--output", tmp_path / "killed", "--resume")
+    assert "had another --seed: resume it with the options it had" in other.stderr
+    resumed = run("mnist_mlp", *options, "--output", tmp_path / "killed", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert re.search(r"resumed after \d+ epochs and \d+ steps", resumed.stdout)
+    models = [(tmp_path / name / "784-16-10.npz").read_bytes() for name in ("whole", "killed")]
+    assert models[0] == models[1]
+    histories = [json.loads((tmp_path / n / "report.json").read_text())[0]["history"] for n in ("whole", "killed")]
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "lion"])
+def test_other_optimizers_run_with_settings_that_suit_them(mnist_folder, tmp_path, optimizer):
+    options = ["--network", "784-16-10", "--optimizer", optimizer, "--epochs", 10, "--normalization", "layer"]
+    result = run("mnist_mlp", "--data", mnist_folder, *options, "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "report.json").read_text())[0]
+    assert report["history"]["loss"][-1] < report["history"]["loss"][0]
+    assert (report["batch_size"] is None) == (optimizer == "lbfgs")

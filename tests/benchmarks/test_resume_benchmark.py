@@ -1,0 +1,24 @@
+"""Runs that are killed by SIGKILL and resumed in a new process end in the same bits: the benchmark, in small."""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "resume.py"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs the signals of POSIX")
+def test_killed_runs_end_in_the_bits_of_an_undisturbed_one():
+    command = [sys.executable, str(SCRIPT), "--kills", "2", "--rows", "2000", "--cost-rows", "500"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert result.returncode == 0, result.stderr
+    kills = re.findall(r"run +\d, killed (amid the save )?after step (\d+): the same bits", result.stdout)
+    assert len(kills) == 2
+    assert kills[1][0] == "amid the save "
+    assert all(0 < int(step) < 15 * 16 for _, step in kills)
+    assert "2 of 2 identical" in result.stdout
+    assert re.search(r"a save of [\d.]+ MB after each epoch of 500 rows: median [\d.]+ ms, [\d.]+% of", result.stdout)

@@ -1,0 +1,145 @@
+"""Averaged weights in training: validated and left by fit, while the steps go on from the weights themselves."""
+
+import numpy as np
+import pytest
+
+from minidl import (
+    SGD,
+    Adam,
+    Callback,
+    Checkpoint,
+    Dense,
+    EarlyStopping,
+    ExponentialMovingAverage,
+    Lookahead,
+    ReLU,
+    Sequential,
+    SoftmaxCrossEntropy,
+    StochasticWeightAveraging,
+    Trainer,
+)
+
+
+def problem(rows=200):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, 6)).astype(np.float32)
+    return x, (x[:, 0] + rng.normal(size=rows) > 0).astype(int)
+
+
+def trainer(optimizer):
+    model = Sequential([Dense(12), ReLU(), Dense(2), SoftmaxCrossEntropy()], input_shape=6, seed=0)
+    return Trainer(model, optimizer, batch_size=20, seed=0)
+
+
+class Record(Callback):
+    """Keeps the parameters after every step."""
+
+    def __init__(self):
+        self.parameters = []
+
+    def on_batch_end(self, t):
+        self.parameters.append(t.model.parameters.copy())
+
+
+def test_the_steps_are_those_of_the_optimizer_inside_and_the_model_left_is_the_average():
+    (x, y), plain, averaged = problem(), Record(), Record()
+    trainer(SGD(0.1)).fit(x, y, epochs=2, callbacks=[plain], progress=False)
+    t = trainer(StochasticWeightAveraging(SGD(0.1), start=5))
+    t.fit(x, y, epochs=2, callbacks=[averaged], progress=False)
+    np.testing.assert_array_equal(averaged.parameters, plain.parameters)
+    # Steps 5, 6, ... 20: the parameters after these.
+    np.testing.assert_allclose(t.model.parameters, np.mean(plain.parameters[4:], axis=0), rtol=1e-4, atol=1e-6)
+
+
+def test_validation_is_that_of_the_average():
+    (x, y), (x_validation, y_validation) = problem(), problem(60)
+    t = trainer(ExponentialMovingAverage(SGD(0.5), decay=0.9))
+    t.fit(x, y, epochs=3, validation_data=(x_validation, y_validation), progress=False)
+    assert t.history["val_loss"][-1] == t.evaluate(x_validation, y_validation)["loss"]
+
+
+def test_a_second_fit_goes_on_from_the_weights_themselves():
+    (x, y), parts, whole = problem(), Record(), Record()
+    t = trainer(ExponentialMovingAverage(Adam(0.05), decay=0.9))
+    for _ in range(3):
+        t.fit(x, y, callbacks=[parts], progress=False)
+    u = trainer(ExponentialMovingAverage(Adam(0.05), decay=0.9))
+    u.fit(x, y, epochs=3, callbacks=[whole], progress=False)
+    np.testing.assert_array_equal(parts.parameters, whole.parameters)
+    np.testing.assert_array_equal(t.model.parameters, u.model.parameters)
+
+
+def test_within_averaged_weights_the_model_has_them_and_afterwards_its_own():
+    (x, y), seen = problem(), []
+
+    def look(t):
+        own = t.model.parameters.copy()
+        with t.averaged_weights():
+            seen.append(t.model.parameters.copy())
+            with t.averaged_weights():
+                np.testing.assert_array_equal(t.model.parameters, seen[-1])
+        np.testing.assert_array_equal(t.model.parameters, own)
+        assert not np.array_equal(seen[-1], own)
+
+    t = trainer(ExponentialMovingAverage(SGD(0.5), decay=0.9))
+    t.fit(x, y, epochs=2, callbacks=[look], progress=False)
+    np.testing.assert_array_equal(t.model.parameters, seen[-1])
+
+
+def test_early_stopping_restores_the_average_that_was_best():
+    (x, y), averages = problem(), []
+
+    def look(t):
+        t.history["val_loss"][-1] = [3, 1, 2, 2.5][t.epoch - 1]
+        with t.averaged_weights():
+            averages.append(t.model.parameters.copy())
+
+    t = trainer(ExponentialMovingAverage(SGD(0.5), decay=0.9))
+    t.fit(x, y, epochs=4, validation_data=(x, y), callbacks=[look, EarlyStopping()], progress=False)
+    np.testing.assert_array_equal(t.model.parameters, averages[1])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ExponentialMovingAverage(Adam(0.05), decay=0.9),
+        lambda: StochasticWeightAveraging(SGD(0.1), start=7),
+        lambda: Lookahead(ExponentialMovingAverage(SGD(0.1))),
+    ],
+)
+def test_a_resumed_run_gives_the_same_bits(tmp_path, make):
+    (x, y), whole = problem(), trainer(make())
+    whole.fit(x, y, epochs=4, validation_data=(x, y), progress=False)
+
+    class Stop(Callback):
+        runs_last = True
+
+        def on_batch_end(self, t):
+            if t.step == 26:
+                raise InterruptedError
+
+    part = trainer(make())
+    with pytest.raises(InterruptedError):
+        checkpoint = Checkpoint(tmp_path, every_steps=1)
+        part.fit(x, y, epochs=4, validation_data=(x, y), callbacks=[checkpoint, Stop()], progress=False)
+    part.save(tmp_path / "with_average_shown.npz")  # as fit leaves it
+    for path in (tmp_path, tmp_path / "with_average_shown.npz"):
+        resumed = Trainer.load(path)
+        resumed.fit(x, y, epochs=4 - resumed.epoch, validation_data=(x, y), progress=False)
+        np.testing.assert_array_equal(resumed.model.parameters, whole.model.parameters)
+        assert dict(resumed.history) == dict(whole.history)
+        for name, vector in whole.optimizer.state.items():
+            np.testing.assert_array_equal(resumed.optimizer.state[name], vector)
+
+
+def test_a_run_that_ends_before_its_first_step_shows_no_average():
+    (x, y), t = problem(), trainer(ExponentialMovingAverage("sgd"))
+    before = t.model.parameters.copy()
+
+    class Stop(Callback):
+        def on_epoch_begin(self, t):
+            t.stop()
+
+    t.fit(x, y, callbacks=[Stop()], progress=False)
+    np.testing.assert_array_equal(t.model.parameters, before)
+    assert not t.optimizer.exchanged
