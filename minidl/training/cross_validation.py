@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -321,23 +320,13 @@ def _run_all(
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    processes = min(processes, len(tasks))
     # With one process joblib calls the tasks here. Larger arrays come to others as memory maps, not as copies.
-    parallel = Parallel(processes, backend="loky", return_as="generator")
-    run = _Task.run if processes == 1 else _run_elsewhere
-    done = parallel(delayed(run)(task, x, y, weights) for task in tasks)
+    parallel = Parallel(min(processes, len(tasks)), backend="loky", return_as="generator")
+    done = parallel(delayed(task.run)(x, y, weights) for task in tasks)
     try:
         return list(tqdm(done, total=len(tasks), unit=" runs", desc="cross-validation", disable=not progress))
     finally:
         done.close()  # after Ctrl-C ends the processes
-
-
-def _run_elsewhere(task: _Task, x: Array, y: Array, weights: Array | None) -> Run:
-    """Run a task in a process of its own."""
-    # A terminal sends Ctrl-C to all processes, but it is the first one's affair, which then ends this one. Raised
-    # here as well it would be sent there as the task's error, of which joblib's thread that receives it dies.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return task.run(x, y, weights)
 
 
 def _build_models(build_model: Callable[[int], Sequential], seeds: Sequence[int]) -> dict[int, Sequential]:
