@@ -45,6 +45,8 @@ def runs_of(workload: Workload, peers: Iterable[Peer], brief: bool) -> list[Run]
     """Return who runs in a workload, without variants that would do the same as another; `brief` spares one more."""
     runs = []
     for peer in peers:
+        if workload.name in {"plain-128", "normalised"} and not peer.normalizes:
+            continue
         if workload.name in peer.without or (workload.kind == "import" and not peer.imports):
             continue
         variants = peer.variants

@@ -8,6 +8,7 @@ numexpr and numba take part where they are installed.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import statistics
@@ -20,7 +21,20 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl import Adam, SoftmaxCrossEntropy
+from minidl import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    AMSGrad,
+    ExponentialMovingAverage,
+    Lion,
+    Momentum,
+    NAdam,
+    RMSprop,
+    SoftmaxCrossEntropy,
+)
 
 RNG = np.random.default_rng(0)
 Ways = dict[str, Callable[[], object]]
@@ -134,7 +148,7 @@ def adam(size: int) -> None:
     parameters, gradients, mean, square = (np.abs(numbers(size)) for _ in range(4))
     vectors = parameters, gradients, mean, square
     ours, whole = Adam(), Adam()
-    ours.state = whole.state = {"mean": mean, "square": square}
+    ours.state = whole.state = dict(zip(ours.slots, (mean, square), strict=True))
     whole.elementwise = False
     beta1, beta2, rate, epsilon = (np.float32(value) for value in (0.9, 0.999, 1e-3, 1e-8))
 
@@ -174,6 +188,20 @@ def adam(size: int) -> None:
     if importlib.util.find_spec("numba"):
         ways["numba"] = numba_adam(parameters, gradients, mean, square)
     race(f"a step of Adam on {size:,} parameters", ways)
+
+
+def optimizers(size: int) -> None:
+    """Race a step of each of minidl's optimizers, on parameters that all decay."""
+    makers = [Adam, AdamW, AMSGrad, NAdam, RMSprop, Adagrad, Adadelta, Momentum, SGD, Lion]
+    ways: Ways = {}
+    for make in makers:
+        optimizer, parameters, gradients = make(1e-3), numbers(size), numbers(size)
+        ways[make.__name__] = functools.partial(optimizer.apply, parameters, gradients)
+    ways["Adam, clip_norm=1"] = functools.partial(Adam(1e-3, clip_norm=1).apply, numbers(size), numbers(size))
+    ways["ExponentialMovingAverage(Adam())"] = functools.partial(
+        ExponentialMovingAverage(Adam(1e-3)).apply, numbers(size), numbers(size)
+    )
+    race(f"a step of each optimizer on {size:,} parameters", ways)
 
 
 def numexpr_adam(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray) -> Callable[[], object]:
@@ -218,6 +246,7 @@ def main() -> None:
     rows_of_a_batch()
     for size in (2_713, 109_386, 1_863_690):
         adam(size)
+    optimizers(109_386)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ class Peer(NamedTuple):
     """Each runs in its own processes; the fastest in a workload stands for the peer."""
     without: tuple[str, ...] = ()
     """The workloads in which it takes no part."""
+    normalizes: bool = False
+    """Whether it takes part in the workload with batch normalisation and dropout, and the like one without."""
     install: str = BENCH_EXTRA
 
 
@@ -30,8 +32,8 @@ TRAINING = ("deep-sgd", "deep-adam", "small-fullbatch", "tiny", "skinny", "wide"
 PREDICTION = ("predict-1", "predict-10k")
 
 PEERS = (
-    Peer("minidl", "minidl", "minidl", ("minidl",)),
-    Peer("pytorch", "pytorch", "torch", ("torch",), ("fused", "foreach"), install=TORCH),
+    Peer("minidl", "minidl", "minidl", ("minidl",), normalizes=True),
+    Peer("pytorch", "pytorch", "torch", ("torch",), ("fused", "foreach"), install=TORCH, normalizes=True),
     Peer("pytorch-compiled", "pytorch", "", ("torch",), ("compiled",), install=TORCH),
     Peer("jax-step", "jax", "jax", ("jax",), ("step",)),
     # A full batch is one step, with nothing to scan over.
@@ -77,6 +79,8 @@ WORKLOADS = (
     Workload("tiny", "training", "random-10", (10, 46, 46, 10), 12_800, 128, times=10),
     Workload("skinny", "training", "random-4", (4, 500, 1), 100_000, 128, times=2),
     Workload("wide", "training", sizes=(784, 1024, 1024, 10), rows=12_800, batch=128),
+    Workload("plain-128", "training", batch=128, times=2),
+    Workload("normalised", "training", batch=128, dropout=0.2, times=2),
     Workload("predict-1", "prediction", rows=1, times=1000, repeats=5),
     Workload("predict-10k", "prediction", rows=10_000, times=5, repeats=5),
     Workload("import", "import"),
@@ -90,6 +94,8 @@ MEANING = {
     "tiny": "10-46-46-10, squared error, Adam, batch 128: an epoch of {rows} rows",
     "skinny": "4-500-1, squared error, Adam, batch 128: an epoch of {rows} rows",
     "wide": "784-1024-1024-10, Adam, batch 128: an epoch of {rows} rows",
+    "plain-128": "784-128-64-10, Adam, batch 128: an epoch of {rows} rows",
+    "normalised": "the same with batch normalisation and dropout after both hidden layers",
     "predict-1": "784-128-64-10: the class of 1 row",
     "predict-10k": "784-128-64-10: the classes of {rows} rows",
     "import": "a process that only imports the package",

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from minidl import SGD, Adam, Dense, Layer, MeanSquaredError, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl import (
+    SGD,
+    Adam,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Layer,
+    MeanSquaredError,
+    ReLU,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Trainer,
+)
 
 
 def network(workload) -> Sequential:
     layers: list[Layer] = []
     for units in workload.sizes[1:-1]:
-        layers += [Dense(units), ReLU()]
+        layers.append(Dense(units))
+        layers += [BatchNorm(), ReLU(), Dropout(workload.dropout)] if workload.dropout else [ReLU()]
     loss = SoftmaxCrossEntropy() if workload.classifies else MeanSquaredError()
     model = Sequential([*layers, Dense(workload.sizes[-1]), loss], input_shape=workload.sizes[0])
     dense = [layer for layer in model.layers if isinstance(layer, Dense)]

@@ -14,8 +14,13 @@ def network(workload) -> torch.nn.Sequential:
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weight.T))
             linear.bias.zero_()
-        layers += [linear, torch.nn.ReLU()]
-    return torch.nn.Sequential(*layers[:-1])
+        hidden = (
+            [torch.nn.BatchNorm1d(outputs), torch.nn.ReLU(), torch.nn.Dropout(workload.dropout)]
+            if workload.dropout
+            else [torch.nn.ReLU()]
+        )
+        layers += [linear, *hidden]
+    return torch.nn.Sequential(*layers[: -len(hidden)])
 
 
 def trainer(workload, data, variant):

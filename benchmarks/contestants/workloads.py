@@ -23,6 +23,8 @@ class Workload(NamedTuple):
     """Rows a step; all rows is a full batch."""
     optimizer: str = "adam"
     learning_rate: float = 1e-3
+    dropout: float = 0.0
+    """After each hidden layer, which then has batch normalisation, too; 0: neither."""
     times: int = 1
     """How many epochs, or calls of a prediction, are timed together; what is reported is the time of one."""
     repeats: int = 2

@@ -16,6 +16,8 @@ from minidl.training.checkpoint import checkpoints
 from minidl.typing import Array
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from minidl.training.trainer import Trainer
 
 _GROWING = ("accuracy", "r2_score")
@@ -217,13 +219,13 @@ class Checkpoint(Callback):
 
     The files are ``step_0000000525.npz`` and so on, each written whole or not at all. With `monitor`, the best epoch's
     is kept as ``best.npz``, too, until a better one takes its place; ``Trainer.load(folder / "best.npz").model`` is its
-    model.
+    model. Of an optimizer that keeps averaged weights, the model in a file has these, as after `fit`.
 
     Parameters
     ----------
     folder : str or path
-        Made if it does not exist. Checkpoints that are there when a new run begins, and are not its own, raise
-        ArgumentError: they would be taken for this run's.
+        Made if it does not exist. A checkpoint of a later step that is there when the training begins raises
+        ArgumentError: it is another run's, and would be taken for this one's newest.
     every_epochs : int >= 1 or None, default 1
         Save at the end of every so many epochs.
     every_steps : int >= 1 or None, default None
@@ -260,10 +262,11 @@ class Checkpoint(Callback):
         if self._monitor:
             self._monitor.on_train_begin(trainer)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if trainer.step == 0 and (found := checkpoints(self.folder)):
+        found = checkpoints(self.folder)
+        if found and found[-1] > self._path(trainer):
             raise ArgumentError(
-                f"Checkpoint: the folder {self.folder} holds {len(found)} of another run, the newest {found[-1].name}: "
-                "go on with Trainer.load(folder), or give another folder, or delete them"
+                f"Checkpoint: the folder {self.folder} holds {found[-1].name}, of a later step than this run's, "
+                f"{trainer.step}: go on with Trainer.load(folder), or give another folder, or delete it"
             )
 
     def on_batch_end(self, trainer: Trainer) -> None:
@@ -278,10 +281,17 @@ class Checkpoint(Callback):
         ):
             self._save(trainer)
         if improves:
-            trainer.save(self.folder / "best.npz")
+            with trainer.averaged_weights():
+                trainer.save(self.folder / "best.npz")
+
+    def _path(self, trainer: Trainer) -> Path:
+        return self.folder / f"step_{trainer.step:010d}.npz"
 
     def _save(self, trainer: Trainer) -> None:
-        trainer.save(self.folder / f"step_{trainer.step:010d}.npz")
+        if not np.isfinite(trainer.model.parameters).all():
+            return  # the trainer is about to say so, and the last good checkpoint stays
+        with trainer.averaged_weights():  # so that the file's model is the one that was validated
+            trainer.save(self._path(trainer))
         if self.keep is not None:
             for path in checkpoints(self.folder)[: -self.keep]:
                 path.unlink(missing_ok=True)

@@ -25,14 +25,15 @@ class CSVLogger(Callback):
     Parameters
     ----------
     path : str or path
-        Of a file in a folder that exists; an older file is replaced.
+        Its folder is made if it does not exist; an older file is replaced.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = as_path(path)
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        self._write(trainer)  # a folder that does not exist is an error now, not after the first epoch
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._write(trainer)  # a path that cannot be written is an error now, not after the first epoch
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         self._write(trainer)

@@ -165,12 +165,12 @@ class Trainer:
         hooks = as_callbacks(callbacks) + ([ProgressBar()] if progress else [])
         hooks.sort(key=lambda hook: hook.runs_last)
 
-        self.model.build_for(data.x)
-        if self.optimizer.full_batch and min(self.batch_size or len(data), len(data)) < len(data):
+        if self.optimizer.full_batch and self.batch_size is not None and self.batch_size < len(data):
             raise ArgumentError(
                 f"{type(self.optimizer).__name__} takes all rows at once: make the Trainer with batch_size=None, not "
                 f"{self.batch_size}"
             )
+        self.model.build_for(data.x)
         if self.optimizer.full_batch and self.model.is_constrained:
             raise ArgumentError(
                 f"{type(self.optimizer).__name__} moves parameters freely, and the model has some with a constraint"
@@ -179,9 +179,8 @@ class Trainer:
             self.rows, self.row, self._sums = len(data), 0, Sums()
         self.last_epoch = self.epoch + epochs
         names = tuple(Sums().means(self._loss))
-        self._show_average(False)
         self.figure_names = names if validation is None else (*names, *(f"val_{name}" for name in names))
-        self._stopping = False
+        self._stopping, self.interrupted = False, True  # unless it ends well
         with WholeSteps() as whole_steps, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
             for hook in hooks:
@@ -190,6 +189,7 @@ class Trainer:
             restore_callbacks(hooks, self._left_states)
             self._hooks, self._left_states = hooks, []
             endings.push(self._note_ending)
+            self._show_average(False)
             moments = Moments(hooks)
             run = self._run_iterations if self.optimizer.full_batch else self._run_epoch
             while self.epoch < self.last_epoch and not self._stopping:

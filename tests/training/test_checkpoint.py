@@ -128,7 +128,7 @@ def test_after_ctrl_c_the_same_trainer_goes_on_with_what_its_callbacks_knew(tmp_
     stops.clear()
     trainer.save(tmp_path / "by_hand.npz")
     assert everything(finish(Trainer.load(tmp_path / "by_hand.npz"), tmp_path)) == undisturbed[0]
-    assert everything(finish(trainer, tmp_path)) == undisturbed[0]
+    assert everything(finish(trainer, tmp_path / "again")) == undisturbed[0]
 
 
 def test_saving_does_not_change_the_run(tmp_path):

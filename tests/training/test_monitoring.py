@@ -10,6 +10,7 @@ from minidl import (
     Checkpoint,
     Dense,
     EarlyStopping,
+    ExponentialMovingAverage,
     Monitor,
     ReduceLROnPlateau,
     ReLU,
@@ -17,7 +18,7 @@ from minidl import (
     SoftmaxCrossEntropy,
     Trainer,
 )
-from minidl.errors import ArgumentError, ArgumentTypeError
+from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError
 
 
 def problem(rows=40):
@@ -254,6 +255,42 @@ class TestCheckpoint:
     def test_a_folder_with_another_runs_checkpoints_is_refused_before_anything_changes(self, tmp_path):
         self.fit(tmp_path)
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-        with pytest.raises(ArgumentError, match="holds 1 of another run, the newest step_0000000012.npz: go on with"):
+        with pytest.raises(ArgumentError, match="holds step_0000000012.npz, of a later step than this run's, 0: go on"):
             self.fit(tmp_path)
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def test_a_run_that_goes_back_to_an_earlier_step_needs_another_folder(self, tmp_path):
+        self.fit(tmp_path / "run", keep=None)
+        x, y = problem()
+        earlier = Trainer.load(tmp_path / "run" / "step_0000000008.npz")
+        with pytest.raises(ArgumentError, match="of a later step than this run's, 8"):
+            earlier.fit(x, y, callbacks=[Checkpoint(tmp_path / "run")], progress=False)
+        earlier.fit(x, y, callbacks=[Checkpoint(tmp_path / "other")], progress=False)
+        assert self.files(tmp_path / "other") == ["step_0000000012.npz"]
+
+    def test_parameters_that_are_no_longer_finite_do_not_replace_the_last_good_checkpoint(self, tmp_path):
+        class Spoil(Callback):
+            def on_batch_end(self, t):
+                if t.step == 3:
+                    t.model.parameters[0] = np.nan
+
+        (x, y), t = problem(), trainer()
+        with pytest.raises(DivergenceError):
+            t.fit(x, y, callbacks=[Spoil(), Checkpoint(tmp_path, every_steps=1)], progress=False)
+        assert self.files(tmp_path) == ["step_0000000002.npz"]
+        assert np.isfinite(Trainer.load(tmp_path).model.parameters).all()
+
+    def test_the_model_in_a_file_has_the_averaged_weights_that_were_validated(self, tmp_path):
+        (x, y), t = problem(), trainer(ExponentialMovingAverage(SGD(0.5), decay=0.8))
+        t.fit(
+            x,
+            y,
+            epochs=3,
+            validation_data=(x, y),
+            callbacks=[Checkpoint(tmp_path, monitor="val_loss", mode="max")],
+            progress=False,
+        )
+        newest, best = Trainer.load(tmp_path), Trainer.load(tmp_path / "best.npz")
+        np.testing.assert_array_equal(newest.model.parameters, t.model.parameters)
+        assert best.epoch == 1 + int(np.argmax(t.history["val_loss"]))
+        assert best.evaluate(x, y)["loss"] == max(t.history["val_loss"])

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from minidl import SGD, CSVLogger, Dense, FunctionCallback, Sequential, SoftmaxCrossEntropy, TensorBoard, Trainer
-from minidl.errors import ArgumentError, ArgumentTypeError, MissingDependencyError, MissingFileError
+from minidl.errors import ArgumentError, ArgumentTypeError, MissingDependencyError
 
 
 def problem():
@@ -41,10 +41,15 @@ class TestCSV:
         assert lines[1].startswith("1,")
         assert lines[1].endswith(",,")
 
-    def test_a_folder_that_does_not_exist_is_an_error_before_the_first_step(self, tmp_path):
+    def test_its_folder_is_made(self, tmp_path):
         (x, y), t = problem(), trainer()
-        with pytest.raises(MissingFileError, match="its folder does not exist"):
-            t.fit(x, y, callbacks=[CSVLogger(tmp_path / "no" / "log.csv")], progress=False)
+        t.fit(x, y, callbacks=[CSVLogger(tmp_path / "new" / "run" / "log.csv")], progress=False)
+        assert (tmp_path / "new" / "run" / "log.csv").exists()
+
+    def test_a_path_that_cannot_be_written_is_an_error_before_the_first_step(self, tmp_path):
+        (x, y), t = problem(), trainer()
+        with pytest.raises(ArgumentError, match="it is a folder; give the name of a file"):
+            t.fit(x, y, callbacks=[CSVLogger(tmp_path)], progress=False)
         assert t.step == 0
 
 
