@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,8 +146,7 @@ def train(variant: Variant, seed: int, epochs: int, data: tuple[Array, Array, Ar
     with threadpool_limits(1):
         optimizer = variant.optimizer(epochs * -(-len(x) // BATCH))
         trainer = Trainer(variant.build(seed), optimizer, batch_size=BATCH, seed=seed)
-        start = time.perf_counter()
-        history = trainer.fit(
+        trainer.fit(
             x,
             y,
             epochs=epochs,
@@ -156,15 +154,12 @@ def train(variant: Variant, seed: int, epochs: int, data: tuple[Array, Array, Ar
             callbacks=variant.callbacks(),
             progress=False,
         )
-        seconds = (time.perf_counter() - start) / history.epochs
         trained, validated = trainer.evaluate(x, y), trainer.evaluate(x_validation, y_validation)
     return {
         "variant": variant.name,
         "training accuracy": trained["accuracy"],
         "validation accuracy": validated["accuracy"],
         "validation loss": validated["loss"],
-        "epochs": history.epochs,
-        "seconds": seconds,
     }
 
 
@@ -192,15 +187,12 @@ def run(study: Study, options: argparse.Namespace, data: tuple[Array, Array, Arr
             "validation accuracy": column("validation accuracy", 2, 100),
             "training accuracy": column("training accuracy", 2, 100),
             "validation loss": column("validation loss", 4),
-            "time of an epoch": (
-                mean["seconds"] / mean["seconds"].iloc[mean.index.get_loc(study.variants[0].name)]
-            ).map("{:.2f} x".format),
         }
     ).reindex([variant.name for variant in study.variants])
     rows = f"{len(data[0]):,} rows to train, {len(data[1]):,} to validate"
     return (
         f"{study.name}: 784-128-64-10, {rows}, {study.epochs} epochs, Adam, batch {BATCH};\nmean ± standard deviation "
-        f"over {options.seeds} seeds, accuracies in %, times relative to the first line\n{machine()}\n\n"
+        f"over {options.seeds} seeds, accuracies in %\n{machine()}\n\n"
         f"{table.rename_axis(None).to_string()}"
     )
 

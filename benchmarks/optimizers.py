@@ -16,7 +16,6 @@ import argparse
 import ast
 import importlib.util
 import os
-import platform
 import re
 import shutil
 import sys
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from reports import machine, mnist_folder, put_into_document
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -36,7 +36,6 @@ from minidl import (
     Adam,
     Callback,
     Dense,
-    Lookahead,
     MeanSquaredError,
     Optimizer,
     ReLU,
@@ -47,7 +46,6 @@ from minidl import (
     optimizers,
 )
 from minidl.data import load_mnist, train_validation_split
-from minidl.diagnostics import blas_pools
 from minidl.errors import ArgumentError, DivergenceError, MinidlError, MissingDependencyError, MissingFileError
 from minidl.typing import Array
 
@@ -56,7 +54,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROBLEMS = ("784-10-10", "784-128-64-10", "friedman1")
-MNIST_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
 SEARCH_SEED = 0
 """Of the runs that choose a rate; those compared have the seeds from 1, so that no run is judged by its own choice."""
 
@@ -121,6 +118,8 @@ class Candidate:
         return (self.wrapper or self.kind).__name__
 
     def make(self, rate: float) -> Optimizer:
+        if self.kind.full_batch:
+            return self.kind(**self.arguments)
         optimizer = self.kind(learning_rate=rate, **self.arguments)
         return optimizer if self.wrapper is None else self.wrapper(optimizer)
 
@@ -133,8 +132,7 @@ def make_problem(name: str, options: argparse.Namespace) -> Problem:
 
 
 def make_mnist(name: str, options: argparse.Namespace) -> Problem:
-    folder = options.data or (MNIST_BESIDE if MNIST_BESIDE.is_dir() else None)
-    data = load_mnist(folder)
+    data = load_mnist(mnist_folder(options.data))
     rows = 6_000 if options.quick else len(data.y_train)
     parts = train_validation_split(data.x_train[:rows], data.y_train[:rows], 1 / 6, seed=0)
     x_train, x_validation, y_train, y_validation = parts
@@ -186,20 +184,15 @@ def standardise(values: Array, training: Array) -> Array:
 
 
 def own_candidates() -> list[Candidate]:
-    """Return minidl's optimizers: each as it is by default, once with each switch turned, and Adam in Lookahead.
-
-    Left out are LBFGS, which takes no steps along batches, and the averages, which do not change the way.
-    """
+    """Return minidl's optimizers: each as it is by default, once with each switch turned, and Adam in each wrapper."""
     order = ["SGD", "Momentum", "Adam", *optimizers.__all__]
     candidates = []
     for name in dict.fromkeys(order):
         kind = getattr(optimizers, name)
-        if not (isinstance(kind, type) and issubclass(kind, Optimizer)) or kind is Optimizer or kind.full_batch:
+        if not (isinstance(kind, type) and issubclass(kind, Optimizer)) or kind is Optimizer:
             continue
-        arguments = {item.name for item in fields(kind) if item.init}
-        if "optimizer" in arguments:
-            if kind is Lookahead:
-                candidates.append(Candidate(f"{name}(Adam)", Adam, wrapper=kind))
+        if "optimizer" in {item.name for item in fields(kind) if item.init}:
+            candidates.append(Candidate(f"{name}(Adam)", Adam, wrapper=kind))
             continue
         candidates.append(Candidate(name, kind))
         switches = [item for item in fields(kind) if item.init and isinstance(item.default, bool)]
@@ -276,7 +269,9 @@ class EpochTimer(Callback):
 def train(problem: Problem, candidate: Candidate, rate: float, seed: int) -> pd.DataFrame:
     """Train once; return a row per epoch. In a run that diverges, the last row holds no figures."""
     timer, diverged = EpochTimer(), False
-    trainer = Trainer(problem.build(seed), candidate.make(rate), batch_size=problem.batch_size, seed=seed)
+    optimizer = candidate.make(rate)
+    batch_size = None if optimizer.full_batch else problem.batch_size  # an iteration of all rows then is an epoch
+    trainer = Trainer(problem.build(seed), optimizer, batch_size=batch_size, seed=seed)
     # One thread of the linear algebra: runs beside each other do not fight for cores, and bits do not depend on them.
     with threadpool_limits(1):
         try:
@@ -313,11 +308,7 @@ def train_all(problem: Problem, runs: Iterable[tuple[Candidate, float, int]], jo
 
 def search(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> pd.DataFrame:
     """Train once at each rate, and beyond the grid where the best rate is at its edge; return the epochs."""
-    runs = [
-        (candidate, rate, SEARCH_SEED)
-        for candidate in candidates
-        for rate in options.rates or grid(options.quick, candidate.kind)
-    ]
+    runs = [(candidate, rate, SEARCH_SEED) for candidate in candidates for rate in rates_of(candidate, options)]
     epochs = train_all(problem, runs, options.jobs, "search")
     for _ in range(0 if options.rates else MOST_EXTENSIONS):
         beyond = rates_beyond(summarise_runs(problem, epochs))
@@ -368,6 +359,11 @@ def grid(quick: bool, kind: type[Optimizer]) -> list[float]:
     return [half_decade(number) for number in numbers]
 
 
+def rates_of(candidate: Candidate, options: argparse.Namespace) -> list[float]:
+    """Return the rates to try; an optimizer that searches along lines has the rate 1."""
+    return [1.0] if candidate.kind.full_batch else options.rates or grid(options.quick, candidate.kind)
+
+
 def best_runs(results: pd.DataFrame) -> pd.DataFrame:
     """Return the run of each optimizer that ends with the best figure, of equal ones that with the lower loss."""
     ended = results[~results["diverged"]].sort_values(["score", "val_loss"], ascending=[False, True], kind="stable")
@@ -407,7 +403,8 @@ def summarise(problem: Problem, results: pd.DataFrame) -> pd.DataFrame:
     tried = results.groupby("optimizer")["rate"].agg(["min", "max"]).reindex(summary.index)
     rate = compared.groupby("optimizer", sort=False)["rate"].first()
     summary.insert(0, "rate", rate)
-    summary.insert(1, "rate_at_edge", (rate == tried["min"]) | (rate == tried["max"]))
+    has_rates = ~summary.index.isin([candidate.name for candidate in own_candidates() if candidate.kind.full_batch])
+    summary.insert(1, "rate_at_edge", has_rates & ((rate == tried["min"]) | (rate == tried["max"])))
     summary.insert(2, "seeds", compared.groupby("optimizer", sort=False)["seed"].nunique())
     return summary
 
@@ -474,20 +471,9 @@ def report(problem: Problem, results: pd.DataFrame, summary: pd.DataFrame, optio
     return f"{problem}\n{machine()}\n\n" + "\n\n".join(parts)
 
 
-def machine() -> str:
-    """Name what seconds depend on, and figures in their last bits: the processor's kind and the matrix products."""
-    kernels = {f"{pool['internal_api']} {pool.get('architecture', '')}".strip() for pool in blas_pools()}
-    python = f"Python {platform.python_version()}, NumPy {np.__version__}"
-    return ", ".join([f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", python, *sorted(kernels)])
-
-
 def update_document(path: Path, problem: Problem, text: str, folder: Path) -> None:
-    """Put the report into the document's text block after ``<!-- name -->``, and the pictures beside it."""
-    marker = rf"(<!-- {re.escape(problem.name)} -->\n+```text\n).*?(?=```)"
-    old = path.read_text(encoding="utf-8")
-    if not re.search(marker, old, re.DOTALL):
-        raise ArgumentError(f"{path} has no line <!-- {problem.name} --> with a text block after it")
-    path.write_text(re.sub(marker, lambda found: f"{found[1]}{text}\n", old, flags=re.DOTALL), encoding="utf-8")
+    """Put the report into the document's block of the problem's name, and the pictures beside it."""
+    put_into_document(path, problem.name, text)
     for picture in folder.glob("*.png"):
         shutil.copy(picture, path.parent / "images" / f"optimizers_{problem.name}_{picture.name}")
 

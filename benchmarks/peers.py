@@ -31,11 +31,11 @@ from contestants.lineup import PEERS, WORKLOADS, Peer, Run, meaning, quick
 from contestants.report import describe, kernels, print_table, table, write
 from contestants.results import Results
 from contestants.workloads import Workload
+from reports import mnist_folder
 
 from minidl.diagnostics import installed_version, processor, usable_cores
 
 BENCHMARKS = Path(__file__).resolve().parent
-MNIST_BESIDE = BENCHMARKS.parent.parent / "shared" / "data" / "mnist"
 SECONDS_PER_PROCESS = 300
 LOSS_TOLERANCE = 0.02
 SAME_CLASSES = 0.99
@@ -116,7 +116,7 @@ def prepare(folder: Path, workloads: Iterable[Workload], mnist: str | None) -> s
     """Write data and workloads into the folder; return where the pixels come from."""
     from minidl.data import load_mnist
 
-    digits = load_mnist(mnist or (MNIST_BESIDE if MNIST_BESIDE.is_dir() else None))
+    digits = load_mnist(mnist_folder(mnist))
     rows = np.arange(max(workload.rows for workload in WORKLOADS if workload.data == "mnist")) % len(digits.y_train)
     np.save(folder / "mnist_x.npy", digits.x_train[rows])
     np.save(folder / "mnist_y.npy", digits.y_train[rows].astype(np.int64))
