@@ -143,7 +143,7 @@ def make_mnist(name: str, options: argparse.Namespace) -> Problem:
         "accuracy",
         thresholds=(0.9, 0.95, 0.97),
         batch_size=64,
-        epochs=options.epochs or (6 if options.quick else 20),
+        epochs=options.epochs or (6 if options.quick else 10),
         x_train=x_train,
         y_train=y_train,
         x_validation=x_validation,
@@ -353,9 +353,9 @@ HIGHEST_RATES = {
 
 
 def grid(quick: bool, kind: type[Optimizer]) -> list[float]:
-    """Return nine rates by half decades up to the optimizer's highest, by default 1; if quick, three by decades."""
+    """Return seven rates by half decades up to the optimizer's highest, by default 1; if quick, three by decades."""
     highest = round(2 * np.log10(HIGHEST_RATES.get(kind.__name__, 1.0)))
-    numbers = range(highest - 4, highest + 1, 2) if quick else range(highest - 8, highest + 1)
+    numbers = range(highest - 4, highest + 1, 2) if quick else range(highest - 6, highest + 1)
     return [half_decade(number) for number in numbers]
 
 
@@ -642,7 +642,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="learning rates to try (default: half decades, such as 0.0001 to 1)",
     )
     add("--seeds", type=number, default=5, help="runs at the best rate (default: %(default)s)")
-    add("--epochs", type=number, help="of every run (default: 20 for MNIST, 60 for friedman1)")
+    add("--epochs", type=number, help="of every run (default: 10 for MNIST, 60 for friedman1)")
     add("--quick", action="store_true", help="fewer rows, epochs and rates: ends within two minutes")
     add("--data", type=Path, metavar="PATH", help="MNIST's folder or CSV file (default: found or downloaded)")
     add("--jobs", type=number, default=os.cpu_count(), help="processes at a time (default: one per core)")
