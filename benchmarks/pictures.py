@@ -1,0 +1,99 @@
+"""Draws the pictures of docs/schedules.md: every schedule over 1,000 steps, and a search for a learning rate on MNIST.
+
+    python benchmarks/pictures.py                     # schedules.png and rate_search.png into docs/images
+
+The search prints the rate that it suggests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from reports import mnist_folder
+
+from minidl import (
+    ConstantRate,
+    CosineDecay,
+    CosineRestarts,
+    Dense,
+    ExponentialDecay,
+    OneCycle,
+    PolynomialDecay,
+    ReLU,
+    Rescale,
+    Schedule,
+    Sequential,
+    SoftmaxCrossEntropy,
+    StepDecay,
+    Warmup,
+    find_learning_rate,
+)
+from minidl.data import load_mnist
+from minidl.errors import MinidlError
+
+STEPS, RATE = 1_000, 0.003
+
+FALLING: dict[str, Schedule] = {
+    "ConstantRate": ConstantRate(RATE),
+    "StepDecay": StepDecay(RATE, STEPS // 4, factor=0.3),
+    "ExponentialDecay": ExponentialDecay(RATE, STEPS, factor=0.01),
+    "PolynomialDecay": PolynomialDecay(RATE, STEPS),
+    "CosineDecay": CosineDecay(RATE, STEPS),
+}
+RISING: dict[str, Schedule] = {
+    "CosineRestarts": CosineRestarts(RATE, -(-STEPS // 7)),
+    "OneCycle": OneCycle(RATE, STEPS),
+    "Warmup, then CosineDecay": Warmup(CosineDecay(RATE, STEPS - STEPS // 10), STEPS // 10),
+}
+
+
+def draw_schedules(path: Path) -> None:
+    """Draw those that only fall, and beside them those that rise too."""
+    import matplotlib.pyplot as plt
+
+    from minidl import plots
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True, layout="constrained")
+    plots.plot_schedule(FALLING, STEPS, ax=left)
+    plots.plot_schedule(RISING, STEPS, ax=right)
+    right.set_ylabel("")
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def draw_rate_search(path: Path, data: Path | None) -> None:
+    """Draw the search for Adam's rate on MNIST; print what is suggested."""
+    import matplotlib.pyplot as plt
+
+    from minidl import plots
+
+    mnist = load_mnist(mnist_folder(data))
+    layers = [Rescale(1 / 255), Dense(128), ReLU(), Dense(64), ReLU(), Dense(10), SoftmaxCrossEntropy()]
+    search = find_learning_rate(Sequential(layers, seed=0), mnist.x_train, mnist.y_train, batch_size=128)
+    print(f"suggested: {search.suggestion:.2g}")
+    figure = plots.plot_rate_search(search).figure
+    figure.savefig(path)
+    plt.close("all")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--data", type=Path, metavar="PATH", help="MNIST's folder or CSV file (default: found)")
+    add("--output", type=Path, default=Path("docs/images"), metavar="DIR", help="(default: %(default)s)")
+    options = parser.parse_args(arguments)
+    import matplotlib
+
+    matplotlib.use("Agg")
+    options.output.mkdir(parents=True, exist_ok=True)
+    draw_schedules(options.output / "schedules.png")
+    draw_rate_search(options.output / "rate_search.png", options.data)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (MinidlError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,23 @@
+"""The pictures of docs/schedules.md: both are drawn, and every schedule that there is stands in one of the panels."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from minidl import schedules
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "pictures.py"
+
+
+def test_both_pictures_are_drawn(tmp_path, mnist_folder):
+    command = [sys.executable, SCRIPT, "--data", mnist_folder, "--output", tmp_path / "images"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert float(result.stdout.removeprefix("suggested: ")) > 0
+    for name in ("schedules.png", "rate_search.png"):
+        assert (tmp_path / "images" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_schedule_is_left_out():
+    source = SCRIPT.read_text(encoding="utf-8")
+    missing = [name for name in schedules.__all__ if name != "Schedule" and f"{name}(" not in source]
+    assert not missing
