@@ -85,6 +85,7 @@ class Trainer:
         self._stopping = False
         self._hooks: list[Callback] = []
         self._left_states: list[tuple[str, dict[str, Any]]] = []
+        self._check_settings()
 
     def __repr__(self) -> str:
         settings = f"{self.optimizer!r}, batch_size={self.batch_size}, shuffle={self.shuffle}, seed={self.seed}"
@@ -160,6 +161,7 @@ class Trainer:
         """
         check_whole_number(epochs, "epochs", 0 if self.epoch else 1)
         self._check_settings()
+        self.optimizer.rate()
         data = self._prepare(x, y, sample_weight, class_weight)
         validation = None if validation_data is None else self._prepare_validation(validation_data, data.x)
         hooks = as_callbacks(callbacks) + ([ProgressBar()] if progress else [])
@@ -404,7 +406,6 @@ class Trainer:
 
     def _check_settings(self) -> None:
         self.optimizer.check()
-        self.optimizer.rate()
         if self.batch_size is not None:
             check_whole_number(self.batch_size, "batch_size", 1)
         check_whole_number(self.seed, "seed", 0)

@@ -679,9 +679,16 @@ class TestRefusals:
     def test_settings_that_cannot_work_are_refused_before_anything_changes(self, change, error, message):
         net = model()
         before = net.parameters.copy()
-        trainer = Trainer(net, **{"optimizer": SGD(0.1)} | change)
+        trainer = Trainer(net, SGD(0.1))
+        for name, value in change.items():
+            setattr(trainer, name, value)
         with pytest.raises(error, match=message):
             fit(trainer, *data())
+        if not callable(
+            getattr(change.get("optimizer"), "learning_rate", None)
+        ):  # which may need what is not yet there
+            with pytest.raises(error, match=message):
+                Trainer(net, **change)
         assert trainer.step == 0
         np.testing.assert_array_equal(net.parameters, before)
 
