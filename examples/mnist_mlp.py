@@ -118,7 +118,7 @@ def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Na
     print(f"\n{network}: {len(y_train):,} rows to train, {len(y_validation):,} to validate, {batch}, {optimizer!r}")
 
     checkpoints = options.output / f"{network}_checkpoints"
-    if options.resume and checkpoints.is_dir() and list(checkpoints.iterdir()):
+    if options.resume and list(checkpoints.glob("step_*.npz")):
         trainer = Trainer.load(checkpoints)
         print(f"resumed after {trainer.epoch} epochs and {trainer.step:,} steps")
     else:

@@ -105,10 +105,20 @@ def write_described(
     path: str | os.PathLike[str], kind: str, version: int, description: Mapping[str, Any], arrays: Mapping[str, Array]
 ) -> None:
     """Write named arrays, and what JSON can hold of what they belong to, such as a model's architecture."""
+    header = {"format": f"minidl {kind}", "version": version, **description}
+    write_arrays(path, {"header": np.array(as_json(header)), **arrays})
+
+
+def as_json(description: Mapping[str, Any]) -> str:
+    """Return what `write_described` writes of a description; TypeError for what JSON cannot hold."""
     import json
 
-    header = {"format": f"minidl {kind}", "version": version, **description}
-    write_arrays(path, {"header": np.array(json.dumps(header)), **arrays})
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic | np.ndarray):
+            return value.tolist()
+        raise TypeError(f"{value!r} is no number, text, list or dict")
+
+    return json.dumps(description, default=plain)
 
 
 def read_described(

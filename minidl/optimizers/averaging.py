@@ -92,6 +92,9 @@ class _Wrapper(Optimizer, ABC):
     def update(self, parameters: Array, gradients: Array, learning_rate: float, kept: Array, *inner: Array) -> None:
         self.inner.step = self.step
         self.inner.update(parameters, gradients, learning_rate, *inner)
+
+    def finish_step(self, parameters: Array, kept: Array, *inner: Array) -> None:  # type: ignore[override]
+        self.inner.finish_step(parameters, *inner)
         self.follow(parameters, kept)
 
     @abstractmethod

@@ -84,6 +84,9 @@ class Optimizer(Configurable):
             f"{type(self).__name__} must define update(parameters, gradients, learning_rate, ...)"
         )
 
+    def finish_step(self, parameters: Array, *slots: Array) -> None:
+        """Do what is left once the parameters are where the step leads; gets whole vectors."""
+
     def check(self) -> None:
         """Raise ArgumentError or ArgumentTypeError for a setting that cannot work.
 
@@ -100,15 +103,26 @@ class Optimizer(Configurable):
     def check_range(
         self, name: str, low: float = -math.inf, below: float = math.inf, *, above: float = -math.inf
     ) -> None:
-        """Raise an error that names the setting unless it is a finite number with low <= it < below, and it > above."""
-        check_number(getattr(self, name), f"{type(self).__name__}: {name}", low, below, above=above)
+        """Raise an error that names the setting unless it is a finite number with low <= it < below, and it > above.
+
+        It becomes a plain float: NumPy's float64 would make float32 vectors float64, and a file would not know of it.
+        """
+        number = check_number(getattr(self, name), f"{type(self).__name__}: {name}", low, below, above=above)
+        if type(getattr(self, name)) is not float:
+            setattr(self, name, number)
 
     def rate(self) -> float:
         """Return the learning rate of the next step; ArgumentError or ArgumentTypeError when it is no rate."""
         value = self.learning_rate(self.step) if callable(self.learning_rate) else self.learning_rate
         return check_number(value, f"{type(self).__name__}: learning_rate at step {self.step}", 0)
 
-    def apply(self, parameters: Array, gradients: Array, decaying: Sequence[slice] | None = None) -> None:
+    def apply(
+        self,
+        parameters: Array,
+        gradients: Array,
+        decaying: Sequence[slice] | None = None,
+        constrain: Callable[[], None] | None = None,
+    ) -> None:
         """Take one step on 1-D `parameters`, in place, along 1-D `gradients` of the same size, which stay as they are.
 
         Parameters
@@ -116,6 +130,8 @@ class Optimizer(Configurable):
         parameters, gradients : array (P,)
         decaying : sequence of slices, optional
             The parts of the vector that weight decay shrinks, each entry once; None: all of it.
+        constrain : function, optional
+            Called once the parameters have moved, to hold them to their limits, before averages follow them.
 
         Raises
         ------
@@ -143,10 +159,13 @@ class Optimizer(Configurable):
         parts = math.ceil(len(parameters) / _BLOCK) if self.elementwise else 1
         size = math.ceil(len(parameters) / max(parts, 1))
         for start in range(0, len(parameters), size or 1):
-            parameters, gradients, *slots = [vector[start : start + size] for vector in vectors]
+            part, slopes, *slots = [vector[start : start + size] for vector in vectors]
             for first, last, _ in bounds:
-                parameters[max(first - start, 0) : max(last - start, 0)] *= shrinking
-            self.update(parameters, gradients, rate, *slots)
+                part[max(first - start, 0) : max(last - start, 0)] *= shrinking
+            self.update(part, slopes, rate, *slots)
+        if constrain is not None:
+            constrain()
+        self.finish_step(parameters, *vectors[2:])
 
     def minimize(
         self,

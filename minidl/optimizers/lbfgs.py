@@ -52,7 +52,13 @@ class LBFGS(Optimizer):
         self.check_range("tolerance", 0)
         self.check_range("gradient_tolerance", 0)
 
-    def apply(self, parameters: Array, gradients: Array, decaying: Sequence[slice] | None = None) -> None:
+    def apply(
+        self,
+        parameters: Array,
+        gradients: Array,
+        decaying: Sequence[slice] | None = None,
+        constrain: Callable[[], None] | None = None,
+    ) -> None:
         """Refuse with a NotReadyError: it takes no single steps."""
         raise NotReadyError(
             "LBFGS takes no single steps along a batch's gradients: train by Trainer(model, LBFGS(), batch_size=None), "

@@ -25,6 +25,6 @@ def get_optimizer(optimizer: Optimizer | str) -> Optimizer:
         return optimizer
     if not isinstance(optimizer, str):
         raise ArgumentTypeError(f"an optimizer is an Optimizer such as Adam() or a name, not {optimizer!r}")
-    if optimizer not in OPTIMIZERS:
+    if optimizer.lower() not in OPTIMIZERS:
         raise ArgumentError(f"no optimizer is named {optimizer!r}; {did_you_mean(optimizer, OPTIMIZERS)}")
-    return OPTIMIZERS[optimizer]()
+    return OPTIMIZERS[optimizer.lower()]()

@@ -27,6 +27,16 @@ class Callback:
     """
 
     runs_last = False
+    writes_files = False
+    """True in a subclass that writes where its constructor said, so that two runs must not share one."""
+
+    @property
+    def key(self) -> str:
+        """What tells its state from those of other callbacks in a checkpoint: its class, and what it watches."""
+        return type(self).__name__
+
+    def check(self, trainer: Trainer) -> None:
+        """Raise an error for what cannot work; called before any callback begins, and nothing has changed yet."""
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """`fit` has checked its input and begins."""
@@ -90,12 +100,12 @@ def as_callbacks(callbacks: Iterable[Callback | Callable[[Trainer], None]] | Non
 
 
 def restore_callbacks(callbacks: list[Callback], states: list[tuple[str, dict[str, Any]]]) -> None:
-    """Give each state to the callback of its class; of several of a class, in their order."""
+    """Give each state to the callback of its key; of several of a key, in their order."""
     left = list(callbacks)
-    for kind, state in states:
-        heir = next((callback for callback in left if type(callback).__name__ == kind), None)
+    for key, state in states:
+        heir = next((callback for callback in left if callback.key == key), None)
         if heir is None:
-            warnings.warn(f"the run goes on without its {kind}: fit was given none", stacklevel=3)
+            warnings.warn(f"the run goes on without its {key}: fit was given none", stacklevel=3)
             continue
         left.remove(heir)
         heir.restore(state)

@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.configuration import decode, encode
 from minidl.errors import ArgumentTypeError, FileFormatError, MinidlError, MissingFileError
-from minidl.files import as_path, read_described, write_described
+from minidl.files import as_json, as_path, read_described, write_described
 from minidl.inputs import check_whole_number
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer
@@ -25,16 +25,34 @@ KIND, VERSION = "training run", 1
 KEYS = {"input_shape", "model", "optimizer", "trainer", "history", "generators", "callbacks"}
 
 
+BEST = "best.npz"
+
+
 def write_checkpoint(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Write what `Trainer.save` says."""
+    description, arrays = describe(trainer)
+    write_described(path, KIND, VERSION, description, arrays)
+
+
+def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the run as what JSON can hold and arrays; raise as `Trainer.save`."""
     model, optimizer = trainer.model, trainer.optimizer
     described, arrays = model.description(), model.named_arrays()
     arrays |= {f"optimizer/{name}": vector for name, vector in optimizer.state.items()}
     callbacks = []
-    for index, (kind, state) in enumerate(trainer.callback_states):
+    for index, (key, state) in enumerate(trainer.callback_states):
         own = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+        plain = {name: value for name, value in state.items() if name not in own}
+        try:
+            as_json(plain)
+        except (TypeError, ValueError) as error:
+            raise ArgumentTypeError(f"the state of the callback {key} cannot be saved: {error}") from error
+        if strange := [name for name, array in own.items() if array.dtype.kind not in "biufU"]:
+            raise ArgumentTypeError(
+                f"the state of the callback {key} cannot be saved: arrays {strange} hold no numbers"
+            )
         arrays |= {f"callbacks/{index}/{name}": array for name, array in own.items()}
-        callbacks.append({"class": kind, "state": {name: v for name, v in state.items() if name not in own}})
+        callbacks.append({"key": key, "state": plain})
     description = {
         **described,
         "optimizer": {"object": encode(optimizer), "step": optimizer.step, "exchanged": optimizer.exchanged},
@@ -43,10 +61,7 @@ def write_checkpoint(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         "generators": {name: each.bit_generator.state for name, each in model.named_generators().items()},
         "callbacks": callbacks,
     }
-    try:
-        write_described(path, KIND, VERSION, description, arrays)
-    except TypeError as error:
-        raise ArgumentTypeError(f"a callback's state, or a setting of the trainer, cannot be saved: {error}") from error
+    return description, arrays
 
 
 def read_checkpoint(path: str | os.PathLike[str], kind: type[Trainer]) -> Trainer:
@@ -68,16 +83,20 @@ def _make_trainer(kind: type[Trainer], description: dict[str, Any], arrays: dict
     )
     for name, generator in model.named_generators().items():
         generator.bit_generator.state = description["generators"][name]
+    optimizer = decode(description["optimizer"]["object"])
+    if not isinstance(optimizer, Optimizer):
+        raise FileFormatError(f"its optimizer is {optimizer!r}")
     settings = description["trainer"]
     trainer = kind(
         model,
-        _make_optimizer(description["optimizer"], _within("optimizer/", arrays), model),
+        optimizer,
         batch_size=settings["batch_size"],
         shuffle=bool(settings["shuffle"]),
         seed=settings["seed"],
     )
+    _restore_optimizer(optimizer, description["optimizer"], _within("optimizer/", arrays), model)
     states = [
-        (str(each["class"]), {**each["state"], **_within(f"callbacks/{index}/", arrays)})
+        (str(each["key"]), {**each["state"], **_within(f"callbacks/{index}/", arrays)})
         for index, each in enumerate(description["callbacks"])
     ]
     columns = dict(description["history"]["columns"])
@@ -87,10 +106,9 @@ def _make_trainer(kind: type[Trainer], description: dict[str, Any], arrays: dict
     return trainer
 
 
-def _make_optimizer(description: dict[str, Any], slots: dict[str, Array], model: Sequential) -> Optimizer:
-    optimizer = decode(description["object"])
-    if not isinstance(optimizer, Optimizer):
-        raise FileFormatError(f"its optimizer is {optimizer!r}")
+def _restore_optimizer(
+    optimizer: Optimizer, description: dict[str, Any], slots: dict[str, Array], model: Sequential
+) -> None:
     check_whole_number(description["step"], "its optimizer's step", 0)
     optimizer.step, optimizer.exchanged = description["step"], bool(description["exchanged"])
     expected = set(optimizer.slots) if optimizer.step else set()
@@ -99,8 +117,7 @@ def _make_optimizer(description: dict[str, Any], slots: dict[str, Array], model:
     for name, vector in slots.items():
         if vector.shape != model.parameters.shape or vector.dtype != model.dtype:
             raise FileFormatError(f"its optimizer's slot {name!r} is {vector.dtype} {vector.shape}")
-        optimizer.state[name] = vector.copy()  # what a file's bytes are read into cannot be written to
-    return optimizer
+        optimizer.state[name] = vector
 
 
 def _within(start: str, arrays: dict[str, Array]) -> dict[str, Array]:
@@ -113,8 +130,9 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """Return the newest checkpoint of a folder; raise MissingFileError where there is none."""
-    found = checkpoints(folder)
-    if not found:
-        raise MissingFileError(f"there is no checkpoint step_....npz in the folder {folder}")
-    return found[-1]
+    """Return the newest checkpoint of a folder, else the best; raise MissingFileError where there is neither."""
+    if found := checkpoints(folder):
+        return found[-1]
+    if (folder / BEST).exists():
+        return folder / BEST
+    raise MissingFileError(f"there is no checkpoint, step_....npz or {BEST}, in the folder {folder}")

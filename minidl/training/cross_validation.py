@@ -391,6 +391,11 @@ def _new_optimizer(optimizer: Optimizer | str) -> Optimizer:
 
 
 def _copied(hooks: list[Callback]) -> list[Callback]:
+    if writers := [type(hook).__name__ for hook in hooks if hook.writes_files]:
+        raise ArgumentError(
+            f"callbacks: every run would write what {', '.join(writers)} writes to the same place; the figures of all "
+            "runs are in the result's histories"
+        )
     try:
         return copy.deepcopy(hooks)
     except (TypeError, copy.Error) as error:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, did_you_mean
-from minidl.files import as_path
+from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
+from minidl.files import as_json, as_path
 from minidl.inputs import check_number, check_whole_number
 from minidl.training.callbacks import Callback
-from minidl.training.checkpoint import checkpoints
+from minidl.training.checkpoint import BEST, checkpoints, describe
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from minidl.training.trainer import Trainer
 
-_GROWING = ("accuracy", "r2_score")
-"""Figures of which more is better, by what their names end with; of all others, such as losses, less is."""
+_GROWING = ("accuracy", "r2_score", "f1", "precision", "recall", "auc")
+_FALLING = ("loss", "error", "variation", "deviance")
+"""What the names of figures end with of which more, or less, is better."""
 
 
 class Monitor(Callback):
@@ -35,26 +36,40 @@ class Monitor(Callback):
     min_delta : float >= 0, default 0
         An epoch is better only if its figure is so by more than this.
     mode : "auto", "min" or "max", default "auto"
-        Whether a small or a large figure is good; "auto" knows that of accuracies a large one is.
+        Whether a small or a large figure is good; "auto" knows that of losses and errors a small one is, and of
+        accuracies a large one. For a name that tells neither it raises ArgumentError.
     """
 
     def __init__(self, monitor: str = "val_loss", *, min_delta: float = 0.0, mode: str = "auto") -> None:
         kind = type(self).__name__
+        if not isinstance(monitor, str):
+            raise ArgumentTypeError(f"{kind}: monitor is {monitor!r}; give the name of a figure, such as 'val_loss'")
         if mode not in {"auto", "min", "max"}:
             raise ArgumentError(f'{kind}: mode is {mode!r}; it must be "auto", "min" or "max"')
+        if mode == "auto" and monitor.endswith(_GROWING + _FALLING):
+            mode = "max" if monitor.endswith(_GROWING) else "min"
         self.monitor, self.mode = monitor, mode
         self.min_delta = check_number(min_delta, f"{kind}: min_delta", 0)
-        grows = mode == "max" or (mode == "auto" and str(monitor).endswith(_GROWING))
-        self._sign = -1.0 if grows else 1.0
+        self._sign = -1.0 if mode == "max" else 1.0
         self._forget()
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    @property
+    def key(self) -> str:
+        return f"{type(self).__name__}({self.monitor!r}, mode={self.mode!r})"
+
+    def check(self, trainer: Trainer) -> None:
         if self.monitor not in trainer.figure_names:
-            cure = "; give fit validation_data" if str(self.monitor).startswith("val_") else ""
+            cure = "; give fit validation_data" if self.monitor.startswith("val_") else ""
             raise ArgumentError(
                 f"{type(self).__name__}: the run has no figure {self.monitor!r}; "
-                f"{did_you_mean(str(self.monitor), trainer.figure_names)}{cure}"
+                f"{did_you_mean(self.monitor, trainer.figure_names)}{cure}"
             )
+        if self.mode == "auto":
+            raise ArgumentError(
+                f'{type(self).__name__}: say by mode="min" or mode="max" which {self.monitor!r} is good, small or large'
+            )
+
+    def on_train_begin(self, trainer: Trainer) -> None:
         self._forget()
 
     def state(self) -> dict[str, Any]:
@@ -66,12 +81,11 @@ class Monitor(Callback):
     def _forget(self) -> None:
         self.best, self.best_epoch = math.inf * self._sign, 0
 
-    def _improves(self, trainer: Trainer) -> bool:
-        """Compare the epoch just done with the best so far, and note it if it is better."""
-        figure = trainer.history[self.monitor][-1]
+    def _improves(self, figure: float, epoch: int) -> bool:
+        """Compare the figure of an epoch with the best so far, and note it if it is better."""
         if not self._sign * figure < self._sign * self.best - self.min_delta:
             return False
-        self.best, self.best_epoch = figure, trainer.epoch
+        self.best, self.best_epoch = figure, epoch
         return True
 
 
@@ -114,7 +128,7 @@ class EarlyStopping(Monitor):
             trainer.stop()
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        if self._improves(trainer):
+        if self._improves(trainer.history[self.monitor][-1], trainer.epoch):
             self.waited = 0
             if self.restore_best:
                 with trainer.averaged_weights():
@@ -183,8 +197,10 @@ class ReduceLROnPlateau(Monitor):
         self.min_rate = check_number(min_rate, "ReduceLROnPlateau: min_rate", 0)
         super().__init__(monitor, min_delta=min_delta, mode=mode)
 
-    def on_train_begin(self, trainer: Trainer) -> None:
-        super().on_train_begin(trainer)
+    def check(self, trainer: Trainer) -> None:
+        super().check(trainer)
+        if trainer.optimizer.full_batch:
+            raise ArgumentError(f"ReduceLROnPlateau: {type(trainer.optimizer).__name__} has no learning rate to lower")
         if callable(trainer.optimizer.learning_rate):
             raise ArgumentError(
                 "ReduceLROnPlateau lowers a learning rate that is a number, but the optimizer's is "
@@ -192,7 +208,7 @@ class ReduceLROnPlateau(Monitor):
             )
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        better = self._improves(trainer)
+        better = self._improves(trainer.history[self.monitor][-1], trainer.epoch)
         if self.cooling:
             self.cooling -= 1
             return
@@ -237,6 +253,7 @@ class Checkpoint(Callback):
     """
 
     runs_last = True
+    writes_files = True
 
     def __init__(
         self,
@@ -258,16 +275,31 @@ class Checkpoint(Callback):
         self.every_epochs, self.every_steps = every_epochs, every_steps
         self._monitor = None if monitor is None else Monitor(monitor, min_delta=min_delta, mode=mode)
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def check(self, trainer: Trainer) -> None:
         if self._monitor:
-            self._monitor.on_train_begin(trainer)
-        self.folder.mkdir(parents=True, exist_ok=True)
+            self._monitor.check(trainer)
+        as_json(describe(trainer)[0])  # a setting that cannot be saved is an error now, not after the first epoch
+        if not self.folder.is_dir():
+            return
         found = checkpoints(self.folder)
-        if found and found[-1] > self._path(trainer):
+        later = found[-1] if found and found[-1] > self._path(trainer) else None
+        if self._monitor and trainer.step == 0 and (self.folder / BEST).exists():
+            later = self.folder / BEST
+        if later:
             raise ArgumentError(
-                f"Checkpoint: the folder {self.folder} holds {found[-1].name}, of a later step than this run's, "
+                f"Checkpoint: the folder {self.folder} holds {later.name}, of a later step than this run's, "
                 f"{trainer.step}: go on with Trainer.load(folder), or give another folder, or delete it"
             )
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in self.folder.glob(".*.npz.*.tmp"):  # half a file, of a save that was killed
+            path.unlink(missing_ok=True)
+        if self._monitor:
+            # What is best so far stands in the history, also of a run that was resumed.
+            self._monitor._forget()
+            for epoch, figure in enumerate(dict(trainer.history).get(self._monitor.monitor, []), start=1):
+                self._monitor._improves(figure, epoch)
 
     def on_batch_end(self, trainer: Trainer) -> None:
         # The last step of an epoch is saved at the epoch's end, with its figures.
@@ -275,14 +307,15 @@ class Checkpoint(Callback):
             self._save(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        improves = self._monitor is not None and self._monitor._improves(trainer)
+        monitor = self._monitor
+        # First the best: killed between the two, the run goes on from the older file, and finds the best once more.
+        if monitor and monitor._improves(trainer.history[monitor.monitor][-1], trainer.epoch):
+            with trainer.averaged_weights():
+                trainer.save(self.folder / BEST)
         if (self.every_epochs and trainer.epoch % self.every_epochs == 0) or (
             self.every_steps and trainer.step % self.every_steps == 0
         ):
             self._save(trainer)
-        if improves:
-            with trainer.averaged_weights():
-                trainer.save(self.folder / "best.npz")
 
     def _path(self, trainer: Trainer) -> Path:
         return self.folder / f"step_{trainer.step:010d}.npz"
@@ -295,10 +328,3 @@ class Checkpoint(Callback):
         if self.keep is not None:
             for path in checkpoints(self.folder)[: -self.keep]:
                 path.unlink(missing_ok=True)
-
-    def state(self) -> dict[str, Any]:
-        return self._monitor.state() if self._monitor else {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        if self._monitor and state:
-            self._monitor.restore(state)

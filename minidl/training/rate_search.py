@@ -118,6 +118,7 @@ def find_learning_rate(
         raise ArgumentError(f"find_learning_rate: low is {low} and high {high}; low must be below high")
     rates = np.geomspace(low, high, steps)
     optimizer = copy.deepcopy(get_optimizer(optimizer))
+    optimizer.step, optimizer.state, optimizer.exchanged = 0, {}, False  # as it was before its first step
     optimizer.learning_rate = lambda step: float(rates[min(step, steps - 1)])
     trainer, notes = Trainer(copy.deepcopy(model), optimizer, batch_size=batch_size, seed=seed), _Notes(rates)
     try:

@@ -8,7 +8,7 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
-from minidl.errors import MissingDependencyError
+from minidl.errors import ArgumentError, MissingDependencyError
 from minidl.files import as_path, atomic_write
 from minidl.training.callbacks import Callback
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class CSVLogger(Callback):
     """Writes the history to a CSV file after each epoch: a column "epoch", from 1, and one per figure.
 
-    The file always holds the whole history, also of a run that was resumed, and is replaced by a whole one each time.
-    A figure that an epoch does not have is left empty.
+    The file always holds the whole history, also of a run that was resumed, without an epoch twice. A figure that an
+    epoch does not have is left empty.
 
     Parameters
     ----------
@@ -28,27 +28,38 @@ class CSVLogger(Callback):
         Its folder is made if it does not exist; an older file is replaced.
     """
 
+    writes_files = True
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = as_path(path)
 
+    def check(self, trainer: Trainer) -> None:
+        if self.path.is_dir():
+            raise ArgumentError(f"CSVLogger: {self.path} is a folder; give the name of a file")
+
     def on_train_begin(self, trainer: Trainer) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._write(trainer)  # a path that cannot be written is an error now, not after the first epoch
+        self._write_all(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        self._write(trainer)
+        if list(trainer.history) != self._names:  # the first epoch, or one with another figure
+            self._write_all(trainer)
+            return
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(self._row(trainer, trainer.history.epochs))
 
-    def _write(self, trainer: Trainer) -> None:
+    def _write_all(self, trainer: Trainer) -> None:
+        self._names = list(trainer.history)
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        history = trainer.history
-        names = list(history) or trainer.figure_names
-        writer.writerow(["epoch", *names])
-        for epoch in range(history.epochs):
-            figures = [history[name][epoch] for name in names]
-            writer.writerow([epoch + 1, *("" if math.isnan(figure) else repr(figure) for figure in figures)])
+        writer.writerow(["epoch", *(self._names or trainer.figure_names)])
+        writer.writerows(self._row(trainer, epoch) for epoch in range(1, trainer.history.epochs + 1))
         with atomic_write(self.path) as file:
             file.write(text.getvalue().encode())
+
+    def _row(self, trainer: Trainer, epoch: int) -> list[Any]:
+        figures = [trainer.history[name][epoch - 1] for name in self._names]
+        return [epoch, *("" if math.isnan(figure) else repr(figure) for figure in figures)]
 
 
 class TensorBoard(Callback):
@@ -64,14 +75,20 @@ class TensorBoard(Callback):
     Raises MissingDependencyError when the training begins without tensorboardX.
     """
 
+    writes_files = True
+
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = as_path(folder)
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def check(self, trainer: Trainer) -> None:
         try:
-            from tensorboardX import SummaryWriter
+            import tensorboardX  # noqa: F401
         except ImportError as error:
             raise MissingDependencyError("TensorBoard needs tensorboardX: pip install 'minidl[tensorboard]'") from error
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        from tensorboardX import SummaryWriter
+
         # What a killed run wrote of epochs that are now done again is hidden.
         self._writer: Any = SummaryWriter(str(self.folder), purge_step=trainer.epoch + 1)
 

@@ -56,7 +56,7 @@ class Trainer:
     batch_loss : float
         Mean loss of the last step's batch; ``figures`` are means over the epoch.
     interrupted : bool
-        Whether the last `fit` ended by an error or Ctrl-C.
+        Whether the last `fit` ended by an error or Ctrl-C, or by `stop` in the midst of an epoch.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Trainer:
         self.figure_names: tuple[str, ...] = ()
         self._sums = Sums()
         self._stopping = False
+        self._steps = 0
         self._hooks: list[Callback] = []
         self._left_states: list[tuple[str, dict[str, Any]]] = []
         self._check_settings()
@@ -172,16 +173,16 @@ class Trainer:
                 f"{type(self.optimizer).__name__} takes all rows at once: make the Trainer with batch_size=None, not "
                 f"{self.batch_size}"
             )
+        names = tuple(Sums().means(self._loss))
+        self.figure_names = names if validation is None else (*names, *(f"val_{name}" for name in names))
         self.model.build_for(data.x)
-        if self.optimizer.full_batch and self.model.is_constrained:
-            raise ArgumentError(
-                f"{type(self.optimizer).__name__} moves parameters freely, and the model has some with a constraint"
-            )
+        if self.optimizer.full_batch:
+            self._check_repeatable()
+        for hook in hooks:
+            hook.check(self)
         if self.rows != len(data):
             self.rows, self.row, self._sums = len(data), 0, Sums()
         self.last_epoch = self.epoch + epochs
-        names = tuple(Sums().means(self._loss))
-        self.figure_names = names if validation is None else (*names, *(f"val_{name}" for name in names))
         self._stopping, self.interrupted = False, True  # unless it ends well
         with WholeSteps() as whole_steps, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
@@ -200,17 +201,18 @@ class Trainer:
 
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
-        self.interrupted = kind is not None
+        self.interrupted = kind is not None or self.row > 0
+        self._steps = self.step
         self._show_average(True)
         self._left_states = self.callback_states if self.interrupted else []
         self._hooks = []
 
     @property
     def callback_states(self) -> list[tuple[str, dict[str, Any]]]:
-        """Class and state of each callback that has one: of the present `fit`, or of one that was interrupted."""
+        """Key and state of each callback that has one: of the present `fit`, or of one that was interrupted."""
         if not self._hooks:
             return self._left_states
-        return [(type(hook).__name__, state) for hook in self._hooks if (state := hook.state())]
+        return [(hook.key, hook.state()) for hook in self._hooks if type(hook).state is not Callback.state]
 
     @contextlib.contextmanager
     def averaged_weights(self, step: contextlib.AbstractContextManager[Any] | None = None) -> Iterator[None]:
@@ -234,9 +236,9 @@ class Trainer:
     def place_in_run(self) -> dict[str, Any]:
         """Return the settings and how far the run is, as numbers that a checkpoint holds."""
         return {
-            "batch_size": self.batch_size,
-            "shuffle": self.shuffle,
-            "seed": self.seed,
+            "batch_size": None if self.batch_size is None else int(self.batch_size),
+            "shuffle": bool(self.shuffle),
+            "seed": int(self.seed),
             "epoch": self.epoch,
             "row": self.row,
             "rows": self.rows,
@@ -248,6 +250,7 @@ class Trainer:
         for name in ("epoch", "row", "rows"):
             check_whole_number(place[name], name, 0)
         self.epoch, self.row, self.rows = place["epoch"], place["row"], place["rows"]
+        self._steps = self.step
         weight, loss, metric = place["sums"]
         self._sums = Sums(float(weight), float(loss), float(metric))
         self._left_states = callback_states
@@ -259,7 +262,8 @@ class Trainer:
         epoch, the history, and what callbacks know. The data are not in it. An older file is replaced only by a whole
         one.
         Within a step, as in `on_gradients`, there is no such state: call it from `on_batch_end`, `on_epoch_end`, or
-        outside of `fit`; the callback `Checkpoint` does.
+        outside of `fit`; the callback `Checkpoint` does. With `LBFGS` the run goes on, but not to the same bits: it
+        begins its memory anew in each `fit`.
 
         Raises NotReadyError before the model is built; ArgumentTypeError for a learning rate that is a function but no
         `Schedule`, or another setting that JSON cannot hold; OSError when the file cannot be written.
@@ -333,11 +337,26 @@ class Trainer:
                     hook(self)
             return self._stopping
 
+        if self.row:  # of an iteration that was interrupted while its epoch was finished
+            self._finish_epoch(validation, moments, whole_steps)
+        if self.epoch == self.last_epoch:
+            return
         for hook in moments.on_epoch_begin:
             hook(self)
         if not self._stopping:
             self.optimizer.minimize(objective, self.model.parameters, self.last_epoch - self.epoch, end_iteration)
         self.stop()  # with fewer iterations where the loss falls no further
+
+    def _check_repeatable(self) -> None:
+        """Raise ArgumentError for a model of which an optimizer that searches along lines would go astray."""
+        kind = type(self.optimizer).__name__
+        if self.model.is_constrained:
+            raise ArgumentError(f"{kind} moves parameters freely, and the model has some with a constraint")
+        if random := list(self.model.named_generators()):
+            raise ArgumentError(
+                f"{kind} compares losses, and those of a model that draws random numbers differ each time: leave out "
+                f"{', '.join(path.removesuffix('/generator') for path in random)}"
+            )
 
     def _finish_epoch(self, validation: Rows | None, moments: Moments, whole_steps: WholeSteps) -> None:
         if not np.isfinite(self.model.parameters).all():
@@ -362,8 +381,8 @@ class Trainer:
         for hook in moments.on_gradients:
             hook(self)
         with _quiet():
-            self.optimizer.apply(self.model.parameters, self.model.gradients, self.model.decaying)
-            self.model.constrain()
+            model = self.model
+            self.optimizer.apply(model.parameters, model.gradients, model.decaying, model.constrain)
         self._sums += sums
         self.batch_loss = sums.loss / (sums.weight or 1.0)
         self.row += len(batch)
@@ -406,6 +425,11 @@ class Trainer:
 
     def _check_settings(self) -> None:
         self.optimizer.check()
+        if self.step not in {0, self._steps}:
+            raise ArgumentError(
+                f"the {type(self.optimizer).__name__} has taken {self.step} steps elsewhere, and an optimizer serves "
+                "one model: make a new one; a trainer's settings, such as batch_size, can be changed in place"
+            )
         if self.batch_size is not None:
             check_whole_number(self.batch_size, "batch_size", 1)
         check_whole_number(self.seed, "seed", 0)

@@ -48,7 +48,7 @@ def _class_weights(class_weight: Any, labels: Array, classes: int) -> Array:
             raise ArgumentError(f'class_weight is {class_weight!r}; the only name is "balanced"')
         counts = np.bincount(labels, minlength=classes)
         return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    if isinstance(class_weight, Mapping):
+    if isinstance(class_weight, Mapping) or hasattr(class_weight, "to_dict"):  # a pandas series, by its index
         weights = np.ones(classes)
         for label, weight in class_weight.items():
             if label not in range(classes):
@@ -56,11 +56,13 @@ def _class_weights(class_weight: Any, labels: Array, classes: int) -> Array:
             weights[int(label)] = check_number(weight, f"class_weight of {label!r}", 0)
         return weights
     try:
-        given = list(class_weight)
+        given = None if isinstance(class_weight, set | frozenset) else list(class_weight)
     except TypeError:
+        given = None
+    if given is None:
         raise ArgumentTypeError(
             f'class_weight is {class_weight!r}; give a dict of weights by label, a list of one per class, or "balanced"'
-        ) from None
+        )
     if len(given) != classes:
         raise ArgumentError(f"class_weight has {len(given)} weights; the model has {classes} classes")
     return np.array([check_number(weight, f"class_weight of {label}", 0) for label, weight in enumerate(given)])

@@ -12,6 +12,7 @@ from minidl import (
     EarlyStopping,
     ExponentialMovingAverage,
     Lookahead,
+    MaxNorm,
     ReLU,
     Sequential,
     SoftmaxCrossEntropy,
@@ -143,3 +144,15 @@ def test_a_run_that_ends_before_its_first_step_shows_no_average():
     t.fit(x, y, callbacks=[Stop()], progress=False)
     np.testing.assert_array_equal(t.model.parameters, before)
     assert not t.optimizer.exchanged
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: StochasticWeightAveraging(Adam(0.1)), lambda: ExponentialMovingAverage(SGD(1.0), decay=0.9)]
+)
+def test_the_average_keeps_a_constraint(make):
+    x, y = problem()
+    layers = [Dense(16, constraint=MaxNorm(0.3)), ReLU(), Dense(2), SoftmaxCrossEntropy()]
+    model = Sequential(layers, input_shape=6, seed=0)
+    model.constrain()  # the average begins with the first parameters
+    Trainer(model, make(), batch_size=20, seed=0).fit(x, y, epochs=5, progress=False)
+    assert np.linalg.norm(model.layers[0].weight.value, axis=0).max() <= 0.3 * (1 + 1e-6)

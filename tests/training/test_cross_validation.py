@@ -18,7 +18,9 @@ from threadpoolctl import threadpool_limits
 from minidl import (
     Adam,
     Callback,
+    Checkpoint,
     CrossValidation,
+    CSVLogger,
     Dense,
     Layer,
     MeanSquaredError,
@@ -427,3 +429,10 @@ def test_ctrl_c_ends_all_processes(jobs, send):
         out, errors = process.communicate()
     assert (begun, out, process.returncode) == (["begun\n"] * jobs, "interrupted\n", 0), errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("make", [lambda p: CSVLogger(p / "log.csv"), Checkpoint])
+def test_callbacks_that_write_files_are_refused_before_any_training(make, tmp_path):
+    with pytest.raises(ArgumentError, match="every run would write what .* writes to the same place"):
+        cross_validate(classifier, x, y, callbacks=[make(tmp_path)], progress=False)
+    assert not list(tmp_path.iterdir())

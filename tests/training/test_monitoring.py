@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minidl import (
+    LBFGS,
     SGD,
     Adam,
     Callback,
@@ -131,6 +132,18 @@ class TestUnknownFigures:
         with pytest.raises(ArgumentError, match="no figure 'val_loss'.*give fit validation_data"):
             t.fit(x, y, callbacks=[EarlyStopping()], progress=False)
 
+    def test_a_figure_whose_name_does_not_tell_needs_a_mode(self):
+        class Share(SoftmaxCrossEntropy):
+            metric_name = "share"
+
+        (x, y) = problem()
+        model = Sequential([Dense(3), Share()], input_shape=5, seed=0)
+        with pytest.raises(ArgumentError, match='say by mode="min" or mode="max" which \'val_share\' is good'):
+            Trainer(model).fit(x, y, validation_data=(x, y), callbacks=[EarlyStopping("val_share")], progress=False)
+        told = EarlyStopping("val_share", mode="max")
+        Trainer(model).fit(x, y, validation_data=(x, y), callbacks=[told], progress=False)
+        assert told.best_epoch == 1
+
 
 class TestReduceLROnPlateau:
     def rates(self, figures, optimizer=None, **options):
@@ -158,6 +171,12 @@ class TestReduceLROnPlateau:
     def test_there_is_a_least_rate(self):
         assert self.rates([4, 4, 4, 4], factor=0.1, patience=1, min_rate=0.3) == [0.8, 0.8, 0.3, 0.3]
         assert self.rates([4, 4, 4], optimizer=SGD(0.1), factor=0.1, patience=1, min_rate=0.3) == [0.1, 0.1, 0.1]
+
+    def test_an_optimizer_without_a_rate_is_refused(self):
+        (x, y), t = problem(), trainer(LBFGS())
+        t.batch_size = None
+        with pytest.raises(ArgumentError, match="LBFGS has no learning rate to lower"):
+            t.fit(x, y, callbacks=[ReduceLROnPlateau("loss")], progress=False)
 
     def test_a_schedule_beside_it_is_refused(self):
         with pytest.raises(ArgumentError, match="a learning rate that is a number, but the optimizer's is"):
@@ -195,7 +214,7 @@ class TestSettings:
     def test_a_monitor_of_ones_own_knows_the_best_epoch(self):
         class Praise(Monitor):
             def on_epoch_end(self, t):
-                if self._improves(t):
+                if self._improves(t.history["val_loss"][-1], t.epoch):
                     praised.append(self.best_epoch)
 
         praised = []
@@ -258,6 +277,79 @@ class TestCheckpoint:
         with pytest.raises(ArgumentError, match="holds step_0000000012.npz, of a later step than this run's, 0: go on"):
             self.fit(tmp_path)
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def test_a_second_fit_does_not_replace_the_best_by_a_worse_one(self, tmp_path):
+        (x, y), t, callback = problem(), trainer(), Checkpoint(tmp_path, monitor="val_loss")
+        script = Script("val_loss", [3, 1, 2, 2.5, 0.5])
+        for epochs, best, given in (
+            (2, 2, callback),
+            (1, 2, callback),
+            (1, 2, Checkpoint(tmp_path, monitor="val_loss")),
+        ):
+            t.fit(x, y, epochs=epochs, validation_data=(x, y), callbacks=[script, given], progress=False)
+            assert Trainer.load(tmp_path / "best.npz").epoch == best
+        t.fit(x, y, validation_data=(x, y), callbacks=[script, callback], progress=False)
+        assert Trainer.load(tmp_path / "best.npz").epoch == 5
+
+    def test_killed_between_its_two_files_the_best_is_found_once_more(self, tmp_path, monkeypatch):
+        class Killed(BaseException):
+            pass
+
+        save, (x, y) = Trainer.save, problem()
+
+        def killed(self, path):
+            if self.epoch == 2 and "step" in str(path):
+                raise Killed
+            save(self, path)
+
+        monkeypatch.setattr(Trainer, "save", killed)
+        t, options = trainer(), {"validation_data": (x, y), "progress": False}
+        with pytest.raises(Killed):
+            t.fit(
+                x,
+                y,
+                epochs=3,
+                callbacks=[Script("val_loss", [3, 1, 2]), Checkpoint(tmp_path, monitor="val_loss")],
+                **options,
+            )
+        monkeypatch.undo()
+        assert [Trainer.load(tmp_path).epoch, Trainer.load(tmp_path / "best.npz").epoch] == [1, 2]
+        t = Trainer.load(tmp_path)
+        t.fit(
+            x,
+            y,
+            epochs=2,
+            callbacks=[Script("val_loss", [3, 1, 2]), Checkpoint(tmp_path, monitor="val_loss")],
+            **options,
+        )
+        assert Trainer.load(tmp_path / "best.npz").epoch == 2
+
+    def test_two_of_them_do_not_disturb_each_other(self, tmp_path):
+        def both():
+            return [Checkpoint(tmp_path / "a"), Checkpoint(tmp_path / "b", monitor="val_loss")]
+
+        (x, y), t, script = problem(), trainer(), Script("val_loss", [3, 1, 2])
+        options = {"validation_data": (x, y), "progress": False}
+        t.fit(x, y, epochs=2, callbacks=[script, *both()], **options)
+        for folder in ("a", "b"):
+            resumed = Trainer.load(tmp_path / folder)
+            resumed.fit(x, y, callbacks=[script, *both()], **options)
+            assert Trainer.load(tmp_path / "b" / "best.npz").epoch == 2
+            for name in ("a", "b"):
+                (tmp_path / name / "step_0000000012.npz").unlink()
+                t.save(tmp_path / name / "step_0000000008.npz")
+
+    def test_a_folder_with_the_best_alone_is_loaded_by_it(self, tmp_path):
+        scripted([3, 1, 2], Checkpoint(tmp_path, monitor="val_loss", every_epochs=None))
+        assert Trainer.load(tmp_path).epoch == 2
+        with pytest.raises(ArgumentError, match=r"holds best\.npz, of a later step than this run's, 0"):
+            scripted([3], Checkpoint(tmp_path, monitor="val_loss", every_epochs=None))
+
+    def test_what_killed_saves_left_is_removed(self, tmp_path):
+        half = tmp_path / ".step_0000000004.npz.0a1b2c3d.tmp"
+        half.write_bytes(b"PK")
+        self.fit(tmp_path)
+        assert not half.exists()
 
     def test_a_run_that_goes_back_to_an_earlier_step_needs_another_folder(self, tmp_path):
         self.fit(tmp_path / "run", keep=None)

@@ -54,6 +54,14 @@ def test_nothing_given_is_changed():
     assert (optimizer.step, optimizer.learning_rate, optimizer.state) == (0, 0.5, {})
 
 
+def test_an_optimizer_that_has_taken_steps_begins_anew():
+    (x, y), trainer = problem(), Trainer(model(), "adam", seed=0)
+    fresh = find_learning_rate(model(), x, y, optimizer="adam")
+    trainer.fit(x, y, epochs=3, progress=False)
+    used = find_learning_rate(model(), x, y, optimizer=trainer.optimizer)
+    np.testing.assert_array_equal(used.losses, fresh.losses)
+
+
 def test_the_losses_are_smoothed_means_of_those_of_the_batches():
     x, y = problem()
     found = find_learning_rate(model(), x, y, low=1e-12, high=1e-11, steps=10, batch_size=None)

@@ -48,7 +48,7 @@ class TestCSV:
 
     def test_a_path_that_cannot_be_written_is_an_error_before_the_first_step(self, tmp_path):
         (x, y), t = problem(), trainer()
-        with pytest.raises(ArgumentError, match="it is a folder; give the name of a file"):
+        with pytest.raises(ArgumentError, match="CSVLogger: .* is a folder; give the name of a file"):
             t.fit(x, y, callbacks=[CSVLogger(tmp_path)], progress=False)
         assert t.step == 0
 

@@ -16,7 +16,10 @@ from minidl import (
     SGD,
     Adam,
     Callback,
+    CSVLogger,
     Dense,
+    EarlyStopping,
+    ExponentialMovingAverage,
     Layer,
     Loss,
     MeanSquaredError,
@@ -704,12 +707,31 @@ class TestRefusals:
         with pytest.raises(ArgumentTypeError, match="an optimizer is an Optimizer such as"):
             Trainer(model(), 3)
 
-    def test_an_optimizer_of_another_model_is_refused(self):
-        optimizer = Momentum(0.1)
+    @pytest.mark.parametrize("make", [lambda: Momentum(0.1), lambda: ExponentialMovingAverage("adam")])
+    def test_an_optimizer_of_another_model_is_refused(self, make):
+        optimizer, other = make(), model(seed=1)
+        waiting = Trainer(other, optimizer)
         fit(Trainer(model(), optimizer), *data())
-        other = Sequential([Dense(3), SoftmaxCrossEntropy()], seed=0)
-        with pytest.raises(ShapeError, match="an optimizer serves one model"):
-            fit(Trainer(other, optimizer), *data())
+        before = other.parameters.copy()
+        with pytest.raises(ArgumentError, match="has taken 2 steps elsewhere, and an optimizer serves one model"):
+            Trainer(other, optimizer)
+        with pytest.raises(ArgumentError, match="has taken 2 steps elsewhere"):
+            fit(waiting, *data())
+        np.testing.assert_array_equal(other.parameters, before)
+
+    def test_a_new_optimizer_may_go_on_with_a_trained_model(self):
+        trainer = Trainer(model(), SGD(0.1))
+        fit(trainer, *data())
+        trainer.optimizer = Adam()
+        fit(trainer, *data())
+        assert trainer.epoch == 2
+
+    def test_no_callback_has_begun_where_one_cannot(self, tmp_path):
+        (tmp_path / "log.csv").write_text("older figures")
+        trainer = Trainer(model(), SGD(0.1))
+        with pytest.raises(ArgumentError, match="no figure 'val_los'"):
+            fit(trainer, *data(), callbacks=[CSVLogger(tmp_path / "log.csv"), EarlyStopping("val_los")])
+        assert (tmp_path / "log.csv").read_text() == "older figures"
 
     def test_a_run_that_diverges_stops_with_epoch_and_step_before_the_update(self):
         x = np.linspace(-1, 1, 20)[:, np.newaxis]

@@ -1,6 +1,7 @@
 """Weights of classes: in training, in evaluation, beside those of rows."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
@@ -41,6 +42,11 @@ def test_a_dict_weighs_the_rows_of_its_classes_and_leaves_others_at_1():
 def test_a_list_has_a_weight_for_each_class():
     _, y = problem()
     same_run([0.5, 2, 3], np.array([0.5, 2, 3])[y])
+
+
+def test_a_pandas_series_goes_by_its_index():
+    _, y = problem()
+    same_run(pd.Series([5.0, 0.5], index=[2, 0]), np.array([0.5, 1, 5])[y])
 
 
 def test_balanced_is_what_scikit_learn_calls_so():
@@ -101,6 +107,7 @@ def test_a_weight_helps_the_rare_class():
         ({1: "x"}, ArgumentTypeError, "class_weight of 1 is 'x'"),
         ([1, 2], ArgumentError, "has 2 weights; the model has 3 classes"),
         ([1, 2, np.nan], ArgumentError, "class_weight of 2 is nan"),
+        ({1.0, 2.0, 3.0}, ArgumentTypeError, "give a dict of weights by label"),
         (7, ArgumentTypeError, "class_weight is 7; give a dict"),
         ([0, 0, 0], DataError, "product of sample_weight and class_weight is 0 everywhere"),
     ],

@@ -9,9 +9,12 @@ from minidl import (
     LBFGS,
     Callback,
     Dense,
+    Dropout,
+    GaussianNoise,
     MaxNorm,
     MeanSquaredError,
     Optimizer,
+    Residual,
     Sequential,
     SoftmaxCrossEntropy,
     Tanh,
@@ -137,3 +140,27 @@ def test_it_trains_a_classifier_by_name():
 def test_an_optimizer_of_steps_minimizes_nothing():
     with pytest.raises(NotImplementedError, match="Optimizer takes steps: call apply"):
         Optimizer().minimize(lambda p: (0.0, p), np.zeros(2), 1)
+
+
+@pytest.mark.parametrize("layer", [Dropout(0.3), GaussianNoise(0.1), Residual([Dense(5), Dropout(0.1)])])
+def test_a_model_that_draws_random_numbers_is_refused(layer):
+    t = trainer(layer, Dense(2))
+    with pytest.raises(ArgumentError, match="those of a model that draws random numbers differ each time: leave out"):
+        t.fit(*problem(), progress=False)
+
+
+def test_an_epoch_that_was_interrupted_while_it_was_finished_is_finished_first():
+    (x, y), whole, t = problem(), trainer(Dense(6), Tanh(), Dense(2)), trainer(Dense(6), Tanh(), Dense(2))
+
+    class Interrupt(Callback):
+        def on_batch_end(self, t):
+            if t.step == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        t.fit(x, y, epochs=4, callbacks=[Interrupt()], progress=False)
+    assert (t.epoch, t.step) == (2, 3)
+    t.fit(x, y, epochs=1, progress=False)
+    assert (t.epoch, t.step) == (3, 3)
+    whole.fit(x, y, epochs=3, progress=False)
+    assert dict(t.history) == dict(whole.history)
