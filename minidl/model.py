@@ -23,7 +23,7 @@ from minidl.errors import (
 )
 from minidl.files import read_described, write_described
 from minidl.inputs import as_array, as_shape, check_finite, check_whole_number
-from minidl.layers import Layer, Sigmoid, Softmax
+from minidl.layers import BatchNorm, Layer, Sigmoid, Softmax
 from minidl.layers.base import Parameter, copy_into
 from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy
 from minidl.typing import Array, Shape
@@ -292,6 +292,41 @@ class Sequential(Layer):
         if self.loss is None:
             raise ArgumentError("the model has no loss that could turn scores into probabilities: use predict(x)")
         return self.loss.activate(self._predict_scores(x, batch_size))
+
+    def recompute_statistics(self, x: Any, batch_size: int = 1024) -> None:
+        """Compute the running means and variances of all `BatchNorm` layers anew, with the weights as they are.
+
+        For weights that no training step led to, such as the average that `StochasticWeightAveraging` leaves: the
+        running statistics are those of the last steps, and do not belong to it. The new ones are means over the batches
+        of `x`. Random layers draw as in training, and go on afterwards as if they had not.
+
+        Parameters
+        ----------
+        x : array of shape (N, *input_shape), or a memory map, a pandas frame or a nested list
+            Training rows.
+        batch_size : int, default 1024
+            Rows computed at once; each batch needs two rows or more.
+
+        Raises as `predict`.
+        Source: Izmailov et al. (2018), arXiv:1803.05407, the end of algorithm 1.
+        """
+        x = as_array(x, "x")
+        check_whole_number(batch_size, "batch_size", 2)
+        check_finite(x, "x", dtype=self.dtype)
+        layers = [layer for layer in self.walk() if isinstance(layer, BatchNorm)]
+        momenta = [layer.momentum for layer in layers]
+        generators = [(each, each.bit_generator.state) for each in self.named_generators().values()]
+        try:
+            for count, start in enumerate(range(0, len(x), batch_size)):
+                for layer in layers:
+                    layer.momentum = count / (count + 1)  # the mean of what there was and of this batch
+                self.forward(x[start : start + batch_size], training=True)
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
+            for generator, state in generators:
+                generator.bit_generator.state = state
+            self.forget_saved()
 
     def summary(self) -> None:
         """Print the layers with their output shapes and numbers of parameters."""

@@ -154,7 +154,9 @@ class ExponentialMovingAverage(_Average):
 class StochasticWeightAveraging(_Average):
     """Keep the plain average of the parameters after steps start, start + every, start + 2 every, ...
 
-    Before there is one, the average is the parameters themselves. `exchange` puts it in their place.
+    Before there is one, the average is the parameters themselves. `exchange` puts it in their place. In a model with
+    `BatchNorm`, call ``model.recompute_statistics(x_train)`` after `fit`: the running statistics are those of the last
+    steps, not of the average.
 
     Parameters
     ----------

@@ -6,9 +6,11 @@ import pytest
 from minidl import (
     SGD,
     Adam,
+    BatchNorm,
     Callback,
     Checkpoint,
     Dense,
+    Dropout,
     EarlyStopping,
     ExponentialMovingAverage,
     Lookahead,
@@ -19,6 +21,7 @@ from minidl import (
     StochasticWeightAveraging,
     Trainer,
 )
+from minidl.errors import ArgumentError, DataError
 
 
 def problem(rows=200):
@@ -156,3 +159,37 @@ def test_the_average_keeps_a_constraint(make):
     model.constrain()  # the average begins with the first parameters
     Trainer(model, make(), batch_size=20, seed=0).fit(x, y, epochs=5, progress=False)
     assert np.linalg.norm(model.layers[0].weight.value, axis=0).max() <= 0.3 * (1 + 1e-6)
+
+
+def test_statistics_are_computed_anew_for_the_average():
+    x, y = problem(500)
+    layers = [
+        Dense(12),
+        BatchNorm(),
+        ReLU(),
+        Dropout(0.2),
+        Dense(12),
+        BatchNorm(),
+        ReLU(),
+        Dense(2),
+        SoftmaxCrossEntropy(),
+    ]
+    model = Sequential(layers, input_shape=6, seed=0)
+    trainer = Trainer(model, StochasticWeightAveraging(Adam(0.05)), batch_size=20, seed=0)
+    trainer.fit(x, y, epochs=5, progress=False)
+    momentum, drawn = model.layers[1].momentum, model.layers[3].generator.bit_generator.state
+    model.recompute_statistics(x, batch_size=100)
+    first = model.layers[0].forward(x).reshape(5, 100, 12)
+    np.testing.assert_allclose(model.layers[1].running_mean.value, first.mean(axis=(0, 1)), rtol=1e-4, atol=1e-5)
+    variance = first.var(axis=1, ddof=1).mean(axis=0)
+    np.testing.assert_allclose(model.layers[1].running_variance.value, variance, rtol=1e-4)
+    assert model.layers[1].momentum == momentum
+    assert model.layers[3].generator.bit_generator.state == drawn
+
+
+def test_statistics_of_no_batch_or_of_a_single_row_are_refused():
+    model = Sequential([Dense(3), BatchNorm()], input_shape=6, seed=0)
+    with pytest.raises(ArgumentError, match="batch_size is 1; it must be 2 or more"):
+        model.recompute_statistics(np.ones((4, 6)), batch_size=1)
+    with pytest.raises(DataError, match="x holds nan"):
+        model.recompute_statistics(np.full((4, 6), np.nan))
