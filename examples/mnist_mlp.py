@@ -118,11 +118,12 @@ def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Na
     print(f"\n{network}: {len(y_train):,} rows to train, {len(y_validation):,} to validate, {batch}, {optimizer!r}")
 
     checkpoints = options.output / f"{network}_checkpoints"
-    if options.resume and list(checkpoints.glob("step_*.npz")):
+    if list(checkpoints.glob("step_*.npz")):
         trainer = Trainer.load(checkpoints)
         print(f"resumed after {trainer.epoch} epochs and {trainer.step:,} steps")
     else:
-        shutil.rmtree(checkpoints, ignore_errors=True)  # of an older run, which this one replaces
+        if options.resume:
+            print("there is nothing to resume: it begins anew")
         trainer = Trainer(build(network, options), optimizer, batch_size=recipe.batch_size, seed=options.seed)
     callbacks: list[Callback] = [Checkpoint(checkpoints, every_epochs=max(recipe.epochs // 20, 1))]
     if options.early_stopping:
@@ -195,10 +196,14 @@ def table(report: list[dict[str, Any]]) -> str:
     for entry in report:
         history = entry["history"]
         lines.append(
-            f"{entry['network']:<16}{entry['parameters']:>11,}{entry['seconds']:>9.1f}{history['loss'][-1]:>9.4f}"
+            f"{entry['network']:<16}{entry['parameters']:>11,}{entry['seconds']:>9.1f}{figure(history['loss'][-1])}"
             f"{history['accuracy'][-1]:>16.2%}{entry['validation']['accuracy']:>21.2%}"
         )
     return "\n".join(lines)
+
+
+def figure(loss: float) -> str:
+    return f"{loss:>9.4f}" if loss < 1000 else f"{loss:>9.1e}"
 
 
 def matrix(entry: dict[str, Any]) -> str:
@@ -355,10 +360,16 @@ def recipe_for(network: str, options: argparse.Namespace) -> Recipe:
 
 
 def note_settings(options: argparse.Namespace) -> None:
-    """Write the options beside the run; refuse to resume a run that had others."""
+    """Write the options beside the run; refuse to resume a run that had others, or to begin one over a stopped one."""
     path = options.output / "settings.json"
+    stopped = list(options.output.glob("*_checkpoints/step_*.npz"))
+    if stopped and not options.resume:
+        raise ArgumentError(
+            f"{options.output} holds a run that was stopped: add --resume to go on with it, or give another --output, "
+            f"or delete {stopped[0].parent}"
+        )
     named = {name: None if value is UNSET else str(value) for name, value in vars(options).items() if name != "resume"}
-    if options.resume and path.exists():
+    if stopped and path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         if changed := [f"--{name.replace('_', '-')}" for name in named if before.get(name) != named[name]]:
             raise ArgumentError(
@@ -396,6 +407,8 @@ def main(arguments: list[str] | None = None) -> None:
         # Written after each network, so that an interruption of the next does not lose it.
         (options.output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
+    for network in options.network:  # all is done, and saved
+        shutil.rmtree(options.output / f"{network}_checkpoints")
     for entry in report:
         print(f"\n{matrix(entry)}")
     print(f"\n{table(report)}\n\nmodels, report.json{' and pictures' if options.pictures else ''}: {options.output}")

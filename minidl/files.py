@@ -146,8 +146,9 @@ def _read_description(header: Array | None, kind: str, version: int, keys: set[s
         raise FileFormatError(f"its header is no JSON: {error}") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != f"minidl {kind}":
-        is_other = isinstance(found, str) and found.startswith("minidl ")
-        raise FileFormatError(f"it is no {kind} that minidl saved{f', but a {found}' if is_other else ''}")
+        readers = {"minidl model": "Sequential.load(path)", "minidl training run": "Trainer.load(path), and its .model"}
+        other = f", but a {found}: read it by {readers[found]}" if found in readers else ""
+        raise FileFormatError(f"it is no {kind} that minidl saved{other}")
     its_version = content.pop("version", None)
     if not isinstance(its_version, int) or its_version > version:
         raise FileFormatError(

@@ -363,10 +363,12 @@ def test_several_schedules_have_their_names_and_their_colours():
     assert set(lines) == {"cosine", "flat", "own"}
     assert len({line.get_color() for line in ax.lines}) == 3
     assert [y_values(line)[-1] for line in ax.lines[1:]] == [0.1, 0.2]
-    listed = plots.plot_schedule([CosineDecay(0.5, 30), StepDecay(0.5, 10)], 30)
+    listed = plots.plot_schedule([CosineDecay(0.5, 30), StepDecay(0.5, 10), StepDecay(0.5, 20), 0.1], 30)
     assert set(legend_of(listed)) == {
-        "CosineDecay(rate=0.5, steps=30, end=0.0)",
+        "CosineDecay",
         "StepDecay(rate=0.5, every=10, factor=0.1)",
+        "StepDecay(rate=0.5, every=20, factor=0.1)",
+        "0.1",
     }
     assert_legible(listed.figure)
     many = plots.plot_schedule([StepDecay(0.5, every) for every in range(1, 9)], 30)

@@ -24,7 +24,8 @@ def get_optimizer(optimizer: Optimizer | str) -> Optimizer:
     if isinstance(optimizer, Optimizer):
         return optimizer
     if not isinstance(optimizer, str):
-        raise ArgumentTypeError(f"an optimizer is an Optimizer such as Adam() or a name, not {optimizer!r}")
+        cure = f": did you mean {optimizer.__name__}()?" if isinstance(optimizer, type) else ""
+        raise ArgumentTypeError(f"an optimizer is an Optimizer such as Adam() or a name, not {optimizer!r}{cure}")
     if optimizer.lower() not in OPTIMIZERS:
         raise ArgumentError(f"no optimizer is named {optimizer!r}; {did_you_mean(optimizer, OPTIMIZERS)}")
     return OPTIMIZERS[optimizer.lower()]()

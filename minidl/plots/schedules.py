@@ -10,6 +10,7 @@ import numpy as np
 from minidl.errors import ArgumentTypeError, DataError
 from minidl.inputs import check_number, check_whole_number
 from minidl.plots.canvas import COLOURS, legend_on_top, new_axes
+from minidl.schedules import Schedule
 from minidl.training import RateSearch
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def plot_schedule(
     ----------
     schedule : Schedule, other function of the step, or number; or a dict or a list of such
         Several, ``{"name": schedule, ...}`` or ``[schedule, ...]``, get a colour each; those of a list are named
-        by their classes and settings.
+        by their classes, and by their settings where two are of one class.
     steps : int >= 1
         How many: epochs * ceil(rows / batch_size).
     ax : matplotlib Axes, optional
@@ -62,7 +63,7 @@ def plot_schedule(
     colours = COLOURS if len(curves) <= len(COLOURS) else colormaps["viridis"](np.linspace(0, 0.9, len(curves)))
     marker = "o" if steps <= 15 else ""  # a single step is a point, which a line does not show
     lines = [
-        ax.plot(asked, rates, color=colour, label=name, marker=marker, markersize=5)[0]
+        ax.plot(asked, rates, color=colour, label=name, marker=marker, markersize=5, drawstyle="steps-post")[0]
         for colour, (name, rates) in zip(colours, curves.items(), strict=False)
     ]
     ax.set(xlabel="step", ylabel="learning rate")
@@ -105,7 +106,10 @@ def _named(schedule: Any) -> dict[str, Rate]:
     if isinstance(schedule, Mapping):
         named = {str(name): rate for name, rate in schedule.items()}
     elif isinstance(schedule, Sequence) and not isinstance(schedule, str):
-        named = {f"{rate!r}": rate for rate in schedule}
+        kinds = [type(rate).__name__ if isinstance(rate, Schedule) else f"{rate!r}" for rate in schedule]
+        named = {
+            kind if kinds.count(kind) == 1 else f"{rate!r}": rate for kind, rate in zip(kinds, schedule, strict=True)
+        }
     else:
         raise ArgumentTypeError(
             "plot_schedule takes a Schedule, another function of the step or a number, a dict of such by name or a "

@@ -30,6 +30,13 @@ class Callback:
     writes_files = False
     """True in a subclass that writes where its constructor said, so that two runs must not share one."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        moments = _moments()
+        for name in vars(cls):
+            if name.startswith("on_") and name not in moments:
+                raise ArgumentError(f"{cls.__name__}.{name} would never be called; {did_you_mean(name, moments)}")
+
     @property
     def key(self) -> str:
         """What tells its state from those of other callbacks in a checkpoint: its class, and what it watches."""
@@ -64,6 +71,11 @@ class Callback:
         """Take back what `state` returned; called after `on_train_begin` of a `fit` that goes on with a run."""
 
 
+def _moments() -> list[str]:
+    """Return the names of a callback's moments."""
+    return [name for name in vars(Callback) if name.startswith("on_")]
+
+
 class FunctionCallback(Callback):
     """A callback made of a plain function, which gets the trainer.
 
@@ -78,7 +90,7 @@ class FunctionCallback(Callback):
     def __init__(self, function: Callable[[Trainer], None], moment: str = "on_epoch_end") -> None:
         if not callable(function):
             raise ArgumentTypeError(f"FunctionCallback takes a function, not {function!r}")
-        moments = [name for name in vars(Callback) if name.startswith("on_")]
+        moments = _moments()
         if moment not in moments:
             raise ArgumentError(f"a callback has no moment {moment!r}; {did_you_mean(str(moment), moments)}")
         setattr(self, moment, function)
@@ -95,7 +107,8 @@ def as_callbacks(callbacks: Iterable[Callback | Callable[[Trainer], None]] | Non
         elif callable(callback) and not isinstance(callback, type):
             found.append(FunctionCallback(callback))
         else:
-            raise ArgumentTypeError(f"callbacks holds {callback!r}, which is no Callback and no function")
+            cure = f": did you mean {callback.__name__}()?" if isinstance(callback, type) else ""
+            raise ArgumentTypeError(f"callbacks holds {callback!r}, which is no Callback and no function{cure}")
     return found
 
 

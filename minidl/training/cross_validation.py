@@ -41,6 +41,7 @@ def cross_validate(
     epochs: int = 1,
     transformer: Any = None,
     sample_weight: Any = None,
+    class_weight: Any = None,
     groups: Any = None,
     callbacks: Iterable[Callback] | None = None,
     jobs: int | None = None,
@@ -66,8 +67,8 @@ def cross_validate(
         A number n stands for the seeds 0 .. n - 1.
     optimizer : Optimizer or its name, default "adam"
         Each run has a copy.
-    batch_size, epochs, sample_weight
-        As for `Trainer`.
+    batch_size, epochs, sample_weight, class_weight
+        As for `Trainer`; class weights do not count for the rows held out.
     transformer : scikit-learn transformer, optional
         Such as StandardScaler(). Each run fits a clone to its training rows alone and passes all of `x` through it, so
         that nothing is learnt from the rows held out.
@@ -108,7 +109,7 @@ def cross_validate(
         for seed, model in _build_models(build_model, seeds).items():
             trainers[seed] = Trainer(model, copy.deepcopy(optimizer), batch_size=batch_size, seed=seed)
             trainers[seed]._check_settings()
-            data = trainers[seed]._prepare(inputs, y, sample_weight)
+            data = trainers[seed]._prepare(inputs, y, sample_weight, class_weight)
             model.build_for(data.x)
         _check_seeds_matter(build_model, {seed: trainer.model for seed, trainer in trainers.items()}, data.x)
         model = trainers[seeds[0]].model
@@ -116,7 +117,7 @@ def cross_validate(
         classes = classes_of(loss, model.forward(data.x[:1]), data.targets)
     dealt = deal_folds(folds, seeds, x, y, classes, groups)
     tasks = [
-        _Task(trainers[seed], seed, number, fold, epochs, transformer, hooks)
+        _Task(trainers[seed], seed, number, fold, epochs, transformer, class_weight, hooks)
         for seed in seeds
         for number, fold in enumerate(dealt[seed], start=1)
     ]
@@ -272,6 +273,7 @@ class _Task:
     fold: Fold
     epochs: int
     transformer: Any
+    class_weight: Any
     hooks: list[Callback]
 
     @property
@@ -301,6 +303,7 @@ class _Task:
                     epochs=self.epochs,
                     validation_data=(held_out_inputs, y[held_out], held_out_weights),
                     sample_weight=weights,
+                    class_weight=self.class_weight,
                     callbacks=hooks,
                     progress=False,
                 )

@@ -41,7 +41,7 @@ class Monitor(Callback):
     """
 
     def __init__(self, monitor: str = "val_loss", *, min_delta: float = 0.0, mode: str = "auto") -> None:
-        kind = type(self).__name__
+        kind = self.owner = type(self).__name__
         if not isinstance(monitor, str):
             raise ArgumentTypeError(f"{kind}: monitor is {monitor!r}; give the name of a figure, such as 'val_loss'")
         if mode not in {"auto", "min", "max"}:
@@ -59,14 +59,15 @@ class Monitor(Callback):
 
     def check(self, trainer: Trainer) -> None:
         if self.monitor not in trainer.figure_names:
-            cure = "; give fit validation_data" if self.monitor.startswith("val_") else ""
+            validates = any(name.startswith("val_") for name in trainer.figure_names)
+            cure = "; give fit validation_data" if self.monitor.startswith("val_") and not validates else ""
             raise ArgumentError(
-                f"{type(self).__name__}: the run has no figure {self.monitor!r}; "
+                f"{self.owner}: the run has no figure {self.monitor!r}; "
                 f"{did_you_mean(self.monitor, trainer.figure_names)}{cure}"
             )
         if self.mode == "auto":
             raise ArgumentError(
-                f'{type(self).__name__}: say by mode="min" or mode="max" which {self.monitor!r} is good, small or large'
+                f'{self.owner}: say by mode="min" or mode="max" which {self.monitor!r} is good, small or large'
             )
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -274,13 +275,17 @@ class Checkpoint(Callback):
         self.folder, self.keep = as_path(folder), keep
         self.every_epochs, self.every_steps = every_epochs, every_steps
         self._monitor = None if monitor is None else Monitor(monitor, min_delta=min_delta, mode=mode)
+        if self._monitor:
+            self._monitor.owner = "Checkpoint"
 
     def check(self, trainer: Trainer) -> None:
         if self._monitor:
             self._monitor.check(trainer)
         as_json(describe(trainer)[0])  # a setting that cannot be saved is an error now, not after the first epoch
-        if not self.folder.is_dir():
+        if not self.folder.exists():
             return
+        if not self.folder.is_dir():
+            raise ArgumentError(f"Checkpoint: {self.folder} is a file; give a folder")
         found = checkpoints(self.folder)
         later = found[-1] if found and found[-1] > self._path(trainer) else None
         if self._monitor and trainer.step == 0 and (self.folder / BEST).exists():

@@ -47,7 +47,7 @@ class RateSearch:
         if lowest < 2 * half:
             raise ArgumentError(
                 f"the loss never falls: it is lowest at the rate {self.rates[lowest]:.3g}, where the search begins or "
-                "nearly; search from a lower rate"
+                "nearly; search from a lower rate where it rose, or up to a higher one where it stayed level"
             )
         before_lowest = self.losses[: lowest + 1]
         falls = before_lowest[: -2 * half] - before_lowest[2 * half :]
@@ -118,6 +118,8 @@ def find_learning_rate(
         raise ArgumentError(f"find_learning_rate: low is {low} and high {high}; low must be below high")
     rates = np.geomspace(low, high, steps)
     optimizer = copy.deepcopy(get_optimizer(optimizer))
+    if optimizer.full_batch:
+        raise ArgumentError(f"{type(optimizer).__name__} has no learning rate to search for")
     optimizer.step, optimizer.state, optimizer.exchanged = 0, {}, False  # as it was before its first step
     optimizer.learning_rate = lambda step: float(rates[min(step, steps - 1)])
     trainer, notes = Trainer(copy.deepcopy(model), optimizer, batch_size=batch_size, seed=seed), _Notes(rates)

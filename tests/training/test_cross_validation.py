@@ -436,3 +436,14 @@ def test_callbacks_that_write_files_are_refused_before_any_training(make, tmp_pa
     with pytest.raises(ArgumentError, match="every run would write what .* writes to the same place"):
         cross_validate(classifier, x, y, callbacks=[make(tmp_path)], progress=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_class_weights_count_in_training_and_not_for_the_rows_held_out():
+    weighted = cross_validate(classifier, x, y, class_weight={2: 5.0}, progress=False)
+    plain = cross_validate(classifier, x, y, progress=False)
+    assert weighted.scores["loss"].tolist() != plain.scores["loss"].tolist()
+    fold = weighted.held_out[0]
+    trainer = Trainer(classifier(0), "adam", seed=0)
+    rows = np.setdiff1d(np.arange(len(y)), fold)
+    trainer.fit(x[rows], y[rows], class_weight={2: 5.0}, progress=False)
+    assert weighted.runs[0].figures["val_loss"] == pytest.approx(trainer.evaluate(x[fold], y[fold])["loss"], rel=1e-4)

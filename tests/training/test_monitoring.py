@@ -345,6 +345,11 @@ class TestCheckpoint:
         with pytest.raises(ArgumentError, match=r"holds best\.npz, of a later step than this run's, 0"):
             scripted([3], Checkpoint(tmp_path, monitor="val_loss", every_epochs=None))
 
+    def test_a_file_in_the_place_of_its_folder_is_refused(self, tmp_path):
+        (tmp_path / "run").write_text("")
+        with pytest.raises(ArgumentError, match="Checkpoint: .*run is a file; give a folder"):
+            self.fit(tmp_path / "run")
+
     def test_what_killed_saves_left_is_removed(self, tmp_path):
         half = tmp_path / ".step_0000000004.npz.0a1b2c3d.tmp"
         half.write_bytes(b"PK")

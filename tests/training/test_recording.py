@@ -6,7 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from minidl import SGD, CSVLogger, Dense, FunctionCallback, Sequential, SoftmaxCrossEntropy, TensorBoard, Trainer
+from minidl import (
+    SGD,
+    Callback,
+    CSVLogger,
+    Dense,
+    FunctionCallback,
+    Sequential,
+    SoftmaxCrossEntropy,
+    TensorBoard,
+    Trainer,
+)
 from minidl.errors import ArgumentError, ArgumentTypeError, MissingDependencyError
 
 
@@ -109,8 +119,14 @@ class TestFunctions:
         trainer().fit(x, y, epochs=3, callbacks=[FunctionCallback(seen.append, moment)], progress=False)
         assert len(seen) == calls
 
+    def test_a_moment_that_does_not_exist_is_refused_where_it_is_written(self):
+        with pytest.raises(ArgumentError, match="Mine.on_epoc_end would never be called; did you mean 'on_epoch_end'"):
+            type("Mine", (Callback,), {"on_epoc_end": lambda self, trainer: None})
+
     def test_anything_else_is_refused(self):
         x, y = problem()
+        with pytest.raises(ArgumentTypeError, match=r"no function: did you mean CSVLogger\(\)\?"):
+            trainer().fit(x, y, callbacks=[CSVLogger], progress=False)
         with pytest.raises(ArgumentError, match="no moment 'on_epoch'; did you mean 'on_epoch_"):
             FunctionCallback(print, "on_epoch")
         with pytest.raises(ArgumentTypeError, match="takes a function, not 3"):
