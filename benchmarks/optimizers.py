@@ -510,9 +510,12 @@ def set_score_axis(ax: Axes, problem: Problem, scores: pd.Series) -> None:
 
 
 def finish(figure: Figure, problem: Problem, handles: list[Any], path: Path) -> None:
-    """Put one legend below all axes, and save."""
-    columns = min(len(handles), 4)
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+    """Put one legend below all axes, in as many columns as fit, and save."""
+    width, height = figure.get_size_inches()
+    longest = max(len(handle.get_label()) for handle in handles)
+    columns = min(len(handles), max(int(width / (0.6 + 0.075 * longest)), 1))
+    figure.set_size_inches(width, height + 0.19 * -(-len(handles) // columns))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
     figure.savefig(path, dpi=120)
 
 
@@ -560,12 +563,13 @@ def draw_rates(problem: Problem, results: pd.DataFrame, best: pd.Series, path: P
 
     searched = results[results["purpose"] == "search"].sort_values("rate")
     looks = styles(results["optimizer"].unique())
-    heights = (6, 0.35 + 0.18 * len(looks))
+    lost = list(dict.fromkeys(searched.loc[searched["diverged"], "optimizer"]))
+    heights = (6, 0.5 + 0.25 * len(lost))
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(7.5, 5.2), height_ratios=heights, sharex=True, layout="constrained"
     )
     handles = []
-    for row, (name, style) in enumerate(looks.items()):
+    for name, style in looks.items():
         runs = searched[searched["optimizer"] == name]
         ended, diverged = runs[~runs["diverged"]], runs[runs["diverged"]]
         handles += above.plot(
@@ -576,15 +580,16 @@ def draw_rates(problem: Problem, results: pd.DataFrame, best: pd.Series, path: P
             above.plot(
                 chosen["rate"], chosen["score"], "*", color=style["color"], markersize=14, markeredgecolor="white"
             )
-        below.plot(diverged["rate"], [-row] * len(diverged), "x", color=style["color"], markersize=5)
+        if name in lost:
+            below.plot(diverged["rate"], [-lost.index(name)] * len(diverged), "x", color=style["color"], markersize=5)
     set_score_axis(above, problem, searched["score"])
     above.set(xscale="log")
     above.set_title(
         f"{problem.name}: after {problem.epochs} epochs, by learning rate; star: the one chosen", fontsize="medium"
     )
-    below.set(xlabel="learning rate", yticks=[], ylim=(-len(looks) + 0.3, 0.7))
+    below.set(xlabel="learning rate", yticks=[], ylim=(-max(len(lost), 1) + 0.3, 0.7))
     below.set_ylabel("diverged", rotation=0, ha="right", va="center")
-    if not searched["diverged"].any():
+    if not lost:
         below.text(0.5, 0.5, "none", transform=below.transAxes, ha="center", va="center", color="0.4")
     for ax in (above, below):
         ax.grid(alpha=0.3)
