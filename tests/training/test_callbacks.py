@@ -62,6 +62,11 @@ def test_the_bar_is_closed_when_the_run_is_interrupted(capfd):
     assert re.search(r"epoch 2/3 loss 0\.\d+/0\.\d+ accuracy .*rows/s", err)
 
 
+def test_a_callback_has_no_state_unless_it_says_so():
+    assert Callback().state() == {}
+    Callback().restore({"more": 1})
+
+
 def test_a_moment_may_be_set_on_the_callback_itself():
     callback, steps = Callback(), []
     callback.on_batch_end = lambda trainer: steps.append(trainer.step)

@@ -10,18 +10,25 @@ from minidl import (
     SGD,
     Adam,
     AdamW,
+    BatchNorm,
     Callback,
     Checkpoint,
+    Concatenate,
     CSVLogger,
     Dense,
+    Dropout,
     EarlyStopping,
     ExponentialMovingAverage,
     FunctionCallback,
+    GaussianNoise,
     Lion,
     MaxNorm,
     Momentum,
+    NAdam,
+    OneCycle,
     ReduceLROnPlateau,
     ReLU,
+    Residual,
     RMSprop,
     Sequential,
     SoftmaxCrossEntropy,
@@ -212,6 +219,34 @@ def test_several_callbacks_of_a_class_get_their_own_states_back_in_their_order(t
     assert fresh[0].best != fresh[1].best
 
 
+@pytest.mark.parametrize("batch_size", [16, None], ids=["mini-batches", "full batch"])
+@pytest.mark.parametrize("step", [1, 5, 10])
+def test_random_layers_running_means_schedules_and_averages_are_resumed_to_the_same_bits(tmp_path, step, batch_size):
+    def make():
+        layers = [
+            Dense(12),
+            BatchNorm(),
+            ReLU(),
+            Dropout(0.3),
+            Residual([GaussianNoise(0.1), Dense(12), Dropout(0.2)]),
+            Concatenate([Dense(4), [Dense(3), BatchNorm()]]),
+            Dense(2),
+            SoftmaxCrossEntropy(label_smoothing=0.1),
+        ]
+        optimizer = ExponentialMovingAverage(NAdam(OneCycle(0.01, 30), clip_norm=1.0), decay=0.9)
+        return Trainer(Sequential(layers, seed=3), optimizer, batch_size=batch_size, seed=4)
+
+    def fit(trainer, *more):
+        (x, y), callbacks = data(), [EarlyStopping("val_loss", patience=50), *more]
+        trainer.fit(x, y, epochs=12 - trainer.epoch, validation_data=data(50), callbacks=callbacks, progress=False)
+        return everything(trainer)
+
+    expected = fit(make())
+    with pytest.raises(InterruptedError):
+        fit(make(), Checkpoint(tmp_path, every_steps=1), StopAt("on_batch_end", step + 1))
+    assert fit(Trainer.load(tmp_path)) == expected
+
+
 def test_a_state_goes_to_the_callback_that_watches_the_same_figure(tmp_path):
     (x, y), trainer = data(), new_trainer()
     one, other = EarlyStopping("loss", patience=50), EarlyStopping("accuracy", patience=50)
@@ -358,6 +393,7 @@ class TestRefusals:
                 lambda d, a: a.update({SLOT: a[SLOT].astype(float)}),
                 "slot 'gradient_sum' is float64",
             ),
+            (lambda d, a: a.update({"optimizer/third": np.zeros(3, np.float32)}), "has the slots"),
             (lambda d, a: d["trainer"].update(epoch=1.5), "epoch is 1.5"),
             (lambda d, a: d["trainer"].update(row=-2), "row is -2"),
             (lambda d, a: d["trainer"].update(sums=[1]), "cannot be loaded"),

@@ -189,6 +189,7 @@ class TestSettings:
         [
             (lambda: EarlyStopping(patience=0), ArgumentError, "EarlyStopping: patience is 0; it must be 1 or more"),
             (lambda: EarlyStopping(patience=1.5), ArgumentTypeError, "patience is 1.5; it must be a whole number"),
+            (lambda: EarlyStopping(10), ArgumentTypeError, "EarlyStopping: monitor is 10; give the name of a figure"),
             (lambda: EarlyStopping(min_delta=-1), ArgumentError, "EarlyStopping: min_delta is -1"),
             (lambda: EarlyStopping(mode="up"), ArgumentError, 'mode is \'up\'; it must be "auto", "min" or "max"'),
             (

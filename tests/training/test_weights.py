@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
-from minidl import SGD, Dense, MeanSquaredError, Sequential, SigmoidCrossEntropy, SoftmaxCrossEntropy, Trainer
+from minidl import SGD, Dense, Hinge, MeanSquaredError, Sequential, SigmoidCrossEntropy, SoftmaxCrossEntropy, Trainer
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
 
 
@@ -74,6 +74,13 @@ def test_one_score_has_the_classes_0_and_1(as_column):
     labels = (y > 0).astype(float)
     targets = labels[:, np.newaxis] if as_column else labels
     same_run({1: 0.25}, np.where(labels, 0.25, 1), targets=targets, outputs=1, loss=SigmoidCrossEntropy())
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_classes_of_a_hinge_are_those_of_its_labels(outputs):
+    _, y = problem()
+    labels = np.minimum(y, 1) if outputs == 1 else y
+    same_run({1: 3.0}, np.array([1, 3, 1])[labels], targets=labels, outputs=outputs, loss=Hinge())
 
 
 def test_both_kinds_of_weights_multiply():
