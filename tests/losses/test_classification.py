@@ -381,7 +381,7 @@ def test_a_linear_model_with_hinge_loss_separates_as_a_support_vector_machine_do
     model = Sequential([Dense(1 if classes == 2 else classes), Hinge()], seed=0)
     trainer = Trainer(model, SGD(0.1), batch_size=10, seed=0)
     history = trainer.fit(x, y, epochs=30, progress=False)
-    machine = LinearSVC(loss="hinge", C=100, random_state=0, max_iter=100_000).fit(x, y)
+    machine = LinearSVC(loss="hinge", dual=True, C=100, random_state=0, max_iter=100_000).fit(x, y)
     assert history["accuracy"][-1] >= machine.score(x, y) - 0.02
     assert model.predict(x).shape == y.shape
     with pytest.raises(ArgumentError, match=r"Hinge gives no probabilities: use predict\(x\)"):
