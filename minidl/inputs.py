@@ -140,6 +140,18 @@ def check_number(
     return number
 
 
+def check_setting(
+    owner: object, name: str, low: float = -math.inf, below: float = math.inf, *, above: float = -math.inf
+) -> None:
+    """Make a plain float of the owner's attribute `name`; raise as `check_number`, naming the owner's class.
+
+    Plain, since a file keeps no NumPy types: what is resumed from one computes with the same numbers to the last bit.
+    And NumPy's float64 would make float32 arrays wider.
+    """
+    place = f"{type(owner).__name__}: {name}"
+    setattr(owner, name, check_number(getattr(owner, name), place, low, below, above=above))
+
+
 def check_whole_number(value: Any, name: str, least: int) -> None:
     """Raise ArgumentTypeError or ArgumentError unless `value` is a whole number of at least `least`."""
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from minidl.configuration import Configurable
 from minidl.errors import ArgumentTypeError
-from minidl.inputs import check_number, check_whole_number
+from minidl.inputs import check_setting, check_whole_number
 
 __all__ = [
     "ConstantRate",
@@ -36,9 +36,6 @@ class Schedule(Configurable, ABC):
     def __call__(self, step: int) -> float:
         """Return the rate of step 0, 1, 2, ..."""
 
-    def _check(self, name: str, low: float = -math.inf, below: float = math.inf, *, above: float = -math.inf) -> None:
-        check_number(getattr(self, name), f"{type(self).__name__}: {name}", low, below, above=above)
-
     def _check_steps(self, name: str = "steps", least: int = 1) -> None:
         check_whole_number(getattr(self, name), f"{type(self).__name__}: {name}", least)
 
@@ -55,7 +52,7 @@ class ConstantRate(Schedule):
     rate: float
 
     def __post_init__(self) -> None:
-        self._check("rate", 0)
+        check_setting(self, "rate", 0)
 
     def __call__(self, step: int) -> float:
         return float(self.rate)
@@ -79,9 +76,9 @@ class StepDecay(Schedule):
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        self._check("rate", 0)
+        check_setting(self, "rate", 0)
         self._check_steps("every")
-        self._check("factor", above=0)
+        check_setting(self, "factor", above=0)
 
     def __call__(self, step: int) -> float:
         return self.rate * self.factor ** (step // self.every)
@@ -105,9 +102,9 @@ class ExponentialDecay(Schedule):
     factor: float
 
     def __post_init__(self) -> None:
-        self._check("rate", 0)
+        check_setting(self, "rate", 0)
         self._check_steps()
-        self._check("factor", above=0)
+        check_setting(self, "factor", above=0)
 
     def __call__(self, step: int) -> float:
         return float(self.rate * self.factor ** (step / self.steps))
@@ -135,10 +132,10 @@ class PolynomialDecay(Schedule):
     power: float = 1.0
 
     def __post_init__(self) -> None:
-        self._check("rate", 0)
+        check_setting(self, "rate", 0)
         self._check_steps()
-        self._check("end", 0)
-        self._check("power", above=0)
+        check_setting(self, "end", 0)
+        check_setting(self, "power", above=0)
 
     def __call__(self, step: int) -> float:
         left = 1 - min(step / self.steps, 1)
@@ -166,9 +163,9 @@ class CosineDecay(Schedule):
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        self._check("rate", 0)
+        check_setting(self, "rate", 0)
         self._check_steps()
-        self._check("end", 0)
+        check_setting(self, "end", 0)
 
     def __call__(self, step: int) -> float:
         return _cosine(self.rate, self.end, min(step / self.steps, 1))
@@ -201,11 +198,11 @@ class CosineRestarts(Schedule):
     decay: float = 1.0
 
     def __post_init__(self) -> None:
-        self._check("rate", 0)
+        check_setting(self, "rate", 0)
         self._check_steps()
-        self._check("end", 0)
-        self._check("growth", 1)
-        self._check("decay", above=0)
+        check_setting(self, "end", 0)
+        check_setting(self, "growth", 1)
+        check_setting(self, "decay", above=0)
 
     def __call__(self, step: int) -> float:
         if self.growth == 1:
@@ -247,11 +244,11 @@ class OneCycle(Schedule):
     end_factor: float = 1 / 250_000
 
     def __post_init__(self) -> None:
-        self._check("rate", 0)
+        check_setting(self, "rate", 0)
         self._check_steps(least=2)
-        self._check("rise", 0, 1)
-        self._check("start_factor", 0)
-        self._check("end_factor", 0)
+        check_setting(self, "rise", 0, 1)
+        check_setting(self, "start_factor", 0)
+        check_setting(self, "end_factor", 0)
 
     def __call__(self, step: int) -> float:
         last = self.steps - 1
@@ -285,13 +282,13 @@ class Warmup(Schedule):
     def __post_init__(self) -> None:
         if not callable(self.schedule):
             try:
-                self._check("schedule", 0)
+                check_setting(self, "schedule", 0)
             except ArgumentTypeError:
                 raise ArgumentTypeError(
                     f"Warmup: schedule is {self.schedule!r}; it must be a Schedule, a function of the step or a number"
                 ) from None
         self._check_steps()
-        self._check("start", 0)
+        check_setting(self, "start", 0)
 
     def __call__(self, step: int) -> float:
         following = self.schedule(max(step - self.steps, 0)) if callable(self.schedule) else self.schedule

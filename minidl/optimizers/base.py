@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl.configuration import Configurable
 from minidl.errors import ArgumentTypeError, NotReadyError, ShapeError
-from minidl.inputs import check_number
+from minidl.inputs import check_number, check_setting
 from minidl.typing import Array
 
 __all__ = ["Optimizer"]
@@ -105,11 +105,9 @@ class Optimizer(Configurable):
     ) -> None:
         """Raise an error that names the setting unless it is a finite number with low <= it < below, and it > above.
 
-        It becomes a plain float: NumPy's float64 would make float32 vectors float64, and a file would not know of it.
+        It becomes a plain float.
         """
-        number = check_number(getattr(self, name), f"{type(self).__name__}: {name}", low, below, above=above)
-        if type(getattr(self, name)) is not float:
-            setattr(self, name, number)
+        check_setting(self, name, low, below, above=above)
 
     def rate(self) -> float:
         """Return the learning rate of the next step; ArgumentError or ArgumentTypeError when it is no rate."""

@@ -18,6 +18,7 @@ from minidl import (
     Dense,
     Dropout,
     EarlyStopping,
+    ExponentialDecay,
     ExponentialMovingAverage,
     FunctionCallback,
     GaussianNoise,
@@ -277,6 +278,8 @@ def test_stopped_in_the_midst_of_an_epoch_a_run_goes_on_with_what_its_callbacks_
         lambda: Adam(0.01, clip_norm=np.float64(0.1), clip_value=np.float32(0.05)),
         lambda: AdamW(0.01, weight_decay=np.float64(0.013)),
         lambda: Lion(0.001, np.float64(0.9)),
+        lambda: Adam(OneCycle(np.float32(0.013), 60, np.float32(0.3))),
+        lambda: Adam(ExponentialDecay(np.float64(0.013), np.int64(60), np.float32(0.1))),
         lambda: ExponentialMovingAverage(RMSprop(0.01, decay=np.float64(0.93)), decay=np.float64(0.97)),
     ],
 )
