@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from reports import machine, mnist_folder, put_into_document
+from reports import machine, mnist_folder, number, put_into_document
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -195,12 +195,6 @@ def run(study: Study, options: argparse.Namespace, data: tuple[Array, Array, Arr
         f"over {options.seeds} seeds, accuracies in %\n{machine()}\n\n"
         f"{table.rename_axis(None).to_string()}"
     )
-
-
-def number(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from reports import machine, mnist_folder, put_into_document
+from reports import machine, mnist_folder, number, put_into_document
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -608,12 +608,6 @@ def pictures_possible() -> bool:
 
 
 # Command line
-
-
-def number(text: str, least: int = 1) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least}")
-    return int(text)
 
 
 def rate_list(text: str) -> list[float]:

@@ -1,7 +1,8 @@
-"""What benchmarks have in common: where MNIST is, the machine's description, and tables that stand in documents."""
+"""What benchmarks have in common: where MNIST is, numbers among their options, the machine, tables in documents."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import re
@@ -18,6 +19,13 @@ MNIST_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
 def mnist_folder(given: Path | None) -> Path | None:
     """Return the folder to load MNIST from: the one given, or the one beside the checkout where there is one."""
     return given or (MNIST_BESIDE if MNIST_BESIDE.is_dir() else None)
+
+
+def number(text: str) -> int:
+    """Read an option that is a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
 
 
 def machine() -> str:

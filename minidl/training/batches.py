@@ -64,7 +64,10 @@ class Sums:
     def __add__(self, other: Sums) -> Sums:
         return Sums(self.weight + other.weight, self.loss + other.loss, self.metric + other.metric)
 
+    @property
+    def mean_loss(self) -> float:
+        return self.loss / (self.weight or 1.0)  # there may be no row so far that counts
+
     def means(self, loss: Loss) -> dict[str, float]:
-        weight = self.weight or 1.0  # no row so far that counts
-        figures = {"loss": self.loss / weight}
-        return figures | {loss.metric_name: self.metric / weight} if loss.metric_name else figures
+        figures = {"loss": self.mean_loss}
+        return figures | {loss.metric_name: self.metric / (self.weight or 1.0)} if loss.metric_name else figures

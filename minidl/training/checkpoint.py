@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 KIND, VERSION = "training run", 1
 KEYS = {"input_shape", "model", "optimizer", "trainer", "history", "generators", "callbacks"}
-
-
 BEST = "best.npz"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
-from minidl.files import as_json, as_path
+from minidl.files import as_path
 from minidl.inputs import check_number, check_whole_number
 from minidl.training.callbacks import Callback
 from minidl.training.checkpoint import BEST, checkpoints, describe
@@ -41,7 +41,7 @@ class Monitor(Callback):
     """
 
     def __init__(self, monitor: str = "val_loss", *, min_delta: float = 0.0, mode: str = "auto") -> None:
-        kind = self.owner = type(self).__name__
+        kind = self.kind
         if not isinstance(monitor, str):
             raise ArgumentTypeError(f"{kind}: monitor is {monitor!r}; give the name of a figure, such as 'val_loss'")
         if mode not in {"auto", "min", "max"}:
@@ -54,20 +54,25 @@ class Monitor(Callback):
         self._forget()
 
     @property
+    def kind(self) -> str:
+        """What errors call it."""
+        return type(self).__name__
+
+    @property
     def key(self) -> str:
-        return f"{type(self).__name__}({self.monitor!r}, mode={self.mode!r})"
+        return f"{self.kind}({self.monitor!r}, mode={self.mode!r})"
 
     def check(self, trainer: Trainer) -> None:
         if self.monitor not in trainer.figure_names:
             validates = any(name.startswith("val_") for name in trainer.figure_names)
             cure = "; give fit validation_data" if self.monitor.startswith("val_") and not validates else ""
             raise ArgumentError(
-                f"{self.owner}: the run has no figure {self.monitor!r}; "
+                f"{self.kind}: the run has no figure {self.monitor!r}; "
                 f"{did_you_mean(self.monitor, trainer.figure_names)}{cure}"
             )
         if self.mode == "auto":
             raise ArgumentError(
-                f'{self.owner}: say by mode="min" or mode="max" which {self.monitor!r} is good, small or large'
+                f'{self.kind}: say by mode="min" or mode="max" which {self.monitor!r} is good, small or large'
             )
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -231,6 +236,17 @@ class ReduceLROnPlateau(Monitor):
         self.waited, self.cooling = 0, 0
 
 
+class _Best(Monitor):
+    """What a `Checkpoint` knows of the best epoch: it stands in the history, also of a run that was resumed."""
+
+    kind = "Checkpoint"
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        super().on_train_begin(trainer)
+        for epoch, figure in enumerate(dict(trainer.history).get(self.monitor, []), start=1):
+            self._improves(figure, epoch)
+
+
 class Checkpoint(Callback):
     """Saves the run to a folder as it goes, so that `Trainer.load` can go on after whatever ended it.
 
@@ -274,21 +290,19 @@ class Checkpoint(Callback):
             raise ArgumentError("Checkpoint: with neither every_epochs, every_steps nor monitor it would save nothing")
         self.folder, self.keep = as_path(folder), keep
         self.every_epochs, self.every_steps = every_epochs, every_steps
-        self._monitor = None if monitor is None else Monitor(monitor, min_delta=min_delta, mode=mode)
-        if self._monitor:
-            self._monitor.owner = "Checkpoint"
+        self._best = None if monitor is None else _Best(monitor, min_delta=min_delta, mode=mode)
 
     def check(self, trainer: Trainer) -> None:
-        if self._monitor:
-            self._monitor.check(trainer)
-        as_json(describe(trainer)[0])  # a setting that cannot be saved is an error now, not after the first epoch
+        if self._best:
+            self._best.check(trainer)
+        describe(trainer)  # a setting that cannot be saved is an error now, not after the first epoch
         if not self.folder.exists():
             return
         if not self.folder.is_dir():
             raise ArgumentError(f"Checkpoint: {self.folder} is a file; give a folder")
         found = checkpoints(self.folder)
         later = found[-1] if found and found[-1] > self._path(trainer) else None
-        if self._monitor and trainer.step == 0 and (self.folder / BEST).exists():
+        if self._best and trainer.step == 0 and (self.folder / BEST).exists():
             later = self.folder / BEST
         if later:
             raise ArgumentError(
@@ -300,36 +314,36 @@ class Checkpoint(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.glob(".*.npz.*.tmp"):  # half a file, of a save that was killed
             path.unlink(missing_ok=True)
-        if self._monitor:
-            # What is best so far stands in the history, also of a run that was resumed.
-            self._monitor._forget()
-            for epoch, figure in enumerate(dict(trainer.history).get(self._monitor.monitor, []), start=1):
-                self._monitor._improves(figure, epoch)
+        if self._best:
+            self._best.on_train_begin(trainer)
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        # The last step of an epoch is saved at the epoch's end, with its figures.
-        if self.every_steps and trainer.step % self.every_steps == 0 and trainer.row < trainer.rows:
-            self._save(trainer)
+        # The last step of an epoch is saved at the epoch's end, with its figures. Where parameters are no longer
+        # finite, the trainer is about to say so, and the last good checkpoint stays.
+        due = self.every_steps and trainer.step % self.every_steps == 0 and trainer.row < trainer.rows
+        if due and np.isfinite(trainer.model.parameters).all():
+            self._save_step(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        monitor = self._monitor
+        best = self._best
         # First the best: killed between the two, the run goes on from the older file, and finds the best once more.
-        if monitor and monitor._improves(trainer.history[monitor.monitor][-1], trainer.epoch):
-            with trainer.averaged_weights():
-                trainer.save(self.folder / BEST)
+        if best and best._improves(trainer.history[best.monitor][-1], trainer.epoch):
+            self._save(trainer, self.folder / BEST)
         if (self.every_epochs and trainer.epoch % self.every_epochs == 0) or (
             self.every_steps and trainer.step % self.every_steps == 0
         ):
-            self._save(trainer)
+            self._save_step(trainer)
 
     def _path(self, trainer: Trainer) -> Path:
         return self.folder / f"step_{trainer.step:010d}.npz"
 
-    def _save(self, trainer: Trainer) -> None:
-        if not np.isfinite(trainer.model.parameters).all():
-            return  # the trainer is about to say so, and the last good checkpoint stays
+    @staticmethod
+    def _save(trainer: Trainer, path: Path) -> None:
         with trainer.averaged_weights():  # so that the file's model is the one that was validated
-            trainer.save(self._path(trainer))
+            trainer.save(path)
+
+    def _save_step(self, trainer: Trainer) -> None:
+        self._save(trainer, self._path(trainer))
         if self.keep is not None:
             for path in checkpoints(self.folder)[: -self.keep]:
                 path.unlink(missing_ok=True)

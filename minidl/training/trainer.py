@@ -323,12 +323,12 @@ class Trainer:
                 evaluated = self._compute_gradients(data)
             if not math.isfinite(evaluated.loss):
                 raise self._diverged(f"loss is {evaluated.loss}", self.step + 1)
-            return evaluated.loss / (evaluated.weight or 1.0), self.model.gradients
+            return evaluated.mean_loss, self.model.gradients
 
         def end_iteration(_: Array) -> bool:
             # The place that a line search accepts is the last one that it looked at.
             with whole_steps.step:
-                self._sums, self.row, self.batch_loss = evaluated, self.rows, evaluated.loss / (evaluated.weight or 1.0)
+                self._sums, self.row, self.batch_loss = evaluated, self.rows, evaluated.mean_loss
                 for hook in moments.on_batch_end:
                     hook(self)
             self._finish_epoch(validation, moments, whole_steps)
@@ -384,7 +384,7 @@ class Trainer:
             model = self.model
             self.optimizer.apply(model.parameters, model.gradients, model.decaying, model.constrain)
         self._sums += sums
-        self.batch_loss = sums.loss / (sums.weight or 1.0)
+        self.batch_loss = sums.mean_loss
         self.row += len(batch)
 
     def _diverged(self, what: str, step: int) -> DivergenceError:

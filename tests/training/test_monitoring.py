@@ -205,7 +205,7 @@ class TestSettings:
             (lambda: Checkpoint("a", every_steps=0), ArgumentError, "every_steps is 0"),
             (lambda: Checkpoint("a", keep=0), ArgumentError, "keep is 0"),
             (lambda: Checkpoint("a", every_epochs=None), ArgumentError, "would save nothing"),
-            (lambda: Checkpoint("a", monitor="loss", mode="high"), ArgumentError, "mode is 'high'"),
+            (lambda: Checkpoint("a", monitor="loss", mode="high"), ArgumentError, "Checkpoint: mode is 'high'"),
         ],
     )
     def test_those_that_cannot_work_are_refused(self, make, error, message):
