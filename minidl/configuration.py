@@ -8,6 +8,7 @@ class up among those already defined and never imports or executes anything that
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import reprlib
 from typing import Any, TypeVar
 
@@ -17,6 +18,9 @@ from minidl.errors import ArgumentTypeError, FileFormatError
 
 _CLASSES: dict[str, dict[str, type[Configurable]]] = {}
 """Every class there is: name -> module -> class."""
+
+_LOADED_LATE = "minidl.data.augment"
+"""A package of ours that has classes which files name, but that `import minidl` does not load."""
 
 _Kind = TypeVar("_Kind", bound="Configurable")
 
@@ -103,6 +107,8 @@ def decode(data: Any) -> Any:
 
 
 def _find_class(name: str, module: str) -> type[Configurable]:
+    if module.startswith(f"{_LOADED_LATE}."):
+        importlib.import_module(_LOADED_LATE)
     candidates = _CLASSES.get(name, {})
     if module in candidates:
         return candidates[module]

@@ -116,9 +116,15 @@ def as_class_indices(labels: Array, classes: int) -> tuple[Array, Array]:
 
 
 def check_number(
-    value: Any, name: str, low: float = -math.inf, below: float = math.inf, *, above: float = -math.inf
+    value: Any,
+    name: str,
+    low: float = -math.inf,
+    below: float = math.inf,
+    *,
+    above: float = -math.inf,
+    most: float = math.inf,
 ) -> float:
-    """Return `value` as a float, when it is a finite number with low <= value < below, and value > above.
+    """Return `value` as a float, when it is a finite number with low <= value < below, and above < value <= most.
 
     Raises ArgumentTypeError for what is no number, such as text or a truth value, and ArgumentError for other numbers.
     """
@@ -128,10 +134,11 @@ def check_number(
         number = None
     if number is None:
         raise ArgumentTypeError(f"{name} is {value!r}; it must be a number")
-    if not (low <= number < below and number > above):
+    if not (low <= number < below and above < number <= most):
         limits = ""
-        if below < math.inf:
-            limits = f", in ({above:g}, {below:g})" if above > -math.inf else f", in [{low:g}, {below:g})"
+        if min(below, most) < math.inf:
+            start = f"({above:g}" if above > -math.inf else f"[{low:g}"
+            limits = f", in {start}, {below:g})" if below < math.inf else f", in {start}, {most:g}]"
         elif low > -math.inf:
             limits = f", {low:g} or more"
         elif above > -math.inf:
@@ -141,7 +148,13 @@ def check_number(
 
 
 def check_setting(
-    owner: object, name: str, low: float = -math.inf, below: float = math.inf, *, above: float = -math.inf
+    owner: object,
+    name: str,
+    low: float = -math.inf,
+    below: float = math.inf,
+    *,
+    above: float = -math.inf,
+    most: float = math.inf,
 ) -> None:
     """Make a plain float of the owner's attribute `name`; raise as `check_number`, naming the owner's class.
 
@@ -149,7 +162,7 @@ def check_setting(
     And NumPy's float64 would make float32 arrays wider.
     """
     place = f"{type(owner).__name__}: {name}"
-    setattr(owner, name, check_number(getattr(owner, name), place, low, below, above=above))
+    setattr(owner, name, check_number(getattr(owner, name), place, low, below, above=above, most=most))
 
 
 def check_whole_number(value: Any, name: str, least: int) -> None:

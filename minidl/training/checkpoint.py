@@ -54,7 +54,7 @@ def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
     description = {
         **described,
         "optimizer": {"object": encode(optimizer), "step": optimizer.step, "exchanged": optimizer.exchanged},
-        "trainer": trainer.place_in_run(),
+        "trainer": {**trainer.place_in_run(), "augment": encode(trainer.augment, "the trainer's augment")},
         "history": {"epochs": trainer.history.epochs, "columns": dict(trainer.history)},
         "generators": {name: each.bit_generator.state for name, each in model.named_generators().items()},
         "callbacks": callbacks,
@@ -91,6 +91,7 @@ def _make_trainer(kind: type[Trainer], description: dict[str, Any], arrays: dict
         batch_size=settings["batch_size"],
         shuffle=bool(settings["shuffle"]),
         seed=settings["seed"],
+        augment=decode(settings.get("augment")),  # files of version 0.1.0 have none
     )
     _restore_optimizer(optimizer, description["optimizer"], _within("optimizer/", arrays), model)
     states = [

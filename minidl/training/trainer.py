@@ -21,6 +21,7 @@ from minidl.training.callbacks import Callback, Moments, ProgressBar, as_callbac
 from minidl.training.checkpoint import read_checkpoint, write_checkpoint
 from minidl.training.history import History
 from minidl.training.interruption import WholeSteps
+from minidl.training.preparation import one_core_less, prepare_ahead
 from minidl.training.weights import weigh_rows
 from minidl.typing import Array
 
@@ -39,7 +40,12 @@ class Trainer:
     shuffle : bool, default True
         Visit the rows in a new random order each epoch; a full batch needs none.
     seed : int, optional
-        Of the orders. That of epoch e depends on (seed, e) alone, so the same seed gives the same run.
+        Of the orders, and of `augment`. Those of epoch e depend on (seed, e) alone: the same seed gives the same run.
+    augment : callable, optional
+        Gets the inputs of each batch as they are in the data, and a random generator, and returns what to train on
+        instead, of the same shape, such as images distorted by `minidl.data.augment`. It works in a thread of its own,
+        one batch ahead of the step; meanwhile BLAS has a thread less. The batch that begins with row r of epoch e gets
+        the generator ``numpy.random.default_rng((seed, e, r, 1))``. Evaluation sees the inputs as they are.
 
     Attributes
     ----------
@@ -67,6 +73,7 @@ class Trainer:
         batch_size: int | None = 32,
         shuffle: bool = True,
         seed: int | None = None,
+        augment: Callable[[Array, np.random.Generator], Array] | None = None,
     ) -> None:
         if not isinstance(model, Sequential):
             raise ArgumentTypeError(f"Trainer trains a Sequential model, not {model!r}")
@@ -76,6 +83,7 @@ class Trainer:
         self.shuffle = shuffle
         # Without a seed one is drawn, so that also such a run can be continued.
         self.seed = np.random.SeedSequence().generate_state(1)[0].item() if seed is None else seed
+        self.augment = augment
         self.history = History()
         self.epoch = self.row = self.rows = self.last_epoch = 0
         self.batch_loss = math.nan
@@ -90,6 +98,8 @@ class Trainer:
 
     def __repr__(self) -> str:
         settings = f"{self.optimizer!r}, batch_size={self.batch_size}, shuffle={self.shuffle}, seed={self.seed}"
+        if self.augment is not None:
+            settings += f", augment={self.augment!r}"
         return f"Trainer({self.model!r}, {settings})"
 
     @property
@@ -175,6 +185,7 @@ class Trainer:
             )
         names = tuple(Sums().means(self._loss))
         self.figure_names = names if validation is None else (*names, *(f"val_{name}" for name in names))
+        self._try_augment(data.x[:1])
         self.model.build_for(data.x)
         if self.optimizer.full_batch:
             self._check_repeatable()
@@ -186,6 +197,8 @@ class Trainer:
         self._stopping, self.interrupted = False, True  # unless it ends well
         with WholeSteps() as whole_steps, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
+            if self.augment is not None:
+                endings.enter_context(one_core_less())
             for hook in hooks:
                 hook.on_train_begin(self)
                 endings.callback(hook.on_train_end, self)
@@ -302,15 +315,38 @@ class Trainer:
         order = None
         if self.shuffle and batch_size < self.rows:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows)
-        while self.row < self.rows:
-            if self._stopping:
-                return
-            rows = slice(self.row, self.row + batch_size)
-            with whole_steps.step:
-                self._take_step(data[rows if order is None else order[rows]], moments)
-                for hook in moments.on_batch_end:
-                    hook(self)
+
+        def batch_at(row: int) -> Rows:
+            rows = slice(row, row + batch_size)
+            return self._augmented(data[rows if order is None else order[rows]], row)
+
+        starts = range(self.row, self.rows, batch_size)
+        ready = (batch_at(row) for row in starts) if self.augment is None else prepare_ahead(batch_at, starts)
+        with contextlib.closing(ready) as batches:
+            for batch in batches:
+                if self._stopping:
+                    return
+                with whole_steps.step:
+                    self._take_step(batch, moments)
+                    for hook in moments.on_batch_end:
+                        hook(self)
         self._finish_epoch(validation, moments, whole_steps)
+
+    def _augmented(self, batch: Rows, row: int) -> Rows:
+        """Return the batch that begins with this row of the epoch as it is trained on."""
+        if self.augment is None:
+            return batch
+        x = self.augment(batch.x, np.random.default_rng((self.seed, self.epoch, row, 1)))
+        return Rows(x, batch.targets, batch.weights, batch.mean_weight)
+
+    def _try_augment(self, x: Array) -> None:
+        """Raise what `augment` raises for such inputs, or when it does not return the like."""
+        if self.augment is None:
+            return
+        augmented = self.augment(x, np.random.default_rng(0))
+        if not isinstance(augmented, np.ndarray) or augmented.shape != x.shape:
+            returned = f"shape {augmented.shape}" if isinstance(augmented, np.ndarray) else f"{augmented!r:.80}"
+            raise ShapeError(f"augment must return an array of the shape that it gets, {x.shape}, not {returned}")
 
     def _run_iterations(self, data: Rows, validation: Rows | None, moments: Moments, whole_steps: WholeSteps) -> None:
         """Let an optimizer that asks for the loss itself do the epochs that are left, an iteration each."""
@@ -348,8 +384,10 @@ class Trainer:
         self.stop()  # with fewer iterations where the loss falls no further
 
     def _check_repeatable(self) -> None:
-        """Raise ArgumentError for a model of which an optimizer that searches along lines would go astray."""
+        """Raise ArgumentError for a run in which an optimizer that searches along lines would go astray."""
         kind = type(self.optimizer).__name__
+        if self.augment is not None:
+            raise ArgumentError(f"{kind} compares losses on the same data, and augment changes them: leave it out")
         if self.model.is_constrained:
             raise ArgumentError(f"{kind} moves parameters freely, and the model has some with a constraint")
         if random := list(self.model.named_generators()):
@@ -433,6 +471,11 @@ class Trainer:
         if self.batch_size is not None:
             check_whole_number(self.batch_size, "batch_size", 1)
         check_whole_number(self.seed, "seed", 0)
+        if self.augment is not None and not callable(self.augment):
+            raise ArgumentTypeError(f"augment is {self.augment!r}; it must be a function of (inputs, generator)")
+        check_augment = getattr(self.augment, "check", None)  # as those of minidl.data.augment have
+        if check_augment is not None:
+            check_augment()
 
     def _prepare(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Rows:
         """Check data wholly, changing nothing; return them as arrays, with the targets as the loss takes them."""

@@ -1,0 +1,25 @@
+"""Augmentation: images distorted at random, anew each time they are seen, so that a network learns what stays the same.
+
+A distortion is called with images and a random generator, ``Rotation(10)(images, rng)``, and `Trainer` does so with
+each batch: ``Trainer(model, augment=Compose([Rotation(10), Scaling(0.1)], image_shape=(28, 28)))``.
+"""
+
+from minidl.data.augment.base import Distortion
+from minidl.data.augment.composition import Compose
+from minidl.data.augment.geometric import Elastic, Geometric, Rotation, Scaling, Shear, Translation
+from minidl.data.augment.pixels import CutOut, GaussianNoise
+from minidl.data.augment.resampling import resample
+
+__all__ = [
+    "Compose",
+    "CutOut",
+    "Distortion",
+    "Elastic",
+    "GaussianNoise",
+    "Geometric",
+    "Rotation",
+    "Scaling",
+    "Shear",
+    "Translation",
+    "resample",
+]

@@ -1,0 +1,126 @@
+"""What a distortion of images is: it takes them in any layout, in blocks, as floats, and draws from one generator."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from minidl.configuration import Configurable
+from minidl.errors import ArgumentError, DataError, ShapeError
+from minidl.inputs import as_array, as_shape, check_setting
+from minidl.typing import Array, Shape
+
+__all__ = ["Distortion"]
+
+_NUMBERS_AT_ONCE = 65_536
+"""Images are distorted in blocks of so many numbers, which stay in the processor's cache."""
+
+
+@dataclass(eq=False)
+class Distortion(Configurable):
+    """Base of the distortions: a subclass writes `distort`.
+
+    Parameters
+    ----------
+    image_shape : (height, width) or (height, width, channels), optional, by keyword
+        Of images that come flat, as (N, height * width * channels). Not needed for others.
+    probability : float in [0, 1], default 1, by keyword
+        The share of the images that are distorted; the others stay as they are.
+
+    The constructor raises ArgumentError or ArgumentTypeError for settings out of their ranges.
+    """
+
+    image_shape: Shape | None = field(default=None, kw_only=True)
+    probability: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Raise ArgumentError or ArgumentTypeError for a setting that cannot work."""
+        check_setting(self, "probability", 0, most=1)
+        if self.image_shape is not None:
+            shape = as_shape(self.image_shape)
+            if not 2 <= len(shape) <= 3:
+                raise ArgumentError(
+                    f"{type(self).__name__}: image_shape is {self.image_shape}; it must be (height, width) or (height, "
+                    "width, channels)"
+                )
+            self.image_shape = shape
+
+    def distort(self, images: Array, rng: np.random.Generator) -> Array:
+        """Return distorted images.
+
+        `images` is a float32 array (N, height, width, channels) that may be overwritten; pixels of uint8 images have
+        become numbers in [0, 1]. All that is random is drawn from `rng`. `choose` draws which images take part.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define distort(images, rng)")
+
+    def __call__(self, images: Array, rng: np.random.Generator | int | None = None) -> Array:
+        """Return images distorted at random, each in its own way.
+
+        Parameters
+        ----------
+        images : array (N, height, width, channels), (N, height, width), or flat (N, height * width * channels)
+            uint8 pixels or floats. Flat images need `image_shape`.
+        rng : Generator or seed, optional
+            The same seed gives the same bits. None: different each time.
+
+        Returns
+        -------
+        array of the same shape and dtype
+            uint8 pixels are rounded, and cut to 0 .. 255.
+
+        Raises
+        ------
+        ShapeError
+            When the images' shape is not known, or does not fit.
+        DataError
+            For anything but uint8 pixels and floats.
+        """
+        images, generator = as_array(images, "images"), np.random.default_rng(rng)
+        if images.dtype != np.uint8 and images.dtype.kind != "f":
+            raise DataError(f"{type(self).__name__}: images hold {images.dtype} values; give uint8 pixels or floats")
+        count, (height, width, channels) = len(images), self._shape_of(images)
+        self.check_images(height, width)
+        pixels = images.reshape(count, height, width, channels)
+        distorted = np.empty_like(pixels)
+        at_once = max(_NUMBERS_AT_ONCE // (height * width * channels), 1)
+        for start in range(0, count, at_once):
+            block = slice(start, start + at_once)
+            if images.dtype == np.uint8:
+                result = self.distort(np.multiply(pixels[block], np.float32(1 / 255), dtype=np.float32), generator)
+                result *= 255
+                np.rint(result, out=result)
+                np.clip(result, 0, 255, out=result)
+            else:
+                result = self.distort(pixels[block].astype(np.float32), generator)
+            distorted[block] = result
+        return distorted.reshape(images.shape)
+
+    def check_images(self, height: int, width: int) -> None:
+        """Raise ShapeError when images of this size are too small for the distortion."""
+
+    def choose(self, count: int, rng: np.random.Generator) -> Array:
+        """Draw which images are distorted: truth values (N,)."""
+        return rng.random(count) < self.probability if self.probability < 1 else np.ones(count, bool)
+
+    def _shape_of(self, images: Array) -> Shape:
+        """Return height, width and channels."""
+        name, shape = type(self).__name__, images.shape[1:]
+        if len(shape) == 1 and self.image_shape is None:
+            raise ShapeError(
+                f"{name}: the images are flat, {shape[0]} numbers each: give their shape, such as image_shape=(28, 28)"
+            )
+        if not 1 <= len(shape) <= 3:
+            raise ShapeError(f"{name}: images have shape (N, height, width, channels) or less, not {images.shape}")
+        expected = self.image_shape
+        given = expected if len(shape) == 1 and expected is not None else shape
+        height, width, channels = given if len(given) == 3 else (*given, 1)
+        if math.prod(shape) != height * width * channels or (
+            expected is not None and (height, width, channels) != (*expected, 1)[:3]
+        ):
+            raise ShapeError(f"{name}: image_shape is {expected}, but the images have shape {shape} each")
+        return height, width, channels

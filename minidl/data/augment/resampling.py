@@ -1,0 +1,63 @@
+"""Images looked at in other places: bilinear interpolation between pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.typing import Array
+
+__all__ = ["resample"]
+
+
+def resample(images: Array, rows: Array, columns: Array, fill: float = 0.0) -> Array:
+    """Return what images have at any places between their pixels, by bilinear interpolation.
+
+    With the place (r, c) in the square of pixels whose upper left one is (i, j), and u = r - i, v = c - j:
+    ``y = (1 - u) ((1 - v) x[i, j] + v x[i, j + 1]) + u ((1 - v) x[i + 1, j] + v x[i + 1, j + 1])``.
+
+    Parameters
+    ----------
+    images : array (N, height, width, channels)
+    rows, columns : float32 arrays (N, new height, new width)
+        Places in pixels, (0, 0) being the middle of the upper left one. They are overwritten.
+    fill : float
+        What is outside of the images; between it and the pixels at the edge there is interpolation, too.
+
+    Returns
+    -------
+    float32 array (N, new height, new width, channels)
+        As of ``scipy.ndimage.map_coordinates(image, (rows, columns), order=1, mode="grid-constant", cval=fill)``.
+    """
+    count, height, width, channels = images.shape
+    # One pixel of fill around each image, and one row more behind the last, of which no pixel counts.
+    line, size = width + 2, (height + 2) * (width + 2)
+    padded = np.full((count * size + line + 1, channels), fill, np.float32)
+    padded[: count * size].reshape(count, height + 2, line, channels)[:, 1:-1, 1:-1] = images
+
+    rows += 1
+    columns += 1
+    np.clip(rows, 0, height + 1, out=rows)
+    np.clip(columns, 0, width + 1, out=columns)
+    top, left = np.floor(rows), np.floor(columns)
+    rows -= top
+    columns -= left
+    corner = top.astype(np.int32)
+    corner *= line
+    corner += left.astype(np.int32)
+    corner += np.arange(0, count * size, size, dtype=np.int32)[:, None, None]
+
+    def neighbour(offset: int) -> Array:
+        return padded[offset:].take(corner, axis=0, mode="wrap")  # the mode that is quickest; nothing is outside
+
+    across, down = columns[..., None], rows[..., None]
+    upper = _between(neighbour(0), neighbour(1), across)
+    lower = _between(neighbour(line), neighbour(line + 1), across)
+    return _between(upper, lower, down)
+
+
+def _between(first: Array, second: Array, share: Array) -> Array:
+    """Overwrite `second` with ``first + share (second - first)``, and return it."""
+    second -= first
+    second *= share
+    second += first
+    return second

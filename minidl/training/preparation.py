@@ -1,0 +1,41 @@
+"""Batches made ready in a thread of their own: the next one while a step is computed with the present one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+_Place = TypeVar("_Place")
+_Batch = TypeVar("_Batch")
+
+
+def prepare_ahead(make: Callable[[_Place], _Batch], places: Iterable[_Place]) -> Generator[_Batch, None, None]:
+    """Yield ``make(place)`` for each place in turn; the next one is made while the caller works with the present one.
+
+    One thread makes them all, in order, so that each is what it would be without it. What `make` raises is raised here,
+    at its turn. Close the iterator when it is left early: that waits for the batch being made.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="minidl-batches") as thread:
+        upcoming = None
+        for place in places:
+            present, upcoming = upcoming, thread.submit(make, place)
+            if present is not None:
+                yield present.result()
+        if upcoming is not None:
+            yield upcoming.result()
+
+
+@contextlib.contextmanager
+def one_core_less() -> Iterator[None]:
+    """Within, matrix products leave one of their threads' cores to the thread that prepares batches.
+
+    BLAS keeps its threads spinning between products, where they would take the time that the preparation needs.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    blas = ThreadpoolController().select(user_api="blas")
+    threads = min((library.num_threads for library in blas.lib_controllers), default=1)
+    with blas.limit(limits=max(threads - 1, 1)):
+        yield
