@@ -39,7 +39,10 @@ ROOMS = {
     "testing": 5,
 }
 FRONT_DOOR = 4  # minidl/__init__.py shows the rooms up to the training floor
-BESIDE, KNOWN_BESIDE = "data", ("data", "errors", "typing", "files")  # nobody in the house knows the house beside it
+BESIDE, KNOWN_BESIDE = (
+    "data",
+    ("data", "configuration", "errors", "files", "inputs", "typing"),
+)  # nobody in the house knows the house beside it
 
 
 def modules():

@@ -1,0 +1,155 @@
+"""What all distortions have in common: layouts, types, chance, seeds, errors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from minidl.data.augment import (
+    Compose,
+    CutOut,
+    Distortion,
+    Elastic,
+    GaussianNoise,
+    Rotation,
+    Scaling,
+    Shear,
+    Translation,
+)
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+
+ALL = [
+    Rotation(),
+    Scaling(),
+    Scaling(keep_aspect=False),
+    Translation(),
+    Shear(),
+    Elastic(),
+    GaussianNoise(),
+    CutOut(),
+    Compose([Rotation(), Elastic(), GaussianNoise(), CutOut(), Shear()]),
+]
+PIXELS = np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), np.uint8)
+
+
+def with_settings(distortion, **settings):
+    return type(distortion)(**{**distortion.configuration(), **settings})
+
+
+@pytest.mark.parametrize("distortion", ALL, ids=repr)
+def test_a_seed_gives_the_same_bits_and_images_stay_as_they_were(distortion):
+    before = PIXELS.copy()
+    first, second, other = distortion(PIXELS, 1), distortion(PIXELS, np.random.default_rng(1)), distortion(PIXELS, 2)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(PIXELS, before)
+    assert first.shape == PIXELS.shape
+    assert first.dtype == np.uint8
+    assert (first != other).any()
+    floats = PIXELS.astype(np.float64)
+    distortion(floats, 1)
+    np.testing.assert_array_equal(floats, PIXELS)
+
+
+@pytest.mark.parametrize("distortion", ALL, ids=repr)
+def test_layouts_are_distorted_alike(distortion):
+    expected = distortion(PIXELS, 1)
+    np.testing.assert_array_equal(distortion(PIXELS[..., 0], 1), expected[..., 0])
+    flat = with_settings(distortion, image_shape=(28, 28))(PIXELS.reshape(200, 784), 1)
+    np.testing.assert_array_equal(flat, expected.reshape(200, 784))
+    frame = with_settings(distortion, image_shape=(28, 28, 1))(pd.DataFrame(PIXELS.reshape(200, 784)), 1)
+    np.testing.assert_array_equal(frame, flat)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize("distortion", ALL, ids=repr)
+def test_floats_in_the_unit_interval_are_distorted_as_pixels_are(distortion, dtype):
+    result = distortion((PIXELS / 255).astype(dtype), 1)
+    assert result.dtype == dtype
+    # Pixels are rounded to 1 / 255, and half precision has 11 bits.
+    np.testing.assert_allclose(result.clip(0, 1), distortion(PIXELS, 1) / 255, atol=0.5 / 255 + 2e-3)
+
+
+@pytest.mark.parametrize("distortion", [each for each in ALL if "Noise" not in repr(each)], ids=repr)
+def test_channels_are_distorted_alike(distortion):
+    colours = np.repeat(PIXELS[:20], 3, axis=3)
+    result = distortion(colours, 3)
+    np.testing.assert_array_equal(result[..., 0], result[..., 1])
+    np.testing.assert_array_equal(result[..., 0], result[..., 2])
+    flat = with_settings(distortion, image_shape=(28, 28, 3))(colours.reshape(20, -1), 3)
+    np.testing.assert_array_equal(flat, result.reshape(20, -1))
+
+
+@pytest.mark.parametrize("distortion", ALL, ids=repr)
+def test_probability_is_the_share_of_images_that_are_distorted(distortion):
+    sometimes = with_settings(distortion, probability=0.3)
+    changed = (sometimes(PIXELS, 4) != PIXELS).any((1, 2, 3)).mean()
+    assert 0.2 < changed < 0.4  # three standard deviations of a mean of 200
+    np.testing.assert_array_equal(with_settings(distortion, probability=0)(PIXELS, 4), PIXELS)
+
+
+def test_images_larger_than_a_block_are_distorted_one_by_one():
+    large = np.random.default_rng(0).random((3, 300, 250), np.float32)
+    result = Translation(0.1)(large, 0)
+    assert len({image.tobytes() for image in result}) == 3
+
+
+def test_no_images_give_no_images():
+    assert Rotation()(PIXELS[:0], 0).shape == (0, 28, 28, 1)
+
+
+@dataclass(eq=False)
+class Negative(Distortion):
+    def distort(self, images, rng):
+        return 1 - images
+
+
+def test_a_distortion_of_the_users_own_gets_pixels_in_the_unit_interval():
+    np.testing.assert_array_equal(Negative()(PIXELS, 0), 255 - PIXELS)
+    np.testing.assert_array_equal(Compose([Negative(), Negative()])(PIXELS, 0), PIXELS)
+
+
+def test_a_distortion_without_distort_says_what_to_define():
+    with pytest.raises(NotImplementedError, match=r"Distortion must define distort\(images, rng\)"):
+        Distortion()(PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("images", "settings", "error", "words"),
+    [
+        (PIXELS.reshape(200, 784), {}, ShapeError, r"flat, 784 numbers each: give .* image_shape=\(28, 28\)"),
+        (
+            PIXELS.reshape(200, 784),
+            {"image_shape": (28, 27)},
+            ShapeError,
+            r"image_shape is \(28, 27\), but .* \(784,\)",
+        ),
+        (PIXELS, {"image_shape": (14, 56)}, ShapeError, r"\(28, 28, 1\)"),
+        (PIXELS.reshape(200, 28, 14, 2), {"image_shape": (28, 28)}, ShapeError, r"\(28, 14, 2\)"),
+        (PIXELS.reshape(200, 4, 7, 4, 7), {}, ShapeError, "or less"),
+        (np.arange(5.0), {}, ShapeError, "or less"),
+        (PIXELS.astype(int), {}, DataError, "hold int64 values; give uint8 pixels or floats"),
+        (PIXELS > 128, {}, DataError, "bool"),
+        (PIXELS.astype(str), {}, DataError, "images"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(images, settings, error, words):
+    with pytest.raises(error, match=words):
+        Rotation(**settings)(images)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"probability": 1.01}, ArgumentError, r"probability is 1.01; .* in \[0, 1\]"),
+        ({"probability": -0.1}, ArgumentError, "probability"),
+        ({"probability": True}, ArgumentTypeError, "probability"),
+        ({"image_shape": 784}, ArgumentError, r"image_shape is 784; it must be \(height, width\)"),
+        ({"image_shape": (28, 28, 1, 1)}, ArgumentError, "image_shape"),
+        ({"image_shape": "28"}, ArgumentTypeError, "shape"),
+        ({"image_shape": (0, 28)}, ArgumentError, "1 or more"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, error, words):
+    with pytest.raises(error, match=words):
+        Elastic(**settings)

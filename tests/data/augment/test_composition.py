@@ -1,0 +1,60 @@
+"""Several distortions as one."""
+
+import numpy as np
+import pytest
+
+from minidl.configuration import decode, encode
+from minidl.data import augment
+from minidl.data.augment import Compose, CutOut, GaussianNoise, Rotation, Shear
+from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
+
+IMAGES = np.random.default_rng(0).random((30, 12, 12), np.float32)
+
+
+def test_distortions_of_pixels_keep_their_place_between_others():
+    noise_last = Compose([CutOut(6), GaussianNoise(0.1)])(IMAGES, 1)
+    noise_first = Compose([GaussianNoise(0.1), CutOut(6)])(IMAGES, 1)
+    assert (noise_last == 0).mean() < 0.001
+    assert (noise_first == 0).mean() > 0.1
+
+
+def test_composing_one_is_the_same_as_that_one():
+    np.testing.assert_array_equal(Compose([Rotation(20)])(IMAGES, 1), Rotation(20)(IMAGES, 1))
+
+
+def test_compositions_nest():
+    nested = Compose([Compose([Rotation(20)]), Compose([CutOut(3)])])
+    np.testing.assert_array_equal(nested(IMAGES, 1), Compose([Rotation(20), CutOut(3)])(IMAGES, 1))
+
+
+def test_it_is_described_to_json_and_back():
+    composed = Compose([Rotation(20), Shear(5, probability=0.5)], image_shape=(12, 12))
+    again = decode(encode(composed))
+    assert repr(again).replace("(Rot", "[Rot").replace(")), ", ")], ") == repr(composed).replace("(Rot", "[Rot")
+    np.testing.assert_array_equal(again(IMAGES, 1), composed(IMAGES, 1))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: Compose([]), ArgumentTypeError, "takes a list of distortions"),
+        (lambda: Compose(Rotation()), ArgumentTypeError, "takes a list of distortions"),
+        (lambda: Compose([Rotation, Shear()]), ArgumentTypeError, "is no Distortion"),
+        (lambda: Compose([Rotation(), CutOut(13)])(IMAGES), ShapeError, "CutOut"),
+    ],
+)
+def test_what_cannot_work_is_refused(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+def test_its_check_asks_each_of_them():
+    composed = Compose([Rotation(20)])
+    composed.distortions[0].degrees = 400
+    with pytest.raises(ArgumentError, match="degrees is 400"):
+        composed.check()
+
+
+def test_all_distortions_are_shown_by_the_package():
+    kinds = {name for name in augment.__all__ if isinstance(getattr(augment, name), type)}
+    assert {"Compose", "CutOut", "Elastic", "GaussianNoise", "Rotation", "Scaling", "Shear", "Translation"} <= kinds
