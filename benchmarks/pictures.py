@@ -1,6 +1,6 @@
-"""Draws the pictures of docs/schedules.md: every schedule over 1,000 steps, and a search for a learning rate on MNIST.
+"""Draws pictures of the documents: schedules, a search for a learning rate on MNIST, and distorted digits.
 
-    python benchmarks/pictures.py                     # schedules.png and rate_search.png into docs/images
+    python benchmarks/pictures.py             # schedules.png, rate_search.png and distortions.png into docs/images
 
 The search prints the rate that it suggests.
 """
@@ -30,10 +30,20 @@ from minidl import (
     Warmup,
     find_learning_rate,
 )
-from minidl.data import load_mnist
+from minidl.data import augment, load_mnist
 from minidl.errors import MinidlError
 
 STEPS, RATE = 1_000, 0.003
+
+DISTORTIONS: list[augment.Distortion] = [
+    augment.Rotation(),
+    augment.Scaling(),
+    augment.Translation(),
+    augment.Shear(),
+    augment.Elastic(),
+    augment.GaussianNoise(),
+    augment.CutOut(),
+]
 
 FALLING: dict[str, Schedule] = {
     "ConstantRate": ConstantRate(RATE),
@@ -78,6 +88,23 @@ def draw_rate_search(path: Path, data: Path | None) -> None:
     plt.close("all")
 
 
+def draw_distortions(path: Path, data: Path | None) -> None:
+    """Draw some digits as they are, and under them what each distortion makes of them at its default strength."""
+    import matplotlib.pyplot as plt
+
+    mnist = load_mnist(mnist_folder(data))
+    digits = mnist.x_train.reshape(-1, 28, 28)[[int((mnist.y_train == digit).argmax()) for digit in range(10)]]
+    rows = {"as they are": digits} | {type(each).__name__: each(digits, 0) for each in DISTORTIONS}
+    figure, axes = plt.subplots(len(rows), 10, figsize=(8.6, 6.2), layout="constrained")
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for each, image in zip(line, images, strict=True):
+            each.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+            each.set(xticks=[], yticks=[])
+    figure.savefig(path)
+    plt.close(figure)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -90,6 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     draw_schedules(options.output / "schedules.png")
     draw_rate_search(options.output / "rate_search.png", options.data)
+    draw_distortions(options.output / "distortions.png", options.data)
 
 
 if __name__ == "__main__":

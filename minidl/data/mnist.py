@@ -115,12 +115,12 @@ def _load_path(path: Path, origin: str) -> ImageDataset:
     if path.is_dir():
         table = path / "train.csv"
         try:
-            return replace(load_folder(path), source=f"MNIST (idx folder {path})")
+            return replace(load_folder(path), source=f"IDX folder {path}")
         except MissingFileError:
             if not table.is_file():
                 raise
     x, y = load_csv(table)
-    return ImageDataset(x, y, x[:0], y[:0], source=f"MNIST (csv file {table})")
+    return ImageDataset(x, y, x[:0], y[:0], source=f"CSV file {table}")
 
 
 def _load_cache_or_mirror(folder: Path, download: bool) -> ImageDataset:

@@ -112,14 +112,14 @@ def test_the_digests_are_of_the_published_files():
 
 def test_an_idx_folder_is_loaded_as_flat_rows(tmp_path, network):
     folder = write_folder(tmp_path / "data")
-    assert_small_mnist(load_mnist(folder), f"MNIST (idx folder {folder})")
-    assert_small_mnist(load_mnist(str(folder)), f"MNIST (idx folder {folder})")
+    assert_small_mnist(load_mnist(folder), f"IDX folder {folder}")
+    assert_small_mnist(load_mnist(str(folder)), f"IDX folder {folder}")
     assert network.asked == []
 
 
 def test_images_may_be_kept_as_images(tmp_path):
     folder = write_folder(tmp_path / "data")
-    assert_small_mnist(load_mnist(folder, flatten=False), f"MNIST (idx folder {folder})", shape=(28, 28, 1))
+    assert_small_mnist(load_mnist(folder, flatten=False), f"IDX folder {folder}", shape=(28, 28, 1))
 
 
 def test_a_csv_file_has_an_empty_test_part(tmp_path):
@@ -129,7 +129,7 @@ def test_a_csv_file_has_an_empty_test_part(tmp_path):
     np.testing.assert_array_equal(y_train, table[:, 0])
     assert (x_test.shape, y_test.shape) == ((0, 784), (0,))
     assert (x_test.dtype, y_test.dtype) == (np.uint8, np.intp)
-    assert dataset.source == f"MNIST (csv file {tmp_path / 'digits.csv'})"
+    assert dataset.source == f"CSV file {tmp_path / 'digits.csv'}"
     assert load_mnist(tmp_path / "digits.csv", flatten=False).x_test.shape == (0, 28, 28, 1)
 
 
@@ -164,7 +164,7 @@ def test_images_of_another_size_are_refused(tmp_path, kind):
 def test_the_environment_variable_names_a_folder_or_a_csv_file(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "data")
     monkeypatch.setenv("MINIDL_DATA", str(folder))
-    assert_small_mnist(load_mnist(), f"MNIST (idx folder {folder})")
+    assert_small_mnist(load_mnist(), f"IDX folder {folder}")
     table = write_csv(tmp_path / "digits.csv")
     monkeypatch.setenv("MINIDL_DATA", str(tmp_path / "digits.csv"))
     np.testing.assert_array_equal(load_mnist().y_train, table[:, 0])
@@ -173,7 +173,7 @@ def test_the_environment_variable_names_a_folder_or_a_csv_file(tmp_path, monkeyp
 def test_a_path_goes_before_the_environment_variable(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIDL_DATA", str(tmp_path / "none"))
     folder = write_folder(tmp_path / "data")
-    assert_small_mnist(load_mnist(folder), f"MNIST (idx folder {folder})")
+    assert_small_mnist(load_mnist(folder), f"IDX folder {folder}")
 
 
 def test_an_environment_variable_that_names_nothing_is_an_error(tmp_path, monkeypatch, network):

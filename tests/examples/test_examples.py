@@ -298,3 +298,81 @@ def test_other_optimizers_run_with_settings_that_suit_them(mnist_folder, tmp_pat
     report = json.loads((tmp_path / "report.json").read_text())[0]
     assert report["history"]["loss"][-1] < report["history"]["loss"][0]
     assert (report["batch_size"] is None) == (optimizer == "lbfgs")
+
+
+def idx_folder(folder, x_train, y_train, x_test, y_test):
+    folder.mkdir()
+    for name, array in {
+        "train-images-idx3-ubyte": x_train,
+        "train-labels-idx1-ubyte": y_train,
+        "t10k-images-idx3-ubyte": x_test,
+        "t10k-labels-idx1-ubyte": y_test,
+    }.items():
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+        (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())
+    return folder
+
+
+def test_a_recipe_trains_on_all_training_images_and_is_judged_by_the_test_images(mnist_folder, tmp_path):
+    data = load_mnist(mnist_folder)
+    result = run("mnist_mlp", "--recipe", "best", "--epochs", 3, "--data", mnist_folder, "--output", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    (entry,) = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (entry["recipe"], entry["network"], entry["train_rows"]) == ("best", "784-128-64-10", len(data.y_train))
+    assert entry["history"].keys() == {"loss", "accuracy"}  # the test images have no part in the training
+    model = Sequential.load(tmp_path / "run" / "784-128-64-10.npz")
+    right = (model.predict(data.x_test) == data.y_test).mean()
+    assert entry["test"]["accuracy"] == pytest.approx(right)
+    assert f"{right:.2%}" in result.stdout
+    assert "test accuracy" in result.stdout
+    assert "Rotation(" in entry["augment"]
+
+
+def test_a_recipe_runs_on_other_images_with_other_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(600) % 12
+    x = rng.integers(0, 60, (600, 28, 28)) + 150 * (np.arange(28) // 2 == y[:, None])[:, None, :]
+    folder = idx_folder(tmp_path / "letters", x[:500], y[:500], x[500:], y[500:])
+    result = run("mnist_mlp", "--recipe", "fast", "--data", folder, "--output", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    (entry,) = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert entry["network"].endswith("-12")
+    assert entry["data"] == f"IDX folder {folder}"
+    assert (entry["train_rows"], entry["test_rows"], np.shape(entry["confusion_matrix"])) == (500, 100, (12, 12))
+
+
+def test_a_recipe_holds_rows_out_where_there_are_no_test_images(mnist_folder, tmp_path):
+    data = load_mnist(mnist_folder)
+    table = np.column_stack([data.y_train[:350], data.x_train[:350]])
+    header = ",".join(["label", *(f"pixel{index}" for index in range(784))])
+    np.savetxt(tmp_path / "train.csv", table, fmt="%d", delimiter=",", header=header, comments="")
+    options = ["--recipe", "fast", "--epochs", 1, "--data", tmp_path / "train.csv"]
+    result = run("mnist_mlp", *options, "--output", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert "the data have no test images: 50 of 350 rows are held out instead" in result.stdout
+    (entry,) = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (entry["train_rows"], entry["test_rows"]) == (300, 50)
+
+
+def test_a_recipe_takes_no_options_that_it_sets(mnist_folder, tmp_path):
+    options = ["--recipe", "best", "--l2", 0.1, "--network", "784-10", "--output", tmp_path / "run"]
+    result = run("mnist_mlp", "--data", mnist_folder, *options)
+    assert result.returncode != 0
+    assert "--network, --l2: set by --recipe best; give one or the other" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_killed_recipe_is_resumed_to_the_same_model(mnist_folder, tmp_path):
+    options = ["--recipe", "best", "--epochs", 30, "--data", mnist_folder]
+    assert run("mnist_mlp", *options, "--output", tmp_path / "whole").returncode == 0
+    command = [sys.executable, str(examples / "mnist_mlp.py"), *options, "--output", tmp_path / "killed"]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list((tmp_path / "killed").glob("*_checkpoints/step_*.npz")) and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() != 0
+    resumed = run("mnist_mlp", *options, "--output", tmp_path / "killed", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed after" in resumed.stdout
+    models = [(tmp_path / name / "784-128-64-10.npz").read_bytes() for name in ("whole", "killed")]
+    assert models[0] == models[1]

@@ -1,0 +1,76 @@
+"""Recipes for handwritten digits: what `mnist_mlp.py --recipe` trains, each chosen on a part of the training images.
+
+docs/recipes.md tells how they were found, and what each part of them gives. `benchmarks/recipes.py` measures both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from minidl import (
+    Adam,
+    AdamW,
+    BatchNorm,
+    Dense,
+    Dropout,
+    OneCycle,
+    ReLU,
+    Rescale,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Trainer,
+)
+from minidl.data.augment import Compose, Distortion, Elastic, Rotation, Scaling, Shear, Translation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a run depends on but the images and the seed."""
+
+    hidden: tuple[int, ...]
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    """The highest of the schedule."""
+    distortions: tuple[Distortion, ...] = ()
+    one_cycle: bool = True
+    normalization: bool = False
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
+    weight_decay: float = 0.0
+
+    def network(self, classes: int) -> str:
+        return "-".join(map(str, (784, *self.hidden, classes)))
+
+    def trainer(self, rows: int, classes: int, seed: int) -> Trainer:
+        """Make the model, the optimizer with a schedule over the whole run, and what trains them."""
+        layers: list[Any] = [Rescale(1 / 255)]
+        for units in self.hidden:
+            layers += [Dense(units), *[BatchNorm()] * self.normalization, ReLU()]
+            layers += [Dropout(self.dropout)] if self.dropout else []
+        layers += [Dense(classes), SoftmaxCrossEntropy(self.label_smoothing)]
+        steps = self.epochs * -(-rows // self.batch_size)
+        rate = OneCycle(self.learning_rate, steps) if self.one_cycle else self.learning_rate
+        optimizer = AdamW(rate, weight_decay=self.weight_decay) if self.weight_decay else Adam(rate)
+        augment = Compose(self.distortions, image_shape=(28, 28)) if self.distortions else None
+        model = Sequential(layers, input_shape=784, seed=seed)
+        return Trainer(model, optimizer, batch_size=self.batch_size, seed=seed, augment=augment)
+
+
+AFFINE = (Rotation(8), Scaling(0.1, keep_aspect=False), Translation(0.05), Shear(8))
+
+RECIPES = {
+    "best": Recipe((128, 64), epochs=40, batch_size=256, learning_rate=0.006, distortions=AFFINE),
+    "fast": Recipe((256, 128), epochs=6, batch_size=128, learning_rate=0.004),
+    "wide": Recipe(
+        (1024, 1024),
+        epochs=60,
+        batch_size=256,
+        learning_rate=0.003,
+        distortions=(*AFFINE, Elastic(34, 4)),
+        normalization=True,
+        dropout=0.2,
+        label_smoothing=0.1,
+    ),
+}
