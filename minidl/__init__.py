@@ -11,6 +11,7 @@ from minidl import (
     losses,
     metrics,
     optimizers,
+    prediction,
     regularizers,
     schedules,
     training,
@@ -86,6 +87,7 @@ from minidl.optimizers import (
     RMSprop,
     StochasticWeightAveraging,
 )
+from minidl.prediction import AugmentedPrediction, Ensemble, Predictor, TemperatureScaling
 from minidl.regularizers import L1, L1L2, L2, Constraint, MaxNorm, Regularizer
 from minidl.schedules import (
     ConstantRate,
@@ -131,6 +133,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "AugmentedPrediction",
     "BatchNorm",
     "CSVLogger",
     "Callback",
@@ -146,6 +149,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "EarlyStopping",
+    "Ensemble",
     "ExponentialDecay",
     "ExponentialMovingAverage",
     "Flatten",
@@ -182,6 +186,7 @@ __all__ = [
     "Parameter",
     "Poisson",
     "PolynomialDecay",
+    "Predictor",
     "ProgressBar",
     "RMSprop",
     "RateSearch",
@@ -204,6 +209,7 @@ __all__ = [
     "StepDecay",
     "StochasticWeightAveraging",
     "Tanh",
+    "TemperatureScaling",
     "TensorBoard",
     "Trainer",
     "Uniform",
@@ -219,6 +225,7 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "prediction",
     "regularizers",
     "schedules",
     "training",

@@ -9,7 +9,7 @@ from minidl.errors import DataError, ShapeError
 from minidl.inputs import as_array, as_class_indices, check_finite
 from minidl.typing import Array
 
-__all__ = ["accuracy", "log_softmax", "one_hot", "relu", "sigmoid", "softmax"]
+__all__ = ["accuracy", "log_mean_exp", "log_softmax", "one_hot", "relu", "sigmoid", "softmax"]
 
 
 def relu(x: ArrayLike) -> Array:
@@ -63,6 +63,20 @@ def log_softmax(scores: ArrayLike, axis: int = -1) -> Array:
     shifted = scores - scores.max(axis=axis, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
     return shifted
+
+
+def log_mean_exp(values: ArrayLike, axis: int = 0) -> Array:
+    """Logarithm of the mean of exponentials along `axis`, ``log(1/M sum_m exp(v_m))``.
+
+    Of the logarithms of M probabilities this is the logarithm of their mean. The largest value is taken off first, so
+    that no exponential overflows and not all of them vanish.
+
+    Source: Blanchard, Higham and Higham (2021), arXiv:1909.03469.
+    """
+    values = _as_float(values)
+    largest = values.max(axis=axis, keepdims=True)
+    means = np.exp(values - largest).mean(axis=axis, keepdims=True)
+    return (np.log(means) + largest).squeeze(axis)
 
 
 def one_hot(labels: ArrayLike, classes: int | None = None) -> Array:

@@ -278,7 +278,7 @@ class Sequential(Layer):
         DataError
             When `x` holds NaN, infinity, or anything but numbers.
         """
-        scores = self._predict_scores(x, batch_size)
+        scores = self.predict_scores(x, batch_size)
         return self.loss.decide(scores) if self.loss else scores
 
     def predict_proba(self, x: Any, batch_size: int = 1024) -> Array:
@@ -291,7 +291,21 @@ class Sequential(Layer):
         """
         if self.loss is None:
             raise ArgumentError("the model has no loss that could turn scores into probabilities: use predict(x)")
-        return self.loss.activate(self._predict_scores(x, batch_size))
+        return self.loss.activate(self.predict_scores(x, batch_size))
+
+    def predict_scores(self, x: Any, batch_size: int = 1024) -> Array:
+        """Return the scores (N, *output_shape) that enter the loss; parameters and errors as in `predict`.
+
+        They are the output of ``forward``, computed with the checks and in the batches of `predict`.
+        """
+        x = as_array(x, "x")
+        check_whole_number(batch_size, "batch_size", 1)
+        blocks = []
+        for start in range(0, max(len(x), 1) if x.ndim else 1, batch_size):
+            block = x[start : start + batch_size] if x.ndim else x
+            check_finite(block, "x", first_row=start, dtype=self.dtype)
+            blocks.append(self.forward(block))
+        return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
     def recompute_statistics(self, x: Any, batch_size: int = 1024) -> None:
         """Compute the running means and variances of all `BatchNorm` layers anew, with the weights as they are.
@@ -430,16 +444,6 @@ class Sequential(Layer):
             raise NotReadyError(
                 "the model does not know its input shape yet: give input_shape=, call build, or pass data first"
             )
-
-    def _predict_scores(self, x: Any, batch_size: int) -> Array:
-        x = as_array(x, "x")
-        check_whole_number(batch_size, "batch_size", 1)
-        blocks = []
-        for start in range(0, max(len(x), 1) if x.ndim else 1, batch_size):
-            block = x[start : start + batch_size] if x.ndim else x
-            check_finite(block, "x", first_row=start, dtype=self.dtype)
-            blocks.append(self.forward(block))
-        return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
 
 def _decaying_parts(parameters: Iterable[Parameter]) -> list[slice]:

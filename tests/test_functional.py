@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from minidl.errors import DataError, ShapeError
-from minidl.functional import accuracy, log_softmax, one_hot, relu, sigmoid, softmax
+from minidl.functional import accuracy, log_mean_exp, log_softmax, one_hot, relu, sigmoid, softmax
 
 # Multiples of 1/8 that a shift by a whole number up to a thousand leaves exact.
 scores_on_a_grid = arrays(np.float64, array_shapes(min_dims=2, max_dims=3, max_side=5), elements=st.integers(-400, 400))
@@ -40,7 +40,7 @@ def test_sigmoid_is_accurate_to_the_last_bits_at_any_size(x, dtype):
     np.testing.assert_allclose(sigmoid(x), true, rtol=4 * limits.eps, atol=2 * float(limits.smallest_subnormal))
 
 
-@pytest.mark.parametrize("function", [sigmoid, softmax, log_softmax])
+@pytest.mark.parametrize("function", [sigmoid, softmax, log_softmax, log_mean_exp])
 def test_float_input_keeps_its_dtype_and_other_numbers_become_float64(function):
     for dtype in (np.float16, np.float32, np.float64):
         assert function(np.ones((2, 3), dtype)).dtype == dtype
@@ -48,11 +48,25 @@ def test_float_input_keeps_its_dtype_and_other_numbers_become_float64(function):
         assert function(values).dtype == np.float64
 
 
-@pytest.mark.parametrize("function", [relu, sigmoid, softmax, log_softmax])
+@pytest.mark.parametrize("function", [relu, sigmoid, softmax, log_softmax, log_mean_exp])
 def test_the_input_stays_as_it_is(function):
     x = np.array([[-1.5, 0.0, 2.0]])
     function(x)
     np.testing.assert_array_equal(x, [[-1.5, 0.0, 2.0]])
+
+
+@given(scores_on_a_grid, st.sampled_from([0, -1]))
+def test_log_mean_exp_is_that_along_any_axis_and_of_numbers_whose_exponentials_underflow(values, axis):
+    expected = np.log(np.apply_along_axis(lambda column: math.fsum(map(math.exp, column)) / len(column), axis, values))
+    np.testing.assert_allclose(log_mean_exp(values, axis=axis), expected, rtol=1e-12, atol=1e-14)
+    # A shift by a whole number adds it, up to the rounding of so large a sum.
+    np.testing.assert_allclose(log_mean_exp(values - 5000, axis=axis), expected - 5000, rtol=1e-13)
+    np.testing.assert_allclose(log_mean_exp(values + 5000, axis=axis), expected + 5000, rtol=1e-13)
+
+
+def test_log_mean_exp_of_a_single_row_of_numbers_is_a_number():
+    assert log_mean_exp([0.0, math.log(3)]) == pytest.approx(math.log(2))
+    assert np.shape(log_mean_exp(np.float32([1, 2]))) == ()
 
 
 @given(scores_on_a_grid)

@@ -33,6 +33,7 @@ ROOMS = {
     "metrics": 2,
     "model": 3,
     "blocks": 3,
+    "prediction": 3,
     "training": 4,
     "diagnostics": 5,
     "plots": 5,

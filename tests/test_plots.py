@@ -23,6 +23,7 @@ from minidl import (
     CosineDecay,
     CrossValidation,
     Dense,
+    Ensemble,
     History,
     MeanSquaredError,
     OneCycle,
@@ -41,6 +42,8 @@ from minidl.errors import (
     NotReadyError,
     ShapeError,
 )
+from minidl.functional import softmax
+from minidl.metrics import expected_calibration_error, reliability_table
 from minidl.training.cross_validation import Run
 
 nan = float("nan")
@@ -162,6 +165,8 @@ DRAWINGS = {
     "rate search": lambda **where: plots.plot_rate_search(a_rate_search(), **where),
     "weights": lambda **where: plots.plot_weights(np.eye(9), **where),
     "cross-validation": lambda **where: plots.plot_cross_validation(a_cross_validation(), **where),
+    "reliability": lambda **where: plots.plot_reliability([0, 1, 1], [0.2, 0.9, 0.4], **where),
+    "reliabilities": lambda **where: plots.plot_reliability([0, 1], {"a": [0.2, 0.9], "b": [0.4, 0.6]}, **where),
     "boundary": lambda **where: plots.plot_decision_boundary(halves(), [[0, 0], [1, 1]], [0, 1], **where),
 }
 
@@ -930,6 +935,12 @@ def test_the_image_is_not_upside_down():
     assert points.get_facecolors()[1][0] > points.get_facecolors()[0][0]
 
 
+def test_an_ensemble_has_a_boundary_too():
+    ax = plots.plot_decision_boundary(Ensemble([halves(20), halves(10)]), [[0, 0], [1, 1]], [0, 1])
+    contours = [path.vertices for path in ax.collections[0].get_paths()]
+    np.testing.assert_allclose(np.concatenate(contours)[:, 0], 0.5, atol=1e-6)
+
+
 def test_three_classes_meet_and_one_hot_rows_are_classes():
     model = Sequential([Dense(3), SoftmaxCrossEntropy()], input_shape=2, seed=0)
     ax = plots.plot_decision_boundary(model, random().normal(size=(9, 2)), np.eye(3)[[0, 1, 2] * 3])
@@ -974,6 +985,90 @@ def test_what_has_no_boundary_in_a_plane_is_refused(model, x, y, error, message)
 def test_a_resolution_is_two_or_more():
     with pytest.raises(ArgumentError, match="resolution is 1; it must be 2 or more"):
         plots.plot_decision_boundary(halves(), [[0, 0]], [0], resolution=1)
+
+
+class TestReliability:
+    rows = softmax(random(0).normal(size=(300, 4)) * 3)
+    labels = random(1).integers(0, 4, 300)
+
+    def test_points_are_the_accuracies_over_the_confidences_of_the_bins_that_have_rows(self):
+        ax = plots.plot_reliability(self.labels, self.rows, bins=10)
+        table = reliability_table(self.labels, self.rows, bins=10)
+        there = table.rows > 0
+        assert not there.all()
+        _, curve = ax.get_lines()[:2]
+        np.testing.assert_array_equal(curve.get_xdata(), table.confidence[there])
+        np.testing.assert_array_equal(curve.get_ydata(), table.accuracy[there])
+        assert curve.get_marker() == "o"
+        assert (ax.get_xlim(), ax.get_ylim()) == ((0, 1), (0, 1))
+
+    def test_the_diagonal_is_drawn_and_what_lies_between_it_and_the_curve_is_shaded(self):
+        ax = plots.plot_reliability([0, 1, 0, 0], [[0.9, 0.1], [0.8, 0.2], [0.45, 0.55], [1.0, 0.0]], bins=4)
+        diagonal = ax.get_lines()[0]
+        assert diagonal.get_xdata().tolist() == diagonal.get_ydata().tolist() == [0, 1]
+        (shade,) = ax.collections
+        corners = {tuple(np.round(corner, 6)) for corner in shade.get_paths()[0].vertices}
+        assert corners == {(0.55, 0), (0.55, 0.55), (0.9, 0.9), (0.9, 0.666667)}
+        gaps = [line.get_ydata().tolist() for line in ax.get_lines()[2:]]
+        np.testing.assert_allclose(gaps, [[0.55, 0], [0.9, 2 / 3]])
+
+    def test_the_panel_beneath_counts_the_rows_of_each_bin(self):
+        ax = plots.plot_reliability(self.labels, self.rows, bins=10)
+        (spread,) = ax.child_axes
+        counts, edges, _ = spread.patches[0].get_data()
+        table = reliability_table(self.labels, self.rows, bins=10)
+        np.testing.assert_array_equal(counts, table.rows)
+        np.testing.assert_array_equal(edges, table.edges)
+        assert (ax.get_ylabel(), spread.get_xlabel(), spread.get_ylabel()) == ("accuracy", "confidence", "rows")
+        assert spread.get_xlim() == (0, 1)
+        ax.figure.draw_without_rendering()
+        assert spread.get_window_extent().y1 < ax.get_window_extent().y0
+
+    def test_the_title_is_the_calibration_error_of_those_bins(self):
+        ax = plots.plot_reliability(self.labels, self.rows, 7)
+        error = expected_calibration_error(self.labels, self.rows, 7)
+        assert ax.get_title() == f"expected calibration error {error:.4f}"
+        assert ax.get_legend() is None
+
+    def test_each_of_several_has_a_colour_dashes_and_its_error_in_the_legend(self):
+        flat = np.full((300, 4), 0.25)
+        ax = plots.plot_reliability(self.labels, {"before": self.rows, 2: flat})
+        legend = legend_of(ax)
+        errors = [expected_calibration_error(self.labels, rows) for rows in (self.rows, flat)]
+        assert list(legend) == [f"before: ECE {errors[0]:.4f}", f"2: ECE {errors[1]:.4f}"]
+        first, second = legend.values()
+        assert first.get_color() != second.get_color()
+        assert (first.get_linestyle(), second.get_linestyle()) == ("-", "--")
+        assert ax.get_title() == ""
+        assert_legible(ax.figure)
+
+    def test_six_differ_and_no_text_is_cut_off(self):
+        ax = plots.plot_reliability(self.labels, {f"model {number}": self.rows for number in range(6)})
+        assert len({line.get_color() for line in legend_of(ax).values()}) == 6
+        assert_legible(ax.figure)
+
+    def test_a_single_row_is_a_point_that_shows(self):
+        curve = plots.plot_reliability([1], [1.0]).get_lines()[1]
+        assert (curve.get_xdata().tolist(), curve.get_ydata().tolist()) == ([1], [1])
+        assert curve.get_marker() == "o"
+        assert not curve.get_clip_on()
+
+    @pytest.mark.parametrize(
+        ("targets", "probabilities", "options", "error", "message"),
+        [
+            ([0], {}, {}, DataError, "draws 1 to 6 predictions, not 0"),
+            ([0], {number: [0.5] for number in range(7)}, {}, DataError, "not 7"),
+            ([0, 1], [0.5], {}, ShapeError, r"targets have shape \(2,\)"),
+            ([0], {"a": [0.5], "b": [1.5]}, {}, DataError, "not those of row 0"),
+            ([0], [0.5], {"bins": 0}, ArgumentError, "bins is 0"),
+        ],
+    )
+    def test_what_has_no_diagram_is_refused_before_a_figure_opens(
+        self, targets, probabilities, options, error, message
+    ):
+        with pytest.raises(error, match=message):
+            plots.plot_reliability(targets, probabilities, **options)
+        assert not plt.get_fignums()
 
 
 class TestRateSearch:

@@ -58,6 +58,14 @@ class Loss(Configurable):
         """Turn scores into what `Sequential.predict` returns; a single column becomes (N,), as in scikit-learn."""
         return scores[:, 0] if scores.shape[1:] == (1,) else scores
 
+    def average(self, scores: Array) -> Array:
+        """Return the scores (N, *output_shape) that mean the average of what several, (M, N, *output_shape), mean.
+
+        This is what ensembles predict by. A loss with `activate` averages the probabilities; one whose `decide` turns
+        scores into other numbers averages these. By default it is the mean of the scores.
+        """
+        return scores.mean(axis=0)
+
     def labels(self, targets: Array) -> Array:
         """Return the class of each sample, integers (N,), for targets that `prepare_targets` has seen."""
         raise ArgumentError(f"class_weight is for classifiers; with {type(self).__name__} give sample_weight")

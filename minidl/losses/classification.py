@@ -55,6 +55,9 @@ class CategoricalLoss(Loss):
     def decide(self, scores: Array) -> Array:
         return scores.argmax(axis=1)
 
+    def average(self, scores: Array) -> Array:
+        return functional.log_mean_exp(functional.log_softmax(scores))
+
     def labels(self, targets: Array) -> Array:
         return targets if targets.ndim == 1 else targets.argmax(axis=1)
 
@@ -222,6 +225,10 @@ class SigmoidCrossEntropy(Loss):
 
     def decide(self, scores: Array) -> Array:
         return super().decide((scores > 0).astype(np.intp))
+
+    def average(self, scores: Array) -> Array:
+        # The score of a probability p is log p - log(1 - p), where log p = -log(1 + exp(-s)).
+        return functional.log_mean_exp(-np.logaddexp(0, -scores)) - functional.log_mean_exp(-np.logaddexp(0, scores))
 
     def labels(self, targets: Array) -> Array:
         if targets.shape[1:] != (1,):

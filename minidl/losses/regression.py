@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minidl import functional
 from minidl.errors import DataError
 from minidl.inputs import check_number
 from minidl.losses.base import Loss, check_one_per_output, mean_over_outputs
@@ -130,6 +131,9 @@ class Poisson(RegressionLoss):
 
     def decide(self, scores: Array) -> Array:
         return super().decide(np.exp(scores))
+
+    def average(self, scores: Array) -> Array:
+        return functional.log_mean_exp(scores)
 
     def metric(self, scores: Array, targets: Array) -> Array:
         return super().metric(np.exp(scores), targets)

@@ -1,4 +1,4 @@
-"""Pictures of a training run and of what the model learned: curves, rates, confusions, boundaries, images and weights.
+"""Pictures of a training run and of what the model learned: curves, rates, confusions, boundaries, images, ...
 
 Every function draws into one matplotlib Axes and returns it: into `ax` if given, else into a new figure of
 a fitting size, which ``plt.show()`` shows and ``axes.figure.savefig(path)`` saves. Axes side by side need
@@ -10,6 +10,7 @@ from minidl.plots.boundary import plot_decision_boundary
 from minidl.plots.confusion import plot_confusion_matrix
 from minidl.plots.history import plot_history
 from minidl.plots.images import plot_images, plot_mistakes
+from minidl.plots.reliability import plot_reliability
 from minidl.plots.schedules import plot_rate_search, plot_schedule
 from minidl.plots.validation import plot_cross_validation
 from minidl.plots.weights import plot_weights
@@ -22,6 +23,7 @@ __all__ = [
     "plot_images",
     "plot_mistakes",
     "plot_rate_search",
+    "plot_reliability",
     "plot_schedule",
     "plot_weights",
 ]

@@ -11,6 +11,7 @@ from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
 from minidl.inputs import as_array, check_finite, check_lengths, check_whole_number
 from minidl.model import Sequential
 from minidl.plots.canvas import COLOURS, class_labels, new_axes
+from minidl.prediction import Predictor
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _TINT = 0.45
 
 
 def plot_decision_boundary(
-    model: Sequential, x: ArrayLike, y: ArrayLike, *, resolution: int = 200, ax: Axes | None = None
+    model: Sequential | Predictor, x: ArrayLike, y: ArrayLike, *, resolution: int = 200, ax: Axes | None = None
 ) -> Axes:
     """Draw points of two features over the regions that a classifier takes for their classes.
 
@@ -34,7 +35,7 @@ def plot_decision_boundary(
 
     Parameters
     ----------
-    model : Sequential
+    model : Sequential or other predictor, such as an Ensemble
         With two inputs, and a loss that gives probabilities of exclusive classes.
     x : array (N, 2)
     y : array (N,) or (N, K)
@@ -52,7 +53,7 @@ def plot_decision_boundary(
     ArgumentError
         When the model gives no probabilities of exclusive classes, or `y` is a class that it does not have.
     """
-    if not isinstance(model, Sequential):
+    if not isinstance(model, Sequential | Predictor):
         raise ArgumentTypeError(f"plot_decision_boundary draws a Sequential model, not {model!r:.80}")
     check_whole_number(resolution, "resolution", 2)
     points = as_array(x, "x")
@@ -91,7 +92,7 @@ def plot_decision_boundary(
     return ax
 
 
-def _class_probabilities(model: Sequential, plane: Array) -> Array:
+def _class_probabilities(model: Sequential | Predictor, plane: Array) -> Array:
     """Return probabilities (M, K) of K exclusive classes; for a single output those of its two."""
     probabilities, decisions = model.predict_proba(plane), model.predict(plane)
     if decisions.ndim != 1 or probabilities.ndim != 2:

@@ -99,6 +99,7 @@ def loss_checks(
         "rank alignment",
         "invalid targets",
         "predictions",
+        "averages",
         "description",
     ):
         yield named(loss, name, getattr(checks, name.replace(" ", "_")))
@@ -297,6 +298,21 @@ class _LossChecks:
                     f"{name} returns shape {np.shape(array)} for {self.rows} rows",
                     "a maximum or sum over the batch axis",
                 )
+
+    def averages(self) -> None:
+        scores = np.stack([self.scores(draw=draw) for draw in range(3)])
+        average = np.asarray(self.loss.average(scores.copy()))
+        hint = "probabilities or values other than those of the base class, without an average of their own"
+        if average.shape != scores.shape[1:]:
+            raise CheckFailure(f"average returns shape {average.shape} for scores of shape {scores.shape}", hint)
+        with contextlib.suppress(ArgumentError):  # a loss without probabilities
+            each = np.stack([self.loss.activate(one) for one in scores])
+            assert_close(self.loss.activate(average), each.mean(axis=0), 1e-9, "the mean probability", "average", hint)
+        each = np.stack([self.loss.decide(one) for one in scores])
+        if each.dtype.kind == "f":  # of labels there is no mean
+            assert_close(self.loss.decide(average), each.mean(axis=0), 1e-9, "the mean value", "average", hint)
+        elif not np.array_equal(self.loss.decide(self.loss.average(scores[:1])), each[0]):
+            raise CheckFailure("the average of a single prediction decides otherwise than that prediction", hint)
 
     def description(self) -> None:
         again = decode(json.loads(json.dumps(encode(self.loss))))

@@ -309,7 +309,7 @@ class _Task:
                 )
                 # Not the last epoch's: a callback may have put better parameters back since.
                 last = trainer.evaluate(held_out_inputs, y[held_out], sample_weight=held_out_weights)
-                scores = trainer.model._predict_scores(held_out_inputs, 1024)
+                scores = trainer.model.predict_scores(held_out_inputs)
             except MinidlError as error:
                 raise type(error)(f"{self.place}: {error}") from error
         figures = {name: column[-1] for name, column in history.items()}

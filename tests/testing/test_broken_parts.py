@@ -5,8 +5,24 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from minidl import Adam, Dense, HeNormal, Initializer, Layer, Loss, Momentum, Optimizer, ReLU, Sequential, Sigmoid, Tanh
+from minidl import (
+    Adam,
+    Dense,
+    HeNormal,
+    Hinge,
+    Initializer,
+    Layer,
+    Loss,
+    Momentum,
+    Optimizer,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    SoftmaxCrossEntropy,
+    Tanh,
+)
 from minidl.errors import ArgumentTypeError, DataError, NotReadyError, ShapeError
+from minidl.functional import softmax
 from minidl.testing import (
     CheckFailure,
     check_initializer,
@@ -569,6 +585,28 @@ class PredictsOverTheBatch(Squares):
         return scores.argmax(axis=0)
 
 
+class AveragesTheBatch(Squares):
+    def average(self, scores):
+        return scores.mean(axis=(0, 1))
+
+
+class AveragesLogarithms(Squares):
+    """Its values are exponentials of the scores, whose mean is not the exponential of the scores' mean."""
+
+    def decide(self, scores):
+        return np.exp(scores)
+
+
+class AveragesOtherProbabilities(SoftmaxCrossEntropy):
+    def activate(self, scores):
+        return softmax(2 * scores)
+
+
+class AveragesToTheOpposite(Hinge):
+    def average(self, scores):
+        return -scores.mean(axis=0)
+
+
 class WrapsLabels(Loss):
     def prepare_targets(self, targets, output_shape, dtype=np.float32):
         return super().prepare_targets(targets, output_shape, dtype).astype(int) % output_shape[0]
@@ -582,6 +620,10 @@ class WrapsLabels(Loss):
 
 BROKEN_LOSSES = [
     (PredictsOverTheBatch(), {}, "predictions"),
+    (AveragesTheBatch(), {}, "averages"),
+    (AveragesLogarithms(), {}, "averages"),
+    (AveragesOtherProbabilities(), {}, "averages"),
+    (AveragesToTheOpposite(), {}, "averages"),
     (WrapsLabels(), {"targets": [0, 2, 1, 0]}, "invalid targets"),
     (SquaresOfTheWrongSign(), {}, "gradient"),
     (SquaresWithoutTheFactor(), {}, "gradient"),

@@ -1,0 +1,12 @@
+"""Better predictions from models that are already trained: ensembles, distorted copies of the input, a temperature.
+
+Each predicts as a `Sequential` does and may stand where one does, so they nest: a temperature on top of an ensemble of
+models, each of which looks at several distorted copies.
+"""
+
+from minidl.prediction.augmented import AugmentedPrediction
+from minidl.prediction.base import Predictor
+from minidl.prediction.ensemble import Ensemble
+from minidl.prediction.temperature import TemperatureScaling
+
+__all__ = ["AugmentedPrediction", "Ensemble", "Predictor", "TemperatureScaling"]
