@@ -1,4 +1,4 @@
-"""The pictures of docs/schedules.md: both are drawn, and every schedule that there is stands in one of the panels."""
+"""Pictures of the documents: all are drawn, and every schedule that there is stands in one of the panels."""
 
 import subprocess
 import sys
@@ -9,11 +9,11 @@ from minidl import schedules
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "pictures.py"
 
 
-def test_both_pictures_are_drawn(tmp_path, mnist_folder):
+def test_the_pictures_are_drawn(tmp_path, mnist_folder):
     command = [sys.executable, SCRIPT, "--data", mnist_folder, "--output", tmp_path / "images"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert float(result.stdout.removeprefix("suggested: ")) > 0
-    for name in ("schedules.png", "rate_search.png"):
+    for name in ("schedules.png", "rate_search.png", "distortions.png"):
         assert (tmp_path / "images" / name).read_bytes().startswith(b"\x89PNG")
 
 
