@@ -62,7 +62,7 @@ AFFINE = (Rotation(8), Scaling(0.1, keep_aspect=False), Translation(0.05), Shear
 
 RECIPES = {
     "best": Recipe((128, 64), epochs=40, batch_size=256, learning_rate=0.006, distortions=AFFINE),
-    "fast": Recipe((256, 128), epochs=6, batch_size=128, learning_rate=0.004),
+    "fast": Recipe((256, 128), epochs=5, batch_size=256, learning_rate=0.006),
     "wide": Recipe(
         (1024, 1024),
         epochs=60,
