@@ -155,9 +155,11 @@ def check_setting(
 def check_whole_number(value: Any, name: str, least: int) -> None:
     """Raise ArgumentTypeError or ArgumentError unless `value` is a whole number of at least `least`."""
     try:
-        number = operator.index(value)
+        number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        raise ArgumentTypeError(f"{name} is {value!r}; it must be a whole number, {least} or more") from None
+        number = None
+    if number is None:
+        raise ArgumentTypeError(f"{name} is {value!r}; it must be a whole number, {least} or more")
     if number < least:
         raise ArgumentError(f"{name} is {value}; it must be {least} or more")
 

@@ -68,7 +68,7 @@ def test_pairs_of_row_numbers_are_folds():
     ("folds", "error", "message"),
     [
         (1, ArgumentError, "folds is 1; it must be 2 or more"),
-        (True, ArgumentError, "folds is True"),
+        (True, ArgumentTypeError, "folds is True"),
         ("5", ArgumentTypeError, "folds is '5'; it must be a whole number"),
         (2.0, ArgumentTypeError, "folds is 2.0"),
         (13, ArgumentError, "folds is 13, but there are 12 rows"),
