@@ -110,10 +110,12 @@ from minidl.training import (
     ProgressBar,
     RateSearch,
     ReduceLROnPlateau,
+    Search,
     TensorBoard,
     Trainer,
     cross_validate,
     find_learning_rate,
+    search,
 )
 from minidl.version import __version__
 
@@ -193,6 +195,7 @@ __all__ = [
     "Reshape",
     "Residual",
     "Schedule",
+    "Search",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -221,6 +224,7 @@ __all__ = [
     "optimizers",
     "regularizers",
     "schedules",
+    "search",
     "training",
 ]
 
