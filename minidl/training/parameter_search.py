@@ -204,6 +204,8 @@ class SearchRun:
         Trained to the last rung, or out after an earlier one.
     seconds : float
         Time spent in training.
+    figures : dict of name -> float
+        Those of the last epoch; none of a run that diverged.
     """
 
     number: int
@@ -211,6 +213,11 @@ class SearchRun:
     history: History
     status: str
     seconds: float
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Those of the last epoch; none of a run that diverged."""
+        return {} if self.status == "diverged" else {name: column[-1] for name, column in self.history.items()}
 
 
 class Search:
@@ -273,7 +280,7 @@ class Search:
             columns[title] = pd.Series(values, dtype=None if plain else object)
         columns["epochs"] = [run.history.epochs for run in runs]
         for name in figures:
-            columns[name] = [_last(run, name) for run in runs]
+            columns[name] = [run.figures.get(name, math.nan) for run in runs]
         columns["seconds"] = [run.seconds for run in runs]
         columns["status"] = [run.status for run in runs]
         table = pd.DataFrame(columns)
@@ -290,13 +297,9 @@ class Search:
     def __repr__(self) -> str:
         diverged = [run.status for run in self.runs].count("diverged")
         also = f", {diverged:,} diverged" if diverged else ""
-        best = f"{self.monitor}={_last(self.runs[0], self.monitor):.4g} with {text_of(self.best_parameters)}"
+        figure = self.runs[0].figures.get(self.monitor, math.nan)
+        best = f"{self.monitor}={figure:.4g} with {text_of(self.best_parameters)}"
         return f"Search({len(self.runs):,} candidates{also}, best: {best})"
-
-
-def _last(run: SearchRun, name: str) -> float:
-    figures = dict(run.history).get(name)
-    return math.nan if figures is None or run.status == "diverged" else figures[-1]
 
 
 class _Criterion(Monitor):
