@@ -177,7 +177,7 @@ def fingerprint_of_trainer(trainer: Trainer) -> str:
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     with atomic_write(path) as file:
-        file.write(json.dumps(content, indent=1).encode())
+        file.write(as_json(content, indent=1).encode())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def search(
         Without `validation_data`: the fraction, or the number, of the rows to hold out, drawn at random; for a
         classifier with the classes' shares of the whole. They are the same for all candidates.
     optimizer, batch_size
-        For a `build_model` that returns a `Sequential`: as for `Trainer`. Each run has a copy.
+        For a `build_model` that returns a `Sequential`: as for `Trainer`. Each run has a copy. A `Trainer` has its own.
     epochs : int >= 1, default 1
         Of each candidate; with `halving`, of those that are never out.
     halving : int >= 2, optional
@@ -139,7 +139,8 @@ def search(
     if seed >= 2**32:
         raise ArgumentError(f"seed is {seed}; it must be below 2**32")
     processes, criterion = as_processes(jobs), _Criterion(monitor, mode=mode)
-    recipe = Recipe(build_model, get_optimizer(optimizer), batch_size, seed)
+    given = optimizer != "adam" or batch_size != 32
+    recipe = Recipe(build_model, get_optimizer(optimizer), batch_size, seed, only_models=given)
     listed = list_candidates(space, candidates, seed)
     recipe.check_names(listed)
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices

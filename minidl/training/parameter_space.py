@@ -112,12 +112,15 @@ class Recipe:
         For the trainer of a model.
     seed : int
         For a function that takes `seed`, and for the trainer of a model.
+    only_models : bool
+        Whether the function must not return a trainer, for which optimizer and batch size would not count.
     """
 
     build_model: Callable[..., Sequential | Trainer]
     optimizer: Optimizer
     batch_size: int | None
     seed: int
+    only_models: bool
 
     def check_names(self, candidates: Iterable[Candidate]) -> None:
         """Raise ArgumentError for a parameter that the function does not take, or one that it lacks."""
@@ -138,10 +141,10 @@ class Recipe:
             names = candidate.parameters
             for name in names:
                 if name not in taken and not takes_all:
+                    others = f"; {did_you_mean(str(name), taken)}" if taken else ", nor any other"
                     raise ArgumentError(
-                        f"space: build_model takes no parameter {name!r}; {did_you_mean(str(name), taken)}"
-                        if taken
-                        else f"space: build_model takes no parameter {name!r}, nor any other"
+                        f"space: build_model takes no parameter {name!r}{others}. It may be given one for anything: it "
+                        "can return a whole Trainer, with its learning rate and its batch size"
                     )
             if missing := [name for name in required if name not in names and name != "seed"]:
                 raise ArgumentError(
@@ -166,6 +169,10 @@ class Recipe:
         if isinstance(made, Sequential):
             seed = arguments.get("seed", self.seed)
             made = Trainer(made, copy.deepcopy(self.optimizer), batch_size=self.batch_size, seed=seed)
+        elif self.only_models and isinstance(made, Trainer):
+            raise ArgumentError(
+                "build_model returned a Trainer, whose own optimizer and batch size count: leave those of the call out"
+            )
         if not isinstance(made, Trainer):
             raise ArgumentTypeError(f"build_model returned {made!r:.80}; it must return a Sequential or a Trainer")
         if made.epoch or made.step or made.row:

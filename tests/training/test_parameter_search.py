@@ -420,9 +420,15 @@ def test_a_candidate_that_diverges_is_ranked_last(halving, jobs, capsys):
     assert "2 diverged; best" in capsys.readouterr().out
 
 
-def test_when_all_diverge_there_is_nothing_to_return():
+@pytest.mark.parametrize("halving", [None, 2])
+def test_when_all_diverge_there_is_nothing_to_return(halving):
     with pytest.raises(DivergenceError, match=r"all 2 candidates diverged, candidate 1 \(rate=1000000000.0\) after \d"):
-        look(regression, {"rate": [1e9, 1e8]}, line, line, epochs=8)
+        look(regression, {"rate": [1e9, 1e8]}, line, line, epochs=8, halving=halving)
+
+
+def test_numpys_whole_numbers_are_settings_too(tmp_path):
+    one = look(network, space={"units": [4]}, epochs=np.int64(2), batch_size=np.int64(16), journal=tmp_path)
+    assert_same(one, look(network, space={"units": [4]}, epochs=2, batch_size=16, journal=tmp_path))
 
 
 def test_one_that_diverges_after_it_won_a_rung_ranks_behind_those_that_it_beat():
@@ -490,7 +496,13 @@ class NoRandomState:
 @pytest.mark.parametrize(
     ("build_model", "space", "options", "error", "message"),
     [
-        (never, {"unit": [4]}, {}, ArgumentError, r"takes no parameter 'unit'; did you mean 'units'\? there are units"),
+        (
+            never,
+            {"unit": [4]},
+            {},
+            ArgumentError,
+            r"takes no parameter 'unit'; did you mean 'units'\? there are units, rate, seed. It may be",
+        ),
         (never, {"rate": [4]}, {}, ArgumentError, "build_model needs units, of which the space has no value"),
         (never, [{"units": [4]}, {"rate": [4]}], {}, ArgumentError, "build_model needs units"),
         (never, {3: [4]}, {}, ArgumentError, "takes no parameter 3"),
@@ -563,6 +575,14 @@ class NoRandomState:
             ArgumentError,
             "the same object twice",
         ),
+        (
+            classifier,
+            {"units": [4]},
+            {"optimizer": SGD()},
+            ArgumentError,
+            "returned a Trainer, whose own optimizer and",
+        ),
+        (classifier, {"units": [4]}, {"batch_size": None}, ArgumentError, "leave those of the call out"),
         (lambda units: units, {"units": [4]}, {}, ArgumentTypeError, "build_model returned 4; it must return"),
         (raising, {"units": [4]}, {}, ArgumentError, r"\(units=4\): build_model raised ZeroDivisionError: no reason"),
         (lambda units: Sequential([Dense(3)], seed=0), {"units": [4]}, {}, ArgumentError, "the model has no loss"),
@@ -795,8 +815,8 @@ def wider(units, rate=0.01, seed=0):
         ({"monitor": "val_accuracy"}, "its monitor is 'val_loss'"),
         ({"mode": "max"}, "its mode is 'min'"),
         ({"seed": 1}, "its seed is 0"),
-        ({"optimizer": "sgd"}, r"its optimizer is 'Adam\("),
-        ({"batch_size": 8}, "its batch_size is 32"),
+        ({"optimizer": "sgd", "build_model": network}, r"its optimizer is 'Adam\("),
+        ({"batch_size": 8, "build_model": network}, "its batch_size is 32"),
         ({"x": x + 1}, "its training data"),
         ({"sample_weight": np.ones(150)}, "its training data"),
         ({"class_weight": "balanced"}, "its class_weight is 'None', here it is \"'balanced'\""),
