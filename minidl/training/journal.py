@@ -11,13 +11,10 @@ Each file is written whole or not at all; reading them executes nothing.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +26,9 @@ from minidl.training.history import History
 from minidl.training.parameter_space import Candidate
 from minidl.training.trainer import Trainer
 from minidl.typing import Array
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERSION = 1
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -155,6 +155,8 @@ def described(value: Any) -> str:
 
 def fingerprint(*arrays: Array | None) -> str:
     """Return a text that other values, types or shapes would change."""
+    import hashlib
+
     digest = hashlib.sha256()
     for array in arrays:
         if array is None:
@@ -181,6 +183,8 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import json
+
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

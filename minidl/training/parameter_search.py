@@ -6,11 +6,9 @@ import contextlib
 import functools
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError, MinidlError
@@ -28,6 +26,8 @@ from minidl.training.processes import as_processes, run_tasks
 from minidl.training.trainer import Trainer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 __all__ = ["Search", "search"]
@@ -414,8 +414,10 @@ def _folder(journal: str | os.PathLike[str] | None) -> Iterator[Path]:
     if journal is not None:
         yield as_path(journal)
         return
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="minidl_search_") as folder:
-        yield Path(folder)
+        yield as_path(folder)
 
 
 class _Keeper(Callback):
@@ -450,10 +452,11 @@ class _Keeper(Callback):
 
 
 class _EveryEpoch(_Keeper):
-    """The same, which also saves after each epoch."""
+    """The same, which also saves after each epoch; after the last, the end of the rung does."""
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        self.keep(trainer)
+        if trainer.epoch < trainer.last_epoch:
+            self.keep(trainer)
 
 
 @dataclass(frozen=True, eq=False)
