@@ -150,27 +150,18 @@ def search(
     with _folder(journal) as folder:
         home = Journal(folder)
         if journal is not None:
-            home.begin(
-                {
-                    "epochs": epochs,
-                    "halving": halving,
-                    "first_epochs": first_epochs,
-                    "monitor": monitor,
-                    "mode": criterion.mode,
-                    "seed": int(seed),
-                    "optimizer": described(recipe.optimizer),
-                    "batch_size": batch_size,
-                    "class_weight": described(class_weight),
-                    "training data (fingerprint)": fingerprint(data["x"], data["y"], data["sample_weight"]),
-                    "validation data (fingerprint)": fingerprint(*data["validation_data"]),
-                    "number of candidates": len(listed),
-                    **{f"candidate {each.number}": described(each.parameters) for each in listed},
-                    **{
-                        f"trainer that build_model makes of candidate {each.number} (fingerprint)": found
-                        for each, found in zip(listed, fingerprints, strict=True)
-                    },
-                }
-            )
+            settings = {
+                "epochs": epochs,
+                "halving": halving,
+                "first_epochs": first_epochs,
+                "monitor": monitor,
+                "mode": criterion.mode,
+                "seed": seed,
+                "optimizer": described(recipe.optimizer),
+                "batch_size": batch_size,
+                "class_weight": described(class_weight),
+            }
+            home.begin(settings | _describe(data, listed, fingerprints))
         runner = _Runner(recipe, home, keeps_epochs=journal is not None, searcher=os.getpid())
         try:
             states = _climb(runner, listed, data, rungs, halving, criterion, processes, progress)
@@ -406,6 +397,19 @@ def _rehearse(
             "two cannot be compared: give another figure, such as 'val_accuracy'"
         )
     return found
+
+
+def _describe(data: Mapping[str, Any], candidates: Sequence[Candidate], fingerprints: Sequence[str]) -> dict[str, Any]:
+    """Return what tells a search from others with the same settings, by names that an error can give."""
+    description: dict[str, Any] = {
+        "training data (fingerprint)": fingerprint(data["x"], data["y"], data["sample_weight"]),
+        "validation data (fingerprint)": fingerprint(*data["validation_data"]),
+        "number of candidates": len(candidates),
+    }
+    description |= {f"candidate {each.number}": described(each.parameters) for each in candidates}
+    for each, found in zip(candidates, fingerprints, strict=True):
+        description[f"trainer that build_model makes of candidate {each.number} (fingerprint)"] = found
+    return description
 
 
 @contextlib.contextmanager
