@@ -80,8 +80,8 @@ def search(
         The rows that the candidates are judged by.
     validation : float in (0, 1) or int in [1, N), default 0.2
         Without `validation_data`: the fraction, or the number, of the rows to hold out, drawn at random; for a
-        classifier with the classes' shares of the whole. They are the same for all candidates. Rows are copied; a memory
-        map that is larger than the memory needs `validation_data`.
+        classifier with the classes' shares of the whole. They are the same for all candidates. Rows are copied;
+        a memory map that is larger than the memory needs `validation_data`.
     optimizer, batch_size
         For a `build_model` that returns a `Sequential`: as for `Trainer`. Each run has a copy. A `Trainer` has its own.
     epochs : int >= 1, default 1
