@@ -112,10 +112,12 @@ from minidl.training import (
     ProgressBar,
     RateSearch,
     ReduceLROnPlateau,
+    Search,
     TensorBoard,
     Trainer,
     cross_validate,
     find_learning_rate,
+    search,
 )
 from minidl.version import __version__
 
@@ -198,6 +200,7 @@ __all__ = [
     "Reshape",
     "Residual",
     "Schedule",
+    "Search",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -228,6 +231,7 @@ __all__ = [
     "prediction",
     "regularizers",
     "schedules",
+    "search",
     "training",
 ]
 

@@ -109,7 +109,7 @@ def write_described(
     write_arrays(path, {"header": np.array(as_json(header)), **arrays})
 
 
-def as_json(description: Mapping[str, Any]) -> str:
+def as_json(description: Mapping[str, Any], *, indent: int | None = None) -> str:
     """Return what `write_described` writes of a description; TypeError for what JSON cannot hold."""
     import json
 
@@ -118,7 +118,7 @@ def as_json(description: Mapping[str, Any]) -> str:
             return value.tolist()
         raise TypeError(f"{value!r} is no number, text, list or dict")
 
-    return json.dumps(description, default=plain)
+    return json.dumps(description, default=plain, indent=indent)
 
 
 def read_described(

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -25,13 +26,17 @@ from minidl import (
     Dense,
     Ensemble,
     History,
+    LeakyReLU,
     MeanSquaredError,
     OneCycle,
     RateSearch,
+    ReLU,
+    Search,
     Sequential,
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
     StepDecay,
+    Tanh,
     plots,
 )
 from minidl.errors import (
@@ -45,6 +50,7 @@ from minidl.errors import (
 from minidl.functional import softmax
 from minidl.metrics import expected_calibration_error, reliability_table
 from minidl.training.cross_validation import Run
+from minidl.training.parameter_search import SearchRun
 
 nan = float("nan")
 
@@ -1087,3 +1093,154 @@ class TestRateSearch:
             plots.plot_rate_search(0.1)
         with pytest.raises(ArgumentError, match="never falls"):
             plots.plot_rate_search(RateSearch(np.geomspace(1, 10, 4), np.array([1.0, 2, 3, 4])))
+
+
+# Searches
+
+
+def a_search(parameters, figures, epochs=None, statuses=None, monitor="val_loss", mode="min"):
+    """Of candidates that are given best first."""
+    runs = []
+    for number, (choice, figure) in enumerate(zip(parameters, figures, strict=True), start=1):
+        history = History()
+        for _ in range(epochs[number - 1] if epochs else 3):
+            history.append({"loss": 1.0, monitor: figure})
+        runs.append(SearchRun(number, choice, history, statuses[number - 1] if statuses else "finished", 0.1))
+    return Search(runs, monitor, mode, None)
+
+
+def points_of(ax):
+    """The points in a panel, by what the legend calls them."""
+    return {line.get_label(): np.column_stack(line.get_data()).tolist() for line in ax.get_lines()}
+
+
+def tick_labels(ax):
+    ax.figure.draw_without_rendering()
+    return [tick.get_text() for tick in ax.get_xticklabels()]
+
+
+def many(count, **others):
+    """So many candidates of six parameters."""
+    rng = random()
+    choices = [
+        {
+            "learning_rate": 10 ** rng.uniform(-4, -1),
+            "units": [16, 32, 64, 128, 256][number % 5],
+            "activation": [ReLU(), LeakyReLU(0.1), Tanh()][number % 3],
+            "strength": [0.0, 1e-5, 1e-3][number // 2 % 3],
+            "optimizer": ["adam", "momentum", None][number // 3 % 3],
+            "shape": [(64,), (64, 64), (128, 64, 32)][number // 4 % 3],
+        }
+        for number in range(count)
+    ]
+    return a_search(choices, np.linspace(0.1, 2, count), **others)
+
+
+def only(result, *names):
+    """The same search with some of its parameters."""
+    runs = [dataclasses.replace(run, parameters={name: run.parameters[name] for name in names}) for run in result.runs]
+    return Search(runs, result.monitor, result.mode, None)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 6])
+@pytest.mark.parametrize("diverged", [0, 3])
+def test_a_search_has_a_legible_panel_for_each_parameter_and_a_legend_outside(count, diverged, tmp_path):
+    statuses = ["finished"] * 2 + ["stopped"] * (22 - diverged) + ["diverged"] * diverged
+    result = many(24, epochs=[9, 9, *[3] * 6, *[1] * 16], statuses=statuses)
+    names = list(result.runs[0].parameters)[:count]
+    panels = plots.plot_search(only(result, *names))
+    assert [ax.get_xlabel() for ax in panels] == names
+    figure = panels[0].figure
+    assert plt.get_fignums() == [figure.number]
+    assert_legible(figure)
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["1 epoch", "3 epochs", "9 epochs", "best"] + ["diverged"] * (diverged > 0)
+    box = legend.get_window_extent()
+    assert not any(box.overlaps(ax.get_window_extent()) for ax in panels)
+    figure.savefig(tmp_path / "search.png")
+
+
+def test_each_candidate_is_a_point_at_its_value_and_its_figure_in_the_colour_of_its_epochs():
+    choices = [{"units": units} for units in (8, 4, 16, 2)]
+    (ax,) = plots.plot_search(a_search(choices, [0.1, 0.2, 0.3, 0.4], epochs=[4, 4, 2, 2]))
+    assert points_of(ax) == {
+        "4 epochs": [[8, 0.1], [4, 0.2]],
+        "2 epochs": [[16, 0.3], [2, 0.4]],
+        "best": [[8, 0.1]],
+    }
+    first, second, _ = ax.get_lines()
+    assert to_hex(first.get_color()) != to_hex(second.get_color())
+    assert second.get_markersize() > first.get_markersize()
+    assert tick_labels(ax) == ["2", "4", "8", "16"]
+    assert (ax.get_xscale(), ax.get_ylabel()) == ("linear", "val loss")
+
+
+def test_candidates_that_diverged_are_crosses_where_bad_figures_are():
+    choices = [{"units": units} for units in (8, 4, 16)]
+    statuses = ["finished", "diverged", "diverged"]
+    for mode, edge in (("min", 0.97), ("max", 0.03)):
+        result = a_search(choices, [0.1, nan, nan], statuses=statuses, monitor="val_accuracy", mode=mode)
+        (ax,) = plots.plot_search(result)
+        assert points_of(ax)["diverged"] == [[4, edge], [16, edge]]
+        assert points_of(ax)["3 epochs"] == [[8, 0.1]]
+        ax.figure.draw_without_rendering()
+        assert all(label.get_text().endswith("%") for label in ax.get_yticklabels())
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "labels"),
+    [
+        ([0.1, 0.01, 0.001], "log", ["0.001", "0.01", "0.1"]),
+        ([1.0, 2.0, 29.0], "linear", None),  # the first two would touch
+        ([1, 2, 3], "linear", ["1", "2", "3"]),
+        ([0.001, 0.0, 0.1], "linear", ["0.0", "0.001", "0.1"]),  # side by side
+        ([-0.5, 0.0, 0.5], "linear", ["-0.5", "0", "0.5"]),
+        (["b", "a", "c"], "linear", ["b", "a", "c"]),
+        ([True, False, True], "linear", ["True", "False"]),
+        ([32, None, 8], "linear", ["8", "32", "None"]),
+        ([ReLU(), Tanh(), LeakyReLU(0.1)], "linear", ["ReLU", "Tanh", "LeakyReLU"]),
+        ([LeakyReLU(0.1), LeakyReLU(0.3), Tanh()], "linear", ["LeakyReLU(negat...", "LeakyReLU(negat...", "Tanh()"]),
+        (list(np.linspace(1, 2, 20)), "linear", None),
+        (list(np.geomspace(1e-4, 1, 20)), "log", None),
+        ([*range(20), 1000], "linear", None),
+    ],
+)
+def test_numbers_have_an_axis_that_suits_their_range_and_other_values_stand_side_by_side(values, scale, labels):
+    (ax,) = plots.plot_search(a_search([{"value": value} for value in values], np.linspace(0.1, 0.2, len(values))))
+    assert ax.get_xscale() == scale
+    if labels is not None:
+        assert tick_labels(ax) == labels
+    assert_legible(ax.figure, overlap=labels is None)
+    places = [x for x, _ in points_of(ax)["3 epochs"]]
+    assert len(set(places)) == len(set(map(repr, values)))
+
+
+def test_a_value_that_a_candidate_lacks_has_a_place_of_its_own():
+    (ax,) = plots.plot_search(a_search([{"units": 8, "rate": 0.1}, {"units": 8}], [0.1, 0.2]))
+    assert tick_labels(ax) == ["0.1", "-"]
+
+
+def test_losses_that_span_decades_have_a_logarithmic_axis():
+    choices = [{"units": units} for units in (1, 2, 3)]
+    assert plots.plot_search(a_search(choices, [0.1, 1.0, 40.0]))[0].get_yscale() == "log"
+    assert plots.plot_search(a_search(choices, [0.1, 1.0, 2.0]))[0].get_yscale() == "linear"
+    assert plots.plot_search(a_search(choices, [-0.1, 1.0, 40.0]))[0].get_yscale() == "linear"
+    assert plots.plot_search(a_search(choices, [nan, nan, nan]))[0].get_yscale() == "linear"
+
+
+def test_a_search_is_drawn_into_a_figure_or_subfigure_that_is_given():
+    page = plt.figure(layout="constrained", figsize=(12, 5))
+    left, right = page.subfigures(1, 2)
+    assert len(plots.plot_search(only(many(9), "units", "learning_rate"), figure=left)) == 2
+    assert len(plots.plot_search(only(many(9), "units"), figure=right)) == 1
+    assert plt.get_fignums() == [page.number]
+    assert_legible(page)
+
+
+def test_what_is_no_search_or_has_nothing_to_compare_is_refused():
+    with pytest.raises(ArgumentTypeError, match="plot_search takes what search returned, not 3"):
+        plots.plot_search(3)
+    with pytest.raises(ArgumentError, match="no parameter of the search has more than one value"):
+        plots.plot_search(a_search([{"units": 8}], [0.1]))
+    assert not plt.get_fignums()

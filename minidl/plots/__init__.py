@@ -2,7 +2,8 @@
 
 Every function draws into one matplotlib Axes and returns it: into `ax` if given, else into a new figure of
 a fitting size, which ``plt.show()`` shows and ``axes.figure.savefig(path)`` saves. Axes side by side need
-``plt.subplots(..., layout="constrained")``, or else one's labels reach into the next.
+``plt.subplots(..., layout="constrained")``, or else one's labels reach into the next. `plot_search` alone has a panel
+for each parameter, so it takes a figure.
 matplotlib is an extra, ``pip install 'minidl[plots]'``, and is imported only when something is drawn.
 """
 
@@ -12,6 +13,7 @@ from minidl.plots.history import plot_history
 from minidl.plots.images import plot_images, plot_mistakes
 from minidl.plots.reliability import plot_reliability
 from minidl.plots.schedules import plot_rate_search, plot_schedule
+from minidl.plots.search import plot_search
 from minidl.plots.validation import plot_cross_validation
 from minidl.plots.weights import plot_weights
 
@@ -25,5 +27,6 @@ __all__ = [
     "plot_rate_search",
     "plot_reliability",
     "plot_schedule",
+    "plot_search",
     "plot_weights",
 ]

@@ -14,6 +14,7 @@ from minidl.typing import Array
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
@@ -21,13 +22,19 @@ COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """The palette of Okabe and Ito (2008), for any colour vision."""
 
 
-def new_axes(width: float, height: float, *, frame: bool = True) -> Axes:
-    """Return the axes of a new figure, given in inches, whose layout keeps every label inside."""
+def new_figure(width: float, height: float) -> Figure:
+    """Return a new figure, given in inches, whose layout keeps every label inside."""
     try:
         import matplotlib.pyplot as plt
     except ModuleNotFoundError as error:
         raise MissingDependencyError("drawing needs matplotlib: pip install 'minidl[plots]'") from error
-    figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    return plt.figure(figsize=(width, height), layout="constrained")
+
+
+def new_axes(width: float, height: float, *, frame: bool = True) -> Axes:
+    """Return the axes of a new figure, given in inches."""
+    figure = new_figure(width, height)
+    ax = figure.subplots()
     if not frame:
         ax.set_axis_off()
     figure.draw_without_rendering()  # lays out, so that what is drawn next can measure the axes

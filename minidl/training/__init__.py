@@ -1,9 +1,10 @@
-"""Training: the trainer, its callbacks and the history it keeps; cross-validation."""
+"""Training: the trainer, its callbacks and the history it keeps; cross-validation; the search for parameters."""
 
 from minidl.training.callbacks import Callback, FunctionCallback, ProgressBar
 from minidl.training.cross_validation import CrossValidation, cross_validate
 from minidl.training.history import History
 from minidl.training.monitoring import Checkpoint, EarlyStopping, Monitor, ReduceLROnPlateau
+from minidl.training.parameter_search import Search, search
 from minidl.training.rate_search import RateSearch, find_learning_rate
 from minidl.training.recording import CSVLogger, TensorBoard
 from minidl.training.trainer import Trainer
@@ -20,8 +21,10 @@ __all__ = [
     "ProgressBar",
     "RateSearch",
     "ReduceLROnPlateau",
+    "Search",
     "TensorBoard",
     "Trainer",
     "cross_validate",
     "find_learning_rate",
+    "search",
 ]

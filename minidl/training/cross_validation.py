@@ -20,6 +20,7 @@ from minidl.optimizers import Optimizer, get_optimizer
 from minidl.training.callbacks import Callback, as_callbacks
 from minidl.training.folds import Fold, classes_of, deal_folds
 from minidl.training.history import History
+from minidl.training.processes import as_processes, run_tasks
 from minidl.training.trainer import Trainer
 from minidl.typing import Array
 
@@ -96,8 +97,8 @@ def cross_validate(
     """
     from threadpoolctl import threadpool_limits
 
-    _check_count(epochs, "epochs")
-    seeds, processes, hooks = _as_seeds(seeds), _as_processes(jobs), _copied(as_callbacks(callbacks))
+    check_whole_number(epochs, "epochs", 1)
+    seeds, processes, hooks = _as_seeds(seeds), as_processes(jobs), _copied(as_callbacks(callbacks))
     optimizer = _new_optimizer(optimizer)
     x, y = as_array(x, "x"), as_array(y, "y")
     weights = None if sample_weight is None else as_weights(sample_weight)
@@ -123,7 +124,10 @@ def cross_validate(
     ]
     for task in tasks:
         task.check_weights(weights)
-    return CrossValidation(_run_all(tasks, x, y, weights, processes, progress), rows, loss)
+    runs = run_tasks(
+        [task.run for task in tasks], x, y, weights, processes=processes, name="cross-validation", progress=progress
+    )
+    return CrossValidation(runs, rows, loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,21 +321,6 @@ class _Task:
         return Run(self.seed, self.number, held_out, history, figures, scores)
 
 
-def _run_all(
-    tasks: Sequence[_Task], x: Array, y: Array, weights: Array | None, processes: int, progress: bool
-) -> list[Run]:
-    from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
-
-    # With one process joblib calls the tasks here. Larger arrays come to others as memory maps, not as copies.
-    parallel = Parallel(min(processes, len(tasks)), backend="loky", return_as="generator")
-    done = parallel(delayed(task.run)(x, y, weights) for task in tasks)
-    try:
-        return list(tqdm(done, total=len(tasks), unit=" runs", desc="cross-validation", disable=not progress))
-    finally:
-        done.close()  # after Ctrl-C ends the processes
-
-
 def _build_models(build_model: Callable[[int], Sequential], seeds: Sequence[int]) -> dict[int, Sequential]:
     """Make the model of each seed, each a new one."""
     cure = "give a function that makes a new one: lambda seed: Sequential([...], seed=seed)"
@@ -407,33 +396,16 @@ def _copied(hooks: list[Callback]) -> list[Callback]:
 
 def _as_seeds(seeds: int | Iterable[int]) -> list[int]:
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
-        _check_count(seeds, "seeds")
+        check_whole_number(seeds, "seeds", 1)
         return list(range(seeds))
     listed = list(seeds)
     for seed in listed:
-        _check_count(seed, "a seed", 0)
+        check_whole_number(seed, "a seed", 0)
         if seed >= 2**32:
             raise ArgumentError(f"a seed is {seed}; it must be below 2**32")
     if not listed or len(set(listed)) < len(listed):
         raise ArgumentError(f"seeds is {listed}; give one or more, each once")
     return [int(seed) for seed in listed]
-
-
-def _as_processes(jobs: int | None) -> int:
-    from joblib import cpu_count
-
-    if jobs is None:
-        return 1
-    if jobs == -1:
-        return cpu_count()
-    _check_count(jobs, "jobs")
-    return jobs
-
-
-def _check_count(value: Any, name: str, least: int = 1) -> None:
-    if isinstance(value, bool):
-        raise ArgumentTypeError(f"{name} is {value}; it must be a whole number, {least} or more")
-    check_whole_number(value, name, least)
 
 
 def _text(value: float) -> str:

@@ -1,14 +1,15 @@
-"""The folds of a cross-validation: which rows each run trains on, and which it is judged by."""
+"""Folds: which rows a run trains on, and which it is judged by, in a cross-validation or a search."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
-from minidl.inputs import check_whole_number
+from minidl.inputs import check_number, check_whole_number
 from minidl.losses import Loss
 from minidl.typing import Array
 
@@ -47,6 +48,45 @@ def deal_folds(
         return dict.fromkeys(seeds, _as_folds(list(folds), len(x)))
     check_whole_number(folds, "folds", 2)
     return {seed: _shuffled_folds(folds, seed, len(x), classes) for seed in seeds}
+
+
+def hold_out(validation: float | int, seed: int, rows: int, classes: Array | None) -> Fold:
+    """Return one fold: rows drawn at random to be held out, with the classes' shares of the whole, and the others.
+
+    Parameters
+    ----------
+    validation : float in (0, 1) or int in [1, rows)
+        The fraction of the rows, rounded up, or the number of rows that are held out.
+    seed : int in [0, 2**32)
+    rows : int
+    classes : array (rows,) or None
+        The class of each row; None for those of a regression.
+
+    Raises ArgumentError or ArgumentTypeError for another number, DataError for a class of too few rows.
+    """
+    from sklearn.model_selection import train_test_split
+
+    try:
+        check_whole_number(validation, "validation", 1)
+        count = int(validation)
+    except ArgumentTypeError:
+        count = math.ceil(check_number(validation, "validation", above=0, below=1) * rows)
+    if count >= rows:
+        raise ArgumentError(f"validation={validation} holds out {count} of {rows} rows: some must be left to train on")
+    if classes is not None:
+        names, counts = np.unique(classes, return_counts=True)
+        cure = "give validation_data=(x, y) of your own"
+        if counts.min() < 2:
+            raise DataError(
+                f"class {names[counts.argmin()]} has one row, but those trained on and those held out need one: {cure}"
+            )
+        if min(count, rows - count) < len(names):
+            raise ArgumentError(
+                f"validation={validation} holds out {count} of {rows} rows, too few or too many for both parts to "
+                f"have all {len(names)} classes: change it, or {cure}"
+            )
+    train, held_out = train_test_split(np.arange(rows), test_size=count, random_state=seed, stratify=classes)
+    return train, held_out
 
 
 def classes_of(loss: Loss, scores: Array, targets: Array) -> Array | None:

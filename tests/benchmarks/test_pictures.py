@@ -9,11 +9,14 @@ from minidl import schedules
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "pictures.py"
 
 
-def test_the_pictures_are_drawn(tmp_path, mnist_folder):
+def test_all_pictures_are_drawn(tmp_path, mnist_folder):
     command = [sys.executable, SCRIPT, "--data", mnist_folder, "--output", tmp_path / "images"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert float(result.stdout.removeprefix("suggested: ")) > 0
-    for name in ("schedules.png", "rate_search.png", "distortions.png"):
+    suggested, found, cost = result.stdout.splitlines()
+    assert float(suggested.removeprefix("suggested: ")) > 0
+    assert found.startswith("Search(27 candidates")
+    assert int(cost.removesuffix(" epochs, in place of 243")) < 243
+    for name in ("schedules.png", "rate_search.png", "search.png", "distortions.png"):
         assert (tmp_path / "images" / name).read_bytes().startswith(b"\x89PNG")
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit, train_test_split
 
 from minidl import MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
-from minidl.training.folds import classes_of, deal_folds
+from minidl.training.folds import classes_of, deal_folds, hold_out
 
 x = np.arange(24.0).reshape(12, 2)
 y = np.array([0, 1, 2] * 4)
@@ -114,3 +114,33 @@ def test_groups_without_a_splitter_are_refused():
 def test_the_loss_tells_the_classes(loss, outputs, targets, expected):
     classes = classes_of(loss, np.zeros((1, outputs)), loss.prepare_targets(targets, (outputs,)))
     assert (classes if expected is None else classes.tolist()) == expected
+
+
+@pytest.mark.parametrize(("validation", "count"), [(0.25, 3), (0.3, 4), (6, 6), (np.int64(3), 3)])
+def test_rows_held_out_are_those_that_scikit_learn_draws_with_the_shares_of_the_classes(validation, count):
+    train, held_out = hold_out(validation, 5, 12, y)
+    expected = train_test_split(np.arange(12), test_size=count, random_state=5, stratify=y)
+    assert [train.tolist(), held_out.tolist()] == [part.tolist() for part in expected]
+    assert np.bincount(y[held_out]).tolist() == pytest.approx([count / 3] * 3, abs=1)
+    assert sorted([*train, *held_out]) == list(range(12))
+    assert len(hold_out(validation, 5, 12, None)[1]) == count
+
+
+@pytest.mark.parametrize(
+    ("validation", "classes", "error", "message"),
+    [
+        (0, y, ArgumentError, "validation is 0; it must be 1 or more"),
+        (1.0, y, ArgumentError, r"validation is 1.0; it must be a finite number, in \(0, 1\)"),
+        (np.nan, y, ArgumentError, "validation is nan"),
+        (True, y, ArgumentTypeError, "validation is True"),
+        ("0.2", y, ArgumentTypeError, "validation is '0.2'; it must be a number"),
+        (12, y, ArgumentError, "validation=12 holds out 12 of 12 rows: some must be left"),
+        (0.95, None, ArgumentError, "validation=0.95 holds out 12 of 12 rows"),
+        (2, y, ArgumentError, "holds out 2 of 12 rows, too few or too many for both parts to have all 3 classes"),
+        (10, y, ArgumentError, "holds out 10 of 12 rows, too few or too many"),
+        (4, np.array([7] * 11 + [9]), DataError, "class 9 has one row, .* give validation_data"),
+    ],
+)
+def test_rows_that_cannot_be_held_out_are_refused(validation, classes, error, message):
+    with pytest.raises(error, match=message):
+        hold_out(validation, 0, 12, classes)

@@ -1,0 +1,180 @@
+"""The candidates of a search: what its space holds, whether a function takes that, and the trainer made of each."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minidl.errors import ArgumentError, ArgumentTypeError, MinidlError, did_you_mean
+from minidl.inputs import check_whole_number
+from minidl.model import Sequential
+from minidl.optimizers import Optimizer
+from minidl.training.trainer import Trainer
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One choice of parameters; `number` counts from 1."""
+
+    number: int
+    parameters: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"candidate {self.number} ({text_of(self.parameters)})"
+
+
+def text_of(parameters: Mapping[str, Any]) -> str:
+    """Return the parameters as they would stand in a call."""
+    return ", ".join(f"{name}={value!r:.80}" for name, value in parameters.items())
+
+
+def list_candidates(space: Any, candidates: int | None, seed: int) -> list[Candidate]:
+    """Return all combinations of a space, or as many as `candidates` says, drawn at random; raise as `search`."""
+    from sklearn.model_selection import ParameterGrid, ParameterSampler
+
+    spaces = _as_spaces(space)
+    distributions = [name for each in spaces for name, values in each.items() if hasattr(values, "rvs")]
+    if candidates is None:
+        if distributions:
+            raise ArgumentError(
+                f"space: {distributions[0]} is a distribution, which has no end of values: say how many candidates to "
+                "draw, by candidates=20, say"
+            )
+        drawn = list(ParameterGrid(spaces))
+    else:
+        check_whole_number(candidates, "candidates", 1)
+        if not distributions and candidates > (total := len(ParameterGrid(spaces))):
+            raise ArgumentError(
+                f"candidates is {candidates}, but the space has {total} combinations: leave candidates out to try all"
+            )
+        try:
+            drawn = list(ParameterSampler(spaces, candidates, random_state=seed))
+        except (TypeError, ValueError) as error:
+            raise ArgumentTypeError(
+                f"space: its distributions cannot be drawn from by rvs(random_state=...), as those of scipy.stats: "
+                f"{error}"
+            ) from error
+    names = _names(spaces)  # scikit-learn sorts them
+    return [
+        Candidate(number, {name: _plain(each[name]) for name in names if name in each})
+        for number, each in enumerate(drawn, start=1)
+    ]
+
+
+def _as_spaces(space: Any) -> list[dict[str, Any]]:
+    """Check a space and return it as several, each of lists of values and distributions."""
+    spaces = [space] if isinstance(space, Mapping) else space
+    if not isinstance(spaces, list | tuple) or not all(isinstance(each, Mapping) for each in spaces):
+        raise ArgumentTypeError(
+            f"space is {space!r:.80}; give a dict of name -> list of values, or a list of such dicts"
+        )
+    if not any(spaces):
+        raise ArgumentError(f"space is {space!r}: it names no parameter to try values of")
+    return [{name: _values(name, values) for name, values in each.items()} for each in spaces]
+
+
+def _values(name: Any, values: Any) -> Any:
+    if hasattr(values, "rvs"):
+        return values
+    listed = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+    if not listed and not (isinstance(values, np.ndarray) and values.ndim == 1):
+        raise ArgumentTypeError(
+            f"space: {name} is {values!r:.80}; give a list of values, or a distribution such as those of scipy.stats"
+        )
+    if not len(values):
+        raise ArgumentError(f"space: {name} is an empty list; give it one value or more")
+    return list(values)
+
+
+def _plain(value: Any) -> Any:
+    """Make NumPy's numbers Python's, which a model file keeps and which do not widen float32 arrays."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _names(spaces: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for each in spaces for name in each))
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How a trainer is made of a candidate's parameters.
+
+    Parameters
+    ----------
+    build_model : callable
+        Takes the parameters and returns a model that ends with a loss, or a trainer that has not begun.
+    optimizer, batch_size
+        For the trainer of a model.
+    seed : int
+        For a function that takes `seed`, and for the trainer of a model.
+    only_models : bool
+        Whether the function must not return a trainer, for which optimizer and batch size would not count.
+    """
+
+    build_model: Callable[..., Sequential | Trainer]
+    optimizer: Optimizer
+    batch_size: int | None
+    seed: int
+    only_models: bool
+
+    def check_names(self, candidates: Iterable[Candidate]) -> None:
+        """Raise ArgumentError for a parameter that the function does not take, or one that it lacks."""
+        function = self.build_model
+        if isinstance(function, Sequential | Trainer) or not callable(function):
+            raise ArgumentTypeError(
+                f"build_model is {function!r:.80}; give a function that takes the parameters and makes a new model: "
+                "lambda units, seed: Sequential([Dense(units), ...], seed=seed)"
+            )
+        try:
+            known = inspect.signature(function).parameters.values()
+        except (ValueError, TypeError) as error:
+            raise ArgumentTypeError(f"build_model is {function!r:.80}, which does not tell what it takes") from error
+        taken = [each.name for each in known if each.kind in {each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY}]
+        required = [each.name for each in known if each.name in taken and each.default is each.empty]
+        takes_all = any(each.kind == each.VAR_KEYWORD for each in known)
+        for candidate in candidates:
+            names = candidate.parameters
+            for name in names:
+                if name not in taken and not takes_all:
+                    others = f"; {did_you_mean(str(name), taken)}" if taken else ", nor any other"
+                    raise ArgumentError(
+                        f"space: build_model takes no parameter {name!r}{others}. It may be given one for anything: it "
+                        "can return a whole Trainer, with its learning rate and its batch size"
+                    )
+            if missing := [name for name in required if name not in names and name != "seed"]:
+                raise ArgumentError(
+                    f"space: build_model needs {', '.join(missing)}, of which the space has no value: give it a list "
+                    "of one, or build_model a default"
+                )
+
+    def make(self, candidate: Candidate) -> Trainer:
+        """Make a new trainer; raise ArgumentError or ArgumentTypeError where the function gives none."""
+        try:
+            arguments = copy.deepcopy(candidate.parameters)  # a layer or optimizer in the space serves once
+        except (TypeError, copy.Error) as error:
+            raise ArgumentTypeError(f"each run needs a copy of its own of these values: {error}") from error
+        if "seed" in inspect.signature(self.build_model).parameters:
+            arguments.setdefault("seed", self.seed)
+        try:
+            made = self.build_model(**arguments)
+        except MinidlError:
+            raise
+        except Exception as error:
+            raise ArgumentError(f"build_model raised {type(error).__name__}: {error}") from error
+        if isinstance(made, Sequential):
+            seed = arguments.get("seed", self.seed)
+            made = Trainer(made, copy.deepcopy(self.optimizer), batch_size=self.batch_size, seed=seed)
+        elif self.only_models and isinstance(made, Trainer):
+            raise ArgumentError(
+                "build_model returned a Trainer, whose own optimizer and batch size count: leave those of the call out"
+            )
+        if not isinstance(made, Trainer):
+            raise ArgumentTypeError(f"build_model returned {made!r:.80}; it must return a Sequential or a Trainer")
+        if made.epoch or made.step or made.row:
+            raise ArgumentError("build_model returned a trainer that has begun already: make a new one at each call")
+        return made
