@@ -3,7 +3,8 @@
     python benchmarks/pictures.py       # schedules, rate_search, search and distortions.png into docs/images
 
 They are every schedule over 1,000 steps, on MNIST a search for a learning rate and one among several parameters, and
-what each distortion makes of some digits. The first search prints the rate that it suggests; the second what it found, and how many epochs it trained.
+what each distortion makes of some digits. The first search prints the rate that it suggests; the second what it found,
+and how many epochs it trained.
 """
 
 from __future__ import annotations

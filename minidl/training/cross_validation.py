@@ -39,6 +39,7 @@ def cross_validate(
     seeds: int | Iterable[int] = 1,
     optimizer: Optimizer | str = "adam",
     batch_size: int | None = 32,
+    augment: Callable[[Array, np.random.Generator], Array] | None = None,
     epochs: int = 1,
     transformer: Any = None,
     sample_weight: Any = None,
@@ -50,9 +51,9 @@ def cross_validate(
 ) -> CrossValidation:
     """Train a new network for each fold and each seed, on the other folds, and judge it by the rows held out.
 
-    The run of seed s is that of ``Trainer(build_model(s), optimizer, batch_size=batch_size, seed=s).fit(...)`` with the
-    rows held out as validation data. Each run computes its matrix products on one thread, so that the results are the
-    same bits with any number of `jobs`.
+    The run of seed s is that of ``Trainer(build_model(s), optimizer, batch_size=batch_size, seed=s, ...).fit(...)`` on
+    the others, with the rows held out as validation data. Each run computes its matrix products on one thread, so that
+    the results are the same bits with any number of `jobs`.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ def cross_validate(
         A number n stands for the seeds 0 .. n - 1.
     optimizer : Optimizer or its name, default "adam"
         Each run has a copy.
-    batch_size, epochs, sample_weight, class_weight
+    batch_size, augment, epochs, sample_weight, class_weight
         As for `Trainer`; class weights do not count for the rows held out.
     transformer : scikit-learn transformer, optional
         Such as StandardScaler(). Each run fits a clone to its training rows alone and passes all of `x` through it, so
@@ -108,9 +109,10 @@ def cross_validate(
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
         trainers = {}
         for seed, model in _build_models(build_model, seeds).items():
-            trainers[seed] = Trainer(model, copy.deepcopy(optimizer), batch_size=batch_size, seed=seed)
+            trainers[seed] = Trainer(model, copy.deepcopy(optimizer), batch_size=batch_size, seed=seed, augment=augment)
             trainers[seed]._check_settings()
             data = trainers[seed]._prepare(inputs, y, sample_weight, class_weight)
+            trainers[seed]._try_augment(data.x[:1])
             model.build_for(data.x)
         _check_seeds_matter(build_model, {seed: trainer.model for seed, trainer in trainers.items()}, data.x)
         model = trainers[seeds[0]].model

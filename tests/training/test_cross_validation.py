@@ -121,6 +121,21 @@ def test_any_number_of_processes_gives_the_same_bits_also_for_large_arrays_and_p
     pd.testing.assert_frame_equal(one.scores, two.scores, check_exact=True)
 
 
+def test_runs_are_augmented_and_rows_held_out_are_not():
+    def augment(inputs, rng):
+        return inputs + rng.normal(size=inputs.shape).astype(np.float32)
+
+    result = validate(optimizer=Adam(0.01), batch_size=16, epochs=2, seeds=[4], augment=augment)
+    splits = list(StratifiedKFold(3, shuffle=True, random_state=4).split(x, y))
+    trainer = Trainer(classifier(4), Adam(0.01), batch_size=16, seed=4, augment=augment)
+    train, held_out = splits[0]
+    with threadpool_limits(1):
+        expected = trainer.fit(x[train], y[train], epochs=2, validation_data=(x[held_out], y[held_out]), progress=False)
+    assert dict(result.runs[0].history) == dict(expected)
+    with pytest.raises(ShapeError, match="augment must return an array of the shape that it gets"):
+        validate(augment=lambda inputs, rng: inputs[:, :1])
+
+
 def test_a_transformer_learns_from_the_rows_trained_on_alone():
     result = validate(optimizer=Adam(0.01), batch_size=16, epochs=3, transformer=StandardScaler())
     for run, (train, held_out) in zip(
