@@ -48,6 +48,7 @@ VARIANTS = {
     "scaling": without(augment.Scaling),
     "translation": without(augment.Translation),
     "shear": without(augment.Shear),
+    "elastic deformation": without(augment.Elastic),
     "all distortions": replace(BEST, distortions=()),
     "one-cycle: a constant rate of 0.001": replace(BEST, one_cycle=False, learning_rate=0.001),
 }
@@ -144,8 +145,10 @@ def draw_curves(found: Search, path: Path) -> None:
             if run.parameters["taken_away"] == name
         ]
         axes.plot(range(1, len(errors[0]) + 1), np.mean(errors, axis=0), label=label)
-    axes.set(xlabel="epoch", ylabel="validation error in %", ylim=(0.7, 3.5))
-    axes.grid(alpha=0.3)
+    axes.set(xlabel="epoch", ylabel="validation error in %", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.savefig(path)
     plt.close(figure)
