@@ -54,7 +54,7 @@ class Recipe:
 SLIGHT = (Rotation(8), Scaling(0.1, keep_aspect=False), Translation(0.05), Shear(8))
 
 RECIPES = {
-    "best": Recipe((128, 64), epochs=40, batch_size=256, learning_rate=0.01, distortions=(*SLIGHT, Elastic(10, 4))),
+    "best": Recipe((128, 64), epochs=32, batch_size=256, learning_rate=0.01, distortions=(*SLIGHT, Elastic(10, 4))),
     "fast": Recipe((256, 128), epochs=5, batch_size=256, learning_rate=0.006),
     "wide": Recipe(
         (1024, 1024),

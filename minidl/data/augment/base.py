@@ -14,8 +14,8 @@ from minidl.typing import Array, Shape
 
 __all__ = ["Distortion"]
 
-_NUMBERS_AT_ONCE = 65_536
-"""Images are distorted in blocks of so many numbers, which stay in the processor's cache."""
+_NUMBERS_AT_ONCE = 131_072
+"""Images are distorted in blocks of at most so many numbers, which stay in the processor's cache."""
 
 
 @dataclass(eq=False)
@@ -87,7 +87,8 @@ class Distortion(Configurable):
         self.check_images(height, width)
         pixels = images.reshape(count, height, width, channels)
         distorted = np.empty_like(pixels)
-        at_once = max(_NUMBERS_AT_ONCE // (height * width * channels), 1)
+        blocks = math.ceil(count / max(_NUMBERS_AT_ONCE // (height * width * channels), 1))
+        at_once = math.ceil(count / max(blocks, 1)) or 1
         for start in range(0, count, at_once):
             block = slice(start, start + at_once)
             if images.dtype == np.uint8:

@@ -66,7 +66,7 @@ def move_pixels(distortions: Sequence[Geometric], images: Array, rng: np.random.
             matrices = matrices @ own
         displacements = each.displacements(count, height, width, rng)
         if displacements is not None:
-            displacements *= chosen[:, None, None]
+            displacements[:, ~chosen] = 0
             moves.append(displacements)
 
     # One product of matrices: the sums of rows and columns by broadcasting take twice as long.
@@ -216,10 +216,11 @@ class Elastic(Geometric):
         check_setting(self, "smoothness", above=0)
 
     def displacements(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array:
-        field = rng.random((2, count, height, width), np.float32)
-        field -= 0.5
-        field @= _smoothing(width, self.smoothness)
-        return np.float32(2 * self.strength) * _smoothing(height, self.smoothness) @ field
+        # Whole numbers of 16 bits, four of which come at a time: a quarter of the time that random floats take.
+        bits = rng.integers(2**64 - 1, size=-(-2 * count * height * width // 4), dtype=np.uint64, endpoint=True)
+        field = bits.view(np.int16)[: 2 * count * height * width].astype(np.float32)
+        field = field.reshape(2, count, height, width) @ _smoothing(width, self.smoothness)
+        return np.float32(self.strength / 2**15) * _smoothing(height, self.smoothness) @ field
 
 
 @functools.lru_cache(maxsize=8)

@@ -45,9 +45,10 @@ def resample(images: Array, rows: Array, columns: Array, fill: float = 0.0) -> A
     corner *= line
     corner += left.astype(np.int32)
     corner += np.arange(0, count * size, size, dtype=np.int32)[:, None, None]
+    index = corner.astype(np.intp)
 
     def neighbour(offset: int) -> Array:
-        return padded[offset:].take(corner, axis=0, mode="wrap")  # the mode that is quickest; nothing is outside
+        return padded[offset:].take(index, axis=0, mode="wrap")  # the mode that is quickest; nothing is outside
 
     across, down = columns[..., None], rows[..., None]
     upper = _between(neighbour(0), neighbour(1), across)
