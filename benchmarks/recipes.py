@@ -71,7 +71,7 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
             "recipe": f"{each['recipe']}, {each['network']}",
             "test accuracy": each["test"]["accuracy"] * 100,
             "test loss": each["test"]["loss"],
-            "seconds": each["seconds"],
+            "seconds": np.nan if each["resumed_after_epochs"] else each["seconds"],  # those of a whole run only
         }
         for each in reports
     ).groupby("recipe", sort=False)

@@ -135,7 +135,8 @@ def follow(name: str, x: Array, y: Array, x_test: Array, y_test: Array, options:
     recipe = RECIPES[name] if options.epochs is UNSET else replace(RECIPES[name], epochs=options.epochs)
     classes = int(max(y.max(), y_test.max())) + 1
     print(
-        f"\n{name}, {recipe.network(classes)}: {len(y):,} rows to train, {len(y_test):,} to test at the end, {recipe!r}"
+        f"\n{name}, {recipe.network(classes)}: {len(y):,} rows to train, {len(y_test):,} to test at the end, "
+        f"{recipe.epochs} epochs, batches of {recipe.batch_size}"
     )
     return run(
         recipe.network(classes),
@@ -168,6 +169,7 @@ def run(
         trainer = new_trainer()
 
     judged_by, x, y = judge
+    resumed_after = trainer.epoch
     start = time.perf_counter()
     history = trainer.fit(
         *training,
@@ -192,6 +194,7 @@ def run(
         "batch_size": trainer.batch_size,
         "seed": options.seed,
         "seconds": seconds,
+        "resumed_after_epochs": resumed_after,
         "history": dict(history),
         "judged_by": judged_by,
         judged_by: trainer.evaluate(x, y),
