@@ -31,7 +31,7 @@ from mnist_recipes import RECIPES, Recipe  # noqa: E402
 
 from minidl import Trainer, search  # noqa: E402
 from minidl.data import augment, load_mnist, train_validation_split  # noqa: E402
-from minidl.errors import MinidlError  # noqa: E402
+from minidl.errors import ArgumentError, MinidlError  # noqa: E402
 from minidl.training import Search  # noqa: E402
 
 BEST = RECIPES["best"]
@@ -65,7 +65,12 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
                 command = [sys.executable, EXAMPLES / "mnist_mlp.py", "--recipe", name, "--seed", str(seed), "--resume"]
                 command += ["--output", folder, *(["--data", data] if data else [])]
                 subprocess.run(command, check=True)
-            reports += json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            (report,) = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            if report["settings"] != repr(RECIPES[name]):
+                raise ArgumentError(
+                    f"{folder} holds a run of another recipe {name}: delete it to measure the present one"
+                )
+            reports.append(report)
     table = pd.DataFrame(
         {
             "recipe": f"{each['recipe']}, {each['network']}",
@@ -89,9 +94,11 @@ def ablation(seeds: int, epochs: int, data: Path | None, output: Path, jobs: int
     mnist = load_mnist(data)
     x, x_validation, y, y_validation = train_validation_split(mnist.x_train, mnist.y_train, 1 / 6, seed=0)
 
+    short = max(epochs // 4, 1)
+
     def build(taken_away: str, seed: int) -> Trainer:
         recipe = {**VARIANTS, SHORT: BEST}[taken_away]
-        length = epochs // 4 if taken_away == SHORT else epochs
+        length = short if taken_away == SHORT else epochs
         return replace(recipe, epochs=length).trainer(len(y), int(y.max()) + 1, seed)
 
     searches = [
@@ -106,7 +113,7 @@ def ablation(seeds: int, epochs: int, data: Path | None, output: Path, jobs: int
             journal=output / f"ablation-{length}",
             jobs=jobs,
         )
-        for names, length in ((list(VARIANTS), epochs), ([SHORT], max(epochs // 4, 1)))
+        for names, length in ((list(VARIANTS), epochs), ([SHORT], short))
     ]
     table = pd.concat([each.table for each in searches]).groupby("taken_away", sort=False)
     lines = [f"{'taken away':<38}{'validation accuracy in %':>26}{'training accuracy':>21}{'validation loss':>18}"]
@@ -125,8 +132,9 @@ def ablation(seeds: int, epochs: int, data: Path | None, output: Path, jobs: int
 
 
 def spread(values: pd.Series, digits: int) -> str:
-    deviation = values.std(ddof=1) if len(values) > 1 else 0.0
-    return f"{values.mean():.{digits}f} ± {deviation:.{digits}f}"
+    """Write a mean and, of several values, their standard deviation."""
+    deviation = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{deviation}"
 
 
 def draw_curves(found: Search, path: Path) -> None:
@@ -157,7 +165,7 @@ def draw_curves(found: Search, path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--figures", nargs="*", choices=RECIPES, metavar="RECIPE", help="these recipes' figures alone")
+    add("--figures", nargs="+", choices=RECIPES, metavar="RECIPE", help="these recipes' figures alone")
     add("--ablation", action="store_true", help="the ablation alone")
     add("--seeds", type=number, default=3, help="(default: %(default)s)")
     add("--epochs", type=number, default=BEST.epochs, help="of the ablation's runs (default: the recipe's)")

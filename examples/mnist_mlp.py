@@ -146,7 +146,7 @@ def follow(name: str, x: Array, y: Array, x_test: Array, y_test: Array, options:
         ("test", x_test, y_test),
         [],
         options,
-    ) | {"recipe": name}
+    ) | {"recipe": name, "settings": repr(recipe)}
 
 
 def run(

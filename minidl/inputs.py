@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from minidl.typing import Array, Shape
 
 _ENTRIES_AT_ONCE = 65_536
@@ -80,6 +80,28 @@ def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike 
             where = f"row {first_row + start + first[0]}"
             where += f", entry {', '.join(map(str, first[1:]))}" if first[1:] else ""
             raise DataError(f"{name} holds {block[first]} at {where}: remove or fill such values first")
+
+
+def check_augment(augment: Any, owner: str) -> None:
+    """Raise ArgumentTypeError unless `augment` can be called with inputs and a generator."""
+    if isinstance(augment, type):
+        raise ArgumentTypeError(f"{owner}: augment is the class {augment.__name__}; make one, {augment.__name__}(...)")
+    if not callable(augment):
+        raise ArgumentTypeError(f"{owner}: augment is {augment!r:.80}; it must be a function of (inputs, generator)")
+
+
+def apply_augment(augment: Callable[[Array, np.random.Generator], Array], x: Array, rng: np.random.Generator) -> Array:
+    """Return what `augment` makes of `x`, which it gets to read only: a part of the user's data.
+
+    Raises ShapeError or DataError unless that are finite numbers in an array of the same shape.
+    """
+    untouched = x.view()
+    untouched.flags.writeable = False
+    augmented = as_array(augment(untouched, rng), "what augment returned")
+    if augmented.shape != x.shape:
+        raise ShapeError(f"augment must return an array of the shape that it gets, {x.shape}, not {augmented.shape}")
+    check_finite(augmented, "what augment returned")
+    return augmented
 
 
 def check_lengths(**arrays: Array | None) -> int:

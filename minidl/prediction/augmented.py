@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ArgumentTypeError, ShapeError
-from minidl.inputs import as_array, check_finite, check_whole_number
+from minidl.inputs import apply_augment, as_array, check_augment, check_finite, check_whole_number
 from minidl.model import Sequential
 from minidl.prediction.base import Predictor
 from minidl.typing import Array
@@ -60,10 +60,7 @@ class AugmentedPrediction(Predictor):
 
     def __post_init__(self) -> None:
         self.take_after(self.model, "AugmentedPrediction: model")
-        if not callable(self.augment):
-            raise ArgumentTypeError(
-                f"AugmentedPrediction: augment is {self.augment!r:.80}; it must be a function of (x, generator)"
-            )
+        check_augment(self.augment, "AugmentedPrediction")
         check_whole_number(self.repeats, "AugmentedPrediction: repeats", 1)
         check_whole_number(self.seed, "AugmentedPrediction: seed", 0)
         if not isinstance(self.include_original, bool):
@@ -80,7 +77,6 @@ class AugmentedPrediction(Predictor):
         blocks = []
         for start in range(0, len(x), _ROWS_AT_ONCE):
             block = x[start : start + _ROWS_AT_ONCE]
-            block.flags.writeable = False  # of this view: an `augment` that works in place would change the user's data
             check_finite(block, "x", first_row=start)
             copies = [block] if self.include_original else []
             copies += [self._distort(block, start, repeat) for repeat in range(self.repeats)]
@@ -89,10 +85,4 @@ class AugmentedPrediction(Predictor):
 
     def _distort(self, block: Array, start: int, repeat: int) -> Array:
         """Return a distorted copy of the block, always the same for its place and the number of the copy."""
-        rng = np.random.default_rng((self.seed, repeat, start))
-        name = f"what augment returned for the rows from {start} on"
-        distorted = as_array(self.augment(block, rng), name)
-        if distorted.shape != block.shape:
-            raise ShapeError(f"{name} has shape {distorted.shape}, not {block.shape}: it must keep the shape")
-        check_finite(distorted, name)
-        return distorted
+        return apply_augment(self.augment, block, np.random.default_rng((self.seed, repeat, start)))

@@ -112,7 +112,7 @@ def cross_validate(
             trainers[seed] = Trainer(model, copy.deepcopy(optimizer), batch_size=batch_size, seed=seed, augment=augment)
             trainers[seed]._check_settings()
             data = trainers[seed]._prepare(inputs, y, sample_weight, class_weight)
-            trainers[seed]._try_augment(data.x[:1])
+            trainers[seed]._try_augment(data.x[:2])
             model.build_for(data.x)
         _check_seeds_matter(build_model, {seed: trainer.model for seed, trainer in trainers.items()}, data.x)
         model = trainers[seeds[0]].model

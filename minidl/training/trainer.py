@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
-from minidl.inputs import as_array, as_weights, check_finite, check_lengths, check_whole_number
+from minidl.inputs import (
+    apply_augment,
+    as_array,
+    as_weights,
+    check_augment,
+    check_finite,
+    check_lengths,
+    check_whole_number,
+)
 from minidl.losses import Loss
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
@@ -40,12 +48,14 @@ class Trainer:
     shuffle : bool, default True
         Visit the rows in a new random order each epoch; a full batch needs none.
     seed : int, optional
-        Of the orders, and of `augment`. Those of epoch e depend on (seed, e) alone: the same seed gives the same run.
+        Of the orders, and of `augment`. The order of epoch e depends on (seed, e) alone: the same seed gives the same
+        run.
     augment : callable, optional
-        Gets the inputs of each batch as they are in the data, and a random generator, and returns what to train on
-        instead, of the same shape, such as images distorted by `minidl.data.augment`. It works in a thread of its own,
-        one batch ahead of the step; meanwhile BLAS has a thread less. The batch that begins with row r of epoch e gets
-        the generator ``numpy.random.default_rng((seed, e, r, 1))``. Evaluation sees the inputs as they are.
+        Gets the inputs of each batch as they are in the data, to read only, and a random generator, and returns what to
+        train on instead, of the same shape, such as images distorted by `minidl.data.augment`. It works in a thread of
+        its own, one batch ahead of the step; meanwhile BLAS has a thread less. The batch that begins with row r of
+        epoch e gets the generator ``numpy.random.default_rng((seed, e, r, 1))``. Evaluation sees the inputs as they
+        are.
 
     Attributes
     ----------
@@ -185,7 +195,7 @@ class Trainer:
             )
         names = tuple(Sums().means(self._loss))
         self.figure_names = names if validation is None else (*names, *(f"val_{name}" for name in names))
-        self._try_augment(data.x[:1])
+        self._try_augment(data.x[:2])
         self.model.build_for(data.x)
         if self.optimizer.full_batch:
             self._check_repeatable()
@@ -336,17 +346,14 @@ class Trainer:
         """Return the batch that begins with this row of the epoch as it is trained on."""
         if self.augment is None:
             return batch
-        x = self.augment(batch.x, np.random.default_rng((self.seed, self.epoch, row, 1)))
+        x = apply_augment(self.augment, batch.x, np.random.default_rng((self.seed, self.epoch, row, 1)))
         return Rows(x, batch.targets, batch.weights, batch.mean_weight)
 
     def _try_augment(self, x: Array) -> None:
         """Raise what `augment` raises for such inputs, or when it does not return the like."""
         if self.augment is None:
             return
-        augmented = self.augment(x, np.random.default_rng(0))
-        if not isinstance(augmented, np.ndarray) or augmented.shape != x.shape:
-            returned = f"shape {augmented.shape}" if isinstance(augmented, np.ndarray) else f"{augmented!r:.80}"
-            raise ShapeError(f"augment must return an array of the shape that it gets, {x.shape}, not {returned}")
+        apply_augment(self.augment, x, np.random.default_rng(0))
 
     def _run_iterations(self, data: Rows, validation: Rows | None, moments: Moments, whole_steps: WholeSteps) -> None:
         """Let an optimizer that asks for the loss itself do the epochs that are left, an iteration each."""
@@ -471,11 +478,11 @@ class Trainer:
         if self.batch_size is not None:
             check_whole_number(self.batch_size, "batch_size", 1)
         check_whole_number(self.seed, "seed", 0)
-        if self.augment is not None and not callable(self.augment):
-            raise ArgumentTypeError(f"augment is {self.augment!r}; it must be a function of (inputs, generator)")
-        check_augment = getattr(self.augment, "check", None)  # as those of minidl.data.augment have
-        if check_augment is not None:
-            check_augment()
+        if self.augment is not None:
+            check_augment(self.augment, "Trainer")
+            check = getattr(self.augment, "check", None)  # as those of minidl.data.augment have
+            if check is not None:
+                check()
 
     def _prepare(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Rows:
         """Check data wholly, changing nothing; return them as arrays, with the targets as the loss takes them."""

@@ -45,11 +45,17 @@ def test_the_figures_are_those_that_the_example_reports(mnist_folder, tmp_path, 
     assert line[0] in again
     assert not (runs / "fast-0" / "784-256-128-10.npz").exists()
 
+    report = runs / "fast-0" / "report.json"
+    report.write_text(report.read_text().replace("epochs=5", "epochs=6"))
+    command = [sys.executable, SCRIPT, "--data", mnist_folder, "--output", runs, "--figures", "fast", "--seeds", "2"]
+    other = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert "holds a run of another recipe fast: delete it" in other.stderr
+
 
 def test_the_ablation_has_a_line_for_each_part(mnist_folder, tmp_path, documents):
     out = measure(mnist_folder, tmp_path, documents, "--ablation", "--seeds", "1", "--epochs", "4")
     text = (documents / "recipes.md").read_text()
     for name in ("nothing: the whole recipe", "rotation", "elastic deformation", "all distortions", "three quarters"):
-        line = re.search(rf"^{name}.* +\d+\.\d+ ± 0\.00 .*$", out, re.MULTILINE)
+        line = re.search(rf"^{name}.* +\d+\.\d\d +\d+\.\d\d +\d+\.\d{4}$", out, re.MULTILINE)
         assert line[0] in text
     assert (documents / "images" / "recipe_curves.png").read_bytes().startswith(b"\x89PNG")

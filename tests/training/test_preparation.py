@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from minidl import LBFGS, SGD, BatchNorm, Callback, Dense, Dropout, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
 from minidl.data.augment import Compose, CutOut, Distortion, Elastic, GaussianNoise, Rotation
-from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
 from minidl.training.preparation import one_core_less, prepare_ahead
 
 SHAPE = (8, 8)
@@ -153,15 +153,17 @@ def test_no_thread_is_left_by_stops_interrupts_and_divergence():
     run.fit(x, y, callbacks=[lambda trainer: trainer.stop()], epochs=2, progress=False)
     assert not batch_threads()
     with pytest.raises(DivergenceError):
-        trainer(lambda inputs, rng: inputs * np.float32(np.inf)).fit(x, y, progress=False)
+        trainer(optimizer=SGD(1e30)).fit(x, y, epochs=20, progress=False)
     assert not batch_threads()
 
 
 @pytest.mark.parametrize(
     ("augment", "error", "words"),
     [
-        (lambda inputs, rng: inputs[:, :3], ShapeError, r"shape that it gets, \(1, 64\), not shape \(1, 3\)"),
-        (lambda inputs, rng: None, ShapeError, "not None"),
+        (lambda inputs, rng: inputs[:, :3], ShapeError, r"shape that it gets, \(2, 64\), not \(2, 3\)"),
+        (lambda inputs, rng: None, DataError, "what augment returned is missing: it is None"),
+        (lambda inputs, rng: inputs * np.float32(np.nan), DataError, "what augment returned holds nan at row 0"),
+        (lambda inputs, rng: inputs.astype(complex), DataError, "what augment returned holds complex"),
         (Rotation(), ShapeError, "flat, 64 numbers each"),
         (Rotation(image_shape=(8, 9)), ShapeError, r"image_shape is \(8, 9\)"),
         (CutOut(9, image_shape=SHAPE), ShapeError, "does not fit"),
@@ -176,8 +178,12 @@ def test_what_does_not_fit_the_data_is_refused_before_anything_changes(augment, 
 
 
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(ArgumentTypeError, match=r"augment is 3; it must be a function of \(inputs, generator\)"):
+    with pytest.raises(
+        ArgumentTypeError, match=r"Trainer: augment is 3; it must be a function of \(inputs, generator\)"
+    ):
         trainer(3)
+    with pytest.raises(ArgumentTypeError, match=r"Trainer: augment is the class Rotation; make one, Rotation\(...\)"):
+        trainer(Rotation)
     rotation = Rotation(image_shape=SHAPE)
     run = trainer(rotation)
     rotation.degrees = 1000
@@ -185,6 +191,26 @@ def test_settings_that_cannot_work_are_refused():
         run.fit(*data(), progress=False)
     with pytest.raises(ArgumentError, match="LBFGS compares losses on the same data, and augment changes them"):
         trainer(optimizer=LBFGS(), batch_size=None).fit(*data(), progress=False)
+
+
+@pytest.mark.parametrize("settings", [{}, {"shuffle": False}, {"batch_size": None}])
+def test_the_data_cannot_be_changed_by_a_function_that_works_in_place(settings):
+    def in_place(inputs, rng):
+        inputs += 1
+        return inputs
+
+    x, y = data()
+    before = x.copy()
+    with pytest.raises(ValueError, match="read-only"):
+        trainer(in_place, **settings).fit(x, y, progress=False)
+    np.testing.assert_array_equal(x, before)
+
+
+def test_what_is_wrong_with_a_later_batch_alone_is_said_at_its_turn():
+    run = trainer(lambda inputs, rng: inputs if len(inputs) == 2 else inputs[:-3])
+    with pytest.raises(ShapeError, match=r"shape that it gets, \(16, 64\), not \(13, 64\)"):
+        run.fit(*data(), progress=False)
+    assert run.step == 0
 
 
 def test_a_function_trains_but_cannot_be_saved(tmp_path):

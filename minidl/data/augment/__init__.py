@@ -8,7 +8,6 @@ from minidl.data.augment.base import Distortion
 from minidl.data.augment.composition import Compose
 from minidl.data.augment.geometric import Elastic, Geometric, Rotation, Scaling, Shear, Translation
 from minidl.data.augment.pixels import CutOut, GaussianNoise
-from minidl.data.augment.resampling import resample
 
 __all__ = [
     "Compose",
@@ -21,5 +20,4 @@ __all__ = [
     "Scaling",
     "Shear",
     "Translation",
-    "resample",
 ]

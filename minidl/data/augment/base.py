@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minidl.configuration import Configurable
-from minidl.errors import ArgumentError, DataError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from minidl.inputs import as_array, as_shape, check_setting
 from minidl.typing import Array, Shape
 
@@ -51,12 +51,27 @@ class Distortion(Configurable):
             self.image_shape = shape
 
     def distort(self, images: Array, rng: np.random.Generator) -> Array:
-        """Return distorted images.
+        """Return all images distorted: an array of floats of the same shape.
 
         `images` is a float32 array (N, height, width, channels) that may be overwritten; pixels of uint8 images have
-        become numbers in [0, 1]. All that is random is drawn from `rng`. `choose` draws which images take part.
+        become numbers in [0, 1]. All that is random is drawn from `rng`.
         """
         raise NotImplementedError(f"{type(self).__name__} must define distort(images, rng)")
+
+    def apply(self, images: Array, rng: np.random.Generator) -> Array:
+        """Distort those images that `probability` chooses; `images` and the result are as for `distort`."""
+        chosen = self.choose(len(images), rng)
+        before = None if chosen.all() else images.copy()
+        distorted = self.distort(images, rng)
+        if not isinstance(distorted, np.ndarray) or distorted.shape != images.shape or distorted.dtype.kind != "f":
+            returned = (
+                f"{distorted.dtype} {distorted.shape}" if isinstance(distorted, np.ndarray) else f"{distorted!r:.80}"
+            )
+            raise ShapeError(
+                f"{type(self).__name__}: distort must return floats of the shape that it gets, {images.shape}, not "
+                f"{returned}"
+            )
+        return distorted if before is None else np.where(chosen[:, None, None, None], distorted, before)
 
     def __call__(self, images: Array, rng: np.random.Generator | int | None = None) -> Array:
         """Return images distorted at random, each in its own way.
@@ -71,19 +86,20 @@ class Distortion(Configurable):
         Returns
         -------
         array of the same shape and dtype
-            uint8 pixels are rounded, and cut to 0 .. 255.
+            Computed as float32. uint8 pixels are rounded, and cut to 0 .. 255.
 
         Raises
         ------
         ShapeError
-            When the images' shape is not known, or does not fit.
+            When the images' shape is not known, or does not fit. Channels are last: one cannot tell from the shape.
         DataError
             For anything but uint8 pixels and floats.
         """
-        images, generator = as_array(images, "images"), np.random.default_rng(rng)
+        images, generator = as_array(images, "images"), self._generator(rng)
         if images.dtype != np.uint8 and images.dtype.kind != "f":
             raise DataError(f"{type(self).__name__}: images hold {images.dtype} values; give uint8 pixels or floats")
-        count, (height, width, channels) = len(images), self._shape_of(images)
+        height, width, channels = self._shape_of(images)
+        count = len(images)
         self.check_images(height, width)
         pixels = images.reshape(count, height, width, channels)
         distorted = np.empty_like(pixels)
@@ -92,13 +108,12 @@ class Distortion(Configurable):
         for start in range(0, count, at_once):
             block = slice(start, start + at_once)
             if images.dtype == np.uint8:
-                result = self.distort(np.multiply(pixels[block], np.float32(1 / 255), dtype=np.float32), generator)
-                result *= 255
+                result = self.apply(np.multiply(pixels[block], np.float32(1 / 255), dtype=np.float32), generator)
+                result = result * np.float32(255)
                 np.rint(result, out=result)
-                np.clip(result, 0, 255, out=result)
+                distorted[block] = np.clip(result, 0, 255, out=result)
             else:
-                result = self.distort(pixels[block].astype(np.float32), generator)
-            distorted[block] = result
+                distorted[block] = self.apply(pixels[block].astype(np.float32), generator)
         return distorted.reshape(images.shape)
 
     def check_images(self, height: int, width: int) -> None:
@@ -108,15 +123,27 @@ class Distortion(Configurable):
         """Draw which images are distorted: truth values (N,)."""
         return rng.random(count) < self.probability if self.probability < 1 else np.ones(count, bool)
 
+    def _generator(self, rng: np.random.Generator | int | None) -> np.random.Generator:
+        try:
+            return np.random.default_rng(rng)
+        except (TypeError, ValueError) as error:
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: rng is {rng!r:.80}; it must be a Generator, a seed or None"
+            ) from error
+
     def _shape_of(self, images: Array) -> Shape:
         """Return height, width and channels."""
         name, shape = type(self).__name__, images.shape[1:]
+        if not 1 <= len(shape) <= 3 or 0 in shape:
+            raise ShapeError(
+                f"{name}: images have shape (N, height, width, channels), (N, height, width) or (N, numbers), not "
+                f"{images.shape}"
+            )
         if len(shape) == 1 and self.image_shape is None:
             raise ShapeError(
-                f"{name}: the images are flat, {shape[0]} numbers each: give their shape, such as image_shape=(28, 28)"
+                f"{name}: the images are flat, {shape[0]} numbers each: give image_shape, such as (28, 28), "
+                "or a single image as images[None]"
             )
-        if not 1 <= len(shape) <= 3:
-            raise ShapeError(f"{name}: images have shape (N, height, width, channels) or less, not {images.shape}")
         expected = self.image_shape
         given = expected if len(shape) == 1 and expected is not None else shape
         height, width, channels = given if len(given) == 3 else (*given, 1)

@@ -20,8 +20,9 @@ __all__ = ["Compose"]
 class Compose(Distortion):
     """Distort images by one distortion after the other.
 
-    Those that move pixels and follow on each other are merged: images are resampled once for all of them, which is
-    quicker than once for each, and blurs them once. Their `fill` is then that of the first.
+    Those that move pixels, follow on each other and have the same `fill` are merged: images are resampled once for all
+    of them, which is quicker than once for each, and blurs them once. The fields of `Elastic` are then added to the
+    places in the old image, wherever among them it stands.
 
     Parameters
     ----------
@@ -30,6 +31,8 @@ class Compose(Distortion):
         does not count.
     image_shape, probability
         As in Distortion; an image that is not chosen passes all of them by.
+
+    Raises ArgumentTypeError for anything but a list or tuple of distortions.
     """
 
     distortions: Sequence[Distortion]
@@ -40,6 +43,7 @@ class Compose(Distortion):
             raise ArgumentTypeError(
                 f"Compose takes a list of distortions, such as [Rotation(10)], not {self.distortions!r}"
             )
+        self.distortions = tuple(self.distortions)
         for each in self.distortions:
             if not isinstance(each, Distortion):
                 raise ArgumentTypeError(f"Compose: {each!r} is no Distortion")
@@ -50,13 +54,15 @@ class Compose(Distortion):
             each.check_images(height, width)
 
     def distort(self, images: Array, rng: np.random.Generator) -> Array:
-        kept = ~self.choose(len(images), rng)
-        originals = images[kept]
-        for moving, group in groupby(self.distortions, key=lambda each: isinstance(each, Geometric)):
-            if moving:
-                images = move_pixels([each for each in group if isinstance(each, Geometric)], images, rng)
-            else:
+        for fill, group in groupby(self.distortions, key=_merged_by):
+            if fill is None:
                 for each in group:
-                    images = each.distort(images, rng)
-        images[kept] = originals
+                    images = each.apply(images, rng)
+            else:
+                images = move_pixels([each for each in group if isinstance(each, Geometric)], images, rng)
         return images
+
+
+def _merged_by(distortion: Distortion) -> float | None:
+    """Return what neighbours must have in common to be merged; None for one that does not move pixels."""
+    return distortion.fill if isinstance(distortion, Geometric) else None

@@ -11,6 +11,7 @@ import numpy as np
 
 from minidl.data.augment.base import Distortion
 from minidl.data.augment.resampling import resample
+from minidl.errors import ArgumentTypeError
 from minidl.inputs import check_setting
 from minidl.typing import Array
 
@@ -46,14 +47,14 @@ class Geometric(Distortion):
         """Return how far from there each new pixel is looked up: (2, N, height, width), rows and columns."""
         return None
 
-    def distort(self, images: Array, rng: np.random.Generator) -> Array:
+    def apply(self, images: Array, rng: np.random.Generator) -> Array:
         return move_pixels([self], images, rng)
 
 
 def move_pixels(distortions: Sequence[Geometric], images: Array, rng: np.random.Generator) -> Array:
     """Distort images by one after the other, but resample them once.
 
-    With matrices A, then B, the pixel at u is looked up at A B u; displacements, wherever they stand, are added last.
+    With matrices A, then B, the pixel at u is looked up at A B u; displacements are added to that, wherever they stand.
     """
     count, height, width, _ = images.shape
     middle = np.array([(height - 1) / 2, (width - 1) / 2])
@@ -62,12 +63,10 @@ def move_pixels(distortions: Sequence[Geometric], images: Array, rng: np.random.
         chosen = each.choose(count, rng)
         own = each.matrices(count, height, width, rng)
         if own is not None:
-            own[~chosen] = np.eye(3)
-            matrices = matrices @ own
-        displacements = each.displacements(count, height, width, rng)
-        if displacements is not None:
-            displacements[:, ~chosen] = 0
-            moves.append(displacements)
+            matrices = matrices @ np.where(chosen[:, None, None], own, np.eye(3))
+        move = each.displacements(count, height, width, rng)
+        if move is not None:
+            moves.append(move if chosen.all() else move * chosen[:, None, None].astype(np.float32))
 
     # One product of matrices: the sums of rows and columns by broadcasting take twice as long.
     halves = np.array(matrices[:, :2].swapaxes(0, 1))  # the rows' and the columns'
@@ -137,6 +136,8 @@ class Scaling(Geometric):
     def check(self) -> None:
         super().check()
         check_setting(self, "share", below=1, above=0)
+        if not isinstance(self.keep_aspect, bool):
+            raise ArgumentTypeError(f"Scaling: keep_aspect is {self.keep_aspect!r}; it must be True or False")
 
     def matrices(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array:
         tall, wide = 1 / rng.uniform(1 - self.share, 1 + self.share, (2, count))
@@ -195,10 +196,10 @@ class Elastic(Geometric):
 
     Parameters
     ----------
-    strength : float > 0, default 34
+    strength : float in (0, 10_000], default 34
         alpha of the paper. Well within the image pixels move by about ``0.16 strength / smoothness``, the standard
         deviation: by default 1.4 pixels.
-    smoothness : float > 0, default 4
+    smoothness : float in (0, 1000], default 4
         sigma of the paper: standard deviation of the Gaussian, in pixels. The numbers outside of the image are 0.
     fill, image_shape, probability
         As in Geometric and Distortion.
@@ -212,8 +213,8 @@ class Elastic(Geometric):
 
     def check(self) -> None:
         super().check()
-        check_setting(self, "strength", above=0)
-        check_setting(self, "smoothness", above=0)
+        check_setting(self, "strength", above=0, most=10_000)
+        check_setting(self, "smoothness", above=0, most=1000)
 
     def displacements(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array:
         # Whole numbers of 16 bits, four of which come at a time: a quarter of the time that random floats take.

@@ -26,6 +26,8 @@ class GaussianNoise(Distortion):
         In the units of the images; of uint8 pixels 1 is white.
     image_shape, probability
         As in Distortion.
+
+    Source: Bishop (1995), "Training with noise is equivalent to Tikhonov regularization", Neural Computation 7.
     """
 
     standard_deviation: float = 0.1
@@ -35,11 +37,10 @@ class GaussianNoise(Distortion):
         check_setting(self, "standard_deviation", above=0)
 
     def distort(self, images: Array, rng: np.random.Generator) -> Array:
-        chosen = self.choose(len(images), rng)
         noise = rng.standard_normal(images.shape, np.float32)
-        noise *= (np.float32(self.standard_deviation) * chosen.astype(np.float32))[:, None, None, None]
-        images += noise
-        return images
+        noise *= self.standard_deviation
+        noise += images
+        return noise
 
 
 @dataclass(eq=False)
@@ -74,10 +75,8 @@ class CutOut(Distortion):
 
     def distort(self, images: Array, rng: np.random.Generator) -> Array:
         count, height, width, _ = images.shape
-        chosen = self.choose(count, rng)
         rows, columns = (self._covered(length, count, rng) for length in (height, width))
-        square = rows[:, :, None] & (columns & chosen[:, None])[:, None, :]
-        images[square] = self.fill
+        images[rows[:, :, None] & columns[:, None, :]] = self.fill
         return images
 
     def _covered(self, length: int, count: int, rng: np.random.Generator) -> Array:

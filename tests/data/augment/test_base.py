@@ -99,6 +99,48 @@ def test_no_images_give_no_images():
 
 
 @dataclass(eq=False)
+class Returns(Distortion):
+    what: object = None
+
+    def distort(self, images, rng):
+        return self.what(images)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (lambda images: None, "not None"),
+        (lambda images: images[:1], r"that it gets, \(20, 28, 28, 1\), not float32 \(1, 28, 28, 1\)"),
+        (lambda images: images.mean((1, 2, 3), keepdims=True), r"not float32 \(20, 1, 1, 1\)"),
+        (lambda images: images.astype(int), "not int64"),
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda each: each, lambda each: Compose([each])])
+def test_what_a_distortion_of_the_users_own_returns_is_checked(what, words, wrap):
+    with pytest.raises(ShapeError, match=f"Returns: distort must return floats of the shape .*{words}"):
+        wrap(Returns(what))(PIXELS[:20], 0)
+
+
+@pytest.mark.parametrize(
+    "what", [lambda images: np.broadcast_to(np.float32(0.2), images.shape), lambda i: i * 0.0 + 0.2]
+)
+def test_it_may_return_an_array_that_cannot_be_written_or_of_another_precision(what):
+    assert (Returns(what)(PIXELS, 0) == 51).all()
+
+
+@pytest.mark.parametrize("wrap", [lambda each: each, lambda each: Compose([each])])
+def test_probability_counts_for_a_distortion_of_the_users_own(wrap):
+    changed = (wrap(Negative(probability=0.3))(PIXELS, 0) != PIXELS).any((1, 2, 3)).mean()
+    assert 0.2 < changed < 0.4
+
+
+@pytest.mark.parametrize("rng", [-1, "a", 2.5])
+def test_what_is_no_generator_is_refused(rng):
+    with pytest.raises(ArgumentTypeError, match=f"Rotation: rng is {rng!r}; it must be a Generator, a seed or None"):
+        Rotation()(PIXELS, rng)
+
+
+@dataclass(eq=False)
 class Negative(Distortion):
     def distort(self, images, rng):
         return 1 - images
@@ -117,7 +159,7 @@ def test_a_distortion_without_distort_says_what_to_define():
 @pytest.mark.parametrize(
     ("images", "settings", "error", "words"),
     [
-        (PIXELS.reshape(200, 784), {}, ShapeError, r"flat, 784 numbers each: give .* image_shape=\(28, 28\)"),
+        (PIXELS.reshape(200, 784), {}, ShapeError, r"flat, 784 numbers each: give image_shape, such as \(28, 28\)"),
         (
             PIXELS.reshape(200, 784),
             {"image_shape": (28, 27)},
@@ -126,8 +168,16 @@ def test_a_distortion_without_distort_says_what_to_define():
         ),
         (PIXELS, {"image_shape": (14, 56)}, ShapeError, r"\(28, 28, 1\)"),
         (PIXELS.reshape(200, 28, 14, 2), {"image_shape": (28, 28)}, ShapeError, r"\(28, 14, 2\)"),
-        (PIXELS.reshape(200, 4, 7, 4, 7), {}, ShapeError, "or less"),
-        (np.arange(5.0), {}, ShapeError, "or less"),
+        (
+            PIXELS.reshape(200, 4, 7, 4, 7),
+            {},
+            ShapeError,
+            r"have shape \(N, height, width, channels\), .* not \(200, 4",
+        ),
+        (np.arange(5.0), {}, ShapeError, r"not \(5,\)"),
+        (np.float32(3), {}, ShapeError, r"not \(\)"),
+        (np.zeros((3, 0, 8)), {}, ShapeError, r"not \(3, 0, 8\)"),
+        (np.zeros((28, 28)), {}, ShapeError, r"or a single image as images\[None\]"),
         (PIXELS.astype(int), {}, DataError, "hold int64 values; give uint8 pixels or floats"),
         (PIXELS > 128, {}, DataError, "bool"),
         (PIXELS.astype(str), {}, DataError, "images"),

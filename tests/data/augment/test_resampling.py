@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from minidl.data.augment import resample
+from minidl.data.augment.resampling import resample
 
 
 @settings(max_examples=40, deadline=None)
