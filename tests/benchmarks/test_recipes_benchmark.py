@@ -56,6 +56,6 @@ def test_the_ablation_has_a_line_for_each_part(mnist_folder, tmp_path, documents
     out = measure(mnist_folder, tmp_path, documents, "--ablation", "--seeds", "1", "--epochs", "4")
     text = (documents / "recipes.md").read_text()
     for name in ("nothing: the whole recipe", "rotation", "elastic deformation", "all distortions", "three quarters"):
-        line = re.search(rf"^{name}.* +\d+\.\d\d +\d+\.\d\d +\d+\.\d{4}$", out, re.MULTILINE)
+        line = re.search(rf"^{name}.* +\d+\.\d\d +\d+\.\d\d +\d+\.\d{{4}}$", out, re.MULTILINE)
         assert line[0] in text
     assert (documents / "images" / "recipe_curves.png").read_bytes().startswith(b"\x89PNG")
