@@ -898,10 +898,31 @@ def test_a_damaged_file_is_an_error_that_names_it_and_the_cure(name, content, me
 
 def test_of_a_write_that_was_killed_the_half_is_removed(tmp_path):
     whole = brief(journal=tmp_path)
-    for name in (".search.json.0badcafe.tmp", ".candidate_0001.npz.0badcafe.tmp"):
-        (tmp_path / name).write_bytes(b"half")
+    for name in ("search.json", "candidate_0001.npz", "candidate_12345.json"):
+        (tmp_path / f".{name}.0badcafe.tmp").write_bytes(b"half")
     assert_same(brief(journal=tmp_path), whole)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_files_of_the_user_in_the_journals_folder_stay(tmp_path):
+    names = (".thesis.tmp", ".search.json.tmp", ".thesis.json.0badcafe.tmp", "candidate_list.csv", "candidate_1.json")
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    for _ in range(2):
+        brief(journal=tmp_path)
+        assert [(tmp_path / name).read_text() for name in names] == ["mine"] * len(names)
+
+
+def test_in_a_folder_that_is_refused_nothing_is_removed(tmp_path):
+    brief(journal=tmp_path)
+    half = tmp_path / ".candidate_0001.npz.0badcafe.tmp"  # which a search that runs now may be writing
+    half.write_bytes(b"half")
+    with pytest.raises(ArgumentError, match="that of another search"):
+        brief(journal=tmp_path, epochs=3)
+    (tmp_path / "search.json").unlink()
+    with pytest.raises(FileFormatError, match=r"holds candidate_0001.json, but no search.json"):
+        brief(journal=tmp_path)
+    assert half.read_bytes() == b"half"
 
 
 @pytest.mark.parametrize("end", ["json", "npz"])
