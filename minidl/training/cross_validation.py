@@ -79,7 +79,8 @@ def cross_validate(
     callbacks : iterable of Callback
         Each run has copies. One that looks at the validation figures, to stop early, say, makes the scores too good.
     jobs : int >= 1, -1 or None, default None
-        Processes that train at once; -1 takes all cores, None this process alone.
+        Processes that train at once; -1 takes all cores, None this process alone. They wait for the next call, and end
+        by themselves after some idle minutes.
     progress : bool, default True
         Show a tqdm bar over the runs.
 
@@ -93,6 +94,8 @@ def cross_validate(
         For data, folds, models or settings that cannot work; before any training.
     DivergenceError
         When a run diverges; names its seed and fold.
+    MissingDependencyError
+        For `jobs` above 1 with a joblib before 1.3.
     KeyboardInterrupt
         On Ctrl-C, after which no process is left.
     """

@@ -105,7 +105,8 @@ def search(
         that was interrupted or killed goes on there when it is called again with the same arguments; `jobs` and
         `progress` may differ.
     jobs : int >= 1, -1 or None, default None
-        Processes that train at once; -1 takes all cores, None this process alone.
+        Processes that train at once; -1 takes all cores, None this process alone. They wait for the next call, and end
+        by themselves after some idle minutes.
     progress : bool, default True
         Show a tqdm bar over the runs of each rung.
 
@@ -122,6 +123,8 @@ def search(
         For a file in the journal that is damaged.
     DivergenceError
         When all candidates diverge. One that does is ranked last.
+    MissingDependencyError
+        For `jobs` above 1 with a joblib before 1.3.
     KeyboardInterrupt
         On Ctrl-C, after which no process is left.
 
