@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError, MinidlError
+from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError, naming
 from minidl.files import as_path
 from minidl.inputs import as_array, as_weights, check_finite, check_lengths, check_whole_number
 from minidl.model import Sequential
@@ -118,7 +118,7 @@ def search(
     ------
     DataError, ShapeError, ArgumentError, ArgumentTypeError
         For data, a space, models or settings that cannot work, and for a journal of another search; before any
-        training. An error of one candidate names its parameters.
+        training. An error of one candidate names its parameters, also one that a layer or a distortion raises.
     FileFormatError
         For a file in the journal that is damaged.
     DivergenceError
@@ -323,14 +323,6 @@ class _Rehearsal(Callback):
         raise _Ready
 
 
-@contextlib.contextmanager
-def _naming(candidate: Candidate) -> Iterator[None]:
-    try:
-        yield
-    except MinidlError as error:
-        raise type(error)(f"{candidate}: {error}") from error
-
-
 def _deal(
     recipe: Recipe,
     candidate: Candidate,
@@ -356,7 +348,7 @@ def _deal(
         ]
         held_out += [None] * (3 - len(held_out))
     else:
-        with _naming(candidate):
+        with naming(candidate):
             trainer = recipe.make(candidate)
             prepared = trainer._prepare(x, y, weights, class_weight)
             trainer.model.build_for(prepared.x)
@@ -380,7 +372,7 @@ def _rehearse(
     found: list[str] = []
     losses: dict[str, Candidate] = {}
     for candidate in candidates:
-        with _naming(candidate):
+        with naming(candidate):
             trainer, again = recipe.make(candidate), recipe.make(candidate)
             with contextlib.suppress(_Ready):
                 trainer.fit(**data, callbacks=[criterion, _Rehearsal()], progress=False)
@@ -480,7 +472,7 @@ class _Runner:
         """Train a candidate from where it stands to the end of a rung."""
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1, user_api="blas"), _naming(candidate):
+        with threadpool_limits(1, user_api="blas"), naming(candidate):
             trainer = self.recipe.make(candidate)  # also before loading: it defines the classes of its layers
             if self.home.checkpoint(candidate).exists():
                 trainer = self.home.load(candidate, type(trainer))

@@ -615,6 +615,24 @@ def test_what_cannot_work_is_refused_before_any_training(build_model, space, opt
     assert not (tmp_path / "journal").exists()
 
 
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_an_error_of_code_of_ones_own_in_training_names_the_candidate(jobs):
+    def build(units, seed):
+        class Fails(Layer):
+            def forward(self, x, training=False):
+                return x
+
+            def backward(self, dy):
+                if units == 8:
+                    raise ValueError("no slope")
+                return dy
+
+        return Sequential([Dense(units), Fails(), Dense(3), SoftmaxCrossEntropy()], seed=seed)
+
+    with pytest.raises(ValueError, match=r"^candidate 2 \(units=8\): no slope$"):
+        look(build, {"units": [4, 8]}, jobs=jobs)
+
+
 def test_losses_that_differ_are_compared_by_another_figure():
     assert len(look(losses, {"smoothing": [0.0, 0.1]}, monitor="val_accuracy").runs) == 2
 
