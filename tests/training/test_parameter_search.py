@@ -38,6 +38,7 @@ from minidl import (
     Trainer,
     search,
 )
+from minidl.data.augment import GaussianNoise
 from minidl.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -51,6 +52,7 @@ from minidl.training.parameter_search import _Keeper, _Runner, plan_rungs
 
 x, y = load_iris(return_X_y=True)
 x = x.astype(np.float32)
+NOISE = GaussianNoise(0.5, image_shape=(2, 2))  # of rows of four numbers
 GRID = {"units": [4, 8], "rate": [0.01, 0.1, 0.001]}
 
 
@@ -186,6 +188,16 @@ def test_a_model_is_trained_with_the_optimizer_the_batch_size_and_the_seed_of_th
     expected = by_hand(Trainer(network(8, 0), SGD(0.05), batch_size=50, seed=0), 2)
     assert dict(result.histories[0]) == dict(expected.history)
     assert (optimizer.step, optimizer.state) == (0, {})
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_a_model_is_trained_with_the_augment_of_the_call_and_rows_held_out_are_not_augmented(jobs):
+    result = look(network, {"units": [8, 4]}, augment=NOISE, jobs=jobs, halving=2, seed=0)
+    for run in result.runs:
+        expected = by_hand(Trainer(network(run.parameters["units"], 0), "adam", seed=0, augment=NOISE), 2)
+        assert dict(run.history) == {name: column[: run.history.epochs] for name, column in expected.history.items()}
+    assert result.histories[0]["loss"] != look(network, {"units": [8]}, seed=0).histories[0]["loss"]
+    assert repr(result.best_trainer.augment) == repr(NOISE)
 
 
 def test_a_seed_in_the_space_is_that_of_model_and_trainer():
@@ -580,9 +592,24 @@ class NoRandomState:
             {"units": [4]},
             {"optimizer": SGD()},
             ArgumentError,
-            "returned a Trainer, whose own optimizer and",
+            "returned a Trainer, whose own optimizer, batch",
         ),
         (classifier, {"units": [4]}, {"batch_size": None}, ArgumentError, "leave those of the call out"),
+        (
+            classifier,
+            {"units": [4]},
+            {"augment": NOISE},
+            ArgumentError,
+            "batch size and augment count: leave those of the call out",
+        ),
+        (
+            never,
+            {"units": [4]},
+            {"augment": lambda x, rng: x},
+            ArgumentTypeError,
+            r"\(units=4\): the trainer's augment = .* make it a class derived from minidl.data.augment.Distortion",
+        ),
+        (never, {"units": [4]}, {"augment": GaussianNoise(0.1)}, ShapeError, r"\(units=4\): .*images are flat"),
         (lambda units: units, {"units": [4]}, {}, ArgumentTypeError, "build_model returned 4; it must return"),
         (raising, {"units": [4]}, {}, ArgumentError, r"\(units=4\): build_model raised ZeroDivisionError: no reason"),
         (lambda units: Sequential([Dense(3)], seed=0), {"units": [4]}, {}, ArgumentError, "the model has no loss"),
@@ -834,6 +861,10 @@ def wider(units, rate=0.01, seed=0):
         ({"seed": 1}, "its seed is 0"),
         ({"optimizer": "sgd", "build_model": network}, r"its optimizer is 'Adam\("),
         ({"batch_size": 8, "build_model": network}, "its batch_size is 32"),
+        (
+            {"augment": NOISE, "build_model": network},
+            r"its augment is 'None', here it is .GaussianNoise\(standard_deviation=0.5, image_shape=\(2, 2\)",
+        ),
         ({"x": x + 1}, "its training data"),
         ({"sample_weight": np.ones(150)}, "its training data"),
         ({"class_weight": "balanced"}, "its class_weight is 'None', here it is \"'balanced'\""),
