@@ -1,8 +1,8 @@
 """Objects that are described by their constructor arguments, to JSON and back.
 
-A layer, a loss, an initializer or an optimizer is a dataclass whose fields are its whole configuration. That
-one rule gives it a repr, and lets a model file name it without holding code: reading looks the
-class up among those already defined and never imports or executes anything that a file names.
+A layer, a loss, an initializer, an optimizer or a distortion is a dataclass whose fields are its whole configuration.
+That one rule gives it a repr, and lets a model file name it without holding code: reading looks the class up among
+those already defined and never imports or executes anything that a file names.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def encode(value: Any, place: str = "the value") -> Any:
         return value
     raise ArgumentTypeError(
         f"{place} = {value!r} cannot be saved: a configuration holds numbers, strings, None, lists of these, "
-        "and layers, losses or initializers"
+        "and layers, losses, initializers or distortions"
     )
 
 
@@ -112,6 +112,9 @@ def _find_class(name: str, module: str) -> type[Configurable]:
     candidates = _CLASSES.get(name, {})
     if module in candidates:
         return candidates[module]
+    if not module.startswith("minidl."):
+        # It was none of ours. Were ours among the candidates, it would matter which of them happen to be loaded.
+        candidates = {each: kind for each, kind in candidates.items() if not each.startswith("minidl.")} or candidates
     # A class saved by a script has the module "__main__"; loaded from elsewhere it has its file's name.
     if len(candidates) == 1:
         return next(iter(candidates.values()))

@@ -6,7 +6,8 @@ for those who do not import this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 
 class MinidlError(Exception):
@@ -47,6 +48,25 @@ class NotReadyError(MinidlError, RuntimeError):
 
 class MissingDependencyError(MinidlError, ImportError):
     """An optional library that is not installed; names the extra that brings it."""
+
+
+@contextlib.contextmanager
+def naming(place: object) -> Iterator[None]:
+    """Within, every error gets the place before its text, also one that is not minidl's.
+
+    Its class stays where that is made of a text; else it is the nearest base that is. The error itself is the cause.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise _with_text(type(error), f"{place}: {error}") from error
+
+
+def _with_text(kind: type[Exception], text: str) -> Exception:
+    try:
+        return kind(text)
+    except Exception:  # what a class of one's own asks for, nobody knows; Exception, the last base, asks for nothing
+        return _with_text(next(base for base in kind.__bases__ if issubclass(base, Exception)), text)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,5 @@
 import enum
+import importlib
 import json
 import sys
 from dataclasses import dataclass, field
@@ -143,7 +144,7 @@ def test_objects_within_objects_come_back_as_objects():
 
 @pytest.mark.parametrize("value", [np.zeros(2), {"a": 1}, print, object(), {1}, 1j, np.complex64(1), b"bytes"])
 def test_what_json_cannot_hold_is_refused_with_its_place(value):
-    with pytest.raises(ArgumentTypeError, match=r"Point\.y\[1\]\[0\] = .* cannot be saved"):
+    with pytest.raises(ArgumentTypeError, match=r"Point\.y\[1\]\[0\] = .* cannot be saved: .* or distortions"):
         encode(Point(Origin(), [1, (value,)]))
 
 
@@ -195,6 +196,18 @@ def test_a_class_defined_twice_is_known_by_its_module():
     assert type(decode({"class": "Pole", "module": "south", "configuration": {}})) is south
     with pytest.raises(FileFormatError, match=r"'Pole' of 'west' is not defined, but \['north', 'south'\]"):
         decode({"class": "Pole", "module": "west", "configuration": {}})
+
+
+def test_a_file_of_ones_own_loads_whether_or_not_the_package_has_a_class_of_that_name():
+    own = type("Scaling", (Configurable,), {"__module__": "my_layers"})
+    described = {"class": "Scaling", "module": "__main__", "configuration": {}}
+    assert type(decode(described)) is own
+    importlib.import_module("minidl.data.augment")  # which has one, too
+    assert type(decode(described)) is own
+    assert type(decode({**described, "module": "minidl.data.augment.geometric"})).__module__.startswith("minidl.")
+    type("Scaling", (Configurable,), {"__module__": "other_layers"})
+    with pytest.raises(FileFormatError, match=r"is not defined, but \['my_layers', 'other_layers'\]"):
+        decode(described)
 
 
 def test_a_class_defined_anew_takes_the_place_of_the_older_one():

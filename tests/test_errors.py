@@ -3,7 +3,7 @@ import inspect
 import pytest
 
 from minidl import errors
-from minidl.errors import MinidlError, did_you_mean
+from minidl.errors import MinidlError, did_you_mean, naming
 
 BUILTINS = {
     errors.ArgumentError: ValueError,
@@ -40,3 +40,34 @@ def test_an_unknown_name_is_answered_with_the_closest_and_all_known_ones():
 
 def test_a_name_that_resembles_none_is_answered_with_the_known_ones_alone():
     assert did_you_mean("xyz", iter(["zeros", "he_normal"])) == "there are zeros, he_normal"
+
+
+class StrictError(errors.ShapeError, LookupError):
+    def __init__(self, expected, given):
+        super().__init__(f"{expected}, not {given}")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (errors.DivergenceError("the loss is nan"), errors.DivergenceError, "run 2: the loss is nan"),
+        (ValueError("too small"), ValueError, "run 2: too small"),
+        (KeyError("units"), KeyError, "\"run 2: 'units'\""),
+        (OSError(28, "No space left on device"), OSError, "run 2: [Errno 28] No space left on device"),
+        (UnicodeDecodeError("utf-8", b"a", 0, 1, "odd"), UnicodeError, "run 2: 'utf-8' codec can't decode"),
+        (StrictError((3,), (4,)), errors.ShapeError, "run 2: (3,), not (4,)"),
+    ],
+)
+def test_any_error_gets_the_place_and_keeps_its_class_where_that_is_made_of_a_text(error, kind, text):
+    with pytest.raises(kind) as caught, naming("run 2"):
+        raise error
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith(text)
+    assert caught.value.__cause__ is error
+
+
+def test_ctrl_c_is_no_error_of_a_place():
+    interrupt = KeyboardInterrupt("by hand")
+    with pytest.raises(KeyboardInterrupt) as caught, naming("run 2"):
+        raise interrupt
+    assert caught.value is interrupt

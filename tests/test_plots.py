@@ -1204,6 +1204,9 @@ def test_candidates_that_diverged_are_crosses_where_bad_figures_are():
         (list(np.linspace(1, 2, 20)), "linear", None),
         (list(np.geomspace(1e-4, 1, 20)), "log", None),
         ([*range(20), 1000], "linear", None),
+        ([1, 10**400, 2], "linear", ["1", "2", "100000000000000..."]),
+        ([1.0, 1e308, -1e308], "linear", ["1.0", "1e+308", "-1e+308"]),
+        ([1.0, float("inf"), nan], "linear", ["1.0", "inf", "nan"]),
     ],
 )
 def test_numbers_have_an_axis_that_suits_their_range_and_other_values_stand_side_by_side(values, scale, labels):
@@ -1214,6 +1217,18 @@ def test_numbers_have_an_axis_that_suits_their_range_and_other_values_stand_side
     assert_legible(ax.figure, overlap=labels is None)
     places = [x for x, _ in points_of(ax)["3 epochs"]]
     assert len(set(places)) == len(set(map(repr, values)))
+
+
+def test_equal_numbers_of_different_types_are_one_value():
+    def panels(*values):
+        return plots.plot_search(a_search([{"value": value} for value in values], np.linspace(0.1, 0.2, len(values))))
+
+    for same in ([1, 1.0], [2**53, 2**53 + 1], [0.0, -0.0]):  # an axis cannot tell these two large ones apart either
+        with pytest.raises(ArgumentError, match="no parameter of the search has more than one value"):
+            panels(*same)
+    assert tick_labels(panels(1, 1.0, 2)[0]) == ["1", "2"]
+    assert tick_labels(panels(1, 1.0, "a")[0]) == ["1", "a"]
+    assert tick_labels(panels(1, True)[0]) == ["1", "True"]
 
 
 def test_a_value_that_a_candidate_lacks_has_a_place_of_its_own():

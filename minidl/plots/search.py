@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _DECADES = 30
 """Values of which the largest is so many times the smallest get a logarithmic axis."""
+
+_LARGEST = 1e300
+"""Numbers beyond it, such as 10**400, stand side by side: an axis of floats needs room around them."""
 
 _MOST_TICKS = 8
 """Up to so many different values each have a tick."""
@@ -60,7 +63,7 @@ def plot_search(result: Search, *, figure: Figure | SubFigure | None = None) -> 
         raise ArgumentTypeError(f"plot_search takes what search returned, not {result!r:.80}")
     runs = sorted(result.runs, key=lambda run: run.number)  # so that values stand in the order of the space
     names = dict.fromkeys(name for run in runs for name in run.parameters)
-    columns = {name: [run.parameters.get(name, "-") for run in runs] for name in names}
+    columns = {name: _as_one([run.parameters.get(name, "-") for run in runs]) for name in names}
     columns = {name: values for name, values in columns.items() if len(set(map(repr, values))) > 1}
     if not columns:
         raise ArgumentError("plot_search: no parameter of the search has more than one value")
@@ -159,8 +162,14 @@ def _lay_out(ax: Axes, name: str, values: Sequence[Any]) -> list[float]:
     return [float(value) for value in values]
 
 
+def _as_one(values: Iterable[Any]) -> list[Any]:
+    """Return the values with the first of those that are the same number, such as 1 and 1.0, in place of each."""
+    firsts: dict[float | str, Any] = {}
+    return [firsts.setdefault(float(value) if _is_number(value) else repr(value), value) for value in values]
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _texts(values: Sequence[Any]) -> list[str]:

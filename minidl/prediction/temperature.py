@@ -106,7 +106,10 @@ class TemperatureScaling(Predictor):
         return self
 
     def predict_scores(self, x: Any, batch_size: int = 1024) -> Array:
-        return self.model.predict_scores(x, batch_size) / self._found()
+        scores, temperature = self.model.predict_scores(x, batch_size), self._found()
+        # Quotients stay finite: with a lower temperature, too, the surest class has all of the probability.
+        size = np.maximum(np.abs(scores).max(axis=-1, keepdims=True), 1)
+        return scores / np.maximum(size * np.finfo(scores.dtype).tiny, temperature)
 
     def predict(self, x: Any, batch_size: int = 1024) -> Array:
         self._found()

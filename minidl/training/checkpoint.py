@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.configuration import decode, encode
+from minidl.configuration import Configurable, decode, encode
 from minidl.errors import ArgumentTypeError, FileFormatError, MinidlError, MissingFileError
 from minidl.files import as_json, as_path, read_described, write_described
 from minidl.inputs import check_whole_number
@@ -51,6 +51,11 @@ def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
             )
         arrays |= {f"callbacks/{index}/{name}": array for name, array in own.items()}
         callbacks.append({"key": key, "state": plain})
+    if not (trainer.augment is None or isinstance(trainer.augment, Configurable)):
+        raise ArgumentTypeError(
+            f"the trainer's augment = {trainer.augment!r} cannot be saved: make it a class derived from "
+            "minidl.data.augment.Distortion (docs/augmentation.md), or train without saving"
+        )
     description = {
         **described,
         "optimizer": {"object": encode(optimizer), "step": optimizer.step, "exchanged": optimizer.exchanged},

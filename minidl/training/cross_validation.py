@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, MinidlError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, naming
 from minidl.inputs import as_array, as_weights, check_lengths, check_whole_number
 from minidl.losses import Loss
 from minidl.model import Sequential
@@ -79,7 +79,8 @@ def cross_validate(
     callbacks : iterable of Callback
         Each run has copies. One that looks at the validation figures, to stop early, say, makes the scores too good.
     jobs : int >= 1, -1 or None, default None
-        Processes that train at once; -1 takes all cores, None this process alone.
+        Processes that train at once; -1 takes all cores, None this process alone. They wait for the next call, and end
+        by themselves after some idle minutes.
     progress : bool, default True
         Show a tqdm bar over the runs.
 
@@ -92,7 +93,10 @@ def cross_validate(
     DataError, ShapeError, ArgumentError, ArgumentTypeError
         For data, folds, models or settings that cannot work; before any training.
     DivergenceError
-        When a run diverges; names its seed and fold.
+        When a run diverges. An error in a run names its seed and fold, also one that a layer, a distortion or the
+        transformer raises.
+    MissingDependencyError
+        For `jobs` above 1 with a joblib before 1.3.
     KeyboardInterrupt
         On Ctrl-C, after which no process is left.
     """
@@ -298,26 +302,23 @@ class _Task:
         trainer, hooks = copy.deepcopy((self.trainer, self.hooks))
         inputs, held_out_inputs = x[train], x[held_out]
         weights, held_out_weights = (None, None) if weights is None else (weights[train], weights[held_out])
-        with threadpool_limits(1, user_api="blas"):
+        with threadpool_limits(1, user_api="blas"), naming(self.place):
             if self.transformer is not None:
                 transformer = _fitted(self.transformer, inputs, y[train])
                 inputs, held_out_inputs = transformer.transform(inputs), transformer.transform(held_out_inputs)
-            try:
-                history = trainer.fit(
-                    inputs,
-                    y[train],
-                    epochs=self.epochs,
-                    validation_data=(held_out_inputs, y[held_out], held_out_weights),
-                    sample_weight=weights,
-                    class_weight=self.class_weight,
-                    callbacks=hooks,
-                    progress=False,
-                )
-                # Not the last epoch's: a callback may have put better parameters back since.
-                last = trainer.evaluate(held_out_inputs, y[held_out], sample_weight=held_out_weights)
-                scores = trainer.model.predict_scores(held_out_inputs)
-            except MinidlError as error:
-                raise type(error)(f"{self.place}: {error}") from error
+            history = trainer.fit(
+                inputs,
+                y[train],
+                epochs=self.epochs,
+                validation_data=(held_out_inputs, y[held_out], held_out_weights),
+                sample_weight=weights,
+                class_weight=self.class_weight,
+                callbacks=hooks,
+                progress=False,
+            )
+            # Not the last epoch's: a callback may have put better parameters back since.
+            last = trainer.evaluate(held_out_inputs, y[held_out], sample_weight=held_out_weights)
+            scores = trainer.model.predict_scores(held_out_inputs)
         figures = {name: column[-1] for name, column in history.items()}
         figures |= {f"val_{name}": figure for name, figure in last.items()}
         return Run(self.seed, self.number, held_out, history, figures, scores)

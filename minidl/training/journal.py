@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_OF_CANDIDATE = re.compile(r"candidate_\d{4,}\.(npz|json)")
+_HALF = re.compile(rf"\.(search\.json|{_OF_CANDIDATE.pattern})\.[0-9a-f]{{8}}\.tmp")
+"""What `atomic_write` leaves of one of the journal's files when it is killed; the file itself is the older one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,18 +75,21 @@ class Journal:
         if self.folder.exists() and not self.folder.is_dir():
             raise ArgumentError(f"journal: {self.folder} is a file; give a folder")
         self.folder.mkdir(parents=True, exist_ok=True)
-        for half in self.folder.glob(".*.tmp"):  # of a write that was killed; the file itself is the older one
-            half.unlink()
         path = self.folder / "search.json"
         if path.exists():
             self._compare(_read(path), description)
-        elif strays := sorted(self.folder.glob("candidate_*")):
+        elif strays := self._names(_OF_CANDIDATE):
             raise FileFormatError(
-                f"the journal {self.folder} holds {strays[0].name}, but no search.json, which says what search that is "
+                f"the journal {self.folder} holds {strays[0]}, but no search.json, which says what search that is "
                 "of: give another folder, or delete this one"
             )
         else:
             _write(path, {"format": "minidl search", "version": VERSION, **description})
+        for half in self._names(_HALF):  # only now: the folder of another search, or of no search, is left alone
+            (self.folder / half).unlink()
+
+    def _names(self, pattern: re.Pattern[str]) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir() if pattern.fullmatch(path.name))
 
     def _compare(self, found: dict[str, Any], description: Mapping[str, Any]) -> None:
         if found.get("format") != "minidl search" or found.get("version") != VERSION:

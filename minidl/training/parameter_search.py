@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError, MinidlError
+from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError, naming
 from minidl.files import as_path
 from minidl.inputs import as_array, as_weights, check_finite, check_lengths, check_whole_number
 from minidl.model import Sequential
@@ -24,10 +24,12 @@ from minidl.training.monitoring import Monitor
 from minidl.training.parameter_space import Candidate, Recipe, list_candidates, text_of
 from minidl.training.processes import as_processes, run_tasks
 from minidl.training.trainer import Trainer
+from minidl.typing import Array
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import pandas as pd
 
 __all__ = ["Search", "search"]
@@ -44,6 +46,7 @@ def search(
     validation: float | int = 0.2,
     optimizer: Optimizer | str = "adam",
     batch_size: int | None = 32,
+    augment: Callable[[Array, np.random.Generator], Array] | None = None,
     epochs: int = 1,
     halving: int | None = None,
     first_epochs: int = 1,
@@ -66,9 +69,10 @@ def search(
     ----------
     build_model : callable
         Takes the parameters by name and returns a `Sequential` that ends with a loss, or a `Trainer` that has not
-        begun: then the space can hold learning rates, schedules, optimizers and batch sizes. If it has a parameter
-        `seed` of which the space has no values, that is the search's. Called again with the same parameters, it must
-        make the same. Learning rates are numbers or a `Schedule`, as for `Trainer.save`.
+        begun: then the space can hold learning rates, schedules, optimizers, batch sizes and distortions. If it has a
+        parameter `seed` of which the space has no values, that is the search's. Called again with the same parameters,
+        it must make the same. Learning rates are numbers or a `Schedule`, and `augment` is a `Distortion` of
+        `minidl.data.augment`, as for `Trainer.save`.
     space : dict of name -> values, or list of such dicts
         Values are a list, or a distribution as in scipy.stats: anything with ``rvs(random_state=...)``. Of several
         dicts each is a space of its own, as in scikit-learn's ParameterGrid.
@@ -82,7 +86,7 @@ def search(
         Without `validation_data`: the fraction, or the number, of the rows to hold out, drawn at random; for a
         classifier with the classes' shares of the whole. They are the same for all candidates. Rows are copied;
         a memory map that is larger than the memory needs `validation_data`.
-    optimizer, batch_size
+    optimizer, batch_size, augment
         For a `build_model` that returns a `Sequential`: as for `Trainer`. Each run has a copy. A `Trainer` has its own.
     epochs : int >= 1, default 1
         Of each candidate; with `halving`, of those that are never out.
@@ -105,7 +109,8 @@ def search(
         that was interrupted or killed goes on there when it is called again with the same arguments; `jobs` and
         `progress` may differ.
     jobs : int >= 1, -1 or None, default None
-        Processes that train at once; -1 takes all cores, None this process alone.
+        Processes that train at once; -1 takes all cores, None this process alone. They wait for the next call, and end
+        by themselves after some idle minutes.
     progress : bool, default True
         Show a tqdm bar over the runs of each rung.
 
@@ -117,11 +122,13 @@ def search(
     ------
     DataError, ShapeError, ArgumentError, ArgumentTypeError
         For data, a space, models or settings that cannot work, and for a journal of another search; before any
-        training. An error of one candidate names its parameters.
+        training. An error of one candidate names its parameters, also one that a layer or a distortion raises.
     FileFormatError
         For a file in the journal that is damaged.
     DivergenceError
         When all candidates diverge. One that does is ranked last.
+    MissingDependencyError
+        For `jobs` above 1 with a joblib before 1.3.
     KeyboardInterrupt
         On Ctrl-C, after which no process is left.
 
@@ -140,8 +147,8 @@ def search(
     if seed >= 2**32:
         raise ArgumentError(f"seed is {seed}; it must be below 2**32")
     processes, criterion = as_processes(jobs), _Criterion(monitor, mode=mode)
-    given = optimizer != "adam" or batch_size != 32
-    recipe = Recipe(build_model, get_optimizer(optimizer), batch_size, seed, only_models=given)
+    given = optimizer != "adam" or batch_size != 32 or augment is not None
+    recipe = Recipe(build_model, get_optimizer(optimizer), batch_size, augment, seed, only_models=given)
     listed = list_candidates(space, candidates, seed)
     recipe.check_names(listed)
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
@@ -160,6 +167,7 @@ def search(
                 "seed": seed,
                 "optimizer": described(recipe.optimizer),
                 "batch_size": batch_size,
+                "augment": described(augment),
                 "class_weight": described(class_weight),
             }
             home.begin(settings | _describe(data, listed, fingerprints))
@@ -320,14 +328,6 @@ class _Rehearsal(Callback):
         raise _Ready
 
 
-@contextlib.contextmanager
-def _naming(candidate: Candidate) -> Iterator[None]:
-    try:
-        yield
-    except MinidlError as error:
-        raise type(error)(f"{candidate}: {error}") from error
-
-
 def _deal(
     recipe: Recipe,
     candidate: Candidate,
@@ -353,7 +353,7 @@ def _deal(
         ]
         held_out += [None] * (3 - len(held_out))
     else:
-        with _naming(candidate):
+        with naming(candidate):
             trainer = recipe.make(candidate)
             prepared = trainer._prepare(x, y, weights, class_weight)
             trainer.model.build_for(prepared.x)
@@ -377,7 +377,7 @@ def _rehearse(
     found: list[str] = []
     losses: dict[str, Candidate] = {}
     for candidate in candidates:
-        with _naming(candidate):
+        with naming(candidate):
             trainer, again = recipe.make(candidate), recipe.make(candidate)
             with contextlib.suppress(_Ready):
                 trainer.fit(**data, callbacks=[criterion, _Rehearsal()], progress=False)
@@ -477,7 +477,7 @@ class _Runner:
         """Train a candidate from where it stands to the end of a rung."""
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1, user_api="blas"), _naming(candidate):
+        with threadpool_limits(1, user_api="blas"), naming(candidate):
             trainer = self.recipe.make(candidate)  # also before loading: it defines the classes of its layers
             if self.home.checkpoint(candidate).exists():
                 trainer = self.home.load(candidate, type(trainer))

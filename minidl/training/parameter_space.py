@@ -15,6 +15,7 @@ from minidl.inputs import check_whole_number
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer
 from minidl.training.trainer import Trainer
+from minidl.typing import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,17 +109,18 @@ class Recipe:
     ----------
     build_model : callable
         Takes the parameters and returns a model that ends with a loss, or a trainer that has not begun.
-    optimizer, batch_size
+    optimizer, batch_size, augment
         For the trainer of a model.
     seed : int
         For a function that takes `seed`, and for the trainer of a model.
     only_models : bool
-        Whether the function must not return a trainer, for which optimizer and batch size would not count.
+        Whether the function must not return a trainer, for which these three would not count.
     """
 
     build_model: Callable[..., Sequential | Trainer]
     optimizer: Optimizer
     batch_size: int | None
+    augment: Callable[[Array, np.random.Generator], Array] | None
     seed: int
     only_models: bool
 
@@ -168,10 +170,12 @@ class Recipe:
             raise ArgumentError(f"build_model raised {type(error).__name__}: {error}") from error
         if isinstance(made, Sequential):
             seed = arguments.get("seed", self.seed)
-            made = Trainer(made, copy.deepcopy(self.optimizer), batch_size=self.batch_size, seed=seed)
+            optimizer, augment = copy.deepcopy((self.optimizer, self.augment))
+            made = Trainer(made, optimizer, batch_size=self.batch_size, seed=seed, augment=augment)
         elif self.only_models and isinstance(made, Trainer):
             raise ArgumentError(
-                "build_model returned a Trainer, whose own optimizer and batch size count: leave those of the call out"
+                "build_model returned a Trainer, whose own optimizer, batch size and augment count: leave those of the "
+                "call out"
             )
         if not isinstance(made, Trainer):
             raise ArgumentTypeError(f"build_model returned {made!r:.80}; it must return a Sequential or a Trainer")

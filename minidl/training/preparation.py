@@ -33,9 +33,8 @@ def one_core_less() -> Iterator[None]:
 
     BLAS keeps its threads spinning between products, where they would take the time that the preparation needs.
     """
-    from threadpoolctl import ThreadpoolController
+    from threadpoolctl import threadpool_info, threadpool_limits
 
-    blas = ThreadpoolController().select(user_api="blas")
-    threads = min((library.num_threads for library in blas.lib_controllers), default=1)
-    with blas.limit(limits=max(threads - 1, 1)):
+    threads = min((library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"), default=1)
+    with threadpool_limits(max(threads - 1, 1), user_api="blas"):
         yield

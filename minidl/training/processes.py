@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from minidl.errors import MissingDependencyError
 from minidl.inputs import check_whole_number
 
 _Result = TypeVar("_Result")
@@ -13,16 +15,30 @@ _Result = TypeVar("_Result")
 def as_processes(jobs: int | None) -> int:
     """Return how many processes `jobs` stands for: None is this one alone, -1 one for each core.
 
-    Raises ArgumentError or ArgumentTypeError for anything else but a whole number from 1.
+    Raises ArgumentError or ArgumentTypeError for anything else but a whole number from 1; MissingDependencyError for
+    several processes with a joblib that is too old.
     """
-    from joblib import cpu_count
-
     if jobs is None:
         return 1
     if jobs == -1:
-        return cpu_count()
+        from joblib import cpu_count
+
+        jobs = cpu_count()
     check_whole_number(jobs, "jobs", 1)
+    if jobs > 1:
+        _check_joblib()
     return jobs
+
+
+def _check_joblib() -> None:
+    """Raise MissingDependencyError for a joblib that cannot return results as they come, as scikit-learn 1.4 takes."""
+    import joblib
+
+    if "return_as" not in inspect.signature(joblib.Parallel).parameters:
+        raise MissingDependencyError(
+            f"jobs: several processes need joblib 1.3 or later, and this is {joblib.__version__}: pip install "
+            "'joblib>=1.3', or leave jobs out"
+        )
 
 
 def run_tasks(
@@ -32,12 +48,15 @@ def run_tasks(
 
     A bar of that name counts the tasks that are done. On Ctrl-C no process is left.
     """
-    from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    # With one process joblib calls the tasks here. Larger arrays come to others as memory maps, not as copies.
-    parallel = Parallel(min(processes, len(tasks)), backend="loky", return_as="generator")
-    done = parallel(delayed(task)(*arguments) for task in tasks)
+    if (processes := min(processes, len(tasks))) == 1:
+        done = (task(*arguments) for task in tasks)
+    else:
+        from joblib import Parallel, delayed
+
+        # Larger arrays come to the processes as memory maps, not as copies.
+        done = Parallel(processes, backend="loky", return_as="generator")(delayed(task)(*arguments) for task in tasks)
     try:
         return list(tqdm(done, total=len(tasks), unit=" runs", desc=name, disable=not progress))
     finally:

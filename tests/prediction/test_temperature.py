@@ -169,6 +169,20 @@ def test_a_temperature_that_is_known_needs_no_fit():
     assert type(taken) is float
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("temperature", [1e-37, 1e-38, 1e-45, 1e-60, 1e-300, 1e-308, 5e-324])
+def test_the_lowest_temperatures_leave_the_surest_class_all_of_the_probability(dtype, temperature):
+    scores = np.array([[1.0, 2.0, -3.0], [0.0, 0.0, -1e-6], [5e30, 4e30, 0.0], [300.0, 300.0001, 300.0]])
+    expected = [[0, 1, 0], [0.5, 0.5, 0], [1, 0, 0], [0, 1, 0]]
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        softened = TemperatureScaling(identity(SoftmaxCrossEntropy(), 3, dtype), temperature)
+        np.testing.assert_array_equal(softened.predict_proba(scores), expected)
+        np.testing.assert_array_equal(softened.predict_proba(np.zeros((1, 3))), np.full((1, 3), 1 / 3, dtype))
+        assert np.isfinite(softened.predict_scores(scores)).all()
+        single = TemperatureScaling(identity(SigmoidCrossEntropy(), 1, dtype), temperature)
+        np.testing.assert_array_equal(single.predict_proba([[2.0], [-2.0], [0.0]]).ravel(), [1, 0, 0.5])
+
+
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_scores"])
 def test_before_fit_it_is_not_ready(method):
     scaled = TemperatureScaling(identity(SoftmaxCrossEntropy(), 4))

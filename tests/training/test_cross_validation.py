@@ -398,6 +398,28 @@ def test_an_error_in_a_run_names_its_seed_and_fold(jobs):
         validate(regression, x, y, seeds=[3], optimizer=Momentum(1e6), jobs=jobs, epochs=30)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_of_code_of_ones_own_names_seed_and_fold_too(jobs):
+    def augment(inputs, rng):
+        if len(inputs) == 4:  # the last of 100 rows in batches of 32; the trial before the training has one row
+            raise ValueError("too few")
+        return inputs
+
+    with pytest.raises(ValueError, match=r"^seed 3, fold \d: too few$"):
+        validate(seeds=[3], augment=augment, jobs=jobs)
+
+
+def test_an_error_of_the_transformer_names_seed_and_fold_too():
+    class Fussy(StandardScaler):
+        def transform(self, x):
+            if len(x) == 50:
+                raise IndexError("fifty rows")
+            return super().transform(x)
+
+    with pytest.raises(IndexError, match="^seed 0, fold 1: fifty rows$"):
+        validate(transformer=Fussy())
+
+
 # Ctrl-C
 
 

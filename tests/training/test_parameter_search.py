@@ -38,6 +38,7 @@ from minidl import (
     Trainer,
     search,
 )
+from minidl.data.augment import GaussianNoise
 from minidl.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -51,6 +52,7 @@ from minidl.training.parameter_search import _Keeper, _Runner, plan_rungs
 
 x, y = load_iris(return_X_y=True)
 x = x.astype(np.float32)
+NOISE = GaussianNoise(0.5, image_shape=(2, 2))  # of rows of four numbers
 GRID = {"units": [4, 8], "rate": [0.01, 0.1, 0.001]}
 
 
@@ -186,6 +188,16 @@ def test_a_model_is_trained_with_the_optimizer_the_batch_size_and_the_seed_of_th
     expected = by_hand(Trainer(network(8, 0), SGD(0.05), batch_size=50, seed=0), 2)
     assert dict(result.histories[0]) == dict(expected.history)
     assert (optimizer.step, optimizer.state) == (0, {})
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_a_model_is_trained_with_the_augment_of_the_call_and_rows_held_out_are_not_augmented(jobs):
+    result = look(network, {"units": [8, 4]}, augment=NOISE, jobs=jobs, halving=2, seed=0)
+    for run in result.runs:
+        expected = by_hand(Trainer(network(run.parameters["units"], 0), "adam", seed=0, augment=NOISE), 2)
+        assert dict(run.history) == {name: column[: run.history.epochs] for name, column in expected.history.items()}
+    assert result.histories[0]["loss"] != look(network, {"units": [8]}, seed=0).histories[0]["loss"]
+    assert repr(result.best_trainer.augment) == repr(NOISE)
 
 
 def test_a_seed_in_the_space_is_that_of_model_and_trainer():
@@ -580,9 +592,24 @@ class NoRandomState:
             {"units": [4]},
             {"optimizer": SGD()},
             ArgumentError,
-            "returned a Trainer, whose own optimizer and",
+            "returned a Trainer, whose own optimizer, batch",
         ),
         (classifier, {"units": [4]}, {"batch_size": None}, ArgumentError, "leave those of the call out"),
+        (
+            classifier,
+            {"units": [4]},
+            {"augment": NOISE},
+            ArgumentError,
+            "batch size and augment count: leave those of the call out",
+        ),
+        (
+            never,
+            {"units": [4]},
+            {"augment": lambda x, rng: x},
+            ArgumentTypeError,
+            r"\(units=4\): the trainer's augment = .* make it a class derived from minidl.data.augment.Distortion",
+        ),
+        (never, {"units": [4]}, {"augment": GaussianNoise(0.1)}, ShapeError, r"\(units=4\): .*images are flat"),
         (lambda units: units, {"units": [4]}, {}, ArgumentTypeError, "build_model returned 4; it must return"),
         (raising, {"units": [4]}, {}, ArgumentError, r"\(units=4\): build_model raised ZeroDivisionError: no reason"),
         (lambda units: Sequential([Dense(3)], seed=0), {"units": [4]}, {}, ArgumentError, "the model has no loss"),
@@ -613,6 +640,24 @@ def test_what_cannot_work_is_refused_before_any_training(build_model, space, opt
     with pytest.raises(error, match=message):
         look(build_model, space, **{"journal": tmp_path / "journal"} | options)
     assert not (tmp_path / "journal").exists()
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_an_error_of_code_of_ones_own_in_training_names_the_candidate(jobs):
+    def build(units, seed):
+        class Fails(Layer):
+            def forward(self, x, training=False):
+                return x
+
+            def backward(self, dy):
+                if units == 8:
+                    raise ValueError("no slope")
+                return dy
+
+        return Sequential([Dense(units), Fails(), Dense(3), SoftmaxCrossEntropy()], seed=seed)
+
+    with pytest.raises(ValueError, match=r"^candidate 2 \(units=8\): no slope$"):
+        look(build, {"units": [4, 8]}, jobs=jobs)
 
 
 def test_losses_that_differ_are_compared_by_another_figure():
@@ -816,6 +861,10 @@ def wider(units, rate=0.01, seed=0):
         ({"seed": 1}, "its seed is 0"),
         ({"optimizer": "sgd", "build_model": network}, r"its optimizer is 'Adam\("),
         ({"batch_size": 8, "build_model": network}, "its batch_size is 32"),
+        (
+            {"augment": NOISE, "build_model": network},
+            r"its augment is 'None', here it is .GaussianNoise\(standard_deviation=0.5, image_shape=\(2, 2\)",
+        ),
         ({"x": x + 1}, "its training data"),
         ({"sample_weight": np.ones(150)}, "its training data"),
         ({"class_weight": "balanced"}, "its class_weight is 'None', here it is \"'balanced'\""),
@@ -898,10 +947,31 @@ def test_a_damaged_file_is_an_error_that_names_it_and_the_cure(name, content, me
 
 def test_of_a_write_that_was_killed_the_half_is_removed(tmp_path):
     whole = brief(journal=tmp_path)
-    for name in (".search.json.0badcafe.tmp", ".candidate_0001.npz.0badcafe.tmp"):
-        (tmp_path / name).write_bytes(b"half")
+    for name in ("search.json", "candidate_0001.npz", "candidate_12345.json"):
+        (tmp_path / f".{name}.0badcafe.tmp").write_bytes(b"half")
     assert_same(brief(journal=tmp_path), whole)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_files_of_the_user_in_the_journals_folder_stay(tmp_path):
+    names = (".thesis.tmp", ".search.json.tmp", ".thesis.json.0badcafe.tmp", "candidate_list.csv", "candidate_1.json")
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    for _ in range(2):
+        brief(journal=tmp_path)
+        assert [(tmp_path / name).read_text() for name in names] == ["mine"] * len(names)
+
+
+def test_in_a_folder_that_is_refused_nothing_is_removed(tmp_path):
+    brief(journal=tmp_path)
+    half = tmp_path / ".candidate_0001.npz.0badcafe.tmp"  # which a search that runs now may be writing
+    half.write_bytes(b"half")
+    with pytest.raises(ArgumentError, match="that of another search"):
+        brief(journal=tmp_path, epochs=3)
+    (tmp_path / "search.json").unlink()
+    with pytest.raises(FileFormatError, match=r"holds candidate_0001.json, but no search.json"):
+        brief(journal=tmp_path)
+    assert half.read_bytes() == b"half"
 
 
 @pytest.mark.parametrize("end", ["json", "npz"])

@@ -216,7 +216,16 @@ def test_what_is_wrong_with_a_later_batch_alone_is_said_at_its_turn():
 def test_a_function_trains_but_cannot_be_saved(tmp_path):
     run = trainer(lambda inputs, rng: inputs)
     run.fit(*data(), progress=False)
-    with pytest.raises(ArgumentTypeError, match="the trainer's augment = <function"):
+    cure = "make it a class derived from minidl.data.augment.Distortion .*, or train without saving"
+    with pytest.raises(ArgumentTypeError, match=f"the trainer's augment = <function.* cannot be saved: {cure}"):
+        run.save(tmp_path / "run.npz")
+
+
+def test_what_a_distortion_holds_and_cannot_be_saved_is_named_with_its_place(tmp_path):
+    run = trainer(Brighter(probability=1.0, image_shape=SHAPE))
+    run.fit(*data(), progress=False)
+    run.augment.share = print
+    with pytest.raises(ArgumentTypeError, match=r"Brighter\.share = <built-in.* cannot be saved: a config"):
         run.save(tmp_path / "run.npz")
 
 
