@@ -157,7 +157,7 @@ def test_images_of_another_size_are_refused(tmp_path, kind):
     else:
         path = tmp_path / "digits.csv"
         write_csv(path, pixels=64)
-    with pytest.raises(FileFormatError, match=re.escape(str(path)) + r"\): images of shape \(.*\), not 28 x 28"):
+    with pytest.raises(FileFormatError, match=re.escape(str(path)) + r": images of shape \(.*\), not 28 x 28"):
         load_mnist(path)
 
 
