@@ -1142,7 +1142,7 @@ def only(result, *names):
     return Search(runs, result.monitor, result.mode, None)
 
 
-@pytest.mark.parametrize("count", [1, 3, 4, 6])
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 6])
 @pytest.mark.parametrize("diverged", [0, 3])
 def test_a_search_has_a_legible_panel_for_each_parameter_and_a_legend_outside(count, diverged, tmp_path):
     statuses = ["finished"] * 2 + ["stopped"] * (22 - diverged) + ["diverged"] * diverged
