@@ -74,8 +74,8 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
     table = pd.DataFrame(
         {
             "recipe": f"{each['recipe']}, {each['network']}",
-            "test accuracy": each["test"]["accuracy"] * 100,
-            "test loss": each["test"]["loss"],
+            "test accuracy": each[each["judged_by"]]["accuracy"] * 100,
+            "test loss": each[each["judged_by"]]["loss"],
             "seconds": np.nan if each["resumed_after_epochs"] else each["seconds"],  # those of a whole run only
         }
         for each in reports

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ from minidl import (
 from minidl.data import ImageDataset, load_mnist, train_validation_split
 from minidl.errors import ArgumentError, MinidlError
 from minidl.initializers import get_initializer
-from minidl.inputs import check_number
+from minidl.inputs import check_number, check_whole_number
 from minidl.metrics import confusion_matrix
 from minidl.optimizers.names import OPTIMIZERS, get_optimizer
 from minidl.typing import Array
@@ -130,23 +131,26 @@ def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Na
     ) | {"initializer": options.initializer}
 
 
-def follow(name: str, x: Array, y: Array, x_test: Array, y_test: Array, options: argparse.Namespace) -> dict[str, Any]:
-    """Train by a recipe of mnist_recipes.py on all training images; the test images are looked at once, at the end."""
+def number_of_classes(y: Array, judge: tuple[str, Array, Array]) -> int:
+    return int(max(y.max(), judge[2].max())) + 1
+
+
+def follow(
+    name: str, x: Array, y: Array, judge: tuple[str, Array, Array], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Train by a recipe of mnist_recipes.py on all training images; those that judge it are looked at at the end."""
     recipe = RECIPES[name] if options.epochs is UNSET else replace(RECIPES[name], epochs=options.epochs)
-    classes = int(max(y.max(), y_test.max())) + 1
+    check_whole_number(recipe.epochs, "epochs", 1)
+    classes, (judged_by, x_judge, _) = number_of_classes(y, judge), judge
+    network = recipe.network(classes)
     print(
-        f"\n{name}, {recipe.network(classes)}: {len(y):,} rows to train, {len(y_test):,} to test at the end, "
+        f"\n{name}, {network}: {len(y):,} rows to train, {len(x_judge):,} {judged_by} images at the end, "
         f"{recipe.epochs} epochs, batches of {recipe.batch_size}"
     )
-    return run(
-        recipe.network(classes),
-        lambda: recipe.trainer(len(y), classes, options.seed),
-        recipe.epochs,
-        (x, y),
-        ("test", x_test, y_test),
-        [],
-        options,
-    ) | {"recipe": name, "settings": repr(recipe)}
+    entry = run(
+        network, lambda: recipe.trainer(len(y), classes, options.seed), recipe.epochs, (x, y), judge, [], options
+    )
+    return entry | {"recipe": name, "settings": repr(recipe)}
 
 
 def run(
@@ -162,7 +166,7 @@ def run(
     checkpoints = options.output / f"{network}_checkpoints"
     if list(checkpoints.glob("step_*.npz")):
         trainer = Trainer.load(checkpoints)
-        print(f"resumed after {trainer.epoch} epochs and {trainer.step:,} steps")
+        print(f"resumed after {trainer.epoch} of {epochs} epochs, at step {trainer.step:,}")
     else:
         if options.resume:
             print("there is nothing to resume: it begins anew")
@@ -391,18 +395,18 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
             name for name, value in vars(options).items() if name not in free and value != parser.get_default(name)
         ]:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
-            parser.error(f"{names}: set by --recipe {options.recipe}; give one or the other")
+            parser.error(f"{names}: not with --recipe {options.recipe}, which settles that itself")
     options.network = options.network or ["784-10-10", "784-128-64-10"]
     return options
 
 
-def with_test_images(data: ImageDataset, seed: int) -> tuple[Array, Array, Array, Array]:
-    """Return training and test images; where the data have none to test with, a seventh, as in MNIST, is held out."""
+def with_judge(data: ImageDataset, seed: int) -> tuple[Array, Array, tuple[str, Array, Array]]:
+    """Return training images and test images; where there are none of these, a seventh, as in MNIST, is held out."""
     if len(data.y_test):
-        return data.x_train, data.y_train, data.x_test, data.y_test
+        return data.x_train, data.y_train, ("test", data.x_test, data.y_test)
     x, x_test, y, y_test = train_validation_split(data.x_train, data.y_train, 1 / 7, seed=seed)
     print(f"the data have no test images: {len(y_test):,} of {len(data.y_train):,} rows are held out instead")
-    return x, y, x_test, y_test
+    return x, y, ("held-out", x_test, y_test)
 
 
 def check_sizes(network: str, x: Array, y: Array) -> None:
@@ -425,7 +429,7 @@ def recipe_for(network: str, options: argparse.Namespace) -> Recipe:
     return replace(recipe, **{name: value for name, value in given.items() if value is not UNSET})
 
 
-def note_settings(options: argparse.Namespace) -> None:
+def note_settings(options: argparse.Namespace, x: Array, y: Array) -> None:
     """Write the options beside the run; refuse to resume a run that had others, or to begin one over a stopped one."""
     path = options.output / "settings.json"
     stopped = list(options.output.glob("*_checkpoints/step_*.npz"))
@@ -435,6 +439,7 @@ def note_settings(options: argparse.Namespace) -> None:
             f"or delete {stopped[0].parent}"
         )
     named = {name: None if value is UNSET else str(value) for name, value in vars(options).items() if name != "resume"}
+    named["data"] = f"{named['data']}, {sha256(x.tobytes() + y.tobytes()).hexdigest()[:16]}"  # it may hold others now
     if stopped and path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         if changed := [f"--{name.replace('_', '-')}" for name in named if before.get(name) != named[name]]:
@@ -458,8 +463,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     data = load_mnist(options.data)
     if options.recipe:
-        x, y, x_test, y_test = with_test_images(data, options.seed)
-        networks = [RECIPES[options.recipe].network(int(max(y.max(), y_test.max())) + 1)]
+        x, y, judge = with_judge(data, options.seed)
+        networks = [RECIPES[options.recipe].network(number_of_classes(y, judge))]
     else:
         networks = options.network
         x, y = draw_rows(data.x_train, data.y_train, options.rows, options.seed)
@@ -467,13 +472,13 @@ def main(arguments: list[str] | None = None) -> None:
     for network in networks:
         check_sizes(network, x, y)
     options.output.mkdir(parents=True, exist_ok=True)
-    note_settings(options)
+    note_settings(options, x, y)
     options.pictures = pictures_possible()
 
     report: list[dict[str, Any]] = []
     for network in networks:
         if options.recipe:
-            entry = follow(options.recipe, x, y, x_test, y_test, options)
+            entry = follow(options.recipe, x, y, judge, options)
         else:
             entry = train(network, recipe_for(network, options), x, y, options)
         report.append({"data": data.source} | entry)
@@ -484,7 +489,10 @@ def main(arguments: list[str] | None = None) -> None:
         shutil.rmtree(options.output / f"{network}_checkpoints")
     for entry in report:
         print(f"\n{matrix(entry)}")
-    print(f"\n{table(report)}\n\nmodels, report.json{' and pictures' if options.pictures else ''}: {options.output}")
+    print(f"\n{table(report)}")
+    if report[0]["augment"]:
+        print("loss and train accuracy are those of distorted images, which are harder")
+    print(f"\nmodels, report.json{' and pictures' if options.pictures else ''}: {options.output}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Recipe:
         for units in self.hidden:
             layers += [Dense(units), *([BatchNorm()] if self.normalization else []), ReLU()]
         layers += [Dense(classes), SoftmaxCrossEntropy()]
-        steps = self.epochs * -(-rows // self.batch_size)
+        steps = max(self.epochs * -(-rows // self.batch_size), 2)  # the least that a cycle can have
         rate = OneCycle(self.learning_rate, steps) if self.one_cycle else self.learning_rate
         augment = Compose(self.distortions, image_shape=(28, 28)) if self.distortions else None
         model = Sequential(layers, input_shape=784, seed=seed)

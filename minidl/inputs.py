@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -87,7 +88,9 @@ def check_augment(augment: Any, owner: str) -> None:
     if isinstance(augment, type):
         raise ArgumentTypeError(f"{owner}: augment is the class {augment.__name__}; make one, {augment.__name__}(...)")
     if not callable(augment):
-        raise ArgumentTypeError(f"{owner}: augment is {augment!r:.80}; it must be a function of (inputs, generator)")
+        several = isinstance(augment, list | tuple)
+        cure = "put several into a Compose([...])" if several else "it must be a function of (inputs, generator)"
+        raise ArgumentTypeError(f"{owner}: augment is {reprlib.repr(augment)}; {cure}")
 
 
 def apply_augment(augment: Callable[[Array, np.random.Generator], Array], x: Array, rng: np.random.Generator) -> Array:

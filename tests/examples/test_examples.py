@@ -296,9 +296,11 @@ def test_a_killed_run_is_resumed_to_the_same_model(mnist_folder, tmp_path):
     assert "holds a run that was stopped: add --resume to go on with it" in anew.stderr
     other = run("mnist_mlp", *options, "--seed", 1, "--output", tmp_path / "killed", "--resume")
     assert "had another --seed: resume it with the options it had" in other.stderr
+    fewer = run("mnist_mlp", *options, "--rows", 1000, "--output", tmp_path / "killed", "--resume")
+    assert "had another --rows, --data" in fewer.stderr or "had another --data, --rows" in fewer.stderr
     resumed = run("mnist_mlp", *options, "--output", tmp_path / "killed", "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    assert re.search(r"resumed after \d+ epochs and \d+ steps", resumed.stdout)
+    assert re.search(r"resumed after \d+ of 40 epochs, at step \d+", resumed.stdout)
     assert not list((tmp_path / "killed").glob("*_checkpoints"))
     models = [(tmp_path / name / "784-16-10.npz").read_bytes() for name in ("whole", "killed")]
     assert models[0] == models[1]
@@ -369,12 +371,13 @@ def test_a_recipe_holds_rows_out_where_there_are_no_test_images(mnist_folder, tm
     assert result.returncode == 0, result.stderr
     assert "the data have no test images: 50 of 350 rows are held out instead" in result.stdout
     (entry,) = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert (entry["train_rows"], entry["test_rows"]) == (300, 50)
+    assert (entry["judged_by"], entry["train_rows"], entry["held-out_rows"]) == ("held-out", 300, 50)
+    assert "held-out accuracy" in result.stdout
 
 
 def test_a_recipe_takes_no_options_that_it_sets(run_here, mnist_folder, tmp_path):
     options = ["--recipe", "best", "--l2", 0.1, "--network", "784-10", "--output", tmp_path / "run"]
     result = run_here("mnist_mlp", "--data", mnist_folder, *options)
     assert result.returncode != 0
-    assert "--network, --l2: set by --recipe best; give one or the other" in result.stderr
+    assert "--network, --l2: not with --recipe best, which settles that itself" in result.stderr
     assert not (tmp_path / "run").exists()

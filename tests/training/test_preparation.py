@@ -184,6 +184,8 @@ def test_settings_that_cannot_work_are_refused():
         trainer(3)
     with pytest.raises(ArgumentTypeError, match=r"Trainer: augment is the class Rotation; make one, Rotation\(...\)"):
         trainer(Rotation)
+    with pytest.raises(ArgumentTypeError, match=r"put several into a Compose\(\[...\]\)"):
+        trainer([Rotation()])
     rotation = Rotation(image_shape=SHAPE)
     run = trainer(rotation)
     rotation.degrees = 1000

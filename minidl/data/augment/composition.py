@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.data.augment.base import Distortion
 from minidl.data.augment.geometric import Geometric, move_pixels
-from minidl.errors import ArgumentTypeError
+from minidl.errors import ArgumentError, ArgumentTypeError
 from minidl.typing import Array
 
 __all__ = ["Compose"]
@@ -27,12 +27,12 @@ class Compose(Distortion):
     Parameters
     ----------
     distortions : sequence of Distortion
-        ``Compose([Rotation(10), Scaling(0.1), GaussianNoise(0.05)], image_shape=(28, 28))``. Their own `image_shape`
-        does not count.
+        ``Compose([Rotation(10), Scaling(0.1), GaussianNoise(0.05)], image_shape=(28, 28))``. An `image_shape` of
+        theirs serves as well, and must be the same for all.
     image_shape, probability
         As in Distortion; an image that is not chosen passes all of them by.
 
-    Raises ArgumentTypeError for anything but a list or tuple of distortions.
+    Raises ArgumentTypeError for anything but a list or tuple of distortions, ArgumentError for several image shapes.
     """
 
     distortions: Sequence[Distortion]
@@ -45,9 +45,15 @@ class Compose(Distortion):
             )
         self.distortions = tuple(self.distortions)
         for each in self.distortions:
+            if isinstance(each, type):
+                raise ArgumentTypeError(f"Compose got the class {each.__name__}; make one, {each.__name__}(...)")
             if not isinstance(each, Distortion):
                 raise ArgumentTypeError(f"Compose: {each!r} is no Distortion")
             each.check()
+        shapes = {each.image_shape for each in (self, *self.distortions) if each.image_shape is not None}
+        if len({(*shape, 1)[:3] for shape in shapes}) > 1:
+            raise ArgumentError(f"Compose: image_shape differs: {', '.join(map(str, sorted(shapes)))}")
+        self.image_shape = self.image_shape or next(iter(shapes), None)
 
     def check_images(self, height: int, width: int) -> None:
         for each in self.distortions:

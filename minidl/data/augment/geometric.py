@@ -11,9 +11,9 @@ import numpy as np
 
 from minidl.data.augment.base import Distortion
 from minidl.data.augment.resampling import resample
-from minidl.errors import ArgumentTypeError
-from minidl.inputs import check_setting
-from minidl.typing import Array
+from minidl.errors import ArgumentTypeError, ShapeError
+from minidl.inputs import as_array, check_finite, check_setting
+from minidl.typing import Array, Shape
 
 __all__ = ["Elastic", "Geometric", "Rotation", "Scaling", "Shear", "Translation"]
 
@@ -61,10 +61,12 @@ def move_pixels(distortions: Sequence[Geometric], images: Array, rng: np.random.
     matrices, moves = np.broadcast_to(np.eye(3), (count, 3, 3)), []
     for each in distortions:
         chosen = each.choose(count, rng)
-        own = each.matrices(count, height, width, rng)
+        own = _checked(each, "matrices", (count, 3, 3), rng, images.shape)
         if own is not None:
             matrices = matrices @ np.where(chosen[:, None, None], own, np.eye(3))
-        move = each.displacements(count, height, width, rng)
+        move = _checked(each, "displacements", (2, count, height, width), rng, images.shape)
+        if own is None and move is None:
+            raise NotImplementedError(f"{type(each).__name__} must define matrices or displacements, and return them")
         if move is not None:
             moves.append(move if chosen.all() else move * chosen[:, None, None].astype(np.float32))
 
@@ -76,6 +78,19 @@ def move_pixels(distortions: Sequence[Geometric], images: Array, rng: np.random.
     for move in moves:
         places += move
     return resample(images, places[0], places[1], distortions[0].fill)
+
+
+def _checked(each: Geometric, method: str, shape: Shape, rng: np.random.Generator, images: Shape) -> Array | None:
+    """Return what a method of a distortion does; ShapeError or DataError unless these are finite numbers."""
+    result: Array | None = getattr(each, method)(*images[:3], rng)
+    if result is None:
+        return None
+    name = f"{type(each).__name__}: what {method} returned"
+    result = as_array(result, name)
+    if result.shape != shape:
+        raise ShapeError(f"{name} has shape {result.shape}; it must have {shape}")
+    check_finite(result, name)
+    return result
 
 
 @functools.lru_cache(maxsize=8)

@@ -23,6 +23,12 @@ def test_composing_one_is_the_same_as_that_one():
     np.testing.assert_array_equal(Compose([Rotation(20)])(IMAGES, 1), Rotation(20)(IMAGES, 1))
 
 
+def test_an_image_shape_of_its_parts_serves_for_all():
+    flat = IMAGES.reshape(30, 144)
+    composed = Compose([Rotation(20, image_shape=(12, 12)), Shear(5, image_shape=(12, 12, 1))])
+    np.testing.assert_array_equal(composed(flat, 1), Compose([Rotation(20), Shear(5)])(IMAGES, 1).reshape(30, 144))
+
+
 def test_compositions_nest():
     nested = Compose([Compose([Rotation(20), Shear(10)]), Compose([CutOut(3)])])
     np.testing.assert_array_equal(nested(IMAGES, 1), Compose([Rotation(20), Shear(10), CutOut(3)])(IMAGES, 1))
@@ -67,7 +73,13 @@ def test_it_is_described_to_json_and_back():
     [
         (lambda: Compose([]), ArgumentTypeError, "takes a list of distortions"),
         (lambda: Compose(Rotation()), ArgumentTypeError, "takes a list of distortions"),
-        (lambda: Compose([Rotation, Shear()]), ArgumentTypeError, "is no Distortion"),
+        (lambda: Compose([Rotation, Shear()]), ArgumentTypeError, r"got the class Rotation; make one, Rotation\(...\)"),
+        (lambda: Compose([Shear(), "Rotation"]), ArgumentTypeError, "'Rotation' is no Distortion"),
+        (
+            lambda: Compose([Rotation(image_shape=(6, 24))], image_shape=(12, 12)),
+            ArgumentError,
+            r"image_shape differs: \(6, 24\), \(12, 12\)",
+        ),
         (lambda: Compose([Rotation(), CutOut(13)])(IMAGES), ShapeError, "CutOut"),
     ],
 )

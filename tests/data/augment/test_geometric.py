@@ -1,11 +1,13 @@
 """Distortions that move pixels, against SciPy's transformations with the numbers that they drew."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 
-from minidl.data.augment import Compose, Elastic, Rotation, Scaling, Shear, Translation
-from minidl.errors import ArgumentError, ArgumentTypeError
+from minidl.data.augment import Compose, Elastic, Geometric, Rotation, Scaling, Shear, Translation
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 
 IMAGES = np.random.default_rng(5).random((3, 12, 9, 2), np.float32)
 
@@ -100,6 +102,29 @@ def test_each_image_is_distorted_in_its_own_way_and_both_ways(distortion):
     middle = np.tensordot(result, np.indices((21, 21)), ([1, 2], [1, 2])) / result.sum((1, 2))[:, None]
     # The blob's middle, which was in column 13, goes to either side; a shear moves it along its row only.
     assert 0.35 < (middle[:, 1] > 13).mean() < 0.65
+
+
+@dataclass(eq=False)
+class Moves(Geometric):
+    how: object = None
+
+    def matrices(self, count, height, width, rng):
+        return self.how
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "words"),
+    [
+        (None, NotImplementedError, "Moves must define matrices or displacements, and return them"),
+        (np.eye(3), ShapeError, r"Moves: what matrices returned has shape \(3, 3\); it must have \(3, 3, 3\)"),
+        (np.full((3, 3, 3), np.nan), DataError, "Moves: what matrices returned holds nan"),
+        ("turn", DataError, "Moves: what matrices returned"),
+    ],
+)
+def test_what_a_distortion_of_the_users_own_returns_is_checked(how, error, words):
+    for distortion in (Moves(how), Compose([Rotation(), Moves(how)])):
+        with pytest.raises(error, match=words):
+            distortion(IMAGES, 0)
 
 
 def test_outside_of_the_image_is_the_fill():
