@@ -81,7 +81,7 @@ class Journal:
         elif strays := self._names(_OF_CANDIDATE):
             raise FileFormatError(
                 f"the journal {self.folder} holds {strays[0]}, but no search.json, which says what search that is "
-                "of: give another folder, or delete the file"
+                "of: give another folder, or delete that file"
             )
         else:
             _write(path, {"format": "minidl search", "version": VERSION, **description})
@@ -101,7 +101,7 @@ class Journal:
             if found.get(name) != value:
                 raise ArgumentError(
                     f"the journal {self.folder} is that of another search: its {name} is {found.get(name)!r}, here it "
-                    f"is {value!r}. Call search as before to go on, or give another folder, or delete the file"
+                    f"is {value!r}. Call search as before to go on, or give another folder"
                 )
 
     def checkpoint(self, candidate: Candidate) -> Path:
