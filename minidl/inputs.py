@@ -190,6 +190,18 @@ def check_setting(
     setattr(owner, name, check_number(getattr(owner, name), place, low, below, above=above, most=most))
 
 
+def check_flag(value: Any, name: str) -> None:
+    """Raise ArgumentTypeError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ArgumentTypeError(f"{name} is {value!r}; it must be True or False")
+
+
+def check_validation_data(value: Any) -> None:
+    """Raise ArgumentTypeError unless `value` is a pair (x, y) or a triple (x, y, sample_weight)."""
+    if not isinstance(value, tuple | list) or not 2 <= len(value) <= 3:
+        raise ArgumentTypeError("validation_data must be (x, y) or (x, y, sample_weight)")
+
+
 def check_whole_number(value: Any, name: str, least: int) -> None:
     """Raise ArgumentTypeError or ArgumentError unless `value` is a whole number of at least `least`."""
     try:

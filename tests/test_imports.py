@@ -24,6 +24,7 @@ ROOMS = {
     "initializers": 1,
     "configuration": 1,
     "inputs": 1,
+    "randomness": 1,
     "regularizers": 1,
     "files": 1,
     "layers": 2,
@@ -42,7 +43,7 @@ ROOMS = {
 FRONT_DOOR = 4  # minidl/__init__.py shows the rooms up to the training floor
 BESIDE, KNOWN_BESIDE = (
     "data",
-    ("data", "configuration", "errors", "files", "inputs", "typing"),
+    ("data", "configuration", "errors", "files", "inputs", "randomness", "typing"),
 )  # nobody in the house knows the house beside it
 
 

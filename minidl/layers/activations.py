@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidl import functional
-from minidl.errors import ArgumentTypeError
+from minidl.inputs import check_flag
 from minidl.layers.base import Layer
 from minidl.typing import Array
 
@@ -90,8 +90,7 @@ class GELU(Layer):
     approximate: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.approximate, bool):
-            raise ArgumentTypeError(f"GELU: approximate is {self.approximate!r}; it must be True or False")
+        check_flag(self.approximate, "GELU: approximate")
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if self.approximate:

@@ -9,10 +9,11 @@ import numpy as np
 from minidl.errors import NotReadyError
 from minidl.inputs import check_number
 from minidl.layers.base import Layer
+from minidl.randomness import draw_16_bits
 from minidl.typing import Array, Shape
 
 _LEVELS = 2**16
-"""Dropout compares whole numbers of 16 bits, four of which come at a time: half the cost of random floats."""
+"""Dropout compares whole numbers of 16 bits, which cost half of what random floats do."""
 
 
 @dataclass(eq=False)
@@ -54,8 +55,7 @@ class Dropout(Layer):
 
     def _draw_mask(self, x: Array) -> Array:
         kept_levels = max(_LEVELS - round(self.rate * _LEVELS), 1)
-        bits = _generator(self).integers(2**64 - 1, size=-(-x.size // 4), dtype=np.uint64, endpoint=True)
-        kept = bits.view(np.uint16)[: x.size] < kept_levels
+        kept = draw_16_bits(_generator(self), x.size) < kept_levels
         # A scalar of the array's type: a plain float would make the mask float64.
         return (kept * x.dtype.type(_LEVELS / kept_levels)).reshape(x.shape)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentTypeError, ShapeError
-from minidl.inputs import apply_augment, as_array, check_augment, check_finite, check_whole_number
+from minidl.errors import ShapeError
+from minidl.inputs import apply_augment, as_array, check_augment, check_finite, check_flag, check_whole_number
 from minidl.model import Sequential
 from minidl.prediction.base import Predictor
 from minidl.typing import Array
@@ -63,10 +63,7 @@ class AugmentedPrediction(Predictor):
         check_augment(self.augment, "AugmentedPrediction")
         check_whole_number(self.repeats, "AugmentedPrediction: repeats", 1)
         check_whole_number(self.seed, "AugmentedPrediction: seed", 0)
-        if not isinstance(self.include_original, bool):
-            raise ArgumentTypeError(
-                f"AugmentedPrediction: include_original is {self.include_original!r}; it must be True or False"
-            )
+        check_flag(self.include_original, "AugmentedPrediction: include_original")
 
     def predict_scores(self, x: Any, batch_size: int = 1024) -> Array:
         x = as_array(x, "x")

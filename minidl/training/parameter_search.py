@@ -11,9 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError, naming
+from minidl.errors import ArgumentError, DivergenceError, naming
 from minidl.files import as_path
-from minidl.inputs import as_array, as_weights, check_finite, check_lengths, check_whole_number
+from minidl.inputs import (
+    as_array,
+    as_weights,
+    check_finite,
+    check_lengths,
+    check_validation_data,
+    check_whole_number,
+)
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
 from minidl.training.callbacks import Callback
@@ -344,8 +351,7 @@ def _deal(
     rows = check_lengths(x=x, y=y, sample_weight=weights)
     check_finite(x, "x")
     if validation_data is not None:
-        if not isinstance(validation_data, tuple | list) or not 2 <= len(validation_data) <= 3:
-            raise ArgumentTypeError("validation_data must be (x, y) or (x, y, sample_weight)")
+        check_validation_data(validation_data)
         names = ("x", "y", "sample_weight")
         held_out = [
             None if part is None and name == "sample_weight" else as_array(part, f"validation_data: {name}")

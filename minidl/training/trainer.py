@@ -19,6 +19,7 @@ from minidl.inputs import (
     check_augment,
     check_finite,
     check_lengths,
+    check_validation_data,
     check_whole_number,
 )
 from minidl.losses import Loss
@@ -503,8 +504,7 @@ class Trainer:
         return Rows(x, targets, weigh_rows(weights, class_weight, loss, targets, max((*output_shape, 2))))
 
     def _prepare_validation(self, validation_data: Any, x: Array) -> Rows:
-        if not isinstance(validation_data, tuple | list) or not 2 <= len(validation_data) <= 3:
-            raise ArgumentTypeError("validation_data must be (x, y) or (x, y, sample_weight)")
+        check_validation_data(validation_data)
         try:
             data = self._prepare(*validation_data)
         except (DataError, ShapeError) as error:

@@ -11,8 +11,9 @@ import numpy as np
 
 from minidl.data.augment.base import Distortion
 from minidl.data.augment.resampling import resample
-from minidl.errors import ArgumentTypeError, ShapeError
-from minidl.inputs import as_array, check_finite, check_setting
+from minidl.errors import ShapeError
+from minidl.inputs import as_array, check_finite, check_flag, check_setting
+from minidl.randomness import draw_16_bits
 from minidl.typing import Array, Shape
 
 __all__ = ["Elastic", "Geometric", "Rotation", "Scaling", "Shear", "Translation"]
@@ -151,8 +152,7 @@ class Scaling(Geometric):
     def check(self) -> None:
         super().check()
         check_setting(self, "share", below=1, above=0)
-        if not isinstance(self.keep_aspect, bool):
-            raise ArgumentTypeError(f"Scaling: keep_aspect is {self.keep_aspect!r}; it must be True or False")
+        check_flag(self.keep_aspect, "Scaling: keep_aspect")
 
     def matrices(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array:
         tall, wide = 1 / rng.uniform(1 - self.share, 1 + self.share, (2, count))
@@ -232,10 +232,9 @@ class Elastic(Geometric):
         check_setting(self, "smoothness", above=0, most=1000)
 
     def displacements(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array:
-        # Whole numbers of 16 bits, four of which come at a time: a quarter of the time that random floats take.
-        bits = rng.integers(2**64 - 1, size=-(-2 * count * height * width // 4), dtype=np.uint64, endpoint=True)
-        field = bits.view(np.int16)[: 2 * count * height * width].astype(np.float32)
-        field = field.reshape(2, count, height, width) @ _smoothing(width, self.smoothness)
+        # Of 16 bits, signed: -2^15 stands for -1.
+        noise = draw_16_bits(rng, 2 * count * height * width).view(np.int16).reshape(2, count, height, width)
+        field = noise.astype(np.float32) @ _smoothing(width, self.smoothness)
         return np.float32(self.strength / 2**15) * _smoothing(height, self.smoothness) @ field
 
 
