@@ -1,20 +1,15 @@
 """The benchmark of the distortions runs, and its contestants do what it says."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "augment.py"
+from scripts import run
 
 
 def test_every_contestant_has_a_rate_for_both_kinds(mnist_folder, tmp_path):
     document = tmp_path / "document.md"
     document.write_text("<!-- augment -->\n\n```text\n```\n")
     options = ["--data", mnist_folder, "--images", "256", "--rounds", "1", "--document", document]
-    result = subprocess.run(
-        [sys.executable, SCRIPT, *options], capture_output=True, text=True, check=False, timeout=120
-    )
+    result = run("benchmarks/augment", *options)
     assert result.returncode == 0, result.stderr
     rates = {
         name.strip(): (affine, elastic)

@@ -4,17 +4,17 @@ import importlib.util
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scripts import ROOT, run
 from sklearn.metrics import r2_score
 
 from minidl import SGD, Optimizer, optimizers
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "optimizers.py"
+SCRIPT = ROOT / "benchmarks" / "optimizers.py"
 SMALL = ["--problems", "friedman1", "--quick", "--epochs", "3", "--seeds", "2"]
 LION = """
 from dataclasses import dataclass
@@ -45,18 +45,13 @@ def benchmark():
     del sys.modules[module.__name__]
 
 
-def run(*arguments, **options):
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The output folder and the text of a run in two processes, with an optimizer of the user's."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "mine.py").write_text(LION)
     options = ["--only", "SGD", "--optimizer", "mine:Lion(beta=0.8)", "--rates", "1000,0.001,0.01"]
-    result = run(*SMALL, *options, "--jobs", 2, cwd=folder)
+    result = run("benchmarks/optimizers", *SMALL, *options, "--jobs", 2, cwd=folder)
     assert result.returncode == 0, result.stderr
     return folder, result.stdout
 

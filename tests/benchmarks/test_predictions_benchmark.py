@@ -2,12 +2,12 @@
 
 import importlib.util
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from scripts import ROOT
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "predictions.py"
+SCRIPT = ROOT / "benchmarks" / "predictions.py"
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,10 @@
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from scripts import run_here
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "recipes.py"
 DOCUMENT = "<!-- figures -->\n\n```text\n```\n\n<!-- ablation -->\n\n```text\n```\n"
 
 
@@ -21,8 +18,8 @@ def documents(tmp_path):
 
 
 def measure(mnist_folder, tmp_path, documents, *options):
-    command = [sys.executable, SCRIPT, "--data", mnist_folder, "--output", tmp_path / "runs", "--document", documents]
-    result = subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=300)
+    places = ["--data", mnist_folder, "--output", tmp_path / "runs", "--document", documents]
+    result = run_here("benchmarks/recipes", *places, *options)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

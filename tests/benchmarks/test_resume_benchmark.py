@@ -2,19 +2,14 @@
 
 import re
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "resume.py"
+from scripts import run
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs the signals of POSIX")
 def test_killed_runs_end_in_the_bits_of_an_undisturbed_one():
-    command = [sys.executable, str(SCRIPT), "--kills", "2", "--rows", "2000", "--cost-rows", "500"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    result = run("benchmarks/resume", "--kills", 2, "--rows", 2000, "--cost-rows", 500)
     assert result.returncode == 0, result.stderr
     kills = re.findall(r"run +\d, killed (amid the save )?after step (\d+): the same bits", result.stdout)
     assert len(kills) == 2

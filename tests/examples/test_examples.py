@@ -2,49 +2,25 @@
 
 import json
 import re
-import runpy
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
+from scripts import ROOT, run, run_here
 
 from minidl import Sequential
 from minidl.data import load_mnist
-
-examples = Path(__file__).resolve().parents[2] / "examples"
-
-
-def run(name, *arguments, **options):
-    command = [sys.executable, str(examples / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
-
-
-@pytest.fixture
-def run_here(monkeypatch, capfd):
-    """Runs an example within this process, which is quicker, where it ends before it trains."""
-
-    def run(name, *arguments):
-        monkeypatch.syspath_prepend(examples)
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ending:
-            runpy.run_path(str(examples / f"{name}.py"), run_name="__main__")
-        said = capfd.readouterr()
-        is_message = isinstance(ending.value.code, str)  # which Python would print
-        stderr = said.err + ending.value.code if is_message else said.err
-        return subprocess.CompletedProcess(name, int(bool(ending.value.code)), said.out, stderr)
-
-    return run
 
 
 @pytest.fixture(scope="module")
 def trained(mnist_folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "new" / "folder"
     options = ["--network", "784-10-10", "--network", "784-32-16-10", "--epochs", 30, "--batch-size", 16]
-    result = run("mnist_mlp", "--data", mnist_folder, *options, "--learning-rate", 0.05, "--output", output)
+    options += ["--learning-rate", 0.05, "--output", output]
+    result = run("examples/mnist_mlp", "--data", mnist_folder, *options)
     assert result.returncode == 0, result.stderr
     return result.stdout, output
 
@@ -94,9 +70,10 @@ def test_a_run_leaves_models_and_pictures(trained, mnist_folder):
 
 
 def test_the_same_command_twice_gives_the_same_bits(mnist_folder, tmp_path):
-    for name in ("a", "b"):
-        options = ["--network", "784-10-10", "--epochs", 3, "--optimizer", "adam", "--batch-size", 32]
-        assert run("mnist_mlp", "--data", mnist_folder, *options, "--output", tmp_path / name).returncode == 0
+    options = ["--network", "784-10-10", "--epochs", 3, "--optimizer", "adam", "--batch-size", 32]
+    for name, runner in (("a", run), ("b", run_here)):
+        result = runner("examples/mnist_mlp", "--data", mnist_folder, *options, "--output", tmp_path / name)
+        assert result.returncode == 0, result.stderr
     models = [(tmp_path / name / "784-10-10.npz").read_bytes() for name in ("a", "b")]
     assert models[0] == models[1]
     histories = [json.loads((tmp_path / name / "report.json").read_text())[0]["history"] for name in ("a", "b")]
@@ -122,8 +99,8 @@ def test_the_same_command_twice_gives_the_same_bits(mnist_folder, tmp_path):
         (["--data", "/nowhere"], "/nowhere"),
     ],
 )
-def test_a_wrong_option_is_one_plain_line_and_leaves_nothing(run_here, mnist_folder, tmp_path, arguments, message):
-    result = run_here("mnist_mlp", "--data", mnist_folder, "--output", tmp_path / "out", *arguments)
+def test_a_wrong_option_is_one_plain_line_and_leaves_nothing(mnist_folder, tmp_path, arguments, message):
+    result = run_here("examples/mnist_mlp", "--data", mnist_folder, "--output", tmp_path / "out", *arguments)
     assert result.returncode != 0
     assert message in result.stderr
     assert "Traceback" not in result.stderr
@@ -133,14 +110,16 @@ def test_a_wrong_option_is_one_plain_line_and_leaves_nothing(run_here, mnist_fol
 def test_a_digit_is_predicted_shown_and_saved(trained, mnist_folder, tmp_path):
     _, output = trained
     model = output / "784-32-16-10.npz"
-    shown = run("predict_digit", model, "--data", mnist_folder, "--index", 3)
+    shown = run_here("examples/predict_digit", model, "--data", mnist_folder, "--index", 3)
     data = load_mnist(mnist_folder)
     probabilities = Sequential.load(model).predict_proba(data.x_test[3:4])[0]
     truth, prediction = int(data.y_test[3]), int(probabilities.argmax())
     verdict = "right" if truth == prediction else "wrong"
     assert f"prediction {prediction}   confidence {probabilities.max():.1%}   label {truth} ({verdict})" in shown.stdout
     assert "@" in shown.stdout
-    saved = run("predict_digit", model, "--data", mnist_folder, "--index", 3, "--save", tmp_path / "digit.png")
+    saved = run_here(
+        "examples/predict_digit", model, "--data", mnist_folder, "--index", 3, "--save", tmp_path / "digit.png"
+    )
     assert saved.returncode == 0, saved.stderr
     assert (tmp_path / "digit.png").read_bytes().startswith(b"\x89PNG")
     assert "@" not in saved.stdout
@@ -151,7 +130,9 @@ def test_a_digit_of_a_csv_file_without_labels_is_predicted(trained, mnist_folder
     pixels = load_mnist(mnist_folder).x_test[:2]
     header = ",".join(f"pixel{index}" for index in range(784))
     np.savetxt(tmp_path / "test.csv", pixels, fmt="%d", delimiter=",", header=header, comments="")
-    result = run("predict_digit", output / "784-32-16-10.npz", "--data", tmp_path / "test.csv", "--index", 1)
+    result = run_here(
+        "examples/predict_digit", output / "784-32-16-10.npz", "--data", tmp_path / "test.csv", "--index", 1
+    )
     assert "label unknown" in result.stdout, result.stderr
 
 
@@ -166,10 +147,10 @@ def test_a_digit_of_a_csv_file_without_labels_is_predicted(trained, mnist_folder
         (["{model}", "--save", "digit.xyz"], "is no .png file"),
     ],
 )
-def test_a_wrong_digit_or_file_is_one_plain_line(run_here, trained, mnist_folder, arguments, message):
+def test_a_wrong_digit_or_file_is_one_plain_line(trained, mnist_folder, arguments, message):
     _, output = trained
     given = [argument.format(model=output / "784-10-10.npz") for argument in arguments]
-    result = run_here("predict_digit", *([] if "--data" in given else ["--data", mnist_folder]), *given)
+    result = run_here("examples/predict_digit", *([] if "--data" in given else ["--data", mnist_folder]), *given)
     assert result.returncode != 0
     assert message in result.stderr
     assert "Traceback" not in result.stderr
@@ -178,7 +159,7 @@ def test_a_wrong_digit_or_file_is_one_plain_line(run_here, trained, mnist_folder
 @pytest.fixture(scope="module")
 def regressed(tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "regression"
-    result = run("regression", "--folds", 3, "--seeds", 2, "--epochs", 15, "--jobs", 2, "--output", output)
+    result = run_here("examples/regression", "--folds", 3, "--seeds", 2, "--epochs", 15, "--output", output)
     assert result.returncode == 0, result.stderr
     return result.stdout, output
 
@@ -220,8 +201,8 @@ def test_the_regression_leaves_pictures(regressed):
         (["--batch-size", "x"], "invalid int value"),
     ],
 )
-def test_a_wrong_option_of_the_regression_is_one_plain_line(run_here, tmp_path, arguments, message):
-    result = run_here("regression", "--output", tmp_path / "out", *arguments)
+def test_a_wrong_option_of_the_regression_is_one_plain_line(tmp_path, arguments, message):
+    result = run_here("examples/regression", "--output", tmp_path / "out", *arguments)
     assert result.returncode != 0
     assert message in result.stderr
     assert "Traceback" not in result.stderr
@@ -229,7 +210,7 @@ def test_a_wrong_option_of_the_regression_is_one_plain_line(run_here, tmp_path, 
 
 
 def test_the_spirals_are_told_apart_and_the_animation_shows_how(tmp_path):
-    result = run("spirals", "--frames", 4, "--speed", 5, "--epochs", 60, "--output", tmp_path)
+    result = run_here("examples/spirals", "--frames", 4, "--speed", 5, "--epochs", 60, "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     held_out = re.search(r"2-32-32-3 after 60 epochs: .* and ([0-9.]+)% of those held out", result.stdout)
     assert float(held_out[1]) > 95
@@ -243,7 +224,7 @@ def test_the_spirals_are_told_apart_and_the_animation_shows_how(tmp_path):
 
 def test_two_spirals_can_be_had_as_pictures(tmp_path):
     options = ["--arms", 2, "--network", "2-8-2", "--format", "png", "--frames", 2, "--epochs", 2]
-    result = run("spirals", *options, "--output", tmp_path / "new" / "folder")
+    result = run_here("examples/spirals", *options, "--output", tmp_path / "new" / "folder")
     assert result.returncode == 0, result.stderr
     names = {path.name for path in (tmp_path / "new" / "folder").iterdir()}
     assert names == {"frame_000.png", "frame_001.png", "frame_002.png", "spirals.png"}
@@ -263,8 +244,8 @@ def test_two_spirals_can_be_had_as_pictures(tmp_path):
         (["--frames", "0"], "'0' is no whole number, 1 or more"),
     ],
 )
-def test_a_wrong_option_of_the_spirals_is_one_plain_line(run_here, tmp_path, arguments, message):
-    result = run_here("spirals", "--output", tmp_path / "out", *arguments)
+def test_a_wrong_option_of_the_spirals_is_one_plain_line(tmp_path, arguments, message):
+    result = run_here("examples/spirals", "--output", tmp_path / "out", *arguments)
     assert result.returncode != 0
     assert message in result.stderr
     assert "Traceback" not in result.stderr
@@ -273,7 +254,7 @@ def test_a_wrong_option_of_the_spirals_is_one_plain_line(run_here, tmp_path, arg
 
 @pytest.mark.parametrize("name", ["mnist_mlp", "predict_digit", "regression", "spirals"])
 def test_each_example_has_help(name):
-    result = run(name, "--help")
+    result = run_here(f"examples/{name}", "--help")
     assert result.returncode == 0
     assert f"python examples/{name}.py" in result.stdout
 
@@ -282,9 +263,9 @@ def test_a_killed_run_is_resumed_to_the_same_model(mnist_folder, tmp_path):
     options = ["--data", mnist_folder, "--network", "784-16-10", "--optimizer", "adamw", "--schedule", "one-cycle"]
     options += ["--normalization", "batch", "--dropout", 0.2, "--l2", 1e-5, "--max-norm", 3, "--label-smoothing", 0.1]
     options += ["--epochs", 40, "--early-stopping", 30, "--learning-rate", 0.01]
-    assert run("mnist_mlp", *options, "--output", tmp_path / "whole").returncode == 0
+    assert run_here("examples/mnist_mlp", *options, "--output", tmp_path / "whole").returncode == 0
 
-    command = [sys.executable, str(examples / "mnist_mlp.py"), *options, "--output", tmp_path / "killed"]
+    command = [sys.executable, ROOT / "examples" / "mnist_mlp.py", *options, "--output", tmp_path / "killed"]
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not list((tmp_path / "killed").glob("*_checkpoints/step_*.npz")) and process.poll() is None:
         time.sleep(0.001)
@@ -292,13 +273,13 @@ def test_a_killed_run_is_resumed_to_the_same_model(mnist_folder, tmp_path):
     assert process.wait() != 0
     assert not (tmp_path / "killed" / "784-16-10.npz").exists()
 
-    anew = run("mnist_mlp", *options, "--output", tmp_path / "killed")
+    anew = run_here("examples/mnist_mlp", *options, "--output", tmp_path / "killed")
     assert "holds a run that was stopped: add --resume to go on with it" in anew.stderr
-    other = run("mnist_mlp", *options, "--seed", 1, "--output", tmp_path / "killed", "--resume")
+    other = run_here("examples/mnist_mlp", *options, "--seed", 1, "--output", tmp_path / "killed", "--resume")
     assert "had another --seed: resume it with the options it had" in other.stderr
-    fewer = run("mnist_mlp", *options, "--rows", 1000, "--output", tmp_path / "killed", "--resume")
+    fewer = run_here("examples/mnist_mlp", *options, "--rows", 1000, "--output", tmp_path / "killed", "--resume")
     assert "had another --rows, --data" in fewer.stderr or "had another --data, --rows" in fewer.stderr
-    resumed = run("mnist_mlp", *options, "--output", tmp_path / "killed", "--resume")
+    resumed = run_here("examples/mnist_mlp", *options, "--output", tmp_path / "killed", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert re.search(r"resumed after \d+ of 40 epochs, at step \d+", resumed.stdout)
     assert not list((tmp_path / "killed").glob("*_checkpoints"))
@@ -306,14 +287,14 @@ def test_a_killed_run_is_resumed_to_the_same_model(mnist_folder, tmp_path):
     assert models[0] == models[1]
     histories = [json.loads((tmp_path / n / "report.json").read_text())[0]["history"] for n in ("whole", "killed")]
     assert histories[0] == histories[1]
-    over = run("mnist_mlp", *options, "--epochs", 1, "--output", tmp_path / "killed", "--resume")
+    over = run_here("examples/mnist_mlp", *options, "--epochs", 1, "--output", tmp_path / "killed", "--resume")
     assert "there is nothing to resume: it begins anew" in over.stdout
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "lion"])
 def test_other_optimizers_run_with_settings_that_suit_them(mnist_folder, tmp_path, optimizer):
     options = ["--network", "784-16-10", "--optimizer", optimizer, "--epochs", 10, "--normalization", "layer"]
-    result = run("mnist_mlp", "--data", mnist_folder, *options, "--output", tmp_path)
+    result = run_here("examples/mnist_mlp", "--data", mnist_folder, *options, "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "report.json").read_text())[0]
     assert report["history"]["loss"][-1] < report["history"]["loss"][0]
@@ -335,7 +316,9 @@ def idx_folder(folder, x_train, y_train, x_test, y_test):
 
 def test_a_recipe_trains_on_all_training_images_and_is_judged_by_the_test_images(mnist_folder, tmp_path):
     data = load_mnist(mnist_folder)
-    result = run("mnist_mlp", "--recipe", "best", "--epochs", 3, "--data", mnist_folder, "--output", tmp_path / "run")
+    result = run_here(
+        "examples/mnist_mlp", "--recipe", "best", "--epochs", 3, "--data", mnist_folder, "--output", tmp_path / "run"
+    )
     assert result.returncode == 0, result.stderr
     (entry,) = json.loads((tmp_path / "run" / "report.json").read_text())
     assert (entry["recipe"], entry["network"], entry["train_rows"]) == ("best", "784-128-64-10", len(data.y_train))
@@ -353,7 +336,7 @@ def test_a_recipe_runs_on_other_images_with_other_classes(tmp_path):
     y = np.arange(600) % 12
     x = rng.integers(0, 60, (600, 28, 28)) + 150 * (np.arange(28) // 2 == y[:, None])[:, None, :]
     folder = idx_folder(tmp_path / "letters", x[:500], y[:500], x[500:], y[500:])
-    result = run("mnist_mlp", "--recipe", "fast", "--data", folder, "--output", tmp_path / "run")
+    result = run_here("examples/mnist_mlp", "--recipe", "fast", "--data", folder, "--output", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     (entry,) = json.loads((tmp_path / "run" / "report.json").read_text())
     assert entry["network"].endswith("-12")
@@ -367,7 +350,7 @@ def test_a_recipe_holds_rows_out_where_there_are_no_test_images(mnist_folder, tm
     header = ",".join(["label", *(f"pixel{index}" for index in range(784))])
     np.savetxt(tmp_path / "train.csv", table, fmt="%d", delimiter=",", header=header, comments="")
     options = ["--recipe", "fast", "--epochs", 1, "--data", tmp_path / "train.csv"]
-    result = run("mnist_mlp", *options, "--output", tmp_path / "run")
+    result = run_here("examples/mnist_mlp", *options, "--output", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     assert "the data have no test images: 50 of 350 rows are held out instead" in result.stdout
     (entry,) = json.loads((tmp_path / "run" / "report.json").read_text())
@@ -375,9 +358,9 @@ def test_a_recipe_holds_rows_out_where_there_are_no_test_images(mnist_folder, tm
     assert "held-out accuracy" in result.stdout
 
 
-def test_a_recipe_takes_no_options_that_it_sets(run_here, mnist_folder, tmp_path):
+def test_a_recipe_takes_no_options_that_it_sets(mnist_folder, tmp_path):
     options = ["--recipe", "best", "--l2", 0.1, "--network", "784-10", "--output", tmp_path / "run"]
-    result = run_here("mnist_mlp", "--data", mnist_folder, *options)
+    result = run_here("examples/mnist_mlp", "--data", mnist_folder, *options)
     assert result.returncode != 0
     assert "--network, --l2: not with --recipe best, which settles that itself" in result.stderr
     assert not (tmp_path / "run").exists()
