@@ -238,9 +238,9 @@ class Checkpoint(Callback):
         Made if it does not exist. A checkpoint of a later step that is there when the training begins raises
         ArgumentError: it is another run's, and would be taken for this one's newest.
     every_epochs : int >= 1 or None, default 1
-        Save at the end of every so many epochs.
+        Save at the end of every so many epochs; and when Ctrl-C, or a callback's `stop`, ends the training before.
     every_steps : int >= 1 or None, default None
-        Save after every so many steps, in the middle of epochs too.
+        Save after every so many steps, in the middle of epochs too; and, in the same way, when the training ends.
     keep : int >= 1 or None, default 1
         How many of the newest to keep; None keeps all.
     monitor, min_delta, mode : optional
@@ -301,7 +301,7 @@ class Checkpoint(Callback):
         # The last step of an epoch is saved at the epoch's end, with its figures. Where parameters are no longer
         # finite, the trainer is about to say so, and the last good checkpoint stays.
         due = self.every_steps and trainer.step % self.every_steps == 0 and trainer.row < trainer.rows
-        if due and np.isfinite(trainer.model.parameters).all():
+        if due and _is_finite(trainer):
             self._save_step(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
@@ -311,6 +311,13 @@ class Checkpoint(Callback):
         if (self.every_epochs and trainer.epoch % self.every_epochs == 0) or (
             self.every_steps and trainer.step % self.every_steps == 0
         ):
+            self._save_step(trainer)
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        # What else would be lost of a run that somebody stopped. After an error the last good checkpoint stays.
+        stopped = trainer.interrupted and trainer.ended_by in {None, KeyboardInterrupt} and trainer.step > 0
+        saves_steps = self.every_epochs or self.every_steps
+        if stopped and saves_steps and not self._path(trainer).exists() and _is_finite(trainer):
             self._save_step(trainer)
 
     def _is_best(self, figure: float) -> bool:
@@ -333,3 +340,7 @@ class Checkpoint(Callback):
         if self.keep is not None:
             for path in checkpoints(self.folder)[: -self.keep]:
                 path.unlink(missing_ok=True)
+
+
+def _is_finite(trainer: Trainer) -> bool:
+    return bool(np.isfinite(trainer.model.parameters).all())

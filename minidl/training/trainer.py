@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ from minidl.inputs import (
 from minidl.losses import Loss
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
+from minidl.schedules import Schedule
 from minidl.training.batches import Rows, Sums
 from minidl.training.callbacks import Callback, Moments, ProgressBar, as_callbacks, restore_callbacks
 from minidl.training.checkpoint import read_checkpoint, write_checkpoint
@@ -76,6 +78,8 @@ class Trainer:
         Mean loss of the last step's batch, NaN where all its rows weigh 0; ``figures`` are means over the epoch.
     interrupted : bool
         Whether the last `fit` ended by an error or Ctrl-C, or by `stop` in the midst of an epoch.
+    ended_by : type of exception or None
+        The class of the error that ended the last `fit`, or KeyboardInterrupt; None where it ended by itself or `stop`.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class Trainer:
         self.epoch = self.row = self.rows = self.last_epoch = 0
         self.batch_loss = math.nan
         self.interrupted = False
+        self.ended_by: type[BaseException] | None = None
         self.figure_names: tuple[str, ...] = ()
         self._sums = Sums()
         self._batch_rows, self._shuffled = 0, False
@@ -192,6 +197,7 @@ class Trainer:
         if self.rows != len(data):
             self.rows, self.row, self._sums = len(data), 0, Sums()
         self.last_epoch = self.epoch + epochs
+        self._warn_of_rates_of_zero()
         self._stopping, self.interrupted = False, True  # unless it ends well
         with WholeSteps() as whole_steps, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
@@ -246,7 +252,7 @@ class Trainer:
         hooks = sorted(as_callbacks(callbacks), key=lambda hook: hook.runs_last)
         with self.model.unbuilt_after_error():
             data = self._prepare(x, y, sample_weight, class_weight)
-            validation = None if validation_data is None else self._prepare_validation(validation_data, data.x)
+            validation = None if validation_data is None else self._prepare_validation(validation_data)
             names = tuple(Sums().means(self._loss))
             self.figure_names = names if validation is None else (*names, *(f"val_{name}" for name in names))
             if self.augment is not None:  # raises what it raises for such inputs, or for not returning the like
@@ -257,6 +263,22 @@ class Trainer:
                 hook.check(self)
         return data, validation, hooks
 
+    def _warn_of_rates_of_zero(self) -> None:
+        """Warn of a schedule that is over long before this `fit` is: what comes after would teach nothing."""
+        schedule = self.optimizer.learning_rate
+        if self.optimizer.full_batch or not isinstance(schedule, Schedule):
+            return
+        steps = (self.last_epoch - self.epoch) * math.ceil(self.rows / min(self.batch_size or self.rows, self.rows))
+        late = self.step + 19 * steps // 20
+        with contextlib.suppress(OverflowError):  # which the step itself raises, and by name
+            if steps and schedule(late) == 0:
+                warnings.warn(
+                    f"{schedule!r} is 0 at step {late:,}, and this fit goes on to step {self.step + steps:,}: nothing "
+                    "is learnt there. A schedule counts all steps of a run, also of earlier calls of fit: make it as "
+                    "long as the run",
+                    stacklevel=3,
+                )
+
     def _end(self, callbacks: list[Callback]) -> None:
         """End each callback, in order, whatever another raises; a bar first, as what others print would run into it."""
         with contextlib.ExitStack() as last_to_first:
@@ -265,7 +287,7 @@ class Trainer:
 
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
-        self.interrupted = kind is not None or self.row > 0
+        self.ended_by, self.interrupted = kind, kind is not None or self.row > 0
         self._steps = self.step
         self._show_average(True)
         self._left_states = copy.deepcopy(self.callback_states) if self.interrupted else []
@@ -313,13 +335,10 @@ class Trainer:
 
     def go_to(self, place: Mapping[str, Any], callback_states: list[tuple[str, dict[str, Any]]]) -> None:
         """Continue from the place that `place_in_run` told, with what callbacks knew there."""
-        for name in ("epoch", "row", "rows"):
+        for name in ("epoch", "row", "rows", "batch_rows"):
             check_whole_number(place[name], name, 0)
         self.epoch, self.row, self.rows = place["epoch"], place["row"], place["rows"]
-        self._settle_batches()
-        if "batch_rows" in place:  # files of version 0.1.0 have none
-            check_whole_number(place["batch_rows"], "batch_rows", 0)
-            self._batch_rows, self._shuffled = place["batch_rows"], bool(place["shuffled"])
+        self._batch_rows, self._shuffled = place["batch_rows"], bool(place["shuffled"])
         self._steps = self.step
         weight, loss, metric = place["sums"]
         self._sums = Sums(float(weight), float(loss), float(metric))
@@ -462,16 +481,17 @@ class Trainer:
         if not np.isfinite(self.model.parameters).all():
             raise self._diverged("parameters are no longer finite", self.step)
         figures = self._sums.means(self._loss)
-        if validation is not None:
-            with _quiet(), self.averaged_weights(whole_steps.step):
-                figures |= {f"val_{name}": figure for name, figure in self._evaluate(validation).items()}
-            if not math.isfinite(figures["val_loss"]):
-                raise self._diverged(f"validation loss is {figures['val_loss']}", self.step)
-        with whole_steps.step:
-            self.history.append(figures)
-            self.epoch, self.row, self._sums = self.epoch + 1, 0, Sums()
-            for hook in moments.on_epoch_end:
-                hook(self)
+        with self.averaged_weights(whole_steps.step):  # for callbacks, too: those that the figures are of
+            if validation is not None:
+                with _quiet():
+                    figures |= {f"val_{name}": figure for name, figure in self._evaluate(validation).items()}
+                if not math.isfinite(figures["val_loss"]):
+                    raise self._diverged(f"validation loss is {figures['val_loss']}", self.step)
+            with whole_steps.step:
+                self.history.append(figures)
+                self.epoch, self.row, self._sums = self.epoch + 1, 0, Sums()
+                for hook in moments.on_epoch_end:
+                    hook(self)
 
     def _take_step(self, batch: Rows, moments: Moments) -> None:
         with _quiet():
@@ -554,15 +574,12 @@ class Trainer:
             targets = loss.prepare_targets(targets, output_shape, self.model.dtype)
             return Rows(x, targets, weigh_rows(weights, class_weight, loss, targets, output_shape))
 
-    def _prepare_validation(self, validation_data: Any, x: Array) -> Rows:
+    def _prepare_validation(self, validation_data: Any) -> Rows:
         check_validation_data(validation_data)
         try:
-            data = self._prepare(*validation_data)
+            return self._prepare(*validation_data)
         except (DataError, ShapeError) as error:
             raise type(error)(f"validation_data: {error}") from error
-        if data.x.shape[1:] != x.shape[1:]:
-            raise ShapeError(f"validation_data: x has shape {data.x.shape[1:]} per sample, for training {x.shape[1:]}")
-        return data
 
 
 def _quiet() -> np.errstate:

@@ -22,6 +22,7 @@ from minidl import (
     CrossValidation,
     CSVLogger,
     Dense,
+    EarlyStopping,
     Layer,
     MeanSquaredError,
     Momentum,
@@ -366,6 +367,14 @@ models_by_seed = {0: classifier(0), 1: classifier(1)}
             DataError,
             "seed 0, fold 2, of the rows that it holds out: sample_weight is 0 for every row",
         ),
+        (
+            classifier,
+            {"folds": KFold(3), "class_weight": {0: 0, 2: 0}},
+            DataError,
+            "seed 0, fold 2, of the rows that it trains on: the product of sample_weight and class_weight is 0",
+        ),
+        (classifier, {"callbacks": [EarlyStopping("val_los")]}, ArgumentError, "no figure 'val_los'"),
+        (classifier, {"optimizer": "lbfgs"}, ArgumentError, "LBFGS takes all rows at once"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_training(build_model, options, error, message):

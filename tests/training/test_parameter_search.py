@@ -58,7 +58,7 @@ GRID = {"units": [4, 8], "rate": [0.01, 0.1, 0.001]}
 
 def classifier(units, rate=0.01, seed=0):
     layers = [Dense(units), ReLU(), Dropout(0.2), Dense(3), SoftmaxCrossEntropy()]
-    return Trainer(Sequential(layers, seed=seed), Adam(CosineDecay(rate, 60)), batch_size=16, seed=seed)
+    return Trainer(Sequential(layers, seed=seed), Adam(CosineDecay(rate, 80)), batch_size=16, seed=seed)
 
 
 def network(units=8, seed=0):
