@@ -151,6 +151,21 @@ def test_a_distortion_of_the_users_own_gets_pixels_in_the_unit_interval():
     np.testing.assert_array_equal(Compose([Negative(), Negative()])(PIXELS, 0), PIXELS)
 
 
+class Faded(Distortion):  # without @dataclass(eq=False)
+    share: float = 0.5
+
+    def distort(self, images, rng):
+        return images * self.share
+
+
+@pytest.mark.parametrize("make", [lambda: Faded(share=0.2), lambda: Faded(0.2), lambda: Faded(0.2, probability=0.5)])
+def test_a_distortion_of_the_users_own_whose_decorator_was_forgotten_says_so(make):
+    with pytest.raises(
+        ArgumentTypeError, match=r"^Faded: .*; write @dataclass\(eq=False\) above the class, .*, share$"
+    ):
+        make()
+
+
 def test_a_distortion_without_distort_says_what_to_define():
     with pytest.raises(NotImplementedError, match=r"Distortion must define distort\(images, rng\)"):
         Distortion()(PIXELS)
