@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 import reprlib
@@ -91,6 +92,17 @@ def check_augment(augment: Any, owner: str) -> None:
         several = isinstance(augment, list | tuple)
         cure = "put several into a Compose([...])" if several else "it must be a function of (inputs, generator)"
         raise ArgumentTypeError(f"{owner}: augment is {reprlib.repr(augment)}; {cure}")
+    try:
+        signature = inspect.signature(augment)
+    except (ValueError, TypeError):  # one written in C, say, does not tell what it takes
+        return
+    try:
+        signature.bind(0, 0)
+    except TypeError as error:
+        raise ArgumentTypeError(
+            f"{owner}: augment is called as augment(inputs, generator), which {reprlib.repr(augment)} does not take: "
+            f"{error}"
+        ) from error
 
 
 def apply_augment(augment: Callable[[Array, np.random.Generator], Array], x: Array, rng: np.random.Generator) -> Array:
