@@ -208,10 +208,12 @@ def check_flag(value: Any, name: str) -> None:
         raise ArgumentTypeError(f"{name} is {value!r}; it must be True or False")
 
 
-def check_validation_data(value: Any) -> None:
-    """Raise ArgumentTypeError unless `value` is a pair (x, y) or a triple (x, y, sample_weight)."""
+def check_validation_data(value: Any, without: str) -> None:
+    """Raise ArgumentTypeError unless `value` is a pair (x, y) or a triple; the error says what is `without` it."""
     if not isinstance(value, tuple | list) or not 2 <= len(value) <= 3:
-        raise ArgumentTypeError("validation_data must be (x, y) or (x, y, sample_weight)")
+        raise ArgumentTypeError(
+            f"validation_data must be (x, y) or (x, y, sample_weight); leave it out, or give None, {without}"
+        )
 
 
 def check_whole_number(value: Any, name: str, least: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,11 @@ def hold_out(validation: float | int, seed: int, rows: int, classes: Array | Non
     """
     from sklearn.model_selection import train_test_split
 
+    if isinstance(validation, Real) and not isinstance(validation, bool) and validation == 0:
+        raise ArgumentError(
+            f"validation is {validation}, but candidates are ranked by rows held out: give a fraction such as 0.2 or a "
+            "number of rows, or validation_data=(x, y) of your own"
+        )
     try:
         check_whole_number(validation, "validation", 1)
         count = int(validation)

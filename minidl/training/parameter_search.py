@@ -351,7 +351,7 @@ def _deal(
     rows = check_lengths(x=x, y=y, sample_weight=weights)
     check_finite(x, "x")
     if validation_data is not None:
-        check_validation_data(validation_data)
+        check_validation_data(validation_data, "to hold out rows of x and y by validation")
         names = ("x", "y", "sample_weight")
         held_out = [
             None if part is None and name == "sample_weight" else as_array(part, f"validation_data: {name}")

@@ -504,7 +504,7 @@ class Trainer:
         return Rows(x, targets, weigh_rows(weights, class_weight, loss, targets, max((*output_shape, 2))))
 
     def _prepare_validation(self, validation_data: Any, x: Array) -> Rows:
-        check_validation_data(validation_data)
+        check_validation_data(validation_data, "to train without validation")
         try:
             data = self._prepare(*validation_data)
         except (DataError, ShapeError) as error:

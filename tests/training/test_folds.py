@@ -129,7 +129,15 @@ def test_rows_held_out_are_those_that_scikit_learn_draws_with_the_shares_of_the_
 @pytest.mark.parametrize(
     ("validation", "classes", "error", "message"),
     [
-        (0, y, ArgumentError, "validation is 0; it must be 1 or more"),
+        (
+            0,
+            y,
+            ArgumentError,
+            r"validation is 0, but candidates are ranked by rows held out: .*validation_data=\(x, y\)",
+        ),
+        (0.0, None, ArgumentError, "validation is 0.0, but candidates are ranked by rows held out"),
+        (-1, y, ArgumentError, "validation is -1; it must be 1 or more"),
+        (False, y, ArgumentTypeError, "validation is False"),
         (1.0, y, ArgumentError, r"validation is 1.0; it must be a finite number, in \(0, 1\)"),
         (np.nan, y, ArgumentError, "validation is nan"),
         (True, y, ArgumentTypeError, "validation is True"),
