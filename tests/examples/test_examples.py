@@ -114,7 +114,12 @@ def test_the_same_command_twice_gives_the_same_bits(mnist_folder, tmp_path):
         (["--initializer", "he_norma"], "did you mean 'he_normal'?"),
         (["--batch-size", "0"], "'0' is no number of rows, 1 or more"),
         (["--validation", "half"], "neither a fraction"),
-        (["--validation", "1500"], "validation"),
+        (["--validation", "0"], "'0' holds out no rows, by which networks are judged"),
+        (["--validation", "0.0"], "'0.0' holds out no rows"),
+        (["--validation", "1.5"], "'1.5' is no fraction between 0 and 1"),
+        (["--validation", "nan"], "'nan' is no fraction"),
+        (["--validation", "1500"], "1,500 cannot be held out with every digit on both sides"),
+        (["--validation", "3"], "3 cannot be held out with every digit on both sides"),
         (["--epochs", "0"], "epochs is 0"),
         (["--learning-rate", "-1"], "learning_rate at step 0 is -1.0"),
         (["--seed", "-1"], "'-1' is no seed"),
@@ -128,6 +133,22 @@ def test_a_wrong_option_is_one_plain_line_and_leaves_nothing(run_here, mnist_fol
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [["--network", "784-10"], ["--network", "784-10", "--validation", 20], ["--recipe", "fast"]]
+)
+def test_too_few_rows_to_hold_some_out_are_answered_with_what_the_command_can_change(run_here, tmp_path, options):
+    digits = [0, *(1 + np.arange(49) % 9)]
+    table = np.column_stack([digits, np.random.default_rng(0).integers(0, 256, (50, 784))])
+    header = ",".join(["label", *(f"pixel{index}" for index in range(784))])
+    np.savetxt(tmp_path / "few.csv", table, fmt="%d", delimiter=",", header=header, comments="")
+    result = run_here("mnist_mlp", "--data", tmp_path / "few.csv", "--output", tmp_path / "out", *options)
+    assert result.returncode != 0
+    assert "with every digit on both sides, the rarest being in 1 of them: give more rows, or" in result.stderr
+    assert ("--validation" in result.stderr) == ("--recipe" not in options)
+    assert "stratify" not in result.stderr
+    assert "validation_size" not in result.stderr
 
 
 def test_a_digit_is_predicted_shown_and_saved(trained, mnist_folder, tmp_path):
