@@ -167,6 +167,22 @@ def follow(
     return entry | {"recipe": name, "settings": repr(recipe)}
 
 
+class Stopwatch(Callback):
+    """Seconds of training, also those before a stop, up to the last checkpoint, which keeps what callbacks know."""
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self.start = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        self.seconds = time.perf_counter() - self.start
+
+    def state(self) -> dict[str, Any]:
+        return {"seconds": time.perf_counter() - self.start}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.start -= state["seconds"]
+
+
 def run(
     network: str,
     new_trainer: Callable[[], Trainer],
@@ -187,15 +203,13 @@ def run(
         trainer = new_trainer()
 
     judged_by, x, y = judge
-    resumed_after = trainer.epoch
-    start = time.perf_counter()
+    resumed_after, stopwatch = trainer.epoch, Stopwatch()
     history = trainer.fit(
         *training,
         epochs=max(epochs - trainer.epoch, 0),
         validation_data=(x, y) if judged_by == "validation" else None,
-        callbacks=[Checkpoint(checkpoints, every_epochs=max(epochs // 20, 1)), *callbacks],
+        callbacks=[Checkpoint(checkpoints, every_epochs=max(epochs // 20, 1)), stopwatch, *callbacks],
     )
-    seconds = time.perf_counter() - start
 
     model = trainer.model
     model.save(options.output / f"{network}.npz")
@@ -211,7 +225,7 @@ def run(
         "augment": trainer.augment and repr(trainer.augment),
         "batch_size": trainer.batch_size,
         "seed": options.seed,
-        "seconds": seconds,
+        "seconds": stopwatch.seconds,
         "resumed_after_epochs": resumed_after,
         "history": dict(history),
         "judged_by": judged_by,

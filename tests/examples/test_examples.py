@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from minidl import Sequential
+from minidl import Sequential, Trainer
 from minidl.data import load_mnist
 
 examples = Path(__file__).resolve().parents[2] / "examples"
@@ -319,9 +319,17 @@ def test_a_killed_run_is_resumed_to_the_same_model(mnist_folder, tmp_path):
     assert "had another --seed: resume it with the options it had" in other.stderr
     fewer = run("mnist_mlp", *options, "--rows", 1000, "--output", tmp_path / "killed", "--resume")
     assert "had another --rows, --data" in fewer.stderr or "had another --data, --rows" in fewer.stderr
+    stopped = Trainer.load(tmp_path / "killed" / "784-16-10_checkpoints")
+    ((_, watched),) = [each for each in stopped.callback_states if each[0] == "Stopwatch"]
+    assert 0 < watched["seconds"] < 600
+    watched["seconds"] += 1000
+    stopped.save(tmp_path / "killed" / "784-16-10_checkpoints" / f"step_{stopped.step:010}.npz")
     resumed = run("mnist_mlp", *options, "--output", tmp_path / "killed", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert re.search(r"resumed after \d+ of 40 epochs, at step \d+", resumed.stdout)
+    (entry,) = json.loads((tmp_path / "killed" / "report.json").read_text())
+    assert 1000 < watched["seconds"] < entry["seconds"] < 1600  # those before the stop, and those after it
+    assert f" {entry['seconds']:.1f} " in resumed.stdout
     assert not list((tmp_path / "killed").glob("*_checkpoints"))
     models = [(tmp_path / name / "784-16-10.npz").read_bytes() for name in ("whole", "killed")]
     assert models[0] == models[1]
