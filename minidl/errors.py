@@ -69,6 +69,11 @@ def _with_text(kind: type[Exception], text: str) -> Exception:
         return _with_text(next(base for base in kind.__bases__ if issubclass(base, Exception)), text)
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things as text: "1 row", "1,000 rows"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the end of an error about an unknown name: the known one that it nearly is, if any, then all of them.
 

@@ -3,7 +3,7 @@ import inspect
 import pytest
 
 from minidl import errors
-from minidl.errors import MinidlError, did_you_mean, naming
+from minidl.errors import MinidlError, counted, did_you_mean, naming
 
 BUILTINS = {
     errors.ArgumentError: ValueError,
@@ -32,6 +32,10 @@ def test_no_error_class_is_left_out_of_the_table_above():
 
 def test_a_file_of_a_wrong_format_is_a_value_error_too():
     assert issubclass(errors.FileFormatError, ValueError)
+
+
+def test_one_thing_is_counted_in_the_singular_and_others_in_the_plural():
+    assert [counted(number, "row") for number in (0, 1, 2, 1000)] == ["0 rows", "1 row", "2 rows", "1,000 rows"]
 
 
 def test_an_unknown_name_is_answered_with_the_closest_and_all_known_ones():

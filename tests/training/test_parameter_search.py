@@ -144,11 +144,10 @@ def test_the_best_after_each_rung_are_those_that_go_on():
         (81, 27, 3, 1, [1, 3, 9, 27]),
         (26, 27, 3, 1, [3, 9, 27]),
         (9, 27, 3, 1, [3, 9, 27]),
-        (2, 27, 3, 1, [27]),
         (27, 30, 3, 1, [1, 3, 10, 30]),
         (27, 27, 3, 2, [3, 9, 27]),
         (27, 27, 3, 9, [9, 27]),
-        (27, 27, 3, 27, [27]),
+        (2, 2, 2, 1, [1, 2]),
         (100, 20, 2, 1, [1, 2, 5, 10, 20]),
         (100, 8, 3, 1, [2, 8]),
         (100, 20, None, 1, [20]),
@@ -158,6 +157,30 @@ def test_rungs_are_counted_from_the_last_and_each_cut_leaves_a_candidate(
     candidates, epochs, halving, first_epochs, expected
 ):
     assert plan_rungs(candidates, epochs, halving, first_epochs) == expected
+
+
+@pytest.mark.parametrize(
+    ("space", "options", "message"),
+    [
+        (
+            {"units": [4]},
+            {"epochs": 9, "halving": 3},
+            "of 1 candidate it cuts nothing: try 3 or more, or leave halving",
+        ),
+        ({"units": [4, 8]}, {"epochs": 9, "halving": 3}, "of 2 candidates it cuts nothing: try 3 or more"),
+        (GRID, {"epochs": 1, "halving": 2}, "in 1 epoch it cuts nothing: with first_epochs=1 give 2 or more, or leave"),
+        (GRID, {"epochs": 8, "halving": 3, "first_epochs": 3}, "in 8 epochs it cuts nothing: .*=3 give 9 or more"),
+    ],
+)
+def test_a_halving_that_would_cut_nothing_is_refused_before_any_training(space, options, message, monkeypatch):
+    monkeypatch.setattr(_Runner, "train", None)
+    with pytest.raises(ArgumentError, match=f"halving is {options['halving']}, but {message}"):
+        look(space=space, **options)
+
+
+def test_how_long_to_train_is_asked_for():
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'epochs'"):
+        search(classifier, {"units": [4]}, x, y)
 
 
 def test_a_cut_leaves_the_share_that_halving_says_also_where_epochs_do_not_divide():
@@ -862,7 +885,6 @@ def wider(units, rate=0.01, seed=0):
             "its candidate 2 is 'units=8', here it is 'units=9'",
         ),
         ({"epochs": 3}, "its epochs is 1, here it is 3"),
-        ({"halving": 2}, "its halving is None, here it is 2"),
         ({"monitor": "val_accuracy"}, "its monitor is 'val_loss'"),
         ({"mode": "max"}, "its mode is 'min'"),
         ({"seed": 1}, "its seed is 0"),
@@ -979,6 +1001,12 @@ def test_in_a_folder_that_is_refused_nothing_is_removed(tmp_path):
     with pytest.raises(FileFormatError, match=r"holds candidate_0001.json, but no search.json"):
         brief(journal=tmp_path)
     assert half.read_bytes() == b"half"
+
+
+def test_another_halving_is_another_search(tmp_path):
+    brief(journal=tmp_path, epochs=2)
+    with pytest.raises(ArgumentError, match="that of another search: its halving is None, here it is 2"):
+        brief(journal=tmp_path, epochs=2, halving=2)
 
 
 @pytest.mark.parametrize("end", ["json", "npz"])
