@@ -52,7 +52,7 @@ from minidl import (
     Warmup,
 )
 from minidl.data import ImageDataset, load_mnist, train_validation_split
-from minidl.errors import ArgumentError, DataError, MinidlError
+from minidl.errors import ArgumentError, DataError, MinidlError, counted
 from minidl.initializers import get_initializer
 from minidl.inputs import check_number, check_whole_number
 from minidl.metrics import confusion_matrix
@@ -159,7 +159,7 @@ def follow(
     network = recipe.network(classes)
     print(
         f"\n{name}, {network}: {len(y):,} rows to train, {len(x_judge):,} {judged_by} images at the end, "
-        f"{recipe.epochs} epochs, batches of {recipe.batch_size}"
+        f"{counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}"
     )
     entry = run(
         network, lambda: recipe.trainer(len(y), classes, options.seed), recipe.epochs, (x, y), judge, [], options

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, counted
 from minidl.typing import Array, Shape
 
 _ENTRIES_AT_ONCE = 65_536
@@ -128,7 +128,7 @@ def check_lengths(**arrays: Array | None) -> int:
                 raise DataError(f"{name} is a single number, not an array with one row per sample")
             lengths[name] = len(values)
     if len(set(lengths.values())) > 1:
-        different = ", ".join(f"{name} has {length} rows" for name, length in lengths.items())
+        different = ", ".join(f"{name} has {counted(length, 'row')}" for name, length in lengths.items())
         raise DataError(f"the lengths differ: {different}")
     name, length = next(iter(lengths.items()))
     if length == 0:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minidl.errors import ArgumentError, DataError, ShapeError
+from minidl.errors import ArgumentError, DataError, ShapeError, counted
 from minidl.functional import accuracy
 from minidl.inputs import as_array, as_class_indices, check_finite, check_whole_number
 from minidl.typing import Array
@@ -196,8 +196,8 @@ def _labels(targets: Array, rows: int, classes: int) -> Array:
         return targets.argmax(axis=1)
     if targets.shape not in {(rows,), (rows, 1)}:
         raise ShapeError(
-            f"targets have shape {targets.shape}; for {rows} rows of probabilities give labels {(rows,)} or one-hot "
-            f"rows {(rows, classes)}"
+            f"targets have shape {targets.shape}; for {counted(rows, 'row')} of probabilities give labels {(rows,)} or "
+            f"one-hot rows {(rows, classes)}"
         )
     labels, wrong = as_class_indices(targets.reshape(rows), classes)
     if wrong.size:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
 from minidl.typing import Array
 
 
@@ -44,7 +44,7 @@ def train_validation_split(
     from sklearn.model_selection import train_test_split
 
     if len(x) != len(y):
-        raise DataError(f"x has {len(x)} rows, but y has {len(y)}")
+        raise DataError(f"x has {counted(len(x), 'row')}, but y has {len(y)}")
     if len(x) == 0:
         raise DataError("x and y have no rows to split")
     if seed is not None and not 0 <= seed < 2**32:
@@ -73,7 +73,9 @@ def _validation_rows(validation_size: float | int, total: int) -> int:
     else:
         raise ArgumentError(f"validation_size={validation_size} is a fraction, but not between 0 and 1")
     if not 1 <= rows < total:
-        raise ArgumentError(f"validation_size={validation_size} takes {rows} of {total} rows; each part needs one")
+        raise ArgumentError(
+            f"validation_size={validation_size} takes {rows} of {counted(total, 'row')}; each part needs one"
+        )
     return rows
 
 

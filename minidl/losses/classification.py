@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl import functional
-from minidl.errors import ArgumentError, DataError, ShapeError
+from minidl.errors import ArgumentError, DataError, ShapeError, counted
 from minidl.inputs import as_class_indices, check_number
 from minidl.losses.base import Loss, check_one_per_output, mean_over_outputs
 from minidl.typing import Array, Shape
@@ -345,7 +345,7 @@ def _difference(found: Array, classes: int) -> str:
     cures = [f"give the model {len(found)} outputs"] if len(found) > classes else []
     if found[0] < 0 or found[-1] >= len(found):
         cures.append("number them from 0, as LabelEncoder().fit_transform(y) of sklearn.preprocessing does")
-    return f"but y holds {len(found)} labels from {found[0]} to {found[-1]}: {', and '.join(cures)}"
+    return f"but y holds {counted(len(found), 'label')} from {found[0]} to {found[-1]}: {', and '.join(cures)}"
 
 
 def _is_one_score(output_shape: Shape) -> bool:

@@ -148,7 +148,7 @@ def search(
     check_whole_number(epochs, "epochs", 1)
     check_whole_number(first_epochs, "first_epochs", 1)
     if first_epochs > epochs:
-        raise ArgumentError(f"first_epochs is {first_epochs}, more than the {epochs} epochs of a whole run")
+        raise ArgumentError(f"first_epochs is {first_epochs}, more than the {counted(epochs, 'epoch')} of a whole run")
     if halving is not None:
         check_whole_number(halving, "halving", 2)
     check_whole_number(seed, "seed", 0)
@@ -311,14 +311,14 @@ class Search:
         print(self.table.to_string(float_format=lambda value: f"{value:.4g}"))
         counts = {status: [run.status for run in self.runs].count(status) for status in ("stopped", "diverged")}
         also = [f"{count:,} {status}" for status, count in counts.items() if count]
-        print(f"{', '.join([f'{len(self.runs):,} candidates', *also])}; best: {text_of(self.best_parameters)}")
+        print(f"{', '.join([counted(len(self.runs), 'candidate'), *also])}; best: {text_of(self.best_parameters)}")
 
     def __repr__(self) -> str:
         diverged = [run.status for run in self.runs].count("diverged")
         also = f", {diverged:,} diverged" if diverged else ""
         figure = self.runs[0].figures.get(self.monitor, math.nan)
         best = f"{self.monitor}={figure:.4g} with {text_of(self.best_parameters)}"
-        return f"Search({len(self.runs):,} candidates{also}, best: {best})"
+        return f"Search({counted(len(self.runs), 'candidate')}{also}, best: {best})"
 
 
 class _Criterion(Monitor):
@@ -551,8 +551,9 @@ def _result(
     whole = [each for each in candidates if not states[each].diverged]
     if not whole:
         raise DivergenceError(
-            f"all {len(candidates)} candidates diverged, {candidates[0]} after {states[candidates[0]].history.epochs} "
-            "epochs: search among lower learning rates, or scale the input"
+            f"no candidate of {len(candidates)} is left, for all diverged, {candidates[0]} after "
+            f"{counted(states[candidates[0]].history.epochs, 'epoch')}: search among lower learning rates, or scale "
+            "the input"
         )
     whole.sort(key=lambda each: (-states[each].reached, criterion.key_of(each, states[each])))
     others = sorted(set(candidates) - set(whole), key=lambda each: (-states[each].history.epochs, each.number))

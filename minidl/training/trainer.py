@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError, counted
 from minidl.inputs import (
     apply_augment,
     as_array,
@@ -473,8 +473,9 @@ class Trainer:
         self.optimizer.check()
         if self.step not in {0, self._steps}:
             raise ArgumentError(
-                f"the {type(self.optimizer).__name__} has taken {self.step} steps elsewhere, and an optimizer serves "
-                "one model: make a new one; a trainer's settings, such as batch_size, can be changed in place"
+                f"the {type(self.optimizer).__name__} has taken {counted(self.step, 'step')} elsewhere, and an "
+                "optimizer serves one model: make a new one; a trainer's settings, such as batch_size, can be "
+                "changed in place"
             )
         if self.batch_size is not None:
             check_whole_number(self.batch_size, "batch_size", 1)

@@ -410,7 +410,7 @@ def test_the_summary_is_the_table_and_says_what_became_of_all(capsys):
 def test_the_repr_names_the_best():
     result = look(space={"units": [8], "rate": [0.1]})
     assert (
-        repr(result) == f"Search(1 candidates, best: val_loss={result.table['val_loss'][1]:.4g} with units=8, rate=0.1)"
+        repr(result) == f"Search(1 candidate, best: val_loss={result.table['val_loss'][1]:.4g} with units=8, rate=0.1)"
     )
 
 
@@ -457,7 +457,10 @@ def test_a_candidate_that_diverges_is_ranked_last(halving, jobs, capsys):
 
 @pytest.mark.parametrize("halving", [None, 2])
 def test_when_all_diverge_there_is_nothing_to_return(halving):
-    with pytest.raises(DivergenceError, match=r"all 2 candidates diverged, candidate 1 \(rate=1000000000.0\) after \d"):
+    with pytest.raises(
+        DivergenceError,
+        match=r"no candidate of 2 is left, for all diverged, candidate 1 \(rate=1000000000.0\) after \d",
+    ):
         look(regression, {"rate": [1e9, 1e8]}, line, line, epochs=8, halving=halving)
 
 
@@ -564,7 +567,7 @@ class NoRandomState:
             "rate is a distribution, which has no end of values: say how many candidates",
         ),
         (never, {"units": NoRandomState()}, {"candidates": 2}, ArgumentTypeError, "cannot be drawn from by rvs"),
-        (never, {"units": [4]}, {"candidates": 2}, ArgumentError, "candidates is 2, but the space has 1 combinations"),
+        (never, {"units": [4]}, {"candidates": 2}, ArgumentError, "candidates is 2, but the space has 1 combination:"),
         (never, {"units": [4]}, {"candidates": 0}, ArgumentError, "candidates is 0"),
         (never, {"units": [4]}, {"candidates": True}, ArgumentTypeError, "candidates is True"),
         (never, {"units": [4]}, {"epochs": 0}, ArgumentError, "epochs is 0"),

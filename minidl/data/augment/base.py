@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minidl.configuration import Configurable
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, counted
 from minidl.inputs import as_array, as_shape, check_setting
 from minidl.typing import Array, Shape
 
@@ -141,7 +141,7 @@ class Distortion(Configurable):
             )
         if len(shape) == 1 and self.image_shape is None:
             raise ShapeError(
-                f"{name}: the images are flat, {shape[0]} numbers each: give image_shape, such as (28, 28), "
+                f"{name}: the images are flat, {counted(shape[0], 'number')} each: give image_shape, such as (28, 28), "
                 "or a single image as images[None]"
             )
         expected = self.image_shape
