@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
+import itertools
 import reprlib
 from typing import Any, TypeVar
 
@@ -39,6 +41,11 @@ class Configurable:
             cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
         _CLASSES.setdefault(cls.__name__, {})[cls.__module__] = cls
 
+    def __new__(cls: type[_Kind], *arguments: Any, **settings: Any) -> _Kind:
+        if arguments or settings:
+            _check_takes(cls, arguments, settings)
+        return super().__new__(cls)
+
     @reprlib.recursive_repr()
     def __repr__(self) -> str:
         """Show the fields in the order of the constructor, but none that is None, as it is by default."""
@@ -67,6 +74,29 @@ class Configurable:
     def from_configuration(cls: type[_Kind], **configuration: Any) -> _Kind:
         """Make an object from what `configuration` returned."""
         return cls(**configuration)
+
+
+def _check_takes(kind: type[Configurable], arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
+    """Raise ArgumentTypeError for arguments that a class would take were it a dataclass; TypeError for others."""
+    without_init = itertools.takewhile(lambda each: "__init__" not in vars(each), kind.__mro__)
+    fields = [
+        name
+        for each in without_init
+        for name, its_type in inspect.get_annotations(each).items()
+        if "ClassVar" not in str(its_type)
+    ]
+    try:
+        if kind.__init__ is object.__init__:  # which takes anything, now that there is a __new__
+            raise TypeError(f"{kind.__name__}() takes no arguments")
+        if fields:
+            inspect.signature(kind.__init__).bind(None, *arguments, **settings)
+    except TypeError as error:
+        if not fields:
+            raise
+        raise ArgumentTypeError(
+            f"{kind.__name__}: {error}; write @dataclass(eq=False) above the class, which makes arguments of its "
+            f"fields, {', '.join(fields)}"
+        ) from error
 
 
 def encode(value: Any, place: str = "the value") -> Any:

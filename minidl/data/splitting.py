@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
 from minidl.typing import Array
 
 
@@ -44,7 +44,7 @@ def train_validation_split(
     from sklearn.model_selection import train_test_split
 
     if len(x) != len(y):
-        raise DataError(f"x has {len(x)} rows, but y has {len(y)}")
+        raise DataError(f"x has {counted(len(x), 'row')}, but y has {len(y)}")
     if len(x) == 0:
         raise DataError("x and y have no rows to split")
     if seed is not None and not 0 <= seed < 2**32:
@@ -62,6 +62,10 @@ def train_validation_split(
 def _validation_rows(validation_size: float | int, total: int) -> int:
     if not isinstance(validation_size, Real):
         raise ArgumentTypeError(f"validation_size={validation_size!r} is not a number")
+    if validation_size == 0:
+        raise ArgumentError(
+            f"validation_size={validation_size} holds out no row: to train without validation, do not split the data"
+        )
     if isinstance(validation_size, Integral):
         rows = int(validation_size)
     elif 0 < validation_size < 1:
@@ -69,7 +73,9 @@ def _validation_rows(validation_size: float | int, total: int) -> int:
     else:
         raise ArgumentError(f"validation_size={validation_size} is a fraction, but not between 0 and 1")
     if not 1 <= rows < total:
-        raise ArgumentError(f"validation_size={validation_size} takes {rows} of {total} rows; each part needs one")
+        raise ArgumentError(
+            f"validation_size={validation_size} takes {rows} of {counted(total, 'row')}; each part needs one"
+        )
     return rows
 
 
@@ -95,9 +101,11 @@ def _check_classes(classes: Array, smaller_part: int) -> None:
     names, counts = np.unique(classes, return_counts=True)
     if 1 in counts:
         single = names[counts == 1][0]
-        raise DataError(f"class {single} has one row, but both parts need one: pass stratify=False")
+        raise DataError(
+            f"class {single} has one row, but both parts need one: give more rows of it, or pass stratify=False"
+        )
     if smaller_part < len(names):
         raise ArgumentError(
             f"a part of {smaller_part} rows cannot have all {len(names)} classes: "
-            "pass stratify=False, or change validation_size"
+            "give more rows, change validation_size, or pass stratify=False"
         )

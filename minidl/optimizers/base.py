@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidl.configuration import Configurable
-from minidl.errors import ArgumentTypeError, NotReadyError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, ShapeError
 from minidl.inputs import check_number, check_setting
 from minidl.typing import Array
 
@@ -47,6 +47,7 @@ class Optimizer(Configurable):
         vectors in blocks that stay in the processor's cache, which is faster.
     weight_decay : float >= 0, default 0
         Before each update parameters shrink, ``p <- p (1 - learning_rate weight_decay)``, decoupled from gradients.
+        It can be set where it is a field, as in AdamW; elsewhere no file would keep it.
     full_batch : bool, default False
         True for one that needs the loss and the gradient of all rows at any place, as LBFGS does by `minimize`.
     keeps_average : bool, default False
@@ -96,6 +97,12 @@ class Optimizer(Configurable):
         if not callable(self.learning_rate):
             self.rate()
         self.check_range("weight_decay", 0)
+        own = type(self).weight_decay
+        if "weight_decay" not in self.__dataclass_fields__ and vars(self).get("weight_decay", own) != own:
+            raise ArgumentError(
+                f"{type(self).__name__} has no setting weight_decay, so no file would keep it: take AdamW or Lion, or "
+                "a class of your own with the field weight_decay: float = 0.01"
+            )
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
                 self.check_range(name, above=0)

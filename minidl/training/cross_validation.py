@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, naming
+from minidl.errors import ArgumentError, ArgumentTypeError, counted, naming
 from minidl.inputs import as_array, as_weights, check_lengths, check_whole_number
 from minidl.losses import Loss
 from minidl.model import Sequential
@@ -257,7 +257,7 @@ class CrossValidation:
     def __repr__(self) -> str:
         mean, deviation = self.mean, self.standard_deviation
         figures = [f"{name}={mean[name]:.4g} ± {deviation[name]:.2g}" for name in mean if name.startswith("val_")]
-        return f"CrossValidation({len(self.runs)} runs, {', '.join(figures)})"
+        return f"CrossValidation({counted(len(self.runs), 'run')}, {', '.join(figures)})"
 
     def _figures(self) -> dict[str, list[float]]:
         return {name: [run.figures[name] for run in self.runs] for name in self.runs[0].figures}
@@ -392,7 +392,7 @@ def _fitted(transformer: Any, x: Array, y: Array) -> Any:
 def _new_optimizer(optimizer: Optimizer | str) -> Optimizer:
     optimizer = get_optimizer(optimizer)
     if optimizer.step:
-        raise ArgumentError(f"{optimizer!r} has taken {optimizer.step:,} steps already: give a new optimizer")
+        raise ArgumentError(f"{optimizer!r} has taken {counted(optimizer.step, 'step')} already: give a new optimizer")
     return optimizer
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
 from minidl.inputs import check_number, check_whole_number
 from minidl.model import Sequential
 from minidl.typing import Array
@@ -40,7 +41,7 @@ def deal_folds(
         try:
             dealt = list(folds.split(x, y if classes is None else classes, groups))
         except ValueError as error:
-            raise ArgumentError(f"folds={folds!r} cannot split these {len(x)} rows: {error}") from error
+            raise ArgumentError(f"folds={folds!r} cannot split {counted(len(x), 'row')}: {error}") from error
         return dict.fromkeys(seeds, _as_folds(dealt, len(x)))
     if groups is not None:
         raise ArgumentError("groups are for a splitter that heeds them: pass folds=GroupKFold(5), say, of scikit-learn")
@@ -66,13 +67,20 @@ def hold_out(validation: float | int, seed: int, rows: int, classes: Array | Non
     """
     from sklearn.model_selection import train_test_split
 
+    if isinstance(validation, Real) and not isinstance(validation, bool) and validation == 0:
+        raise ArgumentError(
+            f"validation is {validation}, but candidates are ranked by rows held out: give a fraction such as 0.2 or a "
+            "number of rows, or validation_data=(x, y) of your own"
+        )
     try:
         check_whole_number(validation, "validation", 1)
         count = int(validation)
     except ArgumentTypeError:
         count = math.ceil(check_number(validation, "validation", above=0, below=1) * rows)
     if count >= rows:
-        raise ArgumentError(f"validation={validation} holds out {count} of {rows} rows: some must be left to train on")
+        raise ArgumentError(
+            f"validation={validation} holds out {count} of {counted(rows, 'row')}: some must be left to train on"
+        )
     if classes is not None:
         names, counts = np.unique(classes, return_counts=True)
         cure = "give validation_data=(x, y) of your own"
@@ -82,8 +90,8 @@ def hold_out(validation: float | int, seed: int, rows: int, classes: Array | Non
             )
         if min(count, rows - count) < len(names):
             raise ArgumentError(
-                f"validation={validation} holds out {count} of {rows} rows, too few or too many for both parts to "
-                f"have all {len(names)} classes: change it, or {cure}"
+                f"validation={validation} holds out {count} of {counted(rows, 'row')}, too few or too many for both "
+                f"parts to have all {len(names)} classes: change it, or {cure}"
             )
     train, held_out = train_test_split(np.arange(rows), test_size=count, random_state=seed, stratify=classes)
     return train, held_out
@@ -105,14 +113,15 @@ def _shuffled_folds(folds: int, seed: int, rows: int, classes: Array | None) -> 
     from sklearn.model_selection import KFold, StratifiedKFold
 
     if folds > rows:
-        raise ArgumentError(f"folds is {folds}, but there are {rows} rows: each fold needs one")
+        raise ArgumentError(f"folds is {folds}, more than {counted(rows, 'row')}: each fold needs one")
     if classes is None:
         return list(KFold(folds, shuffle=True, random_state=seed).split(np.empty(rows)))
     names, numbers, counts = np.unique(classes, return_inverse=True, return_counts=True)
     if counts.min() < folds:
         raise DataError(
-            f"class {names[counts.argmin()]} has {counts.min()} rows, fewer than the {folds} folds that each need one: "
-            f"take fewer folds, or pass folds=KFold({folds}, shuffle=True, random_state=0) of scikit-learn"
+            f"class {names[counts.argmin()]} has {counted(counts.min(), 'row')}, fewer than the {folds} folds that "
+            f"each need one: take fewer folds, or pass folds=KFold({folds}, shuffle=True, random_state=0) of "
+            "scikit-learn"
         )
     return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.empty(rows), numbers))
 

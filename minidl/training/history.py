@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from minidl.errors import did_you_mean
+from minidl.errors import counted, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,4 +56,4 @@ class History(Mapping[str, list[float]]):
 
     def __repr__(self) -> str:
         last = ", ".join(f"{name}={column[-1]:.4g}" for name, column in self._columns.items())
-        return f"History({self.epochs} epochs{f', the last: {last}' if last else ''})"
+        return f"History({counted(self.epochs, 'epoch')}{f', the last: {last}' if last else ''})"

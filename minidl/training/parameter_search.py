@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minidl.errors import ArgumentError, DivergenceError, naming
+from minidl.errors import ArgumentError, DivergenceError, counted, naming
 from minidl.files import as_path
 from minidl.inputs import (
     as_array,
@@ -48,13 +48,13 @@ def search(
     x: Any,
     y: Any,
     *,
+    epochs: int,
     candidates: int | None = None,
     validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
     validation: float | int = 0.2,
     optimizer: Optimizer | str = "adam",
     batch_size: int | None = 32,
     augment: Callable[[Array, np.random.Generator], Array] | None = None,
-    epochs: int = 1,
     halving: int | None = None,
     first_epochs: int = 1,
     monitor: str = "val_loss",
@@ -85,6 +85,9 @@ def search(
         dicts each is a space of its own, as in scikit-learn's ParameterGrid.
     x, y : arrays of N rows
         As `Trainer.fit` takes them.
+    epochs : int >= 1
+        Of each candidate; with `halving`, of those that are never out. It has no default: after a single epoch, that of
+        `Trainer.fit`, those that begin fast would look best.
     candidates : int >= 1, optional
         How many to draw at random, of lists without repetition. None tries all combinations.
     validation_data : (x, y) or (x, y, sample_weight), optional
@@ -95,12 +98,10 @@ def search(
         a memory map that is larger than the memory needs `validation_data`.
     optimizer, batch_size, augment
         For a `build_model` that returns a `Sequential`: as for `Trainer`. Each run has a copy. A `Trainer` has its own.
-    epochs : int >= 1, default 1
-        Of each candidate; with `halving`, of those that are never out.
     halving : int >= 2, optional
         After each rung the best of so many go on: of n candidates ``max(n // halving, 1)``. Counted from the last,
         the rungs end at ``epochs``, ``epochs // halving``, ``epochs // halving**2`` and so on, as long as that is
-        `first_epochs` or more, and each cut leaves a candidate.
+        `first_epochs` or more, and each cut leaves a candidate. ArgumentError where that cuts nothing at all.
     first_epochs : int in [1, epochs], default 1
         The least epochs that candidates are compared after.
     monitor : str, default "val_loss"
@@ -147,7 +148,7 @@ def search(
     check_whole_number(epochs, "epochs", 1)
     check_whole_number(first_epochs, "first_epochs", 1)
     if first_epochs > epochs:
-        raise ArgumentError(f"first_epochs is {first_epochs}, more than the {epochs} epochs of a whole run")
+        raise ArgumentError(f"first_epochs is {first_epochs}, more than the {counted(epochs, 'epoch')} of a whole run")
     if halving is not None:
         check_whole_number(halving, "halving", 2)
     check_whole_number(seed, "seed", 0)
@@ -158,10 +159,10 @@ def search(
     recipe = Recipe(build_model, get_optimizer(optimizer), batch_size, augment, seed, only_models=given)
     listed = list_candidates(space, candidates, seed)
     recipe.check_names(listed)
+    rungs = plan_rungs(len(listed), epochs, halving, first_epochs)
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
         data = _deal(recipe, listed[0], x, y, validation_data, validation, sample_weight, class_weight)
         fingerprints = _rehearse(recipe, listed, data, criterion)
-    rungs = plan_rungs(len(listed), epochs, halving, first_epochs)
     with _folder(journal) as folder:
         home = Journal(folder)
         if journal is not None:
@@ -189,7 +190,17 @@ def search(
 
 
 def plan_rungs(candidates: int, epochs: int, halving: int | None, first_epochs: int) -> list[int]:
-    """Return the epochs at which candidates are compared, the last being `epochs`."""
+    """Return the epochs at which candidates are compared, the last being `epochs`; refuse a halving of nothing."""
+    if halving is not None and candidates < halving:
+        raise ArgumentError(
+            f"halving is {halving}, but of {counted(candidates, 'candidate')} it cuts nothing: try {halving} or more, "
+            "or leave halving out"
+        )
+    if halving is not None and epochs // halving < first_epochs:
+        raise ArgumentError(
+            f"halving is {halving}, but in {counted(epochs, 'epoch')} it cuts nothing: with "
+            f"first_epochs={first_epochs} give {halving * first_epochs} or more, or leave halving out"
+        )
     rungs = [epochs]
     while halving is not None and rungs[0] // halving >= first_epochs and candidates >= halving:
         rungs.insert(0, rungs[0] // halving)
@@ -300,14 +311,14 @@ class Search:
         print(self.table.to_string(float_format=lambda value: f"{value:.4g}"))
         counts = {status: [run.status for run in self.runs].count(status) for status in ("stopped", "diverged")}
         also = [f"{count:,} {status}" for status, count in counts.items() if count]
-        print(f"{', '.join([f'{len(self.runs):,} candidates', *also])}; best: {text_of(self.best_parameters)}")
+        print(f"{', '.join([counted(len(self.runs), 'candidate'), *also])}; best: {text_of(self.best_parameters)}")
 
     def __repr__(self) -> str:
         diverged = [run.status for run in self.runs].count("diverged")
         also = f", {diverged:,} diverged" if diverged else ""
         figure = self.runs[0].figures.get(self.monitor, math.nan)
         best = f"{self.monitor}={figure:.4g} with {text_of(self.best_parameters)}"
-        return f"Search({len(self.runs):,} candidates{also}, best: {best})"
+        return f"Search({counted(len(self.runs), 'candidate')}{also}, best: {best})"
 
 
 def _ranked(
@@ -338,7 +349,7 @@ def _deal(
     rows = check_lengths(x=x, y=y, sample_weight=weights)
     check_finite(x, "x")
     if validation_data is not None:
-        check_validation_data(validation_data)
+        check_validation_data(validation_data, "to hold out rows of x and y by validation")
         names = ("x", "y", "sample_weight")
         held_out = [
             None if part is None and name == "sample_weight" else as_array(part, f"validation_data: {name}")
@@ -525,8 +536,9 @@ def _result(
     whole = [each for each in candidates if not states[each].diverged]
     if not whole:
         raise DivergenceError(
-            f"all {len(candidates)} candidates diverged, {candidates[0]} after {states[candidates[0]].history.epochs} "
-            "epochs: search among lower learning rates, or scale the input"
+            f"no candidate of {len(candidates)} is left, for all diverged, {candidates[0]} after "
+            f"{counted(states[candidates[0]].history.epochs, 'epoch')}: search among lower learning rates, or scale "
+            "the input"
         )
     whole = sorted(_ranked(whole, states, criterion), key=lambda each: -states[each].reached)
     others = sorted(set(candidates) - set(whole), key=lambda each: (-states[each].history.epochs, each.number))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError, counted
 from minidl.inputs import (
     apply_augment,
     as_array,
@@ -547,8 +547,9 @@ class Trainer:
         self.optimizer.check()
         if self.step not in {0, self._steps}:
             raise ArgumentError(
-                f"the {type(self.optimizer).__name__} has taken {self.step} steps elsewhere, and an optimizer serves "
-                "one model: make a new one; a trainer's settings, such as batch_size, can be changed in place"
+                f"the {type(self.optimizer).__name__} has taken {counted(self.step, 'step')} elsewhere, and an "
+                "optimizer serves one model: make a new one; a trainer's settings, such as batch_size, can be "
+                "changed in place"
             )
         if self.batch_size is not None:
             check_whole_number(self.batch_size, "batch_size", 1)
@@ -575,7 +576,7 @@ class Trainer:
             return Rows(x, targets, weigh_rows(weights, class_weight, loss, targets, output_shape))
 
     def _prepare_validation(self, validation_data: Any) -> Rows:
-        check_validation_data(validation_data)
+        check_validation_data(validation_data, "to train without validation")
         try:
             return self._prepare(*validation_data)
         except (DataError, ShapeError) as error:

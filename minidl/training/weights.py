@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
 from minidl.inputs import check_number
 from minidl.losses import Loss
 from minidl.typing import Array, Shape
@@ -66,5 +66,5 @@ def _class_weights(class_weight: Any, labels: Array, classes: int) -> Array:
             f'class_weight is {class_weight!r}; give a dict of weights by label, a list of one per class, or "balanced"'
         )
     if len(given) != classes:
-        raise ArgumentError(f"class_weight has {len(given)} weights; the model has {classes} classes")
+        raise ArgumentError(f"class_weight has {counted(len(given), 'weight')}; the model has {classes} classes")
     return np.array([check_number(weight, f"class_weight of {label}", 0) for label, weight in enumerate(given)])

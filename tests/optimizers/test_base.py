@@ -369,6 +369,37 @@ def test_parts_that_decay_reach_over_the_blocks_of_a_long_vector():
     np.testing.assert_allclose(parameters, expected)
 
 
+@pytest.mark.parametrize("make", [SGD, Momentum, SignMomentum, lambda: Lookahead(Adam()), lambda: Lookahead(SGD())])
+def test_a_weight_decay_that_no_file_would_keep_is_refused(make):
+    optimizer = make()
+    optimizer.weight_decay = 0.1
+    with pytest.raises(ArgumentError, match="has no setting weight_decay, so no file would keep it: take AdamW"):
+        optimizer.check()
+    optimizer.weight_decay = 0.0
+    optimizer.check()
+
+
+@pytest.mark.parametrize("make", [AdamW, Lion, Decaying, lambda: Lookahead(AdamW())])
+def test_a_weight_decay_that_is_a_field_is_set_and_kept(make):
+    optimizer = make()
+    optimizer.weight_decay = 0.125
+    optimizer.check()
+    assert decode(encode(optimizer)).weight_decay == 0.125
+
+
+class ConstantDecay(SGD):
+    """The class itself says it: so does that of a file."""
+
+    weight_decay = 0.25
+
+
+def test_a_weight_decay_of_the_whole_class_needs_no_field():
+    optimizer, parameters = decode(encode(ConstantDecay(0.1))), np.ones(3)
+    optimizer.check()
+    optimizer.apply(parameters, np.zeros(3))
+    np.testing.assert_allclose(parameters, 0.975)
+
+
 def test_an_optimizer_without_an_average_exchanges_nothing():
     optimizer, parameters = Adam(), np.ones(3)
     optimizer.exchange(parameters)

@@ -52,4 +52,4 @@ def test_repr_shows_the_last_epoch():
     history = History()
     assert repr(history) == "History(0 epochs)"
     history.append({"loss": 2.0, "accuracy": 0.5})
-    assert repr(history) == "History(1 epochs, the last: loss=2, accuracy=0.5)"
+    assert repr(history) == "History(1 epoch, the last: loss=2, accuracy=0.5)"

@@ -144,11 +144,10 @@ def test_the_best_after_each_rung_are_those_that_go_on():
         (81, 27, 3, 1, [1, 3, 9, 27]),
         (26, 27, 3, 1, [3, 9, 27]),
         (9, 27, 3, 1, [3, 9, 27]),
-        (2, 27, 3, 1, [27]),
         (27, 30, 3, 1, [1, 3, 10, 30]),
         (27, 27, 3, 2, [3, 9, 27]),
         (27, 27, 3, 9, [9, 27]),
-        (27, 27, 3, 27, [27]),
+        (2, 2, 2, 1, [1, 2]),
         (100, 20, 2, 1, [1, 2, 5, 10, 20]),
         (100, 8, 3, 1, [2, 8]),
         (100, 20, None, 1, [20]),
@@ -158,6 +157,30 @@ def test_rungs_are_counted_from_the_last_and_each_cut_leaves_a_candidate(
     candidates, epochs, halving, first_epochs, expected
 ):
     assert plan_rungs(candidates, epochs, halving, first_epochs) == expected
+
+
+@pytest.mark.parametrize(
+    ("space", "options", "message"),
+    [
+        (
+            {"units": [4]},
+            {"epochs": 9, "halving": 3},
+            "of 1 candidate it cuts nothing: try 3 or more, or leave halving",
+        ),
+        ({"units": [4, 8]}, {"epochs": 9, "halving": 3}, "of 2 candidates it cuts nothing: try 3 or more"),
+        (GRID, {"epochs": 1, "halving": 2}, "in 1 epoch it cuts nothing: with first_epochs=1 give 2 or more, or leave"),
+        (GRID, {"epochs": 8, "halving": 3, "first_epochs": 3}, "in 8 epochs it cuts nothing: .*=3 give 9 or more"),
+    ],
+)
+def test_a_halving_that_would_cut_nothing_is_refused_before_any_training(space, options, message, monkeypatch):
+    monkeypatch.setattr(_Runner, "train", None)
+    with pytest.raises(ArgumentError, match=f"halving is {options['halving']}, but {message}"):
+        look(space=space, **options)
+
+
+def test_how_long_to_train_is_asked_for():
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'epochs'"):
+        search(classifier, {"units": [4]}, x, y)
 
 
 def test_a_cut_leaves_the_share_that_halving_says_also_where_epochs_do_not_divide():
@@ -387,7 +410,7 @@ def test_the_summary_is_the_table_and_says_what_became_of_all(capsys):
 def test_the_repr_names_the_best():
     result = look(space={"units": [8], "rate": [0.1]})
     assert (
-        repr(result) == f"Search(1 candidates, best: val_loss={result.table['val_loss'][1]:.4g} with units=8, rate=0.1)"
+        repr(result) == f"Search(1 candidate, best: val_loss={result.table['val_loss'][1]:.4g} with units=8, rate=0.1)"
     )
 
 
@@ -434,7 +457,10 @@ def test_a_candidate_that_diverges_is_ranked_last(halving, jobs, capsys):
 
 @pytest.mark.parametrize("halving", [None, 2])
 def test_when_all_diverge_there_is_nothing_to_return(halving):
-    with pytest.raises(DivergenceError, match=r"all 2 candidates diverged, candidate 1 \(rate=1000000000.0\) after \d"):
+    with pytest.raises(
+        DivergenceError,
+        match=r"no candidate of 2 is left, for all diverged, candidate 1 \(rate=1000000000.0\) after \d",
+    ):
         look(regression, {"rate": [1e9, 1e8]}, line, line, epochs=8, halving=halving)
 
 
@@ -541,7 +567,7 @@ class NoRandomState:
             "rate is a distribution, which has no end of values: say how many candidates",
         ),
         (never, {"units": NoRandomState()}, {"candidates": 2}, ArgumentTypeError, "cannot be drawn from by rvs"),
-        (never, {"units": [4]}, {"candidates": 2}, ArgumentError, "candidates is 2, but the space has 1 combinations"),
+        (never, {"units": [4]}, {"candidates": 2}, ArgumentError, "candidates is 2, but the space has 1 combination:"),
         (never, {"units": [4]}, {"candidates": 0}, ArgumentError, "candidates is 0"),
         (never, {"units": [4]}, {"candidates": True}, ArgumentTypeError, "candidates is True"),
         (never, {"units": [4]}, {"epochs": 0}, ArgumentError, "epochs is 0"),
@@ -565,9 +591,16 @@ class NoRandomState:
             "search: the run has no figure 'val_los'; did you",
         ),
         (never, {"units": [4]}, {"mode": "up"}, ArgumentError, "search: mode is 'up'"),
-        (never, {"units": [4]}, {"validation": 0.0}, ArgumentError, "validation is 0.0"),
+        (
+            never,
+            {"units": [4]},
+            {"validation": 0.0},
+            ArgumentError,
+            "validation is 0.0, but candidates are ranked by rows held out",
+        ),
         (never, {"units": [4]}, {"validation": 150}, ArgumentError, "holds out 150 of 150 rows"),
         (never, {"units": [4]}, {"validation_data": x}, ArgumentTypeError, r"must be \(x, y\)"),
+        (never, {"units": [4]}, {"validation_data": 0}, ArgumentTypeError, "give None, to hold out rows of x and y by"),
         (never, {"units": [4]}, {"validation_data": (x, y[:3])}, DataError, "validation_data: the lengths differ"),
         (never, {"units": [4]}, {"validation_data": (x[:, :2], y)}, ShapeError, "validation_data"),
         (never, {"units": [4]}, {"x": x[:5]}, DataError, "x has 5 rows, y has 150 rows"),
@@ -855,7 +888,6 @@ def wider(units, rate=0.01, seed=0):
             "its candidate 2 is 'units=8', here it is 'units=9'",
         ),
         ({"epochs": 3}, "its epochs is 1, here it is 3"),
-        ({"halving": 2}, "its halving is None, here it is 2"),
         ({"monitor": "val_accuracy"}, "its monitor is 'val_loss'"),
         ({"mode": "max"}, "its mode is 'min'"),
         ({"seed": 1}, "its seed is 0"),
@@ -972,6 +1004,12 @@ def test_in_a_folder_that_is_refused_nothing_is_removed(tmp_path):
     with pytest.raises(FileFormatError, match=r"holds candidate_0001.json, but no search.json"):
         brief(journal=tmp_path)
     assert half.read_bytes() == b"half"
+
+
+def test_another_halving_is_another_search(tmp_path):
+    brief(journal=tmp_path, epochs=2)
+    with pytest.raises(ArgumentError, match="that of another search: its halving is None, here it is 2"):
+        brief(journal=tmp_path, epochs=2, halving=2)
 
 
 @pytest.mark.parametrize("end", ["json", "npz"])

@@ -728,6 +728,18 @@ REFUSED = {
     "no epochs": ((x_good, y_good), {"epochs": 0}, ArgumentError, "epochs is 0; it must be 1 or more"),
     "half an epoch": ((x_good, y_good), {"epochs": 0.5}, ArgumentTypeError, "epochs is 0.5; it must be a whole number"),
     "validation form": ((x_good, y_good), {"validation_data": x_good}, ArgumentTypeError, r"must be \(x, y\)"),
+    "no validation, as 0": (
+        (x_good, y_good),
+        {"validation_data": 0},
+        ArgumentTypeError,
+        "None, to train without valid",
+    ),
+    "no validation, as 0.0": (
+        (x_good, y_good),
+        {"validation_data": 0.0},
+        ArgumentTypeError,
+        "leave it out, or give None",
+    ),
     "validation lengths": (
         (x_good, y_good),
         {"validation_data": (x_good, y_good[:3])},
