@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minidl.errors import ArgumentTypeError, FileFormatError
+from minidl.errors import ArgumentTypeError, FileFormatError, did_you_mean
 
 _CLASSES: dict[str, dict[str, type[Configurable]]] = {}
 """Every class there is: name -> module -> class."""
@@ -77,7 +77,10 @@ class Configurable:
 
 
 def _check_takes(kind: type[Configurable], arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
-    """Raise ArgumentTypeError for arguments that a class would take were it a dataclass; TypeError for others."""
+    """Raise ArgumentTypeError for names that are no arguments, and for those that were if the class were a dataclass.
+
+    Python's own TypeError speaks of the ``__init__`` of whichever class has one. TypeError for others.
+    """
     without_init = itertools.takewhile(lambda each: "__init__" not in vars(each), kind.__mro__)
     fields = [
         name
@@ -97,6 +100,11 @@ def _check_takes(kind: type[Configurable], arguments: tuple[Any, ...], settings:
             f"{kind.__name__}: {error}; write @dataclass(eq=False) above the class, which makes arguments of its "
             f"fields, {', '.join(fields)}"
         ) from error
+    known = inspect.signature(kind.__init__).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    if not takes_any and (unknown := [name for name in settings if name not in known]):
+        names = [name for name in known if name != "self"]
+        raise ArgumentTypeError(f"{kind.__name__} has no argument {unknown[0]!r}; {did_you_mean(unknown[0], names)}")
 
 
 def encode(value: Any, place: str = "the value") -> Any:
@@ -114,9 +122,10 @@ def encode(value: Any, place: str = "the value") -> Any:
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    cure = "; write the function as a class, such as one derived from Schedule, docs/extending.md" * callable(value)
     raise ArgumentTypeError(
         f"{place} = {value!r} cannot be saved: a configuration holds numbers, strings, None, lists of these, "
-        "and layers, losses, initializers or distortions"
+        f"and layers, losses, initializers, schedules or distortions{cure}"
     )
 
 

@@ -140,8 +140,11 @@ def as_weights(values: Any) -> Array:
     """Return sample weights as float64; DataError unless they are one number per row, none of them negative."""
     weights = as_array(values, "sample_weight")
     check_finite(weights, "sample_weight")
-    if weights.ndim != 1 or (weights < 0).any():
-        raise DataError("sample_weight must hold one number per row, and none below 0")
+    if weights.ndim != 1:
+        raise DataError(f"sample_weight has shape {weights.shape}; it must hold one number per row, (N,)")
+    if (weights < 0).any():
+        row = int(np.flatnonzero(weights < 0)[0])
+        raise DataError(f"sample_weight is {weights[row]} in row {row}; it must hold one number per row, none below 0")
     return weights.astype(np.float64)
 
 

@@ -250,6 +250,12 @@ def test_a_list_of_histories_is_numbered_and_many_runs_still_differ_in_colour():
     assert len({to_hex(line.get_color()) for line in ax.get_lines()}) == 12
 
 
+def test_two_figures_at_once_are_refused():
+    with pytest.raises(ArgumentTypeError, match="give the name of one figure, such as 'loss', for each plot"):
+        plots.plot_history(a_history(), ["loss", "accuracy"])
+    assert not plt.get_fignums()
+
+
 def test_a_data_frame_is_a_history_alone_and_among_others():
     history = a_history(4)
     frame = pd.DataFrame(history)

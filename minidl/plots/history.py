@@ -45,8 +45,10 @@ def plot_history(
     DataError
         When there is no run or no finite value, or a run's two columns have different lengths.
     ArgumentTypeError
-        When `history` is none of the above.
+        When `history`, or `metric`, is none of the above.
     """
+    if not isinstance(metric, str):
+        raise ArgumentTypeError(f"metric is {metric!r}; give the name of one figure, such as 'loss', for each plot")
     runs = {name: curves_of(name, columns, metric) for name, columns in _named_runs(history).items()}
     ax = ax if ax is not None else new_axes(6.4, 4.2)
     from matplotlib import colormaps

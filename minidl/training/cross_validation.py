@@ -36,12 +36,12 @@ def cross_validate(
     x: Any,
     y: Any,
     *,
+    epochs: int,
     folds: Any = 5,
     seeds: int | Iterable[int] = 1,
     optimizer: Optimizer | str = "adam",
     batch_size: int | None = 32,
     augment: Callable[[Array, np.random.Generator], Array] | None = None,
-    epochs: int = 1,
     transformer: Any = None,
     sample_weight: Any = None,
     class_weight: Any = None,
@@ -63,6 +63,8 @@ def cross_validate(
         It is called here, before the training; every fold of a seed begins with the same parameters.
     x, y : arrays of N rows
         As `Trainer.fit` takes them.
+    epochs : int >= 1
+        Of each run. It has no default: after a single epoch, that of `Trainer.fit`, most networks know little.
     folds : int >= 2, scikit-learn splitter, or iterable of (training rows, held-out rows), default 5
         A number deals the rows at random, anew for each seed; for a classifier each fold gets the classes' shares of
         the whole. Splitters and pairs give each seed the same folds.
@@ -70,7 +72,7 @@ def cross_validate(
         A number n stands for the seeds 0 .. n - 1.
     optimizer : Optimizer or its name, default "adam"
         Each run has a copy.
-    batch_size, augment, epochs, sample_weight, class_weight
+    batch_size, augment, sample_weight, class_weight
         As for `Trainer`; class weights do not count for the rows held out.
     transformer : scikit-learn transformer, optional
         Such as StandardScaler(). Each run fits a clone to its training rows alone and passes all of `x` through it, so

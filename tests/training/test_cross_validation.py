@@ -480,13 +480,13 @@ def test_ctrl_c_ends_all_processes(jobs, send):
 @pytest.mark.parametrize("make", [lambda p: CSVLogger(p / "log.csv"), Checkpoint])
 def test_callbacks_that_write_files_are_refused_before_any_training(make, tmp_path):
     with pytest.raises(ArgumentError, match="every run would write what .* writes to the same place"):
-        cross_validate(classifier, x, y, callbacks=[make(tmp_path)], progress=False)
+        cross_validate(classifier, x, y, epochs=1, callbacks=[make(tmp_path)], progress=False)
     assert not list(tmp_path.iterdir())
 
 
 def test_class_weights_count_in_training_and_not_for_the_rows_held_out():
-    weighted = cross_validate(classifier, x, y, class_weight={2: 5.0}, progress=False)
-    plain = cross_validate(classifier, x, y, progress=False)
+    weighted = cross_validate(classifier, x, y, epochs=1, class_weight={2: 5.0}, progress=False)
+    plain = cross_validate(classifier, x, y, epochs=1, progress=False)
     assert weighted.scores["loss"].tolist() != plain.scores["loss"].tolist()
     fold = weighted.held_out[0]
     trainer = Trainer(classifier(0), "adam", seed=0)

@@ -199,7 +199,7 @@ def test_what_does_not_fit_the_data_is_refused_before_anything_changes(augment, 
     ],
 )
 @pytest.mark.parametrize(
-    "of", [trainer, lambda augment: cross_validate(lambda seed: model(), *data(), augment=augment)]
+    "of", [trainer, lambda augment: cross_validate(lambda seed: model(), *data(), epochs=1, augment=augment)]
 )
 def test_a_function_that_does_not_take_inputs_and_a_generator_is_refused_by_name(augment, problem, of):
     with pytest.raises(
