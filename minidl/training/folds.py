@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
-from minidl.inputs import check_number, check_whole_number
+from minidl.inputs import check_whole_number
 from minidl.losses import Loss
 from minidl.typing import Array
 
@@ -64,28 +63,13 @@ def hold_out(validation: float | int, seed: int, rows: int, classes: Array | Non
 
     Raises ArgumentError or ArgumentTypeError for another number, DataError for a class of too few rows.
     """
-    from sklearn.model_selection import train_test_split
+    # Here, since `import minidl` does not load minidl.data.
+    from minidl.data.splitting import split_at_random
 
-    try:
-        check_whole_number(validation, "validation", 1)
-        count = int(validation)
-    except ArgumentTypeError:
-        count = math.ceil(check_number(validation, "validation", above=0, below=1) * rows)
-    if count >= rows:
-        raise ArgumentError(f"validation={validation} holds out {count} of {rows} rows: some must be left to train on")
-    if classes is not None:
-        names, counts = np.unique(classes, return_counts=True)
-        cure = "give validation_data=(x, y) of your own"
-        if counts.min() < 2:
-            raise DataError(
-                f"class {names[counts.argmin()]} has one row, but those trained on and those held out need one: {cure}"
-            )
-        if min(count, rows - count) < len(names):
-            raise ArgumentError(
-                f"validation={validation} holds out {count} of {rows} rows, too few or too many for both parts to "
-                f"have all {len(names)} classes: change it, or {cure}"
-            )
-    train, held_out = train_test_split(np.arange(rows), test_size=count, random_state=seed, stratify=classes)
+    cure = "give validation_data=(x, y) of your own"
+    train, held_out = split_at_random(
+        [np.arange(rows)], validation, seed, classes, name="validation", without_classes=cure
+    )
     return train, held_out
 
 

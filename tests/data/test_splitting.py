@@ -135,22 +135,30 @@ def test_an_empty_set_is_refused():
         train_validation_split(np.zeros((0, 4)), np.zeros(0))
 
 
-@pytest.mark.parametrize("size", [0.0, 1.0, -0.1, 1.5, math.nan])
+@pytest.mark.parametrize("size", [0.0, 1.0, 3.0, -0.1, 1.5, math.nan])
 def test_a_fraction_outside_0_and_1_is_refused(size):
-    message = f"validation_size={size} is a fraction, but not between 0 and 1"
+    message = f"validation_size is {size}; it must be a finite number, in (0, 1)"
     with pytest.raises(ArgumentError, match=re.escape(message)):
         train_validation_split(*rows_and_labels(), size)
 
 
-@pytest.mark.parametrize("size", [0, -1, 100, 101, 0.999])
-def test_a_size_that_leaves_a_part_empty_is_refused(size):
-    with pytest.raises(ArgumentError, match=re.escape(f"validation_size={size} takes ") + "-?[0-9]+ of 100 rows"):
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_number_of_rows_below_1_is_refused(size):
+    with pytest.raises(ArgumentError, match=f"validation_size is {size}; it must be 1 or more"):
         train_validation_split(*rows_and_labels(), size)
 
 
-def test_a_size_that_is_no_number_is_refused():
-    with pytest.raises(ArgumentTypeError, match=r"validation_size='0\.2' is not a number"):
-        train_validation_split(*rows_and_labels(), "0.2")
+@pytest.mark.parametrize(("size", "rows"), [(100, 100), (101, 101), (0.999, 100)])
+def test_a_size_that_leaves_no_row_to_train_on_is_refused(size, rows):
+    message = f"validation_size={size} holds out {rows} of 100 rows: some must be left to train on"
+    with pytest.raises(ArgumentError, match=re.escape(message)):
+        train_validation_split(*rows_and_labels(), size)
+
+
+@pytest.mark.parametrize("size", ["0.2", None, True, np.True_])
+def test_a_size_that_is_no_number_is_refused(size):
+    with pytest.raises(ArgumentTypeError, match=re.escape(f"validation_size is {size!r}; it must be a number")):
+        train_validation_split(*rows_and_labels(), size)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
@@ -162,7 +170,7 @@ def test_a_seed_out_of_range_is_refused(seed):
 @pytest.mark.parametrize("targets", [[0, 0, 1, 1, 7], list("aabb7"), np.eye(8)[[0, 0, 1, 1, 7]]])
 def test_a_class_with_one_member_is_named_with_the_cure(targets):
     x = np.arange(5)
-    with pytest.raises(DataError, match="class 7 has one row, but both parts need one: pass stratify=False"):
+    with pytest.raises(DataError, match="class 7 has one row, but those trained on and those held out need one: pass"):
         train_validation_split(x, targets, 2)
     assert len(train_validation_split(x, targets, 2, stratify=False)[1]) == 2
 
@@ -170,7 +178,8 @@ def test_a_class_with_one_member_is_named_with_the_cure(targets):
 @pytest.mark.parametrize("size", [3, 97])
 def test_a_part_too_small_for_all_classes_is_refused_with_the_cure(size):
     x, y = rows_and_labels()
-    with pytest.raises(ArgumentError, match="a part of 3 rows cannot have all 4 classes: pass stratify=False"):
+    message = f"validation_size={size} holds out {size} of 100 rows, too few or too many for both parts to have all 4 c"
+    with pytest.raises(ArgumentError, match=f"{message}.*: change it, or pass stratify=False"):
         train_validation_split(x, y, size)
     assert len(train_validation_split(x, y, size, stratify=False)[1]) == size
 
