@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
@@ -47,8 +48,10 @@ def train_validation_split(
         raise DataError(f"x has {len(x)} rows, but y has {len(y)}")
     if len(x) == 0:
         raise DataError("x and y have no rows to split")
-    if seed is not None and not 0 <= seed < 2**32:
-        raise ArgumentError(f"seed={seed} is not in [0, 2**32)")
+    if seed is not None:
+        check_whole_number(seed, "seed", 0)
+        if seed >= 2**32:
+            raise ArgumentError(f"seed is {seed}; it must be below 2**32")
     classes = _classes(y) if stratify else None
     x_train, x_validation, y_train, y_validation = split_at_random(
         [x, y], validation_size, seed, classes, name="validation_size", without_classes="pass stratify=False"
@@ -107,7 +110,10 @@ def _rows_held_out(validation_size: float | int, rows: int, name: str) -> int:
         check_whole_number(validation_size, name, 1)
         held_out = int(validation_size)
     else:
-        held_out = math.ceil(check_number(validation_size, name, above=0, below=1) * rows)
+        fraction = check_number(validation_size, name, above=0, below=1)
+        # 7 % of 100 rows are 7, but 0.07 * 100 is 7.000000000000001. What the roundings of the fraction and of the
+        # product can have added is taken off first, or they would be rounded up to a row.
+        held_out = math.ceil(fraction * rows * (1 - 2 * sys.float_info.epsilon))
     if held_out >= rows:
         raise ArgumentError(
             f"{name}={validation_size} holds out {held_out} of {rows} rows: some must be left to train on"

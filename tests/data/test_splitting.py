@@ -23,11 +23,12 @@ def rows_and_labels(rows=100, classes=4):
 @settings(max_examples=50)
 @given(
     rows=st.integers(2, 60),
-    size=st.one_of(st.floats(0.01, 0.99), st.integers(1, 59)),
+    size=st.one_of(st.fractions("1/100", "99/100", max_denominator=1000), st.integers(1, 59)),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_every_row_is_in_one_part_beside_its_target(rows, size, seed):
-    expected = math.ceil(rows * size) if isinstance(size, float) else size
+    expected = math.ceil(size * rows)  # of fractions as they are meant, not as floats hold them
+    size = size if isinstance(size, int) else float(size)
     if expected >= rows:
         return
     x = np.arange(rows)[:, None]
@@ -36,6 +37,24 @@ def test_every_row_is_in_one_part_beside_its_target(rows, size, seed):
     assert sorted(np.concatenate([x_train, x_validation])[:, 0]) == list(range(rows))
     np.testing.assert_array_equal(y_train, x_train[:, 0] * 0.5)
     np.testing.assert_array_equal(y_validation, x_validation[:, 0] * 0.5)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "rows", "expected"),
+    [
+        (0.07, 100, 7),  # 0.07 * 100 == 7.000000000000001
+        (0.55, 100, 55),
+        (5 / 6, 60_000, 50_000),
+        (0.071, 100, 8),
+        (0.2, 42_000, 8_400),
+        (1 / 6, 60_000, 10_000),
+        (1 / 7, 70_000, 10_000),
+        (1e-9, 10, 1),
+        (1 / 3, 10, 4),
+    ],
+)
+def test_a_fraction_of_the_rows_is_rounded_up_and_its_own_rounding_is_not(fraction, rows, expected):
+    assert len(train_validation_split(np.arange(rows), np.zeros(rows), fraction)[1]) == expected
 
 
 def test_the_parts_are_those_of_scikit_learn():
@@ -161,9 +180,18 @@ def test_a_size_that_is_no_number_is_refused(size):
         train_validation_split(*rows_and_labels(), size)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_out_of_range_is_refused(seed):
-    with pytest.raises(ArgumentError, match=re.escape(f"seed={seed} is not in [0, 2**32)")):
+@pytest.mark.parametrize(
+    ("seed", "error", "message"),
+    [
+        (-1, ArgumentError, "seed is -1; it must be 0 or more"),
+        (2**32, ArgumentError, "seed is 4294967296; it must be below"),
+        (1.5, ArgumentTypeError, "seed is 1.5; it must be a whole number"),
+        (True, ArgumentTypeError, "seed is True"),
+        ("3", ArgumentTypeError, "seed is '3'"),
+    ],
+)
+def test_a_seed_that_is_none_of_those_allowed_is_refused(seed, error, message):
+    with pytest.raises(error, match=message):
         train_validation_split(*rows_and_labels(), seed=seed)
 
 
