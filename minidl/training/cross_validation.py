@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, naming
+from minidl.errors import ArgumentError, ArgumentTypeError, naming
 from minidl.inputs import as_array, as_weights, check_lengths, check_whole_number
 from minidl.losses import Loss
 from minidl.model import Sequential
@@ -22,6 +22,7 @@ from minidl.training.folds import Fold, classes_of, deal_folds
 from minidl.training.history import History
 from minidl.training.processes import as_processes, run_tasks
 from minidl.training.trainer import Trainer
+from minidl.training.weights import weigh_rows
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -109,19 +110,23 @@ def cross_validate(
     weights = None if sample_weight is None else as_weights(sample_weight)
     rows = check_lengths(x=x, y=y, sample_weight=weights)
     # Of all rows, and for the checks alone: the runs fit their own.
-    inputs = x if transformer is None else _fitted(transformer, x, y).transform(x)
+    inputs = x if transformer is None else as_array(_fitted(transformer, x, y).transform(x), "x")
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
         trainers = {}
         for seed, model in _build_models(build_model, seeds).items():
             trainers[seed] = Trainer(model, copy.deepcopy(optimizer), batch_size=batch_size, seed=seed, augment=augment)
-            trainers[seed]._check_settings()
-            data = trainers[seed]._prepare(inputs, y, sample_weight, class_weight)
-            trainers[seed]._try_augment(data.x[:2])
-            model.build_for(data.x)
-        _check_seeds_matter(build_model, {seed: trainer.model for seed, trainer in trainers.items()}, data.x)
+            trainers[seed].check(
+                inputs,
+                y,
+                epochs=epochs,
+                validation_data=(inputs[:1], y[:1]),
+                sample_weight=weights,
+                class_weight=class_weight,
+                callbacks=hooks,
+            )
         model = trainers[seeds[0]].model
-        loss = trainers[seeds[0]]._loss
-        classes = classes_of(loss, model.forward(data.x[:1]), data.targets)
+        _check_seeds_matter(build_model, {seed: trainer.model for seed, trainer in trainers.items()}, inputs)
+        classes = classes_of(model, inputs, y)
     dealt = deal_folds(folds, seeds, x, y, classes, groups)
     tasks = [
         _Task(trainers[seed], seed, number, fold, epochs, transformer, class_weight, hooks)
@@ -129,11 +134,12 @@ def cross_validate(
         for number, fold in enumerate(dealt[seed], start=1)
     ]
     for task in tasks:
-        task.check_weights(weights)
+        task.check_weights(y, weights)
     runs = run_tasks(
         [task.run for task in tasks], x, y, weights, processes=processes, name="cross-validation", progress=progress
     )
-    return CrossValidation(runs, rows, loss)
+    assert model.loss is not None
+    return CrossValidation(runs, rows, model.loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,10 +304,15 @@ class _Task:
     def place(self) -> str:
         return f"seed {self.seed}, fold {self.number}"
 
-    def check_weights(self, weights: Array | None) -> None:
-        for what, rows in zip(("trains on", "holds out"), self.fold, strict=True):
-            if weights is not None and not weights[rows].any():
-                raise DataError(f"{self.place}: sample_weight is 0 for every row that it {what}")
+    def check_weights(self, y: Array, weights: Array | None) -> None:
+        """Raise DataError where no row that the run trains on, or holds out, counts."""
+        model, (train, held_out) = self.trainer.model, self.fold
+        assert model.loss is not None
+        for what, rows, class_weight in (("trains on", train, self.class_weight), ("holds out", held_out, None)):
+            shape = model.output_shape or ()
+            targets = model.loss.prepare_targets(y[rows], shape, model.dtype)
+            with naming(f"{self.place}, of the rows that it {what}"):
+                weigh_rows(None if weights is None else weights[rows], class_weight, model.loss, targets, shape)
 
     def run(self, x: Array, y: Array, weights: Array | None) -> Run:
         from threadpoolctl import threadpool_limits

@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
 from minidl.inputs import check_whole_number
-from minidl.losses import Loss
+from minidl.model import Sequential
 from minidl.typing import Array
 
 Fold = tuple[Array, Array]
@@ -73,14 +73,13 @@ def hold_out(validation: float | int, seed: int, rows: int, classes: Array | Non
     return train, held_out
 
 
-def classes_of(loss: Loss, scores: Array, targets: Array) -> Array | None:
-    """Return the class (N,) of each row of `targets`, or None where the loss decides on no class.
-
-    `scores` are those of any rows: what kind of decision they lead to tells a classifier.
-    """
-    decisions = loss.decide(scores)
+def classes_of(model: Sequential, x: Array, y: Array) -> Array | None:
+    """Return the class (N,) of each row, or None where the model, which ends with a loss, decides on no class."""
+    assert model.loss is not None
+    decisions = model.predict(x[:1])
     if decisions.ndim != 1 or decisions.dtype.kind not in "iu":
         return None
+    targets = model.loss.prepare_targets(y, model.output_shape or (), model.dtype)
     if targets.ndim == 1:
         return targets
     return targets.argmax(axis=1) if targets.shape[1] > 1 else (targets[:, 0] > 0.5).astype(np.intp)

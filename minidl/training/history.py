@@ -43,7 +43,7 @@ class History(Mapping[str, list[float]]):
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self._columns:
-            if name.startswith("val_"):
+            if name.startswith("val_") and not any(other.startswith("val_") for other in self._columns):
                 raise KeyError(f"the history has no figure {name!r}: fit had no validation_data")
             raise KeyError(f"the history has no figure {name!r}; {did_you_mean(name, self._columns)}")
         return self._columns[name]

@@ -7,7 +7,7 @@ import functools
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,10 @@ from minidl.inputs import (
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
 from minidl.training.callbacks import Callback
+from minidl.training.criterion import Criterion
 from minidl.training.folds import classes_of, hold_out
 from minidl.training.history import History
 from minidl.training.journal import Journal, Progress, described, fingerprint, fingerprint_of_trainer
-from minidl.training.monitoring import Monitor
 from minidl.training.parameter_space import Candidate, Recipe, list_candidates, text_of
 from minidl.training.processes import as_processes, run_tasks
 from minidl.training.trainer import Trainer
@@ -153,7 +153,7 @@ def search(
     check_whole_number(seed, "seed", 0)
     if seed >= 2**32:
         raise ArgumentError(f"seed is {seed}; it must be below 2**32")
-    processes, criterion = as_processes(jobs), _Criterion(monitor, mode=mode)
+    processes, criterion = as_processes(jobs), Criterion("search", monitor, mode)
     given = optimizer != "adam" or batch_size != 32 or augment is not None
     recipe = Recipe(build_model, get_optimizer(optimizer), batch_size, augment, seed, only_models=given)
     listed = list_candidates(space, candidates, seed)
@@ -310,29 +310,16 @@ class Search:
         return f"Search({len(self.runs):,} candidates{also}, best: {best})"
 
 
-class _Criterion(Monitor):
-    """The figure that candidates are ranked by."""
+def _ranked(
+    candidates: Iterable[Candidate], states: Mapping[Candidate, Progress], criterion: Criterion, rung: int | None = None
+) -> list[Candidate]:
+    """Sort candidates by their figures after a rung, or in the end, best first; of equals the first comes first."""
 
-    kind = "search"
+    def cost(candidate: Candidate) -> tuple[float, int]:
+        figures = dict(states[candidate].history).get(criterion.monitor, [])[:rung]
+        return criterion.cost(figures[-1] if figures else math.nan), candidate.number
 
-    def key_of(self, candidate: Candidate, progress: Progress, rung: int | None = None) -> tuple[float, int]:
-        """Return what candidates are sorted by: their figures after a rung, or in the end."""
-        figure = next(reversed(dict(progress.history).get(self.monitor, [])[:rung]), math.nan)
-        # A figure may be no number, such as a score where it is not defined. The first of equals comes first.
-        return (math.inf if math.isnan(figure) else self._sign * figure, candidate.number)
-
-
-class _Ready(Exception):  # noqa: N818 - no error: `fit` has found none
-    pass
-
-
-class _Rehearsal(Callback):
-    """Ends a `fit` that has checked everything and changed nothing yet."""
-
-    runs_last = True
-
-    def check(self, trainer: Trainer) -> None:
-        raise _Ready
+    return sorted(candidates, key=cost)
 
 
 def _deal(
@@ -361,9 +348,8 @@ def _deal(
     else:
         with naming(candidate):
             trainer = recipe.make(candidate)
-            prepared = trainer._prepare(x, y, weights, class_weight)
-            trainer.model.build_for(prepared.x)
-            classes = classes_of(trainer._loss, trainer.model.forward(prepared.x[:1]), prepared.targets)
+            trainer.check(x, y, sample_weight=weights, class_weight=class_weight)
+            classes = classes_of(trainer.model, x, y)
         train, apart = hold_out(validation, recipe.seed, rows, classes)
         held_out = [x[apart], y[apart], None if weights is None else weights[apart]]
         x, y, weights = x[train], y[train], None if weights is None else weights[train]
@@ -377,16 +363,16 @@ def _deal(
 
 
 def _rehearse(
-    recipe: Recipe, candidates: Sequence[Candidate], data: Mapping[str, Any], criterion: _Criterion
+    recipe: Recipe, candidates: Sequence[Candidate], data: Mapping[str, Any], criterion: Criterion
 ) -> list[str]:
-    """Let `fit` check each candidate's trainer; return their fingerprints."""
+    """Check each candidate's trainer as `fit` does; return their fingerprints."""
     found: list[str] = []
     losses: dict[str, Candidate] = {}
     for candidate in candidates:
         with naming(candidate):
             trainer, again = recipe.make(candidate), recipe.make(candidate)
-            with contextlib.suppress(_Ready):
-                trainer.fit(**data, callbacks=[criterion, _Rehearsal()], progress=False)
+            trainer.check(**data)
+            criterion.check(trainer.figure_names)
             again.model.build_for(data["x"])
             found.append(fingerprint_of_trainer(trainer))
             if again.model is trainer.model or again.optimizer is trainer.optimizer:
@@ -503,7 +489,7 @@ def _climb(
     data: Mapping[str, Any],
     rungs: Sequence[int],
     halving: int | None,
-    criterion: _Criterion,
+    criterion: Criterion,
     processes: int,
     progress: bool,
 ) -> dict[Candidate, Progress]:
@@ -523,8 +509,7 @@ def _climb(
                 progress=progress,
             )
             states |= zip(due, done, strict=True)
-        whole = [each for each in left if states[each].reached >= rung]
-        whole.sort(key=lambda each: criterion.key_of(each, states[each], rung))
+        whole = _ranked((each for each in left if states[each].reached >= rung), states, criterion, rung)
         left = whole[: max(len(left) // (halving or 1), 1)]
     return states
 
@@ -534,7 +519,7 @@ def _result(
     home: Journal,
     candidates: Sequence[Candidate],
     states: Mapping[Candidate, Progress],
-    criterion: _Criterion,
+    criterion: Criterion,
     epochs: int,
 ) -> Search:
     whole = [each for each in candidates if not states[each].diverged]
@@ -543,7 +528,7 @@ def _result(
             f"all {len(candidates)} candidates diverged, {candidates[0]} after {states[candidates[0]].history.epochs} "
             "epochs: search among lower learning rates, or scale the input"
         )
-    whole.sort(key=lambda each: (-states[each].reached, criterion.key_of(each, states[each])))
+    whole = sorted(_ranked(whole, states, criterion), key=lambda each: -states[each].reached)
     others = sorted(set(candidates) - set(whole), key=lambda each: (-states[each].history.epochs, each.number))
     runs = []
     for each in [*whole, *others]:

@@ -18,6 +18,7 @@ from minidl.inputs import (
     as_weights,
     check_augment,
     check_finite,
+    check_flag,
     check_lengths,
     check_validation_data,
     check_whole_number,
@@ -45,7 +46,8 @@ class Trainer:
     model : Sequential
     optimizer : Optimizer or its name, default "adam"
     batch_size : int or None, default 32
-        Rows per step. None, or the number of rows or more, is full-batch gradient descent.
+        Rows per step. None, or the number of rows or more, is full-batch gradient descent. As `shuffle`, it may be
+        changed, from the next epoch on.
     shuffle : bool, default True
         Visit the rows in a new random order each epoch; a full batch needs none.
     seed : int, optional
@@ -71,7 +73,7 @@ class Trainer:
     figure_names : tuple of str
         The figures that each epoch of the present `fit` has: loss, metric, and those of the validation.
     batch_loss : float
-        Mean loss of the last step's batch; ``figures`` are means over the epoch.
+        Mean loss of the last step's batch, NaN where all its rows weigh 0; ``figures`` are means over the epoch.
     interrupted : bool
         Whether the last `fit` ended by an error or Ctrl-C, or by `stop` in the midst of an epoch.
     """
@@ -101,6 +103,7 @@ class Trainer:
         self.interrupted = False
         self.figure_names: tuple[str, ...] = ()
         self._sums = Sums()
+        self._batch_rows, self._shuffled = 0, False
         self._stopping = False
         self._steps = 0
         self._hooks: list[Callback] = []
@@ -120,8 +123,11 @@ class Trainer:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Loss and metric: means over the present epoch so far; between epochs, the last one's, with validation."""
-        if self._sums.weight:
+        """Loss and metric: means over the present epoch so far; between epochs, the last one's, with validation.
+
+        They are NaN while all rows of the epoch have weighed 0.
+        """
+        if self.row:
             return self._sums.means(self._loss)
         return {name: column[-1] for name, column in self.history.items()}
 
@@ -181,27 +187,8 @@ class Trainer:
         KeyboardInterrupt
             On Ctrl-C; model, optimizer and history are those of the last whole step.
         """
-        check_whole_number(epochs, "epochs", 0 if self.epoch else 1)
-        self._check_settings()
-        self.optimizer.rate()
-        data = self._prepare(x, y, sample_weight, class_weight)
-        validation = None if validation_data is None else self._prepare_validation(validation_data, data.x)
-        hooks = as_callbacks(callbacks) + ([ProgressBar()] if progress else [])
-        hooks.sort(key=lambda hook: hook.runs_last)
-
-        if self.optimizer.full_batch and self.batch_size is not None and self.batch_size < len(data):
-            raise ArgumentError(
-                f"{type(self.optimizer).__name__} takes all rows at once: make the Trainer with batch_size=None, not "
-                f"{self.batch_size}"
-            )
-        names = tuple(Sums().means(self._loss))
-        self.figure_names = names if validation is None else (*names, *(f"val_{name}" for name in names))
-        self._try_augment(data.x[:2])
-        self.model.build_for(data.x)
-        if self.optimizer.full_batch:
-            self._check_repeatable()
-        for hook in hooks:
-            hook.check(self)
+        data, validation, hooks = self._checked(x, y, epochs, validation_data, sample_weight, class_weight, callbacks)
+        hooks += [ProgressBar()] if progress else []
         if self.rows != len(data):
             self.rows, self.row, self._sums = len(data), 0, Sums()
         self.last_epoch = self.epoch + epochs
@@ -210,9 +197,11 @@ class Trainer:
             endings.callback(self.model.forget_saved)
             if self.augment is not None:
                 endings.enter_context(one_core_less())
+            begun: list[Callback] = []
+            endings.callback(self._end, begun)
             for hook in hooks:
                 hook.on_train_begin(self)
-                endings.callback(hook.on_train_end, self)
+                begun.append(hook)
             restore_callbacks(hooks, self._left_states)
             self._hooks, self._left_states = hooks, []
             endings.push(self._note_ending)
@@ -223,12 +212,63 @@ class Trainer:
                 run(data, validation, moments, whole_steps)
         return self.history
 
+    def check(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        epochs: int = 1,
+        validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        callbacks: Iterable[Callback | Callable[[Trainer], None]] | None = None,
+    ) -> None:
+        """Raise what `fit` would raise for these arguments before it trains; the model is built, nothing else changes.
+
+        Parameters and errors are those of `fit`.
+        """
+        self._checked(x, y, epochs, validation_data, sample_weight, class_weight, callbacks)
+
+    def _checked(
+        self,
+        x: Any,
+        y: Any,
+        epochs: int,
+        validation_data: Any,
+        sample_weight: Any,
+        class_weight: Any,
+        callbacks: Iterable[Callback | Callable[[Trainer], None]] | None,
+    ) -> tuple[Rows, Rows | None, list[Callback]]:
+        """Return the data and the callbacks that `fit` goes on with; after an error the model is as it was."""
+        check_whole_number(epochs, "epochs", 0 if self.epoch or self.row else 1)
+        self._check_settings()
+        self.optimizer.rate()
+        hooks = sorted(as_callbacks(callbacks), key=lambda hook: hook.runs_last)
+        with self.model.unbuilt_after_error():
+            data = self._prepare(x, y, sample_weight, class_weight)
+            validation = None if validation_data is None else self._prepare_validation(validation_data, data.x)
+            names = tuple(Sums().means(self._loss))
+            self.figure_names = names if validation is None else (*names, *(f"val_{name}" for name in names))
+            if self.augment is not None:  # raises what it raises for such inputs, or for not returning the like
+                apply_augment(self.augment, data.x[:2], np.random.default_rng(0))
+            if self.optimizer.full_batch:
+                self._check_full_batch(data, hooks)
+            for hook in hooks:
+                hook.check(self)
+        return data, validation, hooks
+
+    def _end(self, callbacks: list[Callback]) -> None:
+        """End each callback, in order, whatever another raises; a bar first, as what others print would run into it."""
+        with contextlib.ExitStack() as last_to_first:
+            for callback in sorted(callbacks, key=lambda each: not isinstance(each, ProgressBar))[::-1]:
+                last_to_first.callback(callback.on_train_end, self)
+
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
         self.interrupted = kind is not None or self.row > 0
         self._steps = self.step
         self._show_average(True)
-        self._left_states = self.callback_states if self.interrupted else []
+        self._left_states = copy.deepcopy(self.callback_states) if self.interrupted else []
         self._hooks = []
 
     @property
@@ -261,11 +301,13 @@ class Trainer:
         """Return the settings and how far the run is, as numbers that a checkpoint holds."""
         return {
             "batch_size": None if self.batch_size is None else int(self.batch_size),
-            "shuffle": bool(self.shuffle),
+            "shuffle": self.shuffle,
             "seed": int(self.seed),
             "epoch": self.epoch,
             "row": self.row,
             "rows": self.rows,
+            "batch_rows": self._batch_rows,
+            "shuffled": self._shuffled,
             "sums": [self._sums.weight, self._sums.loss, self._sums.metric],
         }
 
@@ -274,6 +316,10 @@ class Trainer:
         for name in ("epoch", "row", "rows"):
             check_whole_number(place[name], name, 0)
         self.epoch, self.row, self.rows = place["epoch"], place["row"], place["rows"]
+        self._settle_batches()
+        if "batch_rows" in place:  # files of version 0.1.0 have none
+            check_whole_number(place["batch_rows"], "batch_rows", 0)
+            self._batch_rows, self._shuffled = place["batch_rows"], bool(place["shuffled"])
         self._steps = self.step
         weight, loss, metric = place["sums"]
         self._sums = Sums(float(weight), float(loss), float(metric))
@@ -315,23 +361,20 @@ class Trainer:
 
         Parameters and errors are those of `fit`. For SoftmaxCrossEntropy: ``{"loss": 0.07, "accuracy": 0.979}``.
         """
-        data = self._prepare(x, y, sample_weight, class_weight)
-        self.model.build_for(data.x)
-        return self._evaluate(data)
+        return self._evaluate(self._prepare(x, y, sample_weight, class_weight))
 
     def _run_epoch(self, data: Rows, validation: Rows | None, moments: Moments, whole_steps: WholeSteps) -> None:
         for hook in moments.on_epoch_begin:
             hook(self)
-        batch_size = self.rows if self.batch_size is None else min(self.batch_size, self.rows)
-        order = None
-        if self.shuffle and batch_size < self.rows:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows)
+        if not self.row:
+            self._settle_batches()
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows) if self._shuffled else None
 
         def batch_at(row: int) -> Rows:
-            rows = slice(row, row + batch_size)
+            rows = slice(row, row + self._batch_rows)
             return self._augmented(data[rows if order is None else order[rows]], row)
 
-        starts = range(self.row, self.rows, batch_size)
+        starts = range(self.row, self.rows, self._batch_rows)
         ready = (batch_at(row) for row in starts) if self.augment is None else prepare_ahead(batch_at, starts)
         with contextlib.closing(ready) as batches:
             for batch in batches:
@@ -343,6 +386,11 @@ class Trainer:
                         hook(self)
         self._finish_epoch(validation, moments, whole_steps)
 
+    def _settle_batches(self) -> None:
+        """Let an epoch end as it began, also one that is resumed after a callback has changed the settings."""
+        self._batch_rows = self.rows if self.batch_size is None else min(self.batch_size, self.rows)
+        self._shuffled = self.shuffle and self._batch_rows < self.rows
+
     def _augmented(self, batch: Rows, row: int) -> Rows:
         """Return the batch that begins with this row of the epoch as it is trained on."""
         if self.augment is None:
@@ -350,18 +398,16 @@ class Trainer:
         x = apply_augment(self.augment, batch.x, np.random.default_rng((self.seed, self.epoch, row, 1)))
         return Rows(x, batch.targets, batch.weights, batch.mean_weight)
 
-    def _try_augment(self, x: Array) -> None:
-        """Raise what `augment` raises for such inputs, or when it does not return the like."""
-        if self.augment is None:
-            return
-        apply_augment(self.augment, x, np.random.default_rng(0))
-
     def _run_iterations(self, data: Rows, validation: Rows | None, moments: Moments, whole_steps: WholeSteps) -> None:
         """Let an optimizer that asks for the loss itself do the epochs that are left, an iteration each."""
-        evaluated = Sums()
+        evaluated, begun = Sums(), True
 
         def objective(parameters: Array) -> tuple[float, Array]:
-            nonlocal evaluated
+            nonlocal evaluated, begun
+            if not begun:  # an iteration follows, which is not sure until now
+                begun = True
+                for hook in moments.on_epoch_begin:
+                    hook(self)
             self.model.parameters = parameters
             with _quiet():
                 evaluated = self._compute_gradients(data)
@@ -370,15 +416,14 @@ class Trainer:
             return evaluated.mean_loss, self.model.gradients
 
         def end_iteration(_: Array) -> bool:
+            nonlocal begun
             # The place that a line search accepts is the last one that it looked at.
             with whole_steps.step:
                 self._sums, self.row, self.batch_loss = evaluated, self.rows, evaluated.mean_loss
                 for hook in moments.on_batch_end:
                     hook(self)
             self._finish_epoch(validation, moments, whole_steps)
-            if self.epoch < self.last_epoch and not self._stopping:
-                for hook in moments.on_epoch_begin:
-                    hook(self)
+            begun = False
             return self._stopping
 
         if self.row:  # of an iteration that was interrupted while its epoch was finished
@@ -391,9 +436,18 @@ class Trainer:
             self.optimizer.minimize(objective, self.model.parameters, self.last_epoch - self.epoch, end_iteration)
         self.stop()  # with fewer iterations where the loss falls no further
 
-    def _check_repeatable(self) -> None:
+    def _check_full_batch(self, data: Rows, hooks: list[Callback]) -> None:
         """Raise ArgumentError for a run in which an optimizer that searches along lines would go astray."""
         kind = type(self.optimizer).__name__
+        if self.batch_size is not None and self.batch_size < len(data):
+            raise ArgumentError(
+                f"{kind} takes all rows at once: make the Trainer with batch_size=None, not {self.batch_size}"
+            )
+        for hook in hooks:
+            if Moments([hook]).on_gradients:
+                raise ArgumentError(
+                    f"{kind} compares losses along its own gradients, and {hook.key} would change them: leave it out"
+                )
         if self.augment is not None:
             raise ArgumentError(f"{kind} compares losses on the same data, and augment changes them: leave it out")
         if self.model.is_constrained:
@@ -478,6 +532,7 @@ class Trainer:
             )
         if self.batch_size is not None:
             check_whole_number(self.batch_size, "batch_size", 1)
+        check_flag(self.shuffle, "shuffle")
         check_whole_number(self.seed, "seed", 0)
         if self.augment is not None:
             check_augment(self.augment, "Trainer")
@@ -486,22 +541,18 @@ class Trainer:
                 check()
 
     def _prepare(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Rows:
-        """Check data wholly, changing nothing; return them as arrays, with the targets as the loss takes them."""
+        """Check data wholly; return them as arrays, with the targets as the loss takes them, and the model built."""
         loss = self._loss
         x, targets = as_array(x, "x"), as_array(y, "y")
         weights = None if sample_weight is None else as_weights(sample_weight)
         check_lengths(x=x, y=targets, sample_weight=weights)
         check_finite(x, "x", dtype=self.model.dtype)
-        model = self.model
-        if model.input_shape is None:
-            # A trial on a copy: targets are checked against the output's shape before the model itself is built.
-            model = copy.deepcopy(model)
-            model.build_for(x)
-        model.check_input(x)
-        output_shape = model.output_shape or ()
-        targets = loss.prepare_targets(targets, output_shape, model.dtype)
-        # One score tells two classes apart.
-        return Rows(x, targets, weigh_rows(weights, class_weight, loss, targets, max((*output_shape, 2))))
+        with self.model.unbuilt_after_error():
+            self.model.build_for(x)
+            self.model.check_input(x)
+            output_shape = self.model.output_shape or ()
+            targets = loss.prepare_targets(targets, output_shape, self.model.dtype)
+            return Rows(x, targets, weigh_rows(weights, class_weight, loss, targets, output_shape))
 
     def _prepare_validation(self, validation_data: Any, x: Array) -> Rows:
         check_validation_data(validation_data)

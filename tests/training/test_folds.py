@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit, train_test_split
 
-from minidl import MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from minidl import Dense, MeanSquaredError, Sequential, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
 from minidl.training.folds import classes_of, deal_folds, hold_out
 
@@ -112,7 +112,8 @@ def test_groups_without_a_splitter_are_refused():
     ],
 )
 def test_the_loss_tells_the_classes(loss, outputs, targets, expected):
-    classes = classes_of(loss, np.zeros((1, outputs)), loss.prepare_targets(targets, (outputs,)))
+    model = Sequential([Dense(outputs), loss], input_shape=2)
+    classes = classes_of(model, np.zeros((len(targets), 2)), np.array(targets))
     assert (classes if expected is None else classes.tolist()) == expected
 
 

@@ -215,7 +215,7 @@ class TestSettings:
     def test_a_monitor_of_ones_own_knows_the_best_epoch(self):
         class Praise(Monitor):
             def on_epoch_end(self, t):
-                if self._improves(t.history["val_loss"][-1], t.epoch):
+                if self.improves(t.history["val_loss"][-1], t.epoch):
                     praised.append(self.best_epoch)
 
         praised = []

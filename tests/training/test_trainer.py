@@ -623,7 +623,7 @@ REFUSED = {
     ),
     "weights": ((x_good, y_good), {"sample_weight": np.ones(3)}, DataError, "sample_weight has 3 rows"),
     "negative weight": ((x_good, y_good), {"sample_weight": -np.ones(12)}, DataError, "none below 0"),
-    "no weight": ((x_good, y_good), {"sample_weight": np.zeros(12)}, DataError, "sample_weight is 0 everywhere"),
+    "no weight": ((x_good, y_good), {"sample_weight": np.zeros(12)}, DataError, "sample_weight is 0 for every row"),
     "nan weight": ((x_good, y_good), {"sample_weight": np.full(12, np.nan)}, DataError, "sample_weight holds nan"),
     "weight table": ((x_good, y_good), {"sample_weight": np.ones((12, 2))}, DataError, "one number per row"),
 }
