@@ -186,8 +186,9 @@ class CrossValidation:
         Over the runs, of each figure. The deviation is the sample's, with one less than the runs below; NaN for one.
     predictions : array (N,) or (N, ...)
         For each row, what models that were trained without it predict, as `Sequential.predict` returns it. With several
-        seeds, or a splitter that holds a row out repeatedly, the models' scores are averaged first: such an
-        ensemble is often better than one model, of which `mean` speaks. A row that is never held out has NaN.
+        seeds, or a splitter that holds a row out repeatedly, the models predict together, as in an `Ensemble`: by the
+        mean of their probabilities, for a regression by that of their values. That is often better than one model, of
+        which `mean` speaks. A row that is never held out has NaN.
     probabilities : array (N, K)
         The like, as `Sequential.predict_proba` returns it; ArgumentError where the loss gives none.
     fold_predictions : list of arrays (M,) or (M, ...)
@@ -265,20 +266,27 @@ class CrossValidation:
         return {name: [run.figures[name] for run in self.runs] for name in self.runs[0].figures}
 
     def _for_all_rows(self, decide: Callable[[Array], Array]) -> Array:
-        """Turn each row's mean scores into predictions; NaN where there are none."""
-        first = self.runs[0].scores
-        sums, counts = np.zeros((self._rows, *first.shape[1:]), first.dtype), np.zeros(self._rows, np.intp)
-        for run in self.runs:
-            sums[run.held_out] += run.scores
-            counts[run.held_out] += 1
-        seen = counts > 0
-        scores = sums[seen] / counts[seen].astype(first.dtype).reshape(-1, *[1] * (first.ndim - 1))
+        """Turn the scores of each row into predictions; NaN where there are none."""
+        rows, scores = self._scores
         decided = decide(scores)
-        if seen.all():
+        if len(rows) == self._rows:
             return decided
         everywhere = np.full((self._rows, *decided.shape[1:]), math.nan, np.result_type(decided, np.float32))
-        everywhere[seen] = decided
+        everywhere[rows] = decided
         return everywhere
+
+    @cached_property
+    def _scores(self) -> tuple[Array, Array]:
+        """The rows that were held out, each once, and the scores of each, of several models averaged by the loss."""
+        held_out = np.concatenate(self.held_out)
+        order = np.argsort(held_out, kind="stable")  # row by row, and the scores of one row run by run
+        rows, first, counts = np.unique(held_out[order], return_index=True, return_counts=True)
+        each = np.concatenate([run.scores for run in self.runs])[order]
+        scores = each[first]  # where one model gave them, they stay the same bits
+        for count in np.unique(counts[counts > 1]):
+            several = counts == count
+            scores[several] = self._loss.average(each[first[several] + np.arange(count)[:, np.newaxis]])
+        return rows, scores
 
 
 @dataclass(frozen=True, eq=False)

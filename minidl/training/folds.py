@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
-from minidl.inputs import check_number, check_whole_number
+from minidl.inputs import check_whole_number
 from minidl.model import Sequential
 from minidl.typing import Array
 
@@ -65,35 +64,18 @@ def hold_out(validation: float | int, seed: int, rows: int, classes: Array | Non
 
     Raises ArgumentError or ArgumentTypeError for another number, DataError for a class of too few rows.
     """
-    from sklearn.model_selection import train_test_split
+    # Here, since `import minidl` does not load minidl.data.
+    from minidl.data.splitting import split_at_random
 
     if isinstance(validation, Real) and not isinstance(validation, bool) and validation == 0:
         raise ArgumentError(
             f"validation is {validation}, but candidates are ranked by rows held out: give a fraction such as 0.2 or a "
             "number of rows, or validation_data=(x, y) of your own"
         )
-    try:
-        check_whole_number(validation, "validation", 1)
-        count = int(validation)
-    except ArgumentTypeError:
-        count = math.ceil(check_number(validation, "validation", above=0, below=1) * rows)
-    if count >= rows:
-        raise ArgumentError(
-            f"validation={validation} holds out {count} of {counted(rows, 'row')}: some must be left to train on"
-        )
-    if classes is not None:
-        names, counts = np.unique(classes, return_counts=True)
-        cure = "give validation_data=(x, y) of your own"
-        if counts.min() < 2:
-            raise DataError(
-                f"class {names[counts.argmin()]} has one row, but those trained on and those held out need one: {cure}"
-            )
-        if min(count, rows - count) < len(names):
-            raise ArgumentError(
-                f"validation={validation} holds out {count} of {counted(rows, 'row')}, too few or too many for both "
-                f"parts to have all {len(names)} classes: change it, or {cure}"
-            )
-    train, held_out = train_test_split(np.arange(rows), test_size=count, random_state=seed, stratify=classes)
+    cure = "give validation_data=(x, y) of your own"
+    train, held_out = split_at_random(
+        [np.arange(rows)], validation, seed, classes, name="validation", without_classes=cure
+    )
     return train, held_out
 
 

@@ -30,7 +30,7 @@ def test_a_run_ends_with_the_table_and_the_confusion_matrices(trained):
     lines = [line.split() for line in out.splitlines()]
     table = lines.index(["network", "parameters", "seconds", "loss", "train", "accuracy", "validation", "accuracy"])
     report = json.loads((output / "report.json").read_text())
-    for line, entry, parameters in zip(lines[table + 1 :], report, ("7,960", "25,818"), strict=False):
+    for line, entry, parameters in zip(lines[table + 1 : table + 3], report, ("7,960", "25,818"), strict=True):
         assert line[:2] == [entry["network"], parameters]
         assert line[3] == f"{entry['history']['loss'][-1]:.4f}"
         assert line[4] == f"{entry['history']['accuracy'][-1]:.2%}"

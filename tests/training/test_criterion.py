@@ -1,40 +1,69 @@
-"""Which of two figures is better."""
+"""Which figure is looked at, and which of two values is the better one."""
 
 import math
 
 import pytest
 
-from minidl.errors import ArgumentError
+from minidl.errors import ArgumentError, ArgumentTypeError
 from minidl.training.criterion import Criterion
 
 
 @pytest.mark.parametrize(
-    ("monitor", "mode", "good", "bad"),
-    [("val_loss", "auto", 1, 2), ("accuracy", "auto", 0.9, 0.8), ("own", "max", 2, 1), ("accuracy", "min", 1, 2)],
+    ("monitor", "mode", "better"),
+    [
+        ("val_loss", "auto", 0.1),
+        ("mean_absolute_error", "auto", 0.1),
+        ("val_total_variation", "auto", 0.1),
+        ("accuracy", "auto", 0.2),
+        ("val_r2_score", "auto", 0.2),
+        ("val_loss", "max", 0.2),
+        ("accuracy", "min", 0.1),
+    ],
 )
-def test_a_loss_is_better_when_it_is_small_and_an_accuracy_when_it_is_large_unless_told(monitor, mode, good, bad):
-    criterion = Criterion("search", monitor, mode)
-    assert criterion.is_better(good, than=bad)
-    assert not criterion.is_better(bad, than=good)
-    assert not criterion.is_better(good, than=good)
-    assert criterion.is_better(bad, than=criterion.worst)
-    assert sorted([bad, math.nan, good], key=criterion.cost)[:2] == [good, bad]
+def test_the_name_says_which_of_two_values_is_better_unless_the_mode_does(monitor, mode, better):
+    criterion = Criterion("here", monitor, mode)
+    worse = 0.3 - better
+    assert criterion.is_better(better, worse)
+    assert not criterion.is_better(worse, better)
+    assert not criterion.is_better(better, better)
+    assert sorted([worse, math.nan, better], key=criterion.cost)[:2] == [better, worse]
+    assert criterion.is_better(worse, criterion.worst)
+    assert not criterion.is_better(math.nan, worse)
 
 
-def test_a_figure_that_is_no_number_is_better_than_none():
-    criterion = Criterion("search", "loss")
-    assert not criterion.is_better(math.nan, than=criterion.worst)
-    assert criterion.is_better(1, than=math.nan)
+def test_better_means_by_more_than_the_least_difference():
+    criterion = Criterion("here", "loss", min_delta=0.25)
+    assert criterion.is_better(0.5, 1.0)
+    assert not criterion.is_better(0.75, 1.0)
 
 
-def test_a_gain_counts_from_min_delta_on():
-    criterion = Criterion("search", "accuracy", min_delta=0.1)
-    assert not criterion.is_better(0.55, than=0.5)
-    assert criterion.is_better(0.65, than=0.5)
+def test_a_figure_that_the_run_has_is_let_through():
+    assert Criterion("here", "val_loss").check(["loss", "val_loss"]) is None
+    assert Criterion("here", "share", "min").check(["share"]) is None
 
 
-def test_errors_say_who_asks():
-    with pytest.raises(ArgumentError, match="search: mode is 'high'"):
-        Criterion("search", "loss", "high")
-    with pytest.raises(ArgumentError, match="search: the run has no figure 'val_loss'.*give fit validation_data"):
-        Criterion("search", "val_loss").check(["loss"])
+@pytest.mark.parametrize(
+    ("monitor", "figures", "message"),
+    [
+        ("val_los", ["loss", "val_loss"], "here: the run has no figure 'val_los'; .*'val_loss'"),
+        ("val_loss", ["loss", "accuracy"], "here: the run has no figure 'val_loss'; .*fit validation_data"),
+        ("share", ["share"], 'here: say by mode="min" or mode="max" which \'share\' is good'),
+    ],
+)
+def test_a_figure_that_the_run_lacks_and_a_name_that_does_not_tell_are_refused(monitor, figures, message):
+    with pytest.raises(ArgumentError, match=message):
+        Criterion("here", monitor).check(figures)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"monitor": 3}, ArgumentTypeError, "here: monitor is 3"),
+        ({"mode": "up"}, ArgumentError, "here: mode is 'up'; it must be"),
+        ({"min_delta": -1}, ArgumentError, "here: min_delta is -1"),
+        ({"min_delta": "0"}, ArgumentTypeError, "here: min_delta is '0'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, error, message):
+    with pytest.raises(error, match=message):
+        Criterion("here", **{"monitor": "loss"} | settings)

@@ -23,17 +23,23 @@ from minidl import (
     CSVLogger,
     Dense,
     EarlyStopping,
+    Ensemble,
+    Hinge,
+    History,
     Layer,
     MeanSquaredError,
     Momentum,
+    Poisson,
     ReLU,
     Sequential,
+    SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
     Trainer,
     cross_validate,
 )
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
 from minidl.functional import softmax
+from minidl.training.cross_validation import Run
 
 x, y = load_iris(return_X_y=True)
 
@@ -235,13 +241,56 @@ def test_with_one_seed_each_row_has_the_prediction_of_the_model_that_did_not_see
         assert np.array_equal(result.probabilities[rows], softmax(run.scores))
 
 
-def test_with_several_seeds_the_scores_are_averaged_before_the_decision():
-    result = validate(seeds=2)
-    sums = np.zeros((150, 3), np.float32)
+def test_with_several_seeds_the_probabilities_are_averaged_and_the_most_probable_class_is_predicted():
+    result = validate(seeds=3)
+    means = np.zeros((150, 3))
     for run in result.runs:
-        sums[run.held_out] += run.scores
-    assert np.array_equal(result.predictions, sums.argmax(axis=1))
-    np.testing.assert_allclose(result.probabilities, softmax(sums / 2), rtol=1e-5)
+        means[run.held_out] += softmax(run.scores.astype(np.float64)) / 3
+    np.testing.assert_allclose(result.probabilities, means, rtol=1e-5)
+    assert np.array_equal(result.predictions, means.argmax(axis=1))
+
+
+def test_predictions_of_several_seeds_are_those_of_their_models_in_an_ensemble():
+    counts = np.random.default_rng(0).poisson(np.exp(x[:, 0] - 5)).astype(float)
+
+    def poisson(seed):
+        return Sequential([Dense(4), ReLU(), Dense(1), Poisson()], seed=seed)
+
+    pairs = [(np.arange(100), np.arange(100, 150))]
+    result = validate(poisson, y=counts, seeds=2, folds=pairs, optimizer=Adam(0.02))
+    trainers = [Trainer(poisson(seed), Adam(0.02), batch_size=32, seed=seed) for seed in (0, 1)]
+    with threadpool_limits(1, user_api="blas"):
+        for trainer in trainers:
+            trainer.fit(x[:100], counts[:100], epochs=2, progress=False)
+    ensemble = Ensemble([trainer.model for trainer in trainers])
+    np.testing.assert_allclose(result.predictions[100:], ensemble.predict(x[100:]), rtol=1e-6)
+    rates = np.mean(result.fold_predictions, axis=0)
+    np.testing.assert_allclose(result.predictions[100:], rates, rtol=1e-5)
+
+
+def of_scores(loss, *scores):
+    """The result of one run for each of `scores`, which hold out as many rows as it has, from row 0 on."""
+    runs = [
+        Run(0, number, np.arange(len(each)), History(), {}, np.array(each, np.float32))
+        for number, each in enumerate(scores, start=1)
+    ]
+    return CrossValidation(runs, max(map(len, scores)), loss)
+
+
+def test_the_average_is_that_of_what_scores_mean_to_the_loss():
+    rates = of_scores(Poisson(), [[np.log(1)], [0]], [[np.log(3)], [0]], [[np.log(8)]])
+    assert rates.predictions.tolist() == pytest.approx([4, 1])
+    # The mean of the scores 9, 0.2 and -10 is below 0, but that of their probabilities, 1, 0.55 and 0, above 1/2.
+    label = of_scores(SigmoidCrossEntropy(), [[9]], [[0.2]], [[-10]])
+    assert label.probabilities.tolist() == [pytest.approx([0.5166], rel=1e-3)]
+    assert label.predictions.tolist() == [1]
+    # One model is sure of class 1, and its scores outweigh those of the two that are rather for class 0.
+    sure, rather = np.log([0.001, 0.999]), np.log([0.8, 0.2])
+    classes = of_scores(SoftmaxCrossEntropy(), [sure], [rather], [rather])
+    assert classes.probabilities.tolist() == [pytest.approx([1.601 / 3, 1.399 / 3], rel=1e-5)]
+    assert classes.predictions.tolist() == [0]
+    assert of_scores(Hinge(), [[3]], [[-1]], [[-1]]).predictions.tolist() == [1]
+    assert of_scores(MeanSquaredError(), [[1, 4]], [[2, 6]]).predictions.tolist() == [[1.5, 5]]
 
 
 def test_a_row_that_is_never_held_out_has_nan():
@@ -256,9 +305,10 @@ def test_a_row_that_one_seed_holds_out_repeatedly_has_the_mean():
     result = validate(folds=ShuffleSplit(6, test_size=0.5, random_state=0))
     counts = np.bincount(np.concatenate(result.held_out), minlength=150)
     assert counts.max() > 1
-    twice = int(np.flatnonzero(counts == 2)[0])
-    scores = [run.scores[run.held_out == twice][0] for run in result.runs if twice in run.held_out]
-    np.testing.assert_allclose(result.probabilities[twice], softmax(np.mean([scores], axis=1))[0], rtol=1e-5)
+    for row in range(150):
+        scores = [run.scores[run.held_out == row][0] for run in result.runs if row in run.held_out]
+        expected = np.mean([softmax(each) for each in scores], axis=0) if scores else [np.nan] * 3
+        np.testing.assert_allclose(result.probabilities[row], expected, rtol=1e-5)
 
 
 def test_a_single_run_has_no_deviation():

@@ -645,7 +645,14 @@ class TestCallbacks:
         assert steps.counts == trainer.step == 10
 
     def test_none_means_no_callbacks(self):
-        fit(Trainer(model(), SGD(0.1)), *data(), callbacks=None)
+        trainers = [Trainer(model(), SGD(0.1), seed=0) for _ in range(2)]
+        none, empty = (
+            fit(trainer, *data(), epochs=2, callbacks=callbacks)
+            for trainer, callbacks in zip(trainers, (None, []), strict=True)
+        )
+        assert dict(none) == dict(empty)
+        assert none.epochs == 2
+        np.testing.assert_array_equal(trainers[0].model.parameters, trainers[1].model.parameters)
 
     def test_something_else_than_a_callback_is_refused(self):
         with pytest.raises(ArgumentTypeError, match="give a list of callbacks"):
@@ -685,13 +692,19 @@ class TestInputs:
 
     def test_no_training_data_stay_on_the_model(self):
         net = model()
+        net.forward(data()[0], training=True)
+        assert any("_saved" in vars(layer) for layer in net.layers)  # it is where layers keep them
         fit(Trainer(net, SGD(0.1)), *data())
-        assert all("_saved" not in vars(layer) for layer in net.layers)
+        assert not any("_saved" in vars(layer) for layer in net.layers)
 
     def test_data_are_not_changed(self):
-        x, y = data()
-        x.flags.writeable = y.flags.writeable = False
-        fit(Trainer(model(), SGD(0.1)), x, y, validation_data=(x, y))
+        arrays = (*data(), np.linspace(0.5, 2, 50))
+        before = [array.copy() for array in arrays]
+        for array in arrays:
+            array.flags.writeable = False  # an attempt would be an error
+        fit(Trainer(model(), SGD(0.1)), *arrays[:2], validation_data=arrays, sample_weight=arrays[2])
+        for array, copied in zip(arrays, before, strict=True):
+            np.testing.assert_array_equal(array, copied)
 
     def test_the_input_shape_comes_from_the_data(self):
         net = model(input_shape=None)
