@@ -107,7 +107,7 @@ def split_at_random(
             )
         if min(held_out, rows - held_out) < len(counts):
             raise ArgumentError(
-                f"{name}={validation_size} holds out {held_out} of {counted(rows, 'row')}, too few or too many for both parts to "
+                f"{name}={validation_size} holds out {held_out} of {rows} rows, too few or too many for both parts to "
                 f"have all {len(counts)} classes: change it, or {without_classes}"
             )
     parts: list[Any] = train_test_split(*arrays, test_size=held_out, random_state=seed, stratify=classes)

@@ -40,6 +40,7 @@ from minidl import (
     SoftmaxCrossEntropy,
     Tanh,
     Trainer,
+    search,
 )
 from minidl.data.augment import GaussianNoise
 from minidl.errors import (
