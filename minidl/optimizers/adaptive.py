@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from minidl.inputs import check_flag
 from minidl.optimizers.base import Optimizer
 from minidl.typing import Array
 
@@ -229,6 +230,7 @@ class RMSprop(Optimizer):
         super().check()
         self.check_range("decay", 0, 1)
         self.check_range("momentum", 0, 1)
+        check_flag(self.centered, f"{type(self).__name__}: centered")
         self.check_range("epsilon", above=0)
 
     def update(self, parameters: Array, gradients: Array, learning_rate: float, square: Array, *slots: Array) -> None:

@@ -189,3 +189,9 @@ def test_settings_out_of_range_are_refused_when_made_and_when_changed(kind, sett
     for value in ("0.5", None, True):
         with pytest.raises(ArgumentTypeError, match=f"{kind.__name__}: {setting} is .*; it must be a number"):
             kind(**{setting: value})
+
+
+@pytest.mark.parametrize("value", ["false", 1, None])
+def test_a_flag_that_is_neither_true_nor_false_is_refused(value):
+    with pytest.raises(ArgumentTypeError, match=rf"RMSprop: centered is {value!r}; it must be True or False"):
+        RMSprop(centered=value)
