@@ -208,9 +208,7 @@ class Lookahead(_Wrapper):
     def check(self) -> None:
         super().check()
         check_whole_number(self.steps, "Lookahead: steps", 1)
-        self.check_range("slow_rate", above=0)
-        if self.slow_rate > 1:
-            raise ArgumentError(f"Lookahead: slow_rate is {self.slow_rate}; it must be 1 or less")
+        self.check_range("slow_rate", above=0, most=1)
 
     def follow(self, parameters: Array, kept: Array) -> None:
         if self.step % self.steps == 0:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidl.configuration import Configurable
-from minidl.errors import ArgumentTypeError, NotReadyError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, ShapeError
 from minidl.inputs import check_number, check_setting
 from minidl.typing import Array
 
@@ -101,18 +101,31 @@ class Optimizer(Configurable):
                 self.check_range(name, above=0)
 
     def check_range(
-        self, name: str, low: float = -math.inf, below: float = math.inf, *, above: float = -math.inf
+        self,
+        name: str,
+        low: float = -math.inf,
+        below: float = math.inf,
+        *,
+        above: float = -math.inf,
+        most: float = math.inf,
     ) -> None:
-        """Raise an error that names the setting unless it is a finite number with low <= it < below, and it > above.
+        """Raise an error that names the setting unless it is finite, with low <= it < below and above < it <= most.
 
         It becomes a plain float.
         """
-        check_setting(self, name, low, below, above=above)
+        check_setting(self, name, low, below, above=above, most=most)
 
     def rate(self) -> float:
         """Return the learning rate of the next step; ArgumentError or ArgumentTypeError when it is no rate."""
-        value = self.learning_rate(self.step) if callable(self.learning_rate) else self.learning_rate
-        return check_number(value, f"{type(self).__name__}: learning_rate at step {self.step}", 0)
+        place = f"{type(self).__name__}: learning_rate at step {self.step}"
+        try:
+            value = self.learning_rate(self.step) if callable(self.learning_rate) else self.learning_rate
+        except OverflowError as error:
+            raise ArgumentError(
+                f"{place} overflows, by {self.learning_rate!r}: take one that does not grow without end, with a factor "
+                "of at most 1"
+            ) from error
+        return check_number(value, place, 0)
 
     def apply(
         self,

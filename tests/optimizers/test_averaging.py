@@ -179,8 +179,8 @@ def test_an_optimizer_that_has_taken_steps_begins_anew_inside_a_wrapper():
         (lambda: StochasticWeightAveraging("adam", 0, 0), ArgumentError, "StochasticWeightAveraging: every is 0"),
         (lambda: StochasticWeightAveraging("adam", 0.5), ArgumentTypeError, "start is 0.5; it must be a whole"),
         (lambda: Lookahead("adam", 0), ArgumentError, "Lookahead: steps is 0"),
-        (lambda: Lookahead("adam", 5, 0), ArgumentError, "Lookahead: slow_rate is 0; it must be a finite .* above 0"),
-        (lambda: Lookahead("adam", 5, 1.5), ArgumentError, r"Lookahead: slow_rate is 1\.5; it must be 1 or less"),
+        (lambda: Lookahead("adam", 5, 0), ArgumentError, r"Lookahead: slow_rate is 0; it must be a finite .* \(0, 1\]"),
+        (lambda: Lookahead("adam", 5, 1.5), ArgumentError, r"slow_rate is 1\.5; it must be a finite .* \(0, 1\]"),
         (lambda: Lookahead(LBFGS()), ArgumentError, "Lookahead: LBFGS takes no single steps to wrap"),
     ],
 )

@@ -25,6 +25,7 @@ from minidl.optimizers import (
     RMSprop,
     StochasticWeightAveraging,
 )
+from minidl.schedules import CosineRestarts, ExponentialDecay, StepDecay, Warmup
 
 
 @dataclass(eq=False)
@@ -222,6 +223,27 @@ def test_a_rate_that_cannot_work_is_refused_when_made_when_changed_and_when_a_fu
     with pytest.raises(error, match=message):
         optimizer.apply(parameters, np.ones(2))
     assert (optimizer.step, optimizer.state, parameters.tolist()) == (0, {}, [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step"),
+    [
+        (StepDecay(1e-3, 1, 10.0), 400),
+        (ExponentialDecay(1e-3, 1, 10.0), 400),
+        (CosineRestarts(1e-3, 1, growth=1, decay=2.0), 1100),
+        (Warmup(StepDecay(1e-3, 1, 10.0), 5), 405),
+    ],
+)
+def test_a_schedule_that_overflows_is_refused_with_optimizer_step_and_cure(schedule, step):
+    optimizer = Momentum(schedule)
+    optimizer.step = step
+    with pytest.raises(
+        ArgumentError, match=rf"Momentum: learning_rate at step {step} overflows, by .*(Decay|Restarts)"
+    ):
+        optimizer.rate()
+    with pytest.raises(ArgumentError, match="take one that does not grow without end, with a factor of at most 1"):
+        optimizer.apply(np.ones(2), np.ones(2))
+    assert (optimizer.step, optimizer.state) == (step, {})
 
 
 def test_a_rate_that_is_a_function_may_use_what_does_not_exist_yet():
