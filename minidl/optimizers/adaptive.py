@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -35,6 +35,8 @@ class Adam(Optimizer):
         Decay of the running means of the gradient and of its square.
     epsilon : float > 0, default 1e-8
 
+    With `weight_decay` above 0, which is decoupled, it is AdamW, as Keras' Adam is. PyTorch's Adam adds the gradient of
+    an L2 term instead: for that, give the layers a regularizer, ``L2(weight_decay / 2)``.
     Source: Kingma and Ba (2015), arXiv:1412.6980, algorithm 1.
     """
 
@@ -94,13 +96,13 @@ class AdamW(Adam):
     ----------
     learning_rate, beta1, beta2, epsilon
         As in Adam.
-    weight_decay : float >= 0, default 0.01
+    weight_decay : float >= 0, default 0.01, by keyword
         PyTorch's default; Keras has 0.004.
 
     Source: Loshchilov and Hutter (2019), arXiv:1711.05101, algorithm 2, whose decay is learning_rate times this one.
     """
 
-    weight_decay: float = 0.01
+    weight_decay: float = field(default=0.01, kw_only=True)
 
 
 @dataclass(eq=False)
@@ -356,8 +358,6 @@ class Lion(Optimizer):
         A third to a tenth of what serves Adam.
     beta1, beta2 : float in [0, 1), default 0.9 and 0.99
         Share of the running mean in the step, and its decay.
-    weight_decay : float >= 0, default 0
-        Before the step, ``p <- p (1 - learning_rate weight_decay)``.
 
     Source: Chen et al. (2023), arXiv:2302.06675, algorithm 2.
     """
@@ -365,7 +365,6 @@ class Lion(Optimizer):
     learning_rate: float | Callable[[int], float] = 0.0001
     beta1: float = 0.9
     beta2: float = 0.99
-    weight_decay: float = 0.0
     slots = ("mean",)
     elementwise = True
 

@@ -37,6 +37,10 @@ class Optimizer(Configurable):
     clip_value : float > 0, optional, by keyword
         Each entry of the gradients is cut to [-clip_value, clip_value]. With both, the norm is taken afterwards, so
         that both bounds hold (Keras takes one of them only).
+    weight_decay : float >= 0, default 0, by keyword
+        Before each update parameters shrink, ``p <- p (1 - learning_rate weight_decay)``, decoupled from gradients.
+        PyTorch's Adam, and its SGD with momentum, add ``weight_decay p`` to the gradients, as a regularizer
+        ``L2(weight_decay / 2)`` does here.
 
     Attributes
     ----------
@@ -45,8 +49,6 @@ class Optimizer(Configurable):
     elementwise : bool, default False
         True in a subclass of which each parameter moves by its own gradient and slots alone. `update` then gets long
         vectors in blocks that stay in the processor's cache, which is faster.
-    weight_decay : float >= 0, default 0
-        Before each update parameters shrink, ``p <- p (1 - learning_rate weight_decay)``, decoupled from gradients.
     full_batch : bool, default False
         True for one that needs the loss and the gradient of all rows at any place, as LBFGS does by `minimize`.
     keeps_average : bool, default False
@@ -66,11 +68,11 @@ class Optimizer(Configurable):
     learning_rate: float | Callable[[int], float] = 0.01
     clip_norm: float | None = field(default=None, kw_only=True)
     clip_value: float | None = field(default=None, kw_only=True)
+    weight_decay: float = field(default=0.0, kw_only=True, metadata={"off": 0.0})
     slots: ClassVar[tuple[str, ...]] = ()
     elementwise: ClassVar[bool] = False
     full_batch: ClassVar[bool] = False
     keeps_average: ClassVar[bool] = False
-    weight_decay = 0.0  # without a type it is no argument; those that decay make it one
     exchanged: bool = field(default=False, init=False, repr=False)
     step: int = field(default=0, init=False, repr=False)
     state: dict[str, Array] = field(default_factory=dict, init=False, repr=False)

@@ -115,7 +115,7 @@ CASES = [
     (Adadelta(), adadelta, 1.0, {}),
     (Adadelta(0.5, 0.5, 0.1), adadelta, 0.5, {"decay": 0.5, "epsilon": 0.1}),
     (Lion(), lion, 0.0001, {}),
-    (Lion(0.1, 0.5, 0.6, 0.3), lion, 0.1, {"beta1": 0.5, "beta2": 0.6, "weight_decay": 0.3}),
+    (Lion(0.1, 0.5, 0.6, weight_decay=0.3), lion, 0.1, {"beta1": 0.5, "beta2": 0.6, "weight_decay": 0.3}),
     (Lion(decreasing, 0), lion, decreasing, {"beta1": 0}),
 ]
 

@@ -1,4 +1,5 @@
 import copy
+import json
 import math
 import pickle
 from dataclasses import dataclass
@@ -397,3 +398,50 @@ def test_an_optimizer_without_an_average_exchanges_nothing():
     assert not optimizer.keeps_average
     assert not optimizer.exchanged
     optimizer.apply(parameters, np.ones(3))
+
+
+@every_optimizer
+def test_weight_decay_is_a_setting_of_every_optimizer(optimizer):
+    with_decay, without = fresh(optimizer, weight_decay=0.5), fresh(optimizer, weight_decay=0.0)
+    again = decode(json.loads(json.dumps(encode(with_decay))))
+    assert again.weight_decay == 0.5
+    assert repr(again) == repr(with_decay) != repr(without)
+    rate = 0.1
+    moved = []
+    for each in (again, without):
+        each.learning_rate = rate
+        parameters = np.full(3, 2.0)
+        each.apply(parameters, np.ones(3))
+        moved.append(parameters)
+    shrunk = 2.0 * rate * 0.5
+    np.testing.assert_allclose(moved[1] - moved[0], np.full(3, shrunk), rtol=1e-9)
+
+
+def test_weight_decay_is_given_by_its_name_and_shown_where_there_is_some():
+    assert repr(Momentum(weight_decay=0)) == repr(Momentum()) == repr(Momentum(weight_decay=0.0))
+    assert repr(SGD(0.1, weight_decay=0.5)) == "SGD(learning_rate=0.1, weight_decay=0.5)"
+    assert repr(Lion()) == "Lion(learning_rate=0.0001, beta1=0.9, beta2=0.99)"
+    assert repr(AdamW()).endswith("epsilon=1e-08, weight_decay=0.01)")
+    assert repr(AdamW(weight_decay=0)).endswith("epsilon=1e-08, weight_decay=0.0)")
+    for make in (lambda: SGD(0.1, 0.5), lambda: AdamW(0.1, 0.9, 0.999, 1e-8, 0.5), lambda: Lion(0.1, 0.9, 0.99, 0.5)):
+        with pytest.raises(TypeError, match="positional"):
+            make()
+    for value in (-0.1, math.nan, math.inf):
+        with pytest.raises(ArgumentError, match=f"SGD: weight_decay is {value}; it must be a finite number, 0 or more"):
+            SGD(weight_decay=value)
+
+
+def test_an_optimizer_described_before_it_had_weight_decay_is_made_without():
+    description = encode(Momentum(0.5))
+    del description["configuration"]["weight_decay"]
+    assert repr(decode(description)) == repr(Momentum(0.5))
+
+
+def test_the_decay_of_adam_is_that_of_adamw():
+    parameters, gradients = draw()
+    one, other = parameters.copy(), parameters.copy()
+    decoupled, adamw = Adam(0.1, weight_decay=0.3), AdamW(0.1, weight_decay=0.3)
+    for gradient in gradients:
+        decoupled.apply(one, gradient)
+        adamw.apply(other, gradient)
+    np.testing.assert_array_equal(one, other)

@@ -1,0 +1,57 @@
+"""Settings that are set or changed in a run, and the same run resumed from the file of each of its epochs."""
+
+import numpy as np
+import pytest
+
+from minidl import Callback, Checkpoint, Dense, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl.optimizers import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AMSGrad,
+    ExponentialMovingAverage,
+    Lion,
+    Momentum,
+    NAdam,
+    RMSprop,
+)
+
+EPOCHS, STEPS = 6, 4
+KINDS = [SGD, Momentum, Adam, AMSGrad, NAdam, RMSprop, Adagrad, Adadelta, Lion]
+
+
+def everything(trainer):
+    state = {name: vector.tobytes() for name, vector in trainer.optimizer.state.items()}
+    return trainer.model.parameters.tobytes(), state, trainer.step, repr(trainer.optimizer)
+
+
+def assert_resumed_runs_end_in_the_same_bits(folder, optimizer, change=None):
+    """Compare a run with those resumed from its files; ``change(optimizer, epoch)`` is called after each epoch."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 6)), rng.integers(0, 3, 40)
+
+    class Change(Callback):
+        def on_epoch_end(self, trainer):
+            if change is not None:
+                change(trainer.optimizer, trainer.epoch)
+
+    def finish(trainer, *more):
+        epochs = EPOCHS - trainer.epoch
+        trainer.fit(x, y, epochs=epochs, callbacks=[Change(), *more], progress=False)
+        return everything(trainer)
+
+    model = Sequential([Dense(8), ReLU(), Dense(3), SoftmaxCrossEntropy()], seed=0)
+    whole = finish(Trainer(model, optimizer, batch_size=10, seed=0), Checkpoint(folder, keep=None))
+    for epoch in range(1, EPOCHS):
+        resumed = Trainer.load(folder / f"step_{epoch * STEPS:010d}.npz")
+        assert resumed.epoch == epoch
+        assert finish(resumed) == whole
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wrap", [lambda inner: inner, ExponentialMovingAverage])
+def test_weight_decay_that_is_set_is_saved_with_any_optimizer(tmp_path, kind, wrap):
+    optimizer = wrap(kind(0.05))
+    optimizer.weight_decay = 0.25
+    assert_resumed_runs_end_in_the_same_bits(tmp_path, optimizer)
