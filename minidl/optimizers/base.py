@@ -7,7 +7,7 @@ bits. Clipping of gradients and decoupled weight decay are the base's, and so ev
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -58,7 +58,7 @@ class Optimizer(Configurable):
     step : int
         How many steps have been taken; during `update`, the number of the present one, from 1.
     state : dict of name -> array
-        The slots' vectors; empty before the first step.
+        The slots' vectors; empty before the first step. Of a wrapper it can be set as a whole, but not written on.
 
     The constructor raises ArgumentError or ArgumentTypeError for settings out of their ranges.
     Sources: Pascanu et al. (2013), arXiv:1211.5063, for clip_norm; Loshchilov and Hutter (2019), arXiv:1711.05101, for
@@ -158,21 +158,20 @@ class Optimizer(Configurable):
                 f"{type(self).__name__}: the average is in the parameters' place; call exchange(parameters) before "
                 "the next step"
             )
-        self._check_sizes(parameters, {"gradients": gradients})
+        state = self.state
+        self._check_sizes(parameters, {"gradients": gradients, **state})
         rate = self.rate()
-        self._begin(parameters)
-        gradients = self._clip(gradients)
+        vectors = [parameters, self._clip(gradients), *self._begin(parameters, state)]
         shrinking = 1 - rate * self.weight_decay
         if decaying is None:
             decaying = [slice(None)]
         bounds = [part.indices(len(parameters)) for part in decaying] if self.weight_decay else []
         self.step += 1
-        vectors = [parameters, gradients, *(self.state[name] for name in self.slots)]
         # Parts of equal length: a short last one costs as many calls.
         parts = math.ceil(len(parameters) / _BLOCK) if self.elementwise else 1
         size = math.ceil(len(parameters) / max(parts, 1))
         for start in range(0, len(parameters), size or 1):
-            part, slopes, *slots = [vector[start : start + size] for vector in vectors]
+            part, slopes, *slots = [vector[start : start + size] for vector in vectors] if parts > 1 else vectors
             for first, last, _ in bounds:
                 part[max(first - start, 0) : max(last - start, 0)] *= shrinking
             self.update(part, slopes, rate, *slots)
@@ -200,15 +199,17 @@ class Optimizer(Configurable):
         """Return the slots' vectors as they are before the first step on these parameters: zeros."""
         return {name: np.zeros_like(parameters) for name in self.slots}
 
-    def _begin(self, parameters: Array) -> None:
-        """Create what there is not yet of the state."""
-        if isinstance(self.slots, str):
-            raise ArgumentTypeError(f"{type(self).__name__}: slots is text; one slot is written ({self.slots!r},)")
-        if any(name not in self.state for name in self.slots):
-            self.state = self.first_state(parameters) | self.state
+    def _begin(self, parameters: Array, state: Mapping[str, Array]) -> list[Array]:
+        """Create what there is not yet of the state; return the vectors of the slots."""
+        slots = self.slots
+        if isinstance(slots, str):
+            raise ArgumentTypeError(f"{type(self).__name__}: slots is text; one slot is written ({slots!r},)")
+        if any(name not in state for name in slots):
+            self.state = state = self.first_state(parameters) | dict(state)
+        return [state[name] for name in slots]
 
-    def _check_sizes(self, parameters: Array, vectors: dict[str, Array]) -> None:
-        for which, vector in {**vectors, **self.state}.items():
+    def _check_sizes(self, parameters: Array, vectors: Mapping[str, Array]) -> None:
+        for which, vector in vectors.items():
             if vector.shape != parameters.shape:
                 raise ShapeError(
                     f"{type(self).__name__}: parameters have shape {parameters.shape} but {which} {vector.shape}; "

@@ -115,13 +115,13 @@ def _restore_optimizer(
 ) -> None:
     check_whole_number(description["step"], "its optimizer's step", 0)
     optimizer.step, optimizer.exchanged = description["step"], bool(description["exchanged"])
-    expected = set(optimizer.slots) if optimizer.step else set()
+    expected = set(optimizer.slots) if optimizer.step or optimizer.exchanged or slots else set()
     if slots.keys() != expected:
         raise FileFormatError(f"its optimizer has the slots {sorted(slots)}, not {sorted(expected)}")
     for name, vector in slots.items():
         if vector.shape != model.parameters.shape or vector.dtype != model.dtype:
             raise FileFormatError(f"its optimizer's slot {name!r} is {vector.dtype} {vector.shape}")
-        optimizer.state[name] = vector
+    optimizer.state = slots
 
 
 def _within(start: str, arrays: dict[str, Array]) -> dict[str, Array]:

@@ -55,3 +55,14 @@ def test_weight_decay_that_is_set_is_saved_with_any_optimizer(tmp_path, kind, wr
     optimizer = wrap(kind(0.05))
     optimizer.weight_decay = 0.25
     assert_resumed_runs_end_in_the_same_bits(tmp_path, optimizer)
+
+
+def test_an_average_that_was_looked_at_before_the_first_step_is_saved_and_loaded(tmp_path):
+    model = Sequential([Dense(3), SoftmaxCrossEntropy()], input_shape=6, seed=0)
+    trainer = Trainer(model, ExponentialMovingAverage("adam"), seed=0)
+    for exchanged in (True, False):
+        trainer.optimizer.exchange(model.parameters)
+        trainer.save(tmp_path / "run.npz")
+        loaded = Trainer.load(tmp_path / "run.npz")
+        assert everything(loaded) == everything(trainer)
+        assert loaded.optimizer.exchanged is exchanged
