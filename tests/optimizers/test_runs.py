@@ -9,12 +9,15 @@ from minidl.optimizers import (
     Adadelta,
     Adagrad,
     Adam,
+    AdamW,
     AMSGrad,
     ExponentialMovingAverage,
     Lion,
+    Lookahead,
     Momentum,
     NAdam,
     RMSprop,
+    StochasticWeightAveraging,
 )
 
 EPOCHS, STEPS = 6, 4
@@ -55,6 +58,36 @@ def test_weight_decay_that_is_set_is_saved_with_any_optimizer(tmp_path, kind, wr
     optimizer = wrap(kind(0.05))
     optimizer.weight_decay = 0.25
     assert_resumed_runs_end_in_the_same_bits(tmp_path, optimizer)
+
+
+WRAPS = [
+    lambda inner: inner,
+    ExponentialMovingAverage,
+    lambda inner: Lookahead(StochasticWeightAveraging(inner, start=3), steps=3),
+]
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW, AMSGrad, NAdam])
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_betas_that_change_in_a_run_are_resumed_to_the_same_bits(tmp_path, kind, wrap):
+    def change(optimizer, epoch):
+        while not isinstance(optimizer, Adam):
+            optimizer = optimizer.optimizer
+        optimizer.beta1, optimizer.beta2 = (0.95 - 0.05 * epoch, 0.999) if epoch < 4 else (0.9, np.float32(0.97))
+
+    assert_resumed_runs_end_in_the_same_bits(tmp_path, wrap(kind(0.05)), change)
+
+
+@pytest.mark.parametrize("momenta", [(0.9, 0.9, 0, 0, 0.9, 0.5), (0, 0.9, 0, 0.9, 0, 0)])
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_slots_that_come_and_go_with_a_setting_are_resumed_to_the_same_bits(tmp_path, momenta, wrap):
+    def change(optimizer, epoch):
+        while not isinstance(optimizer, RMSprop):
+            optimizer = optimizer.optimizer
+        optimizer.momentum, optimizer.centered = momenta[epoch - 1], epoch in (2, 3)
+
+    optimizer = wrap(RMSprop(0.01, momentum=momenta[-1]))
+    assert_resumed_runs_end_in_the_same_bits(tmp_path, optimizer, change)
 
 
 def test_an_average_that_was_looked_at_before_the_first_step_is_saved_and_loaded(tmp_path):
