@@ -48,13 +48,17 @@ class Configurable:
 
     @reprlib.recursive_repr()
     def __repr__(self) -> str:
-        """Show the fields in the order of the constructor, but none that is None, as it is by default."""
+        """Show the fields in the order of the constructor, but none that is off: None, as by default.
+
+        What else is off the field itself says, as in ``field(default=0.0, metadata={"off": 0.0})``.
+        """
         if not dataclasses.is_dataclass(self):
             return super().__repr__()
         shown = []
         for field in sorted(dataclasses.fields(self), key=lambda field: field.kw_only):
             value = getattr(self, field.name) if field.repr else None
-            if field.repr and not (value is None and field.default is None):
+            off = field.metadata.get("off")
+            if field.repr and not (value is None and field.default is None) and (off is None or value != off):
                 shown.append(f"{field.name}={value!r}")
         return f"{type(self).__qualname__}({', '.join(shown)})"
 

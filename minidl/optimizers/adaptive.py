@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
+from minidl.inputs import check_flag, check_number
 from minidl.optimizers.base import Optimizer
 from minidl.typing import Array
 
 __all__ = ["AMSGrad", "Adadelta", "Adagrad", "Adam", "AdamW", "Lion", "NAdam", "RMSprop"]
+
+_SUMS_OF = {"beta1": ("gradient_sum",), "beta2": ("square_sum", "largest_sum")}
+"""The slots that are in units of 1 - beta, by each of Adam's settings beta."""
 
 
 @dataclass(eq=False)
@@ -25,7 +29,8 @@ class Adam(Optimizer):
 
     At step t: ``m <- beta1 m + (1 - beta1) g``, ``v <- beta2 v + (1 - beta2) g^2``,
     ``p <- p - learning_rate m' / (sqrt(v') + epsilon)`` with ``m' = m / (1 - beta1^t)``, ``v' = v / (1 - beta2^t)``.
-    The slots hold the sums ``m / (1 - beta1)`` and ``v / (1 - beta2)``, which spares two passes over the gradients.
+    The slots hold the sums ``m / (1 - beta1)`` and ``v / (1 - beta2)``, which spares two passes over the gradients. A
+    beta that changes in a run rescales them, so that m and v stay what they are.
 
     Parameters
     ----------
@@ -34,6 +39,8 @@ class Adam(Optimizer):
         Decay of the running means of the gradient and of its square.
     epsilon : float > 0, default 1e-8
 
+    With `weight_decay` above 0, which is decoupled, it is AdamW, as Keras' Adam is. PyTorch's Adam adds the gradient of
+    an L2 term instead: for that, give the layers a regularizer, ``L2(weight_decay / 2)``.
     Source: Kingma and Ba (2015), arXiv:1412.6980, algorithm 1.
     """
 
@@ -43,6 +50,18 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     slots: ClassVar[tuple[str, ...]] = ("gradient_sum", "square_sum")
     elementwise = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; with a beta that changes in a run, rescale its sums, so that the means stay what they are.
+
+        At once, so that settings and slots fit each other wherever the run is saved. Refuses one out of its range.
+        """
+        if name in _SUMS_OF and vars(self).get("state"):
+            before, value = getattr(self, name), check_number(value, f"{type(self).__name__}: {name}", 0, 1)
+            for slot in _SUMS_OF[name]:
+                if value != before and slot in self.state:
+                    self.state[slot] *= (1 - before) / (1 - value)
+        super().__setattr__(name, value)
 
     def check(self) -> None:
         super().check()
@@ -93,13 +112,13 @@ class AdamW(Adam):
     ----------
     learning_rate, beta1, beta2, epsilon
         As in Adam.
-    weight_decay : float >= 0, default 0.01
+    weight_decay : float >= 0, default 0.01, by keyword
         PyTorch's default; Keras has 0.004.
 
     Source: Loshchilov and Hutter (2019), arXiv:1711.05101, algorithm 2, whose decay is learning_rate times this one.
     """
 
-    weight_decay: float = 0.01
+    weight_decay: float = field(default=0.01, kw_only=True)
 
 
 @dataclass(eq=False)
@@ -141,7 +160,7 @@ class NAdam(Adam):
 
     With Adam's m and v', ``p <- p - learning_rate (c g + d m) / (sqrt(v') + epsilon)``, where at step t
     ``mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2)``, ``c = (1 - mu_t) / (1 - mu_1 ... mu_t)`` and
-    ``d = mu_(t+1) / (1 - mu_1 ... mu_(t+1))``.
+    ``d = mu_(t+1) / (1 - mu_1 ... mu_(t+1))``. All mu are those of the present settings, as ``beta1^t`` is in Adam.
 
     Parameters
     ----------
@@ -184,7 +203,7 @@ class NAdam(Adam):
         step, product, *settings = self._known
         if settings != [self.beta1, self.momentum_decay] or step > self.step:
             step, product = 0, 1.0
-        while step < self.step and product:
+        while step < self.step and product > 1e-20:  # less is nothing beside the 1 that it is taken from
             step += 1
             product *= self._momentum(step)
         self._known = step, product, self.beta1, self.momentum_decay
@@ -225,10 +244,20 @@ class RMSprop(Optimizer):
         """The mean square, and what momentum and centering need."""
         return ("square", *["velocity"] * bool(self.momentum), *["mean"] * bool(self.centered))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; with momentum or centering that comes or goes in a run, begin or drop its slot.
+
+        At once, so that settings and slots fit each other wherever the run is saved.
+        """
+        super().__setattr__(name, value)
+        if name in ("momentum", "centered") and vars(self).get("state") and self.state.keys() != set(self.slots):
+            self.state = {slot: self.state.get(slot, np.zeros_like(self.state["square"])) for slot in self.slots}
+
     def check(self) -> None:
         super().check()
         self.check_range("decay", 0, 1)
         self.check_range("momentum", 0, 1)
+        check_flag(self.centered, f"{type(self).__name__}: centered")
         self.check_range("epsilon", above=0)
 
     def update(self, parameters: Array, gradients: Array, learning_rate: float, square: Array, *slots: Array) -> None:
@@ -354,8 +383,6 @@ class Lion(Optimizer):
         A third to a tenth of what serves Adam.
     beta1, beta2 : float in [0, 1), default 0.9 and 0.99
         Share of the running mean in the step, and its decay.
-    weight_decay : float >= 0, default 0
-        Before the step, ``p <- p (1 - learning_rate weight_decay)``.
 
     Source: Chen et al. (2023), arXiv:2302.06675, algorithm 2.
     """
@@ -363,7 +390,6 @@ class Lion(Optimizer):
     learning_rate: float | Callable[[int], float] = 0.0001
     beta1: float = 0.9
     beta2: float = 0.99
-    weight_decay: float = 0.0
     slots = ("mean",)
     elementwise = True
 

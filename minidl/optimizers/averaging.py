@@ -1,13 +1,16 @@
 """Wrappers around any optimizer: averages of the parameters on its way, and a slow copy that pulls it back.
 
-The wrapper takes the steps: what the optimizer inside declares as slots becomes part of the wrapper's own, under
-"optimizer/...", so that the outermost `step` and `state` are all there is. Settings remain the inner optimizer's.
+A wrapper adds a vector of its own. Settings, step and state remain those of the optimizer inside, and are the
+wrapper's, too: the state under "optimizer/...", so that the outermost `step` and `state` are all there is.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from minidl.errors import ArgumentError
@@ -20,7 +23,7 @@ __all__ = ["ExponentialMovingAverage", "Lookahead", "StochasticWeightAveraging"]
 
 
 def _of_inner(name: str) -> Any:
-    """Make a property that is a setting of the inner optimizer's, to get and to set."""
+    """Make a property that is an attribute of the inner optimizer's, to get and to set."""
 
     def get(wrapper: _Wrapper) -> Any:
         return getattr(wrapper.inner, name)
@@ -38,15 +41,30 @@ class _Wrapper(Optimizer, ABC):
     It writes `follow`, which is called after each step of the inner optimizer.
     """
 
+    def _get_state(self) -> Mapping[str, Array]:
+        inner = {f"optimizer/{name}": vector for name, vector in self.inner.state.items()}
+        return MappingProxyType(self._own | inner)  # to read only: writing on it would reach nobody
+
+    def _set_state(self, state: Mapping[str, Array]) -> None:
+        self._own = {name: vector for name, vector in state.items() if name == self.kept}
+        inner = {name: vector for name, vector in state.items() if name != self.kept}
+        self.inner.state = {name.removeprefix("optimizer/"): vector for name, vector in inner.items()}
+
+    # No arguments, but all that the base has as such: a type checker needs to read them here, a test compares.
     learning_rate: Any = field(init=False, repr=False, default=_of_inner("learning_rate"))
     clip_norm: Any = field(init=False, repr=False, default=_of_inner("clip_norm"))
     clip_value: Any = field(init=False, repr=False, default=_of_inner("clip_value"))
     weight_decay: Any = field(init=False, repr=False, default=_of_inner("weight_decay"))
+    step: Any = field(init=False, repr=False, default=_of_inner("step"))
+    state: Any = field(init=False, repr=False, default=property(_get_state, _set_state))
     optimizer: Optimizer | str
     kept: ClassVar[str]
 
     def __post_init__(self) -> None:
-        self.optimizer = get_optimizer(self.optimizer)
+        inner = get_optimizer(self.optimizer)
+        # One that has taken steps goes on with these where it did.
+        self.optimizer = copy.deepcopy(inner) if inner.step or inner.state else inner
+        self.step, self.state = 0, {}
         super().__post_init__()
 
     @property
@@ -90,7 +108,6 @@ class _Wrapper(Optimizer, ABC):
         return {self.kept: parameters.copy()} | {f"optimizer/{name}": vector for name, vector in inner.items()}
 
     def update(self, parameters: Array, gradients: Array, learning_rate: float, kept: Array, *inner: Array) -> None:
-        self.inner.step = self.step
         self.inner.update(parameters, gradients, learning_rate, *inner)
 
     def finish_step(self, parameters: Array, kept: Array, *inner: Array) -> None:  # type: ignore[override]
@@ -104,8 +121,9 @@ class _Wrapper(Optimizer, ABC):
     def exchange(self, parameters: Array) -> None:
         if self.average_slot is None:
             return
-        self._check_sizes(parameters, {})
-        self._begin(parameters)
+        state = self.state
+        self._check_sizes(parameters, state)
+        self._begin(parameters, state)
         average = self.state[self.average_slot]
         before = parameters.copy()
         parameters[:] = average
@@ -133,7 +151,7 @@ class ExponentialMovingAverage(_Average):
     Parameters
     ----------
     optimizer : Optimizer or its name
-        It takes the steps; rate, clipping and weight decay are its own. Its own state is not used.
+        It takes the steps; rate, clipping and decay are its own. Of one that has taken steps, a copy begins anew.
     decay : float in [0, 1), default 0.999
 
     Sources: Polyak and Juditsky (1992), "Acceleration of stochastic approximation by averaging", SIAM Journal on
@@ -147,7 +165,8 @@ class ExponentialMovingAverage(_Average):
         self.check_range("decay", 0, 1)
 
     def follow(self, parameters: Array, kept: Array) -> None:
-        _approach(kept, parameters, 1 - min(self.decay, (1 + self.step) / (10 + self.step)))
+        step = self.step
+        _approach(kept, parameters, 1 - min(self.decay, (1 + step) / (10 + step)))
 
 
 @dataclass(eq=False)
@@ -161,7 +180,7 @@ class StochasticWeightAveraging(_Average):
     Parameters
     ----------
     optimizer : Optimizer or its name
-        It takes the steps; rate, clipping and weight decay are its own. Its own state is not used.
+        It takes the steps; rate, clipping and decay are its own. Of one that has taken steps, a copy begins anew.
     start : int >= 0, default 0
         0 begins with the parameters before the first step. In steps: epochs * ceil(rows / batch_size).
     every : int >= 1, default 1
@@ -193,7 +212,7 @@ class Lookahead(_Wrapper):
     Parameters
     ----------
     optimizer : Optimizer or its name
-        It takes the steps; learning rate, clipping and weight decay are its own. Its own state is not used.
+        It takes the steps; rate, clipping and decay are its own. Of one that has taken steps, a copy begins anew.
     steps : int >= 1, default 5
         The inner optimizer's steps between two of the slow vector s, which begins as the first parameters.
     slow_rate : float in (0, 1], default 0.5
@@ -208,9 +227,7 @@ class Lookahead(_Wrapper):
     def check(self) -> None:
         super().check()
         check_whole_number(self.steps, "Lookahead: steps", 1)
-        self.check_range("slow_rate", above=0)
-        if self.slow_rate > 1:
-            raise ArgumentError(f"Lookahead: slow_rate is {self.slow_rate}; it must be 1 or less")
+        self.check_range("slow_rate", above=0, most=1)
 
     def follow(self, parameters: Array, kept: Array) -> None:
         if self.step % self.steps == 0:

@@ -6,8 +6,9 @@ bits. Clipping of gradients and decoupled weight decay are the base's, and so ev
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -37,6 +38,10 @@ class Optimizer(Configurable):
     clip_value : float > 0, optional, by keyword
         Each entry of the gradients is cut to [-clip_value, clip_value]. With both, the norm is taken afterwards, so
         that both bounds hold (Keras takes one of them only).
+    weight_decay : float >= 0, default 0, by keyword
+        Before each update parameters shrink, ``p <- p (1 - learning_rate weight_decay)``, decoupled from gradients.
+        PyTorch's Adam, and its SGD with momentum, add ``weight_decay p`` to the gradients, as a regularizer
+        ``L2(weight_decay / 2)`` does here.
 
     Attributes
     ----------
@@ -45,9 +50,6 @@ class Optimizer(Configurable):
     elementwise : bool, default False
         True in a subclass of which each parameter moves by its own gradient and slots alone. `update` then gets long
         vectors in blocks that stay in the processor's cache, which is faster.
-    weight_decay : float >= 0, default 0
-        Before each update parameters shrink, ``p <- p (1 - learning_rate weight_decay)``, decoupled from gradients.
-        It can be set where it is a field, as in AdamW; elsewhere no file would keep it.
     full_batch : bool, default False
         True for one that needs the loss and the gradient of all rows at any place, as LBFGS does by `minimize`.
     keeps_average : bool, default False
@@ -57,7 +59,7 @@ class Optimizer(Configurable):
     step : int
         How many steps have been taken; during `update`, the number of the present one, from 1.
     state : dict of name -> array
-        The slots' vectors; empty before the first step.
+        The slots' vectors; empty before the first step. Of a wrapper it can be set as a whole, but not written on.
 
     The constructor raises ArgumentError or ArgumentTypeError for settings out of their ranges.
     Sources: Pascanu et al. (2013), arXiv:1211.5063, for clip_norm; Loshchilov and Hutter (2019), arXiv:1711.05101, for
@@ -67,14 +69,22 @@ class Optimizer(Configurable):
     learning_rate: float | Callable[[int], float] = 0.01
     clip_norm: float | None = field(default=None, kw_only=True)
     clip_value: float | None = field(default=None, kw_only=True)
+    weight_decay: float = field(default=0.0, kw_only=True, metadata={"off": 0.0})
     slots: ClassVar[tuple[str, ...]] = ()
     elementwise: ClassVar[bool] = False
     full_batch: ClassVar[bool] = False
     keeps_average: ClassVar[bool] = False
-    weight_decay = 0.0  # without a type it is no argument; those that decay make it one
     exchanged: bool = field(default=False, init=False, repr=False)
     step: int = field(default=0, init=False, repr=False)
     state: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if inspect.isfunction(vars(cls).get("step")):
+            raise ArgumentTypeError(
+                f"{cls.__name__}.step would hide the number of steps: the method that takes one is "
+                "update(parameters, gradients, learning_rate, ...), one vector for each name in slots"
+            )
 
     def __post_init__(self) -> None:
         self.check()
@@ -97,29 +107,36 @@ class Optimizer(Configurable):
         if not callable(self.learning_rate):
             self.rate()
         self.check_range("weight_decay", 0)
-        own = type(self).weight_decay
-        if "weight_decay" not in self.__dataclass_fields__ and vars(self).get("weight_decay", own) != own:
-            raise ArgumentError(
-                f"{type(self).__name__} has no setting weight_decay, so no file would keep it: take AdamW or Lion, or "
-                "a class of your own with the field weight_decay: float = 0.01"
-            )
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
                 self.check_range(name, above=0)
 
     def check_range(
-        self, name: str, low: float = -math.inf, below: float = math.inf, *, above: float = -math.inf
+        self,
+        name: str,
+        low: float = -math.inf,
+        below: float = math.inf,
+        *,
+        above: float = -math.inf,
+        most: float = math.inf,
     ) -> None:
-        """Raise an error that names the setting unless it is a finite number with low <= it < below, and it > above.
+        """Raise an error that names the setting unless it is finite, with low <= it < below and above < it <= most.
 
         It becomes a plain float.
         """
-        check_setting(self, name, low, below, above=above)
+        check_setting(self, name, low, below, above=above, most=most)
 
     def rate(self) -> float:
         """Return the learning rate of the next step; ArgumentError or ArgumentTypeError when it is no rate."""
-        value = self.learning_rate(self.step) if callable(self.learning_rate) else self.learning_rate
-        return check_number(value, f"{type(self).__name__}: learning_rate at step {self.step}", 0)
+        place = f"{type(self).__name__}: learning_rate at step {self.step}"
+        try:
+            value = self.learning_rate(self.step) if callable(self.learning_rate) else self.learning_rate
+        except OverflowError as error:
+            raise ArgumentError(
+                f"{place} overflows, by {self.learning_rate!r}: take one that does not grow without end, with a factor "
+                "of at most 1"
+            ) from error
+        return check_number(value, place, 0)
 
     def apply(
         self,
@@ -150,24 +167,28 @@ class Optimizer(Configurable):
                 f"{type(self).__name__}: the average is in the parameters' place; call exchange(parameters) before "
                 "the next step"
             )
-        self._check_sizes(parameters, {"gradients": gradients})
+        state = self.state
+        self._check_sizes(parameters, {"gradients": gradients, **state})
         rate = self.rate()
-        self._begin(parameters)
-        gradients = self._clip(gradients)
+        vectors = [parameters, self._clip(gradients), *self._begin(parameters, state)]
         shrinking = 1 - rate * self.weight_decay
         if decaying is None:
             decaying = [slice(None)]
         bounds = [part.indices(len(parameters)) for part in decaying] if self.weight_decay else []
         self.step += 1
-        vectors = [parameters, gradients, *(self.state[name] for name in self.slots)]
         # Parts of equal length: a short last one costs as many calls.
         parts = math.ceil(len(parameters) / _BLOCK) if self.elementwise else 1
         size = math.ceil(len(parameters) / max(parts, 1))
         for start in range(0, len(parameters), size or 1):
-            part, slopes, *slots = [vector[start : start + size] for vector in vectors]
+            part, slopes, *slots = [vector[start : start + size] for vector in vectors] if parts > 1 else vectors
             for first, last, _ in bounds:
                 part[max(first - start, 0) : max(last - start, 0)] *= shrinking
-            self.update(part, slopes, rate, *slots)
+            returned: object = self.update(part, slopes, rate, *slots)  # type: ignore[func-returns-value]
+            if returned is not None:
+                raise ArgumentTypeError(
+                    f"{type(self).__name__}: update must change the parameters in place, parameters -= ..., and return "
+                    "None; what it returned would be lost"
+                )
         if constrain is not None:
             constrain()
         self.finish_step(parameters, *vectors[2:])
@@ -192,15 +213,17 @@ class Optimizer(Configurable):
         """Return the slots' vectors as they are before the first step on these parameters: zeros."""
         return {name: np.zeros_like(parameters) for name in self.slots}
 
-    def _begin(self, parameters: Array) -> None:
-        """Create what there is not yet of the state."""
-        if isinstance(self.slots, str):
-            raise ArgumentTypeError(f"{type(self).__name__}: slots is text; one slot is written ({self.slots!r},)")
-        if any(name not in self.state for name in self.slots):
-            self.state = self.first_state(parameters) | self.state
+    def _begin(self, parameters: Array, state: Mapping[str, Array]) -> list[Array]:
+        """Create what there is not yet of the state; return the vectors of the slots."""
+        slots = self.slots
+        if isinstance(slots, str):
+            raise ArgumentTypeError(f"{type(self).__name__}: slots is text; one slot is written ({slots!r},)")
+        if any(name not in state for name in slots):
+            self.state = state = self.first_state(parameters) | dict(state)
+        return [state[name] for name in slots]
 
-    def _check_sizes(self, parameters: Array, vectors: dict[str, Array]) -> None:
-        for which, vector in {**vectors, **self.state}.items():
+    def _check_sizes(self, parameters: Array, vectors: Mapping[str, Array]) -> None:
+        for which, vector in vectors.items():
             if vector.shape != parameters.shape:
                 raise ShapeError(
                     f"{type(self).__name__}: parameters have shape {parameters.shape} but {which} {vector.shape}; "

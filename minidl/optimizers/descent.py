@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minidl.inputs import check_flag
 from minidl.optimizers.base import Optimizer
 from minidl.typing import Array
 
@@ -45,6 +46,7 @@ class Momentum(Optimizer):
     def check(self) -> None:
         super().check()
         self.check_range("momentum", 0, 1)
+        check_flag(self.nesterov, f"{type(self).__name__}: nesterov")
 
     def update(self, parameters: Array, gradients: Array, learning_rate: float, velocity: Array) -> None:
         velocity *= self.momentum

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.errors import NotReadyError, ShapeError
+from minidl.errors import ArgumentError, NotReadyError, ShapeError
 from minidl.inputs import check_whole_number
 from minidl.optimizers.base import Optimizer
 from minidl.typing import Array
@@ -33,14 +33,13 @@ class LBFGS(Optimizer):
     gradient_tolerance : float >= 0, default 1e-9
         Or when no entry of the gradient is larger.
 
+    It refuses a learning_rate, clip_norm, clip_value and weight_decay, which belong to steps that it does not take.
     Needs SciPy, which scikit-learn brings.
     Sources: Liu and Nocedal (1989), "On the limited memory BFGS method for large scale optimization", Mathematical
     Programming 45; the program behind scipy.optimize is that of Zhu, Byrd, Lu and Nocedal (1997), ACM TOMS 23.
     """
 
     learning_rate: Any = field(default=1.0, init=False, repr=False)
-    clip_norm: Any = field(default=None, init=False, repr=False)
-    clip_value: Any = field(default=None, init=False, repr=False)
     memory: int = 10
     tolerance: float = 1e-9
     gradient_tolerance: float = 1e-9
@@ -51,6 +50,15 @@ class LBFGS(Optimizer):
         check_whole_number(self.memory, "LBFGS: memory", 1)
         self.check_range("tolerance", 0)
         self.check_range("gradient_tolerance", 0)
+        chooses = "but it chooses its steps itself"
+        for name, off in (("learning_rate", 1.0), ("clip_norm", None), ("clip_value", None)):
+            if (value := getattr(self, name)) != off:
+                raise ArgumentError(f"LBFGS: {name} is {value}, {chooses}: leave it {off}")
+        if self.weight_decay:
+            raise ArgumentError(
+                f"LBFGS: weight_decay is {self.weight_decay}, {chooses}: leave it 0 and give the layers a regularizer, "
+                f"L2({self.weight_decay / 2:g}), whose penalty is part of the loss"
+            )
 
     def apply(
         self,

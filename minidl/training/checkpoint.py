@@ -35,7 +35,6 @@ def write_checkpoint(trainer: Trainer, path: str | os.PathLike[str]) -> None:
 def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
     """Return the run as what JSON can hold and arrays; raise as `Trainer.save`."""
     model, optimizer = trainer.model, trainer.optimizer
-    optimizer.check()  # callbacks may have set what no file keeps since `fit` did so
     described, arrays = model.description(), model.named_arrays()
     arrays |= {f"optimizer/{name}": vector for name, vector in optimizer.state.items()}
     callbacks = []
@@ -116,13 +115,13 @@ def _restore_optimizer(
 ) -> None:
     check_whole_number(description["step"], "its optimizer's step", 0)
     optimizer.step, optimizer.exchanged = description["step"], bool(description["exchanged"])
-    expected = set(optimizer.slots) if optimizer.step else set()
+    expected = set(optimizer.slots) if optimizer.step or optimizer.exchanged or slots else set()
     if slots.keys() != expected:
         raise FileFormatError(f"its optimizer has the slots {sorted(slots)}, not {sorted(expected)}")
     for name, vector in slots.items():
         if vector.shape != model.parameters.shape or vector.dtype != model.dtype:
             raise FileFormatError(f"its optimizer's slot {name!r} is {vector.dtype} {vector.shape}")
-        optimizer.state[name] = vector
+    optimizer.state = slots
 
 
 def _within(start: str, arrays: dict[str, Array]) -> dict[str, Array]:

@@ -3,10 +3,21 @@ import math
 
 import numpy as np
 import pytest
-from trajectories import assert_takes_the_way_of, decreasing
+from trajectories import assert_takes_the_way_of, decreasing, draw
 
 from minidl.errors import ArgumentError, ArgumentTypeError
-from minidl.optimizers import Adadelta, Adagrad, Adam, AdamW, AMSGrad, Lion, NAdam, RMSprop
+from minidl.optimizers import (
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    AMSGrad,
+    ExponentialMovingAverage,
+    Lion,
+    Lookahead,
+    NAdam,
+    RMSprop,
+)
 
 
 def adam(p, gradients, rates, beta1=0.9, beta2=0.999, epsilon=1e-8):
@@ -115,7 +126,7 @@ CASES = [
     (Adadelta(), adadelta, 1.0, {}),
     (Adadelta(0.5, 0.5, 0.1), adadelta, 0.5, {"decay": 0.5, "epsilon": 0.1}),
     (Lion(), lion, 0.0001, {}),
-    (Lion(0.1, 0.5, 0.6, 0.3), lion, 0.1, {"beta1": 0.5, "beta2": 0.6, "weight_decay": 0.3}),
+    (Lion(0.1, 0.5, 0.6, weight_decay=0.3), lion, 0.1, {"beta1": 0.5, "beta2": 0.6, "weight_decay": 0.3}),
     (Lion(decreasing, 0), lion, decreasing, {"beta1": 0}),
 ]
 
@@ -132,6 +143,84 @@ def test_the_first_step_of_adam_is_the_learning_rate_whatever_the_size_of_the_gr
     np.testing.assert_allclose(parameters, [-0.1, 0.1, -0.1], rtol=1.1e-5)
 
 
+def one_cycle(step):
+    """Betas that change at each step, as the momentum of a one-cycle schedule does."""
+    return 0.9 + 0.09 * math.cos(step / 5), 0.99 - 0.009 * math.sin(step / 3)
+
+
+def with_changing_betas(kind, p, gradients, rate):
+    """Adam's kin as published, with other betas at each step: they keep the means themselves."""
+    m = v = w = 0.0
+    for t, g in enumerate(gradients, start=1):
+        beta1, beta2 = one_cycle(t - 1)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        w = max(w, v)
+        if kind is NAdam:
+            mus = [beta1 * (1 - 0.5 * 0.96 ** (i * 0.004)) for i in range(t + 2)]
+            ahead = mus[t + 1] / (1 - math.prod(mus[1 : t + 2])) * m + (1 - mus[t]) / (1 - math.prod(mus[1:-1])) * g
+        else:
+            ahead = m / (1 - beta1**t)
+        p = p - rate * ahead / (math.sqrt((w if kind is AMSGrad else v) / (1 - beta2**t)) + 1e-8)
+        yield p
+
+
+@pytest.mark.parametrize("kind", [Adam, AMSGrad, NAdam])
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda inner: inner, ExponentialMovingAverage, lambda inner: ExponentialMovingAverage(Lookahead(inner, 99))],
+)
+def test_betas_that_change_at_each_step_give_the_steps_of_the_formula(kind, wrap):
+    inner = kind(0.1)
+    optimizer = wrap(inner)
+    parameters, gradients = draw()
+    expected = [
+        list(with_changing_betas(kind, p, gs, 0.1))
+        for p, gs in zip(parameters.tolist(), gradients.T.tolist(), strict=True)
+    ]
+    for step, gradient in enumerate(gradients):
+        inner.beta1, inner.beta2 = one_cycle(step)
+        optimizer.apply(parameters, gradient)
+        # A rescaling is one rounding more of each entry.
+        np.testing.assert_allclose(parameters, np.array(expected)[:, step], rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW, AMSGrad, NAdam])
+@pytest.mark.parametrize("name", ["beta1", "beta2"])
+def test_a_beta_that_cannot_work_is_refused_in_a_run_and_changes_nothing(kind, name):
+    optimizer, parameters = kind(), np.ones(3)
+    optimizer.apply(parameters, np.ones(3))
+    before, settings = {slot: vector.copy() for slot, vector in optimizer.state.items()}, repr(optimizer)
+    for value in (1, -0.1, math.nan, "0.5", None):
+        error = ArgumentTypeError if value in ("0.5", None) else ArgumentError
+        with pytest.raises(error, match=f"{kind.__name__}: {name} is "):
+            setattr(optimizer, name, value)
+    assert repr(optimizer) == settings
+    assert {slot: vector.tolist() for slot, vector in optimizer.state.items()} == {
+        slot: vector.tolist() for slot, vector in before.items()
+    }
+
+
+def test_a_beta_that_is_set_to_what_it_was_changes_no_bit():
+    optimizer = Adam(beta1=0.7)
+    optimizer.apply(np.ones(3, np.float32), np.full(3, 0.1, np.float32))
+    before = optimizer.state["gradient_sum"].copy()
+    optimizer.beta1 = np.float64(0.7)
+    optimizer.check()
+    assert type(optimizer.beta1) is float
+    np.testing.assert_array_equal(optimizer.state["gradient_sum"], before)
+
+
+def test_a_product_of_nadam_costs_no_more_the_longer_the_run():
+    optimizer, calls = NAdam(), []
+    optimizer._momentum = lambda step: calls.append(step) or NAdam._momentum(optimizer, step)
+    optimizer.step, optimizer.state = 100_000, {name: np.ones(1) for name in optimizer.slots}
+    for beta in (0.95, 0.9, 0.85):
+        optimizer.beta1 = beta
+        optimizer.apply(np.ones(1), np.ones(1))
+    assert len(calls) < 1000
+
+
 def test_nadams_product_is_a_function_of_step_and_settings():
     def step_from(optimizer, step):
         parameters = np.ones(1)
@@ -146,16 +235,29 @@ def test_nadams_product_is_a_function_of_step_and_settings():
     assert step_from(used, 3) == step_from(NAdam(beta1=0.5), 3) != step_from(NAdam(), 3)
 
 
-def test_rmsprop_keeps_what_its_settings_need_and_begins_it_when_they_are_changed():
-    optimizer, parameters = RMSprop(), np.ones(2)
-    assert optimizer.slots == ("square",)
+@pytest.mark.parametrize("wrap", [lambda inner: inner, lambda inner: Lookahead(ExponentialMovingAverage(inner))])
+def test_rmsprop_keeps_what_its_settings_need_and_begins_or_drops_it_when_they_are_changed(wrap):
+    inner, parameters = RMSprop(), np.ones(2)
+    optimizer = wrap(inner)
     optimizer.apply(parameters, np.ones(2))
-    square = optimizer.state["square"]
-    optimizer.momentum, optimizer.centered = 0.9, True
+    start = optimizer.slots[-1].removesuffix("square")
+    assert [name for name in optimizer.state if name.startswith(start)] == [f"{start}square"]
+    square = optimizer.state[f"{start}square"]
+    inner.momentum, inner.centered = 0.9, True
+    assert tuple(optimizer.state) == optimizer.slots
+    assert optimizer.slots[-3:] == (f"{start}square", f"{start}velocity", f"{start}mean")
+    assert not optimizer.state[f"{start}velocity"].any()
     optimizer.apply(parameters, np.ones(2))
-    assert optimizer.slots == ("square", "velocity", "mean")
-    assert optimizer.state.keys() == {"square", "velocity", "mean"}
-    assert optimizer.state["square"] is square
+    velocity = optimizer.state[f"{start}velocity"]
+    assert velocity.all()
+    inner.momentum = 0.5  # no other slots
+    assert optimizer.state[f"{start}velocity"] is velocity
+    inner.momentum = 0
+    assert tuple(optimizer.state) == optimizer.slots
+    assert f"{start}velocity" not in optimizer.state
+    inner.momentum = 0.5
+    assert not optimizer.state[f"{start}velocity"].any()
+    assert optimizer.state[f"{start}square"] is square
 
 
 def test_a_variance_that_rounding_makes_negative_counts_as_zero():
@@ -189,3 +291,9 @@ def test_settings_out_of_range_are_refused_when_made_and_when_changed(kind, sett
     for value in ("0.5", None, True):
         with pytest.raises(ArgumentTypeError, match=f"{kind.__name__}: {setting} is .*; it must be a number"):
             kind(**{setting: value})
+
+
+@pytest.mark.parametrize("value", ["false", 1, None])
+def test_a_flag_that_is_neither_true_nor_false_is_refused(value):
+    with pytest.raises(ArgumentTypeError, match=rf"RMSprop: centered is {value!r}; it must be True or False"):
+        RMSprop(centered=value)

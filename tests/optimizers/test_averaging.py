@@ -1,20 +1,29 @@
 import copy
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from trajectories import STEPS, draw
 
+from minidl import Dense, MeanSquaredError, Sequential, Trainer
 from minidl.configuration import decode, encode
 from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, ShapeError
 from minidl.optimizers import (
     LBFGS,
     SGD,
+    Adadelta,
+    Adagrad,
     Adam,
     AdamW,
+    AMSGrad,
     ExponentialMovingAverage,
+    Lion,
     Lookahead,
     Momentum,
+    NAdam,
+    Optimizer,
+    RMSprop,
     StochasticWeightAveraging,
 )
 
@@ -136,20 +145,36 @@ def test_before_the_first_step_the_average_is_the_parameters():
         optimizer.exchange(np.zeros(4))
 
 
+SETTINGS = {
+    "learning_rate": (0.5, 0.75),
+    "clip_norm": (3.0, 2.0),
+    "clip_value": (1.0, 0.5),
+    "weight_decay": (0.25, 0.125),
+}
+INNER = [SGD, Momentum, Adam, AdamW, AMSGrad, NAdam, RMSprop, Adagrad, Adadelta, Lion]
+
+
 @every_wrapper
-def test_settings_are_the_inner_optimizers_to_get_and_to_set(wrapper):
-    inner = AdamW(0.5, weight_decay=0.25, clip_norm=3.0)
+@pytest.mark.parametrize("kind", INNER)
+def test_every_setting_of_the_base_is_the_inner_optimizers_to_get_to_set_and_to_save(wrapper, kind):
+    first, second = ({name: values[index] for name, values in SETTINGS.items()} for index in (0, 1))
+    assert SETTINGS.keys() == {setting.name for setting in dataclasses.fields(Optimizer) if setting.init}
+    inner = kind(**first)
     optimizer = wrapper(wrapper(inner))
-    assert (optimizer.learning_rate, optimizer.weight_decay, optimizer.clip_norm, optimizer.clip_value) == (
-        0.5,
-        0.25,
-        3.0,
-        None,
-    )
-    optimizer.learning_rate, optimizer.weight_decay = 0.75, 0.125
-    optimizer.clip_norm, optimizer.clip_value = None, 2.0
-    assert repr(inner) == repr(AdamW(0.75, weight_decay=0.125, clip_value=2.0))
-    assert optimizer.elementwise
+    assert {name: getattr(optimizer, name) for name in SETTINGS} == first
+    for name, value in second.items():
+        setattr(optimizer, name, value)
+    optimizer.check()
+    assert repr(inner) == repr(kind(**second))
+    again = decode(json.loads(json.dumps(encode(optimizer))))
+    assert {name: getattr(again, name) for name in SETTINGS} == second
+    wrapped, alone = path_of(again, 4), path_of(kind(**second), 4)  # Lookahead steps in after the fifth
+    np.testing.assert_array_equal(wrapped, alone)
+
+
+@every_wrapper
+def test_a_wrapper_is_elementwise_where_the_inner_optimizer_is(wrapper):
+    assert wrapper(wrapper(Adam())).elementwise
     assert not wrapper(type("Whole", (SGD,), {"elementwise": False})()).elementwise
 
 
@@ -163,10 +188,45 @@ def test_a_wrapper_is_described_by_its_optimizer_and_its_own_settings(wrapper):
     assert "learning_rate" not in optimizer.configuration()
 
 
-def test_an_optimizer_that_has_taken_steps_begins_anew_inside_a_wrapper():
+def test_of_an_optimizer_that_has_taken_steps_a_copy_begins_anew_inside_a_wrapper():
     used = Adam()
     path_of(used, 5)
-    np.testing.assert_array_equal(path_of(Lookahead(used)), path_of(Lookahead(Adam())))
+    state = {name: vector.copy() for name, vector in used.state.items()}
+    wrapper = Lookahead(ExponentialMovingAverage(used))
+    assert (wrapper.step, dict(wrapper.state)) == (0, {})
+    np.testing.assert_array_equal(path_of(wrapper), path_of(Lookahead(Adam())))
+    again = Lookahead(wrapper)
+    assert (again.step, dict(again.state), wrapper.step) == (0, {}, STEPS)
+    assert used.step == 5
+    for name, vector in state.items():
+        np.testing.assert_array_equal(used.state[name], vector)
+
+
+def test_an_optimizer_in_two_wrappers_is_noticed_by_the_second_trainer():
+    x, y, inner = np.zeros((4, 2)), np.zeros(4), Adam()
+    trainers = [
+        Trainer(Sequential([Dense(1), MeanSquaredError()], seed=0), wrapper(inner), seed=0)
+        for wrapper in (Lookahead, ExponentialMovingAverage)
+    ]
+    trainers[0].fit(x, y, progress=False)
+    with pytest.raises(ArgumentError, match="the ExponentialMovingAverage has taken 1 step elsewhere"):
+        trainers[1].fit(x, y, progress=False)
+
+
+def test_step_and_state_of_the_inner_optimizer_are_those_of_the_wrapper():
+    optimizer, parameters = Lookahead(ExponentialMovingAverage(Momentum())), np.ones(3)
+    for _ in range(3):
+        optimizer.apply(parameters, np.ones(3))
+    assert optimizer.step == optimizer.inner.step == optimizer.inner.inner.step == 3
+    velocity = optimizer.inner.inner.state["velocity"]
+    assert optimizer.state["optimizer/optimizer/velocity"] is velocity
+    assert velocity.all()
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        optimizer.state["slow"] = parameters
+    twin = copy.deepcopy(optimizer)
+    twin.step, twin.state = 0, {}
+    assert (twin.inner.inner.step, twin.inner.inner.state) == (0, {})
+    assert optimizer.state["optimizer/optimizer/velocity"] is velocity
 
 
 @pytest.mark.parametrize(
@@ -179,8 +239,8 @@ def test_an_optimizer_that_has_taken_steps_begins_anew_inside_a_wrapper():
         (lambda: StochasticWeightAveraging("adam", 0, 0), ArgumentError, "StochasticWeightAveraging: every is 0"),
         (lambda: StochasticWeightAveraging("adam", 0.5), ArgumentTypeError, "start is 0.5; it must be a whole"),
         (lambda: Lookahead("adam", 0), ArgumentError, "Lookahead: steps is 0"),
-        (lambda: Lookahead("adam", 5, 0), ArgumentError, "Lookahead: slow_rate is 0; it must be a finite .* above 0"),
-        (lambda: Lookahead("adam", 5, 1.5), ArgumentError, r"Lookahead: slow_rate is 1\.5; it must be 1 or less"),
+        (lambda: Lookahead("adam", 5, 0), ArgumentError, r"Lookahead: slow_rate is 0; it must be a finite .* \(0, 1\]"),
+        (lambda: Lookahead("adam", 5, 1.5), ArgumentError, r"slow_rate is 1\.5; it must be a finite .* \(0, 1\]"),
         (lambda: Lookahead(LBFGS()), ArgumentError, "Lookahead: LBFGS takes no single steps to wrap"),
     ],
 )

@@ -1,4 +1,5 @@
 import copy
+import json
 import math
 import pickle
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from minidl.optimizers import (
     RMSprop,
     StochasticWeightAveraging,
 )
+from minidl.schedules import CosineRestarts, ExponentialDecay, StepDecay, Warmup
 
 
 @dataclass(eq=False)
@@ -224,6 +226,27 @@ def test_a_rate_that_cannot_work_is_refused_when_made_when_changed_and_when_a_fu
     assert (optimizer.step, optimizer.state, parameters.tolist()) == (0, {}, [0, 0])
 
 
+@pytest.mark.parametrize(
+    ("schedule", "step"),
+    [
+        (StepDecay(1e-3, 1, 10.0), 400),
+        (ExponentialDecay(1e-3, 1, 10.0), 400),
+        (CosineRestarts(1e-3, 1, growth=1, decay=2.0), 1100),
+        (Warmup(StepDecay(1e-3, 1, 10.0), 5), 405),
+    ],
+)
+def test_a_schedule_that_overflows_is_refused_with_optimizer_step_and_cure(schedule, step):
+    optimizer = Momentum(schedule)
+    optimizer.step = step
+    with pytest.raises(
+        ArgumentError, match=rf"Momentum: learning_rate at step {step} overflows, by .*(Decay|Restarts)"
+    ):
+        optimizer.rate()
+    with pytest.raises(ArgumentError, match="take one that does not grow without end, with a factor of at most 1"):
+        optimizer.apply(np.ones(2), np.ones(2))
+    assert (optimizer.step, optimizer.state) == (step, {})
+
+
 def test_a_rate_that_is_a_function_may_use_what_does_not_exist_yet():
     optimizer = SGD(lambda step: run["rate"])
     optimizer.check()
@@ -369,35 +392,18 @@ def test_parts_that_decay_reach_over_the_blocks_of_a_long_vector():
     np.testing.assert_allclose(parameters, expected)
 
 
-@pytest.mark.parametrize("make", [SGD, Momentum, SignMomentum, lambda: Lookahead(Adam()), lambda: Lookahead(SGD())])
-def test_a_weight_decay_that_no_file_would_keep_is_refused(make):
-    optimizer = make()
-    optimizer.weight_decay = 0.1
-    with pytest.raises(ArgumentError, match="has no setting weight_decay, so no file would keep it: take AdamW"):
-        optimizer.check()
-    optimizer.weight_decay = 0.0
-    optimizer.check()
+def test_an_update_that_does_not_work_in_place_is_refused():
+    class Returns(Optimizer):
+        def update(self, parameters, gradients, learning_rate):
+            return parameters - learning_rate * gradients
+
+    with pytest.raises(ArgumentTypeError, match="Returns: update must change the parameters in place"):
+        Returns(0.1).apply(np.ones(3), np.ones(3))
 
 
-@pytest.mark.parametrize("make", [AdamW, Lion, Decaying, lambda: Lookahead(AdamW())])
-def test_a_weight_decay_that_is_a_field_is_set_and_kept(make):
-    optimizer = make()
-    optimizer.weight_decay = 0.125
-    optimizer.check()
-    assert decode(encode(optimizer)).weight_decay == 0.125
-
-
-class ConstantDecay(SGD):
-    """The class itself says it: so does that of a file."""
-
-    weight_decay = 0.25
-
-
-def test_a_weight_decay_of_the_whole_class_needs_no_field():
-    optimizer, parameters = decode(encode(ConstantDecay(0.1))), np.ones(3)
-    optimizer.check()
-    optimizer.apply(parameters, np.zeros(3))
-    np.testing.assert_allclose(parameters, 0.975)
+def test_a_method_named_step_is_refused_with_the_name_that_is_meant():
+    with pytest.raises(ArgumentTypeError, match=r"Steps\.step would hide .*update\(parameters, gradients"):
+        type("Steps", (Optimizer,), {"step": lambda self, parameters, gradients: None})
 
 
 def test_an_optimizer_without_an_average_exchanges_nothing():
@@ -406,3 +412,50 @@ def test_an_optimizer_without_an_average_exchanges_nothing():
     assert not optimizer.keeps_average
     assert not optimizer.exchanged
     optimizer.apply(parameters, np.ones(3))
+
+
+@every_optimizer
+def test_weight_decay_is_a_setting_of_every_optimizer(optimizer):
+    with_decay, without = fresh(optimizer, weight_decay=0.5), fresh(optimizer, weight_decay=0.0)
+    again = decode(json.loads(json.dumps(encode(with_decay))))
+    assert again.weight_decay == 0.5
+    assert repr(again) == repr(with_decay) != repr(without)
+    rate = 0.1
+    moved = []
+    for each in (again, without):
+        each.learning_rate = rate
+        parameters = np.full(3, 2.0)
+        each.apply(parameters, np.ones(3))
+        moved.append(parameters)
+    shrunk = 2.0 * rate * 0.5
+    np.testing.assert_allclose(moved[1] - moved[0], np.full(3, shrunk), rtol=1e-9)
+
+
+def test_weight_decay_is_given_by_its_name_and_shown_where_there_is_some():
+    assert repr(Momentum(weight_decay=0)) == repr(Momentum()) == repr(Momentum(weight_decay=0.0))
+    assert repr(SGD(0.1, weight_decay=0.5)) == "SGD(learning_rate=0.1, weight_decay=0.5)"
+    assert repr(Lion()) == "Lion(learning_rate=0.0001, beta1=0.9, beta2=0.99)"
+    assert repr(AdamW()).endswith("epsilon=1e-08, weight_decay=0.01)")
+    assert repr(AdamW(weight_decay=0)).endswith("epsilon=1e-08, weight_decay=0.0)")
+    for make in (lambda: SGD(0.1, 0.5), lambda: AdamW(0.1, 0.9, 0.999, 1e-8, 0.5), lambda: Lion(0.1, 0.9, 0.99, 0.5)):
+        with pytest.raises(TypeError, match="positional"):
+            make()
+    for value in (-0.1, math.nan, math.inf):
+        with pytest.raises(ArgumentError, match=f"SGD: weight_decay is {value}; it must be a finite number, 0 or more"):
+            SGD(weight_decay=value)
+
+
+def test_an_optimizer_described_before_it_had_weight_decay_is_made_without():
+    description = encode(Momentum(0.5))
+    del description["configuration"]["weight_decay"]
+    assert repr(decode(description)) == repr(Momentum(0.5))
+
+
+def test_the_decay_of_adam_is_that_of_adamw():
+    parameters, gradients = draw()
+    one, other = parameters.copy(), parameters.copy()
+    decoupled, adamw = Adam(0.1, weight_decay=0.3), AdamW(0.1, weight_decay=0.3)
+    for gradient in gradients:
+        decoupled.apply(one, gradient)
+        adamw.apply(other, gradient)
+    np.testing.assert_array_equal(one, other)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from trajectories import assert_takes_the_way_of, decreasing
 
-from minidl.errors import ArgumentError
+from minidl.errors import ArgumentError, ArgumentTypeError
 from minidl.optimizers import SGD, Momentum
 
 
@@ -41,3 +41,9 @@ def test_the_trajectory_is_that_of_the_published_algorithm(optimizer, algorithm,
 def test_a_momentum_out_of_its_range_is_refused(value):
     with pytest.raises(ArgumentError, match=rf"Momentum: momentum is {value}; it must be a finite number, in \[0, 1\)"):
         Momentum(momentum=value)
+
+
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_a_flag_that_is_neither_true_nor_false_is_refused(value):
+    with pytest.raises(ArgumentTypeError, match=rf"Momentum: nesterov is {value!r}; it must be True or False"):
+        Momentum(nesterov=value)

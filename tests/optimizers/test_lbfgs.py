@@ -125,11 +125,25 @@ def test_single_steps_are_refused_with_what_to_do():
         ({"tolerance": -1e-9}, ArgumentError, "LBFGS: tolerance is -1e-09"),
         ({"gradient_tolerance": np.nan}, ArgumentError, "LBFGS: gradient_tolerance is nan"),
         ({"learning_rate": 0.1}, TypeError, "learning_rate"),
+        ({"clip_norm": 1.0}, ArgumentError, "LBFGS: clip_norm is 1.0, but it .* itself: leave it None"),
+        ({"clip_value": 0.5}, ArgumentError, "LBFGS: clip_value is 0.5, but .*: leave it None"),
+        ({"weight_decay": 0.1}, ArgumentError, r"LBFGS: weight_decay is 0.1, but .* a regularizer, L2\(0.05\)"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, error, message):
     with pytest.raises(error, match=message):
         LBFGS(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("learning_rate", 0.5), ("clip_norm", 1.0), ("clip_value", 1.0), ("weight_decay", 0.1)]
+)
+def test_a_setting_of_steps_that_is_set_afterwards_is_refused_before_anything_changes(name, value):
+    optimizer, parameters = LBFGS(), np.zeros(2)
+    setattr(optimizer, name, value)
+    with pytest.raises(ArgumentError, match=f"LBFGS: {name} is {value}, but it"):
+        optimizer.minimize(rosenbrock, parameters, 5)
+    assert not parameters.any()
 
 
 def test_arguments_of_minimize_that_do_not_fit_are_refused():

@@ -12,11 +12,15 @@ from networks import problems
 from minidl import (
     SGD,
     Adam,
+    AdamW,
+    AMSGrad,
     Concatenate,
     Huber,
     KLDivergence,
+    Lookahead,
     MeanSquaredError,
     Momentum,
+    NAdam,
     Poisson,
     Residual,
     Sequential,
@@ -154,3 +158,34 @@ def test_the_reference_files_are_what_their_script_makes(file):
         for name in set(made) - {"cases", "torch_version", "numpy_version"}:
             # Another processor may round sums otherwise.
             np.testing.assert_allclose(stored[name], made[name], rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+def one_cycle(step):
+    return 0.85 + 0.1 * np.cos(step / 20), 0.99 - 0.009 * np.sin(step / 7)
+
+
+@pytest.mark.parametrize(
+    ("make", "reference", "start"),
+    [
+        (lambda: Adam(0.01), lambda p: torch.optim.Adam(p, lr=0.01), 0),
+        (lambda: Lookahead(Adam(0.01), 1, 1.0), lambda p: torch.optim.Adam(p, lr=0.01), 0),
+        (lambda: AdamW(0.01), lambda p: torch.optim.AdamW(p, lr=0.01), 0),
+        (lambda: AMSGrad(0.01), lambda p: torch.optim.Adam(p, lr=0.01, amsgrad=True), 0),
+        # Its product of momenta is there that of the past ones, here that of the present; both are 0 before long.
+        (lambda: NAdam(0.01), lambda p: torch.optim.NAdam(p, lr=0.01), 60),
+    ],
+)
+def test_steps_with_betas_that_change_agree_with_pytorch(make, reference, start):
+    rng = np.random.default_rng(0)
+    ours, gradients = rng.normal(size=20), rng.normal(size=(200, 20))
+    theirs = torch.tensor(ours, requires_grad=True)
+    optimizer, their_optimizer = make(), reference([theirs])
+    inner = optimizer.inner if isinstance(optimizer, Lookahead) else optimizer
+    for step, gradient in enumerate(gradients):
+        if step >= start:
+            inner.beta1, inner.beta2 = betas = one_cycle(step)
+            their_optimizer.param_groups[0]["betas"] = betas
+        optimizer.apply(ours, gradient)
+        theirs.grad = torch.tensor(gradient)
+        their_optimizer.step()
+        np.testing.assert_allclose(ours, theirs.detach().numpy(), **CLOSE)

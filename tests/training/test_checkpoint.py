@@ -23,7 +23,6 @@ from minidl import (
     FunctionCallback,
     GaussianNoise,
     Lion,
-    Lookahead,
     MaxNorm,
     Momentum,
     NAdam,
@@ -36,7 +35,7 @@ from minidl import (
     SoftmaxCrossEntropy,
     Trainer,
 )
-from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, MissingFileError, NotReadyError
+from minidl.errors import ArgumentTypeError, FileFormatError, MissingFileError, NotReadyError
 from minidl.files import read_arrays, write_arrays
 
 EPOCHS = 12
@@ -352,16 +351,6 @@ class TestRefusals:
         if "Odd" not in message:  # a callback's state is asked for once there is one
             assert trainer.step == 0
             assert not (tmp_path / "run").exists()
-
-    def test_a_weight_decay_that_is_set_while_it_trains_is_not_lost_but_refused(self, tmp_path):
-        def decay(trainer):
-            trainer.optimizer.weight_decay = 0.1
-
-        for optimizer in (SGD(), Lookahead(SGD())):
-            (x, y), trainer = data(), new_trainer(optimizer)
-            with pytest.raises(ArgumentError, match="SGD has no setting weight_decay"):
-                trainer.fit(x, y, callbacks=[decay, Checkpoint(tmp_path / "run")], progress=False)
-        assert not list((tmp_path / "run").glob("step_*"))
 
     def test_a_callbacks_state_that_no_file_can_hold_is_an_error(self, tmp_path):
         class Odd(Callback):
