@@ -204,3 +204,18 @@ def test_accuracy_refuses_a_single_probability_and_several_labels():
     with pytest.raises(DataError, match="^accuracy takes one label per row; .* by each label alone$"):
         accuracy([[1, 1]], [[1, 0]])
     assert accuracy([1.0, 0.0], [[1], [1]]) == 0.5
+
+
+@pytest.mark.parametrize("rows", [[[np.nan] * 3] * 2, [[0.1, 0.2, 0.7], [0.5, np.nan, 0.1]]])
+def test_accuracy_of_scores_that_are_no_numbers_is_refused(rows):
+    # Of NaNs argmax finds the first, which would pass for a prediction.
+    with pytest.raises(DataError, match=r"^predictions holds nan at row [01], entry [01]: "):
+        accuracy([0, 0], rows)
+    with pytest.raises(DataError, match=r"^targets holds nan at row "):
+        accuracy(rows, [0, 0])
+
+
+@pytest.mark.parametrize("label", [np.nan, np.inf])
+def test_accuracy_of_labels_that_are_no_numbers_is_refused(label):
+    with pytest.raises(DataError, match=f"^targets holds {label} at row 1: "):
+        accuracy([1.0, label], [1, 0])
