@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +95,42 @@ class BatchNorm(Layer):
             dx -= centered * (factor * inverse_deviation * dscale / len(drows))
             dx -= factor * dshift / len(drows)
         return dx.reshape(dy.shape)
+
+
+class PooledStatistics:
+    """Mean and variance of all that enters a `BatchNorm` in several training passes, as if it were one batch.
+
+    While this is open, the layer's running statistics are those of its last batch. `close` gives back what there was
+    before, or after `accept` the pooled mean and variance, with 1/(n - 1).
+
+    Source: Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample variances".
+    """
+
+    def __init__(self, layer: BatchNorm) -> None:
+        self._layer, self._momentum = layer, layer.momentum
+        self._left = layer.running_mean.value.copy(), layer.running_variance.value.copy()
+        self._count, self._mean, self._variance = 0, np.zeros(1), np.zeros(1)
+        layer.momentum = 0.0
+
+    def add_batch(self, rows: int) -> None:
+        """Add the batch of so many rows that has just passed."""
+        layer = self._layer
+        count = rows * math.prod((layer.input_shape or ())[:-1])  # numbers a feature
+        total = self._count + count
+        shift = layer.running_mean.value - self._mean
+        squares = (self._count - 1) * self._variance + (count - 1) * layer.running_variance.value
+        squares += shift**2 * (self._count * count / total)
+        self._count, self._mean, self._variance = total, self._mean + shift * (count / total), squares / (total - 1)
+
+    def accept(self) -> None:
+        """Let `close` leave the pooled statistics."""
+        self._left = self._mean, self._variance
+
+    def close(self) -> None:
+        """Put momentum and running statistics into their places."""
+        layer = self._layer
+        layer.momentum = self._momentum
+        layer.running_mean.value, layer.running_variance.value = self._left
 
 
 @dataclass(eq=False)
