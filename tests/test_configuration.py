@@ -1,3 +1,4 @@
+import copy
 import enum
 import importlib
 import json
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import minidl  # noqa: F401 - defines all the package's classes
+import minidl
 from minidl.configuration import Configurable, decode, encode
 from minidl.errors import ArgumentTypeError, FileFormatError
 
@@ -19,6 +20,15 @@ class Point(Configurable):
     y: Any = None
     label: str = "P"
     distance: float = field(default=0.0, init=False)
+
+
+@dataclass(eq=False)
+class Dial(Configurable):
+    level: float = 0.5
+    most: float | None = None
+    turns: int = 0
+    note: Any = None
+    shown: float = field(default=0.0, init=False)
 
 
 class Origin(Configurable):
@@ -134,6 +144,50 @@ def test_numpy_numbers_and_lists_come_back_as_plain_numbers_and_tuples(value, pl
     assert type(again) is type(plain)
 
 
+@pytest.mark.parametrize(
+    ("value", "plain"), [(np.float32(0.5), 0.5), (np.float64(0.1), 0.1), (np.int64(7), 7), (np.bool_(True), True)]
+)
+def test_a_numpy_number_in_a_field_is_a_plain_one_however_it_came_there(value, plain):
+    for made in (Dial(value, turns=value, note=value), Dial()):
+        made.level = made.most = made.turns = made.note = made.shown = value
+        for given in (made.level, made.most, made.turns, made.note, made.shown):
+            assert given == plain
+            assert type(given) is type(plain)
+    assert type(Dial(value).level) is type(plain)
+
+
+def test_what_is_no_numpy_number_or_no_field_is_kept_itself():
+    dial, array, numbers = Dial(), np.ones(2), [np.float64(1)]
+    dial.note, dial.level, dial.other = array, numbers, np.float64(2)
+    assert dial.note is array
+    assert dial.level is numbers
+    assert type(dial.other) is np.float64
+
+
+def test_a_class_that_sets_its_attributes_itself_goes_on_to():
+    class Loud(Configurable):
+        level: float = 0.5
+
+        def __setattr__(self, name, value):
+            super().__setattr__(name, f"{value}!")
+
+    @dataclass(eq=False)
+    class Louder(Loud):
+        more: float = 0.5
+
+    assert Louder(1.5).more == "1.5!"
+
+
+def test_a_subclass_and_a_copy_take_plain_numbers_too():
+    @dataclass(eq=False)
+    class Fine(Dial):
+        step: int = 1
+
+    for dial in (Fine(), copy.deepcopy(Fine()), copy.copy(Fine())):
+        dial.level = np.float64(0.25)
+        assert type(dial.level) is float
+
+
 def test_objects_within_objects_come_back_as_objects():
     again = through_json(Point(Point(1.0, "inner"), [Origin(), Square(3)]))
     assert (again.x.x, again.x.y) == (1.0, "inner")
@@ -230,3 +284,35 @@ def test_reading_imports_nothing_that_a_description_names():
     with pytest.raises(FileFormatError):
         decode({"class": "Zen", "module": "this", "configuration": {}})
     assert "this" not in sys.modules
+
+
+ANNEALED = {
+    "GaussianNoise.standard_deviation": lambda trainer: (trainer.model.layers[0], "standard_deviation"),
+    "L2.strength": lambda trainer: (trainer.model.layers[1].regularizer, "strength"),
+    "MaxNorm.limit": lambda trainer: (trainer.model.layers[1].constraint, "limit"),
+    "ELU.alpha": lambda trainer: (trainer.model.layers[2], "alpha"),
+    "SoftmaxCrossEntropy.label_smoothing": lambda trainer: (trainer.model.loss, "label_smoothing"),
+    "Momentum.momentum": lambda trainer: (trainer.optimizer, "momentum"),
+}
+
+
+@pytest.mark.parametrize("setting", ANNEALED.values(), ids=ANNEALED)
+def test_a_run_whose_settings_a_callback_takes_from_an_array_resumes_to_the_same_bits(setting, tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 6)), rng.integers(0, 3, 60)
+    values = np.linspace(0.1, 0.37, 6)
+
+    def anneal(trainer):
+        owner, name = setting(trainer)
+        setattr(owner, name, values[trainer.epoch - 1])
+
+    def finish(trainer, *callbacks):
+        trainer.fit(x, y, epochs=6 - trainer.epoch, callbacks=[anneal, *callbacks], progress=False)
+        return trainer.model.parameters
+
+    hidden = minidl.Dense(8, regularizer=minidl.L2(0.01), constraint=minidl.MaxNorm(1.0))
+    layers = [minidl.GaussianNoise(0.1), hidden, minidl.ELU(), minidl.Dense(3), minidl.SoftmaxCrossEntropy()]
+    trainer = minidl.Trainer(minidl.Sequential(layers, seed=0), minidl.Momentum(0.1), batch_size=20, seed=0)
+    whole = finish(trainer, minidl.Checkpoint(tmp_path, keep=None))
+    resumed = finish(minidl.Trainer.load(tmp_path / "step_0000000009.npz"))
+    np.testing.assert_array_equal(resumed, whole)

@@ -282,17 +282,11 @@ class Layer(Configurable):
         outer = "" if self._owner._owner is None else f"{self._owner.place}, "
         return f"{outer}layer {position} {self.name!r}"
 
-    @property
+    @functools.cached_property
     def saved(self) -> Any:
         """What the last training `forward` left for `backward`."""
-        try:
-            return self._saved
-        except AttributeError:
-            raise NotReadyError(f"{self.place}: backward needs a forward(x, training=True) before it") from None
-
-    @saved.setter
-    def saved(self, value: Any) -> None:
-        self._saved = value
+        # A cached property stands aside once `forward` has set the attribute: then neither way calls a function.
+        raise NotReadyError(f"{self.place}: backward needs a forward(x, training=True) before it")
 
     def check_input(self, x: Array) -> None:
         """Raise ShapeError unless `x` is a batch of the shape that the layer was built for."""
@@ -354,7 +348,7 @@ class Layer(Configurable):
     def forget_saved(self) -> None:
         """Let go of what the last training `forward` left for `backward`."""
         for layer in self.walk():
-            vars(layer).pop("_saved", None)
+            vars(layer).pop("saved", None)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of a layer belongs to no model until one takes it in.

@@ -50,7 +50,6 @@ class LeakyReLU(Layer):
     negative_slope: float = 0.01
 
     def __post_init__(self) -> None:
-        # A NumPy float64 would turn float32 arrays into float64 ones.
         self.negative_slope = check_number(self.negative_slope, "LeakyReLU: negative_slope")
 
     def forward(self, x: Array, training: bool = False) -> Array:

@@ -567,7 +567,7 @@ class TestInputs:
     def test_no_training_data_stay_on_the_model(self):
         net = model()
         fit(Trainer(net, SGD(0.1)), *data())
-        assert all("_saved" not in vars(layer) for layer in net.layers)
+        assert all("saved" not in vars(layer) for layer in net.layers)
 
     def test_data_are_not_changed(self):
         x, y = data()
