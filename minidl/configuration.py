@@ -32,8 +32,8 @@ class Configurable:
     needs no decorator.
 
     A NumPy number that is given to a field, by the constructor or later, becomes a plain one where the class declares
-    fields of type float. A file keeps no NumPy types, so what is resumed from one would compute with other numbers: NumPy's
-    float64 makes float32 arrays wider, a plain float does not.
+    fields of type float. A file keeps no NumPy types, so what is resumed from one would compute with other numbers:
+    NumPy's float64 makes float32 arrays wider, a plain float does not.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:

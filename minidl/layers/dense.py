@@ -27,9 +27,10 @@ class Dense(Layer):
     use_bias : bool, default True
         Without it, ``y = x W``.
     regularizer : Regularizer, optional
-        Adds a penalty of ``W`` to the loss, as in ``Dense(64, regularizer=L2(1e-4))``.
+        Adds a penalty of ``W`` to the loss, as in ``Dense(64, regularizer=L2(1e-4))``. Once the layer is built it
+        stays, and its settings may be changed: ``layer.regularizer.strength = 1e-5``.
     constraint : Constraint, optional
-        Holds ``W`` to a limit after each step, as in ``Dense(64, constraint=MaxNorm(3))``.
+        Holds ``W`` to a limit after each step, as in ``Dense(64, constraint=MaxNorm(3))``. It stays likewise.
 
     Shapes: (N, inputs) -> (N, units). Gradients: dW = x^T dy, db = sum_n dy_n, dx = dy W^T.
 
