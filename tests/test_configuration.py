@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import enum
 import importlib
 import json
@@ -11,7 +12,7 @@ import pytest
 
 import minidl
 from minidl.configuration import Configurable, decode, encode
-from minidl.errors import ArgumentTypeError, FileFormatError
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError
 
 
 @dataclass(eq=False)
@@ -277,6 +278,42 @@ def test_objects_of_the_package_are_the_same_only_as_themselves():
     assert len(kinds) > 20
     # A dataclass without eq=False compares field by field, and cannot be in a set.
     assert not [kind for kind in kinds if kind.__eq__ is not object.__eq__ or kind.__hash__ is not object.__hash__]
+
+
+def settings_of(kinds):
+    """Class and field of each setting that is a number or a flag."""
+    for kind in kinds:
+        fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        for each in fields:
+            if each.init and each.type in {"float", "bool"}:
+                yield pytest.param(kind, each, id=f"{kind.__name__}.{each.name}")
+
+
+PARTS = [
+    kind
+    for module in (minidl.layers, minidl.losses, minidl.initializers, minidl.regularizers, minidl.blocks)
+    for kind in map(vars(module).get, module.__all__)
+    if isinstance(kind, type) and issubclass(kind, Configurable)
+]
+SETTINGS = list(settings_of(PARTS))
+
+
+def test_there_are_settings_to_look_at():
+    assert len(PARTS) > 40
+    assert len(SETTINGS) > 20
+
+
+@pytest.mark.parametrize(("kind", "setting"), SETTINGS)
+def test_a_setting_is_checked_where_it_is_written_and_the_error_names_the_class_even_of_a_subclass(kind, setting):
+    required = {each.name: 1 for each in dataclasses.fields(kind) if each.init and each.default is dataclasses.MISSING}
+    own = type("Own", (kind,), {})
+    for wrong in ["no", None, [1.0], *([np.True_, 1] if setting.type == "bool" else [True])]:
+        with pytest.raises(ArgumentTypeError, match=f"^Own: {setting.name} is "):
+            own(**{**required, setting.name: wrong})
+    if setting.type == "float":
+        for wrong in (np.nan, -np.inf):
+            with pytest.raises(ArgumentError, match=f"^Own: {setting.name} is {wrong}; it must be a finite number"):
+                own(**{**required, setting.name: wrong})
 
 
 def test_reading_imports_nothing_that_a_description_names():

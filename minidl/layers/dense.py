@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl.errors import ShapeError
 from minidl.initializers import Initializer, get_initializer
-from minidl.inputs import check_whole_number
+from minidl.inputs import check_flag, check_whole_number
 from minidl.layers.base import Layer
 from minidl.regularizers import Constraint, Regularizer, check_regularizer
 from minidl.typing import Array, Shape
@@ -45,9 +45,11 @@ class Dense(Layer):
     constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
-        check_whole_number(self.units, "Dense: units", 1)
+        kind = type(self).__name__
+        check_whole_number(self.units, f"{kind}: units", 1)
+        check_flag(self.use_bias, f"{kind}: use_bias")
         get_initializer(self.initializer)  # a misspelt name is an error here, where it was written
-        check_regularizer(self.regularizer, self.constraint, "Dense")
+        check_regularizer(self.regularizer, self.constraint, kind)
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         if len(input_shape) != 1:

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from minidl import functional
 from minidl.errors import DataError
-from minidl.inputs import check_number
+from minidl.inputs import check_setting
 from minidl.losses.base import Loss, check_one_per_output, mean_over_outputs
 from minidl.typing import Array, Shape
 
@@ -89,7 +89,7 @@ class Huber(RegressionLoss):
     delta: float = 1.0
 
     def __post_init__(self) -> None:
-        self.delta = check_number(self.delta, "Huber: delta", above=0)
+        check_setting(self, "delta", above=0)
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         errors = scores - targets
