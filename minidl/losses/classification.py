@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from minidl import functional
 from minidl.errors import ArgumentError, DataError, ShapeError
 from minidl.inputs import as_class_indices, check_setting
-from minidl.losses.base import Loss, check_one_per_output, mean_over_outputs
+from minidl.losses.base import Loss, check_one_per_output, count_outputs, mean_over_outputs
 from minidl.typing import Array, Shape
 
 
@@ -209,7 +209,7 @@ class SigmoidCrossEntropy(Loss):
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         losses = np.maximum(scores, 0) - scores * targets + np.log1p(np.exp(-np.abs(scores)))
         dscores = functional.sigmoid(scores) - targets
-        dscores /= max(scores[:1].size, 1)
+        dscores /= count_outputs(scores)
         return mean_over_outputs(losses), dscores
 
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
