@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from minidl.errors import DataError, ShapeError
-from minidl.functional import accuracy, log_mean_exp, log_softmax, one_hot, relu, sigmoid, softmax
+from minidl.functional import accuracy, log_mean_exp, log_softmax, one_hot, relu, sigmoid, softmax, sum_rows
 
 # Multiples of 1/8 that a shift by a whole number up to a thousand leaves exact.
 scores_on_a_grid = arrays(np.float64, array_shapes(min_dims=2, max_dims=3, max_side=5), elements=st.integers(-400, 400))
@@ -148,6 +148,16 @@ def test_one_hot_refuses_labels_that_are_text():
 def test_one_hot_refuses_labels_that_are_a_table():
     with pytest.raises(ShapeError, match=r"\(N,\) but got \(1, 2\)"):
         one_hot([[0, 1]])
+
+
+@given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=6), elements=st.integers(-99, 99)))
+def test_rows_are_summed_in_their_own_type_into_a_new_array_or_a_given_one(x):
+    total = sum_rows(x)
+    np.testing.assert_array_equal(total, x.sum(axis=0))
+    assert total.dtype == np.float32
+    gradient = np.full(x.shape[1], 7, np.float32)
+    assert sum_rows(x, out=gradient) is gradient
+    np.testing.assert_array_equal(gradient, total)
 
 
 LABELS = [0, 2, 1, 2]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidl.errors import ShapeError
+from minidl.functional import sum_rows
 from minidl.initializers import Initializer, get_initializer
 from minidl.inputs import check_flag, check_whole_number
 from minidl.layers.base import Layer
@@ -80,8 +81,7 @@ class Dense(Layer):
         x = self.saved
         np.matmul(x.T, dy, out=self.weight.gradient)
         if self.use_bias:
-            # The sum over the batch: as a product it takes NumPy a half to a sixth of the time of dy.sum(axis=0).
-            np.matmul(np.ones(len(dy), dy.dtype), dy, out=self.bias.gradient)
+            sum_rows(dy, out=self.bias.gradient)
         if not self.needs_input_gradient:
             return None
         if self.units == 1:  # an outer product, which OpenBLAS takes five times as long for

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidl.errors import ShapeError
+from minidl.functional import sum_rows
 from minidl.inputs import check_setting
 from minidl.layers.base import Layer
 from minidl.typing import Array, Shape
@@ -61,7 +62,7 @@ class BatchNorm(Layer):
         rows = x.reshape(-1, x.shape[-1])
         of_batch = training and len(rows) > 1
         if of_batch:
-            mean = _sum_rows(rows)
+            mean = sum_rows(rows)
             mean /= len(rows)
             centered = rows - mean
             variance = np.einsum("nf,nf->f", centered, centered)
@@ -86,7 +87,7 @@ class BatchNorm(Layer):
     def backward(self, dy: Array) -> Array:
         centered, inverse_deviation, of_batch = self.saved
         drows = dy.reshape(centered.shape)
-        dshift = self.shift.gradient = _sum_rows(drows)
+        dshift = self.shift.gradient = sum_rows(drows)
         dscale = self.scale.gradient = np.einsum("nf,nf->f", drows, centered) * inverse_deviation
         factor = self.scale.value * inverse_deviation
         dx = drows * factor
@@ -179,7 +180,7 @@ class LayerNorm(Layer):
     def backward(self, dy: Array) -> Array:
         normalized, inverse_deviation = self.saved
         drows = dy.reshape(normalized.shape)
-        self.shift.gradient = _sum_rows(drows)
+        self.shift.gradient = sum_rows(drows)
         self.scale.gradient = np.einsum("nf,nf->f", drows, normalized)
         dx = drows * self.scale.value
         along = np.einsum("nf,nf->n", dx, normalized)[:, np.newaxis] / dx.shape[1]
@@ -187,11 +188,6 @@ class LayerNorm(Layer):
         dx -= normalized * along
         dx *= inverse_deviation
         return dx.reshape(dy.shape)
-
-
-def _sum_rows(rows: Array) -> Array:
-    """Sum over the first axis; as a product it takes half the time of ``rows.sum(axis=0)``, and less."""
-    return np.ones(len(rows), rows.dtype) @ rows
 
 
 def _row_means(rows: Array) -> Array:
