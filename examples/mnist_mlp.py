@@ -52,7 +52,7 @@ from minidl import (
     Warmup,
 )
 from minidl.data import ImageDataset, load_mnist, train_validation_split
-from minidl.errors import ArgumentError, MinidlError
+from minidl.errors import ArgumentError, DataError, MinidlError, counted
 from minidl.initializers import get_initializer
 from minidl.inputs import check_number, check_whole_number
 from minidl.metrics import confusion_matrix
@@ -115,7 +115,8 @@ def make_optimizer(recipe: Recipe, rows: int, options: argparse.Namespace) -> Op
 
 def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Namespace) -> dict[str, Any]:
     """Train one network by a published recipe, judged by rows that are held out."""
-    x_train, x_validation, y_train, y_validation = train_validation_split(x, y, recipe.validation, seed=options.seed)
+    cure = "give more rows, or hold out others by --validation, such as 0.2"
+    x_train, x_validation, y_train, y_validation = split(x, y, recipe.validation, options.seed, cure)
     optimizer = make_optimizer(recipe, len(y_train), options)
     batch = f"batches of {recipe.batch_size}" if recipe.batch_size else "full batch"
     print(f"\n{network}: {len(y_train):,} rows to train, {len(y_validation):,} to validate, {batch}, {optimizer!r}")
@@ -129,6 +130,19 @@ def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Na
         callbacks,
         options,
     ) | {"initializer": options.initializer}
+
+
+def split(x: Array, y: Array, held_out: float | int, seed: int, cure: str) -> tuple[Array, Array, Array, Array]:
+    """Hold rows out, every digit on both sides; say in words of this program where that cannot be."""
+    try:
+        return train_validation_split(x, y, held_out, seed=seed)
+    except (ArgumentError, DataError) as error:
+        share = f"{held_out:,}" if isinstance(held_out, int) else f"{held_out:.0%}"
+        rarest = np.unique(y, return_counts=True)[1].min()
+        raise ArgumentError(
+            f"of {len(y):,} rows {share} cannot be held out with every digit on both sides, the rarest being in "
+            f"{rarest:,} of them: {cure}"
+        ) from error
 
 
 def number_of_classes(y: Array, judge: tuple[str, Array, Array]) -> int:
@@ -145,12 +159,28 @@ def follow(
     network = recipe.network(classes)
     print(
         f"\n{name}, {network}: {len(y):,} rows to train, {len(x_judge):,} {judged_by} images at the end, "
-        f"{recipe.epochs} epochs, batches of {recipe.batch_size}"
+        f"{counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}"
     )
     entry = run(
         network, lambda: recipe.trainer(len(y), classes, options.seed), recipe.epochs, (x, y), judge, [], options
     )
     return entry | {"recipe": name, "settings": repr(recipe)}
+
+
+class Stopwatch(Callback):
+    """Seconds of training, also those before a stop, up to the last checkpoint, which keeps what callbacks know."""
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self.start = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        self.seconds = time.perf_counter() - self.start
+
+    def state(self) -> dict[str, Any]:
+        return {"seconds": time.perf_counter() - self.start}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.start -= state["seconds"]
 
 
 def run(
@@ -173,15 +203,13 @@ def run(
         trainer = new_trainer()
 
     judged_by, x, y = judge
-    resumed_after = trainer.epoch
-    start = time.perf_counter()
+    resumed_after, stopwatch = trainer.epoch, Stopwatch()
     history = trainer.fit(
         *training,
         epochs=max(epochs - trainer.epoch, 0),
         validation_data=(x, y) if judged_by == "validation" else None,
-        callbacks=[Checkpoint(checkpoints, every_epochs=max(epochs // 20, 1)), *callbacks],
+        callbacks=[Checkpoint(checkpoints, every_epochs=max(epochs // 20, 1)), stopwatch, *callbacks],
     )
-    seconds = time.perf_counter() - start
 
     model = trainer.model
     model.save(options.output / f"{network}.npz")
@@ -197,7 +225,7 @@ def run(
         "augment": trainer.augment and repr(trainer.augment),
         "batch_size": trainer.batch_size,
         "seed": options.seed,
-        "seconds": seconds,
+        "seconds": stopwatch.seconds,
         "resumed_after_epochs": resumed_after,
         "history": dict(history),
         "judged_by": judged_by,
@@ -306,9 +334,14 @@ def number_in(low: float, below: float = math.inf) -> Callable[[str], float]:
 
 def fraction_or_rows(text: str) -> float | int:
     try:
-        return int(text) if text.isdecimal() else float(text)
+        number = int(text) if text.isdecimal() else float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a fraction such as 0.2 nor a number of rows") from None
+    if number == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} holds out no rows, by which networks are judged: give 0.2, say")
+    if isinstance(number, float) and not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no fraction between 0 and 1, and no number of rows")
+    return number
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -404,7 +437,7 @@ def with_judge(data: ImageDataset, seed: int) -> tuple[Array, Array, tuple[str, 
     """Return training images and test images; where there are none of these, a seventh, as in MNIST, is held out."""
     if len(data.y_test):
         return data.x_train, data.y_train, ("test", data.x_test, data.y_test)
-    x, x_test, y, y_test = train_validation_split(data.x_train, data.y_train, 1 / 7, seed=seed)
+    x, x_test, y, y_test = split(data.x_train, data.y_train, 1 / 7, seed, "give more rows, or test images")
     print(f"the data have no test images: {len(y_test):,} of {len(data.y_train):,} rows are held out instead")
     return x, y, ("held-out", x_test, y_test)
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from minidl import Adam, Callback, Dense, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
 from minidl.data import train_validation_split
-from minidl.errors import ArgumentError, MinidlError
+from minidl.errors import ArgumentError, MinidlError, counted
 from minidl.typing import Array
 
 DOTS_PER_INCH = 100
@@ -180,7 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
     trainer = train(options)
     figures = trainer.figures
     print(
-        f"{options.network} after {trainer.epoch} epochs: loss {figures['loss']:.4f}, right are "
+        f"{options.network} after {counted(trainer.epoch, 'epoch')}: loss {figures['loss']:.4f}, right are "
         f"{figures['accuracy']:.1%} of the rows trained on and {figures['val_accuracy']:.1%} of those held out"
     )
     print(f"pictures: {options.output}")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
+import itertools
 import reprlib
 from typing import Any, TypeVar
 
 import numpy as np
 
-from minidl.errors import ArgumentTypeError, FileFormatError
+from minidl.errors import ArgumentTypeError, FileFormatError, did_you_mean
 
 _CLASSES: dict[str, dict[str, type[Configurable]]] = {}
 """Every class there is: name -> module -> class."""
@@ -38,6 +40,11 @@ class Configurable:
             # The decorator @dataclass gives one of its own to every class that has none in its body.
             cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
         _CLASSES.setdefault(cls.__name__, {})[cls.__module__] = cls
+
+    def __new__(cls: type[_Kind], *arguments: Any, **settings: Any) -> _Kind:
+        if arguments or settings:
+            _check_takes(cls, arguments, settings)
+        return super().__new__(cls)
 
     @reprlib.recursive_repr()
     def __repr__(self) -> str:
@@ -73,6 +80,37 @@ class Configurable:
         return cls(**configuration)
 
 
+def _check_takes(kind: type[Configurable], arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
+    """Raise ArgumentTypeError for names that are no arguments, and for those that were if the class were a dataclass.
+
+    Python's own TypeError speaks of the ``__init__`` of whichever class has one. TypeError for others.
+    """
+    without_init = itertools.takewhile(lambda each: "__init__" not in vars(each), kind.__mro__)
+    fields = [
+        name
+        for each in without_init
+        for name, its_type in inspect.get_annotations(each).items()
+        if "ClassVar" not in str(its_type)
+    ]
+    try:
+        if kind.__init__ is object.__init__:  # which takes anything, now that there is a __new__
+            raise TypeError(f"{kind.__name__}() takes no arguments")
+        if fields:
+            inspect.signature(kind.__init__).bind(None, *arguments, **settings)
+    except TypeError as error:
+        if not fields:
+            raise
+        raise ArgumentTypeError(
+            f"{kind.__name__}: {error}; write @dataclass(eq=False) above the class, which makes arguments of its "
+            f"fields, {', '.join(fields)}"
+        ) from error
+    known = inspect.signature(kind.__init__).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    if not takes_any and (unknown := [name for name in settings if name not in known]):
+        names = [name for name in known if name != "self"]
+        raise ArgumentTypeError(f"{kind.__name__} has no argument {unknown[0]!r}; {did_you_mean(unknown[0], names)}")
+
+
 def encode(value: Any, place: str = "the value") -> Any:
     """Turn a configurable object, or a value of its configuration, into what JSON can hold."""
     if isinstance(value, Configurable):
@@ -88,9 +126,10 @@ def encode(value: Any, place: str = "the value") -> Any:
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    cure = "; write the function as a class, such as one derived from Schedule, docs/extending.md" * callable(value)
     raise ArgumentTypeError(
         f"{place} = {value!r} cannot be saved: a configuration holds numbers, strings, None, lists of these, "
-        "and layers, losses, initializers or distortions"
+        f"and layers, losses, initializers, schedules or distortions{cure}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 import reprlib
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, counted
 from minidl.typing import Array, Shape
 
 _ENTRIES_AT_ONCE = 65_536
@@ -91,6 +92,17 @@ def check_augment(augment: Any, owner: str) -> None:
         several = isinstance(augment, list | tuple)
         cure = "put several into a Compose([...])" if several else "it must be a function of (inputs, generator)"
         raise ArgumentTypeError(f"{owner}: augment is {reprlib.repr(augment)}; {cure}")
+    try:
+        signature = inspect.signature(augment)
+    except (ValueError, TypeError):  # one written in C, say, does not tell what it takes
+        return
+    try:
+        signature.bind(0, 0)
+    except TypeError as error:
+        raise ArgumentTypeError(
+            f"{owner}: augment is called as augment(inputs, generator), which {reprlib.repr(augment)} does not take: "
+            f"{error}"
+        ) from error
 
 
 def apply_augment(augment: Callable[[Array, np.random.Generator], Array], x: Array, rng: np.random.Generator) -> Array:
@@ -116,7 +128,7 @@ def check_lengths(**arrays: Array | None) -> int:
                 raise DataError(f"{name} is a single number, not an array with one row per sample")
             lengths[name] = len(values)
     if len(set(lengths.values())) > 1:
-        different = ", ".join(f"{name} has {length} rows" for name, length in lengths.items())
+        different = ", ".join(f"{name} has {counted(length, 'row')}" for name, length in lengths.items())
         raise DataError(f"the lengths differ: {different}")
     name, length = next(iter(lengths.items()))
     if length == 0:
@@ -128,8 +140,11 @@ def as_weights(values: Any) -> Array:
     """Return sample weights as float64; DataError unless they are one number per row, none of them negative."""
     weights = as_array(values, "sample_weight")
     check_finite(weights, "sample_weight")
-    if weights.ndim != 1 or (weights < 0).any():
-        raise DataError("sample_weight must hold one number per row, and none below 0")
+    if weights.ndim != 1:
+        raise DataError(f"sample_weight has shape {weights.shape}; it must hold one number per row, (N,)")
+    if (weights < 0).any():
+        row = int(np.flatnonzero(weights < 0)[0])
+        raise DataError(f"sample_weight is {weights[row]} in row {row}; it must hold one number per row, none below 0")
     return weights.astype(np.float64)
 
 
@@ -196,10 +211,12 @@ def check_flag(value: Any, name: str) -> None:
         raise ArgumentTypeError(f"{name} is {value!r}; it must be True or False")
 
 
-def check_validation_data(value: Any) -> None:
-    """Raise ArgumentTypeError unless `value` is a pair (x, y) or a triple (x, y, sample_weight)."""
+def check_validation_data(value: Any, without: str) -> None:
+    """Raise ArgumentTypeError unless `value` is a pair (x, y) or a triple; the error says what is `without` it."""
     if not isinstance(value, tuple | list) or not 2 <= len(value) <= 3:
-        raise ArgumentTypeError("validation_data must be (x, y) or (x, y, sample_weight)")
+        raise ArgumentTypeError(
+            f"validation_data must be (x, y) or (x, y, sample_weight); leave it out, or give None, {without}"
+        )
 
 
 def check_whole_number(value: Any, name: str, least: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minidl.errors import ArgumentError, DataError, ShapeError
+from minidl.errors import ArgumentError, DataError, ShapeError, counted
 from minidl.functional import accuracy
 from minidl.inputs import as_array, as_class_indices, check_finite, check_whole_number
 from minidl.typing import Array
@@ -132,12 +132,15 @@ def reliability_table(targets: ArrayLike, probabilities: ArrayLike, bins: int = 
     Raises
     ------
     ShapeError, DataError, ArgumentError, ArgumentTypeError
-        For other shapes, no rows, labels outside 0 .. K-1, numbers outside [0, 1], rows that do not sum to 1, and
-        another number of bins.
+        For other shapes, no rows, labels outside 0 .. K-1, numbers outside [0, 1], rows that do not sum to 1,
+        arguments that are swapped, and another number of bins.
     """
     check_whole_number(bins, "bins", 1)
-    probabilities = _class_probabilities(as_array(probabilities, "probabilities"))
-    labels = _labels(as_array(targets, "targets"), *probabilities.shape)
+    targets, probabilities = as_array(targets, "targets"), as_array(probabilities, "probabilities")
+    if _are_shares(targets) and _are_whole(probabilities):
+        raise ArgumentError("targets and probabilities are swapped: targets come first, (targets, probabilities)")
+    probabilities = _class_probabilities(probabilities)
+    labels = _labels(targets, *probabilities.shape)
     predicted = probabilities.argmax(axis=1)
     confidence = np.minimum(probabilities[np.arange(len(labels)), predicted], 1)
     edges = np.arange(bins + 1) / bins
@@ -147,6 +150,16 @@ def reliability_table(targets: ArrayLike, probabilities: ArrayLike, bins: int = 
     )
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a bin without rows
         return ReliabilityTable(edges, rows, confident / rows, right / rows)
+
+
+def _are_shares(values: Array) -> bool:
+    """Whether these are numbers in [0, 1] of which some are neither 0 nor 1: probabilities, and no labels."""
+    is_share = values.dtype.kind == "f" and bool(((values >= 0) & (values <= 1)).all())
+    return is_share and not _are_whole(values)
+
+
+def _are_whole(values: Array) -> bool:
+    return values.dtype.kind != "f" or bool((values == np.rint(values)).all())
 
 
 def _class_probabilities(probabilities: Array) -> Array:
@@ -183,8 +196,8 @@ def _labels(targets: Array, rows: int, classes: int) -> Array:
         return targets.argmax(axis=1)
     if targets.shape not in {(rows,), (rows, 1)}:
         raise ShapeError(
-            f"targets have shape {targets.shape}; for {rows} rows of probabilities give labels {(rows,)} or one-hot "
-            f"rows {(rows, classes)}"
+            f"targets have shape {targets.shape}; for {counted(rows, 'row')} of probabilities give labels {(rows,)} or "
+            f"one-hot rows {(rows, classes)}"
         )
     labels, wrong = as_class_indices(targets.reshape(rows), classes)
     if wrong.size:

@@ -1,14 +1,15 @@
 import enum
 import importlib
+import inspect
 import json
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-import minidl  # noqa: F401 - defines all the package's classes
+import minidl  # defines all the package's classes
 from minidl.configuration import Configurable, decode, encode
 from minidl.errors import ArgumentTypeError, FileFormatError
 
@@ -154,6 +155,62 @@ def test_a_class_with_an_init_of_its_own_has_to_say_its_configuration(shape):
         encode(shape)
 
 
+class Undecorated(Point):
+    kinds: ClassVar = ("a", "b")
+    size: float = 1.0
+    depth: float
+
+
+class Bare(Configurable):
+    size: float = 1.0
+
+
+class Own(Configurable):
+    size: float
+
+    def __init__(self, size):
+        self.size = size
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Undecorated(size=2.0),
+        lambda: Undecorated(0, 0, "P", 2.0),
+        lambda: Bare(2.0),
+        lambda: Bare(size=2.0),
+        lambda: type("Below", (Bare,), {})(2.0),
+    ],
+)
+def test_a_class_whose_decorator_was_forgotten_says_so_when_it_gets_its_fields_values(make):
+    with pytest.raises(ArgumentTypeError, match=r"argument.*; write @dataclass\(eq=False\) above the class, .* size"):
+        make()
+
+
+def test_only_fields_are_named_as_arguments_that_the_decorator_makes():
+    with pytest.raises(ArgumentTypeError, match="of its fields, size, depth$"):
+        Undecorated(size=2.0)
+
+
+def test_without_the_decorator_what_the_class_above_takes_is_still_taken():
+    made = Undecorated(1.5, label="A")
+    assert (made.x, made.label, made.size) == (1.5, "A", 1.0)
+    assert Bare().size == 1.0
+    assert Own(2.0).size == 2.0
+
+
+@pytest.mark.parametrize("make", [lambda: Origin(1), lambda: Own(1, 2), lambda: Disc(1, 2)])
+def test_arguments_that_are_merely_wrong_are_pythons_own_error(make):
+    with pytest.raises(TypeError, match="argument") as caught:
+        make()
+    assert not isinstance(caught.value, ArgumentTypeError)
+
+
+def test_signatures_are_those_of_the_dataclasses():
+    assert list(inspect.signature(Point).parameters) == ["x", "y", "label"]
+    assert list(inspect.signature(minidl.Dropout).parameters) == ["rate", "name"]
+
+
 def test_a_dataclass_below_a_class_with_an_init_has_its_fields_again():
     @dataclass(eq=False)
     class Ring(Circle):
@@ -230,3 +287,16 @@ def test_reading_imports_nothing_that_a_description_names():
     with pytest.raises(FileFormatError):
         decode({"class": "Zen", "module": "this", "configuration": {}})
     assert "this" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: minidl.SGD(0.1, momentum=0.9), "SGD has no argument 'momentum'; there are learning_rate"),
+        (lambda: minidl.Adam(learning_rat=0.1), "Adam has no argument 'learning_rat'; did you mean 'learning_rate'"),
+        (lambda: minidl.Dense(3, activation="relu"), "Dense has no argument 'activation'; there are units"),
+    ],
+)
+def test_an_argument_that_a_class_does_not_have_is_named_with_those_that_it_has(make, message):
+    with pytest.raises(ArgumentTypeError, match=message):
+        make()

@@ -3,7 +3,7 @@ import inspect
 import pytest
 
 from minidl import errors
-from minidl.errors import MinidlError, did_you_mean, naming
+from minidl.errors import MinidlError, counted, did_you_mean, naming
 
 BUILTINS = {
     errors.ArgumentError: ValueError,
@@ -34,12 +34,46 @@ def test_a_file_of_a_wrong_format_is_a_value_error_too():
     assert issubclass(errors.FileFormatError, ValueError)
 
 
+def test_one_thing_is_counted_in_the_singular_and_others_in_the_plural():
+    assert [counted(number, "row") for number in (0, 1, 2, 1000)] == ["0 rows", "1 row", "2 rows", "1,000 rows"]
+
+
 def test_an_unknown_name_is_answered_with_the_closest_and_all_known_ones():
     assert did_you_mean("he_norml", ["zeros", "he_normal"]) == "did you mean 'he_normal'? there are zeros, he_normal"
 
 
-def test_a_name_that_resembles_none_is_answered_with_the_known_ones_alone():
-    assert did_you_mean("xyz", iter(["zeros", "he_normal"])) == "there are zeros, he_normal"
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("xyz", ["zeros", "he_normal"]),
+        ("ftrl", ["sgd", "adam", "lion"]),
+        ("nesterov", ["momentum", "rmsprop"]),
+        ("kaiming_normal", ["he_normal", "lecun_normal"]),
+        ("xavier_uniform", ["he_uniform", "glorot_uniform"]),
+        ("val_f1", ["loss", "val_loss"]),
+        ("val", ["loss", "val_loss", "val_accuracy"]),
+    ],
+)
+def test_a_name_that_is_nearly_none_is_answered_with_the_known_ones_alone(name, known):
+    assert did_you_mean(name, iter(known)) == f"there are {', '.join(known)}"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("val_acuracy", "val_accuracy"),
+        ("Val_Loss", "val_loss"),
+        ("los", "loss"),
+        ("acc", "accuracy"),
+        ("val_acc", "val_accuracy"),
+    ],
+)
+def test_a_slip_capitals_and_a_beginning_that_only_one_has_are_nearly_a_name(name, meant):
+    assert did_you_mean(name, ["loss", "accuracy", "val_loss", "val_accuracy"]).startswith(f"did you mean {meant!r}? ")
+
+
+def test_a_name_that_is_known_with_capitals_is_suggested_as_it_is_spelt():
+    assert did_you_mean("unit_a", ["units_A", "rate"]).startswith("did you mean 'units_A'? ")
 
 
 class StrictError(errors.ShapeError, LookupError):

@@ -184,7 +184,7 @@ def test_the_number_of_rows_is_what_all_arrays_have():
     ("arrays", "message"),
     [
         ({"x": np.zeros((3, 2)), "y": np.zeros(4), "w": None}, "the lengths differ: x has 3 rows, y has 4 rows$"),
-        ({"x": np.zeros((3, 2)), "y": np.zeros(3), "w": np.zeros(1)}, "x has 3 rows, y has 3 rows, w has 1 rows"),
+        ({"x": np.zeros((3, 2)), "y": np.zeros(3), "w": np.zeros(1)}, "x has 3 rows, y has 3 rows, w has 1 row$"),
         ({"x": np.zeros((3, 2)), "y": np.array(1.0)}, "y is a single number"),
         ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, "x is empty: there are no rows"),
     ],

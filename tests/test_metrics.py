@@ -188,6 +188,27 @@ def test_one_probability_is_that_of_two_classes(pairs, bins):
         assert expected_calibration_error(targets, chances[:, np.newaxis], bins) == both
 
 
+@pytest.mark.parametrize("function", [expected_calibration_error, reliability_table])
+def test_probabilities_in_the_place_of_the_targets_are_said_to_be_swapped(function):
+    rows = functional.softmax(np.random.default_rng(0).normal(size=(50, 3)))
+    labels = np.random.default_rng(1).integers(0, 3, 50)
+    binary = labels > 0
+    for targets, probabilities in (
+        (labels, rows),
+        (labels[:, np.newaxis], rows),
+        (labels.tolist(), rows.tolist()),
+        (np.eye(3)[labels], rows),
+        (binary, rows[:, 0]),
+        (binary.astype(float), rows[:, :1]),
+        (pd.Series(labels), pd.DataFrame(rows)),
+    ):
+        function(targets, probabilities)
+        with pytest.raises(
+            ArgumentError, match=r"targets and probabilities are swapped: targets come first, \(targets"
+        ):
+            function(probabilities, targets)
+
+
 def test_labels_series_one_hot_rows_and_float32_give_the_same():
     rows = functional.softmax(np.random.default_rng(0).normal(size=(50, 3)))
     labels = np.random.default_rng(1).integers(0, 3, 50)

@@ -250,6 +250,12 @@ def test_a_list_of_histories_is_numbered_and_many_runs_still_differ_in_colour():
     assert len({to_hex(line.get_color()) for line in ax.get_lines()}) == 12
 
 
+def test_two_figures_at_once_are_refused():
+    with pytest.raises(ArgumentTypeError, match="give the name of one figure, such as 'loss', for each plot"):
+        plots.plot_history(a_history(), ["loss", "accuracy"])
+    assert not plt.get_fignums()
+
+
 def test_a_data_frame_is_a_history_alone_and_among_others():
     history = a_history(4)
     frame = pd.DataFrame(history)
@@ -669,7 +675,7 @@ def test_long_captions_are_made_small_enough_not_to_meet():
 def test_captions_stand_between_their_image_and_the_next():
     ax = plots.plot_images(np.zeros((4, 4)), predictions=[1] * 4, targets=[0] * 4, columns=1)
     ax.figure.draw_without_rendering()
-    for text, above, below in zip(ax.texts, ax.get_images(), ax.get_images()[1:], strict=False):
+    for text, above, below in zip(ax.texts[:3], ax.get_images()[:3], ax.get_images()[1:], strict=True):
         box = text.get_window_extent()
         assert above.get_window_extent().y0 > box.y1
         assert box.y0 > below.get_window_extent().y1
@@ -974,7 +980,7 @@ def test_many_classes_still_differ_in_colour():
         (halves(), [0, 0], [0], ShapeError, r"x has shape \(2,\)"),
         (halves(), np.empty((0, 2)), [], DataError, "x is empty"),
         (halves(), [[0, nan]], [0], DataError, "x holds nan"),
-        (halves(), [[0, 0]], [0, 1], ShapeError, "there are 2 y for 1 rows"),
+        (halves(), [[0, 0]], [0, 1], ShapeError, "there are 2 y for 1 row:"),
         (halves(), [[0, 0]], [0.5], DataError, "y must be classes, not 0.5"),
         (halves(), [[0, 0]], [2], ArgumentError, "y has the classes 2 to 2, the model 0 to 1"),
         (halves(), [[0, 0]], [-1], ArgumentError, "y has the classes -1 to -1"),

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple, overload
 import numpy as np
 
 from minidl.data.reading import open_bytes
-from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, counted
 from minidl.files import as_path
 from minidl.typing import Array
 
@@ -128,7 +128,7 @@ def _label_column(label: str | int | None, names: list[str], path: Path) -> int 
     except TypeError as error:
         raise ArgumentTypeError(f"label={label!r} is neither a name nor a position nor None") from error
     if not -len(names) <= position < len(names):
-        raise ArgumentError(f"{path} has {len(names)} columns, so none at label={position}")
+        raise ArgumentError(f"{path} has {counted(len(names), 'column')}, so none at label={position}")
     return position % len(names)
 
 
@@ -189,7 +189,7 @@ def _fault(table: _Table, line: bytes) -> str | None:
     except ValueError as error:
         return f": not CSV text: {error}"
     if len(cells) != len(table.names):
-        return f": {len(cells)} cells, where line 1 has {len(table.names)}"
+        return f": {counted(len(cells), 'cell')}, where line 1 has {len(table.names)}"
     for position, (name, cell) in enumerate(zip(table.names, cells, strict=True)):
         allowed = _LABELS if position == table.label_column else _PIXELS
         if not (_INTEGER.fullmatch(cell) and int(cell) in allowed):

@@ -11,7 +11,7 @@ import numpy as np
 
 from minidl.data.dataset import ImageDataset
 from minidl.data.reading import open_bytes
-from minidl.errors import FileFormatError, MissingFileError
+from minidl.errors import FileFormatError, MissingFileError, counted
 from minidl.files import as_path
 from minidl.typing import Array
 
@@ -64,7 +64,9 @@ def load_folder(folder: Path) -> ImageDataset:
     x_train, y_train, x_test, y_test = map(_load_named, paths, _FOUR_FILES)
     for images, labels, path in ((x_train, y_train, paths[0]), (x_test, y_test, paths[2])):
         if len(images) != len(labels):
-            raise FileFormatError(f"{path} holds {len(images)} images, but has {len(labels)} labels beside it")
+            raise FileFormatError(
+                f"{path} holds {counted(len(images), 'image')}, but has {counted(len(labels), 'label')} beside it"
+            )
     return ImageDataset(x_train, y_train, x_test, y_test, source=f"idx folder {folder}")
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError
+from minidl.errors import ArgumentError, DataError, counted
+from minidl.inputs import check_number, check_whole_number
 from minidl.typing import Array
 
 
@@ -41,36 +44,90 @@ def train_validation_split(
     ArgumentError, ArgumentTypeError
         ``validation_size`` or ``seed`` is out of range, or a part is too small to have every class.
     """
-    from sklearn.model_selection import train_test_split
-
     if len(x) != len(y):
-        raise DataError(f"x has {len(x)} rows, but y has {len(y)}")
+        raise DataError(f"x has {counted(len(x), 'row')}, but y has {len(y)}")
     if len(x) == 0:
         raise DataError("x and y have no rows to split")
-    if seed is not None and not 0 <= seed < 2**32:
-        raise ArgumentError(f"seed={seed} is not in [0, 2**32)")
-    rows = _validation_rows(validation_size, len(x))
+    if seed is not None:
+        check_whole_number(seed, "seed", 0)
+        if seed >= 2**32:
+            raise ArgumentError(f"seed is {seed}; it must be below 2**32")
+    if isinstance(validation_size, Real) and not isinstance(validation_size, bool) and validation_size == 0:
+        raise ArgumentError(
+            f"validation_size={validation_size} holds out no row: to train without validation, do not split the data"
+        )
     classes = _classes(y) if stratify else None
-    if classes is not None:
-        _check_classes(classes, min(rows, len(x) - rows))
-    x_train, x_validation, y_train, y_validation = train_test_split(
-        x, y, test_size=rows, random_state=seed, stratify=classes
+    x_train, x_validation, y_train, y_validation = split_at_random(
+        [x, y],
+        validation_size,
+        seed,
+        classes,
+        name="validation_size",
+        without_classes="give more rows, or pass stratify=False",
     )
     return x_train, x_validation, y_train, y_validation
 
 
-def _validation_rows(validation_size: float | int, total: int) -> int:
-    if not isinstance(validation_size, Real):
-        raise ArgumentTypeError(f"validation_size={validation_size!r} is not a number")
-    if isinstance(validation_size, Integral):
-        rows = int(validation_size)
-    elif 0 < validation_size < 1:
-        rows = math.ceil(validation_size * total)
+def split_at_random(
+    arrays: Sequence[Any],
+    validation_size: float | int,
+    seed: int | None,
+    classes: Array | None,
+    *,
+    name: str,
+    without_classes: str,
+) -> list[Any]:
+    """Return of each of `arrays`, of N rows, those to train on and those held out, drawn at random.
+
+    Parameters
+    ----------
+    arrays : sequence of what `train_validation_split` takes
+    validation_size : float in (0, 1) or int in [1, N)
+        The fraction of the rows, rounded up, or the number of rows to hold out.
+    seed : int in [0, 2**32) or None
+    classes : array (N,) or None
+        The class of each row, of which both parts get the shares of the whole; None: there are none.
+    name : str
+        What errors call `validation_size`.
+    without_classes : str
+        The cure that errors name for classes of which not both parts can have rows.
+
+    Raises ArgumentError or ArgumentTypeError for another size, DataError for a class of a single row.
+    """
+    from sklearn.model_selection import train_test_split
+
+    rows = len(arrays[0])
+    held_out = _rows_held_out(validation_size, rows, name)
+    if classes is not None:
+        classes_found, counts = np.unique(classes, return_counts=True)
+        if counts.min() < 2:
+            raise DataError(
+                f"class {classes_found[counts.argmin()]} has one row, but those trained on and those held out need "
+                f"one: {without_classes}"
+            )
+        if min(held_out, rows - held_out) < len(counts):
+            raise ArgumentError(
+                f"{name}={validation_size} holds out {held_out} of {rows} rows, too few or too many for both parts to "
+                f"have all {len(counts)} classes: change it, or {without_classes}"
+            )
+    parts: list[Any] = train_test_split(*arrays, test_size=held_out, random_state=seed, stratify=classes)
+    return parts
+
+
+def _rows_held_out(validation_size: float | int, rows: int, name: str) -> int:
+    if isinstance(validation_size, Integral) and not isinstance(validation_size, bool):
+        check_whole_number(validation_size, name, 1)
+        held_out = int(validation_size)
     else:
-        raise ArgumentError(f"validation_size={validation_size} is a fraction, but not between 0 and 1")
-    if not 1 <= rows < total:
-        raise ArgumentError(f"validation_size={validation_size} takes {rows} of {total} rows; each part needs one")
-    return rows
+        fraction = check_number(validation_size, name, above=0, below=1)
+        # 7 % of 100 rows are 7, but 0.07 * 100 is 7.000000000000001. What the roundings of the fraction and of the
+        # product can have added is taken off first, or they would be rounded up to a row.
+        held_out = math.ceil(fraction * rows * (1 - 2 * sys.float_info.epsilon))
+    if held_out >= rows:
+        raise ArgumentError(
+            f"{name}={validation_size} holds out {held_out} of {counted(rows, 'row')}: some must be left to train on"
+        )
+    return held_out
 
 
 def _classes(y: Any) -> Array | None:
@@ -89,15 +146,3 @@ def _classes(y: Any) -> Array | None:
         and (labels.sum(axis=1) == 1).all()
     )
     return labels.argmax(axis=1) if is_one_hot else None
-
-
-def _check_classes(classes: Array, smaller_part: int) -> None:
-    names, counts = np.unique(classes, return_counts=True)
-    if 1 in counts:
-        single = names[counts == 1][0]
-        raise DataError(f"class {single} has one row, but both parts need one: pass stratify=False")
-    if smaller_part < len(names):
-        raise ArgumentError(
-            f"a part of {smaller_part} rows cannot have all {len(names)} classes: "
-            "pass stratify=False, or change validation_size"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -102,18 +103,16 @@ def _recorded(build: Callable[[Any, Shape, np.random.Generator], Shape]) -> Call
         if self._rng is not None:  # a build that calls super().build is one build
             return build(self, as_shape(input_shape), self._rng)
         before = self._parameters, self._states, self.generator
-        new = [layer for layer in self.walk() if layer.input_shape is None]
         self._rng = np.random.default_rng(rng)
         self._parameters, self._states, self.generator = {}, {}, None
         try:
-            output_shape = build(self, as_shape(input_shape), self._rng)
-            if output_shape is None:
-                raise ArgumentTypeError(f"{self.place}: build must return the shape of an output sample, not None")
-            output_shape = as_shape(output_shape)
+            with self.unbuilt_after_error():
+                output_shape = build(self, as_shape(input_shape), self._rng)
+                if output_shape is None:
+                    raise ArgumentTypeError(f"{self.place}: build must return the shape of an output sample, not None")
+                output_shape = as_shape(output_shape)
         except BaseException:
             self._parameters, self._states, self.generator = before
-            for layer in new:  # so that all is as it was, ready for samples of another shape
-                layer.unbuild()
             raise
         finally:
             self._rng = None
@@ -350,6 +349,17 @@ class Layer(Configurable):
         """Forget shapes, parameters, states and generator, as before `build`; what is inside stays as it is."""
         self.input_shape = self.output_shape = self.generator = None
         self._parameters, self._states = {}, {}
+
+    @contextlib.contextmanager
+    def unbuilt_after_error(self) -> Iterator[None]:
+        """Within, an error leaves the layers that were not built as they were, ready for samples of any shape."""
+        new = [layer for layer in self.walk() if layer.input_shape is None]
+        try:
+            yield
+        except BaseException:
+            for layer in new:
+                layer.unbuild()
+            raise
 
     def forget_saved(self) -> None:
         """Let go of what the last training `forward` left for `backward`."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ShapeError
-from minidl.inputs import check_number
+from minidl.errors import ShapeError
+from minidl.inputs import check_setting
 from minidl.layers.base import Layer
 from minidl.typing import Array, Shape
 
@@ -44,8 +44,8 @@ class BatchNorm(Layer):
     mixes_batch = True
 
     def __post_init__(self) -> None:
-        self.momentum = check_number(self.momentum, "BatchNorm: momentum", 0, 1)
-        self.epsilon = _check_epsilon(self)
+        check_setting(self, "momentum", 0, 1)
+        check_setting(self, "epsilon", above=0)
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         features = _count_features(self, input_shape)
@@ -118,7 +118,7 @@ class LayerNorm(Layer):
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        self.epsilon = _check_epsilon(self)
+        check_setting(self, "epsilon", above=0)
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         features = _count_features(self, input_shape)
@@ -166,10 +166,3 @@ def _count_features(layer: Layer, input_shape: Shape) -> int:
     if not input_shape:
         raise ShapeError(f"{layer.place} expects samples with an axis of features but got single numbers")
     return input_shape[-1]
-
-
-def _check_epsilon(layer: BatchNorm | LayerNorm) -> float:
-    epsilon = check_number(layer.epsilon, f"{type(layer).__name__}: epsilon")
-    if epsilon <= 0:
-        raise ArgumentError(f"{type(layer).__name__}: epsilon is {layer.epsilon}; it must be above 0")
-    return epsilon

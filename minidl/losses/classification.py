@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl import functional
-from minidl.errors import ArgumentError, DataError, ShapeError
+from minidl.errors import ArgumentError, DataError, ShapeError, counted
 from minidl.inputs import as_class_indices, check_number
 from minidl.losses.base import Loss, check_one_per_output, mean_over_outputs
 from minidl.typing import Array, Shape
@@ -217,7 +217,10 @@ class SigmoidCrossEntropy(Loss):
         check_one_per_output(targets, output_shape)
         wrong = np.argwhere((targets < 0) | (targets > 1))
         if wrong.size:
-            raise DataError(f"y is {targets[tuple(wrong[0])]} at row {wrong[0][0]}; the labels are 0 and 1")
+            raise DataError(
+                f"y is {targets[tuple(wrong[0])]} at row {wrong[0][0]}; the labels are 0 and 1: number two classes so, "
+                "as LabelEncoder().fit_transform(y) of sklearn.preprocessing does"
+            )
         return targets.astype(dtype, copy=False)
 
     def activate(self, scores: Array) -> Array:
@@ -330,9 +333,19 @@ def _as_labels(targets: Array, classes: int) -> Array:
     if wrong.size:
         raise DataError(
             f"y is {targets[wrong[0]]} at row {wrong[0]}; the model has {classes} classes, labelled 0 to "
-            f"{classes - 1}: number them so, for example by numpy.unique(labels, return_inverse=True)"
+            f"{classes - 1}, {_difference(np.unique(targets), classes)}"
         )
     return labels
+
+
+def _difference(found: Array, classes: int) -> str:
+    """Return what the distinct targets are in place of labels of so many classes, and what makes them these."""
+    if (found != np.rint(found)).any():
+        return "and no fractions: for targets that are quantities end the model with MeanSquaredError()"
+    cures = [f"give the model {len(found)} outputs"] if len(found) > classes else []
+    if found[0] < 0 or found[-1] >= len(found):
+        cures.append("number them from 0, as LabelEncoder().fit_transform(y) of sklearn.preprocessing does")
+    return f"but y holds {counted(len(found), 'label')} from {found[0]} to {found[-1]}: {', and '.join(cures)}"
 
 
 def _is_one_score(output_shape: Shape) -> bool:

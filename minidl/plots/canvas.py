@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minidl.errors import DataError, MissingDependencyError, ShapeError
+from minidl.errors import DataError, MissingDependencyError, ShapeError, counted
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def class_labels(name: str, values: ArrayLike, rows: int | None = None) -> Array
     if labels.ndim != 1:
         raise ShapeError(f"{name} must have shape (N,) or (N, K), not {labels.shape}")
     if rows is not None and len(labels) != rows:
-        raise ShapeError(f"there are {len(labels)} {name} for {rows} rows: give one per row")
+        raise ShapeError(f"there are {len(labels)} {name} for {counted(rows, 'row')}: give one per row")
     if labels.dtype.kind == "f":
         strange = labels[~np.isfinite(labels) | (labels != np.rint(labels))]
         if len(strange):

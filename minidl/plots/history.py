@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, did_you_mean
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted, did_you_mean
 from minidl.plots.canvas import COLOURS, legend_on_top, new_axes
 from minidl.typing import Array
 
@@ -45,8 +45,10 @@ def plot_history(
     DataError
         When there is no run or no finite value, or a run's two columns have different lengths.
     ArgumentTypeError
-        When `history` is none of the above.
+        When `history`, or `metric`, is none of the above.
     """
+    if not isinstance(metric, str):
+        raise ArgumentTypeError(f"metric is {metric!r}; give the name of one figure, such as 'loss', for each plot")
     runs = {name: curves_of(name, columns, metric) for name, columns in _named_runs(history).items()}
     ax = ax if ax is not None else new_axes(6.4, 4.2)
     from matplotlib import colormaps
@@ -122,10 +124,10 @@ def curves_of(name: str, columns: Columns, metric: str) -> dict[str, Array]:
     lengths = [len(values) for values in found.values()]
     if len(set(lengths)) > 1:
         raise DataError(
-            f"{run} has {lengths[0]} epochs of {metric!r} but {lengths[1]} of 'val_{metric}': "
+            f"{run} has {counted(lengths[0], 'epoch')} of {metric!r} but {lengths[1]} of 'val_{metric}': "
             "give one value per epoch, nan where there was no validation"
         )
     curves = {split: values for split, values in found.items() if np.isfinite(values).any()}
     if not curves:
-        raise DataError(f"{run} has no finite value of {metric!r} in {lengths[0]} epochs: train first")
+        raise DataError(f"{run} has no finite value of {metric!r} in {counted(lengths[0], 'epoch')}: train first")
     return curves

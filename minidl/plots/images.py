@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minidl.errors import DataError, ShapeError
+from minidl.errors import DataError, ShapeError, counted
 from minidl.plots.canvas import class_labels, new_axes
 from minidl.plots.grid import WRONG, check_positive, draw_grid
 from minidl.typing import Array
@@ -130,7 +130,7 @@ def plot_mistakes(
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
     if not len(shown):
         ax = ax if ax is not None else new_axes(4.5, 1.5)
-        text = f"no mistakes in {len(pixels):,} images"
+        text = f"no mistakes in {counted(len(pixels), 'image')}"
         ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
         ax.set_axis_off()
         return ax

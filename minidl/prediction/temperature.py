@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, DataError, NotReadyError
+from minidl.errors import ArgumentError, DataError, NotReadyError, counted
 from minidl.inputs import as_array, check_lengths, check_setting
 from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.model import Sequential
@@ -94,8 +94,8 @@ class TemperatureScaling(Predictor):
             )
         if loss.mean(1e100 * scores, targets)[0] / 1e100 <= _NOTHING:  # the slope at a b beyond all bounds
             raise DataError(
-                f"the model has all {rows} rows right, so that any lower temperature is better still: give more "
-                "rows, which it was not trained with"
+                f"the model is right in all of {counted(rows, 'row')}, so that any lower temperature is better still: "
+                "give more rows, which it was not trained with"
             )
         from scipy.optimize import brentq
 

@@ -59,7 +59,7 @@ def named(subject: Any, name: str, check: Check) -> tuple[str, Check]:
             raise
         except Exception as error:
             raised = CheckFailure(
-                f"it raised {type(error).__name__}: {error}", "this error itself, whose traceback stands above"
+                f"it raised {type(error).__name__}: {error}", "what the traceback of that error, above, shows"
             )
             raised.subject, raised.check = repr(subject), name
             raise raised from error

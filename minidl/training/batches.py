@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from minidl.losses import Loss
@@ -66,8 +67,11 @@ class Sums:
 
     @property
     def mean_loss(self) -> float:
-        return self.loss / (self.weight or 1.0)  # there may be no row so far that counts
+        return self._mean(self.loss)
 
     def means(self, loss: Loss) -> dict[str, float]:
         figures = {"loss": self.mean_loss}
-        return figures | {loss.metric_name: self.metric / (self.weight or 1.0)} if loss.metric_name else figures
+        return figures | {loss.metric_name: self._mean(self.metric)} if loss.metric_name else figures
+
+    def _mean(self, figure: float) -> float:
+        return figure / self.weight if self.weight else math.nan  # there may be no row so far that counts

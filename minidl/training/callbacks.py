@@ -37,6 +37,9 @@ class Callback:
             if name.startswith("on_") and name not in moments:
                 raise ArgumentError(f"{cls.__name__}.{name} would never be called; {did_you_mean(name, moments)}")
 
+    def __repr__(self) -> str:
+        return self.key if self.key.endswith(")") else f"{self.key}()"
+
     @property
     def key(self) -> str:
         """What tells its state from those of other callbacks in a checkpoint: its class, and what it watches."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, naming
+from minidl.errors import ArgumentError, ArgumentTypeError, counted, naming
 from minidl.inputs import as_array, as_weights, check_lengths, check_whole_number
 from minidl.losses import Loss
 from minidl.model import Sequential
@@ -22,6 +22,7 @@ from minidl.training.folds import Fold, classes_of, deal_folds
 from minidl.training.history import History
 from minidl.training.processes import as_processes, run_tasks
 from minidl.training.trainer import Trainer
+from minidl.training.weights import weigh_rows
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ def cross_validate(
     x: Any,
     y: Any,
     *,
+    epochs: int,
     folds: Any = 5,
     seeds: int | Iterable[int] = 1,
     optimizer: Optimizer | str = "adam",
     batch_size: int | None = 32,
     augment: Callable[[Array, np.random.Generator], Array] | None = None,
-    epochs: int = 1,
     transformer: Any = None,
     sample_weight: Any = None,
     class_weight: Any = None,
@@ -62,6 +63,8 @@ def cross_validate(
         It is called here, before the training; every fold of a seed begins with the same parameters.
     x, y : arrays of N rows
         As `Trainer.fit` takes them.
+    epochs : int >= 1
+        Of each run. It has no default: after a single epoch, that of `Trainer.fit`, most networks know little.
     folds : int >= 2, scikit-learn splitter, or iterable of (training rows, held-out rows), default 5
         A number deals the rows at random, anew for each seed; for a classifier each fold gets the classes' shares of
         the whole. Splitters and pairs give each seed the same folds.
@@ -69,7 +72,7 @@ def cross_validate(
         A number n stands for the seeds 0 .. n - 1.
     optimizer : Optimizer or its name, default "adam"
         Each run has a copy.
-    batch_size, augment, epochs, sample_weight, class_weight
+    batch_size, augment, sample_weight, class_weight
         As for `Trainer`; class weights do not count for the rows held out.
     transformer : scikit-learn transformer, optional
         Such as StandardScaler(). Each run fits a clone to its training rows alone and passes all of `x` through it, so
@@ -109,19 +112,23 @@ def cross_validate(
     weights = None if sample_weight is None else as_weights(sample_weight)
     rows = check_lengths(x=x, y=y, sample_weight=weights)
     # Of all rows, and for the checks alone: the runs fit their own.
-    inputs = x if transformer is None else _fitted(transformer, x, y).transform(x)
+    inputs = x if transformer is None else as_array(_fitted(transformer, x, y).transform(x), "x")
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
         trainers = {}
         for seed, model in _build_models(build_model, seeds).items():
             trainers[seed] = Trainer(model, copy.deepcopy(optimizer), batch_size=batch_size, seed=seed, augment=augment)
-            trainers[seed]._check_settings()
-            data = trainers[seed]._prepare(inputs, y, sample_weight, class_weight)
-            trainers[seed]._try_augment(data.x[:2])
-            model.build_for(data.x)
-        _check_seeds_matter(build_model, {seed: trainer.model for seed, trainer in trainers.items()}, data.x)
+            trainers[seed].check(
+                inputs,
+                y,
+                epochs=epochs,
+                validation_data=(inputs[:1], y[:1]),
+                sample_weight=weights,
+                class_weight=class_weight,
+                callbacks=hooks,
+            )
         model = trainers[seeds[0]].model
-        loss = trainers[seeds[0]]._loss
-        classes = classes_of(loss, model.forward(data.x[:1]), data.targets)
+        _check_seeds_matter(build_model, {seed: trainer.model for seed, trainer in trainers.items()}, inputs)
+        classes = classes_of(model, inputs, y)
     dealt = deal_folds(folds, seeds, x, y, classes, groups)
     tasks = [
         _Task(trainers[seed], seed, number, fold, epochs, transformer, class_weight, hooks)
@@ -129,11 +136,12 @@ def cross_validate(
         for number, fold in enumerate(dealt[seed], start=1)
     ]
     for task in tasks:
-        task.check_weights(weights)
+        task.check_weights(y, weights)
     runs = run_tasks(
         [task.run for task in tasks], x, y, weights, processes=processes, name="cross-validation", progress=progress
     )
-    return CrossValidation(runs, rows, loss)
+    assert model.loss is not None
+    return CrossValidation(runs, rows, model.loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,8 +186,9 @@ class CrossValidation:
         Over the runs, of each figure. The deviation is the sample's, with one less than the runs below; NaN for one.
     predictions : array (N,) or (N, ...)
         For each row, what models that were trained without it predict, as `Sequential.predict` returns it. With several
-        seeds, or a splitter that holds a row out repeatedly, the models' scores are averaged first: such an
-        ensemble is often better than one model, of which `mean` speaks. A row that is never held out has NaN.
+        seeds, or a splitter that holds a row out repeatedly, the models predict together, as in an `Ensemble`: by the
+        mean of their probabilities, for a regression by that of their values. That is often better than one model, of
+        which `mean` speaks. A row that is never held out has NaN.
     probabilities : array (N, K)
         The like, as `Sequential.predict_proba` returns it; ArgumentError where the loss gives none.
     fold_predictions : list of arrays (M,) or (M, ...)
@@ -251,26 +260,33 @@ class CrossValidation:
     def __repr__(self) -> str:
         mean, deviation = self.mean, self.standard_deviation
         figures = [f"{name}={mean[name]:.4g} ± {deviation[name]:.2g}" for name in mean if name.startswith("val_")]
-        return f"CrossValidation({len(self.runs)} runs, {', '.join(figures)})"
+        return f"CrossValidation({counted(len(self.runs), 'run')}, {', '.join(figures)})"
 
     def _figures(self) -> dict[str, list[float]]:
         return {name: [run.figures[name] for run in self.runs] for name in self.runs[0].figures}
 
     def _for_all_rows(self, decide: Callable[[Array], Array]) -> Array:
-        """Turn each row's mean scores into predictions; NaN where there are none."""
-        first = self.runs[0].scores
-        sums, counts = np.zeros((self._rows, *first.shape[1:]), first.dtype), np.zeros(self._rows, np.intp)
-        for run in self.runs:
-            sums[run.held_out] += run.scores
-            counts[run.held_out] += 1
-        seen = counts > 0
-        scores = sums[seen] / counts[seen].astype(first.dtype).reshape(-1, *[1] * (first.ndim - 1))
+        """Turn the scores of each row into predictions; NaN where there are none."""
+        rows, scores = self._scores
         decided = decide(scores)
-        if seen.all():
+        if len(rows) == self._rows:
             return decided
         everywhere = np.full((self._rows, *decided.shape[1:]), math.nan, np.result_type(decided, np.float32))
-        everywhere[seen] = decided
+        everywhere[rows] = decided
         return everywhere
+
+    @cached_property
+    def _scores(self) -> tuple[Array, Array]:
+        """The rows that were held out, each once, and the scores of each, of several models averaged by the loss."""
+        held_out = np.concatenate(self.held_out)
+        order = np.argsort(held_out, kind="stable")  # row by row, and the scores of one row run by run
+        rows, first, counts = np.unique(held_out[order], return_index=True, return_counts=True)
+        each = np.concatenate([run.scores for run in self.runs])[order]
+        scores = each[first]  # where one model gave them, they stay the same bits
+        for count in np.unique(counts[counts > 1]):
+            several = counts == count
+            scores[several] = self._loss.average(each[first[several] + np.arange(count)[:, np.newaxis]])
+        return rows, scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,10 +306,15 @@ class _Task:
     def place(self) -> str:
         return f"seed {self.seed}, fold {self.number}"
 
-    def check_weights(self, weights: Array | None) -> None:
-        for what, rows in zip(("trains on", "holds out"), self.fold, strict=True):
-            if weights is not None and not weights[rows].any():
-                raise DataError(f"{self.place}: sample_weight is 0 for every row that it {what}")
+    def check_weights(self, y: Array, weights: Array | None) -> None:
+        """Raise DataError where no row that the run trains on, or holds out, counts."""
+        model, (train, held_out) = self.trainer.model, self.fold
+        assert model.loss is not None
+        for what, rows, class_weight in (("trains on", train, self.class_weight), ("holds out", held_out, None)):
+            shape = model.output_shape or ()
+            targets = model.loss.prepare_targets(y[rows], shape, model.dtype)
+            with naming(f"{self.place}, of the rows that it {what}"):
+                weigh_rows(None if weights is None else weights[rows], class_weight, model.loss, targets, shape)
 
     def run(self, x: Array, y: Array, weights: Array | None) -> Run:
         from threadpoolctl import threadpool_limits
@@ -381,7 +402,7 @@ def _fitted(transformer: Any, x: Array, y: Array) -> Any:
 def _new_optimizer(optimizer: Optimizer | str) -> Optimizer:
     optimizer = get_optimizer(optimizer)
     if optimizer.step:
-        raise ArgumentError(f"{optimizer!r} has taken {optimizer.step:,} steps already: give a new optimizer")
+        raise ArgumentError(f"{optimizer!r} has taken {counted(optimizer.step, 'step')} already: give a new optimizer")
     return optimizer
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError
-from minidl.inputs import check_number, check_whole_number
-from minidl.losses import Loss
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
+from minidl.inputs import check_whole_number
+from minidl.model import Sequential
 from minidl.typing import Array
 
 Fold = tuple[Array, Array]
@@ -40,7 +40,7 @@ def deal_folds(
         try:
             dealt = list(folds.split(x, y if classes is None else classes, groups))
         except ValueError as error:
-            raise ArgumentError(f"folds={folds!r} cannot split these {len(x)} rows: {error}") from error
+            raise ArgumentError(f"folds={folds!r} cannot split {counted(len(x), 'row')}: {error}") from error
         return dict.fromkeys(seeds, _as_folds(dealt, len(x)))
     if groups is not None:
         raise ArgumentError("groups are for a splitter that heeds them: pass folds=GroupKFold(5), say, of scikit-learn")
@@ -64,39 +64,28 @@ def hold_out(validation: float | int, seed: int, rows: int, classes: Array | Non
 
     Raises ArgumentError or ArgumentTypeError for another number, DataError for a class of too few rows.
     """
-    from sklearn.model_selection import train_test_split
+    # Here, since `import minidl` does not load minidl.data.
+    from minidl.data.splitting import split_at_random
 
-    try:
-        check_whole_number(validation, "validation", 1)
-        count = int(validation)
-    except ArgumentTypeError:
-        count = math.ceil(check_number(validation, "validation", above=0, below=1) * rows)
-    if count >= rows:
-        raise ArgumentError(f"validation={validation} holds out {count} of {rows} rows: some must be left to train on")
-    if classes is not None:
-        names, counts = np.unique(classes, return_counts=True)
-        cure = "give validation_data=(x, y) of your own"
-        if counts.min() < 2:
-            raise DataError(
-                f"class {names[counts.argmin()]} has one row, but those trained on and those held out need one: {cure}"
-            )
-        if min(count, rows - count) < len(names):
-            raise ArgumentError(
-                f"validation={validation} holds out {count} of {rows} rows, too few or too many for both parts to "
-                f"have all {len(names)} classes: change it, or {cure}"
-            )
-    train, held_out = train_test_split(np.arange(rows), test_size=count, random_state=seed, stratify=classes)
+    if isinstance(validation, Real) and not isinstance(validation, bool) and validation == 0:
+        raise ArgumentError(
+            f"validation is {validation}, but candidates are ranked by rows held out: give a fraction such as 0.2 or a "
+            "number of rows, or validation_data=(x, y) of your own"
+        )
+    cure = "give validation_data=(x, y) of your own"
+    train, held_out = split_at_random(
+        [np.arange(rows)], validation, seed, classes, name="validation", without_classes=cure
+    )
     return train, held_out
 
 
-def classes_of(loss: Loss, scores: Array, targets: Array) -> Array | None:
-    """Return the class (N,) of each row of `targets`, or None where the loss decides on no class.
-
-    `scores` are those of any rows: what kind of decision they lead to tells a classifier.
-    """
-    decisions = loss.decide(scores)
+def classes_of(model: Sequential, x: Array, y: Array) -> Array | None:
+    """Return the class (N,) of each row, or None where the model, which ends with a loss, decides on no class."""
+    assert model.loss is not None
+    decisions = model.predict(x[:1])
     if decisions.ndim != 1 or decisions.dtype.kind not in "iu":
         return None
+    targets = model.loss.prepare_targets(y, model.output_shape or (), model.dtype)
     if targets.ndim == 1:
         return targets
     return targets.argmax(axis=1) if targets.shape[1] > 1 else (targets[:, 0] > 0.5).astype(np.intp)
@@ -106,14 +95,15 @@ def _shuffled_folds(folds: int, seed: int, rows: int, classes: Array | None) -> 
     from sklearn.model_selection import KFold, StratifiedKFold
 
     if folds > rows:
-        raise ArgumentError(f"folds is {folds}, but there are {rows} rows: each fold needs one")
+        raise ArgumentError(f"folds is {folds}, more than {counted(rows, 'row')}: each fold needs one")
     if classes is None:
         return list(KFold(folds, shuffle=True, random_state=seed).split(np.empty(rows)))
     names, numbers, counts = np.unique(classes, return_inverse=True, return_counts=True)
     if counts.min() < folds:
         raise DataError(
-            f"class {names[counts.argmin()]} has {counts.min()} rows, fewer than the {folds} folds that each need one: "
-            f"take fewer folds, or pass folds=KFold({folds}, shuffle=True, random_state=0) of scikit-learn"
+            f"class {names[counts.argmin()]} has {counted(counts.min(), 'row')}, fewer than the {folds} folds that "
+            f"each need one: take fewer folds, or pass folds=KFold({folds}, shuffle=True, random_state=0) of "
+            "scikit-learn"
         )
     return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.empty(rows), numbers))
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from minidl.errors import did_you_mean
+from minidl.errors import counted, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ class History(Mapping[str, list[float]]):
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self._columns:
-            if name.startswith("val_"):
+            if name.startswith("val_") and not any(other.startswith("val_") for other in self._columns):
                 raise KeyError(f"the history has no figure {name!r}: fit had no validation_data")
             raise KeyError(f"the history has no figure {name!r}; {did_you_mean(name, self._columns)}")
         return self._columns[name]
@@ -56,4 +56,4 @@ class History(Mapping[str, list[float]]):
 
     def __repr__(self) -> str:
         last = ", ".join(f"{name}={column[-1]:.4g}" for name, column in self._columns.items())
-        return f"History({self.epochs} epochs{f', the last: {last}' if last else ''})"
+        return f"History({counted(self.epochs, 'epoch')}{f', the last: {last}' if last else ''})"

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
+from minidl.errors import ArgumentError
 from minidl.files import as_path
-from minidl.inputs import check_number, check_whole_number
+from minidl.inputs import check_flag, check_number, check_whole_number
 from minidl.training.callbacks import Callback
 from minidl.training.checkpoint import BEST, checkpoints, describe
+from minidl.training.criterion import Criterion
 from minidl.typing import Array
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from minidl.training.trainer import Trainer
-
-_GROWING = ("accuracy", "r2_score", "f1", "precision", "recall", "auc")
-_FALLING = ("loss", "error", "variation", "deviance")
-"""What the names of figures end with of which more, or less, is better."""
 
 
 class Monitor(Callback):
@@ -41,39 +37,30 @@ class Monitor(Callback):
     """
 
     def __init__(self, monitor: str = "val_loss", *, min_delta: float = 0.0, mode: str = "auto") -> None:
-        kind = self.kind
-        if not isinstance(monitor, str):
-            raise ArgumentTypeError(f"{kind}: monitor is {monitor!r}; give the name of a figure, such as 'val_loss'")
-        if mode not in {"auto", "min", "max"}:
-            raise ArgumentError(f'{kind}: mode is {mode!r}; it must be "auto", "min" or "max"')
-        if mode == "auto" and monitor.endswith(_GROWING + _FALLING):
-            mode = "max" if monitor.endswith(_GROWING) else "min"
-        self.monitor, self.mode = monitor, mode
-        self.min_delta = check_number(min_delta, f"{kind}: min_delta", 0)
-        self._sign = -1.0 if mode == "max" else 1.0
+        self._criterion = Criterion(type(self).__name__, monitor, mode, min_delta)
         self._forget()
 
     @property
-    def kind(self) -> str:
-        """What errors call it."""
-        return type(self).__name__
+    def monitor(self) -> str:
+        """The figure's name."""
+        return self._criterion.monitor
+
+    @property
+    def mode(self) -> str:
+        """Whether a small or a large figure is good."""
+        return self._criterion.mode
+
+    @property
+    def min_delta(self) -> float:
+        """By more than how much a better figure is so."""
+        return self._criterion.min_delta
 
     @property
     def key(self) -> str:
-        return f"{self.kind}({self.monitor!r}, mode={self.mode!r})"
+        return f"{type(self).__name__}({self.monitor!r}, mode={self.mode!r})"
 
     def check(self, trainer: Trainer) -> None:
-        if self.monitor not in trainer.figure_names:
-            validates = any(name.startswith("val_") for name in trainer.figure_names)
-            cure = "; give fit validation_data" if self.monitor.startswith("val_") and not validates else ""
-            raise ArgumentError(
-                f"{self.kind}: the run has no figure {self.monitor!r}; "
-                f"{did_you_mean(self.monitor, trainer.figure_names)}{cure}"
-            )
-        if self.mode == "auto":
-            raise ArgumentError(
-                f'{self.kind}: say by mode="min" or mode="max" which {self.monitor!r} is good, small or large'
-            )
+        self._criterion.check(trainer.figure_names)
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self._forget()
@@ -84,15 +71,15 @@ class Monitor(Callback):
     def restore(self, state: dict[str, Any]) -> None:
         self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
 
-    def _forget(self) -> None:
-        self.best, self.best_epoch = math.inf * self._sign, 0
-
-    def _improves(self, figure: float, epoch: int) -> bool:
-        """Compare the figure of an epoch with the best so far, and note it if it is better."""
-        if not self._sign * figure < self._sign * self.best - self.min_delta:
+    def improves(self, figure: float, epoch: int) -> bool:
+        """Compare the figure of an epoch, counted from 1, with the best so far, and note it if it is better."""
+        if not self._criterion.is_better(figure, self.best):
             return False
         self.best, self.best_epoch = figure, epoch
         return True
+
+    def _forget(self) -> None:
+        self.best, self.best_epoch = self._criterion.worst, 0
 
 
 class EarlyStopping(Monitor):
@@ -105,7 +92,8 @@ class EarlyStopping(Monitor):
         Epochs without a better figure after which the training ends.
     restore_best : bool, default True
         At the end of the training, however many epochs it took, put back the model's parameters and states of the best
-        epoch; not after an error or Ctrl-C, where the model stays as the last step left it.
+        epoch. Not after an error, Ctrl-C, or a callback's `stop` in the midst of an epoch, which another `fit` would
+        finish: there the model stays as the last step left it. A limit of time calls `stop` at the end of an epoch.
     min_delta, mode : as for `Monitor`
 
     Attributes
@@ -126,6 +114,7 @@ class EarlyStopping(Monitor):
         restore_best: bool = True,
     ) -> None:
         check_whole_number(patience, "EarlyStopping: patience", 1)
+        check_flag(restore_best, "EarlyStopping: restore_best")
         self.patience, self.restore_best = patience, restore_best
         super().__init__(monitor, min_delta=min_delta, mode=mode)
 
@@ -134,7 +123,7 @@ class EarlyStopping(Monitor):
             trainer.stop()
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        if self._improves(trainer.history[self.monitor][-1], trainer.epoch):
+        if self.improves(trainer.history[self.monitor][-1], trainer.epoch):
             self.waited = 0
             if self.restore_best:
                 with trainer.averaged_weights():
@@ -214,7 +203,7 @@ class ReduceLROnPlateau(Monitor):
             )
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        better = self._improves(trainer.history[self.monitor][-1], trainer.epoch)
+        better = self.improves(trainer.history[self.monitor][-1], trainer.epoch)
         if self.cooling:
             self.cooling -= 1
             return
@@ -236,17 +225,6 @@ class ReduceLROnPlateau(Monitor):
         self.waited, self.cooling = 0, 0
 
 
-class _Best(Monitor):
-    """What a `Checkpoint` knows of the best epoch: it stands in the history, also of a run that was resumed."""
-
-    kind = "Checkpoint"
-
-    def on_train_begin(self, trainer: Trainer) -> None:
-        super().on_train_begin(trainer)
-        for epoch, figure in enumerate(dict(trainer.history).get(self.monitor, []), start=1):
-            self._improves(figure, epoch)
-
-
 class Checkpoint(Callback):
     """Saves the run to a folder as it goes, so that `Trainer.load` can go on after whatever ended it.
 
@@ -260,9 +238,9 @@ class Checkpoint(Callback):
         Made if it does not exist. A checkpoint of a later step that is there when the training begins raises
         ArgumentError: it is another run's, and would be taken for this one's newest.
     every_epochs : int >= 1 or None, default 1
-        Save at the end of every so many epochs.
+        Save at the end of every so many epochs; and when Ctrl-C, or a callback's `stop`, ends the training before.
     every_steps : int >= 1 or None, default None
-        Save after every so many steps, in the middle of epochs too.
+        Save after every so many steps, in the middle of epochs too; and, in the same way, when the training ends.
     keep : int >= 1 or None, default 1
         How many of the newest to keep; None keeps all.
     monitor, min_delta, mode : optional
@@ -290,11 +268,11 @@ class Checkpoint(Callback):
             raise ArgumentError("Checkpoint: with neither every_epochs, every_steps nor monitor it would save nothing")
         self.folder, self.keep = as_path(folder), keep
         self.every_epochs, self.every_steps = every_epochs, every_steps
-        self._best = None if monitor is None else _Best(monitor, min_delta=min_delta, mode=mode)
+        self._criterion = None if monitor is None else Criterion("Checkpoint", monitor, mode, min_delta)
 
     def check(self, trainer: Trainer) -> None:
-        if self._best:
-            self._best.check(trainer)
+        if self._criterion:
+            self._criterion.check(trainer.figure_names)
         describe(trainer)  # a setting that cannot be saved is an error now, not after the first epoch
         if not self.folder.exists():
             return
@@ -302,7 +280,7 @@ class Checkpoint(Callback):
             raise ArgumentError(f"Checkpoint: {self.folder} is a file; give a folder")
         found = checkpoints(self.folder)
         later = found[-1] if found and found[-1] > self._path(trainer) else None
-        if self._best and trainer.step == 0 and (self.folder / BEST).exists():
+        if self._criterion and trainer.step == 0 and (self.folder / BEST).exists():
             later = self.folder / BEST
         if later:
             raise ArgumentError(
@@ -314,25 +292,40 @@ class Checkpoint(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.glob(".*.npz.*.tmp"):  # half a file, of a save that was killed
             path.unlink(missing_ok=True)
-        if self._best:
-            self._best.on_train_begin(trainer)
+        if self._criterion:
+            self._best = self._criterion.worst
+            for figure in dict(trainer.history).get(self._criterion.monitor, []):  # of a run that was resumed
+                self._is_best(figure)
 
     def on_batch_end(self, trainer: Trainer) -> None:
         # The last step of an epoch is saved at the epoch's end, with its figures. Where parameters are no longer
         # finite, the trainer is about to say so, and the last good checkpoint stays.
         due = self.every_steps and trainer.step % self.every_steps == 0 and trainer.row < trainer.rows
-        if due and np.isfinite(trainer.model.parameters).all():
+        if due and _is_finite(trainer):
             self._save_step(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        best = self._best
         # First the best: killed between the two, the run goes on from the older file, and finds the best once more.
-        if best and best._improves(trainer.history[best.monitor][-1], trainer.epoch):
+        if self._criterion and self._is_best(trainer.history[self._criterion.monitor][-1]):
             self._save(trainer, self.folder / BEST)
         if (self.every_epochs and trainer.epoch % self.every_epochs == 0) or (
             self.every_steps and trainer.step % self.every_steps == 0
         ):
             self._save_step(trainer)
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        # What else would be lost of a run that somebody stopped. After an error the last good checkpoint stays.
+        stopped = trainer.interrupted and trainer.ended_by in {None, KeyboardInterrupt} and trainer.step > 0
+        saves_steps = self.every_epochs or self.every_steps
+        if stopped and saves_steps and not self._path(trainer).exists() and _is_finite(trainer):
+            self._save_step(trainer)
+
+    def _is_best(self, figure: float) -> bool:
+        """Compare a figure with the best so far, and note it if it is better."""
+        assert self._criterion is not None
+        better = self._criterion.is_better(figure, self._best)
+        self._best = figure if better else self._best
+        return better
 
     def _path(self, trainer: Trainer) -> Path:
         return self.folder / f"step_{trainer.step:010d}.npz"
@@ -347,3 +340,7 @@ class Checkpoint(Callback):
         if self.keep is not None:
             for path in checkpoints(self.folder)[: -self.keep]:
                 path.unlink(missing_ok=True)
+
+
+def _is_finite(trainer: Trainer) -> bool:
+    return bool(np.isfinite(trainer.model.parameters).all())

@@ -7,11 +7,11 @@ import functools
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minidl.errors import ArgumentError, DivergenceError, naming
+from minidl.errors import ArgumentError, DivergenceError, counted, naming
 from minidl.files import as_path
 from minidl.inputs import (
     as_array,
@@ -24,10 +24,10 @@ from minidl.inputs import (
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
 from minidl.training.callbacks import Callback
+from minidl.training.criterion import Criterion
 from minidl.training.folds import classes_of, hold_out
 from minidl.training.history import History
 from minidl.training.journal import Journal, Progress, described, fingerprint, fingerprint_of_trainer
-from minidl.training.monitoring import Monitor
 from minidl.training.parameter_space import Candidate, Recipe, list_candidates, text_of
 from minidl.training.processes import as_processes, run_tasks
 from minidl.training.trainer import Trainer
@@ -48,13 +48,13 @@ def search(
     x: Any,
     y: Any,
     *,
+    epochs: int,
     candidates: int | None = None,
     validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
     validation: float | int = 0.2,
     optimizer: Optimizer | str = "adam",
     batch_size: int | None = 32,
     augment: Callable[[Array, np.random.Generator], Array] | None = None,
-    epochs: int = 1,
     halving: int | None = None,
     first_epochs: int = 1,
     monitor: str = "val_loss",
@@ -85,6 +85,9 @@ def search(
         dicts each is a space of its own, as in scikit-learn's ParameterGrid.
     x, y : arrays of N rows
         As `Trainer.fit` takes them.
+    epochs : int >= 1
+        Of each candidate; with `halving`, of those that are never out. It has no default: after a single epoch, that of
+        `Trainer.fit`, those that begin fast would look best.
     candidates : int >= 1, optional
         How many to draw at random, of lists without repetition. None tries all combinations.
     validation_data : (x, y) or (x, y, sample_weight), optional
@@ -95,12 +98,10 @@ def search(
         a memory map that is larger than the memory needs `validation_data`.
     optimizer, batch_size, augment
         For a `build_model` that returns a `Sequential`: as for `Trainer`. Each run has a copy. A `Trainer` has its own.
-    epochs : int >= 1, default 1
-        Of each candidate; with `halving`, of those that are never out.
     halving : int >= 2, optional
         After each rung the best of so many go on: of n candidates ``max(n // halving, 1)``. Counted from the last,
         the rungs end at ``epochs``, ``epochs // halving``, ``epochs // halving**2`` and so on, as long as that is
-        `first_epochs` or more, and each cut leaves a candidate.
+        `first_epochs` or more, and each cut leaves a candidate. ArgumentError where that cuts nothing at all.
     first_epochs : int in [1, epochs], default 1
         The least epochs that candidates are compared after.
     monitor : str, default "val_loss"
@@ -147,21 +148,21 @@ def search(
     check_whole_number(epochs, "epochs", 1)
     check_whole_number(first_epochs, "first_epochs", 1)
     if first_epochs > epochs:
-        raise ArgumentError(f"first_epochs is {first_epochs}, more than the {epochs} epochs of a whole run")
+        raise ArgumentError(f"first_epochs is {first_epochs}, more than the {counted(epochs, 'epoch')} of a whole run")
     if halving is not None:
         check_whole_number(halving, "halving", 2)
     check_whole_number(seed, "seed", 0)
     if seed >= 2**32:
         raise ArgumentError(f"seed is {seed}; it must be below 2**32")
-    processes, criterion = as_processes(jobs), _Criterion(monitor, mode=mode)
+    processes, criterion = as_processes(jobs), Criterion("search", monitor, mode)
     given = optimizer != "adam" or batch_size != 32 or augment is not None
     recipe = Recipe(build_model, get_optimizer(optimizer), batch_size, augment, seed, only_models=given)
     listed = list_candidates(space, candidates, seed)
     recipe.check_names(listed)
+    rungs = plan_rungs(len(listed), epochs, halving, first_epochs)
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
         data = _deal(recipe, listed[0], x, y, validation_data, validation, sample_weight, class_weight)
         fingerprints = _rehearse(recipe, listed, data, criterion)
-    rungs = plan_rungs(len(listed), epochs, halving, first_epochs)
     with _folder(journal) as folder:
         home = Journal(folder)
         if journal is not None:
@@ -189,7 +190,17 @@ def search(
 
 
 def plan_rungs(candidates: int, epochs: int, halving: int | None, first_epochs: int) -> list[int]:
-    """Return the epochs at which candidates are compared, the last being `epochs`."""
+    """Return the epochs at which candidates are compared, the last being `epochs`; refuse a halving of nothing."""
+    if halving is not None and candidates < halving:
+        raise ArgumentError(
+            f"halving is {halving}, but of {counted(candidates, 'candidate')} it cuts nothing: try {halving} or more, "
+            "or leave halving out"
+        )
+    if halving is not None and epochs // halving < first_epochs:
+        raise ArgumentError(
+            f"halving is {halving}, but in {counted(epochs, 'epoch')} it cuts nothing: with "
+            f"first_epochs={first_epochs} give {halving * first_epochs} or more, or leave halving out"
+        )
     rungs = [epochs]
     while halving is not None and rungs[0] // halving >= first_epochs and candidates >= halving:
         rungs.insert(0, rungs[0] // halving)
@@ -300,39 +311,26 @@ class Search:
         print(self.table.to_string(float_format=lambda value: f"{value:.4g}"))
         counts = {status: [run.status for run in self.runs].count(status) for status in ("stopped", "diverged")}
         also = [f"{count:,} {status}" for status, count in counts.items() if count]
-        print(f"{', '.join([f'{len(self.runs):,} candidates', *also])}; best: {text_of(self.best_parameters)}")
+        print(f"{', '.join([counted(len(self.runs), 'candidate'), *also])}; best: {text_of(self.best_parameters)}")
 
     def __repr__(self) -> str:
         diverged = [run.status for run in self.runs].count("diverged")
         also = f", {diverged:,} diverged" if diverged else ""
         figure = self.runs[0].figures.get(self.monitor, math.nan)
         best = f"{self.monitor}={figure:.4g} with {text_of(self.best_parameters)}"
-        return f"Search({len(self.runs):,} candidates{also}, best: {best})"
+        return f"Search({counted(len(self.runs), 'candidate')}{also}, best: {best})"
 
 
-class _Criterion(Monitor):
-    """The figure that candidates are ranked by."""
+def _ranked(
+    candidates: Iterable[Candidate], states: Mapping[Candidate, Progress], criterion: Criterion, rung: int | None = None
+) -> list[Candidate]:
+    """Sort candidates by their figures after a rung, or in the end, best first; of equals the first comes first."""
 
-    kind = "search"
+    def cost(candidate: Candidate) -> tuple[float, int]:
+        figures = dict(states[candidate].history).get(criterion.monitor, [])[:rung]
+        return criterion.cost(figures[-1] if figures else math.nan), candidate.number
 
-    def key_of(self, candidate: Candidate, progress: Progress, rung: int | None = None) -> tuple[float, int]:
-        """Return what candidates are sorted by: their figures after a rung, or in the end."""
-        figure = next(reversed(dict(progress.history).get(self.monitor, [])[:rung]), math.nan)
-        # A figure may be no number, such as a score where it is not defined. The first of equals comes first.
-        return (math.inf if math.isnan(figure) else self._sign * figure, candidate.number)
-
-
-class _Ready(Exception):  # noqa: N818 - no error: `fit` has found none
-    pass
-
-
-class _Rehearsal(Callback):
-    """Ends a `fit` that has checked everything and changed nothing yet."""
-
-    runs_last = True
-
-    def check(self, trainer: Trainer) -> None:
-        raise _Ready
+    return sorted(candidates, key=cost)
 
 
 def _deal(
@@ -351,7 +349,7 @@ def _deal(
     rows = check_lengths(x=x, y=y, sample_weight=weights)
     check_finite(x, "x")
     if validation_data is not None:
-        check_validation_data(validation_data)
+        check_validation_data(validation_data, "to hold out rows of x and y by validation")
         names = ("x", "y", "sample_weight")
         held_out = [
             None if part is None and name == "sample_weight" else as_array(part, f"validation_data: {name}")
@@ -361,9 +359,8 @@ def _deal(
     else:
         with naming(candidate):
             trainer = recipe.make(candidate)
-            prepared = trainer._prepare(x, y, weights, class_weight)
-            trainer.model.build_for(prepared.x)
-            classes = classes_of(trainer._loss, trainer.model.forward(prepared.x[:1]), prepared.targets)
+            trainer.check(x, y, sample_weight=weights, class_weight=class_weight)
+            classes = classes_of(trainer.model, x, y)
         train, apart = hold_out(validation, recipe.seed, rows, classes)
         held_out = [x[apart], y[apart], None if weights is None else weights[apart]]
         x, y, weights = x[train], y[train], None if weights is None else weights[train]
@@ -377,16 +374,16 @@ def _deal(
 
 
 def _rehearse(
-    recipe: Recipe, candidates: Sequence[Candidate], data: Mapping[str, Any], criterion: _Criterion
+    recipe: Recipe, candidates: Sequence[Candidate], data: Mapping[str, Any], criterion: Criterion
 ) -> list[str]:
-    """Let `fit` check each candidate's trainer; return their fingerprints."""
+    """Check each candidate's trainer as `fit` does; return their fingerprints."""
     found: list[str] = []
     losses: dict[str, Candidate] = {}
     for candidate in candidates:
         with naming(candidate):
             trainer, again = recipe.make(candidate), recipe.make(candidate)
-            with contextlib.suppress(_Ready):
-                trainer.fit(**data, callbacks=[criterion, _Rehearsal()], progress=False)
+            trainer.check(**data)
+            criterion.check(trainer.figure_names)
             again.model.build_for(data["x"])
             found.append(fingerprint_of_trainer(trainer))
             if again.model is trainer.model or again.optimizer is trainer.optimizer:
@@ -503,7 +500,7 @@ def _climb(
     data: Mapping[str, Any],
     rungs: Sequence[int],
     halving: int | None,
-    criterion: _Criterion,
+    criterion: Criterion,
     processes: int,
     progress: bool,
 ) -> dict[Candidate, Progress]:
@@ -523,8 +520,7 @@ def _climb(
                 progress=progress,
             )
             states |= zip(due, done, strict=True)
-        whole = [each for each in left if states[each].reached >= rung]
-        whole.sort(key=lambda each: criterion.key_of(each, states[each], rung))
+        whole = _ranked((each for each in left if states[each].reached >= rung), states, criterion, rung)
         left = whole[: max(len(left) // (halving or 1), 1)]
     return states
 
@@ -534,16 +530,17 @@ def _result(
     home: Journal,
     candidates: Sequence[Candidate],
     states: Mapping[Candidate, Progress],
-    criterion: _Criterion,
+    criterion: Criterion,
     epochs: int,
 ) -> Search:
     whole = [each for each in candidates if not states[each].diverged]
     if not whole:
         raise DivergenceError(
-            f"all {len(candidates)} candidates diverged, {candidates[0]} after {states[candidates[0]].history.epochs} "
-            "epochs: search among lower learning rates, or scale the input"
+            f"no candidate of {len(candidates)} is left, for all diverged, {candidates[0]} after "
+            f"{counted(states[candidates[0]].history.epochs, 'epoch')}: search among lower learning rates, or scale "
+            "the input"
         )
-    whole.sort(key=lambda each: (-states[each].reached, criterion.key_of(each, states[each])))
+    whole = sorted(_ranked(whole, states, criterion), key=lambda each: -states[each].reached)
     others = sorted(set(candidates) - set(whole), key=lambda each: (-states[each].history.epochs, each.number))
     runs = []
     for each in [*whole, *others]:

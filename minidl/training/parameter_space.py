@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, MinidlError, did_you_mean
+from minidl.errors import ArgumentError, ArgumentTypeError, MinidlError, counted, did_you_mean
 from minidl.inputs import check_whole_number
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer
@@ -51,7 +51,8 @@ def list_candidates(space: Any, candidates: int | None, seed: int) -> list[Candi
         check_whole_number(candidates, "candidates", 1)
         if not distributions and candidates > (total := len(ParameterGrid(spaces))):
             raise ArgumentError(
-                f"candidates is {candidates}, but the space has {total} combinations: leave candidates out to try all"
+                f"candidates is {candidates}, but the space has {counted(total, 'combination')}: leave candidates "
+                "out to try all"
             )
         try:
             drawn = list(ParameterSampler(spaces, candidates, random_state=seed))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +27,7 @@ _TOO_HIGH = 4
 """The search ends when the loss is so many times its lowest."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RateSearch:
     """What a learning-rate search found.
 
@@ -53,21 +55,32 @@ class RateSearch:
         falls = before_lowest[: -2 * half] - before_lowest[2 * half :]
         return float(self.rates[half + falls.argmax()])
 
+    def __repr__(self) -> str:
+        lowest = int(self.losses.argmin())
+        return (
+            f"RateSearch({len(self.rates)} rates from {self.rates[0]:.3g} to {self.rates[-1]:.3g}, "
+            f"lowest loss {self.losses[lowest]:.4g} at {self.rates[lowest]:.3g})"
+        )
+
 
 class _Notes(Callback):
     """Sets the rate of each step, and notes it with the smoothed loss of its batch."""
 
     def __init__(self, rates: Array) -> None:
         self.rates = rates
-        self.losses: list[float] = []
+        self.losses: dict[int, float] = {}
+        """By step, from 0."""
         self._mean = 0.0
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        steps = len(self.losses) + 1
+        if trainer.step == len(self.rates):
+            trainer.stop()
+        if math.isnan(trainer.batch_loss):  # all rows of the batch weigh 0
+            return
         self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * trainer.batch_loss
-        self.losses.append(self._mean / (1 - _SMOOTHING**steps))
-        lowest = min(self.losses)
-        if steps == len(self.rates) or (lowest > 0 and self.losses[-1] > _TOO_HIGH * lowest):
+        loss = self._mean / (1 - _SMOOTHING ** (len(self.losses) + 1))
+        self.losses[trainer.step - 1] = loss
+        if loss > _TOO_HIGH * min(self.losses.values()) > 0:
             trainer.stop()
 
 
@@ -81,6 +94,9 @@ def find_learning_rate(
     high: float = 1.0,
     steps: int = 100,
     batch_size: int | None = 32,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    augment: Callable[[Array, np.random.Generator], Array] | None = None,
     seed: int | None = 0,
 ) -> RateSearch:
     """Search for a good learning rate, in a short run on a copy of the model: nothing given is changed.
@@ -98,7 +114,8 @@ def find_learning_rate(
     low, high : float, 0 < low < high, default 1e-6 and 1
     steps : int >= 10, default 100
         Epochs are as many as that takes.
-    batch_size, seed : as for `Trainer`
+    batch_size, augment, seed : as for `Trainer`
+    sample_weight, class_weight : as for `Trainer.fit`
 
     Returns
     -------
@@ -122,10 +139,19 @@ def find_learning_rate(
         raise ArgumentError(f"{type(optimizer).__name__} has no learning rate to search for")
     optimizer.step, optimizer.state, optimizer.exchanged = 0, {}, False  # as it was before its first step
     optimizer.learning_rate = lambda step: float(rates[min(step, steps - 1)])
-    trainer, notes = Trainer(copy.deepcopy(model), optimizer, batch_size=batch_size, seed=seed), _Notes(rates)
+    trainer = Trainer(copy.deepcopy(model), optimizer, batch_size=batch_size, seed=seed, augment=augment)
+    notes = _Notes(rates)
     try:
-        trainer.fit(x, y, epochs=steps, callbacks=[notes], progress=False)  # an epoch has a step or more
+        trainer.fit(
+            x,
+            y,
+            epochs=steps,  # an epoch has a step or more
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            callbacks=[notes],
+            progress=False,
+        )
     except DivergenceError:  # a rate that is too high ends the search, this way too
         if not notes.losses:
             raise
-    return RateSearch(rates[: len(notes.losses)], np.array(notes.losses))
+    return RateSearch(rates[list(notes.losses)], np.array(list(notes.losses.values())))

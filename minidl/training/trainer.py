@@ -6,18 +6,20 @@ import contextlib
 import copy
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError, counted
 from minidl.inputs import (
     apply_augment,
     as_array,
     as_weights,
     check_augment,
     check_finite,
+    check_flag,
     check_lengths,
     check_validation_data,
     check_whole_number,
@@ -25,6 +27,7 @@ from minidl.inputs import (
 from minidl.losses import Loss
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
+from minidl.schedules import Schedule
 from minidl.training.batches import Rows, Sums
 from minidl.training.callbacks import Callback, Moments, ProgressBar, as_callbacks, restore_callbacks
 from minidl.training.checkpoint import read_checkpoint, write_checkpoint
@@ -45,7 +48,8 @@ class Trainer:
     model : Sequential
     optimizer : Optimizer or its name, default "adam"
     batch_size : int or None, default 32
-        Rows per step. None, or the number of rows or more, is full-batch gradient descent.
+        Rows per step. None, or the number of rows or more, is full-batch gradient descent. As `shuffle`, it may be
+        changed, from the next epoch on.
     shuffle : bool, default True
         Visit the rows in a new random order each epoch; a full batch needs none.
     seed : int, optional
@@ -71,9 +75,11 @@ class Trainer:
     figure_names : tuple of str
         The figures that each epoch of the present `fit` has: loss, metric, and those of the validation.
     batch_loss : float
-        Mean loss of the last step's batch; ``figures`` are means over the epoch.
+        Mean loss of the last step's batch, NaN where all its rows weigh 0; ``figures`` are means over the epoch.
     interrupted : bool
         Whether the last `fit` ended by an error or Ctrl-C, or by `stop` in the midst of an epoch.
+    ended_by : type of exception or None
+        The class of the error that ended the last `fit`, or KeyboardInterrupt; None where it ended by itself or `stop`.
     """
 
     def __init__(
@@ -99,8 +105,10 @@ class Trainer:
         self.epoch = self.row = self.rows = self.last_epoch = 0
         self.batch_loss = math.nan
         self.interrupted = False
+        self.ended_by: type[BaseException] | None = None
         self.figure_names: tuple[str, ...] = ()
         self._sums = Sums()
+        self._batch_rows, self._shuffled = 0, False
         self._stopping = False
         self._steps = 0
         self._hooks: list[Callback] = []
@@ -120,8 +128,11 @@ class Trainer:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Loss and metric: means over the present epoch so far; between epochs, the last one's, with validation."""
-        if self._sums.weight:
+        """Loss and metric: means over the present epoch so far; between epochs, the last one's, with validation.
+
+        They are NaN while all rows of the epoch have weighed 0.
+        """
+        if self.row:
             return self._sums.means(self._loss)
         return {name: column[-1] for name, column in self.history.items()}
 
@@ -181,38 +192,22 @@ class Trainer:
         KeyboardInterrupt
             On Ctrl-C; model, optimizer and history are those of the last whole step.
         """
-        check_whole_number(epochs, "epochs", 0 if self.epoch else 1)
-        self._check_settings()
-        self.optimizer.rate()
-        data = self._prepare(x, y, sample_weight, class_weight)
-        validation = None if validation_data is None else self._prepare_validation(validation_data, data.x)
-        hooks = as_callbacks(callbacks) + ([ProgressBar()] if progress else [])
-        hooks.sort(key=lambda hook: hook.runs_last)
-
-        if self.optimizer.full_batch and self.batch_size is not None and self.batch_size < len(data):
-            raise ArgumentError(
-                f"{type(self.optimizer).__name__} takes all rows at once: make the Trainer with batch_size=None, not "
-                f"{self.batch_size}"
-            )
-        names = tuple(Sums().means(self._loss))
-        self.figure_names = names if validation is None else (*names, *(f"val_{name}" for name in names))
-        self._try_augment(data.x[:2])
-        self.model.build_for(data.x)
-        if self.optimizer.full_batch:
-            self._check_repeatable()
-        for hook in hooks:
-            hook.check(self)
+        data, validation, hooks = self._checked(x, y, epochs, validation_data, sample_weight, class_weight, callbacks)
+        hooks += [ProgressBar()] if progress else []
         if self.rows != len(data):
             self.rows, self.row, self._sums = len(data), 0, Sums()
         self.last_epoch = self.epoch + epochs
+        self._warn_of_rates_of_zero()
         self._stopping, self.interrupted = False, True  # unless it ends well
         with WholeSteps() as whole_steps, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
             if self.augment is not None:
                 endings.enter_context(one_core_less())
+            begun: list[Callback] = []
+            endings.callback(self._end, begun)
             for hook in hooks:
                 hook.on_train_begin(self)
-                endings.callback(hook.on_train_end, self)
+                begun.append(hook)
             restore_callbacks(hooks, self._left_states)
             self._hooks, self._left_states = hooks, []
             endings.push(self._note_ending)
@@ -223,12 +218,79 @@ class Trainer:
                 run(data, validation, moments, whole_steps)
         return self.history
 
+    def check(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        epochs: int = 1,
+        validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        callbacks: Iterable[Callback | Callable[[Trainer], None]] | None = None,
+    ) -> None:
+        """Raise what `fit` would raise for these arguments before it trains; the model is built, nothing else changes.
+
+        Parameters and errors are those of `fit`.
+        """
+        self._checked(x, y, epochs, validation_data, sample_weight, class_weight, callbacks)
+
+    def _checked(
+        self,
+        x: Any,
+        y: Any,
+        epochs: int,
+        validation_data: Any,
+        sample_weight: Any,
+        class_weight: Any,
+        callbacks: Iterable[Callback | Callable[[Trainer], None]] | None,
+    ) -> tuple[Rows, Rows | None, list[Callback]]:
+        """Return the data and the callbacks that `fit` goes on with; after an error the model is as it was."""
+        check_whole_number(epochs, "epochs", 0 if self.epoch or self.row else 1)
+        self._check_settings()
+        self.optimizer.rate()
+        hooks = sorted(as_callbacks(callbacks), key=lambda hook: hook.runs_last)
+        with self.model.unbuilt_after_error():
+            data = self._prepare(x, y, sample_weight, class_weight)
+            validation = None if validation_data is None else self._prepare_validation(validation_data)
+            names = tuple(Sums().means(self._loss))
+            self.figure_names = names if validation is None else (*names, *(f"val_{name}" for name in names))
+            if self.augment is not None:  # raises what it raises for such inputs, or for not returning the like
+                apply_augment(self.augment, data.x[:2], np.random.default_rng(0))
+            if self.optimizer.full_batch:
+                self._check_full_batch(data, hooks)
+            for hook in hooks:
+                hook.check(self)
+        return data, validation, hooks
+
+    def _warn_of_rates_of_zero(self) -> None:
+        """Warn of a schedule that is over long before this `fit` is: what comes after would teach nothing."""
+        schedule = self.optimizer.learning_rate
+        if self.optimizer.full_batch or not isinstance(schedule, Schedule):
+            return
+        steps = (self.last_epoch - self.epoch) * math.ceil(self.rows / min(self.batch_size or self.rows, self.rows))
+        late = self.step + 19 * steps // 20
+        with contextlib.suppress(OverflowError):  # which the step itself raises, and by name
+            if steps and schedule(late) == 0:
+                warnings.warn(
+                    f"{schedule!r} is 0 at step {late:,}, and this fit goes on to step {self.step + steps:,}: nothing "
+                    "is learnt there. A schedule counts all steps of a run, also of earlier calls of fit: make it as "
+                    "long as the run",
+                    stacklevel=3,
+                )
+
+    def _end(self, callbacks: list[Callback]) -> None:
+        """End each callback, in order, whatever another raises; a bar first, as what others print would run into it."""
+        with contextlib.ExitStack() as last_to_first:
+            for callback in sorted(callbacks, key=lambda each: not isinstance(each, ProgressBar))[::-1]:
+                last_to_first.callback(callback.on_train_end, self)
+
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
-        self.interrupted = kind is not None or self.row > 0
+        self.ended_by, self.interrupted = kind, kind is not None or self.row > 0
         self._steps = self.step
         self._show_average(True)
-        self._left_states = self.callback_states if self.interrupted else []
+        self._left_states = copy.deepcopy(self.callback_states) if self.interrupted else []
         self._hooks = []
 
     @property
@@ -261,19 +323,22 @@ class Trainer:
         """Return the settings and how far the run is, as numbers that a checkpoint holds."""
         return {
             "batch_size": None if self.batch_size is None else int(self.batch_size),
-            "shuffle": bool(self.shuffle),
+            "shuffle": self.shuffle,
             "seed": int(self.seed),
             "epoch": self.epoch,
             "row": self.row,
             "rows": self.rows,
+            "batch_rows": self._batch_rows,
+            "shuffled": self._shuffled,
             "sums": [self._sums.weight, self._sums.loss, self._sums.metric],
         }
 
     def go_to(self, place: Mapping[str, Any], callback_states: list[tuple[str, dict[str, Any]]]) -> None:
         """Continue from the place that `place_in_run` told, with what callbacks knew there."""
-        for name in ("epoch", "row", "rows"):
+        for name in ("epoch", "row", "rows", "batch_rows"):
             check_whole_number(place[name], name, 0)
         self.epoch, self.row, self.rows = place["epoch"], place["row"], place["rows"]
+        self._batch_rows, self._shuffled = place["batch_rows"], bool(place["shuffled"])
         self._steps = self.step
         weight, loss, metric = place["sums"]
         self._sums = Sums(float(weight), float(loss), float(metric))
@@ -315,23 +380,20 @@ class Trainer:
 
         Parameters and errors are those of `fit`. For SoftmaxCrossEntropy: ``{"loss": 0.07, "accuracy": 0.979}``.
         """
-        data = self._prepare(x, y, sample_weight, class_weight)
-        self.model.build_for(data.x)
-        return self._evaluate(data)
+        return self._evaluate(self._prepare(x, y, sample_weight, class_weight))
 
     def _run_epoch(self, data: Rows, validation: Rows | None, moments: Moments, whole_steps: WholeSteps) -> None:
         for hook in moments.on_epoch_begin:
             hook(self)
-        batch_size = self.rows if self.batch_size is None else min(self.batch_size, self.rows)
-        order = None
-        if self.shuffle and batch_size < self.rows:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows)
+        if not self.row:
+            self._settle_batches()
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows) if self._shuffled else None
 
         def batch_at(row: int) -> Rows:
-            rows = slice(row, row + batch_size)
+            rows = slice(row, row + self._batch_rows)
             return self._augmented(data[rows if order is None else order[rows]], row)
 
-        starts = range(self.row, self.rows, batch_size)
+        starts = range(self.row, self.rows, self._batch_rows)
         ready = (batch_at(row) for row in starts) if self.augment is None else prepare_ahead(batch_at, starts)
         with contextlib.closing(ready) as batches:
             for batch in batches:
@@ -343,6 +405,11 @@ class Trainer:
                         hook(self)
         self._finish_epoch(validation, moments, whole_steps)
 
+    def _settle_batches(self) -> None:
+        """Let an epoch end as it began, also one that is resumed after a callback has changed the settings."""
+        self._batch_rows = self.rows if self.batch_size is None else min(self.batch_size, self.rows)
+        self._shuffled = self.shuffle and self._batch_rows < self.rows
+
     def _augmented(self, batch: Rows, row: int) -> Rows:
         """Return the batch that begins with this row of the epoch as it is trained on."""
         if self.augment is None:
@@ -350,18 +417,16 @@ class Trainer:
         x = apply_augment(self.augment, batch.x, np.random.default_rng((self.seed, self.epoch, row, 1)))
         return Rows(x, batch.targets, batch.weights, batch.mean_weight)
 
-    def _try_augment(self, x: Array) -> None:
-        """Raise what `augment` raises for such inputs, or when it does not return the like."""
-        if self.augment is None:
-            return
-        apply_augment(self.augment, x, np.random.default_rng(0))
-
     def _run_iterations(self, data: Rows, validation: Rows | None, moments: Moments, whole_steps: WholeSteps) -> None:
         """Let an optimizer that asks for the loss itself do the epochs that are left, an iteration each."""
-        evaluated = Sums()
+        evaluated, begun = Sums(), True
 
         def objective(parameters: Array) -> tuple[float, Array]:
-            nonlocal evaluated
+            nonlocal evaluated, begun
+            if not begun:  # an iteration follows, which is not sure until now
+                begun = True
+                for hook in moments.on_epoch_begin:
+                    hook(self)
             self.model.parameters = parameters
             with _quiet():
                 evaluated = self._compute_gradients(data)
@@ -370,15 +435,14 @@ class Trainer:
             return evaluated.mean_loss, self.model.gradients
 
         def end_iteration(_: Array) -> bool:
+            nonlocal begun
             # The place that a line search accepts is the last one that it looked at.
             with whole_steps.step:
                 self._sums, self.row, self.batch_loss = evaluated, self.rows, evaluated.mean_loss
                 for hook in moments.on_batch_end:
                     hook(self)
             self._finish_epoch(validation, moments, whole_steps)
-            if self.epoch < self.last_epoch and not self._stopping:
-                for hook in moments.on_epoch_begin:
-                    hook(self)
+            begun = False
             return self._stopping
 
         if self.row:  # of an iteration that was interrupted while its epoch was finished
@@ -391,9 +455,18 @@ class Trainer:
             self.optimizer.minimize(objective, self.model.parameters, self.last_epoch - self.epoch, end_iteration)
         self.stop()  # with fewer iterations where the loss falls no further
 
-    def _check_repeatable(self) -> None:
+    def _check_full_batch(self, data: Rows, hooks: list[Callback]) -> None:
         """Raise ArgumentError for a run in which an optimizer that searches along lines would go astray."""
         kind = type(self.optimizer).__name__
+        if self.batch_size is not None and self.batch_size < len(data):
+            raise ArgumentError(
+                f"{kind} takes all rows at once: make the Trainer with batch_size=None, not {self.batch_size}"
+            )
+        for hook in hooks:
+            if Moments([hook]).on_gradients:
+                raise ArgumentError(
+                    f"{kind} compares losses along its own gradients, and {hook.key} would change them: leave it out"
+                )
         if self.augment is not None:
             raise ArgumentError(f"{kind} compares losses on the same data, and augment changes them: leave it out")
         if self.model.is_constrained:
@@ -408,16 +481,17 @@ class Trainer:
         if not np.isfinite(self.model.parameters).all():
             raise self._diverged("parameters are no longer finite", self.step)
         figures = self._sums.means(self._loss)
-        if validation is not None:
-            with _quiet(), self.averaged_weights(whole_steps.step):
-                figures |= {f"val_{name}": figure for name, figure in self._evaluate(validation).items()}
-            if not math.isfinite(figures["val_loss"]):
-                raise self._diverged(f"validation loss is {figures['val_loss']}", self.step)
-        with whole_steps.step:
-            self.history.append(figures)
-            self.epoch, self.row, self._sums = self.epoch + 1, 0, Sums()
-            for hook in moments.on_epoch_end:
-                hook(self)
+        with self.averaged_weights(whole_steps.step):  # for callbacks, too: those that the figures are of
+            if validation is not None:
+                with _quiet():
+                    figures |= {f"val_{name}": figure for name, figure in self._evaluate(validation).items()}
+                if not math.isfinite(figures["val_loss"]):
+                    raise self._diverged(f"validation loss is {figures['val_loss']}", self.step)
+            with whole_steps.step:
+                self.history.append(figures)
+                self.epoch, self.row, self._sums = self.epoch + 1, 0, Sums()
+                for hook in moments.on_epoch_end:
+                    hook(self)
 
     def _take_step(self, batch: Rows, moments: Moments) -> None:
         with _quiet():
@@ -473,11 +547,13 @@ class Trainer:
         self.optimizer.check()
         if self.step not in {0, self._steps}:
             raise ArgumentError(
-                f"the {type(self.optimizer).__name__} has taken {self.step} steps elsewhere, and an optimizer serves "
-                "one model: make a new one; a trainer's settings, such as batch_size, can be changed in place"
+                f"the {type(self.optimizer).__name__} has taken {counted(self.step, 'step')} elsewhere, and an "
+                "optimizer serves one model: make a new one; a trainer's settings, such as batch_size, can be "
+                "changed in place"
             )
         if self.batch_size is not None:
             check_whole_number(self.batch_size, "batch_size", 1)
+        check_flag(self.shuffle, "shuffle")
         check_whole_number(self.seed, "seed", 0)
         if self.augment is not None:
             check_augment(self.augment, "Trainer")
@@ -486,32 +562,25 @@ class Trainer:
                 check()
 
     def _prepare(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Rows:
-        """Check data wholly, changing nothing; return them as arrays, with the targets as the loss takes them."""
+        """Check data wholly; return them as arrays, with the targets as the loss takes them, and the model built."""
         loss = self._loss
         x, targets = as_array(x, "x"), as_array(y, "y")
         weights = None if sample_weight is None else as_weights(sample_weight)
         check_lengths(x=x, y=targets, sample_weight=weights)
         check_finite(x, "x", dtype=self.model.dtype)
-        model = self.model
-        if model.input_shape is None:
-            # A trial on a copy: targets are checked against the output's shape before the model itself is built.
-            model = copy.deepcopy(model)
-            model.build_for(x)
-        model.check_input(x)
-        output_shape = model.output_shape or ()
-        targets = loss.prepare_targets(targets, output_shape, model.dtype)
-        # One score tells two classes apart.
-        return Rows(x, targets, weigh_rows(weights, class_weight, loss, targets, max((*output_shape, 2))))
+        with self.model.unbuilt_after_error():
+            self.model.build_for(x)
+            self.model.check_input(x)
+            output_shape = self.model.output_shape or ()
+            targets = loss.prepare_targets(targets, output_shape, self.model.dtype)
+            return Rows(x, targets, weigh_rows(weights, class_weight, loss, targets, output_shape))
 
-    def _prepare_validation(self, validation_data: Any, x: Array) -> Rows:
-        check_validation_data(validation_data)
+    def _prepare_validation(self, validation_data: Any) -> Rows:
+        check_validation_data(validation_data, "to train without validation")
         try:
-            data = self._prepare(*validation_data)
+            return self._prepare(*validation_data)
         except (DataError, ShapeError) as error:
             raise type(error)(f"validation_data: {error}") from error
-        if data.x.shape[1:] != x.shape[1:]:
-            raise ShapeError(f"validation_data: x has shape {data.x.shape[1:]} per sample, for training {x.shape[1:]}")
-        return data
 
 
 def _quiet() -> np.errstate:

@@ -7,38 +7,40 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
 from minidl.inputs import check_number
 from minidl.losses import Loss
-from minidl.typing import Array
+from minidl.typing import Array, Shape
 
 
 def weigh_rows(
-    sample_weight: Array | None, class_weight: Any, loss: Loss, targets: Array, classes: int
+    sample_weight: Array | None, class_weight: Any, loss: Loss, targets: Array, output_shape: Shape
 ) -> Array | None:
     """Return the weight of each row, or None where all count the same.
 
     Parameters
     ----------
     sample_weight : array (N,) or None
-    class_weight : dict of label -> weight, sequence of `classes` weights, "balanced", or None
-        Labels that a dict leaves out weigh 1. "balanced" gives label k the weight N / (classes N_k), so that all
-        classes that occur count the same, as in scikit-learn.
+    class_weight : dict of label -> weight, sequence of a weight per class, "balanced", or None
+        Labels that a dict leaves out weigh 1. "balanced" gives label k of the K that occur the weight N / (K N_k),
+        so that all of them count the same, as in scikit-learn.
     loss : Loss
         Says which class a row of `targets` is of.
     targets : array
         As the loss has prepared them.
-    classes : int
+    output_shape : tuple of int
+        Of the model, which tells how many classes there are.
 
     Raises ArgumentError or ArgumentTypeError for anything else, DataError when all weights are 0.
     """
     weights = sample_weight
+    classes = max((*output_shape, 2))  # one score tells two classes apart
     if class_weight is not None:
         of_row = _class_weights(class_weight, labels := loss.labels(targets), classes)[labels]
         weights = of_row if weights is None else weights * of_row
     if weights is not None and not weights.any():
         which = "sample_weight" if class_weight is None else "the product of sample_weight and class_weight"
-        raise DataError(f"{which} is 0 everywhere: there is nothing to train on")
+        raise DataError(f"{which} is 0 for every row")
     return weights
 
 
@@ -64,5 +66,5 @@ def _class_weights(class_weight: Any, labels: Array, classes: int) -> Array:
             f'class_weight is {class_weight!r}; give a dict of weights by label, a list of one per class, or "balanced"'
         )
     if len(given) != classes:
-        raise ArgumentError(f"class_weight has {len(given)} weights; the model has {classes} classes")
+        raise ArgumentError(f"class_weight has {counted(len(given), 'weight')}; the model has {classes} classes")
     return np.array([check_number(weight, f"class_weight of {label}", 0) for label, weight in enumerate(given)])

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minidl.data import ImageDataset, load_mnist
+from minidl.data import load_mnist
 from minidl.errors import FileFormatError, MissingFileError
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -322,13 +322,6 @@ def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, capsys, variabl
         monkeypatch.setenv(name, value)
     load_mnist(download=False)
     assert f"({Path(folder)} lacks " in capsys.readouterr().err
-
-
-def test_the_data_set_cannot_be_changed_by_accident(tmp_path):
-    dataset = load_mnist(write_folder(tmp_path / "data"))
-    assert isinstance(dataset, ImageDataset)
-    with pytest.raises(AttributeError):
-        dataset.x_train = None
 
 
 def test_importing_the_data_package_imports_nothing_heavy():

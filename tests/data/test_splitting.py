@@ -23,11 +23,12 @@ def rows_and_labels(rows=100, classes=4):
 @settings(max_examples=50)
 @given(
     rows=st.integers(2, 60),
-    size=st.one_of(st.floats(0.01, 0.99), st.integers(1, 59)),
+    size=st.one_of(st.fractions("1/100", "99/100", max_denominator=1000), st.integers(1, 59)),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_every_row_is_in_one_part_beside_its_target(rows, size, seed):
-    expected = math.ceil(rows * size) if isinstance(size, float) else size
+    expected = math.ceil(size * rows)  # of fractions as they are meant, not as floats hold them
+    size = size if isinstance(size, int) else float(size)
     if expected >= rows:
         return
     x = np.arange(rows)[:, None]
@@ -36,6 +37,24 @@ def test_every_row_is_in_one_part_beside_its_target(rows, size, seed):
     assert sorted(np.concatenate([x_train, x_validation])[:, 0]) == list(range(rows))
     np.testing.assert_array_equal(y_train, x_train[:, 0] * 0.5)
     np.testing.assert_array_equal(y_validation, x_validation[:, 0] * 0.5)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "rows", "expected"),
+    [
+        (0.07, 100, 7),  # 0.07 * 100 == 7.000000000000001
+        (0.55, 100, 55),
+        (5 / 6, 60_000, 50_000),
+        (0.071, 100, 8),
+        (0.2, 42_000, 8_400),
+        (1 / 6, 60_000, 10_000),
+        (1 / 7, 70_000, 10_000),
+        (1e-9, 10, 1),
+        (1 / 3, 10, 4),
+    ],
+)
+def test_a_fraction_of_the_rows_is_rounded_up_and_its_own_rounding_is_not(fraction, rows, expected):
+    assert len(train_validation_split(np.arange(rows), np.zeros(rows), fraction)[1]) == expected
 
 
 def test_the_parts_are_those_of_scikit_learn():
@@ -135,34 +154,60 @@ def test_an_empty_set_is_refused():
         train_validation_split(np.zeros((0, 4)), np.zeros(0))
 
 
-@pytest.mark.parametrize("size", [0.0, 1.0, -0.1, 1.5, math.nan])
+@pytest.mark.parametrize("size", [1.0, 3.0, -0.1, 1.5, math.nan])
 def test_a_fraction_outside_0_and_1_is_refused(size):
-    message = f"validation_size={size} is a fraction, but not between 0 and 1"
+    message = f"validation_size is {size}; it must be a finite number, in (0, 1)"
     with pytest.raises(ArgumentError, match=re.escape(message)):
         train_validation_split(*rows_and_labels(), size)
 
 
-@pytest.mark.parametrize("size", [0, -1, 100, 101, 0.999])
-def test_a_size_that_leaves_a_part_empty_is_refused(size):
-    with pytest.raises(ArgumentError, match=re.escape(f"validation_size={size} takes ") + "-?[0-9]+ of 100 rows"):
+@pytest.mark.parametrize("size", [0, 0.0])
+def test_who_asks_for_no_validation_is_told_not_to_split(size):
+    message = f"validation_size={size} holds out no row: to train without validation, do not split the data"
+    with pytest.raises(ArgumentError, match=re.escape(message)):
         train_validation_split(*rows_and_labels(), size)
 
 
-def test_a_size_that_is_no_number_is_refused():
-    with pytest.raises(ArgumentTypeError, match=r"validation_size='0\.2' is not a number"):
-        train_validation_split(*rows_and_labels(), "0.2")
+@pytest.mark.parametrize("size", [-1])
+def test_a_number_of_rows_below_1_is_refused(size):
+    with pytest.raises(ArgumentError, match=f"validation_size is {size}; it must be 1 or more"):
+        train_validation_split(*rows_and_labels(), size)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_out_of_range_is_refused(seed):
-    with pytest.raises(ArgumentError, match=re.escape(f"seed={seed} is not in [0, 2**32)")):
+@pytest.mark.parametrize(("size", "rows"), [(100, 100), (101, 101), (0.999, 100)])
+def test_a_size_that_leaves_no_row_to_train_on_is_refused(size, rows):
+    message = f"validation_size={size} holds out {rows} of 100 rows: some must be left to train on"
+    with pytest.raises(ArgumentError, match=re.escape(message)):
+        train_validation_split(*rows_and_labels(), size)
+
+
+@pytest.mark.parametrize("size", ["0.2", None, True, np.True_])
+def test_a_size_that_is_no_number_is_refused(size):
+    with pytest.raises(ArgumentTypeError, match=re.escape(f"validation_size is {size!r}; it must be a number")):
+        train_validation_split(*rows_and_labels(), size)
+
+
+@pytest.mark.parametrize(
+    ("seed", "error", "message"),
+    [
+        (-1, ArgumentError, "seed is -1; it must be 0 or more"),
+        (2**32, ArgumentError, "seed is 4294967296; it must be below"),
+        (1.5, ArgumentTypeError, "seed is 1.5; it must be a whole number"),
+        (True, ArgumentTypeError, "seed is True"),
+        ("3", ArgumentTypeError, "seed is '3'"),
+    ],
+)
+def test_a_seed_that_is_none_of_those_allowed_is_refused(seed, error, message):
+    with pytest.raises(error, match=message):
         train_validation_split(*rows_and_labels(), seed=seed)
 
 
 @pytest.mark.parametrize("targets", [[0, 0, 1, 1, 7], list("aabb7"), np.eye(8)[[0, 0, 1, 1, 7]]])
 def test_a_class_with_one_member_is_named_with_the_cure(targets):
     x = np.arange(5)
-    with pytest.raises(DataError, match="class 7 has one row, but both parts need one: pass stratify=False"):
+    with pytest.raises(
+        DataError, match="class 7 has one row, but those trained on and those held out need one: give more"
+    ):
         train_validation_split(x, targets, 2)
     assert len(train_validation_split(x, targets, 2, stratify=False)[1]) == 2
 
@@ -170,7 +215,8 @@ def test_a_class_with_one_member_is_named_with_the_cure(targets):
 @pytest.mark.parametrize("size", [3, 97])
 def test_a_part_too_small_for_all_classes_is_refused_with_the_cure(size):
     x, y = rows_and_labels()
-    with pytest.raises(ArgumentError, match="a part of 3 rows cannot have all 4 classes: pass stratify=False"):
+    message = f"validation_size={size} holds out {size} of 100 rows, too few or too many for both parts to have all 4 c"
+    with pytest.raises(ArgumentError, match=f"{message}.*: change it, or give more rows, or pass stratify=False"):
         train_validation_split(x, y, size)
     assert len(train_validation_split(x, y, size, stratify=False)[1]) == size
 

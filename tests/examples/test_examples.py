@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageSequence
 from scripts import ROOT, run, run_here
 
-from minidl import Sequential
+from minidl import Sequential, Trainer
 from minidl.data import load_mnist
 
 
@@ -30,7 +30,7 @@ def test_a_run_ends_with_the_table_and_the_confusion_matrices(trained):
     lines = [line.split() for line in out.splitlines()]
     table = lines.index(["network", "parameters", "seconds", "loss", "train", "accuracy", "validation", "accuracy"])
     report = json.loads((output / "report.json").read_text())
-    for line, entry, parameters in zip(lines[table + 1 :], report, ("7,960", "25,818"), strict=False):
+    for line, entry, parameters in zip(lines[table + 1 : table + 3], report, ("7,960", "25,818"), strict=True):
         assert line[:2] == [entry["network"], parameters]
         assert line[3] == f"{entry['history']['loss'][-1]:.4f}"
         assert line[4] == f"{entry['history']['accuracy'][-1]:.2%}"
@@ -91,7 +91,12 @@ def test_the_same_command_twice_gives_the_same_bits(mnist_folder, tmp_path):
         (["--initializer", "he_norma"], "did you mean 'he_normal'?"),
         (["--batch-size", "0"], "'0' is no number of rows, 1 or more"),
         (["--validation", "half"], "neither a fraction"),
-        (["--validation", "1500"], "validation"),
+        (["--validation", "0"], "'0' holds out no rows, by which networks are judged"),
+        (["--validation", "0.0"], "'0.0' holds out no rows"),
+        (["--validation", "1.5"], "'1.5' is no fraction between 0 and 1"),
+        (["--validation", "nan"], "'nan' is no fraction"),
+        (["--validation", "1500"], "1,500 cannot be held out with every digit on both sides"),
+        (["--validation", "3"], "3 cannot be held out with every digit on both sides"),
         (["--epochs", "0"], "epochs is 0"),
         (["--learning-rate", "-1"], "learning_rate at step 0 is -1.0"),
         (["--seed", "-1"], "'-1' is no seed"),
@@ -105,6 +110,22 @@ def test_a_wrong_option_is_one_plain_line_and_leaves_nothing(mnist_folder, tmp_p
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [["--network", "784-10"], ["--network", "784-10", "--validation", 20], ["--recipe", "fast"]]
+)
+def test_too_few_rows_to_hold_some_out_are_answered_with_what_the_command_can_change(tmp_path, options):
+    digits = [0, *(1 + np.arange(49) % 9)]
+    table = np.column_stack([digits, np.random.default_rng(0).integers(0, 256, (50, 784))])
+    header = ",".join(["label", *(f"pixel{index}" for index in range(784))])
+    np.savetxt(tmp_path / "few.csv", table, fmt="%d", delimiter=",", header=header, comments="")
+    result = run_here("examples/mnist_mlp", "--data", tmp_path / "few.csv", "--output", tmp_path / "out", *options)
+    assert result.returncode != 0
+    assert "with every digit on both sides, the rarest being in 1 of them: give more rows, or" in result.stderr
+    assert ("--validation" in result.stderr) == ("--recipe" not in options)
+    assert "stratify" not in result.stderr
+    assert "validation_size" not in result.stderr
 
 
 def test_a_digit_is_predicted_shown_and_saved(trained, mnist_folder, tmp_path):
@@ -279,9 +300,17 @@ def test_a_killed_run_is_resumed_to_the_same_model(mnist_folder, tmp_path):
     assert "had another --seed: resume it with the options it had" in other.stderr
     fewer = run_here("examples/mnist_mlp", *options, "--rows", 1000, "--output", tmp_path / "killed", "--resume")
     assert "had another --rows, --data" in fewer.stderr or "had another --data, --rows" in fewer.stderr
+    stopped = Trainer.load(tmp_path / "killed" / "784-16-10_checkpoints")
+    ((_, watched),) = [each for each in stopped.callback_states if each[0] == "Stopwatch"]
+    assert 0 < watched["seconds"] < 600
+    watched["seconds"] += 1000
+    stopped.save(tmp_path / "killed" / "784-16-10_checkpoints" / f"step_{stopped.step:010}.npz")
     resumed = run_here("examples/mnist_mlp", *options, "--output", tmp_path / "killed", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert re.search(r"resumed after \d+ of 40 epochs, at step \d+", resumed.stdout)
+    (entry,) = json.loads((tmp_path / "killed" / "report.json").read_text())
+    assert 1000 < watched["seconds"] < entry["seconds"] < 1600  # those before the stop, and those after it
+    assert f" {entry['seconds']:.1f} " in resumed.stdout
     assert not list((tmp_path / "killed").glob("*_checkpoints"))
     models = [(tmp_path / name / "784-16-10.npz").read_bytes() for name in ("whole", "killed")]
     assert models[0] == models[1]

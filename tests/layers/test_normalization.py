@@ -161,7 +161,8 @@ def test_samples_without_an_axis_are_refused(kind):
 @pytest.mark.parametrize("kind", [BatchNorm, LayerNorm])
 @pytest.mark.parametrize("epsilon", [0, -1e-5])
 def test_an_epsilon_that_is_not_above_zero_is_refused(kind, epsilon):
-    with pytest.raises(ArgumentError, match=f"^{kind.__name__}: epsilon is {epsilon}; it must be above 0$"):
+    message = f"^{kind.__name__}: epsilon is {epsilon}; it must be a finite number, above 0$"
+    with pytest.raises(ArgumentError, match=message):
         kind(epsilon=epsilon)
 
 

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr, softmax
 from scipy.stats import entropy
 from sklearn.metrics import hinge_loss
+from sklearn.preprocessing import LabelEncoder
 from sklearn.svm import LinearSVC
 
 from minidl import (
     SGD,
+    Adam,
     CategoricalLoss,
     Dense,
     FocalCrossEntropy,
@@ -79,10 +81,10 @@ def test_soft_targets_are_taken_to_the_last_thousandth():
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        ([0, 3, 1], "y is 3 at row 1; the model has 3 classes, labelled 0 to 2"),
+        ([0, 3, 1], "y is 3 at row 1; the model has 3 classes, labelled 0 to 2, but y holds 3 labels from 0 to 3"),
         ([0, 4, 3], "y is 4 at row 1; the model has 3 classes"),
         ([0, 1, -1], "y is -1 at row 2; the model has 3 classes"),
-        ([0, 1.5, 1], r"y is 1\.5 at row 1; the model has 3 classes"),
+        ([0, 1.5, 1], r"y is 1\.5 at row 1; the model has 3 classes, labelled 0 to 2, and no fractions: .*MeanSquared"),
         ([[0], [1], [3]], "y is 3 at row 2"),
         ([0, 1, math.nan], "y holds nan at row 2"),
         ([0, math.inf, 0], "y holds inf at row 1"),
@@ -312,7 +314,11 @@ def test_several_labels_are_averaged_over_a_sample():
 @pytest.mark.parametrize(
     ("targets", "error", "message"),
     [
-        ([[0, 1], [-1, 1], [0, 0]], DataError, "y is -1 at row 1; the labels are 0 and 1"),
+        (
+            [[0, 1], [-1, 1], [0, 0]],
+            DataError,
+            "y is -1 at row 1; the labels are 0 and 1: number two classes so, as Lab",
+        ),
         ([[0, 1], [1, 1], [0, 1.5]], DataError, r"y is 1\.5 at row 2"),
         ([[0, 1], [1, math.nan], [0, 1]], DataError, "y holds nan at row 1, entry 1"),
         ([[[0, 1]]] * 3, ShapeError, r"has shape \(N, 2\)$"),
@@ -417,6 +423,33 @@ def test_hinge_gives_decisions_and_accuracy():
 def test_labels_that_are_not_of_two_classes_are_refused(shape, targets, error, message):
     with pytest.raises(error, match=message):
         Hinge()(np.zeros(shape), targets)
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), Hinge()])
+@pytest.mark.parametrize(
+    ("targets", "outputs", "difference"),
+    [
+        (np.arange(1, 11), 10, r"10 labels from 1 to 10: number them from 0, as LabelEncoder\(\)\.fit_tr"),
+        (np.arange(1, 11), 5, "10 labels from 1 to 10: give the model 10 outputs, and number them from 0, as Label"),
+        (np.arange(11), 10, "11 labels from 0 to 10: give the model 11 outputs$"),
+        (np.float32([-1, 1]), 2, r"2 labels from -1\.0 to 1\.0: number them from 0, as LabelEncoder"),
+    ],
+)
+def test_labels_that_are_not_numbered_as_the_outputs_are_answered_with_their_range_and_the_cure(
+    loss, targets, outputs, difference
+):
+    with pytest.raises(DataError, match=f"the model has {outputs} classes, .*, but y holds {difference}"):
+        loss.prepare_targets(targets, (outputs,))
+    encoded = LabelEncoder().fit_transform(targets)
+    loss.prepare_targets(encoded, (len(targets),))
+
+
+def test_labels_from_1_serve_with_an_output_that_no_label_uses():
+    x = np.repeat(np.eye(3, dtype=np.float32), 20, axis=0)
+    y = np.repeat([1, 2, 3], 20)
+    model = Sequential([Dense(4), SoftmaxCrossEntropy()], seed=0)
+    Trainer(model, Adam(0.1), seed=0).fit(x, y, epochs=50, progress=False)
+    np.testing.assert_array_equal(model.predict(x), y)
 
 
 @pytest.mark.parametrize(

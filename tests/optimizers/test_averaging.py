@@ -209,7 +209,7 @@ def test_an_optimizer_in_two_wrappers_is_noticed_by_the_second_trainer():
         for wrapper in (Lookahead, ExponentialMovingAverage)
     ]
     trainers[0].fit(x, y, progress=False)
-    with pytest.raises(ArgumentError, match="the ExponentialMovingAverage has taken 1 steps elsewhere"):
+    with pytest.raises(ArgumentError, match="the ExponentialMovingAverage has taken 1 step elsewhere"):
         trainers[1].fit(x, y, progress=False)
 
 

@@ -392,6 +392,14 @@ def test_parts_that_decay_reach_over_the_blocks_of_a_long_vector():
     np.testing.assert_allclose(parameters, expected)
 
 
+def test_a_weight_decay_that_a_class_of_ones_own_has_by_default_is_set_and_kept():
+    optimizer = Decaying()
+    assert decode(encode(optimizer)).weight_decay == 0.5
+    optimizer.weight_decay = 0.125
+    optimizer.check()
+    assert decode(encode(optimizer)).weight_decay == 0.125
+
+
 def test_an_optimizer_without_an_average_exchanges_nothing():
     optimizer, parameters = Adam(), np.ones(3)
     optimizer.exchange(parameters)

@@ -106,6 +106,11 @@ def test_noise_that_is_averaged_out_leaves_the_prediction():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
+        (
+            {"augment": lambda inputs: inputs},
+            ArgumentTypeError,
+            r"augment is called as augment\(inputs, generator\), which .*: too many positional",
+        ),
         ({"augment": "flip"}, ArgumentTypeError, r"augment is 'flip'; it must be a function of \(inputs, generator\)"),
         ({"repeats": 0}, ArgumentError, "repeats is 0; it must be 1 or more"),
         ({"repeats": 2.5}, ArgumentTypeError, "repeats is 2.5; it must be a whole number"),

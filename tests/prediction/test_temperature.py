@@ -201,7 +201,7 @@ def test_before_fit_it_is_not_ready(method):
 )
 def test_rows_that_are_all_right_have_no_best_temperature(loss, scores, labels):
     scaled = TemperatureScaling(identity(loss, len(scores[0])))
-    with pytest.raises(DataError, match="the model has all 2 rows right"):
+    with pytest.raises(DataError, match="the model is right in all of 2 rows"):
         scaled.fit(scores, labels)
     assert scaled.temperature is None
 

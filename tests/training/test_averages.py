@@ -13,6 +13,7 @@ from minidl import (
     Dropout,
     EarlyStopping,
     ExponentialMovingAverage,
+    FunctionCallback,
     Lookahead,
     MaxNorm,
     ReLU,
@@ -86,8 +87,25 @@ def test_within_averaged_weights_the_model_has_them_and_afterwards_its_own():
         assert not np.array_equal(seen[-1], own)
 
     t = trainer(ExponentialMovingAverage(SGD(0.5), decay=0.9))
-    t.fit(x, y, epochs=2, callbacks=[look], progress=False)
+    t.fit(x, y, epochs=2, callbacks=[FunctionCallback(look, "on_batch_end")], progress=False)
     np.testing.assert_array_equal(t.model.parameters, seen[-1])
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_callbacks_at_the_end_of_an_epoch_see_the_average_that_its_figures_are_of(validated):
+    (x, y), seen = problem(), []
+
+    def look(t):
+        seen.append((t.evaluate(x, y)["loss"], t.model.parameters.copy()))
+
+    t = trainer(ExponentialMovingAverage(SGD(0.5), decay=0.9))
+    history = t.fit(x, y, epochs=3, validation_data=(x, y) if validated else None, callbacks=[look], progress=False)
+    if validated:
+        assert [loss for loss, _ in seen] == history["val_loss"]
+    np.testing.assert_array_equal(seen[-1][1], t.model.parameters)
+    unwatched = trainer(ExponentialMovingAverage(SGD(0.5), decay=0.9))
+    unwatched.fit(x, y, epochs=3, progress=False)
+    np.testing.assert_array_equal(unwatched.model.parameters, t.model.parameters)
 
 
 def test_early_stopping_restores_the_average_that_was_best():

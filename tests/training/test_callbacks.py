@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from minidl import SGD, Callback, Dense, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl import SGD, Callback, Dense, EarlyStopping, ProgressBar, Sequential, SoftmaxCrossEntropy, Trainer
 
 
 def run(epochs=3, **options):
@@ -73,3 +73,8 @@ def test_a_moment_may_be_set_on_the_callback_itself():
     run(callbacks=[callback], progress=False)
     assert steps == list(range(1, len(steps) + 1))
     assert steps
+
+
+def test_a_callback_shows_what_it_is_and_what_it_watches():
+    assert repr(ProgressBar()) == "ProgressBar()"
+    assert repr(EarlyStopping("val_loss")) == "EarlyStopping('val_loss', mode='min')"

@@ -22,17 +22,24 @@ from minidl import (
     CrossValidation,
     CSVLogger,
     Dense,
+    EarlyStopping,
+    Ensemble,
+    Hinge,
+    History,
     Layer,
     MeanSquaredError,
     Momentum,
+    Poisson,
     ReLU,
     Sequential,
+    SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
     Trainer,
     cross_validate,
 )
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
 from minidl.functional import softmax
+from minidl.training.cross_validation import Run
 
 x, y = load_iris(return_X_y=True)
 
@@ -234,13 +241,56 @@ def test_with_one_seed_each_row_has_the_prediction_of_the_model_that_did_not_see
         assert np.array_equal(result.probabilities[rows], softmax(run.scores))
 
 
-def test_with_several_seeds_the_scores_are_averaged_before_the_decision():
-    result = validate(seeds=2)
-    sums = np.zeros((150, 3), np.float32)
+def test_with_several_seeds_the_probabilities_are_averaged_and_the_most_probable_class_is_predicted():
+    result = validate(seeds=3)
+    means = np.zeros((150, 3))
     for run in result.runs:
-        sums[run.held_out] += run.scores
-    assert np.array_equal(result.predictions, sums.argmax(axis=1))
-    np.testing.assert_allclose(result.probabilities, softmax(sums / 2), rtol=1e-5)
+        means[run.held_out] += softmax(run.scores.astype(np.float64)) / 3
+    np.testing.assert_allclose(result.probabilities, means, rtol=1e-5)
+    assert np.array_equal(result.predictions, means.argmax(axis=1))
+
+
+def test_predictions_of_several_seeds_are_those_of_their_models_in_an_ensemble():
+    counts = np.random.default_rng(0).poisson(np.exp(x[:, 0] - 5)).astype(float)
+
+    def poisson(seed):
+        return Sequential([Dense(4), ReLU(), Dense(1), Poisson()], seed=seed)
+
+    pairs = [(np.arange(100), np.arange(100, 150))]
+    result = validate(poisson, y=counts, seeds=2, folds=pairs, optimizer=Adam(0.02))
+    trainers = [Trainer(poisson(seed), Adam(0.02), batch_size=32, seed=seed) for seed in (0, 1)]
+    with threadpool_limits(1, user_api="blas"):
+        for trainer in trainers:
+            trainer.fit(x[:100], counts[:100], epochs=2, progress=False)
+    ensemble = Ensemble([trainer.model for trainer in trainers])
+    np.testing.assert_allclose(result.predictions[100:], ensemble.predict(x[100:]), rtol=1e-6)
+    rates = np.mean(result.fold_predictions, axis=0)
+    np.testing.assert_allclose(result.predictions[100:], rates, rtol=1e-5)
+
+
+def of_scores(loss, *scores):
+    """The result of one run for each of `scores`, which hold out as many rows as it has, from row 0 on."""
+    runs = [
+        Run(0, number, np.arange(len(each)), History(), {}, np.array(each, np.float32))
+        for number, each in enumerate(scores, start=1)
+    ]
+    return CrossValidation(runs, max(map(len, scores)), loss)
+
+
+def test_the_average_is_that_of_what_scores_mean_to_the_loss():
+    rates = of_scores(Poisson(), [[np.log(1)], [0]], [[np.log(3)], [0]], [[np.log(8)]])
+    assert rates.predictions.tolist() == pytest.approx([4, 1])
+    # The mean of the scores 9, 0.2 and -10 is below 0, but that of their probabilities, 1, 0.55 and 0, above 1/2.
+    label = of_scores(SigmoidCrossEntropy(), [[9]], [[0.2]], [[-10]])
+    assert label.probabilities.tolist() == [pytest.approx([0.5166], rel=1e-3)]
+    assert label.predictions.tolist() == [1]
+    # One model is sure of class 1, and its scores outweigh those of the two that are rather for class 0.
+    sure, rather = np.log([0.001, 0.999]), np.log([0.8, 0.2])
+    classes = of_scores(SoftmaxCrossEntropy(), [sure], [rather], [rather])
+    assert classes.probabilities.tolist() == [pytest.approx([1.601 / 3, 1.399 / 3], rel=1e-5)]
+    assert classes.predictions.tolist() == [0]
+    assert of_scores(Hinge(), [[3]], [[-1]], [[-1]]).predictions.tolist() == [1]
+    assert of_scores(MeanSquaredError(), [[1, 4]], [[2, 6]]).predictions.tolist() == [[1.5, 5]]
 
 
 def test_a_row_that_is_never_held_out_has_nan():
@@ -255,9 +305,10 @@ def test_a_row_that_one_seed_holds_out_repeatedly_has_the_mean():
     result = validate(folds=ShuffleSplit(6, test_size=0.5, random_state=0))
     counts = np.bincount(np.concatenate(result.held_out), minlength=150)
     assert counts.max() > 1
-    twice = int(np.flatnonzero(counts == 2)[0])
-    scores = [run.scores[run.held_out == twice][0] for run in result.runs if twice in run.held_out]
-    np.testing.assert_allclose(result.probabilities[twice], softmax(np.mean([scores], axis=1))[0], rtol=1e-5)
+    for row in range(150):
+        scores = [run.scores[run.held_out == row][0] for run in result.runs if row in run.held_out]
+        expected = np.mean([softmax(each) for each in scores], axis=0) if scores else [np.nan] * 3
+        np.testing.assert_allclose(result.probabilities[row], expected, rtol=1e-5)
 
 
 def test_a_single_run_has_no_deviation():
@@ -350,7 +401,7 @@ models_by_seed = {0: classifier(0), 1: classifier(1)}
         (classifier, {"callbacks": [3]}, ArgumentTypeError, "callbacks holds 3"),
         (classifier, {"transformer": StandardScaler}, ArgumentTypeError, "such as StandardScaler"),
         (classifier, {"transformer": "standard"}, ArgumentTypeError, "transformer is 'standard'"),
-        (classifier, {"sample_weight": y == 9}, DataError, "sample_weight is 0 everywhere"),
+        (classifier, {"sample_weight": y == 9}, DataError, "sample_weight is 0 for every row"),
         (classifier, {"x": x[:5]}, DataError, "x has 5 rows, y has 150 rows"),
         (classifier, {"x": np.where(x > 5, np.nan, x)}, DataError, "x holds nan"),
         (classifier, {"groups": y}, ArgumentError, "groups are for a splitter"),
@@ -358,14 +409,22 @@ models_by_seed = {0: classifier(0), 1: classifier(1)}
             classifier,
             {"folds": KFold(3), "sample_weight": (y == 0).astype(float)},
             DataError,
-            "seed 0, fold 1: sample_weight is 0 for every row that it trains on",
+            "seed 0, fold 1, of the rows that it trains on: sample_weight is 0 for every row",
         ),
         (
             classifier,
             {"folds": KFold(3), "sample_weight": (y != 1).astype(float)},
             DataError,
-            "seed 0, fold 2: sample_weight is 0 for every row that it holds out",
+            "seed 0, fold 2, of the rows that it holds out: sample_weight is 0 for every row",
         ),
+        (
+            classifier,
+            {"folds": KFold(3), "class_weight": {0: 0, 2: 0}},
+            DataError,
+            "seed 0, fold 2, of the rows that it trains on: the product of sample_weight and class_weight is 0",
+        ),
+        (classifier, {"callbacks": [EarlyStopping("val_los")]}, ArgumentError, "no figure 'val_los'"),
+        (classifier, {"optimizer": "lbfgs"}, ArgumentError, "LBFGS takes all rows at once"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_training(build_model, options, error, message):
@@ -471,13 +530,13 @@ def test_ctrl_c_ends_all_processes(jobs, send):
 @pytest.mark.parametrize("make", [lambda p: CSVLogger(p / "log.csv"), Checkpoint])
 def test_callbacks_that_write_files_are_refused_before_any_training(make, tmp_path):
     with pytest.raises(ArgumentError, match="every run would write what .* writes to the same place"):
-        cross_validate(classifier, x, y, callbacks=[make(tmp_path)], progress=False)
+        cross_validate(classifier, x, y, epochs=1, callbacks=[make(tmp_path)], progress=False)
     assert not list(tmp_path.iterdir())
 
 
 def test_class_weights_count_in_training_and_not_for_the_rows_held_out():
-    weighted = cross_validate(classifier, x, y, class_weight={2: 5.0}, progress=False)
-    plain = cross_validate(classifier, x, y, progress=False)
+    weighted = cross_validate(classifier, x, y, epochs=1, class_weight={2: 5.0}, progress=False)
+    plain = cross_validate(classifier, x, y, epochs=1, progress=False)
     assert weighted.scores["loss"].tolist() != plain.scores["loss"].tolist()
     fold = weighted.held_out[0]
     trainer = Trainer(classifier(0), "adam", seed=0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit, train_test_split
 
-from minidl import MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from minidl import Dense, MeanSquaredError, Sequential, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
 from minidl.training.folds import classes_of, deal_folds, hold_out
 
@@ -71,9 +71,9 @@ def test_pairs_of_row_numbers_are_folds():
         (True, ArgumentTypeError, "folds is True"),
         ("5", ArgumentTypeError, "folds is '5'; it must be a whole number"),
         (2.0, ArgumentTypeError, "folds is 2.0"),
-        (13, ArgumentError, "folds is 13, but there are 12 rows"),
+        (13, ArgumentError, "folds is 13, more than 12 rows"),
         (5, DataError, r"class 0 has 4 rows, fewer than the 5 folds .* take fewer folds, or pass folds=KFold\(5"),
-        (KFold(20), ArgumentError, r"folds=KFold\(n_splits=20.* cannot split these 12 rows"),
+        (KFold(20), ArgumentError, r"folds=KFold\(n_splits=20.* cannot split 12 rows"),
         ([], ArgumentError, "folds gives no fold"),
         ([3, 4], ArgumentTypeError, "fold 1 is 3; give a pair"),
         ([([0], [1]), ([0], [])], ArgumentError, "fold 2: each part is a list of row numbers that is not empty"),
@@ -112,7 +112,8 @@ def test_groups_without_a_splitter_are_refused():
     ],
 )
 def test_the_loss_tells_the_classes(loss, outputs, targets, expected):
-    classes = classes_of(loss, np.zeros((1, outputs)), loss.prepare_targets(targets, (outputs,)))
+    model = Sequential([Dense(outputs), loss], input_shape=2)
+    classes = classes_of(model, np.zeros((len(targets), 2)), np.array(targets))
     assert (classes if expected is None else classes.tolist()) == expected
 
 
@@ -129,7 +130,15 @@ def test_rows_held_out_are_those_that_scikit_learn_draws_with_the_shares_of_the_
 @pytest.mark.parametrize(
     ("validation", "classes", "error", "message"),
     [
-        (0, y, ArgumentError, "validation is 0; it must be 1 or more"),
+        (
+            0,
+            y,
+            ArgumentError,
+            r"validation is 0, but candidates are ranked by rows held out: .*validation_data=\(x, y\)",
+        ),
+        (0.0, None, ArgumentError, "validation is 0.0, but candidates are ranked by rows held out"),
+        (-1, y, ArgumentError, "validation is -1; it must be 1 or more"),
+        (False, y, ArgumentTypeError, "validation is False"),
         (1.0, y, ArgumentError, r"validation is 1.0; it must be a finite number, in \(0, 1\)"),
         (np.nan, y, ArgumentError, "validation is nan"),
         (True, y, ArgumentTypeError, "validation is True"),

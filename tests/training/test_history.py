@@ -37,6 +37,13 @@ def test_an_unknown_figure_is_an_error_that_names_the_ones_there_are():
     history.append({"loss": 2.0, "val_loss": 2.5})
     with pytest.raises(KeyError, match="no figure 'vall_loss'; did you mean 'val_loss'\\? there are loss, val_loss"):
         history["vall_loss"]
+    with pytest.raises(KeyError, match="no figure 'val_acc'; .*there are loss, val_loss"):
+        history["val_acc"]
+
+
+def test_an_unknown_figure_of_a_validation_that_there_was_not_says_so():
+    history = History()
+    history.append({"loss": 2.0})
     with pytest.raises(KeyError, match="no figure 'val_accuracy': fit had no validation_data"):
         history["val_accuracy"]
 
@@ -45,4 +52,4 @@ def test_repr_shows_the_last_epoch():
     history = History()
     assert repr(history) == "History(0 epochs)"
     history.append({"loss": 2.0, "accuracy": 0.5})
-    assert repr(history) == "History(1 epochs, the last: loss=2, accuracy=0.5)"
+    assert repr(history) == "History(1 epoch, the last: loss=2, accuracy=0.5)"

@@ -1,5 +1,7 @@
 """Callbacks that watch a figure: when they act, what they restore, and what they refuse."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from minidl import (
     Dense,
     EarlyStopping,
     ExponentialMovingAverage,
+    FunctionCallback,
     Monitor,
     ReduceLROnPlateau,
     ReLU,
@@ -102,7 +105,9 @@ class TestEarlyStopping:
         assert t.epoch == 4
 
     def test_a_gain_of_less_than_min_delta_does_not_count(self):
-        t, _ = scripted([5, 4.95, 4.92, 4], EarlyStopping(patience=2, min_delta=0.1))
+        stopping = EarlyStopping(patience=2, min_delta=0.1)
+        assert stopping.min_delta == 0.1
+        t, _ = scripted([5, 4.95, 4.92, 4], stopping)
         assert t.epoch == 3
 
     def test_a_figure_that_is_not_a_number_is_never_better(self):
@@ -215,7 +220,7 @@ class TestSettings:
     def test_a_monitor_of_ones_own_knows_the_best_epoch(self):
         class Praise(Monitor):
             def on_epoch_end(self, t):
-                if self._improves(t.history["val_loss"][-1], t.epoch):
+                if self.improves(t.history["val_loss"][-1], t.epoch):
                     praised.append(self.best_epoch)
 
         praised = []
@@ -377,6 +382,40 @@ class TestCheckpoint:
             t.fit(x, y, callbacks=[Spoil(), Checkpoint(tmp_path, every_steps=1)], progress=False)
         assert self.files(tmp_path) == ["step_0000000002.npz"]
         assert np.isfinite(Trainer.load(tmp_path).model.parameters).all()
+
+    @pytest.mark.parametrize("how", ["ctrl-c", "stop"])
+    def test_what_ctrl_c_or_stop_would_lose_is_saved_and_goes_on_to_the_same_bits(self, tmp_path, how):
+        def end(t):
+            if t.step == 6:
+                t.stop()
+                if how == "ctrl-c":
+                    raise KeyboardInterrupt
+
+        (x, y), t, whole = problem(), trainer(Adam(0.01)), trainer(Adam(0.01))
+        with contextlib.suppress(KeyboardInterrupt):
+            callbacks = [FunctionCallback(end, "on_batch_end"), EarlyStopping("loss"), Checkpoint(tmp_path)]
+            t.fit(x, y, epochs=3, callbacks=callbacks, progress=False)
+        assert self.files(tmp_path) == ["step_0000000006.npz"]
+        resumed = Trainer.load(tmp_path)
+        resumed.fit(x, y, epochs=2, callbacks=[EarlyStopping("loss"), Checkpoint(tmp_path)], progress=False)
+        whole.fit(x, y, epochs=3, callbacks=[EarlyStopping("loss")], progress=False)
+        np.testing.assert_array_equal(resumed.model.parameters, whole.model.parameters)
+
+    def test_after_an_error_the_last_checkpoint_stays(self, tmp_path):
+        def fail(t):
+            if t.step == 6:
+                raise RuntimeError("broken")
+
+        (x, y), t = problem(), trainer()
+        with pytest.raises(RuntimeError, match="broken"):
+            t.fit(x, y, epochs=3, callbacks=[FunctionCallback(fail, "on_batch_end"), Checkpoint(tmp_path)])
+        assert self.files(tmp_path) == ["step_0000000004.npz"]
+
+    def test_one_that_keeps_the_best_alone_saves_nothing_else_when_it_is_stopped(self, tmp_path):
+        (x, y), t = problem(), trainer()
+        best = Checkpoint(tmp_path, monitor="loss", every_epochs=None)
+        t.fit(x, y, callbacks=[FunctionCallback(Trainer.stop, "on_batch_end"), best], progress=False)
+        assert self.files(tmp_path) == []
 
     def test_the_model_in_a_file_has_the_averaged_weights_that_were_validated(self, tmp_path):
         (x, y), t = problem(), trainer(ExponentialMovingAverage(SGD(0.5), decay=0.8))

@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from minidl import LBFGS, SGD, BatchNorm, Callback, Dense, Dropout, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl import (
+    LBFGS,
+    SGD,
+    BatchNorm,
+    Callback,
+    Dense,
+    Dropout,
+    ReLU,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Trainer,
+    cross_validate,
+)
 from minidl.data.augment import Compose, CutOut, Distortion, Elastic, GaussianNoise, Rotation
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
 from minidl.training.preparation import one_core_less, prepare_ahead
@@ -175,6 +187,40 @@ def test_what_does_not_fit_the_data_is_refused_before_anything_changes(augment, 
         run.fit(*data(), progress=False)
     assert run.model.input_shape is None
     assert run.step == 0
+
+
+@pytest.mark.parametrize(
+    ("augment", "problem"),
+    [
+        (lambda inputs: inputs, "too many positional arguments"),
+        (lambda: 0, "too many positional arguments"),
+        (lambda inputs, rng, strength: inputs, "missing a required argument: 'strength'"),
+        (lambda inputs, *, rng: inputs, "too many positional arguments"),
+    ],
+)
+@pytest.mark.parametrize(
+    "of", [trainer, lambda augment: cross_validate(lambda seed: model(), *data(), epochs=1, augment=augment)]
+)
+def test_a_function_that_does_not_take_inputs_and_a_generator_is_refused_by_name(augment, problem, of):
+    with pytest.raises(
+        ArgumentTypeError,
+        match=rf"Trainer: augment is called as augment\(inputs, generator\), which .* does not take: {problem}",
+    ):
+        of(augment)
+
+
+def test_functions_that_take_more_or_do_not_tell_what_they_take_serve():
+    for augment in (lambda *both: both[0], lambda inputs, rng=None, strength=2: inputs, Untold()):
+        trainer(augment).fit(*data(), progress=False)
+
+
+class Untold:
+    """As what is written in C may be."""
+
+    __signature__ = 3  # not to be read
+
+    def __call__(self, inputs, rng):
+        return inputs
 
 
 def test_settings_that_cannot_work_are_refused():

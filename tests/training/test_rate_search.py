@@ -46,6 +46,37 @@ def test_a_search_that_stays_low_takes_all_its_steps():
     assert found.rates[[0, -1]] == pytest.approx([1e-6, 1e-2])
 
 
+def test_it_trains_as_the_run_will_with_weights_and_distortions():
+    x, y = problem()
+    seen = []
+
+    def distort(inputs, generator):
+        seen.append(len(inputs))
+        return inputs + generator.normal(scale=0.1, size=inputs.shape).astype(np.float32)
+
+    plain = find_learning_rate(model(), x, y, steps=20, high=1e-2)
+    for options in ({"augment": distort}, {"class_weight": {0: 5.0}}, {"sample_weight": np.arange(300.0)}):
+        found = find_learning_rate(model(), x, y, steps=20, high=1e-2, **options)
+        assert len(found.losses) == 20
+        assert (found.losses != plain.losses).any()
+    assert seen
+
+
+def test_batches_in_which_no_row_counts_are_left_out():
+    x, y = problem()
+    weights = np.zeros(300)
+    weights[0] = 1  # so that one batch in ten counts
+    found = find_learning_rate(model(), x, y, steps=40, high=1e-2, sample_weight=weights)
+    assert len(found.rates) == len(found.losses) == 4
+    assert np.isfinite(found.losses).all()
+
+
+def test_the_repr_is_a_line():
+    assert repr(RateSearch(np.array([0.1, 0.2, 0.4]), np.array([3, 1.5, 2]))) == (
+        "RateSearch(3 rates from 0.1 to 0.4, lowest loss 1.5 at 0.2)"
+    )
+
+
 def test_nothing_given_is_changed():
     (x, y), net, optimizer = problem(), model(), Adam(0.5)
     before = net.parameters.copy()

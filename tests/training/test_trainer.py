@@ -16,10 +16,12 @@ from minidl import (
     SGD,
     Adam,
     Callback,
+    CosineDecay,
     CSVLogger,
     Dense,
     EarlyStopping,
     ExponentialMovingAverage,
+    FunctionCallback,
     Layer,
     Loss,
     MeanSquaredError,
@@ -275,6 +277,36 @@ class TestContinuation:
         fit(trainer, *data(16))
         assert (trainer.epoch, trainer.step, trainer.row) == (1, 3, 0)
 
+    def test_an_epoch_ends_with_the_batches_that_it_began_with(self, tmp_path):
+        x, y = data(50)
+
+        class Halve(Callback):
+            def on_batch_end(self, trainer):
+                if trainer.step == 3:
+                    trainer.batch_size, trainer.shuffle = 5, False
+
+        class Save(Callback):
+            def on_batch_end(self, trainer):
+                if trainer.step == 4:
+                    trainer.save(tmp_path / "run.npz")
+
+        trainer = Trainer(model(), Adam(0.01), batch_size=10, seed=0)
+        fit(trainer, x, y, epochs=2, callbacks=[Halve(), Save()])
+        assert trainer.step == 5 + 10
+        resumed = Trainer.load(tmp_path / "run.npz")
+        fit(resumed, x, y, epochs=2)
+        assert resumed.step == trainer.step
+        np.testing.assert_array_equal(resumed.model.parameters, trainer.model.parameters)
+
+    def test_no_more_epochs_is_for_a_run_that_has_begun(self):
+        trainer = Trainer(model(), SGD(0.1), batch_size=10)
+        with pytest.raises(ArgumentError, match="epochs is 0; it must be 1 or more"):
+            fit(trainer, *data(), epochs=0)
+        fit(trainer, *data(), callbacks=[FunctionCallback(Trainer.stop, "on_batch_end")])
+        assert (trainer.epoch, trainer.row) == (0, 10)
+        fit(trainer, *data(), epochs=0)
+        assert (trainer.epoch, trainer.row) == (0, 10)
+
     def test_stopping_between_epochs_ends_the_fit_there(self):
         class StopAfterTwo(Callback):
             def on_epoch_end(self, trainer):
@@ -418,9 +450,23 @@ class TestFigures:
             def on_batch_end(self, trainer):
                 after.append(trainer.model.parameters.copy())
 
-        fit(trainer, x, y, sample_weight=[0, 0, 0, 1, 1, 1], callbacks=[Watch()])
+        fit(trainer, x, y, epochs=2, sample_weight=[0, 0, 0, 1, 1, 1], callbacks=[Watch()])
         np.testing.assert_array_equal(after[0], before)
         assert (after[1] != before).any()
+
+    def test_a_batch_in_which_no_row_counts_has_no_loss_nor_has_the_epoch_so_far(self):
+        seen = []
+
+        class Watch(Callback):
+            def on_batch_end(self, trainer):
+                seen.append([trainer.batch_loss, *trainer.figures.values()])
+
+        x, y = data(6)
+        trainer = Trainer(model(), SGD(0.1), batch_size=3, shuffle=False)
+        history = fit(trainer, x, y, epochs=2, sample_weight=[0, 0, 0, 1, 1, 1], callbacks=[Watch()])
+        assert np.isnan(seen[0]).all()
+        assert np.isnan(seen[2]).all()
+        assert seen[1] == [history["loss"][0], history["loss"][0], history["accuracy"][0]]
 
     def test_validation_figures_are_those_of_evaluate(self):
         (x, y), validation = data(), data(30, seed=1)
@@ -525,8 +571,88 @@ class TestCallbacks:
             fit(Trainer(model(), SGD(0.1), batch_size=10), *data(50), callbacks=[Interrupt(), recorder])
         assert [name for name, *_ in recorder.moments[-3:]] == ["gradients", "batch end", "train end"]
 
+    def test_callbacks_end_in_the_order_in_which_they_act_and_each_does_whatever_another_raises(self):
+        ended = []
+
+        class Ends(Callback):
+            def __init__(self, name):
+                self.name = name
+
+            def on_train_end(self, trainer):
+                ended.append(self.name)
+                if self.name == "broken":
+                    raise RuntimeError("broken end")
+
+        last = Ends("last")
+        last.runs_last = True
+        with pytest.raises(RuntimeError, match="broken end"):
+            fit(Trainer(model(), SGD(0.1)), *data(), callbacks=[last, Ends("a"), Ends("broken"), Ends("b")])
+        assert ended == ["a", "broken", "b", "last"]
+
+    def test_one_that_runs_last_sees_the_model_that_early_stopping_put_back(self):
+        seen = []
+
+        class Look(Callback):
+            runs_last = True
+
+            def on_train_end(self, trainer):
+                seen.append(trainer.model.parameters.copy())
+
+        def pretend(trainer):
+            trainer.history["val_loss"][-1] = [3, 1, 2][trainer.epoch - 1]
+            epochs.append(trainer.model.parameters.copy())
+
+        epochs = []
+        trainer, (x, y) = Trainer(model(), SGD(0.1), batch_size=10), data()
+        callbacks = [Look(), pretend, EarlyStopping(patience=1)]
+        fit(trainer, x, y, epochs=9, validation_data=(x, y), callbacks=callbacks)
+        np.testing.assert_array_equal(seen[0], epochs[1])
+        np.testing.assert_array_equal(seen[0], trainer.model.parameters)
+
+    def test_what_ended_a_fit_is_known(self):
+        def interrupt(trainer):
+            raise KeyboardInterrupt
+
+        trainer = Trainer(model(), SGD(0.1), batch_size=10)
+        with pytest.raises(KeyboardInterrupt):
+            fit(trainer, *data(), callbacks=[FunctionCallback(interrupt, "on_batch_end")])
+        assert (trainer.ended_by, trainer.interrupted) == (KeyboardInterrupt, True)
+        fit(trainer, *data(), callbacks=[FunctionCallback(Trainer.stop, "on_batch_end")])
+        assert (trainer.ended_by, trainer.interrupted) == (None, True)
+        fit(trainer, *data())
+        assert (trainer.ended_by, trainer.interrupted) == (None, False)
+
+    def test_what_a_callback_knows_after_an_error_is_kept_apart_from_the_callback(self):
+        class Steps(Callback):
+            def on_train_begin(self, trainer):
+                self.counts = getattr(self, "counts", np.zeros(1))
+                self.counts[:] = 0
+
+            def on_batch_end(self, trainer):
+                self.counts += 1
+                if trainer.step == 3 and not trainer.epoch:
+                    trainer.stop()
+
+            def state(self):
+                return {"counts": self.counts}
+
+            def restore(self, state):
+                self.counts = state["counts"].copy()
+
+        trainer, steps = Trainer(model(), SGD(0.1), batch_size=10), Steps()
+        fit(trainer, *data(50), callbacks=[steps])
+        fit(trainer, *data(50), epochs=2, callbacks=[steps])
+        assert steps.counts == trainer.step == 10
+
     def test_none_means_no_callbacks(self):
-        fit(Trainer(model(), SGD(0.1)), *data(), callbacks=None)
+        trainers = [Trainer(model(), SGD(0.1), seed=0) for _ in range(2)]
+        none, empty = (
+            fit(trainer, *data(), epochs=2, callbacks=callbacks)
+            for trainer, callbacks in zip(trainers, (None, []), strict=True)
+        )
+        assert dict(none) == dict(empty)
+        assert none.epochs == 2
+        np.testing.assert_array_equal(trainers[0].model.parameters, trainers[1].model.parameters)
 
     def test_something_else_than_a_callback_is_refused(self):
         with pytest.raises(ArgumentTypeError, match="give a list of callbacks"):
@@ -566,13 +692,19 @@ class TestInputs:
 
     def test_no_training_data_stay_on_the_model(self):
         net = model()
+        net.forward(data()[0], training=True)
+        assert any("_saved" in vars(layer) for layer in net.layers)  # it is where layers keep them
         fit(Trainer(net, SGD(0.1)), *data())
-        assert all("_saved" not in vars(layer) for layer in net.layers)
+        assert not any("_saved" in vars(layer) for layer in net.layers)
 
     def test_data_are_not_changed(self):
-        x, y = data()
-        x.flags.writeable = y.flags.writeable = False
-        fit(Trainer(model(), SGD(0.1)), x, y, validation_data=(x, y))
+        arrays = (*data(), np.linspace(0.5, 2, 50))
+        before = [array.copy() for array in arrays]
+        for array in arrays:
+            array.flags.writeable = False  # an attempt would be an error
+        fit(Trainer(model(), SGD(0.1)), *arrays[:2], validation_data=arrays, sample_weight=arrays[2])
+        for array, copied in zip(arrays, before, strict=True):
+            np.testing.assert_array_equal(array, copied)
 
     def test_the_input_shape_comes_from_the_data(self):
         net = model(input_shape=None)
@@ -609,6 +741,18 @@ REFUSED = {
     "no epochs": ((x_good, y_good), {"epochs": 0}, ArgumentError, "epochs is 0; it must be 1 or more"),
     "half an epoch": ((x_good, y_good), {"epochs": 0.5}, ArgumentTypeError, "epochs is 0.5; it must be a whole number"),
     "validation form": ((x_good, y_good), {"validation_data": x_good}, ArgumentTypeError, r"must be \(x, y\)"),
+    "no validation, as 0": (
+        (x_good, y_good),
+        {"validation_data": 0},
+        ArgumentTypeError,
+        "None, to train without valid",
+    ),
+    "no validation, as 0.0": (
+        (x_good, y_good),
+        {"validation_data": 0.0},
+        ArgumentTypeError,
+        "leave it out, or give None",
+    ),
     "validation lengths": (
         (x_good, y_good),
         {"validation_data": (x_good, y_good[:3])},
@@ -622,8 +766,8 @@ REFUSED = {
         r"validation_data: .*\(6,\)",
     ),
     "weights": ((x_good, y_good), {"sample_weight": np.ones(3)}, DataError, "sample_weight has 3 rows"),
-    "negative weight": ((x_good, y_good), {"sample_weight": -np.ones(12)}, DataError, "none below 0"),
-    "no weight": ((x_good, y_good), {"sample_weight": np.zeros(12)}, DataError, "sample_weight is 0 everywhere"),
+    "negative weight": ((x_good, y_good), {"sample_weight": -np.ones(12)}, DataError, "-1.0 in row 0; .*none below 0"),
+    "no weight": ((x_good, y_good), {"sample_weight": np.zeros(12)}, DataError, "sample_weight is 0 for every row"),
     "nan weight": ((x_good, y_good), {"sample_weight": np.full(12, np.nan)}, DataError, "sample_weight holds nan"),
     "weight table": ((x_good, y_good), {"sample_weight": np.ones((12, 2))}, DataError, "one number per row"),
 }
@@ -654,6 +798,7 @@ class TestRefusals:
             ({"batch_size": 0}, ArgumentError, "batch_size is 0; it must be 1 or more"),
             ({"batch_size": 2.5}, ArgumentTypeError, "batch_size is 2.5; it must be a whole number"),
             ({"seed": -1}, ArgumentError, "seed is -1; it must be 0 or more"),
+            ({"shuffle": "no"}, ArgumentTypeError, "shuffle is 'no'; it must be True or False"),
             (
                 {"optimizer": changed(SGD(), learning_rate=-0.1)},
                 ArgumentError,
@@ -725,6 +870,38 @@ class TestRefusals:
         trainer.optimizer = Adam()
         fit(trainer, *data())
         assert trainer.epoch == 2
+
+    def test_a_model_that_could_not_be_trained_may_be_trained_on_data_of_another_shape(self):
+        net = model(input_shape=None)
+        trainer = Trainer(net, SGD(0.1))
+        with pytest.raises(ArgumentError, match="no figure 'val_los'"):
+            fit(trainer, *data(), callbacks=[EarlyStopping("val_los")])
+        assert net.input_shape is None
+        x, y = data()
+        fit(trainer, x[:, :4], y)
+        assert net.input_shape == (4,)
+
+    def test_check_refuses_what_fit_would_and_trains_nothing(self):
+        trainer, (x, y), recorder = Trainer(model(), SGD(0.1), batch_size=10), data(), Recorder()
+        before = trainer.model.parameters.copy()
+        with pytest.raises(ArgumentError, match="no figure 'val_los'"):
+            trainer.check(x, y, validation_data=(x, y), callbacks=[EarlyStopping("val_los")])
+        with pytest.raises(ArgumentError, match="epochs is 0"):
+            trainer.check(x, y, epochs=0)
+        with pytest.raises(DataError, match="the lengths differ"):
+            trainer.check(x, y[:-1])
+        trainer.check(x, y, validation_data=(x, y), callbacks=[EarlyStopping(), recorder])
+        assert recorder.moments == []
+        assert (trainer.epoch, trainer.step, dict(trainer.history)) == (0, 0, {})
+        np.testing.assert_array_equal(trainer.model.parameters, before)
+
+    def test_a_schedule_that_is_over_before_the_run_is_told(self):
+        trainer = Trainer(model(), SGD(CosineDecay(0.1, 10)), batch_size=10)
+        fit(trainer, *data(50), epochs=2)
+        with pytest.warns(UserWarning, match=r"CosineDecay\(.*\) is 0 at step 19, and this fit goes on to step 20"):
+            fit(trainer, *data(50), epochs=2)
+        with pytest.warns(UserWarning, match="make it as long as the run"):
+            fit(Trainer(model(), SGD(CosineDecay(0.1, 10)), batch_size=10), *data(50), epochs=3)
 
     def test_no_callback_has_begun_where_one_cannot(self, tmp_path):
         (tmp_path / "log.csv").write_text("older figures")

@@ -10,6 +10,7 @@ from minidl import (
     Callback,
     Dense,
     Dropout,
+    FunctionCallback,
     GaussianNoise,
     MaxNorm,
     MeanSquaredError,
@@ -88,6 +89,29 @@ def test_a_callback_can_stop_it():
 
     t.fit(x, y, epochs=50, callbacks=[StopAtOnce()], progress=False)
     assert t.epoch == 2
+
+
+def test_every_epoch_that_begins_ends_also_where_the_loss_falls_no_further():
+    (x, y), t, seen = problem(), trainer(), []
+
+    class Look(Callback):
+        def on_epoch_begin(self, t):
+            seen.append(("begin", t.epoch))
+
+        def on_epoch_end(self, t):
+            seen.append(("end", t.epoch - 1))
+
+    t.fit(x, y, epochs=100, callbacks=[Look()], progress=False)
+    assert 1 < t.epoch < 100
+    assert seen == [(moment, epoch) for epoch in range(t.epoch) for moment in ("begin", "end")]
+
+
+def test_a_callback_that_changes_gradients_is_refused_before_anything_changes():
+    (x, y), t = problem(), trainer()
+    halve = FunctionCallback(lambda t: t.model.gradients.__imul__(0.5), "on_gradients")
+    with pytest.raises(ArgumentError, match="LBFGS compares losses .*FunctionCallback would change them: leave it out"):
+        t.fit(x, y, callbacks=[halve], progress=False)
+    assert t.step == 0
 
 
 def test_ctrl_c_leaves_the_last_whole_iteration():

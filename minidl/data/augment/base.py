@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minidl.configuration import Configurable
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, counted
 from minidl.inputs import as_array, as_shape, check_setting
 from minidl.typing import Array, Shape
 
@@ -25,7 +25,8 @@ class Distortion(Configurable):
     Parameters
     ----------
     image_shape : (height, width) or (height, width, channels), optional, by keyword
-        Of images that come flat, as (N, height * width * channels). Not needed for others.
+        Of images that come flat, as (N, height * width * channels). Not needed for others, but for those that look as
+        if their channels were first, such as images of height 1.
     probability : float in [0, 1], default 1, by keyword
         The share of the images that are distorted; the others stay as they are.
 
@@ -91,7 +92,8 @@ class Distortion(Configurable):
         Raises
         ------
         ShapeError
-            When the images' shape is not known, or does not fit. Channels are last: one cannot tell from the shape.
+            When the images' shape is not known, or does not fit. Channels are last: of images whose first axis is that
+            long, and whose last one is not, an error says so.
         DataError
             For anything but uint8 pixels and floats.
         """
@@ -141,7 +143,7 @@ class Distortion(Configurable):
             )
         if len(shape) == 1 and self.image_shape is None:
             raise ShapeError(
-                f"{name}: the images are flat, {shape[0]} numbers each: give image_shape, such as (28, 28), "
+                f"{name}: the images are flat, {counted(shape[0], 'number')} each: give image_shape, such as (28, 28), "
                 "or a single image as images[None]"
             )
         expected = self.image_shape
@@ -151,4 +153,20 @@ class Distortion(Configurable):
             expected is not None and (height, width, channels) != (*expected, 1)[:3]
         ):
             raise ShapeError(f"{name}: image_shape is {expected}, but the images have shape {shape} each")
+        if _has_channels_first(given) and shape != expected:
+            if len(shape) == 3:
+                cure = f"pass images.transpose(0, 2, 3, 1), or, if their height is {height}, image_shape={shape}"
+            elif height == 1:
+                cure = f"give image_shape={given[1:]}"
+            else:
+                cure = f"pass images.reshape{(-1, *given)}.transpose(0, 2, 3, 1)"
+            raise ShapeError(
+                f"{name}: images of shape {given} look like (channels, height, width), but channels are last "
+                f"here: {cure}"
+            )
         return height, width, channels
+
+
+def _has_channels_first(shape: Shape) -> bool:
+    """Whether it looks like the shape (channels, height, width) of an image, gray or in colours, also with alpha."""
+    return len(shape) == 3 and shape[0] in {1, 3, 4} and min(shape[1:]) > 4

@@ -1,5 +1,6 @@
 """What all distortions have in common: layouts, types, chance, seeds, errors."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,6 +152,21 @@ def test_a_distortion_of_the_users_own_gets_pixels_in_the_unit_interval():
     np.testing.assert_array_equal(Compose([Negative(), Negative()])(PIXELS, 0), PIXELS)
 
 
+class Faded(Distortion):  # without @dataclass(eq=False)
+    share: float = 0.5
+
+    def distort(self, images, rng):
+        return images * self.share
+
+
+@pytest.mark.parametrize("make", [lambda: Faded(share=0.2), lambda: Faded(0.2), lambda: Faded(0.2, probability=0.5)])
+def test_a_distortion_of_the_users_own_whose_decorator_was_forgotten_says_so(make):
+    with pytest.raises(
+        ArgumentTypeError, match=r"^Faded: .*; write @dataclass\(eq=False\) above the class, .*, share$"
+    ):
+        make()
+
+
 def test_a_distortion_without_distort_says_what_to_define():
     with pytest.raises(NotImplementedError, match=r"Distortion must define distort\(images, rng\)"):
         Distortion()(PIXELS)
@@ -186,6 +202,45 @@ def test_a_distortion_without_distort_says_what_to_define():
 def test_images_that_do_not_fit_are_refused(images, settings, error, words):
     with pytest.raises(error, match=words):
         Rotation(**settings)(images)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (4, 5, 5), (3, 64, 48)])
+def test_channels_that_come_first_are_recognised_and_the_cure_serves(shape):
+    images = np.random.default_rng(0).random((2, *shape), np.float32)
+    message = rf": images of shape {re.escape(str(shape))} look like \(channels, height, width\)"
+    cure = rf"pass images.transpose\(0, 2, 3, 1\), or, if their height is {shape[0]}, image_shape="
+    with pytest.raises(ShapeError, match=f"{message}, .*: {cure}"):
+        Rotation()(images, 0)
+    with pytest.raises(ShapeError, match=message):
+        Compose([Rotation(), CutOut(2)])(images, 0)
+    turned = Rotation()(images.transpose(0, 2, 3, 1), 0)
+    by_channel = [Rotation()(images[:, channel], 0) for channel in range(shape[0])]
+    np.testing.assert_allclose(turned, np.stack(by_channel, axis=-1), atol=1e-6)
+
+
+def test_flat_images_whose_shape_has_the_channels_first_are_recognised_and_the_cure_serves():
+    images = np.random.default_rng(0).random((2, 3 * 32 * 32), np.float32)
+    with pytest.raises(ShapeError, match=r"pass images.reshape\(-1, 3, 32, 32\).transpose\(0, 2, 3, 1\)$"):
+        Rotation(image_shape=(3, 32, 32))(images, 0)
+    assert Rotation()(images.reshape(2, 3, 32, 32).transpose(0, 2, 3, 1), 0).shape == (2, 32, 32, 3)
+    with pytest.raises(ShapeError, match=r"but channels are last here: give image_shape=\(64, 48\)$"):
+        Rotation(image_shape=(1, 64, 48))(images, 0)
+    assert Rotation(image_shape=(64, 48))(images, 0).shape == images.shape
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 7)])
+def test_images_as_low_as_channels_serve_where_their_shape_is_said(shape):
+    images = np.random.default_rng(0).random((2, *shape), np.float32)
+    assert Translation(image_shape=shape)(images, 0).shape == images.shape
+    assert Compose([Translation()], image_shape=shape)(images, 0).shape == images.shape
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 28, 1), (3, 3, 64), (28, 28, 28), (2, 9, 9), (4, 9, 4), (28, 28), (1, 28), (3, 9)]
+)
+def test_other_shapes_are_taken_for_what_they_are(shape):
+    images = np.random.default_rng(0).random((2, *shape), np.float32)
+    assert Translation()(images, 0).shape == images.shape
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""Files plain and gzip come with the same content; what cannot be read is an error that names it."""
+
+import gzip
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from minidl.data.reading import open_bytes, unpack
+from minidl.errors import FileFormatError, MissingFileError
+
+CONTENT = b"one line\nand another\n" * 100
+
+
+def read(path):
+    with open_bytes(path) as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("name", ["file", "file.gz"])  # its name does not count
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("content", [CONTENT, b"", b"\x1f", b"\x8b\x1f"], ids=["lines", "empty", "one byte", "swapped"])
+def test_plain_and_packed_files_have_the_same_content(tmp_path, name, pack, content):
+    (tmp_path / name).write_bytes(pack(content))
+    assert read(tmp_path / name) == content
+
+
+@pytest.mark.parametrize("name", ["none", "file/none"])
+def test_a_missing_file_is_named_and_so_is_the_folder_that_it_was_looked_for_from(tmp_path, name):
+    (tmp_path / "file").write_bytes(CONTENT)
+    message = f"{tmp_path / name} does not exist (current folder: {Path.cwd()})"
+    with pytest.raises(MissingFileError, match=f"^{re.escape(message)}$"):
+        read(tmp_path / name)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(FileFormatError, match=f"^{re.escape(str(tmp_path))} is a folder, where a file is needed$"):
+        read(tmp_path)
+
+
+def with_wrong_sum(packed):
+    return packed[:-8] + bytes([packed[-8] ^ 1]) + packed[-7:]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda packed: packed[:-1], "Compressed file ended"),
+        (lambda packed: packed[:30], "Compressed file ended"),
+        (with_wrong_sum, "CRC check failed"),
+        (lambda packed: packed[:10] + b"\xff" * 40, "Error -3"),
+        (lambda packed: packed + b"rest", "Not a gzipped file"),
+    ],
+    ids=["cut at the end", "cut", "sum", "nonsense", "rest"],
+)
+def test_a_damaged_gzip_file_is_named_with_what_is_wrong(damage, message):
+    with (
+        pytest.raises(FileFormatError, match=f"^the place: damaged gzip file: {message}"),
+        unpack(io.BytesIO(damage(gzip.compress(CONTENT))), "the place") as file,
+    ):
+        file.read()

@@ -1,0 +1,86 @@
+"""Searches for parameters, small enough to run many of them, and the runs that they should consist of."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+from sklearn.datasets import load_iris
+from sklearn.model_selection import train_test_split
+from threadpoolctl import threadpool_limits
+
+from minidl import (
+    Adam,
+    CosineDecay,
+    Dense,
+    Dropout,
+    Layer,
+    MeanSquaredError,
+    Momentum,
+    ReLU,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Trainer,
+    search,
+)
+from minidl.data.augment import GaussianNoise
+
+x, y = load_iris(return_X_y=True)
+x = x.astype(np.float32)
+NOISE = GaussianNoise(0.5, image_shape=(2, 2))  # of rows of four numbers
+line = np.linspace(-1, 1, 100)[:, np.newaxis].astype(np.float32)
+GRID = {"units": [4, 8], "rate": [0.01, 0.1, 0.001]}
+
+
+def classifier(units, rate=0.01, seed=0):
+    layers = [Dense(units), ReLU(), Dropout(0.2), Dense(3), SoftmaxCrossEntropy()]
+    return Trainer(Sequential(layers, seed=seed), Adam(CosineDecay(rate, 80)), batch_size=16, seed=seed)
+
+
+def network(units=8, seed=0):
+    return Sequential([Dense(units), ReLU(), Dense(3), SoftmaxCrossEntropy()], seed=seed)
+
+
+def regression(rate, units=4, seed=0):
+    return Trainer(Sequential([Dense(units), Dense(1), MeanSquaredError()], seed=seed), Momentum(rate), seed=seed)
+
+
+def look(build_model=classifier, space=GRID, x=x, y=y, **options):
+    return search(build_model, space, x, y, **{"epochs": 2, "progress": False} | options)
+
+
+brief = functools.partial(look, space={"units": [4, 8]}, epochs=1)
+
+
+def by_hand(trainer, epochs, **options):
+    """A trainer's run that nothing interrupts, without search."""
+    x_train, x_val, y_train, y_val = train_test_split(x, y, test_size=30, random_state=0, stratify=y)
+    with threadpool_limits(1, user_api="blas"):
+        options = {"validation_data": (x_val, y_val)} | options
+        trainer.fit(x_train, y_train, epochs=epochs, progress=False, **options)
+    return trainer
+
+
+def without_seconds(result):
+    return result.table.drop(columns="seconds")
+
+
+def assert_same(one, two):
+    """Compare all but the time that it took, to the last bit."""
+    pd.testing.assert_frame_equal(without_seconds(one), without_seconds(two), check_exact=True)
+    assert [dict(history) for history in one.histories] == [dict(history) for history in two.histories]
+    assert np.array_equal(one.best_model.parameters, two.best_model.parameters)
+    assert one.best_trainer.place_in_run() == two.best_trainer.place_in_run()
+
+
+def never(units, rate=0.1, seed=0):
+    """A model that must not be trained."""
+
+    class Fails(Layer):
+        def forward(self, x, training=False):
+            assert not training, "trained"
+            return x
+
+        def backward(self, dy):
+            raise AssertionError("trained")
+
+    return Sequential([Fails(), Dense(units), Dense(3), SoftmaxCrossEntropy()], seed=seed)
