@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -31,7 +32,7 @@ class LBFGS(Optimizer):
     tolerance : float >= 0, default 1e-9
         It ends when an iteration lowers the loss by no more than this share of it.
     gradient_tolerance : float >= 0, default 1e-9
-        Or when no entry of the gradient is larger.
+        Or when no entry of the gradient is larger than this share of the loss, nor of the largest where it began.
 
     It refuses a learning_rate, clip_norm, clip_value and weight_decay, which belong to steps that it does not take.
     Needs SciPy, which scikit-learn brings.
@@ -105,32 +106,51 @@ class LBFGS(Optimizer):
         self.check()
         check_whole_number(iterations, "LBFGS: iterations", 1)
         reached = parameters.astype(np.float64)
+        here, places = (0.0, 0.0), list[tuple[float, float]]()  # loss and largest entry of the gradient
+        unit = 1.0
 
         def evaluate(vector: Array) -> tuple[float, Array]:
+            nonlocal here, unit
             loss, gradient = objective(vector)
             if gradient.shape != parameters.shape:
                 raise ShapeError(f"LBFGS: parameters have shape {parameters.shape} but the gradient {gradient.shape}")
-            return float(loss), gradient.astype(np.float64)
+            here = float(loss), float(np.abs(gradient).max(initial=0))
+            if not places:
+                places.append(here)
+                # SciPy's first step is 1e10 gradients at most: too short where all are tiny. Powers of 2 round nothing.
+                unit = math.ldexp(1.0, math.frexp(here[1])[1] - 1)
+            return here[0] / unit, gradient.astype(np.float64) / unit
 
         def end_iteration(vector: Array) -> None:
+            places.append(here)  # the place that a line search accepts is the last one that it looked at
             reached[:] = parameters[:] = vector
             self.step += 1
-            if after_iteration is not None and after_iteration(parameters):
+            if (after_iteration is not None and after_iteration(parameters)) or self._is_at_the_bottom(places):
                 raise _Stop
 
         options = {
             "maxcor": self.memory,
-            "ftol": self.tolerance,
-            "gtol": self.gradient_tolerance,
+            "ftol": 0,  # SciPy's are absolute where the loss is below 1: see _is_at_the_bottom
+            "gtol": 0,
             "maxiter": iterations,
             "maxfun": 100 * iterations,  # a line search makes 20 evaluations at most
         }
         try:
             minimize(evaluate, reached.copy(), jac=True, method="L-BFGS-B", callback=end_iteration, options=options)
         except _Stop:
-            pass  # as after_iteration asked for
+            pass  # as after_iteration or the tolerances asked for
         finally:
             parameters[:] = reached
+
+    def _is_at_the_bottom(self, places: list[tuple[float, float]]) -> bool:
+        """Say whether the last iteration was small by the tolerances, in units that are the loss's own.
+
+        A place is its loss and the largest entry of its gradient; the first is where the iterations began.
+        """
+        (_, steepest_at_first), (before, _), (loss, steepest) = places[0], places[-2], places[-1]
+        is_low = before - loss <= self.tolerance * max(abs(before), abs(loss))
+        # By the loss alone, targets in large units would end it too early; by the first gradient alone, a bad start.
+        return is_low or steepest <= self.gradient_tolerance * min(abs(loss), steepest_at_first)
 
 
 class _Stop(Exception):  # noqa: N818 - an end, not an error

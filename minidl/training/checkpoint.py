@@ -35,6 +35,7 @@ def write_checkpoint(trainer: Trainer, path: str | os.PathLike[str]) -> None:
 def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
     """Return the run as what JSON can hold and arrays; raise as `Trainer.save`."""
     model, optimizer = trainer.model, trainer.optimizer
+    optimizer.check()  # callbacks may have set since `fit` did so what no file could be loaded with
     described, arrays = model.description(), model.named_arrays()
     arrays |= {f"optimizer/{name}": vector for name, vector in optimizer.state.items()}
     callbacks = []

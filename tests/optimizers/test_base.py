@@ -406,6 +406,14 @@ def test_a_method_named_step_is_refused_with_the_name_that_is_meant():
         type("Steps", (Optimizer,), {"step": lambda self, parameters, gradients: None})
 
 
+def test_a_weight_decay_that_a_class_of_ones_own_has_by_default_is_set_and_kept():
+    optimizer = Decaying()
+    assert decode(encode(optimizer)).weight_decay == 0.5
+    optimizer.weight_decay = 0.125
+    optimizer.check()
+    assert decode(encode(optimizer)).weight_decay == 0.125
+
+
 def test_an_optimizer_without_an_average_exchanges_nothing():
     optimizer, parameters = Adam(), np.ones(3)
     optimizer.exchange(parameters)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from minidl import Dense, Sequential, SoftmaxCrossEntropy
+from minidl import Dense, MeanSquaredError, Sequential, SoftmaxCrossEntropy, Trainer
 from minidl.configuration import decode, encode
 from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, ShapeError
 from minidl.optimizers import LBFGS
@@ -157,3 +157,77 @@ def test_it_is_described_by_its_settings():
     optimizer = LBFGS(5, 1e-6)
     assert repr(optimizer) == "LBFGS(memory=5, tolerance=1e-06, gradient_tolerance=1e-09)"
     assert repr(decode(encode(optimizer))) == repr(optimizer)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-12, 1e12, 1e200])
+def test_the_units_of_the_loss_make_no_other_end(scale):
+    ends = []
+    for factor in (1.0, scale):
+        optimizer, parameters = LBFGS(), np.array([-1.2, 1.0])
+        optimizer.minimize(
+            lambda p, factor=factor: tuple(factor * part for part in rosenbrock(p)), parameters, iterations=100
+        )
+        ends.append((optimizer.step, *parameters))
+    np.testing.assert_allclose(*ends, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-5, 1.0, 1e5])
+def test_targets_in_small_units_are_learned_as_well_as_in_large_ones(scale):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 6))
+    y = scale * (np.sin(x[:, 0]) + x[:, 1] * x[:, 2])
+
+    def trained(*layers):
+        model = Sequential([*layers, MeanSquaredError()], seed=0, dtype="float64")
+        Trainer(model, LBFGS(), batch_size=None).fit(x, y, epochs=300, progress=False)
+        return 1 - np.mean((model.predict(x) - y) ** 2) / np.var(y)
+
+    best = LinearRegression().fit(x, y).score(x, y)
+    assert trained(Dense(1)) == pytest.approx(best, abs=1e-6)
+    assert trained(Dense(1, initializer="zeros")) == pytest.approx(best, abs=1e-6)
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-6])
+def test_it_ends_when_an_iteration_lowers_the_loss_by_no_more_than_the_tolerance_says(tolerance):
+    rng, start = np.random.default_rng(0), np.zeros(30)
+    matrix = rng.normal(size=(40, 30))
+    target = rng.normal(size=40)
+
+    def objective(vector):
+        rest = matrix @ vector - target
+        return 1e-6 * rest @ rest, 2e-6 * matrix.T @ rest
+
+    heights = [objective(start)[0]]
+    LBFGS(tolerance=tolerance, gradient_tolerance=0).minimize(
+        objective, start, 200, lambda place: heights.append(objective(place)[0])
+    )
+    shares = -np.diff(heights) / heights[:-1]
+    assert len(shares) > 3
+    assert (shares[:-1] > tolerance).all()
+    assert shares[-1] <= tolerance
+
+
+@pytest.mark.parametrize("lowest", [0.5, 1e6])
+def test_it_ends_when_the_gradient_has_become_as_small_as_its_tolerance_says(lowest):
+    def objective(place):
+        height, slope = rosenbrock(place)
+        return height + lowest, slope
+
+    def limit_and_slope(place):
+        height, slope = objective(place)
+        return 1e-3 * min(height, first), np.abs(slope).max()
+
+    start = np.array([-1.2, 1.0])
+    first, found = np.abs(rosenbrock(start)[1]).max(), []
+    LBFGS(tolerance=0, gradient_tolerance=1e-3).minimize(
+        objective, start, 200, lambda place: found.append(limit_and_slope(place))
+    )
+    assert len(found) > 10
+    assert [slope <= limit for limit, slope in found] == [False] * (len(found) - 1) + [True]
+
+
+def test_at_the_bottom_it_goes_nowhere():
+    optimizer, parameters = LBFGS(), np.ones(2)
+    optimizer.minimize(rosenbrock, parameters, 10)
+    assert optimizer.step == 0
+    np.testing.assert_array_equal(parameters, 1)

@@ -23,6 +23,7 @@ from minidl import (
     FunctionCallback,
     GaussianNoise,
     Lion,
+    Lookahead,
     MaxNorm,
     Momentum,
     NAdam,
@@ -35,7 +36,7 @@ from minidl import (
     SoftmaxCrossEntropy,
     Trainer,
 )
-from minidl.errors import ArgumentTypeError, FileFormatError, MissingFileError, NotReadyError
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, MissingFileError, NotReadyError
 from minidl.files import read_arrays, write_arrays
 
 EPOCHS = 12
@@ -351,6 +352,16 @@ class TestRefusals:
         if "Odd" not in message:  # a callback's state is asked for once there is one
             assert trainer.step == 0
             assert not (tmp_path / "run").exists()
+
+    def test_a_setting_that_cannot_work_is_refused_when_it_was_set_while_it_trains(self, tmp_path):
+        def decay(trainer):
+            trainer.optimizer.weight_decay = -0.1
+
+        for optimizer in (SGD(), Lookahead(SGD())):
+            (x, y), trainer = data(), new_trainer(optimizer)
+            with pytest.raises(ArgumentError, match=r"SGD: weight_decay is -0\.1"):
+                trainer.fit(x, y, callbacks=[decay, Checkpoint(tmp_path / "run")], progress=False)
+        assert not list((tmp_path / "run").glob("step_*"))
 
     def test_a_callbacks_state_that_no_file_can_hold_is_an_error(self, tmp_path):
         class Odd(Callback):
