@@ -109,8 +109,9 @@ class Concatenate(Layer):
     Parameters
     ----------
     branches : list of Layer or list of Layer
-        The F_i: each a layer, or a list of layers that follow each other. In paths they are called ``branch_1``,
-        ``branch_2``, or by their names: ``concatenate_1/branch_2/dense_1/weight``.
+        The F_i: each a layer, or a list of layers that follow each other; ``Rescale(1)`` hands the input on as it is.
+        In paths they are called ``branch_1``, ``branch_2``, or by their names:
+        ``concatenate_1/branch_2/dense_1/weight``.
     axis : int, default -1
         The axis of y along which they are joined: the features, or the channels of images. Not 0, which is the batch.
 
@@ -128,7 +129,8 @@ class Concatenate(Layer):
     def __post_init__(self) -> None:
         kind = type(self).__name__
         if not isinstance(self.axis, int | np.integer) or isinstance(self.axis, bool):
-            raise ArgumentTypeError(f"{kind}: axis is {self.axis!r}; it must be a whole number")
+            cure = "; give the branches as one list" * isinstance(self.axis, Layer | Sequence)
+            raise ArgumentTypeError(f"{kind}: axis is {self.axis!r}; it must be a whole number{cure}")
         if self.axis == 0:
             raise ArgumentError(f"{kind}: axis is 0, the batch; it must be another, such as -1 for the features")
         if not isinstance(self.branches, Sequence) or not self.branches:
@@ -182,6 +184,8 @@ class Concatenate(Layer):
 def _as_branch(layers: Layer | Sequence[Layer], name: str) -> Sequential:
     """Return a Sequential of `layers`, or the one that they are, named where it has no name."""
     given = [layers] if isinstance(layers, Layer) else layers
+    if given is None or (isinstance(given, Sequence) and not given):
+        raise ArgumentError(f"{name} has no layers: for what hands the input on as it is, give Rescale(1)")
     branch = layers if isinstance(layers, Sequential) else Sequential(given)
     if branch.loss:
         raise ArgumentError(f"a block cannot hold a loss, {branch.loss!r}: only the outermost model has one")

@@ -383,11 +383,14 @@ def test_a_layer_is_taken_once():
 @pytest.mark.parametrize(
     ("attempt", "error", "message"),
     [
-        (lambda: Residual([]), ArgumentError, "at least one layer"),
+        (lambda: Residual([]), ArgumentError, "layers has no layers: "),
+        (lambda: Concatenate([Tanh(), []]), ArgumentError, r"branch_2 has no layers: .*as it is, give Rescale\(1\)"),
+        (lambda: Concatenate([None, Tanh()]), ArgumentError, "branch_1 has no layers"),
+        (lambda: Concatenate(Tanh(), Tanh()), ArgumentTypeError, "axis is Tanh.*; give the branches as one list"),
         (lambda: Residual(Dense), ArgumentTypeError, "takes a list of layers"),
         (lambda: Residual([Dense(3), "relu"]), ArgumentTypeError, "element 2 of the model is no layer but 'relu'"),
         (lambda: Residual([Dense(3), MeanSquaredError()]), ArgumentError, "cannot hold a loss, MeanSquaredError"),
-        (lambda: Residual(Tanh(), projection=[]), ArgumentError, "at least one layer"),
+        (lambda: Residual(Tanh(), projection=[]), ArgumentError, "projection has no layers"),
         (lambda: Residual(Sequential([Tanh()], name="projection")), ArgumentError, "the name 'projection'"),
         (lambda: Concatenate([]), ArgumentTypeError, "takes a list of branches"),
         (lambda: Concatenate(Dense(3)), ArgumentTypeError, "takes a list of branches"),
