@@ -389,7 +389,7 @@ def test_several_schedules_have_their_names_and_their_colours():
     }
     assert_legible(listed.figure)
     many = plots.plot_schedule([StepDecay(0.5, every) for every in range(1, 9)], 30)
-    assert len({to_hex(line.get_color()) for line in many.lines}) == 8
+    assert len({(to_hex(line.get_color()), line.get_linestyle()) for line in many.lines}) == 8
 
 
 def test_of_a_long_run_not_every_step_is_asked_for_but_the_ends_are():

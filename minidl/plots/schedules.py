@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -34,8 +35,8 @@ def plot_schedule(
     Parameters
     ----------
     schedule : Schedule, other function of the step, or number; or a dict or a list of such
-        Several, ``{"name": schedule, ...}`` or ``[schedule, ...]``, get a colour each; those of a list are named
-        by their classes, and by their settings where two are of one class.
+        Several, ``{"name": schedule, ...}`` or ``[schedule, ...]``, get a colour each, and from the seventh on also
+        dashes; those of a list are named by their classes, and by their settings where two are of one class.
     steps : int >= 1
         How many: epochs * ceil(rows / batch_size).
     ax : matplotlib Axes, optional
@@ -58,13 +59,11 @@ def plot_schedule(
         curves[name] = [check_number(value, f"{where} {step}", 0) for step, value in zip(asked, values, strict=True)]
 
     ax = ax if ax is not None else new_axes(6.4, 4.2)
-    from matplotlib import colormaps
-
-    colours = COLOURS if len(curves) <= len(COLOURS) else colormaps["viridis"](np.linspace(0, 0.9, len(curves)))
     marker = "o" if steps <= 15 else ""  # a single step is a point, which a line does not show
+    styles = itertools.cycle(itertools.product(("-", "--", ":", "-."), COLOURS))  # all colours before the next dashes
     lines = [
-        ax.plot(asked, rates, color=colour, label=name, marker=marker, markersize=5, drawstyle="steps-post")[0]
-        for colour, (name, rates) in zip(colours, curves.items(), strict=False)
+        ax.plot(asked, rates, style, color=colour, label=name, marker=marker, markersize=5, drawstyle="steps-post")[0]
+        for (style, colour), (name, rates) in zip(styles, curves.items(), strict=False)
     ]
     ax.set(xlabel="step", ylabel="learning rate")
     ax.set_ylim(bottom=0)
