@@ -78,7 +78,7 @@ def test_betas_that_change_in_a_run_are_resumed_to_the_same_bits(tmp_path, kind,
     assert_resumed_runs_end_in_the_same_bits(tmp_path, wrap(kind(0.05)), change)
 
 
-@pytest.mark.parametrize("momenta", [(0.9, 0.9, 0, 0, 0.9, 0.5), (0, 0.9, 0, 0.9, 0, 0)])
+@pytest.mark.parametrize("momenta", [(0.9, 0.9, 0.0, 0.0, 0.9, 0.5), (0.0, 0.9, 0.0, 0.9, 0.0, 0.0)])
 @pytest.mark.parametrize("wrap", WRAPS)
 def test_slots_that_come_and_go_with_a_setting_are_resumed_to_the_same_bits(tmp_path, momenta, wrap):
     def change(optimizer, epoch):
