@@ -46,7 +46,9 @@ class Residual(Layer):
         if self.projection is not None:
             self.projection = self._shortcut = _as_branch(self.projection, "projection")
         elif self._residual.name == "projection":
-            raise ArgumentError("Residual: its layers have the name 'projection', which is that of its shortcut")
+            raise ArgumentError(
+                f"{type(self).__name__}: its layers have the name 'projection', which is that of its shortcut"
+            )
         take_in(self._branches(), self)
 
     def _branches(self) -> list[Sequential]:
@@ -124,12 +126,13 @@ class Concatenate(Layer):
     axis: int = -1
 
     def __post_init__(self) -> None:
+        kind = type(self).__name__
         if not isinstance(self.axis, int | np.integer) or isinstance(self.axis, bool):
-            raise ArgumentTypeError(f"Concatenate: axis is {self.axis!r}; it must be a whole number")
+            raise ArgumentTypeError(f"{kind}: axis is {self.axis!r}; it must be a whole number")
         if self.axis == 0:
-            raise ArgumentError("Concatenate: axis is 0, the batch; it must be another, such as -1 for the features")
+            raise ArgumentError(f"{kind}: axis is 0, the batch; it must be another, such as -1 for the features")
         if not isinstance(self.branches, Sequence) or not self.branches:
-            raise ArgumentTypeError(f"Concatenate takes a list of branches, not {self.branches!r}")
+            raise ArgumentTypeError(f"{kind} takes a list of branches, not {self.branches!r}")
         self.branches = self._branches = tuple(
             _as_branch(branch, f"branch_{index}") for index, branch in enumerate(self.branches, start=1)
         )

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 
 from minidl.configuration import Configurable
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError, did_you_mean
-from minidl.inputs import as_shape, check_number
+from minidl.inputs import as_shape, check_setting
 from minidl.typing import Array, Shape
 
 __all__ = [
@@ -69,7 +69,7 @@ class Constant(Initializer):
     value: float = 0.0
 
     def __post_init__(self) -> None:
-        self.value = check_number(self.value, "Constant: value")
+        check_setting(self, "value")
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         return np.full(shape, self.value)
@@ -83,8 +83,8 @@ class Normal(Initializer):
     standard_deviation: float = 0.05
 
     def __post_init__(self) -> None:
-        self.mean = check_number(self.mean, "Normal: mean")
-        self.standard_deviation = check_number(self.standard_deviation, "Normal: standard_deviation", 0)
+        check_setting(self, "mean")
+        check_setting(self, "standard_deviation", 0)
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         return rng.normal(self.mean, self.standard_deviation, shape)
@@ -98,9 +98,10 @@ class Uniform(Initializer):
     high: float = 0.5
 
     def __post_init__(self) -> None:
-        self.low, self.high = check_number(self.low, "Uniform: low"), check_number(self.high, "Uniform: high")
+        check_setting(self, "low")
+        check_setting(self, "high")
         if not self.low <= self.high:
-            raise ArgumentError(f"Uniform: low = {self.low} is above high = {self.high}")
+            raise ArgumentError(f"{type(self).__name__}: low = {self.low} is above high = {self.high}")
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         return rng.uniform(self.low, self.high, shape)
@@ -170,6 +171,9 @@ class Orthogonal(Initializer):
     """
 
     gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_setting(self, "gain")
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         fans(shape)

@@ -49,15 +49,17 @@ def top_k_accuracy(targets: ArrayLike, scores: ArrayLike, k: int = 5) -> float:
 
     Raises
     ------
-    ShapeError, DataError, ArgumentError
-        For other shapes, no rows, labels outside 0 .. K-1, or another `k`.
+    ShapeError, DataError, ArgumentError, ArgumentTypeError
+        For other shapes, no rows, labels outside 0 .. K-1, scores that are NaN or infinite, or another `k`.
     """
     targets, scores = np.asarray(targets), np.asarray(scores)
     if scores.ndim != 2 or targets.shape != scores.shape[:1]:
         raise ShapeError(f"top_k_accuracy takes targets (N,) and scores (N, K), not {targets.shape} and {scores.shape}")
     if not len(targets):
         raise DataError("top_k_accuracy of no rows is not defined")
-    if not 1 <= k <= scores.shape[1]:
+    check_finite(scores, "scores")
+    check_whole_number(k, "k", 1)
+    if k > scores.shape[1]:
         raise ArgumentError(f"k is {k}; with {scores.shape[1]} classes it can be 1 to {scores.shape[1]}")
     if targets.dtype.kind not in "iu" or targets.min() < 0 or targets.max() >= scores.shape[1]:
         raise DataError(f"targets must be whole numbers in 0 to {scores.shape[1] - 1}, the classes that have a score")

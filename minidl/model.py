@@ -16,15 +16,17 @@ from minidl.configuration import decode, encode
 from minidl.errors import (
     ArgumentError,
     ArgumentTypeError,
+    DataError,
     FileFormatError,
     MinidlError,
     NotReadyError,
     ShapeError,
 )
 from minidl.files import read_described, write_described
-from minidl.inputs import as_array, as_shape, check_finite, check_whole_number
+from minidl.inputs import as_array, as_shape, check_finite, check_lengths, check_whole_number
 from minidl.layers import BatchNorm, Layer, Sigmoid, Softmax
 from minidl.layers.base import Parameter, copy_into
+from minidl.layers.normalization import PooledStatistics
 from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy
 from minidl.typing import Array, Shape
 
@@ -311,33 +313,44 @@ class Sequential(Layer):
         """Compute the running means and variances of all `BatchNorm` layers anew, with the weights as they are.
 
         For weights that no training step led to, such as the average that `StochasticWeightAveraging` leaves: the
-        running statistics are those of the last steps, and do not belong to it. The new ones are means over the batches
-        of `x`. Random layers draw as in training, and go on afterwards as if they had not.
+        running statistics are those of the last steps, and do not belong to it. The new ones are the mean and the
+        variance (with 1/(n - 1)) of all that enters a layer while `x` passes in training: of all rows, and not means
+        over the batches. A layer behind another `BatchNorm` gets what that makes of each batch, as in training. Random
+        layers draw as in training, and go on afterwards as if they had not.
 
         Parameters
         ----------
         x : array of shape (N, *input_shape), or a memory map, a pandas frame or a nested list
-            Training rows.
-        batch_size : int, default 1024
-            Rows computed at once; each batch needs two rows or more.
+            Training rows, two or more.
+        batch_size : int, >= 2, default 1024
+            Rows computed at once. Where the last batch would be a single row, which has no variance, that row joins the
+            batch before.
 
-        Raises as `predict`.
+        Raises as `predict`, and DataError for fewer than two rows. What fails changes no statistics.
         Source: Izmailov et al. (2018), arXiv:1803.05407, the end of algorithm 1.
         """
         x = as_array(x, "x")
         check_whole_number(batch_size, "batch_size", 2)
+        rows = check_lengths(x=x)
+        if rows < 2:
+            raise DataError("x has one row, and a variance takes two or more")
         check_finite(x, "x", dtype=self.dtype)
-        layers = [layer for layer in self.walk() if isinstance(layer, BatchNorm)]
-        momenta = [layer.momentum for layer in layers]
+        self.build_for(x)
+        starts = list(range(0, rows, batch_size))
+        if rows - starts[-1] == 1:
+            starts.pop()
         generators = [(each, each.bit_generator.state) for each in self.named_generators().values()]
+        pools = [PooledStatistics(layer) for layer in self.walk() if isinstance(layer, BatchNorm)]
         try:
-            for count, start in enumerate(range(0, len(x), batch_size)):
-                for layer in layers:
-                    layer.momentum = count / (count + 1)  # the mean of what there was and of this batch
-                self.forward(x[start : start + batch_size], training=True)
+            for start, stop in itertools.pairwise([*starts, rows]):
+                self.forward(x[start:stop], training=True)
+                for pool in pools:
+                    pool.add_batch(stop - start)
+            for pool in pools:
+                pool.accept()
         finally:
-            for layer, momentum in zip(layers, momenta, strict=True):
-                layer.momentum = momentum
+            for pool in pools:
+                pool.close()
             for generator, state in generators:
                 generator.bit_generator.state = state
             self.forget_saved()

@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl.configuration import Configurable
 from minidl.errors import ArgumentTypeError
-from minidl.inputs import check_number
+from minidl.inputs import check_setting
 from minidl.typing import Array
 
 __all__ = ["L1", "L1L2", "L2", "Constraint", "MaxNorm", "Regularizer"]
@@ -43,7 +43,7 @@ class L2(Regularizer):
     strength: float = 0.01
 
     def __post_init__(self) -> None:
-        self.strength = check_number(self.strength, "L2: strength", 0)
+        check_setting(self, "strength", 0)
 
     def __call__(self, values: Array) -> tuple[float, Array]:
         return self.strength * float(np.vdot(values, values)), 2 * self.strength * values
@@ -63,7 +63,7 @@ class L1(Regularizer):
     strength: float = 0.01
 
     def __post_init__(self) -> None:
-        self.strength = check_number(self.strength, "L1: strength", 0)
+        check_setting(self, "strength", 0)
 
     def __call__(self, values: Array) -> tuple[float, Array]:
         return self.strength * float(np.abs(values).sum(dtype=np.float64)), self.strength * np.sign(values)
@@ -84,8 +84,8 @@ class L1L2(Regularizer):
     l2: float = 0.01
 
     def __post_init__(self) -> None:
-        self.l1 = check_number(self.l1, "L1L2: l1", 0)
-        self.l2 = check_number(self.l2, "L1L2: l2", 0)
+        check_setting(self, "l1", 0)
+        check_setting(self, "l2", 0)
 
     def __call__(self, values: Array) -> tuple[float, Array]:
         (sizes, signs), (squares, slopes) = L1(self.l1)(values), L2(self.l2)(values)
@@ -116,7 +116,7 @@ class MaxNorm(Constraint):
     limit: float = 3.0
 
     def __post_init__(self) -> None:
-        self.limit = check_number(self.limit, "MaxNorm: limit", above=0)
+        check_setting(self, "limit", above=0)
 
     def apply(self, values: Array) -> None:
         weights = values.reshape(-1, values.shape[-1])  # a parameter's values are contiguous: this is a view

@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 import enum
 import importlib
 import inspect
@@ -9,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-import minidl  # defines all the package's classes
+import minidl
 from minidl.configuration import Configurable, decode, encode
-from minidl.errors import ArgumentTypeError, FileFormatError
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError
 
 
 @dataclass(eq=False)
@@ -20,6 +22,15 @@ class Point(Configurable):
     y: Any = None
     label: str = "P"
     distance: float = field(default=0.0, init=False)
+
+
+@dataclass(eq=False)
+class Dial(Configurable):
+    level: float = 0.5
+    most: float | None = None
+    turns: int = 0
+    note: Any = None
+    shown: float = field(default=0.0, init=False)
 
 
 class Origin(Configurable):
@@ -133,6 +144,50 @@ def test_numpy_numbers_and_lists_come_back_as_plain_numbers_and_tuples(value, pl
     again = through_json(Point(value)).x
     assert again == plain
     assert type(again) is type(plain)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"), [(np.float32(0.5), 0.5), (np.float64(0.1), 0.1), (np.int64(7), 7), (np.bool_(True), True)]
+)
+def test_a_numpy_number_in_a_field_is_a_plain_one_however_it_came_there(value, plain):
+    for made in (Dial(value, turns=value, note=value), Dial()):
+        made.level = made.most = made.turns = made.note = made.shown = value
+        for given in (made.level, made.most, made.turns, made.note, made.shown):
+            assert given == plain
+            assert type(given) is type(plain)
+    assert type(Dial(value).level) is type(plain)
+
+
+def test_what_is_no_numpy_number_or_no_field_is_kept_itself():
+    dial, array, numbers = Dial(), np.ones(2), [np.float64(1)]
+    dial.note, dial.level, dial.other = array, numbers, np.float64(2)
+    assert dial.note is array
+    assert dial.level is numbers
+    assert type(dial.other) is np.float64
+
+
+def test_a_class_that_sets_its_attributes_itself_goes_on_to():
+    class Loud(Configurable):
+        level: float = 0.5
+
+        def __setattr__(self, name, value):
+            super().__setattr__(name, f"{value}!")
+
+    @dataclass(eq=False)
+    class Louder(Loud):
+        more: float = 0.5
+
+    assert Louder(1.5).more == "1.5!"
+
+
+def test_a_subclass_and_a_copy_take_plain_numbers_too():
+    @dataclass(eq=False)
+    class Fine(Dial):
+        step: int = 1
+
+    for dial in (Fine(), copy.deepcopy(Fine()), copy.copy(Fine())):
+        dial.level = np.float64(0.25)
+        assert type(dial.level) is float
 
 
 def test_objects_within_objects_come_back_as_objects():
@@ -282,6 +337,42 @@ def test_objects_of_the_package_are_the_same_only_as_themselves():
     assert not [kind for kind in kinds if kind.__eq__ is not object.__eq__ or kind.__hash__ is not object.__hash__]
 
 
+def settings_of(kinds):
+    """Class and field of each setting that is a number or a flag."""
+    for kind in kinds:
+        fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        for each in fields:
+            if each.init and each.type in {"float", "bool"}:
+                yield pytest.param(kind, each, id=f"{kind.__name__}.{each.name}")
+
+
+PARTS = [
+    kind
+    for module in (minidl.layers, minidl.losses, minidl.initializers, minidl.regularizers, minidl.blocks)
+    for kind in map(vars(module).get, module.__all__)
+    if isinstance(kind, type) and issubclass(kind, Configurable)
+]
+SETTINGS = list(settings_of(PARTS))
+
+
+def test_there_are_settings_to_look_at():
+    assert len(PARTS) > 40
+    assert len(SETTINGS) > 20
+
+
+@pytest.mark.parametrize(("kind", "setting"), SETTINGS)
+def test_a_setting_is_checked_where_it_is_written_and_the_error_names_the_class_even_of_a_subclass(kind, setting):
+    required = {each.name: 1 for each in dataclasses.fields(kind) if each.init and each.default is dataclasses.MISSING}
+    own = type("Own", (kind,), {})
+    for wrong in ["no", None, [1.0], *([np.True_, 1] if setting.type == "bool" else [True])]:
+        with pytest.raises(ArgumentTypeError, match=f"^Own: {setting.name} is "):
+            own(**{**required, setting.name: wrong})
+    if setting.type == "float":
+        for wrong in (np.nan, -np.inf):
+            with pytest.raises(ArgumentError, match=f"^Own: {setting.name} is {wrong}; it must be a finite number"):
+                own(**{**required, setting.name: wrong})
+
+
 def test_reading_imports_nothing_that_a_description_names():
     assert "this" not in sys.modules
     with pytest.raises(FileFormatError):
@@ -300,3 +391,35 @@ def test_reading_imports_nothing_that_a_description_names():
 def test_an_argument_that_a_class_does_not_have_is_named_with_those_that_it_has(make, message):
     with pytest.raises(ArgumentTypeError, match=message):
         make()
+
+
+ANNEALED = {
+    "GaussianNoise.standard_deviation": lambda trainer: (trainer.model.layers[0], "standard_deviation"),
+    "L2.strength": lambda trainer: (trainer.model.layers[1].regularizer, "strength"),
+    "MaxNorm.limit": lambda trainer: (trainer.model.layers[1].constraint, "limit"),
+    "ELU.alpha": lambda trainer: (trainer.model.layers[2], "alpha"),
+    "SoftmaxCrossEntropy.label_smoothing": lambda trainer: (trainer.model.loss, "label_smoothing"),
+    "Momentum.momentum": lambda trainer: (trainer.optimizer, "momentum"),
+}
+
+
+@pytest.mark.parametrize("setting", ANNEALED.values(), ids=ANNEALED)
+def test_a_run_whose_settings_a_callback_takes_from_an_array_resumes_to_the_same_bits(setting, tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 6)), rng.integers(0, 3, 60)
+    values = np.linspace(0.1, 0.37, 6)
+
+    def anneal(trainer):
+        owner, name = setting(trainer)
+        setattr(owner, name, values[trainer.epoch - 1])
+
+    def finish(trainer, *callbacks):
+        trainer.fit(x, y, epochs=6 - trainer.epoch, callbacks=[anneal, *callbacks], progress=False)
+        return trainer.model.parameters
+
+    hidden = minidl.Dense(8, regularizer=minidl.L2(0.01), constraint=minidl.MaxNorm(1.0))
+    layers = [minidl.GaussianNoise(0.1), hidden, minidl.ELU(), minidl.Dense(3), minidl.SoftmaxCrossEntropy()]
+    trainer = minidl.Trainer(minidl.Sequential(layers, seed=0), minidl.Momentum(0.1), batch_size=20, seed=0)
+    whole = finish(trainer, minidl.Checkpoint(tmp_path, keep=None))
+    resumed = finish(minidl.Trainer.load(tmp_path / "step_0000000009.npz"))
+    np.testing.assert_array_equal(resumed, whole)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from minidl.errors import DataError, ShapeError
-from minidl.functional import accuracy, log_mean_exp, log_softmax, one_hot, relu, sigmoid, softmax
+from minidl.functional import accuracy, log_mean_exp, log_softmax, one_hot, relu, sigmoid, softmax, sum_rows
 
 # Multiples of 1/8 that a shift by a whole number up to a thousand leaves exact.
 scores_on_a_grid = arrays(np.float64, array_shapes(min_dims=2, max_dims=3, max_side=5), elements=st.integers(-400, 400))
@@ -150,6 +150,16 @@ def test_one_hot_refuses_labels_that_are_a_table():
         one_hot([[0, 1]])
 
 
+@given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=6), elements=st.integers(-99, 99)))
+def test_rows_are_summed_in_their_own_type_into_a_new_array_or_a_given_one(x):
+    total = sum_rows(x)
+    np.testing.assert_array_equal(total, x.sum(axis=0))
+    assert total.dtype == np.float32
+    gradient = np.full(x.shape[1], 7, np.float32)
+    assert sum_rows(x, out=gradient) is gradient
+    np.testing.assert_array_equal(gradient, total)
+
+
 LABELS = [0, 2, 1, 2]
 GUESSES = [0, 1, 1, 2]  # three of four are right
 FORMS = {
@@ -204,3 +214,18 @@ def test_accuracy_refuses_a_single_probability_and_several_labels():
     with pytest.raises(DataError, match="^accuracy takes one label per row; .* by each label alone$"):
         accuracy([[1, 1]], [[1, 0]])
     assert accuracy([1.0, 0.0], [[1], [1]]) == 0.5
+
+
+@pytest.mark.parametrize("rows", [[[np.nan] * 3] * 2, [[0.1, 0.2, 0.7], [0.5, np.nan, 0.1]]])
+def test_accuracy_of_scores_that_are_no_numbers_is_refused(rows):
+    # Of NaNs argmax finds the first, which would pass for a prediction.
+    with pytest.raises(DataError, match=r"^predictions holds nan at row [01], entry [01]: "):
+        accuracy([0, 0], rows)
+    with pytest.raises(DataError, match=r"^targets holds nan at row "):
+        accuracy(rows, [0, 0])
+
+
+@pytest.mark.parametrize("label", [np.nan, np.inf])
+def test_accuracy_of_labels_that_are_no_numbers_is_refused(label):
+    with pytest.raises(DataError, match=f"^targets holds {label} at row 1: "):
+        accuracy([1.0, label], [1, 0])

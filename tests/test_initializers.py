@@ -205,7 +205,8 @@ def test_what_is_neither_initializer_nor_name_is_refused(value):
     [
         (lambda: Normal(standard_deviation=-0.1), "standard_deviation is -0.1; it must be a finite number, 0 or more"),
         (lambda: Normal(standard_deviation=math.nan), "standard_deviation is nan"),
-        (lambda: Uniform(1, 0), "low = 1.0 is above high = 0.0"),
+        (lambda: Orthogonal(gain=math.nan), "Orthogonal: gain is nan; it must be a finite number"),
+        (lambda: Uniform(1, 0), "Uniform: low = 1.0 is above high = 0.0"),
         (lambda: Uniform(0, math.nan), "high is nan; it must be a finite number"),
     ],
 )

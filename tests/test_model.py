@@ -783,7 +783,7 @@ class TestFiles:
             (lambda header: layers(header)[1]["configuration"].update(units=17), r"\(12, 17\)"),
             (lambda header: layers(header)[1]["configuration"].update(units=10**12), r"\(12, 1000000000000\)"),
             (lambda header: layers(header)[1]["configuration"].update(units="x"), "units"),
-            (lambda header: layers(header)[1]["configuration"].update(color="red"), "unexpected keyword"),
+            (lambda header: layers(header)[1]["configuration"].update(color="red"), "Dense has no argument 'color'"),
             (lambda header: layers(header)[1]["configuration"].update(use_bias=False), "'parameters/dense_1/bias'"),
             (lambda header: layers(header).append(layers(header)[1]), "a loss comes last"),
             (lambda header: layers(header).clear(), "at least one layer"),

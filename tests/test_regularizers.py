@@ -1,5 +1,8 @@
 """Penalties and constraints: their formulas, and what they do in training."""
 
+import copy
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 from gradients import numeric_gradient
@@ -13,8 +16,10 @@ from minidl import (
     L2,
     SGD,
     Callback,
+    Checkpoint,
     Constraint,
     Dense,
+    Layer,
     MaxNorm,
     MeanSquaredError,
     Regularizer,
@@ -94,6 +99,59 @@ def test_the_base_classes_say_what_to_write(base):
         base(np.ones(2)) if isinstance(base, Regularizer) else base.apply(np.ones(2))
 
 
+@dataclass(eq=False)
+class Gain(Layer):
+    regularizer: Regularizer | None = None
+
+    def build(self, input_shape, rng):
+        self.gain = self.add_parameter("gain", input_shape, "zeros", regularizer=self.regularizer)
+        return input_shape
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "value"),
+    [
+        (Dense(3, regularizer=L2(0.1)), "regularizer", L2(0.2)),
+        (Dense(3, regularizer=L2(0.1)), "regularizer", None),
+        (Dense(3), "constraint", MaxNorm(1.0)),
+        (Gain(), "regularizer", L1()),
+    ],
+)
+def test_what_is_built_into_a_layer_cannot_be_set_afterwards(layer, name, value):
+    # In the present run it would do nothing, and in one that is resumed from a file it would.
+    layer = copy.deepcopy(layer)
+    setattr(layer, name, value)
+    assert getattr(layer, name) is value
+    again = copy.deepcopy(Sequential([layer], input_shape=4)).layers[0]
+    for built in (layer, again):
+        with pytest.raises(
+            ArgumentError, match=rf"^layer 1 '{layer.name}' is built, and its {name} .* layer\.{name}\."
+        ):
+            setattr(built, name, L2(0.3))
+    assert getattr(layer, name) is value
+    assert repr(again) == repr(layer)
+
+
+def test_a_field_of_ones_own_may_have_options():
+    @dataclass(eq=False)
+    class Own(Layer):
+        regularizer: Regularizer | None
+        constraint: Constraint | None = field(default=None, repr=False)
+
+    layer = Own(L2(0.5))
+    assert repr(layer).endswith("Own(regularizer=L2(strength=0.5))")
+    assert layer.constraint is None
+
+
+@pytest.mark.parametrize(("name", "value"), [("regularizer", L2()), ("constraint", None), ("decays", False)])
+def test_what_a_parameter_was_declared_with_stays(name, value):
+    parameter = network(regularizer=L2(0.1)).layers[0].weight
+    before = getattr(parameter, name)
+    with pytest.raises(ArgumentError, match=f"^a parameter's {name} stays as declared: give"):
+        setattr(parameter, name, value)
+    assert getattr(parameter, name) is before
+
+
 def problem(rows=30):
     rng = np.random.default_rng(0)
     return rng.normal(size=(rows, 4)), rng.normal(size=(rows, 2))
@@ -164,6 +222,22 @@ class TestInTraining:
         again.parameters[:] = 5
         again.constrain()
         assert np.linalg.norm(again.layers[0].layers[0].weight.value, axis=0).max() == pytest.approx(1)
+
+    def test_a_run_whose_strength_is_changed_by_the_way_resumes_to_the_same_bits(self, tmp_path):
+        x, y = problem(60)
+
+        def anneal(trainer):
+            trainer.model.layers[0].regularizer.strength *= 3
+
+        def finish(trainer, *callbacks):
+            trainer.fit(x, y, epochs=6 - trainer.epoch, callbacks=[anneal, *callbacks], progress=False)
+            return trainer.model
+
+        first = Trainer(network(regularizer=L2(0.001)), SGD(0.1), batch_size=20, seed=0)
+        whole = finish(first, Checkpoint(tmp_path, keep=None))
+        resumed = finish(Trainer.load(tmp_path / "step_0000000009.npz"))
+        np.testing.assert_array_equal(resumed.parameters, whole.parameters)
+        assert resumed.penalty() == whole.penalty() > 0.1
 
     def test_a_classifier_with_a_penalty_still_reports_its_accuracy(self):
         x, _ = problem()

@@ -90,7 +90,7 @@ class GELU(Layer):
     approximate: bool = False
 
     def __post_init__(self) -> None:
-        check_flag(self.approximate, "GELU: approximate")
+        check_flag(self.approximate, f"{type(self).__name__}: approximate")
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if self.approximate:

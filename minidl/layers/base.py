@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,32 @@ class State:
         self._value = self._value.astype(dtype, copy=False)
 
 
+class _BuiltIn:
+    """An attribute that stays once it is built in: of a layer, when that is built; of a parameter, at once.
+
+    A model looks for regularizers, constraints and what decays when it is built. One that is set later would be in the
+    file but not in the run: resumed, it would be another.
+    """
+
+    def __init__(self, name: str, default: Any = None) -> None:
+        self._name, self._default = name, default
+
+    def __get__(self, owner: object, kind: type) -> Any:
+        return getattr(owner, f"_{self._name}", self._default)
+
+    def __set__(self, owner: Layer | Parameter, value: Any) -> None:
+        if isinstance(owner, Parameter):
+            if hasattr(owner, f"_{self._name}"):
+                raise ArgumentError(f"a parameter's {self._name} stays as declared: give it to add_parameter")
+        elif owner.input_shape is not None:
+            setting = {"regularizer": "strength", "constraint": "limit"}[self._name]
+            raise ArgumentError(
+                f"{owner.place} is built, and its {self._name} stays: make a new layer, or change the settings of the "
+                f"{self._name} that it has, as in layer.{self._name}.{setting} = 0.5"
+            )
+        setattr(owner, f"_{self._name}", value)
+
+
 class Parameter(State):
     """An array that is trained, and beside it the gradient of the loss with respect to it, of the same shape.
 
@@ -54,7 +81,11 @@ class Parameter(State):
     decays : bool
         Whether decoupled weight decay may shrink it. Where `add_parameter` does not say, arrays of two axes or more
         decay; a bias, or the scale of a normalisation, has one axis and does not.
+
+    These three stay as they were declared; setting one raises ArgumentError.
     """
+
+    regularizer, constraint, decays = (_BuiltIn(name) for name in ("regularizer", "constraint", "decays"))
 
     def __init__(
         self,
@@ -179,6 +210,9 @@ class Layer(Configurable):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        for name in ("regularizer", "constraint"):
+            if name in vars(cls) and not isinstance(vars(cls)[name], dataclasses.Field):
+                setattr(cls, name, _BuiltIn(name, vars(cls)[name]))  # a dataclass asks it for the field's default
         if "build" in vars(cls):
             cls.build = _recorded(vars(cls)["build"])  # type: ignore[method-assign]
 
@@ -281,17 +315,11 @@ class Layer(Configurable):
         outer = "" if self._owner._owner is None else f"{self._owner.place}, "
         return f"{outer}layer {position} {self.name!r}"
 
-    @property
+    @functools.cached_property
     def saved(self) -> Any:
         """What the last training `forward` left for `backward`."""
-        try:
-            return self._saved
-        except AttributeError:
-            raise NotReadyError(f"{self.place}: backward needs a forward(x, training=True) before it") from None
-
-    @saved.setter
-    def saved(self, value: Any) -> None:
-        self._saved = value
+        # A cached property stands aside once `forward` has set the attribute: then neither way calls a function.
+        raise NotReadyError(f"{self.place}: backward needs a forward(x, training=True) before it")
 
     def check_input(self, x: Array) -> None:
         """Raise ShapeError unless `x` is a batch of the shape that the layer was built for."""
@@ -364,7 +392,7 @@ class Layer(Configurable):
     def forget_saved(self) -> None:
         """Let go of what the last training `forward` left for `backward`."""
         for layer in self.walk():
-            vars(layer).pop("_saved", None)
+            vars(layer).pop("saved", None)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of a layer belongs to no model until one takes it in.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidl.errors import NotReadyError
-from minidl.inputs import check_number
+from minidl.inputs import check_setting
 from minidl.layers.base import Layer
 from minidl.randomness import draw_16_bits
 from minidl.typing import Array, Shape
@@ -37,7 +37,7 @@ class Dropout(Layer):
     rate: float = 0.5
 
     def __post_init__(self) -> None:
-        self.rate = check_number(self.rate, "Dropout: rate", 0, 1)
+        check_setting(self, "rate", 0, 1)
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         self.generator = rng
@@ -76,7 +76,7 @@ class GaussianNoise(Layer):
     standard_deviation: float
 
     def __post_init__(self) -> None:
-        self.standard_deviation = check_number(self.standard_deviation, "GaussianNoise: standard_deviation", 0)
+        check_setting(self, "standard_deviation", 0)
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         self.generator = rng

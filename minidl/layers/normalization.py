@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from minidl.errors import ShapeError
+from minidl.functional import sum_rows
 from minidl.inputs import check_setting
 from minidl.layers.base import Layer
 from minidl.typing import Array, Shape
@@ -60,7 +62,7 @@ class BatchNorm(Layer):
         rows = x.reshape(-1, x.shape[-1])
         of_batch = training and len(rows) > 1
         if of_batch:
-            mean = _sum_rows(rows)
+            mean = sum_rows(rows)
             mean /= len(rows)
             centered = rows - mean
             variance = np.einsum("nf,nf->f", centered, centered)
@@ -85,7 +87,7 @@ class BatchNorm(Layer):
     def backward(self, dy: Array) -> Array:
         centered, inverse_deviation, of_batch = self.saved
         drows = dy.reshape(centered.shape)
-        dshift = self.shift.gradient = _sum_rows(drows)
+        dshift = self.shift.gradient = sum_rows(drows)
         dscale = self.scale.gradient = np.einsum("nf,nf->f", drows, centered) * inverse_deviation
         factor = self.scale.value * inverse_deviation
         dx = drows * factor
@@ -94,6 +96,42 @@ class BatchNorm(Layer):
             dx -= centered * (factor * inverse_deviation * dscale / len(drows))
             dx -= factor * dshift / len(drows)
         return dx.reshape(dy.shape)
+
+
+class PooledStatistics:
+    """Mean and variance of all that enters a `BatchNorm` in several training passes, as if it were one batch.
+
+    While this is open, the layer's running statistics are those of its last batch. `close` gives back what there was
+    before, or after `accept` the pooled mean and variance, with 1/(n - 1).
+
+    Source: Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample variances".
+    """
+
+    def __init__(self, layer: BatchNorm) -> None:
+        self._layer, self._momentum = layer, layer.momentum
+        self._left = layer.running_mean.value.copy(), layer.running_variance.value.copy()
+        self._count, self._mean, self._variance = 0, np.zeros(1), np.zeros(1)
+        layer.momentum = 0.0
+
+    def add_batch(self, rows: int) -> None:
+        """Add the batch of so many rows that has just passed."""
+        layer = self._layer
+        count = rows * math.prod((layer.input_shape or ())[:-1])  # numbers a feature
+        total = self._count + count
+        shift = layer.running_mean.value - self._mean
+        squares = (self._count - 1) * self._variance + (count - 1) * layer.running_variance.value
+        squares += shift**2 * (self._count * count / total)
+        self._count, self._mean, self._variance = total, self._mean + shift * (count / total), squares / (total - 1)
+
+    def accept(self) -> None:
+        """Let `close` leave the pooled statistics."""
+        self._left = self._mean, self._variance
+
+    def close(self) -> None:
+        """Put momentum and running statistics into their places."""
+        layer = self._layer
+        layer.momentum = self._momentum
+        layer.running_mean.value, layer.running_variance.value = self._left
 
 
 @dataclass(eq=False)
@@ -142,7 +180,7 @@ class LayerNorm(Layer):
     def backward(self, dy: Array) -> Array:
         normalized, inverse_deviation = self.saved
         drows = dy.reshape(normalized.shape)
-        self.shift.gradient = _sum_rows(drows)
+        self.shift.gradient = sum_rows(drows)
         self.scale.gradient = np.einsum("nf,nf->f", drows, normalized)
         dx = drows * self.scale.value
         along = np.einsum("nf,nf->n", dx, normalized)[:, np.newaxis] / dx.shape[1]
@@ -150,11 +188,6 @@ class LayerNorm(Layer):
         dx -= normalized * along
         dx *= inverse_deviation
         return dx.reshape(dy.shape)
-
-
-def _sum_rows(rows: Array) -> Array:
-    """Sum over the first axis; as a product it takes half the time of ``rows.sum(axis=0)``, and less."""
-    return np.ones(len(rows), rows.dtype) @ rows
 
 
 def _row_means(rows: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from minidl import functional
 from minidl.errors import ShapeError
 from minidl.initializers import Constant
-from minidl.inputs import check_number
+from minidl.inputs import check_setting
 from minidl.layers.base import Layer
 from minidl.typing import Array, Shape
 
@@ -50,8 +50,7 @@ class LeakyReLU(Layer):
     negative_slope: float = 0.01
 
     def __post_init__(self) -> None:
-        # A NumPy float64 would turn float32 arrays into float64 ones.
-        self.negative_slope = check_number(self.negative_slope, "LeakyReLU: negative_slope")
+        check_setting(self, "negative_slope")
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if training:
@@ -87,7 +86,7 @@ class PReLU(Layer):
     initial_slope: float = 0.25
 
     def __post_init__(self) -> None:
-        self.initial_slope = check_number(self.initial_slope, "PReLU: initial_slope")
+        check_setting(self, "initial_slope")
 
     def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
         if not input_shape:
@@ -126,7 +125,7 @@ class ELU(Layer):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        self.alpha = check_number(self.alpha, "ELU: alpha")
+        check_setting(self, "alpha")
 
     def forward(self, x: Array, training: bool = False) -> Array:
         below = _exponential_less_1(_negative_part(x))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minidl.errors import ArgumentError, ShapeError
-from minidl.inputs import as_shape, check_number
+from minidl.inputs import as_shape, check_setting
 from minidl.layers.base import Layer
 from minidl.typing import Array, Shape
 
@@ -45,7 +45,7 @@ class Reshape(Layer):
         sizes = tuple(self.target_shape) if isinstance(self.target_shape, Iterable) else (self.target_shape,)
         as_shape(tuple(1 if size == -1 else size for size in sizes))
         if sizes.count(-1) > 1:
-            raise ArgumentError(f"Reshape: only one size of target_shape may be -1, not {sizes}")
+            raise ArgumentError(f"{type(self).__name__}: only one size of target_shape may be -1, not {sizes}")
         return tuple(int(size) for size in sizes)
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -86,8 +86,8 @@ class Rescale(Layer):
     casts_input = True
 
     def __post_init__(self) -> None:
-        self.scale = check_number(self.scale, "Rescale: scale")
-        self.offset = check_number(self.offset, "Rescale: offset")
+        check_setting(self, "scale")
+        check_setting(self, "offset")
 
     def forward(self, x: Array, training: bool = False) -> Array:
         y = x.astype(self.dtype)

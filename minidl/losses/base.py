@@ -122,7 +122,12 @@ def check_one_per_output(targets: Array, output_shape: Shape) -> None:
         raise ShapeError(f"y has shape {targets.shape}, but the model's output has shape ({output}){cure}")
 
 
+def count_outputs(scores: Array) -> int:
+    """Return how many outputs a sample has in scores (N, ...), over which its loss is the mean; of no rows, 1."""
+    return max(scores[:1].size, 1)
+
+
 def mean_over_outputs(values: Array) -> Array:
     """Return the mean of each sample's values (N, ...), of shape (N,)."""
-    outputs = max(values[:1].size, 1)  # also of no rows
+    outputs = count_outputs(values)
     return values.reshape(len(values), outputs).sum(axis=1) / outputs

@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 
 from minidl import functional
 from minidl.errors import ArgumentError, DataError, ShapeError, counted
-from minidl.inputs import as_class_indices, check_number
-from minidl.losses.base import Loss, check_one_per_output, mean_over_outputs
+from minidl.inputs import as_class_indices, check_setting
+from minidl.losses.base import Loss, check_one_per_output, count_outputs, mean_over_outputs
 from minidl.typing import Array, Shape
 
 
@@ -87,7 +87,7 @@ class SoftmaxCrossEntropy(CategoricalLoss):
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        self.label_smoothing = check_number(self.label_smoothing, "SoftmaxCrossEntropy: label_smoothing", 0, 1)
+        check_setting(self, "label_smoothing", 0, 1)
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         shifted, probabilities, log_total = _softmax(scores)
@@ -133,7 +133,7 @@ class FocalCrossEntropy(CategoricalLoss):
     gamma: float = 2.0
 
     def __post_init__(self) -> None:
-        self.gamma = check_number(self.gamma, "FocalCrossEntropy: gamma", 0)
+        check_setting(self, "gamma", 0)
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         shifted, dscores, log_total = _softmax(scores)
@@ -209,7 +209,7 @@ class SigmoidCrossEntropy(Loss):
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         losses = np.maximum(scores, 0) - scores * targets + np.log1p(np.exp(-np.abs(scores)))
         dscores = functional.sigmoid(scores) - targets
-        dscores /= max(scores[:1].size, 1)
+        dscores /= count_outputs(scores)
         return mean_over_outputs(losses), dscores
 
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:

@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 
 from minidl import functional
 from minidl.errors import DataError
-from minidl.inputs import check_number
-from minidl.losses.base import Loss, check_one_per_output, mean_over_outputs
+from minidl.inputs import check_setting
+from minidl.losses.base import Loss, check_one_per_output, count_outputs, mean_over_outputs
 from minidl.typing import Array, Shape
 
 
@@ -44,7 +44,7 @@ class MeanSquaredError(RegressionLoss):
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         errors = scores - targets
-        return mean_over_outputs(errors * errors), errors * (2 / max(errors[:1].size, 1))
+        return mean_over_outputs(errors * errors), errors * (2 / count_outputs(errors))
 
 
 class MeanAbsoluteError(RegressionLoss):
@@ -62,7 +62,7 @@ class MeanAbsoluteError(RegressionLoss):
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         errors = scores - targets
-        return mean_over_outputs(np.abs(errors)), np.sign(errors) * (1 / max(errors[:1].size, 1))
+        return mean_over_outputs(np.abs(errors)), np.sign(errors) * (1 / count_outputs(errors))
 
     def metric(self, scores: Array, targets: Array) -> Array:
         errors = scores - targets
@@ -89,14 +89,14 @@ class Huber(RegressionLoss):
     delta: float = 1.0
 
     def __post_init__(self) -> None:
-        self.delta = check_number(self.delta, "Huber: delta", above=0)
+        check_setting(self, "delta", above=0)
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         errors = scores - targets
         held = np.clip(errors, -self.delta, self.delta)
         errors -= held / 2
         errors *= held  # e^2 / 2 inside; outside, where held is delta with the sign of e, delta (|e| - delta / 2)
-        held *= 1 / max(held[:1].size, 1)
+        held *= 1 / count_outputs(held)
         return mean_over_outputs(errors), held
 
 
@@ -119,7 +119,7 @@ class Poisson(RegressionLoss):
         rates = np.exp(scores)
         losses = mean_over_outputs(rates - targets * scores)
         rates -= targets
-        rates *= 1 / max(rates[:1].size, 1)
+        rates *= 1 / count_outputs(rates)
         return losses, rates
 
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:

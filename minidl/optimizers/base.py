@@ -6,6 +6,7 @@ bits. Clipping of gradients and decoupled weight decay are the base's, and so ev
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,6 +77,14 @@ class Optimizer(Configurable):
     exchanged: bool = field(default=False, init=False, repr=False)
     step: int = field(default=0, init=False, repr=False)
     state: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if inspect.isfunction(vars(cls).get("step")):
+            raise ArgumentTypeError(
+                f"{cls.__name__}.step would hide the number of steps: the method that takes one is "
+                "update(parameters, gradients, learning_rate, ...), one vector for each name in slots"
+            )
 
     def __post_init__(self) -> None:
         self.check()
@@ -174,7 +183,12 @@ class Optimizer(Configurable):
             part, slopes, *slots = [vector[start : start + size] for vector in vectors] if parts > 1 else vectors
             for first, last, _ in bounds:
                 part[max(first - start, 0) : max(last - start, 0)] *= shrinking
-            self.update(part, slopes, rate, *slots)
+            returned: object = self.update(part, slopes, rate, *slots)  # type: ignore[func-returns-value]
+            if returned is not None:
+                raise ArgumentTypeError(
+                    f"{type(self).__name__}: update must change the parameters in place, parameters -= ..., and return "
+                    "None; what it returned would be lost"
+                )
         if constrain is not None:
             constrain()
         self.finish_step(parameters, *vectors[2:])

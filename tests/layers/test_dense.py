@@ -119,6 +119,12 @@ def test_units_that_cannot_be_are_refused_where_they_are_written(units, error, m
         Dense(units)
 
 
+@pytest.mark.parametrize("use_bias", ["no", 1, None, np.True_])
+def test_there_is_a_bias_or_there_is_none(use_bias):
+    with pytest.raises(ArgumentTypeError, match="^Dense: use_bias is .*; it must be True or False$"):
+        Dense(3, use_bias=use_bias)
+
+
 def test_a_misspelt_initializer_is_refused_where_it_is_written():
     with pytest.raises(ArgumentError, match="did you mean 'he_normal'"):
         Dense(3, "he_nromal")

@@ -392,6 +392,20 @@ def test_parts_that_decay_reach_over_the_blocks_of_a_long_vector():
     np.testing.assert_allclose(parameters, expected)
 
 
+def test_an_update_that_does_not_work_in_place_is_refused():
+    class Returns(Optimizer):
+        def update(self, parameters, gradients, learning_rate):
+            return parameters - learning_rate * gradients
+
+    with pytest.raises(ArgumentTypeError, match="Returns: update must change the parameters in place"):
+        Returns(0.1).apply(np.ones(3), np.ones(3))
+
+
+def test_a_method_named_step_is_refused_with_the_name_that_is_meant():
+    with pytest.raises(ArgumentTypeError, match=r"Steps\.step would hide .*update\(parameters, gradients"):
+        type("Steps", (Optimizer,), {"step": lambda self, parameters, gradients: None})
+
+
 def test_a_weight_decay_that_a_class_of_ones_own_has_by_default_is_set_and_kept():
     optimizer = Decaying()
     assert decode(encode(optimizer)).weight_decay == 0.5

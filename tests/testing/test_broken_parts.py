@@ -951,13 +951,13 @@ def test_a_kink_is_avoided_and_not_failed():
 def test_a_second_forward_may_be_refused():
     class OneAtATime(Tanh):
         def forward(self, x, training=False):
-            if training and "_saved" in vars(self):
+            if training and "saved" in vars(self):
                 raise NotReadyError("backward first")
             return super().forward(x, training)
 
         def backward(self, dy):
             dx = super().backward(dy)
-            del self._saved
+            del self.saved
             return dx
 
     check = dict(layer_checks(OneAtATime(), 3))["second forward"]

@@ -693,9 +693,9 @@ class TestInputs:
     def test_no_training_data_stay_on_the_model(self):
         net = model()
         net.forward(data()[0], training=True)
-        assert any("_saved" in vars(layer) for layer in net.layers)  # it is where layers keep them
+        assert any("saved" in vars(layer) for layer in net.layers)  # it is where layers keep them
         fit(Trainer(net, SGD(0.1)), *data())
-        assert not any("_saved" in vars(layer) for layer in net.layers)
+        assert all("saved" not in vars(layer) for layer in net.layers)
 
     def test_data_are_not_changed(self):
         arrays = (*data(), np.linspace(0.5, 2, 50))
