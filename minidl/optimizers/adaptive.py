@@ -206,7 +206,7 @@ class NAdam(Adam):
         while step < self.step and product > 1e-20:  # less is nothing beside the 1 that it is taken from
             step += 1
             product *= self._momentum(step)
-        self._known = step, product, self.beta1, self.momentum_decay
+            self._known = step, product, self.beta1, self.momentum_decay
         return product
 
 
