@@ -202,6 +202,20 @@ def test_the_regression_is_judged_beside_ridge_on_the_same_folds(regressed):
     assert 0.3 < np.mean(ours["R^2"]) < 0.55
 
 
+def test_the_regression_says_which_rows_each_r2_is_of(regressed, monkeypatch, tmp_path):
+    from matplotlib.figure import Figure
+
+    out, _ = regressed
+    assert "6 runs (3 folds, 2 seeds). Each run is judged by the rows that it held out" in out
+    assert "predictions.png has the R^2 of all 442 patients at once, of the first seed's runs" in out
+    titles = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path: titles.append(self.get_suptitle()))
+    assert (
+        run_here("examples/regression", "--folds", 2, "--seeds", 1, "--epochs", 1, "--output", tmp_path).returncode == 0
+    )
+    assert titles == ["10-32-16-1: 2 runs", "all 442 patients, each predicted by the run of seed 0 that held it out"]
+
+
 def test_the_regression_leaves_pictures(regressed):
     _, output = regressed
     for name in ("curves.png", "predictions.png"):
@@ -212,21 +226,28 @@ def test_the_regression_leaves_pictures(regressed):
     ("arguments", "message"),
     [
         (["--network", "10"], "'10' is no network: give sizes joined by '-'"),
-        (["--network", "9-1"], "the network 9-1 does not fit the data: they take it from 10 to 1"),
-        (["--network", "10-8-2"], "the network 10-8-2 does not fit the data"),
-        (["--epochs", "0"], "epochs is 0"),
-        (["--folds", "1"], "folds is 1"),
-        (["--seeds", "0"], "seeds is 0"),
-        (["--jobs", "0"], "jobs is 0"),
-        (["--learning-rate", "-1"], "learning_rate at step 0 is -1.0"),
-        (["--batch-size", "x"], "invalid int value"),
+        (
+            ["--network", "9-8-1"],
+            "9 inputs and 1 output, but the data have 10 measurements and one progression: give 10-8-1",
+        ),
+        (["--network", "10-8-2"], "10 inputs and 2 outputs, but the data have 10 measurements"),
+        (["--epochs", "0"], "argument --epochs: '0' is no whole number, 1 or more"),
+        (["--epochs", "-3"], "'-3' is no whole number, 1 or more"),
+        (["--folds", "1"], "'1' is no whole number, 2 or more"),
+        (["--folds", "222"], "--folds 222: R^2 needs two patients in each, so give 221 at most"),
+        (["--seeds", "0"], "argument --seeds: '0' is no whole number"),
+        (["--jobs", "0"], "'0' is no number of processes: give 1 or more, or -1"),
+        (["--jobs", "-2"], "'-2' is no number of processes"),
+        (["--learning-rate", "-1"], "'-1' does not fit: give a number above 0"),
+        (["--batch-size", "x"], "'x' is no whole number, 1 or more"),
+        (["--output", __file__], "test_examples.py is a file: give a folder"),
     ],
 )
 def test_a_wrong_option_of_the_regression_is_one_plain_line(tmp_path, arguments, message):
     result = run_here("examples/regression", "--output", tmp_path / "out", *arguments)
     assert result.returncode != 0
     assert message in result.stderr
-    assert "Traceback" not in result.stderr
+    assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -247,8 +268,37 @@ def test_two_spirals_can_be_had_as_pictures(tmp_path):
     options = ["--arms", 2, "--network", "2-8-2", "--format", "png", "--frames", 2, "--epochs", 2]
     result = run_here("examples/spirals", *options, "--output", tmp_path / "new" / "folder")
     assert result.returncode == 0, result.stderr
-    names = {path.name for path in (tmp_path / "new" / "folder").iterdir()}
-    assert names == {"frame_000.png", "frame_001.png", "frame_002.png", "spirals.png"}
+    folder = tmp_path / "new" / "folder"
+    assert {path.name for path in folder.iterdir()} == {
+        "frame_000.png",
+        "frame_001.png",
+        "frame_002.png",
+        "spirals.png",
+    }
+
+    (folder / "frame_of_my_own.png").touch()
+    assert run_here("examples/spirals", *options, "--frames", 1, "--output", folder).returncode == 0
+    assert {path.name for path in folder.iterdir()} == {
+        "frame_000.png",  # and no older ones beside the new
+        "frame_001.png",
+        "frame_of_my_own.png",
+        "spirals.png",
+    }
+
+
+def test_interrupted_spirals_promise_no_pictures_that_there_are_not(tmp_path, monkeypatch):
+    def press_ctrl_c(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("minidl.data.train_validation_split", press_ctrl_c)
+        early = run_here("examples/spirals", "--output", tmp_path)
+    assert early.stderr == "interrupted: before the first picture\n"
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("minidl.Trainer._run_epoch", press_ctrl_c)
+    late = run_here("examples/spirals", "--output", tmp_path)
+    assert late.stderr.endswith("interrupted: the pictures show what was learnt until then\n")
+    assert (tmp_path / "spirals.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -256,12 +306,15 @@ def test_two_spirals_can_be_had_as_pictures(tmp_path):
     [
         (["--arms", "1"], "'1' is no whole number, 2 or more"),
         (["--network", "2-x"], "'2-x' is no network"),
-        (["--network", "2-8-2"], "the network 2-8-2 does not fit: 3 spirals take it from 2 to 3"),
-        (["--noise", "-1"], "'-1' is no number, 0 or more"),
-        (["--noise", "nan"], "'nan' is no number"),
-        (["--noise", "much"], "'much' is no number"),
+        (["--network", "2-8-2"], "--network 2-8-2 has 2 outputs, but there are 3 spirals: give 2-8-3, or --arms 2"),
+        (["--network", "2-8-1"], "has 1 output, but there are 3 spirals: give 2-8-3\n"),
+        (["--network", "3-8-3"], "--network 3-8-3 has 3 inputs, but a point has 2 coordinates: give 2-8-3"),
+        (["--noise", "-1"], "'-1' does not fit: give a number of 0 or more"),
+        (["--noise", "nan"], "'nan' does not fit"),
+        (["--noise", "much"], "'much' does not fit"),
         (["--format", "mp4"], "invalid choice: 'mp4'"),
-        (["--learning-rate", "-1"], "learning_rate at step 0 is -1.0"),
+        (["--learning-rate", "0"], "'0' does not fit: give a number above 0"),
+        (["--output", f"{__file__}/new"], "test_examples.py is a file: give a folder"),
         (["--frames", "0"], "'0' is no whole number, 1 or more"),
     ],
 )
@@ -269,7 +322,7 @@ def test_a_wrong_option_of_the_spirals_is_one_plain_line(tmp_path, arguments, me
     result = run_here("examples/spirals", "--output", tmp_path / "out", *arguments)
     assert result.returncode != 0
     assert message in result.stderr
-    assert "Traceback" not in result.stderr
+    assert result.stderr.count("\n") == 1
     assert not list(tmp_path.rglob("spirals.*"))
 
 
