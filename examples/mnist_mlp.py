@@ -8,15 +8,13 @@
 
 Without --data, MNIST is found or downloaded, or, without a network, replaced by scikit-learn's digits. Each run
 leaves model files, report.json and pictures in the folder --output. One that was stopped, by Ctrl-C or a power cut,
-goes on with the same command and --resume, to the same result as if it had not been.
+goes on with the same command and --resume, to the same result as if it had not been (L-BFGS excepted).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import shutil
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -26,7 +24,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from example_options import (
+    Parser,
+    network_name,
+    not_negative,
+    output_folder,
+    positive,
+    resized,
+    share,
+    whole_number,
+)
 from mnist_recipes import RECIPES
+from mnist_runs import RunFolder
 
 from minidl import (
     L1L2,
@@ -54,13 +63,9 @@ from minidl import (
 from minidl.data import ImageDataset, load_mnist, train_validation_split
 from minidl.errors import ArgumentError, DataError, MinidlError, counted
 from minidl.initializers import get_initializer
-from minidl.inputs import check_number, check_whole_number
 from minidl.metrics import confusion_matrix
 from minidl.optimizers.names import OPTIMIZERS, get_optimizer
 from minidl.typing import Array
-
-UNSET = object()
-"""Stands for an option that was not given, where None already means a full batch."""
 
 NORMALIZATIONS = {"none": list, "batch": lambda: [BatchNorm()], "layer": lambda: [LayerNorm()]}
 SCHEDULES = {
@@ -68,9 +73,28 @@ SCHEDULES = {
     "step": lambda rate, steps: StepDecay(rate, max(steps // 3, 1), factor=0.1),
     "exponential": lambda rate, steps: ExponentialDecay(rate, steps, factor=0.01),
     "cosine": CosineDecay,
-    "one-cycle": OneCycle,
+    "one-cycle": lambda rate, steps: OneCycle(rate, max(steps, 2)),
     "warm-up": lambda rate, steps: Warmup(rate, max(steps // 10, 1)),
 }
+DEFAULTS: dict[str, Any] = {
+    "network": ["784-10-10", "784-128-64-10"],
+    "recipe": None,
+    "data": None,
+    "rows": 42_000,
+    "optimizer": "sgd",
+    "schedule": "constant",
+    "initializer": "he_normal",
+    "normalization": "none",
+    "dropout": 0.0,
+    "label_smoothing": 0.0,
+    "l1": 0.0,
+    "l2": 0.0,
+    "max_norm": 0.0,
+    "early_stopping": None,
+    "seed": 0,
+    "output": Path("runs/mnist_mlp"),
+}
+"""Of the options; what else is not given is the recipe's."""
 
 
 @dataclass
@@ -86,6 +110,20 @@ class Recipe:
 FULL_BATCH = Recipe(batch_size=None, learning_rate=0.1, epochs=500, validation=1000)
 MINI_BATCH = Recipe(batch_size=64, learning_rate=0.01, epochs=20, validation=0.2)
 PUBLISHED = {"784-10-10": FULL_BATCH, "784-64-10": FULL_BATCH, "784-128-64-10": MINI_BATCH}
+"""As published, with plain gradient descent."""
+
+
+def recipe_for(network: str, options: argparse.Namespace) -> Recipe:
+    """Return the recipe of a network with the optimizer asked for, and with the options given in place of its parts."""
+    optimizer = get_optimizer(options.optimizer)
+    if options.optimizer == "sgd":
+        recipe = PUBLISHED.get(network, MINI_BATCH)
+    elif optimizer.full_batch:
+        recipe = replace(MINI_BATCH, batch_size=None, epochs=100)
+    else:  # of which a step for each epoch, as with a full batch, would make little
+        recipe = replace(MINI_BATCH, learning_rate=optimizer.learning_rate)
+    names = ("batch_size", "learning_rate", "epochs", "validation")
+    return replace(recipe, **{name: options.given[name] for name in names if name in options.given})
 
 
 def build(network: str, options: argparse.Namespace) -> Sequential:
@@ -118,16 +156,19 @@ def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Na
     cure = "give more rows, or hold out others by --validation, such as 0.2"
     x_train, x_validation, y_train, y_validation = split(x, y, recipe.validation, options.seed, cure)
     optimizer = make_optimizer(recipe, len(y_train), options)
-    batch = f"batches of {recipe.batch_size}" if recipe.batch_size else "full batch"
-    print(f"\n{network}: {len(y_train):,} rows to train, {len(y_validation):,} to validate, {batch}, {optimizer!r}")
-    callbacks = [EarlyStopping("val_accuracy", patience=options.early_stopping)] if options.early_stopping else []
+    batch = f"batches of {recipe.batch_size}" if recipe.batch_size else "each a step with all rows"
+    print(
+        f"\n{network}: {len(y_train):,} rows to train, {len(y_validation):,} to validate, "
+        f"{counted(recipe.epochs, 'epoch')}, {batch}, {optimizer!r}"
+    )
+    stopping = EarlyStopping("val_accuracy", patience=options.early_stopping) if options.early_stopping else None
     return run(
         network,
         lambda: Trainer(build(network, options), optimizer, batch_size=recipe.batch_size, seed=options.seed),
         recipe.epochs,
         (x_train, y_train),
         ("validation", x_validation, y_validation),
-        callbacks,
+        stopping,
         options,
     ) | {"initializer": options.initializer}
 
@@ -153,8 +194,7 @@ def follow(
     name: str, x: Array, y: Array, judge: tuple[str, Array, Array], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Train by a recipe of mnist_recipes.py on all training images; those that judge it are looked at at the end."""
-    recipe = RECIPES[name] if options.epochs is UNSET else replace(RECIPES[name], epochs=options.epochs)
-    check_whole_number(recipe.epochs, "epochs", 1)
+    recipe = replace(RECIPES[name], epochs=options.given.get("epochs", RECIPES[name].epochs))
     classes, (judged_by, x_judge, _) = number_of_classes(y, judge), judge
     network = recipe.network(classes)
     print(
@@ -162,7 +202,7 @@ def follow(
         f"{counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}"
     )
     entry = run(
-        network, lambda: recipe.trainer(len(y), classes, options.seed), recipe.epochs, (x, y), judge, [], options
+        network, lambda: recipe.trainer(len(y), classes, options.seed), recipe.epochs, (x, y), judge, None, options
     )
     return entry | {"recipe": name, "settings": repr(recipe)}
 
@@ -189,17 +229,15 @@ def run(
     epochs: int,
     training: tuple[Array, Array],
     judge: tuple[str, Array, Array],
-    callbacks: list[Callback],
+    stopping: EarlyStopping | None,
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Train one network, or go on; save its model and pictures; return its entry of report.json."""
-    checkpoints = options.output / f"{network}_checkpoints"
+    checkpoints = options.folder.checkpoints(network)
     if list(checkpoints.glob("step_*.npz")):
         trainer = Trainer.load(checkpoints)
         print(f"resumed after {trainer.epoch} of {epochs} epochs, at step {trainer.step:,}")
     else:
-        if options.resume:
-            print("there is nothing to resume: it begins anew")
         trainer = new_trainer()
 
     judged_by, x, y = judge
@@ -208,7 +246,11 @@ def run(
         *training,
         epochs=max(epochs - trainer.epoch, 0),
         validation_data=(x, y) if judged_by == "validation" else None,
-        callbacks=[Checkpoint(checkpoints, every_epochs=max(epochs // 20, 1)), stopwatch, *callbacks],
+        callbacks=[
+            Checkpoint(checkpoints, every_epochs=max(epochs // 20, 1)),
+            stopwatch,
+            *([stopping] if stopping else []),
+        ],
     )
 
     model = trainer.model
@@ -227,6 +269,9 @@ def run(
         "seed": options.seed,
         "seconds": stopwatch.seconds,
         "resumed_after_epochs": resumed_after,
+        "epochs": trainer.epoch,
+        "stopped_early": trainer.epoch < epochs,
+        "kept_epoch": stopping.best_epoch if stopping else trainer.epoch,
         "history": dict(history),
         "judged_by": judged_by,
         judged_by: trainer.evaluate(x, y),
@@ -268,12 +313,23 @@ def table(report: list[dict[str, Any]]) -> str:
         f"{'network':<16}{'parameters':>11}{'seconds':>9}{'loss':>9}{'train accuracy':>16}{f'{judged_by} accuracy':>21}"
     ]
     for entry in report:
-        history = entry["history"]
+        loss, accuracy = (entry["history"][name][entry["kept_epoch"] - 1] for name in ("loss", "accuracy"))
         lines.append(
-            f"{entry['network']:<16}{entry['parameters']:>11,}{entry['seconds']:>9.1f}{figure(history['loss'][-1])}"
-            f"{history['accuracy'][-1]:>16.2%}{entry[judged_by]['accuracy']:>21.2%}"
+            f"{entry['network']:<16}{entry['parameters']:>11,}{entry['seconds']:>9.1f}{figure(loss)}"
+            f"{accuracy:>16.2%}{entry[judged_by]['accuracy']:>21.2%}"
         )
+    lines += [f"{entry['network']}: {text}" for entry in report if (text := which_epoch(entry))]
     return "\n".join(lines)
+
+
+def which_epoch(entry: dict[str, Any]) -> str:
+    """Say where the training ended, and of which epoch model and figures are, if not of the last that was asked for."""
+    epochs, kept = entry["epochs"], entry["kept_epoch"]
+    if kept == epochs:
+        return f"ended after epoch {epochs}, as the loss fell no further" if entry["stopped_early"] else ""
+    if entry["stopped_early"]:
+        return f"stopped after epoch {epochs}; the model is that of epoch {kept}"
+    return f"the model is that of epoch {kept} of {epochs}"
 
 
 def figure(loss: float) -> str:
@@ -289,13 +345,6 @@ def matrix(entry: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def network_name(text: str) -> str:
-    sizes = text.split("-")
-    if len(sizes) < 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
-        raise argparse.ArgumentTypeError(f"{text!r} is no network: give sizes joined by '-', such as 784-128-64-10")
-    return "-".join(str(int(size)) for size in sizes)
-
-
 def initializer_name(text: str) -> str:
     try:
         get_initializer(text)
@@ -304,10 +353,7 @@ def initializer_name(text: str) -> str:
     return text
 
 
-def rows(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows, 1 or more")
-    return int(text)
+number_of_rows = whole_number(1, "number of rows")
 
 
 def seed(text: str) -> int:
@@ -317,19 +363,7 @@ def seed(text: str) -> int:
 
 
 def batch_size(text: str) -> int | None:
-    return None if text == "full" else rows(text)
-
-
-def number_in(low: float, below: float = math.inf) -> Callable[[str], float]:
-    """Make a function that reads a number of this range."""
-
-    def number(text: str) -> float:
-        try:
-            return check_number(float(text), "it", low, below)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number that fits here: {error}") from None
-
-    return number
+    return None if text == "full" else number_of_rows(text)
 
 
 def fraction_or_rows(text: str) -> float | int:
@@ -345,21 +379,24 @@ def fraction_or_rows(text: str) -> float | int:
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Recipes: 784-10-10 and 784-64-10 full batch, rate 0.1, 500 iterations, 1,000 rows held out; all "
-        "others\nbatch 64, rate 0.01, 20 epochs, 20 % held out; optimizers other than sgd and momentum have rates of "
-        "their own.\nOptions replace their parts.",
+        epilog="What is trained: with --optimizer sgd, the default, 784-10-10 and 784-64-10 take a full batch, rate\n"
+        "0.1, 500 epochs of a step each, and 1,000 rows are held out; all other networks batches of 64, rate 0.01, 20\n"
+        "epochs, and 20 % are held out. Other optimizers train every network in batches of 64 for 20 epochs, at rates\n"
+        "of their own, and 20 % are held out; but lbfgs takes a full batch, and 100 epochs at most. Options replace\n"
+        "these parts.",
+        argument_default=argparse.SUPPRESS,  # so that it is known which were given
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--network",
         action="append",
-        type=network_name,
+        type=network_name("784-128-64-10"),
         metavar="SIZES",
         help="sizes joined by '-'; repeatable (default: 784-10-10 and 784-128-64-10)",
     )
-    parser.add_argument(
+    add(
         "--recipe",
         choices=RECIPES,
         metavar="NAME",
@@ -367,70 +404,88 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "all training images, judged at the end by the test images; of all options only --data, --epochs, --seed, "
         "--output and --resume go with it",
     )
-    parser.add_argument("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's four IDX files")
-    parser.add_argument("--rows", type=rows, default=42_000, help="draw at most so many rows (default: 42000)")
-    parser.add_argument(
-        "--optimizer", choices=OPTIMIZERS, default="sgd", metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (default: sgd)"
-    )
-    parser.add_argument(
+    add("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's four IDX files")
+    add("--rows", type=number_of_rows, help=f"draw at most so many rows (default: {DEFAULTS['rows']})")
+    add("--optimizer", choices=OPTIMIZERS, metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (default: sgd)")
+    add(
         "--schedule",
         choices=SCHEDULES,
-        default="constant",
         metavar="NAME",
         help=f"of the learning rate: {', '.join(SCHEDULES)} (default: constant)",
     )
-    parser.add_argument("--learning-rate", type=float, default=UNSET, metavar="RATE", help="(default: the recipe's)")
-    parser.add_argument("--batch-size", type=batch_size, default=UNSET, metavar="ROWS", help="rows per step, or 'full'")
-    parser.add_argument(
-        "--epochs", type=int, default=UNSET, help="passes over the data (a full batch makes one step in each)"
+    add("--learning-rate", type=positive, metavar="RATE", help="(default: see below)")
+    add("--batch-size", type=batch_size, metavar="ROWS", help="rows per step, or 'full' (default: see below)")
+    add(
+        "--epochs",
+        type=whole_number(1, "number of epochs"),
+        help="passes over the data; a full batch makes one step in each (default: see below)",
     )
-    parser.add_argument(
+    add(
         "--initializer",
         type=initializer_name,
-        default="he_normal",
         metavar="NAME",
         help="of the weights: he_normal (default), uniform, 'uniform(-0.1, 0.1)', ...",
     )
-    parser.add_argument(
-        "--normalization", choices=NORMALIZATIONS, default="none", help="before each ReLU (default: none)"
-    )
-    share = number_in(0, 1)
-    parser.add_argument("--dropout", type=share, default=0.0, metavar="RATE", help="after each ReLU (default: 0)")
-    parser.add_argument("--label-smoothing", type=share, default=0.0, metavar="SHARE", help="(default: 0)")
+    add("--normalization", choices=NORMALIZATIONS, help="before each ReLU (default: none)")
+    add("--dropout", type=share, metavar="RATE", help="after each ReLU (default: 0)")
+    add("--label-smoothing", type=share, metavar="SHARE", help="(default: 0)")
     for name, what in (
         ("l1", "penalty of the weights' sizes"),
         ("l2", "penalty of their squares"),
         ("max-norm", "limit of the norm of each unit's weights, 0 for none"),
     ):
-        parser.add_argument(f"--{name}", type=number_in(0), default=0.0, metavar="NUMBER", help=f"{what} (default: 0)")
-    parser.add_argument(
+        add(f"--{name}", type=not_negative, metavar="NUMBER", help=f"{what} (default: 0)")
+    add(
         "--early-stopping",
-        type=rows,
+        type=whole_number(1, "number of epochs"),
         metavar="EPOCHS",
-        help="stop after so many epochs without a better validation accuracy, and keep the best model",
+        help="stop after so many epochs without a better validation accuracy, and keep the best epoch's model",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of weights, split and order (default: 0)")
-    parser.add_argument(
+    add("--seed", type=seed, help="of weights, split and order (default: 0)")
+    add(
         "--validation",
         type=fraction_or_rows,
-        default=UNSET,
         metavar="FRACTION|ROWS",
-        help="held out: 0.2, or 1000 rows",
+        help="held out: 0.2, or 1000 rows (default: see below)",
     )
-    parser.add_argument(
-        "--output", type=Path, default=Path("runs/mnist_mlp"), metavar="DIR", help="(default: %(default)s)"
+    add("--output", type=output_folder, metavar="DIR", help=f"(default: {DEFAULTS['output']})")
+    add(
+        "--resume",
+        action="store_true",
+        default=False,
+        help="go on with the run in --output that was stopped; with a constant rate also to other --epochs",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --output that was stopped")
-    options = parser.parse_args(arguments)
+    given = vars(parser.parse_args(arguments))
+    options = argparse.Namespace(**{**DEFAULTS, **given}, given=given)
+    options.network = list(dict.fromkeys(options.network))
+    if message := conflict(options):
+        parser.error(message)
+    return options
+
+
+def conflict(options: argparse.Namespace) -> str:
+    """Say which options do not go together, and what to do, that none is ignored; else nothing."""
+    given = options.given
     if options.recipe:
         free = {"recipe", "data", "epochs", "seed", "output", "resume"}
-        if fixed := [
-            name for name, value in vars(options).items() if name not in free and value != parser.get_default(name)
-        ]:
-            names = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
-            parser.error(f"{names}: not with --recipe {options.recipe}, which settles that itself")
-    options.network = options.network or ["784-10-10", "784-128-64-10"]
-    return options
+        fixed = [f"--{name.replace('_', '-')}" for name in given if name not in free]
+        return f"{', '.join(fixed)}: not with --recipe {options.recipe}, which settles that itself" if fixed else ""
+    reasons: list[tuple[str, str]] = []
+    if get_optimizer(options.optimizer).full_batch:
+        reasons += [
+            ("learning_rate", f"{options.optimizer} finds the length of its steps itself: leave it out"),
+            ("schedule", f"{options.optimizer} has no learning rate: leave it out"),
+            ("batch_size", f"{options.optimizer} takes all rows in each step: leave it out, or give --batch-size full"),
+            ("dropout", f"{options.optimizer} needs the same loss each time that it looks: leave it out"),
+            ("max_norm", f"{options.optimizer} cannot hold weights to a limit: leave it out, or take --l2"),
+        ]
+    if all(network.count("-") == 1 for network in options.network):
+        nowhere = f"{options.network[0]} has no hidden layer: leave it out, or give a --network with one"
+        reasons += [("dropout", nowhere), ("normalization", nowhere)]
+    for name, reason in reasons:
+        if given.get(name) not in {None, DEFAULTS.get(name)}:
+            return f"--{name.replace('_', '-')} {given[name]}: {reason}"
+    return ""
 
 
 def with_judge(data: ImageDataset, seed: int) -> tuple[Array, Array, tuple[str, Array, Array]]:
@@ -447,39 +502,24 @@ def check_sizes(network: str, x: Array, y: Array) -> None:
     inputs, *_, classes = map(int, network.split("-"))
     if inputs != x.shape[1] or classes <= y.max():
         raise ArgumentError(
-            f"the network {network} does not fit the data: they have {x.shape[1]} pixels and labels 0 to {y.max()}"
+            f"the network {network} does not fit the data: they have {x.shape[1]} pixels and labels 0 to {y.max()}; "
+            f"give {resized(network, x.shape[1], int(y.max()) + 1)}"
         )
 
 
-def recipe_for(network: str, options: argparse.Namespace) -> Recipe:
-    recipe = PUBLISHED.get(network, MINI_BATCH)
-    if options.optimizer not in {"sgd", "momentum"}:
-        optimizer = get_optimizer(options.optimizer)
-        recipe = replace(recipe, learning_rate=optimizer.learning_rate)
-        if optimizer.full_batch:
-            recipe = replace(recipe, batch_size=None)
-    given = {name: getattr(options, name) for name in ("batch_size", "learning_rate", "epochs", "validation")}
-    return replace(recipe, **{name: value for name, value in given.items() if value is not UNSET})
+def as_given(options: argparse.Namespace, x: Array, y: Array) -> dict[str, str]:
+    """Return all that a run depends on as text: by name each option as one would give it, and the data's sum."""
 
+    def text(name: str, value: Any) -> str:
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, list):
+            return " ".join(f"{option} {each}" for each in value)
+        return f"{option} {'full' if value is None else shlex.quote(str(value))}"  # of a batch size
 
-def note_settings(options: argparse.Namespace, x: Array, y: Array) -> None:
-    """Write the options beside the run; refuse to resume a run that had others, or to begin one over a stopped one."""
-    path = options.output / "settings.json"
-    stopped = list(options.output.glob("*_checkpoints/step_*.npz"))
-    if stopped and not options.resume:
-        raise ArgumentError(
-            f"{options.output} holds a run that was stopped: add --resume to go on with it, or give another --output, "
-            f"or delete {stopped[0].parent}"
-        )
-    named = {name: None if value is UNSET else str(value) for name, value in vars(options).items() if name != "resume"}
-    named["data"] = f"{named['data']}, {sha256(x.tobytes() + y.tobytes()).hexdigest()[:16]}"  # it may hold others now
-    if stopped and path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if changed := [f"--{name.replace('_', '-')}" for name in named if before.get(name) != named[name]]:
-            raise ArgumentError(
-                f"the run in {options.output} had another {', '.join(changed)}: resume it with the options it had"
-            )
-    path.write_text(json.dumps(named, indent=1) + "\n", encoding="utf-8")
+    settings = {name: value for name, value in DEFAULTS.items() if value is not None} | options.given
+    settings["network"] = options.network
+    texts = {name: text(name, value) for name, value in settings.items() if name not in {"data", "output", "resume"}}
+    return texts | {"data": f"other --data, {sha256(x.tobytes() + y.tobytes()).hexdigest()[:16]}"}
 
 
 def pictures_possible() -> bool:
@@ -504,28 +544,33 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{data.source}: {len(y):,} of {len(data.y_train):,} training images")
     for network in networks:
         check_sizes(network, x, y)
-    options.output.mkdir(parents=True, exist_ok=True)
-    note_settings(options, x, y)
-    options.pictures = pictures_possible()
-
-    report: list[dict[str, Any]] = []
-    for network in networks:
-        if options.recipe:
-            entry = follow(options.recipe, x, y, judge, options)
-        else:
-            entry = train(network, recipe_for(network, options), x, y, options)
-        report.append({"data": data.source} | entry)
-        # Written after each network, so that an interruption of the next does not lose it.
-        (options.output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-    for network in networks:  # all is done, and saved
-        shutil.rmtree(options.output / f"{network}_checkpoints")
-    for entry in report:
-        print(f"\n{matrix(entry)}")
-    print(f"\n{table(report)}")
-    if report[0]["augment"]:
-        print("loss and train accuracy are those of distorted images, which are harder")
-    print(f"\nmodels, report.json{' and pictures' if options.pictures else ''}: {options.output}")
+    options.folder = folder = RunFolder(options.output)
+    may_be_longer = not options.recipe and options.schedule == "constant"
+    report = folder.begin(
+        networks,
+        as_given(options, x, y),
+        epochs=options.given.get("epochs") if may_be_longer else None,
+        resume=options.resume,
+    )
+    if not folder.left:
+        print(f"the run in {folder.path} is complete: nothing is left to train (without --resume it begins anew)")
+    options.pictures = bool(folder.left) and pictures_possible()
+    try:
+        for network in list(folder.left):
+            if options.recipe:
+                entry = follow(options.recipe, x, y, judge, options)
+            else:
+                entry = train(network, recipe_for(network, options), x, y, options)
+            report.append({"data": data.source} | entry)
+            folder.finish(network, report)  # now, so that an interruption of the next does not lose it
+        for entry in report:
+            print(f"\n{matrix(entry)}")
+        print(f"\n{table(report)}")
+        if report[0]["augment"]:
+            print("loss and train accuracy are those of distorted images, which are harder")
+        print(f"\nmodels{', pictures' if options.pictures else ''} and report.json: {options.output}")
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(folder.after_interruption()) from None
 
 
 if __name__ == "__main__":
@@ -533,5 +578,5 @@ if __name__ == "__main__":
         main()
     except (MinidlError, OSError) as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: the same command with --resume goes on")
+    except KeyboardInterrupt as interruption:
+        sys.exit(f"interrupted: {str(interruption) or 'before the run began'}")

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from example_options import Parser
 
 from minidl import Sequential
 from minidl.data import load_csv, load_mnist
@@ -60,7 +61,7 @@ def picture(text: str) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("model", type=Path, help="a model file that mnist_mlp.py wrote")
     parser.add_argument("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's IDX files")
     parser.add_argument("--index", type=int, default=0, help="which image, from 0")

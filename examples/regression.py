@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from example_options import Parser, network_name, output_folder, positive, resized, whole_number
 
 from minidl import Adam, CrossValidation, Dense, MeanSquaredError, ReLU, Rescale, Sequential, cross_validate
-from minidl.errors import ArgumentError, MinidlError
+from minidl.errors import ArgumentError, MinidlError, counted
 from minidl.metrics import mean_absolute_error, r2_score
 from minidl.typing import Array
 
@@ -67,7 +68,7 @@ def judge(result: CrossValidation, y: Array, predictions: list[Array]) -> dict[s
     }
 
 
-def table(network: str, judged: dict[str, dict[str, Array]]) -> str:
+def table(judged: dict[str, dict[str, Array]]) -> str:
     """Format both models' figures, and by how much the network's are higher on the same folds."""
     ours, theirs = judged.values()
     rows = {**judged, "difference": {name: ours[name] - theirs[name] for name in FIGURES}}
@@ -80,7 +81,10 @@ def table(network: str, judged: dict[str, dict[str, Array]]) -> str:
 
 
 def draw(folder: Path, network: str, result: CrossValidation, y: Array, linear: list[Array]) -> None:
-    """Save pictures of the learning curves, and of the first seed's predictions beside the truth."""
+    """Save pictures of the learning curves, and of the first seed's predictions beside the truth.
+
+    The R² there is that of all patients at once, each predicted by the run that did not train on it.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -101,42 +105,56 @@ def draw(folder: Path, network: str, result: CrossValidation, y: Array, linear: 
         predicted = np.concatenate([predictions[index] for index in first])
         ax.axline((150, 150), slope=1, color="0.5", linewidth=1, zorder=1)
         ax.scatter(predicted, y[rows], s=16, alpha=0.6, edgecolors="none")
-        ax.set(xlabel="prediction for a patient held out", title=f"{name}: R² {r2_score(y[rows], predicted):.2f}")
+        ax.set(xlabel="prediction for a patient held out", title=f"{name}: R² {r2_score(y[rows], predicted):.3f}")
         ax.set(xlim=(0, 360), ylim=(0, 360), aspect="equal")
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("progression after a year")
+    figure.suptitle(
+        f"all {len(rows)} patients, each predicted by the run of seed {result.runs[0].seed} that held it out"
+    )
     figure.savefig(folder / "predictions.png")
     plt.close("all")
 
 
-def network_name(text: str) -> str:
-    sizes = text.split("-")
-    if len(sizes) < 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
-        raise argparse.ArgumentTypeError(f"{text!r} is no network: give sizes joined by '-', such as 10-32-16-1")
-    return "-".join(str(int(size)) for size in sizes)
-
-
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
+    count = whole_number(1)
     parser.add_argument(
-        "--network", type=network_name, default="10-32-16-1", metavar="SIZES", help="(default: %(default)s)"
+        "--network",
+        type=network_name("10-32-16-1"),
+        default="10-32-16-1",
+        metavar="SIZES",
+        help="(default: %(default)s)",
     )
-    parser.add_argument("--epochs", type=int, default=20, help="(default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="ROWS", help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=count, default=20, help="(default: %(default)s)")
+    parser.add_argument("--batch-size", type=count, default=32, metavar="ROWS", help="(default: %(default)s)")
     parser.add_argument(
-        "--learning-rate", type=float, default=0.001, metavar="RATE", help="Adam's (default: %(default)s)"
-    )
-    parser.add_argument("--folds", type=int, default=5, help="parts, each held out once (default: %(default)s)")
-    parser.add_argument(
-        "--seeds", type=int, default=3, help="how often all is done, each time with other folds (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--jobs", type=int, help="processes that train at once; -1: a process for each core (default: 1)"
+        "--learning-rate", type=positive, default=0.001, metavar="RATE", help="Adam's (default: %(default)s)"
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("runs/regression"), metavar="DIR", help="(default: %(default)s)"
+        "--folds", type=whole_number(2), default=5, help="parts, each held out once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=count,
+        default=3,
+        help="how often all is done, each time with other folds (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--jobs", type=jobs, help="processes that train at once; -1: a process for each core (default: 1)"
+    )
+    parser.add_argument(
+        "--output", type=output_folder, default=Path("runs/regression"), metavar="DIR", help="(default: %(default)s)"
     )
     return parser.parse_args(arguments)
+
+
+def jobs(text: str) -> int:
+    if text == "-1":
+        return -1
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes: give 1 or more, or -1")
+    return int(text)
 
 
 def pictures_possible() -> bool:
@@ -153,9 +171,14 @@ def main(arguments: list[str] | None = None) -> None:
     from sklearn.preprocessing import StandardScaler
 
     x, y = load_patients()
+    if 2 * options.folds > len(y):
+        raise ArgumentError(f"--folds {options.folds}: R^2 needs two patients in each, so give {len(y) // 2} at most")
     inputs, *_, outputs = map(int, options.network.split("-"))
     if (inputs, outputs) != (x.shape[1], 1):
-        raise ArgumentError(f"the network {options.network} does not fit the data: they take it from {x.shape[1]} to 1")
+        raise ArgumentError(
+            f"--network {options.network} has {counted(inputs, 'input')} and {counted(outputs, 'output')}, but the "
+            f"data have {x.shape[1]} measurements and one progression: give {resized(options.network, x.shape[1], 1)}"
+        )
     result = cross_validate(
         lambda seed: build(options.network, seed),
         x,
@@ -186,8 +209,14 @@ def main(arguments: list[str] | None = None) -> None:
     pictures = pictures_possible()
     if pictures:
         draw(options.output, options.network, result, y, linear)
-    print(f"{len(y)} patients, {len(result.runs)} runs: mean and standard deviation of figures on the rows held out")
-    print(f"\n{table(options.network, judged)}\n\nreport.json{' and pictures' if pictures else ''}: {options.output}")
+    print(
+        f"{len(y)} patients, {len(result.runs)} runs ({counted(options.folds, 'fold')}, "
+        f"{counted(options.seeds, 'seed')}). Each run is judged by the rows that it held out;\n"
+        f"mean and standard deviation of the runs' figures:\n\n{table(judged)}\n"
+    )
+    if pictures:
+        print(f"predictions.png has the R^2 of all {len(y)} patients at once, of the first seed's runs")
+    print(f"report.json{' and pictures' if pictures else ''}: {options.output}")
 
 
 if __name__ == "__main__":

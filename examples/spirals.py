@@ -12,12 +12,14 @@ and the last of them as spirals.png, go to the folder --output.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from example_options import Parser, network_name, not_negative, output_folder, positive, resized, whole_number
 
 from minidl import Adam, Callback, Dense, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
 from minidl.data import train_validation_split
@@ -103,6 +105,8 @@ def train(options: argparse.Namespace) -> Trainer:
             validation_data=(x_validation, y_validation),
             callbacks=callbacks,
         )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the pictures show what was learnt until then" if pictures else "") from None
     finally:  # an interrupted animation shows what was learnt until then
         if pictures:
             pictures[-1].save(options.output / "spirals.png")
@@ -116,42 +120,16 @@ def train(options: argparse.Namespace) -> Trainer:
     return trainer
 
 
-def network_name(text: str) -> str:
-    sizes = text.split("-")
-    if len(sizes) < 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
-        raise argparse.ArgumentTypeError(f"{text!r} is no network: give sizes joined by '-', such as 2-32-32-3")
-    return "-".join(str(int(size)) for size in sizes)
-
-
-def whole_number(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number, {least} or more")
-        return int(text)
-
-    return number
-
-
-def spread(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < np.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number, 0 or more")
-    return number
-
-
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     count = whole_number(1)
     parser.add_argument("--arms", type=whole_number(2), default=3, help="spirals, a class each (default: %(default)s)")
     parser.add_argument("--points", type=whole_number(4), default=150, help="of each spiral (default: %(default)s)")
-    parser.add_argument("--noise", type=spread, default=0.03, help="spread of the points (default: %(default)s)")
-    parser.add_argument("--network", type=network_name, metavar="SIZES", help="(default: 2-32-32-ARMS)")
-    parser.add_argument("--epochs", type=whole_number(1), default=60, help="(default: %(default)s)")
+    parser.add_argument("--noise", type=not_negative, default=0.03, help="spread of the points (default: %(default)s)")
+    parser.add_argument("--network", type=network_name("2-32-32-3"), metavar="SIZES", help="(default: 2-32-32-ARMS)")
+    parser.add_argument("--epochs", type=count, default=60, help="(default: %(default)s)")
     parser.add_argument(
-        "--learning-rate", type=float, default=0.01, metavar="RATE", help="Adam's (default: %(default)s)"
+        "--learning-rate", type=positive, default=0.01, metavar="RATE", help="Adam's (default: %(default)s)"
     )
     parser.add_argument("--frames", type=count, default=30, help="pictures of the training (default: %(default)s)")
     parser.add_argument("--speed", type=count, default=10, help="pictures per second of the GIF (default: %(default)s)")
@@ -162,7 +140,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--seed", type=whole_number(0), default=0, help="of points, weights, order (default: %(default)s)"
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("runs/spirals"), metavar="DIR", help="(default: %(default)s)"
+        "--output",
+        type=output_folder,
+        default=Path("runs/spirals"),
+        metavar="DIR",
+        help="older pictures frame_....png there are deleted by --format png (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     options.network = options.network or f"2-32-32-{options.arms}"
@@ -172,11 +154,21 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     inputs, *_, classes = map(int, options.network.split("-"))
-    if inputs != 2 or classes != options.arms:
+    if inputs != 2:
         raise ArgumentError(
-            f"the network {options.network} does not fit: {options.arms} spirals take it from 2 to {options.arms}"
+            f"--network {options.network} has {counted(inputs, 'input')}, but a point has 2 coordinates: give "
+            f"{resized(options.network, 2, options.arms)}"
+        )
+    if classes != options.arms:
+        raise ArgumentError(
+            f"--network {options.network} has {counted(classes, 'output')}, but there are {options.arms} spirals: give "
+            f"{resized(options.network, 2, options.arms)}{f', or --arms {classes}' if classes > 1 else ''}"
         )
     options.output.mkdir(parents=True, exist_ok=True)
+    if options.format == "png":
+        for path in options.output.iterdir():  # of an earlier run, which may have had more
+            if re.fullmatch(r"frame_\d{3,}\.png", path.name):
+                path.unlink()
     trainer = train(options)
     figures = trainer.figures
     print(
@@ -193,5 +185,5 @@ if __name__ == "__main__":
         sys.exit(f"error: {error}")
     except ImportError as error:
         sys.exit(f"error: the pictures need matplotlib, pip install 'minidl[plots]' ({error})")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: the pictures show what was learnt until then")
+    except KeyboardInterrupt as interruption:
+        sys.exit(f"interrupted: {str(interruption) or 'before the first picture'}")

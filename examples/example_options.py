@@ -1,0 +1,77 @@
+"""How the examples read their command lines: each option's text, or one plain line that says what would do."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows the example's docstring as its help, and an error as one line, without the list of all options."""
+
+    def __init__(self, description: str | None, **options: Any) -> None:
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (--help lists the options)\n")
+
+
+def network_name(example: str) -> Callable[[str], str]:
+    """Make a function that reads the sizes of a network."""
+
+    def read(text: str) -> str:
+        sizes = text.split("-")
+        if len(sizes) < 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
+            raise argparse.ArgumentTypeError(f"{text!r} is no network: give sizes joined by '-', such as {example}")
+        return "-".join(str(int(size)) for size in sizes)
+
+    return read
+
+
+def resized(network: str, inputs: int, outputs: int) -> str:
+    """Return the network with the same hidden layers from and to these sizes."""
+    _, *hidden, _ = network.split("-")
+    return "-".join([str(inputs), *hidden, str(outputs)])
+
+
+def whole_number(least: int, what: str = "whole number") -> Callable[[str], int]:
+    """Make a function that reads a whole number, `least` or more."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {what}, {least} or more")
+        return int(text)
+
+    return read
+
+
+def number(wanted: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+    """Make a function that reads a number that fits, which is said in words."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and fits(value)):
+            raise argparse.ArgumentTypeError(f"{text!r} does not fit: give a number {wanted}")
+        return value
+
+    return read
+
+
+positive = number("above 0", lambda value: value > 0)
+share = number("from 0 to below 1", lambda value: 0 <= value < 1)
+not_negative = number("of 0 or more", lambda value: value >= 0)
+
+
+def output_folder(text: str) -> Path:
+    """Read where to write: a folder that exists or can be made."""
+    path = Path(text)
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise argparse.ArgumentTypeError(f"{place} is a file: give a folder")
+    return path
