@@ -61,7 +61,11 @@ class Callback:
         """A step is done; ``trainer.figures`` are the means over the epoch so far."""
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        """An epoch is done and counted; ``trainer.figures`` are those that ``trainer.history`` got."""
+        """An epoch is done and counted; ``trainer.figures`` are those that ``trainer.history`` got.
+
+        With an optimizer that keeps averaged weights, these are in the model now, as they were for the validation; what
+        is written on them here changes the average, and not the parameters that the next step goes on from.
+        """
 
     def on_train_end(self, trainer: Trainer) -> None:
         """`fit` ends, be it by an error or Ctrl-C: ``trainer.interrupted`` tells."""

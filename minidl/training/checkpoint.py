@@ -97,7 +97,7 @@ def _make_trainer(kind: type[Trainer], description: dict[str, Any], arrays: dict
         batch_size=settings["batch_size"],
         shuffle=bool(settings["shuffle"]),
         seed=settings["seed"],
-        augment=decode(settings.get("augment")),  # files of version 0.1.0 have none
+        augment=decode(settings["augment"]),
     )
     _restore_optimizer(optimizer, description["optimizer"], _within("optimizer/", arrays), model)
     states = [

@@ -37,30 +37,21 @@ class Monitor(Callback):
     """
 
     def __init__(self, monitor: str = "val_loss", *, min_delta: float = 0.0, mode: str = "auto") -> None:
-        self._criterion = Criterion(type(self).__name__, monitor, mode, min_delta)
+        criterion = Criterion(type(self).__name__, monitor, mode, min_delta)
+        self.monitor, self.mode, self.min_delta = criterion.monitor, criterion.mode, criterion.min_delta
         self._forget()
 
     @property
-    def monitor(self) -> str:
-        """The figure's name."""
-        return self._criterion.monitor
-
-    @property
-    def mode(self) -> str:
-        """Whether a small or a large figure is good."""
-        return self._criterion.mode
-
-    @property
-    def min_delta(self) -> float:
-        """By more than how much a better figure is so."""
-        return self._criterion.min_delta
+    def criterion(self) -> Criterion:
+        """Which figure is better, by the settings as they are."""
+        return Criterion(type(self).__name__, self.monitor, self.mode, self.min_delta)
 
     @property
     def key(self) -> str:
         return f"{type(self).__name__}({self.monitor!r}, mode={self.mode!r})"
 
     def check(self, trainer: Trainer) -> None:
-        self._criterion.check(trainer.figure_names)
+        self.criterion.check(trainer.figure_names)
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self._forget()
@@ -73,13 +64,13 @@ class Monitor(Callback):
 
     def improves(self, figure: float, epoch: int) -> bool:
         """Compare the figure of an epoch, counted from 1, with the best so far, and note it if it is better."""
-        if not self._criterion.is_better(figure, self.best):
+        if not self.criterion.is_better(figure, self.best):
             return False
         self.best, self.best_epoch = figure, epoch
         return True
 
     def _forget(self) -> None:
-        self.best, self.best_epoch = self._criterion.worst, 0
+        self.best, self.best_epoch = self.criterion.worst, 0
 
 
 class EarlyStopping(Monitor):
@@ -126,8 +117,7 @@ class EarlyStopping(Monitor):
         if self.improves(trainer.history[self.monitor][-1], trainer.epoch):
             self.waited = 0
             if self.restore_best:
-                with trainer.averaged_weights():
-                    self._best_model = {name: array.copy() for name, array in trainer.model.named_arrays().items()}
+                self._best_model = {name: array.copy() for name, array in trainer.model.named_arrays().items()}
             return
         self.waited += 1
         if self.waited >= self.patience:
@@ -238,7 +228,8 @@ class Checkpoint(Callback):
         Made if it does not exist. A checkpoint of a later step that is there when the training begins raises
         ArgumentError: it is another run's, and would be taken for this one's newest.
     every_epochs : int >= 1 or None, default 1
-        Save at the end of every so many epochs; and when Ctrl-C, or a callback's `stop`, ends the training before.
+        Save at the end of every so many epochs; and when Ctrl-C, or a callback's `stop` in the midst of an epoch, ends
+        the training.
     every_steps : int >= 1 or None, default None
         Save after every so many steps, in the middle of epochs too; and, in the same way, when the training ends.
     keep : int >= 1 or None, default 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, DivergenceError
+from minidl.errors import ArgumentError, DataError, DivergenceError
 from minidl.inputs import check_number, check_whole_number
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
@@ -34,7 +34,7 @@ class RateSearch:
     Attributes
     ----------
     rates, losses : arrays of shape (steps taken,)
-        The rate of each step, and the smoothed loss of the batch before it.
+        The rate of each step, and the smoothed loss of the batch before it; without steps whose rows all weigh 0.
     suggestion : float
         The rate at which the loss falls fastest.
     """
@@ -154,4 +154,6 @@ def find_learning_rate(
     except DivergenceError:  # a rate that is too high ends the search, this way too
         if not notes.losses:
             raise
+    if not notes.losses:
+        raise DataError("sample_weight or class_weight is 0 for every row of the batches that the search came to")
     return RateSearch(rates[list(notes.losses)], np.array(list(notes.losses.values())))

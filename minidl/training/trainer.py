@@ -27,7 +27,7 @@ from minidl.inputs import (
 from minidl.losses import Loss
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
-from minidl.schedules import Schedule
+from minidl.schedules import ConstantRate, Schedule
 from minidl.training.batches import Rows, Sums
 from minidl.training.callbacks import Callback, Moments, ProgressBar, as_callbacks, restore_callbacks
 from minidl.training.checkpoint import read_checkpoint, write_checkpoint
@@ -80,6 +80,7 @@ class Trainer:
         Whether the last `fit` ended by an error or Ctrl-C, or by `stop` in the midst of an epoch.
     ended_by : type of exception or None
         The class of the error that ended the last `fit`, or KeyboardInterrupt; None where it ended by itself or `stop`.
+        Errors of `on_train_end` come after it.
     """
 
     def __init__(
@@ -197,20 +198,19 @@ class Trainer:
         if self.rows != len(data):
             self.rows, self.row, self._sums = len(data), 0, Sums()
         self.last_epoch = self.epoch + epochs
-        self._warn_of_rates_of_zero()
-        self._stopping, self.interrupted = False, True  # unless it ends well
+        self._stopping, self.interrupted, self.ended_by = False, True, None  # unless it ends well
         with WholeSteps() as whole_steps, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
             if self.augment is not None:
                 endings.enter_context(one_core_less())
             begun: list[Callback] = []
             endings.callback(self._end, begun)
+            endings.push(self._note_ending)
             for hook in hooks:
                 hook.on_train_begin(self)
                 begun.append(hook)
             restore_callbacks(hooks, self._left_states)
             self._hooks, self._left_states = hooks, []
-            endings.push(self._note_ending)
             self._show_average(False)
             moments = Moments(hooks)
             run = self._run_iterations if self.optimizer.full_batch else self._run_epoch
@@ -229,7 +229,9 @@ class Trainer:
         class_weight: Any = None,
         callbacks: Iterable[Callback | Callable[[Trainer], None]] | None = None,
     ) -> None:
-        """Raise what `fit` would raise for these arguments before it trains; the model is built, nothing else changes.
+        """Raise what `fit` would raise for these arguments before it trains.
+
+        The model is built, and `figure_names` are those of such a `fit`; nothing else changes.
 
         Parameters and errors are those of `fit`.
         """
@@ -261,29 +263,38 @@ class Trainer:
                 self._check_full_batch(data, hooks)
             for hook in hooks:
                 hook.check(self)
+            self._warn_of_rates_of_zero(epochs, len(data))
         return data, validation, hooks
 
-    def _warn_of_rates_of_zero(self) -> None:
-        """Warn of a schedule that is over long before this `fit` is: what comes after would teach nothing."""
+    def _warn_of_rates_of_zero(self, epochs: int, rows: int) -> None:
+        """Warn of a schedule that is over long before these epochs are: what comes after would teach nothing."""
         schedule = self.optimizer.learning_rate
-        if self.optimizer.full_batch or not isinstance(schedule, Schedule):
+        if self.optimizer.full_batch or not isinstance(schedule, Schedule) or isinstance(schedule, ConstantRate):
             return
-        steps = (self.last_epoch - self.epoch) * math.ceil(self.rows / min(self.batch_size or self.rows, self.rows))
-        late = self.step + 19 * steps // 20
+        steps = epochs * math.ceil(rows / min(self.batch_size or rows, rows))
+        if self.row and self.rows == rows:
+            steps -= math.ceil(self.row / self._batch_rows)
+        end = self.step + steps
+        late = [end - 1 - part * steps // 40 for part in range(3)]  # within the last twentieth
         with contextlib.suppress(OverflowError):  # which the step itself raises, and by name
-            if steps and schedule(late) == 0:
+            if steps > 0 and not any(schedule(step) for step in late):
                 warnings.warn(
-                    f"{schedule!r} is 0 at step {late:,}, and this fit goes on to step {self.step + steps:,}: nothing "
-                    "is learnt there. A schedule counts all steps of a run, also of earlier calls of fit: make it as "
-                    "long as the run",
-                    stacklevel=3,
+                    f"{schedule!r} is 0 at step {min(late):,}, and this fit goes on to step {end:,}: nothing is learnt "
+                    "there. A schedule counts all steps of a run, also of earlier calls of fit: make it as long as the "
+                    "run",
+                    stacklevel=4,
                 )
 
     def _end(self, callbacks: list[Callback]) -> None:
         """End each callback, in order, whatever another raises; a bar first, as what others print would run into it."""
-        with contextlib.ExitStack() as last_to_first:
-            for callback in sorted(callbacks, key=lambda each: not isinstance(each, ProgressBar))[::-1]:
-                last_to_first.callback(callback.on_train_end, self)
+        errors: list[BaseException] = []
+        for callback in sorted(callbacks, key=lambda each: not isinstance(each, ProgressBar)):
+            try:
+                callback.on_train_end(self)
+            except BaseException as error:  # Ctrl-C, too, waits until all have ended
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
@@ -316,7 +327,8 @@ class Trainer:
                 self._show_average(before)
 
     def _show_average(self, shown: bool) -> None:
-        if self.optimizer.keeps_average and self.optimizer.step and self.optimizer.exchanged != shown:
+        begun = self.optimizer.step or self.optimizer.exchanged
+        if self.optimizer.keeps_average and begun and self.optimizer.exchanged != shown:
             self.optimizer.exchange(self.model.parameters)
 
     def place_in_run(self) -> dict[str, Any]:
@@ -335,8 +347,9 @@ class Trainer:
 
     def go_to(self, place: Mapping[str, Any], callback_states: list[tuple[str, dict[str, Any]]]) -> None:
         """Continue from the place that `place_in_run` told, with what callbacks knew there."""
-        for name in ("epoch", "row", "rows", "batch_rows"):
+        for name in ("epoch", "row", "rows"):
             check_whole_number(place[name], name, 0)
+        check_whole_number(place["batch_rows"], "batch_rows", 1 if place["row"] else 0)
         self.epoch, self.row, self.rows = place["epoch"], place["row"], place["rows"]
         self._batch_rows, self._shuffled = place["batch_rows"], bool(place["shuffled"])
         self._steps = self.step
@@ -380,7 +393,9 @@ class Trainer:
 
         Parameters and errors are those of `fit`. For SoftmaxCrossEntropy: ``{"loss": 0.07, "accuracy": 0.979}``.
         """
-        return self._evaluate(self._prepare(x, y, sample_weight, class_weight))
+        with self.model.unbuilt_after_error():
+            data = self._prepare(x, y, sample_weight, class_weight)
+        return self._evaluate(data)
 
     def _run_epoch(self, data: Rows, validation: Rows | None, moments: Moments, whole_steps: WholeSteps) -> None:
         for hook in moments.on_epoch_begin:
@@ -427,6 +442,8 @@ class Trainer:
                 begun = True
                 for hook in moments.on_epoch_begin:
                     hook(self)
+                if self._stopping:
+                    raise _Stopped
             self.model.parameters = parameters
             with _quiet():
                 evaluated = self._compute_gradients(data)
@@ -445,6 +462,7 @@ class Trainer:
             begun = False
             return self._stopping
 
+        self._settle_batches()
         if self.row:  # of an iteration that was interrupted while its epoch was finished
             self._finish_epoch(validation, moments, whole_steps)
         if self.epoch == self.last_epoch:
@@ -452,7 +470,8 @@ class Trainer:
         for hook in moments.on_epoch_begin:
             hook(self)
         if not self._stopping:
-            self.optimizer.minimize(objective, self.model.parameters, self.last_epoch - self.epoch, end_iteration)
+            with contextlib.suppress(_Stopped):
+                self.optimizer.minimize(objective, self.model.parameters, self.last_epoch - self.epoch, end_iteration)
         self.stop()  # with fewer iterations where the loss falls no further
 
     def _check_full_batch(self, data: Rows, hooks: list[Callback]) -> None:
@@ -568,12 +587,11 @@ class Trainer:
         weights = None if sample_weight is None else as_weights(sample_weight)
         check_lengths(x=x, y=targets, sample_weight=weights)
         check_finite(x, "x", dtype=self.model.dtype)
-        with self.model.unbuilt_after_error():
-            self.model.build_for(x)
-            self.model.check_input(x)
-            output_shape = self.model.output_shape or ()
-            targets = loss.prepare_targets(targets, output_shape, self.model.dtype)
-            return Rows(x, targets, weigh_rows(weights, class_weight, loss, targets, output_shape))
+        self.model.build_for(x)
+        self.model.check_input(x)
+        output_shape = self.model.output_shape or ()
+        targets = loss.prepare_targets(targets, output_shape, self.model.dtype)
+        return Rows(x, targets, weigh_rows(weights, class_weight, loss, targets, output_shape))
 
     def _prepare_validation(self, validation_data: Any) -> Rows:
         check_validation_data(validation_data, "to train without validation")
@@ -581,6 +599,10 @@ class Trainer:
             return self._prepare(*validation_data)
         except (DataError, ShapeError) as error:
             raise type(error)(f"validation_data: {error}") from error
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: it ends an optimizer's search, which has no other way
+    """A callback has stopped the training where an optimizer that asks for losses itself begins an iteration."""
 
 
 def _quiet() -> np.errstate:

@@ -105,8 +105,8 @@ class TestEarlyStopping:
         assert t.epoch == 4
 
     def test_a_gain_of_less_than_min_delta_does_not_count(self):
-        stopping = EarlyStopping(patience=2, min_delta=0.1)
-        assert stopping.min_delta == 0.1
+        stopping = EarlyStopping(patience=2)
+        stopping.min_delta = 0.1
         t, _ = scripted([5, 4.95, 4.92, 4], stopping)
         assert t.epoch == 3
 

@@ -71,6 +71,14 @@ def test_batches_in_which_no_row_counts_are_left_out():
     assert np.isfinite(found.losses).all()
 
 
+def test_a_search_in_which_no_row_counts_says_so():
+    x, y = problem()
+    weights = np.zeros(300)
+    weights[np.random.default_rng((0, 0)).permutation(300)[-1]] = 1  # in the last batch of the first epoch
+    with pytest.raises(DataError, match="0 for every row of the batches that the search came to"):
+        find_learning_rate(model(), x, y, steps=10, batch_size=1, sample_weight=weights)
+
+
 def test_the_repr_is_a_line():
     assert repr(RateSearch(np.array([0.1, 0.2, 0.4]), np.array([3, 1.5, 2]))) == (
         "RateSearch(3 rates from 0.1 to 0.4, lowest loss 1.5 at 0.2)"

@@ -16,6 +16,7 @@ from minidl import (
     SGD,
     Adam,
     Callback,
+    ConstantRate,
     CosineDecay,
     CSVLogger,
     Dense,
@@ -29,6 +30,7 @@ from minidl import (
     Optimizer,
     ReLU,
     Rescale,
+    Schedule,
     Sequential,
     Sigmoid,
     SigmoidCrossEntropy,
@@ -55,6 +57,10 @@ def data(rows=50, seed=0):
 
 def fit(trainer, x, y, **options):
     return trainer.fit(x, y, progress=False, **options)
+
+
+def stop_at(step):
+    return lambda trainer: trainer.stop() if trainer.step == step else None
 
 
 def changed(optimizer, **settings):
@@ -621,6 +627,21 @@ class TestCallbacks:
         assert (trainer.ended_by, trainer.interrupted) == (None, True)
         fit(trainer, *data())
         assert (trainer.ended_by, trainer.interrupted) == (None, False)
+        with pytest.raises(KeyboardInterrupt):
+            fit(trainer, *data(), callbacks=[FunctionCallback(interrupt, "on_batch_end")])
+        with pytest.raises(ZeroDivisionError):
+            fit(trainer, *data(), callbacks=[FunctionCallback(lambda trainer: 1 / 0, "on_train_begin")])
+        assert (trainer.ended_by, trainer.interrupted) == (ZeroDivisionError, True)
+
+    def test_of_two_that_cannot_end_the_first_is_told(self):
+        def fail(kind):
+            def end(trainer):
+                raise kind
+
+            return FunctionCallback(end, "on_train_end")
+
+        with pytest.raises(ValueError):  # noqa: PT011 - it has no text
+            fit(Trainer(model(), SGD(0.1)), *data(), callbacks=[fail(ValueError), fail(OSError)])
 
     def test_what_a_callback_knows_after_an_error_is_kept_apart_from_the_callback(self):
         class Steps(Callback):
@@ -902,6 +923,24 @@ class TestRefusals:
             fit(trainer, *data(50), epochs=2)
         with pytest.warns(UserWarning, match="make it as long as the run"):
             fit(Trainer(model(), SGD(CosineDecay(0.1, 10)), batch_size=10), *data(50), epochs=3)
+
+    def test_a_warning_that_is_an_error_leaves_all_as_it_was(self):
+        trainer = Trainer(model(), SGD(CosineDecay(0.1, 5)), batch_size=10)
+        fit(trainer, *data(50), callbacks=[FunctionCallback(stop_at(3), "on_batch_end")])
+        with pytest.raises(UserWarning, match="make it as long"):  # the tests make errors of warnings
+            fit(trainer, *data(40), epochs=9)
+        assert (trainer.epoch, trainer.row, trainer.rows) == (0, 30, 50)
+
+    def test_a_schedule_that_ends_with_the_run_is_right_also_for_the_rest_of_an_epoch(self):
+        class Table(Schedule):
+            def __call__(self, step):
+                return [0.1, 0.1, 0.1, 0.1, 0.0, 0.1, 0.1, 0.1, 0.1, 0.1][step]
+
+        for schedule in (CosineDecay(0.1, 10), Table(), ConstantRate(0.0)):
+            trainer = Trainer(model(), SGD(schedule), batch_size=10)
+            fit(trainer, *data(50), epochs=2, callbacks=[FunctionCallback(stop_at(9), "on_batch_end")])
+            fit(trainer, *data(50))
+            assert (trainer.epoch, trainer.step) == (2, 10)
 
     def test_no_callback_has_begun_where_one_cannot(self, tmp_path):
         (tmp_path / "log.csv").write_text("older figures")

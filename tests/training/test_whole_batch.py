@@ -7,6 +7,7 @@ from sklearn.linear_model import Ridge
 from minidl import (
     L2,
     LBFGS,
+    Adam,
     Callback,
     Dense,
     Dropout,
@@ -89,6 +90,29 @@ def test_a_callback_can_stop_it():
 
     t.fit(x, y, epochs=50, callbacks=[StopAtOnce()], progress=False)
     assert t.epoch == 2
+
+    class StopLater(Callback):
+        def on_epoch_begin(self, t):
+            if t.epoch == 4:
+                t.stop()
+
+    before = t.model.parameters.copy()
+    t.fit(x, y, epochs=50, callbacks=[StopLater()], progress=False)
+    assert (t.epoch, t.interrupted) == (4, False)
+    assert t.evaluate(x, y)["loss"] == pytest.approx(t.history["loss"][-1])
+    assert (t.model.parameters != before).any()
+
+
+def test_an_iteration_that_was_interrupted_is_finished_by_an_optimizer_of_steps():
+    (x, y), t = problem(), trainer(Dense(6), Tanh(), Dense(2))
+    t.fit(x, y, epochs=5, callbacks=[FunctionCallback(Trainer.stop, "on_batch_end")], progress=False)
+    with pytest.raises(ZeroDivisionError):
+        t.fit(x, y, epochs=5, callbacks=[FunctionCallback(lambda t: 1 / 0, "on_batch_end")], progress=False)
+    row = t.row
+    t.optimizer, t.batch_size = Adam(), 100
+    t.fit(x, y, epochs=2, progress=False)
+    assert row == len(x)
+    assert t.row == 0
 
 
 def test_every_epoch_that_begins_ends_also_where_the_loss_falls_no_further():
