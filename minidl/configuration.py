@@ -8,6 +8,7 @@ those already defined and never imports or executes anything that a file names.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import itertools
@@ -44,7 +45,7 @@ class Configurable:
             # The decorator @dataclass gives one of its own to every class that has none in its body.
             cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
         # Only where there are numbers to compute with: in all layers it makes the steps of a small network 1 % slower.
-        declares_numbers = any("float" in str(kind) for kind in vars(cls).get("__annotations__", {}).values())
+        declares_numbers = any("float" in str(kind) for kind in inspect.get_annotations(cls).values())
         if declares_numbers and cls.__setattr__ is object.__setattr__:
             cls.__setattr__ = _set_plain  # type: ignore[method-assign]
         _CLASSES.setdefault(cls.__name__, {})[cls.__module__] = cls
@@ -100,22 +101,23 @@ def _check_takes(kind: type[Configurable], arguments: tuple[Any, ...], settings:
         for name, its_type in inspect.get_annotations(each).items()
         if "ClassVar" not in str(its_type)
     ]
+    takes_none = kind.__init__ is object.__init__  # which takes anything, now that there is a __new__
+    signature = inspect.Signature() if takes_none else inspect.signature(functools.partial(kind.__init__, None))
+    known = signature.parameters
+    meant = {name: value for name, value in settings.items() if name in fields and name not in known}
     try:
-        if kind.__init__ is object.__init__:  # which takes anything, now that there is a __new__
-            raise TypeError(f"{kind.__name__}() takes no arguments")
-        if fields:
-            inspect.signature(kind.__init__).bind(None, *arguments, **settings)
+        signature.bind_partial(*arguments, **meant)
     except TypeError as error:
-        if not fields:
-            raise
-        raise ArgumentTypeError(
-            f"{kind.__name__}: {error}; write @dataclass(eq=False) above the class, which makes arguments of its "
-            f"fields, {', '.join(fields)}"
-        ) from error
-    known = inspect.signature(kind.__init__).parameters
+        if fields:
+            raise ArgumentTypeError(
+                f"{kind.__name__}: {error}; write @dataclass(eq=False) above the class, which makes arguments of its "
+                f"fields, {', '.join(fields)}"
+            ) from error
+    if takes_none and not fields:
+        raise TypeError(f"{kind.__name__}() takes no arguments")
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     if not takes_any and (unknown := [name for name in settings if name not in known]):
-        names = [name for name in known if name != "self"]
+        names = list(dict.fromkeys([*known, *fields]))
         raise ArgumentTypeError(f"{kind.__name__} has no argument {unknown[0]!r}; {did_you_mean(unknown[0], names)}")
 
 

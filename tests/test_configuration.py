@@ -242,6 +242,33 @@ def test_a_class_whose_decorator_was_forgotten_says_so_when_it_gets_its_fields_v
         make()
 
 
+class Counting(minidl.Dense):  # without the decorator, too
+    calls: int = 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Counting(unitz=3), "Counting has no argument 'unitz'; did you mean 'units'?"),
+        (lambda: Counting(3, color="red"), "Counting has no argument 'color'; there are units"),
+        (lambda: Bare(sizes=2.0), "Bare has no argument 'sizes'; did you mean 'size'?"),
+        (lambda: Counting(3, unitz=3, calls=2), "Counting: .*; write @dataclass"),
+        (lambda: Counting(*range(20)), "Counting: too many positional arguments; write @dataclass"),
+    ],
+)
+def test_a_name_that_no_decorator_would_make_an_argument_is_told_as_such(make, message):
+    with pytest.raises(ArgumentTypeError, match=f"^{message}"):
+        make()
+
+
+def test_what_only_misses_an_argument_is_told_by_python():
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'units'") as raised:
+        Counting(name="first")
+    assert not isinstance(raised.value, ArgumentTypeError)
+    with pytest.raises(TypeError, match="positional arguments? but"):
+        minidl.Dense(*range(20))
+
+
 def test_only_fields_are_named_as_arguments_that_the_decorator_makes():
     with pytest.raises(ArgumentTypeError, match="of its fields, size, depth$"):
         Undecorated(size=2.0)

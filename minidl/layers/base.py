@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,29 +43,43 @@ class State:
 
 
 class _BuiltIn:
-    """An attribute that stays once it is built in: of a layer, when that is built; of a parameter, at once.
+    """A layer's attribute that stays once the layer is built, but for another build.
 
-    A model looks for regularizers, constraints and what decays when it is built. One that is set later would be in the
-    file but not in the run: resumed, it would be another.
+    A model looks for regularizers and constraints when it is built. One that is set later would be in the file but not
+    in the run: resumed, it would be another.
     """
 
-    def __init__(self, name: str, default: Any = None) -> None:
+    def __init__(self, name: str, default: Any) -> None:
         self._name, self._default = name, default
 
-    def __get__(self, owner: object, kind: type) -> Any:
-        return getattr(owner, f"_{self._name}", self._default)
+    def __get__(self, layer: Layer | None, kind: type) -> Any:
+        value = self._default if layer is None else vars(layer).get(self._name, self._default)
+        if value is dataclasses.MISSING:
+            raise AttributeError(f"{kind.__name__} has no attribute {self._name!r} yet")
+        return value
 
-    def __set__(self, owner: Layer | Parameter, value: Any) -> None:
-        if isinstance(owner, Parameter):
-            if hasattr(owner, f"_{self._name}"):
-                raise ArgumentError(f"a parameter's {self._name} stays as declared: give it to add_parameter")
-        elif owner.input_shape is not None:
-            setting = {"regularizer": "strength", "constraint": "limit"}[self._name]
+    def __set__(self, layer: Layer, value: Any) -> None:
+        if layer.input_shape is not None and layer._rng is None:
+            present = vars(layer).get(self._name, self._default)
+            settings = dataclasses.fields(present) if dataclasses.is_dataclass(present) else ()
+            names = " or ".join(f"layer.{self._name}.{setting.name}" for setting in settings if setting.init)
             raise ArgumentError(
-                f"{owner.place} is built, and its {self._name} stays: make a new layer, or change the settings of the "
-                f"{self._name} that it has, as in layer.{self._name}.{setting} = 0.5"
+                f"{layer.place} is built, and its {self._name} stays: make a new layer"
+                + f", or change a setting of the {self._name} that it has, {names}" * bool(names)
             )
-        setattr(owner, f"_{self._name}", value)
+        vars(layer)[self._name] = value
+
+
+def _guard_built_in(layer: Layer) -> None:
+    """Let the layer's regularizer and constraint stay: whatever kind of field they are, or none, but no property.
+
+    Once it is built: they may be what its `build` sets, and dataclass fields are there only after `__init_subclass__`.
+    """
+    kind = type(layer)
+    for name in ("regularizer", "constraint"):
+        default = inspect.getattr_static(kind, name, dataclasses.MISSING)
+        if not hasattr(default, "__get__") and (default is not dataclasses.MISSING or name in vars(layer)):
+            setattr(kind, name, _BuiltIn(name, default))
 
 
 class Parameter(State):
@@ -82,10 +97,8 @@ class Parameter(State):
         Whether decoupled weight decay may shrink it. Where `add_parameter` does not say, arrays of two axes or more
         decay; a bias, or the scale of a normalisation, has one axis and does not.
 
-    These three stay as they were declared; setting one raises ArgumentError.
+    These three are read-only: a layer gives them to `add_parameter`.
     """
-
-    regularizer, constraint, decays = (_BuiltIn(name) for name in ("regularizer", "constraint", "decays"))
 
     def __init__(
         self,
@@ -96,8 +109,20 @@ class Parameter(State):
     ) -> None:
         super().__init__(value)
         self._gradient = np.zeros_like(value)
-        self.regularizer, self.constraint = regularizer, constraint
-        self.decays = value.ndim > 1 if decays is None else decays
+        self._regularizer, self._constraint = regularizer, constraint
+        self._decays = value.ndim > 1 if decays is None else decays
+
+    @property
+    def regularizer(self) -> Regularizer | None:
+        return self._regularizer
+
+    @property
+    def constraint(self) -> Constraint | None:
+        return self._constraint
+
+    @property
+    def decays(self) -> bool:
+        return self._decays
 
     @property
     def gradient(self) -> Array:
@@ -147,6 +172,7 @@ def _recorded(build: Callable[[Any, Shape, np.random.Generator], Shape]) -> Call
             raise
         finally:
             self._rng = None
+        _guard_built_in(self)
         self.input_shape, self.output_shape = as_shape(input_shape), output_shape
         return output_shape
 
@@ -210,9 +236,6 @@ class Layer(Configurable):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in ("regularizer", "constraint"):
-            if name in vars(cls) and not isinstance(vars(cls)[name], dataclasses.Field):
-                setattr(cls, name, _BuiltIn(name, vars(cls)[name]))  # a dataclass asks it for the field's default
         if "build" in vars(cls):
             cls.build = _recorded(vars(cls)["build"])  # type: ignore[method-assign]
 

@@ -58,9 +58,11 @@ class Adam(Optimizer):
         """
         if name in _SUMS_OF and vars(self).get("state"):
             before, value = getattr(self, name), check_number(value, f"{type(self).__name__}: {name}", 0, 1)
-            for slot in _SUMS_OF[name]:
-                if value != before and slot in self.state:
-                    self.state[slot] *= (1 - before) / (1 - value)
+            if value != before:
+                factor = (1 - before) / (1 - value)
+                sums = {slot: self.state[slot] for slot in _SUMS_OF[name] if slot in self.state}
+                # New vectors: a shallow copy of the optimizer has the same ones.
+                self.state = self.state | {slot: vector * factor for slot, vector in sums.items()}
         super().__setattr__(name, value)
 
     def check(self) -> None:
@@ -247,10 +249,15 @@ class RMSprop(Optimizer):
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; with momentum or centering that comes or goes in a run, begin or drop its slot.
 
-        At once, so that settings and slots fit each other wherever the run is saved.
+        At once, so that settings and slots fit each other wherever the run is saved. Refuses what is out of its range.
         """
+        running = bool(vars(self).get("state"))
+        if running and name == "momentum":
+            value = check_number(value, f"{type(self).__name__}: momentum", 0, 1)
+        if running and name == "centered":
+            check_flag(value, f"{type(self).__name__}: centered")
         super().__setattr__(name, value)
-        if name in ("momentum", "centered") and vars(self).get("state") and self.state.keys() != set(self.slots):
+        if running and name in ("momentum", "centered") and self.state.keys() != set(self.slots):
             self.state = {slot: self.state.get(slot, np.zeros_like(self.state["square"])) for slot in self.slots}
 
     def check(self) -> None:

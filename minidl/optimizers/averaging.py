@@ -1,7 +1,8 @@
 """Wrappers around any optimizer: averages of the parameters on its way, and a slow copy that pulls it back.
 
 A wrapper adds a vector of its own. Settings, step and state remain those of the optimizer inside, and are the
-wrapper's, too: the state under "optimizer/...", so that the outermost `step` and `state` are all there is.
+wrapper's, too: the state under "optimizer/...", so that the outermost `step` and `state` are all there is. The
+optimizer inside is a copy of the one given, which stays as it is: settings are changed through the wrapper.
 """
 
 from __future__ import annotations
@@ -62,14 +63,17 @@ class _Wrapper(Optimizer, ABC):
 
     def __post_init__(self) -> None:
         inner = get_optimizer(self.optimizer)
-        # One that has taken steps goes on with these where it did.
-        self.optimizer = copy.deepcopy(inner) if inner.step or inner.state else inner
+        # In two wrappers, or on its own beside one, an optimizer would go on where the other left its state. A rate
+        # that is a function stays the one that was given, as it may be a method of what somebody else changes.
+        rate = inner.learning_rate
+        self.optimizer = copy.deepcopy(inner, {id(rate): rate})
+        self.optimizer.exchanged = False
         self.step, self.state = 0, {}
         super().__post_init__()
 
     @property
     def inner(self) -> Optimizer:
-        """The optimizer inside."""
+        """The optimizer inside: a copy of the one given."""
         assert isinstance(self.optimizer, Optimizer)
         return self.optimizer
 
@@ -151,7 +155,7 @@ class ExponentialMovingAverage(_Average):
     Parameters
     ----------
     optimizer : Optimizer or its name
-        It takes the steps; rate, clipping and decay are its own. Of one that has taken steps, a copy begins anew.
+        A copy of it takes the steps, from the first on; rate, clipping and decay are its, and the wrapper's to change.
     decay : float in [0, 1), default 0.999
 
     Sources: Polyak and Juditsky (1992), "Acceleration of stochastic approximation by averaging", SIAM Journal on
@@ -180,7 +184,7 @@ class StochasticWeightAveraging(_Average):
     Parameters
     ----------
     optimizer : Optimizer or its name
-        It takes the steps; rate, clipping and decay are its own. Of one that has taken steps, a copy begins anew.
+        A copy of it takes the steps, from the first on; rate, clipping and decay are its, and the wrapper's to change.
     start : int >= 0, default 0
         0 begins with the parameters before the first step. In steps: epochs * ceil(rows / batch_size).
     every : int >= 1, default 1
@@ -212,7 +216,7 @@ class Lookahead(_Wrapper):
     Parameters
     ----------
     optimizer : Optimizer or its name
-        It takes the steps; rate, clipping and decay are its own. Of one that has taken steps, a copy begins anew.
+        A copy of it takes the steps, from the first on; rate, clipping and decay are its, and the wrapper's to change.
     steps : int >= 1, default 5
         The inner optimizer's steps between two of the slow vector s, which begins as the first parameters.
     slow_rate : float in (0, 1], default 0.5

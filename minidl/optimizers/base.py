@@ -6,11 +6,12 @@ bits. Clipping of gradients and decoupled weight decay are the base's, and so ev
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,9 @@ __all__ = ["Optimizer"]
 
 _BLOCK = 131_072
 """Entries of a vector that an elementwise optimizer gets at once: the vectors' blocks stay in the processor's cache."""
+
+
+_Own = TypeVar("_Own", bound="Optimizer")
 
 
 @dataclass(eq=False)
@@ -85,6 +89,31 @@ class Optimizer(Configurable):
                 f"{cls.__name__}.step would hide the number of steps: the method that takes one is "
                 "update(parameters, gradients, learning_rate, ...), one vector for each name in slots"
             )
+        # A new default of an inherited setting keeps its kind: else the decorator would make one that is given by
+        # keyword positional, at the place it has in the base, and ignore a number that has no annotation.
+        for inherited in dataclasses.fields(cls):
+            default = vars(cls).get(inherited.name, inherited)
+            if default is inherited or not inherited.init:
+                continue
+            if isinstance(default, dataclasses.Field):
+                if default.kw_only is dataclasses.MISSING:
+                    default.kw_only = inherited.kw_only
+            elif not hasattr(default, "__get__"):
+                setattr(cls, inherited.name, field(default=default, kw_only=inherited.kw_only))
+                if inherited.name not in inspect.get_annotations(cls):
+                    cls.__annotations__ = inspect.get_annotations(cls) | {inherited.name: inherited.type}
+
+    def __new__(cls: type[_Own], *arguments: Any, **settings: Any) -> _Own:
+        for each in dataclasses.fields(cls):
+            # The decorator would have put the default itself in the field's place.
+            default = inspect.getattr_static(cls, each.name, None)
+            if isinstance(default, dataclasses.Field):
+                kind = each.type if isinstance(each.type, str) else each.type.__name__
+                raise ArgumentTypeError(
+                    f"{cls.__name__}: the default of {each.name} would be ignored: write @dataclass(eq=False) above "
+                    f"the class that sets it, and in it {each.name}: {kind} = {default.default!r}"
+                )
+        return super().__new__(cls, *arguments, **settings)
 
     def __post_init__(self) -> None:
         self.check()
@@ -167,9 +196,9 @@ class Optimizer(Configurable):
                 f"{type(self).__name__}: the average is in the parameters' place; call exchange(parameters) before "
                 "the next step"
             )
+        rate = self.rate()  # before the state is looked up: a function may change settings, which may replace it
         state = self.state
         self._check_sizes(parameters, {"gradients": gradients, **state})
-        rate = self.rate()
         vectors = [parameters, self._clip(gradients), *self._begin(parameters, state)]
         shrinking = 1 - rate * self.weight_decay
         if decaying is None:

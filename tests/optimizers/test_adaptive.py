@@ -171,8 +171,9 @@ def with_changing_betas(kind, p, gradients, rate):
     [lambda inner: inner, ExponentialMovingAverage, lambda inner: ExponentialMovingAverage(Lookahead(inner, 99))],
 )
 def test_betas_that_change_at_each_step_give_the_steps_of_the_formula(kind, wrap):
-    inner = kind(0.1)
-    optimizer = wrap(inner)
+    optimizer = inner = wrap(kind(0.1))
+    while hasattr(inner, "optimizer"):
+        inner = inner.optimizer
     parameters, gradients = draw()
     expected = [
         list(with_changing_betas(kind, p, gs, 0.1))
@@ -237,8 +238,8 @@ def test_nadams_product_is_a_function_of_step_and_settings():
 
 @pytest.mark.parametrize("wrap", [lambda inner: inner, lambda inner: Lookahead(ExponentialMovingAverage(inner))])
 def test_rmsprop_keeps_what_its_settings_need_and_begins_or_drops_it_when_they_are_changed(wrap):
-    inner, parameters = RMSprop(), np.ones(2)
-    optimizer = wrap(inner)
+    optimizer, parameters = wrap(RMSprop()), np.ones(2)
+    inner = optimizer.optimizer.optimizer if optimizer.keeps_average else optimizer
     optimizer.apply(parameters, np.ones(2))
     start = optimizer.slots[-1].removesuffix("square")
     assert [name for name in optimizer.state if name.startswith(start)] == [f"{start}square"]
@@ -297,3 +298,37 @@ def test_settings_out_of_range_are_refused_when_made_and_when_changed(kind, sett
 def test_a_flag_that_is_neither_true_nor_false_is_refused(value):
     with pytest.raises(ArgumentTypeError, match=rf"RMSprop: centered is {value!r}; it must be True or False"):
         RMSprop(centered=value)
+
+
+@pytest.mark.parametrize("name", ["beta1", "beta2"])
+def test_a_beta_that_changes_in_a_shallow_copy_leaves_the_sums_of_the_other(name):
+    optimizer = AMSGrad()
+    optimizer.apply(np.zeros(3), np.ones(3))
+    before = {slot: (vector, vector.copy()) for slot, vector in optimizer.state.items()}
+    other = copy.copy(optimizer)
+    setattr(other, name, 0.5)
+    assert optimizer.state.keys() == other.state.keys() == before.keys()
+    for slot, (vector, values) in before.items():
+        assert optimizer.state[slot] is vector
+        np.testing.assert_array_equal(vector, values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("momentum", None, ArgumentTypeError),
+        ("momentum", 1.0, ArgumentError),
+        ("momentum", math.nan, ArgumentError),
+        ("centered", 0, ArgumentTypeError),
+        ("centered", "no", ArgumentTypeError),
+    ],
+)
+def test_a_setting_of_rmsprop_that_cannot_work_is_refused_in_a_run_and_changes_nothing(name, value, error):
+    optimizer = RMSprop(momentum=0.9, centered=True)
+    optimizer.apply(np.zeros(3), np.ones(3))
+    state = dict(optimizer.state)
+    with pytest.raises(error, match=f"^RMSprop: {name} is {value!r}"):
+        setattr(optimizer, name, value)
+    assert (optimizer.momentum, optimizer.centered) == (0.9, True)
+    assert optimizer.state.keys() == state.keys()
+    assert all(optimizer.state[slot] is vector for slot, vector in state.items())

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from trajectories import STEPS, draw
 
-from minidl import Dense, MeanSquaredError, Sequential, Trainer
 from minidl.configuration import decode, encode
 from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, ShapeError
 from minidl.optimizers import (
@@ -165,7 +164,8 @@ def test_every_setting_of_the_base_is_the_inner_optimizers_to_get_to_set_and_to_
     for name, value in second.items():
         setattr(optimizer, name, value)
     optimizer.check()
-    assert repr(inner) == repr(kind(**second))
+    assert repr(optimizer.inner.inner) == repr(kind(**second))
+    assert repr(inner) == repr(kind(**first))
     again = decode(json.loads(json.dumps(encode(optimizer))))
     assert {name: getattr(again, name) for name in SETTINGS} == second
     wrapped, alone = path_of(again, 4), path_of(kind(**second), 4)  # Lookahead steps in after the fifth
@@ -202,15 +202,39 @@ def test_of_an_optimizer_that_has_taken_steps_a_copy_begins_anew_inside_a_wrappe
         np.testing.assert_array_equal(used.state[name], vector)
 
 
-def test_an_optimizer_in_two_wrappers_is_noticed_by_the_second_trainer():
-    x, y, inner = np.zeros((4, 2)), np.zeros(4), Adam()
-    trainers = [
-        Trainer(Sequential([Dense(1), MeanSquaredError()], seed=0), wrapper(inner), seed=0)
-        for wrapper in (Lookahead, ExponentialMovingAverage)
-    ]
-    trainers[0].fit(x, y, progress=False)
-    with pytest.raises(ArgumentError, match="the ExponentialMovingAverage has taken 1 step elsewhere"):
-        trainers[1].fit(x, y, progress=False)
+@every_wrapper
+def test_an_optimizer_in_two_wrappers_takes_the_steps_of_each_by_a_copy(wrapper):
+    given = Adam()
+    wrappers = [wrapper(given), wrapper(wrapper(given)), wrapper(given)]
+    given.learning_rate = 0.5
+    for each, expected in zip(wrappers, (wrapper(Adam()), wrapper(wrapper(Adam())), wrapper(Adam())), strict=True):
+        np.testing.assert_array_equal(path_of(each), path_of(expected))
+        assert each.step == STEPS
+    assert (given.step, given.state) == (0, {})
+
+
+def test_the_copy_in_a_wrapper_has_the_very_function_that_gives_the_rate():
+    class Plateau:
+        factor = 1.0
+
+        def rate(self, step):
+            return 0.5 * self.factor
+
+    plateau = Plateau()
+    optimizer, parameters = Lookahead(ExponentialMovingAverage(SGD(plateau.rate))), np.zeros(1)
+    optimizer.apply(parameters, np.ones(1))
+    plateau.factor = 0.5
+    optimizer.apply(parameters, np.ones(1))
+    np.testing.assert_array_equal(parameters, [-0.75])
+
+
+def test_the_average_of_an_optimizer_that_is_wrapped_is_not_in_place_in_the_copy():
+    average, parameters = ExponentialMovingAverage(Adam()), np.zeros(3)
+    average.apply(parameters, np.ones(3))
+    average.exchange(parameters)
+    wrapper = Lookahead(average)
+    assert (average.exchanged, wrapper.exchanged, wrapper.inner.exchanged) == (True, False, False)
+    np.testing.assert_array_equal(path_of(wrapper), path_of(Lookahead(ExponentialMovingAverage(Adam()))))
 
 
 def test_step_and_state_of_the_inner_optimizer_are_those_of_the_wrapper():

@@ -2,7 +2,7 @@ import copy
 import json
 import math
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -412,6 +412,98 @@ def test_a_weight_decay_that_a_class_of_ones_own_has_by_default_is_set_and_kept(
     optimizer.weight_decay = 0.125
     optimizer.check()
     assert decode(encode(optimizer)).weight_decay == 0.125
+
+
+class _MovesByRate(Optimizer):
+    def update(self, parameters, gradients, learning_rate):
+        parameters -= learning_rate * gradients
+
+
+@dataclass(eq=False)
+class Unannotated(_MovesByRate):
+    weight_decay = 0.25
+    learning_rate = 0.5
+
+
+@dataclass(eq=False)
+class Annotated(_MovesByRate):
+    momentum: float = 0.9
+    weight_decay: float = 0.25
+    learning_rate: float = 0.5
+
+
+@dataclass(eq=False)
+class AsField(_MovesByRate):
+    weight_decay: float = field(default=0.25)
+    clip_norm: float | None = field(default=None, kw_only=False)
+    learning_rate: float = field(default=0.5)
+
+
+@dataclass(eq=False)
+class OfUnannotated(Unannotated):
+    momentum: float = 0.9
+
+
+@pytest.mark.parametrize("kind", [Unannotated, Annotated, AsField, OfUnannotated])
+def test_a_new_default_of_an_inherited_setting_counts_however_it_is_written(kind):
+    optimizer, parameters = kind(), np.ones(2)
+    assert (optimizer.learning_rate, optimizer.weight_decay) == (0.5, 0.25)
+    optimizer.apply(parameters, np.zeros(2))
+    np.testing.assert_array_equal(parameters, 0.875)
+    assert kind(0.125, weight_decay=0.5).learning_rate == 0.125
+    assert decode(json.loads(json.dumps(encode(kind(weight_decay=0.5))))).weight_decay == 0.5
+    for refused in (-0.25, math.nan):
+        with pytest.raises(ArgumentError, match=f"{kind.__name__}: weight_decay is {refused}"):
+            kind(weight_decay=refused)
+
+
+def test_a_setting_given_by_keyword_stays_so_where_a_class_of_ones_own_has_another_default():
+    assert Annotated(0.1, 0.5).momentum == OfUnannotated(0.1, 0.5).momentum == 0.5
+    for make in (lambda: Annotated(0.1, 0.5, 0.25), lambda: Unannotated(0.1, 0.5), lambda: Decaying(0.1, 0.5)):
+        with pytest.raises(TypeError, match="positional"):
+            make()
+    assert AsField(0.1, 2.0).clip_norm == 2.0  # where it says so itself
+
+
+@pytest.mark.parametrize("annotations", [{}, {"weight_decay": float}])
+def test_a_default_that_would_be_ignored_without_the_decorator_is_refused_with_the_cure(annotations):
+    kind = type("Forgetful", (_MovesByRate,), {"weight_decay": 0.25, "__annotations__": annotations})
+    cure = r"write @dataclass\(eq=False\) above the class that sets it, and in it weight_decay: float = 0.25$"
+    for make in (kind, lambda: kind(0.1), lambda: dataclass(eq=False)(type("Derived", (kind,), {}))(0.1)):
+        with pytest.raises(ArgumentTypeError, match=f"the default of weight_decay would be ignored: {cure}"):
+            make()
+
+
+def test_a_default_that_would_be_ignored_is_named_with_a_type_that_is_no_text():
+    @dataclass(eq=False)
+    class Own(_MovesByRate):
+        momentum: float = 0.9
+
+    with pytest.raises(ArgumentTypeError, match=r"and in it momentum: float = 0\.5$"):
+        type("Forgetful", (Own,), {"momentum": 0.5})()
+
+
+def test_a_setting_that_is_a_property_stays_one():
+    class Fixed(_MovesByRate):
+        weight_decay = property(lambda self: 0.25, lambda self, value: None)
+
+    parameters = np.ones(2)
+    Fixed(0.5).apply(parameters, np.zeros(2))
+    np.testing.assert_array_equal(parameters, 0.875)
+
+
+def test_a_rate_may_change_a_setting_that_the_state_depends_on():
+    def rate(step):
+        changing.beta1 = 0.9 if step < 2 else 0.5
+        return 0.1
+
+    changing, told = Adam(rate), Adam(0.1)
+    (one, gradients), (other, _) = draw(), draw()
+    for step, gradient in enumerate(gradients[:5]):
+        told.beta1 = 0.9 if step < 2 else 0.5
+        changing.apply(one, gradient)
+        told.apply(other, gradient)
+    np.testing.assert_array_equal(one, other)
 
 
 def test_an_optimizer_without_an_average_exchanges_nothing():
