@@ -298,6 +298,9 @@ def test_ctrl_c_ends_at_once_and_in_one_line(tmp_path):
     ) as process:
         assert process.stderr.readline() == "friedman1 ...\n"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        try:
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()  # where the signal was lost, as where it is ignored, a failure and no endless wait
     assert process.returncode == 1
     assert errors.strip() == "interrupted: the problems that were finished before are saved"
