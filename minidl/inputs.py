@@ -219,6 +219,13 @@ def check_validation_data(value: Any, without: str) -> None:
         )
 
 
+def check_seed(value: Any, name: str) -> None:
+    """Raise ArgumentTypeError or ArgumentError unless `value` is a seed that scikit-learn takes: in [0, 2**32)."""
+    check_whole_number(value, name, 0)
+    if value >= 2**32:
+        raise ArgumentError(f"{name} is {value}; it must be below 2**32")
+
+
 def check_whole_number(value: Any, name: str, least: int) -> None:
     """Raise ArgumentTypeError or ArgumentError unless `value` is a whole number of at least `least`."""
     try:

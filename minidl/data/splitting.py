@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ArgumentError, DataError, counted
-from minidl.inputs import check_number, check_whole_number
+from minidl.inputs import check_number, check_seed, check_whole_number
 from minidl.typing import Array
 
 
@@ -49,13 +49,7 @@ def train_validation_split(
     if len(x) == 0:
         raise DataError("x and y have no rows to split")
     if seed is not None:
-        check_whole_number(seed, "seed", 0)
-        if seed >= 2**32:
-            raise ArgumentError(f"seed is {seed}; it must be below 2**32")
-    if isinstance(validation_size, Real) and not isinstance(validation_size, bool) and validation_size == 0:
-        raise ArgumentError(
-            f"validation_size={validation_size} holds out no row: to train without validation, do not split the data"
-        )
+        check_seed(seed, "seed")
     classes = _classes(y) if stratify else None
     x_train, x_validation, y_train, y_validation = split_at_random(
         [x, y],
@@ -64,6 +58,8 @@ def train_validation_split(
         classes,
         name="validation_size",
         without_classes="give more rows, or pass stratify=False",
+        of_none=f"validation_size={validation_size} holds out no row: to train without validation, do not split the "
+        "data",
     )
     return x_train, x_validation, y_train, y_validation
 
@@ -76,6 +72,7 @@ def split_at_random(
     *,
     name: str,
     without_classes: str,
+    of_none: str,
 ) -> list[Any]:
     """Return of each of `arrays`, of N rows, those to train on and those held out, drawn at random.
 
@@ -91,12 +88,16 @@ def split_at_random(
         What errors call `validation_size`.
     without_classes : str
         The cure that errors name for classes of which not both parts can have rows.
+    of_none : str
+        The error of who asks for no rows to be held out.
 
     Raises ArgumentError or ArgumentTypeError for another size, DataError for a class of a single row.
     """
     from sklearn.model_selection import train_test_split
 
     rows = len(arrays[0])
+    if isinstance(validation_size, Real) and not isinstance(validation_size, bool) and validation_size == 0:
+        raise ArgumentError(of_none)
     held_out = _rows_held_out(validation_size, rows, name)
     if classes is not None:
         classes_found, counts = np.unique(classes, return_counts=True)

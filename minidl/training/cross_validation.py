@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, counted, naming
-from minidl.inputs import as_array, as_weights, check_lengths, check_whole_number
+from minidl.inputs import as_array, as_weights, check_lengths, check_seed, check_whole_number
 from minidl.losses import Loss
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
@@ -308,6 +308,8 @@ class _Task:
 
     def check_weights(self, y: Array, weights: Array | None) -> None:
         """Raise DataError where no row that the run trains on, or holds out, counts."""
+        if weights is None and self.class_weight is None:
+            return
         model, (train, held_out) = self.trainer.model, self.fold
         assert model.loss is not None
         for what, rows, class_weight in (("trains on", train, self.class_weight), ("holds out", held_out, None)):
@@ -424,9 +426,7 @@ def _as_seeds(seeds: int | Iterable[int]) -> list[int]:
         return list(range(seeds))
     listed = list(seeds)
     for seed in listed:
-        check_whole_number(seed, "a seed", 0)
-        if seed >= 2**32:
-            raise ArgumentError(f"a seed is {seed}; it must be below 2**32")
+        check_seed(seed, "a seed")
     if not listed or len(set(listed)) < len(listed):
         raise ArgumentError(f"seeds is {listed}; give one or more, each once")
     return [int(seed) for seed in listed]

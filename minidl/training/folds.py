@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -67,14 +66,15 @@ def hold_out(validation: float | int, seed: int, rows: int, classes: Array | Non
     # Here, since `import minidl` does not load minidl.data.
     from minidl.data.splitting import split_at_random
 
-    if isinstance(validation, Real) and not isinstance(validation, bool) and validation == 0:
-        raise ArgumentError(
-            f"validation is {validation}, but candidates are ranked by rows held out: give a fraction such as 0.2 or a "
-            "number of rows, or validation_data=(x, y) of your own"
-        )
-    cure = "give validation_data=(x, y) of your own"
     train, held_out = split_at_random(
-        [np.arange(rows)], validation, seed, classes, name="validation", without_classes=cure
+        [np.arange(rows)],
+        validation,
+        seed,
+        classes,
+        name="validation",
+        without_classes="give validation_data=(x, y) of your own",
+        of_none=f"validation is {validation}, but candidates are ranked by rows held out: give a fraction such as 0.2 "
+        "or a number of rows, or validation_data=(x, y) of your own",
     )
     return train, held_out
 

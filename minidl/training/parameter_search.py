@@ -18,6 +18,7 @@ from minidl.inputs import (
     as_weights,
     check_finite,
     check_lengths,
+    check_seed,
     check_validation_data,
     check_whole_number,
 )
@@ -151,9 +152,7 @@ def search(
         raise ArgumentError(f"first_epochs is {first_epochs}, more than the {counted(epochs, 'epoch')} of a whole run")
     if halving is not None:
         check_whole_number(halving, "halving", 2)
-    check_whole_number(seed, "seed", 0)
-    if seed >= 2**32:
-        raise ArgumentError(f"seed is {seed}; it must be below 2**32")
+    check_seed(seed, "seed")
     processes, criterion = as_processes(jobs), Criterion("search", monitor, mode)
     given = optimizer != "adam" or batch_size != 32 or augment is not None
     recipe = Recipe(build_model, get_optimizer(optimizer), batch_size, augment, seed, only_models=given)

@@ -271,7 +271,7 @@ class Trainer:
         schedule = self.optimizer.learning_rate
         if self.optimizer.full_batch or not isinstance(schedule, Schedule) or isinstance(schedule, ConstantRate):
             return
-        steps = epochs * math.ceil(rows / min(self.batch_size or rows, rows))
+        steps = epochs * math.ceil(rows / self._rows_per_batch(rows))
         if self.row and self.rows == rows:
             steps -= math.ceil(self.row / self._batch_rows)
         end = self.step + steps
@@ -422,8 +422,12 @@ class Trainer:
 
     def _settle_batches(self) -> None:
         """Let an epoch end as it began, also one that is resumed after a callback has changed the settings."""
-        self._batch_rows = self.rows if self.batch_size is None else min(self.batch_size, self.rows)
+        self._batch_rows = self._rows_per_batch(self.rows)
         self._shuffled = self.shuffle and self._batch_rows < self.rows
+
+    def _rows_per_batch(self, rows: int) -> int:
+        """Return the batch size, of a data set of so many rows, as it is set now."""
+        return rows if self.batch_size is None else min(self.batch_size, rows)
 
     def _augmented(self, batch: Rows, row: int) -> Rows:
         """Return the batch that begins with this row of the epoch as it is trained on."""
