@@ -28,6 +28,7 @@ from minidl import (
     L2,
     Adam,
     AdamW,
+    Average,
     BatchNorm,
     Callback,
     CosineDecay,
@@ -71,6 +72,7 @@ class Variant:
     after_relu: Callable[[], list[Layer]] = list
     loss: Callable[[], SoftmaxCrossEntropy] = SoftmaxCrossEntropy
     optimizer: Callable[[int], Optimizer] = lambda steps: Adam()
+    average: Callable[[int], Average | None] = lambda steps: None
     callbacks: Callable[[], list[Callback]] = list
 
     def build(self, seed: int) -> Sequential:
@@ -93,8 +95,8 @@ REGULARISATION = [
     Variant("BatchNorm", after_dense=lambda: [BatchNorm()]),
     Variant("LayerNorm", after_dense=lambda: [LayerNorm()]),
     Variant("BatchNorm and Dropout(0.2)", after_dense=lambda: [BatchNorm()], after_relu=lambda: [Dropout(0.2)]),
-    Variant("average of weights, EMA", optimizer=lambda steps: ExponentialMovingAverage(Adam(), decay=0.999)),
-    Variant("average of weights, SWA", optimizer=lambda steps: StochasticWeightAveraging(Adam(), start=steps // 2)),
+    Variant("average of weights, EMA", average=lambda steps: ExponentialMovingAverage(0.999)),
+    Variant("average of weights, SWA", average=lambda steps: StochasticWeightAveraging(start=steps // 2)),
     Variant("early stopping, patience 3", callbacks=lambda: [EarlyStopping("val_accuracy", patience=3)]),
 ]
 
@@ -104,15 +106,15 @@ RATE = 3e-3
 SCHEDULES = [
     Variant("constant 0.001", optimizer=lambda steps: Adam(1e-3)),
     Variant("constant 0.003", optimizer=lambda steps: Adam(RATE)),
-    Variant("StepDecay, 3 times by 0.3", optimizer=lambda steps: Adam(StepDecay(RATE, steps // 4, factor=0.3))),
-    Variant("ExponentialDecay to 1 %", optimizer=lambda steps: Adam(ExponentialDecay(RATE, steps, factor=0.01))),
-    Variant("PolynomialDecay, linear to 0", optimizer=lambda steps: Adam(PolynomialDecay(RATE, steps))),
-    Variant("CosineDecay to 0", optimizer=lambda steps: Adam(CosineDecay(RATE, steps))),
-    Variant("CosineRestarts, 3 periods", optimizer=lambda steps: Adam(CosineRestarts(RATE, -(-steps // 7)))),
-    Variant("OneCycle", optimizer=lambda steps: Adam(OneCycle(RATE, steps))),
+    Variant("StepDecay, 3 times by 0.3", optimizer=lambda steps: Adam(StepDecay(RATE, every=steps // 4, factor=0.3))),
+    Variant("ExponentialDecay to 1 %", optimizer=lambda steps: Adam(ExponentialDecay(RATE, steps=steps, factor=0.01))),
+    Variant("PolynomialDecay, linear to 0", optimizer=lambda steps: Adam(PolynomialDecay(RATE, steps=steps))),
+    Variant("CosineDecay to 0", optimizer=lambda steps: Adam(CosineDecay(RATE, steps=steps))),
+    Variant("CosineRestarts, 3 periods", optimizer=lambda steps: Adam(CosineRestarts(RATE, steps=-(-steps // 7)))),
+    Variant("OneCycle", optimizer=lambda steps: Adam(OneCycle(RATE, steps=steps))),
     Variant(
         "Warmup, then CosineDecay",
-        optimizer=lambda steps: Adam(Warmup(CosineDecay(RATE, steps - steps // 20), steps // 20)),
+        optimizer=lambda steps: Adam(Warmup(CosineDecay(RATE, steps=steps - steps // 20), steps=steps // 20)),
     ),
     Variant(
         "ReduceLROnPlateau by 0.3",
@@ -144,8 +146,9 @@ def train(variant: Variant, seed: int, epochs: int, data: tuple[Array, Array, Ar
     """Train one variant from one seed, in one thread; return its figures."""
     x, x_validation, y, y_validation = data
     with threadpool_limits(1):
-        optimizer = variant.optimizer(epochs * -(-len(x) // BATCH))
-        trainer = Trainer(variant.build(seed), optimizer, batch_size=BATCH, seed=seed)
+        steps = epochs * -(-len(x) // BATCH)
+        optimizer, average = variant.optimizer(steps), variant.average(steps)
+        trainer = Trainer(variant.build(seed), optimizer, batch_size=BATCH, seed=seed, average=average)
         trainer.fit(
             x,
             y,

@@ -28,7 +28,7 @@ from minidl.typing import Array
 
 SIDE, BATCH = 28, 128
 AFFINE = augment.Compose([augment.Rotation(10), augment.Scaling(0.1), augment.Translation(0.1)])
-ELASTIC = augment.Elastic(34, 4)
+ELASTIC = augment.Elastic(34, smoothness=4)
 
 Contestant = Callable[[Array], None]
 

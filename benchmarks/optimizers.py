@@ -34,19 +34,23 @@ from tqdm import tqdm
 
 from minidl import (
     Adam,
+    Average,
     Callback,
     Dense,
+    ExponentialMovingAverage,
+    Lookahead,
     MeanSquaredError,
     Optimizer,
     ReLU,
     Rescale,
     Sequential,
     SoftmaxCrossEntropy,
+    StochasticWeightAveraging,
     Trainer,
-    optimizers,
 )
 from minidl.data import load_mnist, train_validation_split
 from minidl.errors import ArgumentError, DivergenceError, MinidlError, MissingDependencyError, MissingFileError
+from minidl.optimizers.names import OPTIMIZERS
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -110,18 +114,20 @@ class Candidate:
     name: str
     kind: type[Optimizer]
     arguments: dict[str, Any] = field(default_factory=dict)
-    wrapper: type[Optimizer] | None = None
+    average: type[Average] | None = None
+    """Of the parameters, beside the optimizer."""
 
     @property
     def family(self) -> str:
         """The class that --only may name."""
-        return (self.wrapper or self.kind).__name__
+        return (self.average or self.kind).__name__
 
     def make(self, rate: float) -> Optimizer:
-        if self.kind.full_batch:
-            return self.kind(**self.arguments)
-        optimizer = self.kind(learning_rate=rate, **self.arguments)
-        return optimizer if self.wrapper is None else self.wrapper(optimizer)
+        return self.kind(**self.arguments) if self.kind.full_batch else self.kind(learning_rate=rate, **self.arguments)
+
+    def make_trainer(self, model: Sequential, rate: float, batch_size: int | None, seed: int) -> Trainer:
+        average = self.average and self.average()
+        return Trainer(model, self.make(rate), batch_size=batch_size, seed=seed, average=average)
 
 
 # Problems
@@ -184,22 +190,16 @@ def standardise(values: Array, training: Array) -> Array:
 
 
 def own_candidates() -> list[Candidate]:
-    """Return minidl's optimizers: each as it is by default, once with each switch turned, and Adam in each wrapper."""
-    order = ["SGD", "Momentum", "Adam", *optimizers.__all__]
+    """Return minidl's optimizers: as they are by default, with each switch turned, and Adam with each average."""
     candidates = []
-    for name in dict.fromkeys(order):
-        kind = getattr(optimizers, name)
-        if not (isinstance(kind, type) and issubclass(kind, Optimizer)) or kind is Optimizer:
-            continue
-        if "optimizer" in {item.name for item in fields(kind) if item.init}:
-            candidates.append(Candidate(f"{name}(Adam)", Adam, wrapper=kind))
-            continue
-        candidates.append(Candidate(name, kind))
+    for kind in OPTIMIZERS.values():
+        candidates.append(Candidate(kind.__name__, kind))
         switches = [item for item in fields(kind) if item.init and isinstance(item.default, bool)]
         for switch in switches:
             turned = {switch.name: not switch.default}
-            candidates.append(Candidate(f"{name}({switch.name}={not switch.default})", kind, turned))
-    return candidates
+            candidates.append(Candidate(f"{kind.__name__}({switch.name}={not switch.default})", kind, turned))
+    averages = (ExponentialMovingAverage, Lookahead, StochasticWeightAveraging)
+    return candidates + [Candidate(f"{average.__name__}(Adam)", Adam, average=average) for average in averages]
 
 
 def parse_candidate(text: str) -> Candidate:
@@ -226,7 +226,7 @@ def parse_candidate(text: str) -> Candidate:
         raise argparse.ArgumentTypeError(f"{module_name} has no subclass of minidl.Optimizer named {named.id}")
     candidate = Candidate(call, kind, arguments)
     try:
-        candidate.make(1e-3).check()
+        candidate.make(1e-3)
     except (MinidlError, TypeError) as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from error
     return candidate
@@ -269,9 +269,9 @@ class EpochTimer(Callback):
 def train(problem: Problem, candidate: Candidate, rate: float, seed: int) -> pd.DataFrame:
     """Train once; return a row per epoch. In a run that diverges, the last row holds no figures."""
     timer, diverged = EpochTimer(), False
-    optimizer = candidate.make(rate)
-    batch_size = None if optimizer.full_batch else problem.batch_size  # an iteration of all rows then is an epoch
-    trainer = Trainer(problem.build(seed), optimizer, batch_size=batch_size, seed=seed)
+    # An iteration of all rows is an epoch.
+    batch_size = None if candidate.kind.full_batch else problem.batch_size
+    trainer = candidate.make_trainer(problem.build(seed), rate, batch_size, seed)
     # One thread of the linear algebra: runs beside each other do not fight for cores, and bits do not depend on them.
     with threadpool_limits(1):
         try:

@@ -47,21 +47,21 @@ DISTORTIONS: list[augment.Distortion] = [
     augment.Translation(),
     augment.Shear(),
     augment.Elastic(),
-    augment.GaussianNoise(),
+    augment.PixelNoise(),
     augment.CutOut(),
 ]
 
 FALLING: dict[str, Schedule] = {
     "ConstantRate": ConstantRate(RATE),
-    "StepDecay": StepDecay(RATE, STEPS // 4, factor=0.3),
-    "ExponentialDecay": ExponentialDecay(RATE, STEPS, factor=0.01),
-    "PolynomialDecay": PolynomialDecay(RATE, STEPS),
-    "CosineDecay": CosineDecay(RATE, STEPS),
+    "StepDecay": StepDecay(RATE, every=STEPS // 4, factor=0.3),
+    "ExponentialDecay": ExponentialDecay(RATE, steps=STEPS, factor=0.01),
+    "PolynomialDecay": PolynomialDecay(RATE, steps=STEPS),
+    "CosineDecay": CosineDecay(RATE, steps=STEPS),
 }
 RISING: dict[str, Schedule] = {
-    "CosineRestarts": CosineRestarts(RATE, -(-STEPS // 7)),
-    "OneCycle": OneCycle(RATE, STEPS),
-    "Warmup, then CosineDecay": Warmup(CosineDecay(RATE, STEPS - STEPS // 10), STEPS // 10),
+    "CosineRestarts": CosineRestarts(RATE, steps=-(-STEPS // 7)),
+    "OneCycle": OneCycle(RATE, steps=STEPS),
+    "Warmup, then CosineDecay": Warmup(CosineDecay(RATE, steps=STEPS - STEPS // 10), steps=STEPS // 10),
 }
 
 

@@ -14,9 +14,9 @@ from collections import defaultdict
 import numpy as np
 from contestants.lineup import WORKLOADS
 from contestants.minidl import network
+from minidl.training.batches import Rows, Sums
 
 from minidl import SGD, Adam, Trainer
-from minidl.training.batches import Rows, Sums
 
 NAMES = [workload.name for workload in WORKLOADS if workload.kind == "training"]
 

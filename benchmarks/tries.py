@@ -35,6 +35,7 @@ from minidl import (
     RMSprop,
     SoftmaxCrossEntropy,
 )
+from minidl.training.clipping import clip
 
 RNG = np.random.default_rng(0)
 Ways = dict[str, Callable[[], object]]
@@ -197,9 +198,9 @@ def optimizers(size: int) -> None:
     for make in makers:
         optimizer, parameters, gradients = make(1e-3), numbers(size), numbers(size)
         ways[make.__name__] = functools.partial(optimizer.apply, parameters, gradients)
-    ways["Adam, clip_norm=1"] = functools.partial(Adam(1e-3, clip_norm=1).apply, numbers(size), numbers(size))
-    ways["ExponentialMovingAverage(Adam())"] = functools.partial(
-        ExponentialMovingAverage(Adam(1e-3)).apply, numbers(size), numbers(size)
+    ways["clip_norm=1"] = functools.partial(clip, numbers(size), 1.0, None)
+    ways["ExponentialMovingAverage"] = functools.partial(
+        ExponentialMovingAverage().follow, numbers(size), numbers(size), 1
     )
     race(f"a step of each optimizer on {size:,} parameters", ways)
 

@@ -70,11 +70,11 @@ from minidl.typing import Array
 NORMALIZATIONS = {"none": list, "batch": lambda: [BatchNorm()], "layer": lambda: [LayerNorm()]}
 SCHEDULES = {
     "constant": lambda rate, steps: rate,
-    "step": lambda rate, steps: StepDecay(rate, max(steps // 3, 1), factor=0.1),
+    "step": lambda rate, steps: StepDecay(rate, every=max(steps // 3, 1), factor=0.1),
     "exponential": lambda rate, steps: ExponentialDecay(rate, steps, factor=0.01),
     "cosine": CosineDecay,
-    "one-cycle": lambda rate, steps: OneCycle(rate, max(steps, 2)),
-    "warm-up": lambda rate, steps: Warmup(rate, max(steps // 10, 1)),
+    "one-cycle": lambda rate, steps: OneCycle(rate, steps=max(steps, 2)),
+    "warm-up": lambda rate, steps: Warmup(rate, steps=max(steps // 10, 1)),
 }
 DEFAULTS: dict[str, Any] = {
     "network": ["784-10-10", "784-128-64-10"],
@@ -131,14 +131,14 @@ def build(network: str, options: argparse.Namespace) -> Sequential:
     inputs, *hidden, classes = map(int, network.split("-"))
     dense: dict[str, Any] = {
         "initializer": options.initializer,
-        "regularizer": L1L2(options.l1, options.l2) if options.l1 or options.l2 else None,
+        "regularizer": L1L2(l1=options.l1, l2=options.l2) if options.l1 or options.l2 else None,
         "constraint": MaxNorm(options.max_norm) if options.max_norm else None,
     }
     layers: list[Any] = [Rescale(1 / 255)]
     for units in hidden:
         layers += [Dense(units, **dense), *NORMALIZATIONS[options.normalization](), ReLU()]
         layers += [Dropout(options.dropout)] if options.dropout else []
-    layers += [Dense(classes, **dense), SoftmaxCrossEntropy(options.label_smoothing)]
+    layers += [Dense(classes, **dense), SoftmaxCrossEntropy(label_smoothing=options.label_smoothing)]
     return Sequential(layers, input_shape=inputs, seed=options.seed)
 
 

@@ -45,7 +45,7 @@ class Recipe:
             layers += [Dense(units), *([BatchNorm()] if self.normalization else []), ReLU()]
         layers += [Dense(classes), SoftmaxCrossEntropy()]
         steps = max(self.epochs * -(-rows // self.batch_size), 2)  # the least that a cycle can have
-        rate = OneCycle(self.learning_rate, steps) if self.one_cycle else self.learning_rate
+        rate = OneCycle(self.learning_rate, steps=steps) if self.one_cycle else self.learning_rate
         augment = Compose(self.distortions, image_shape=(28, 28)) if self.distortions else None
         model = Sequential(layers, input_shape=784, seed=seed)
         return Trainer(model, Adam(rate), batch_size=self.batch_size, seed=seed, augment=augment)
@@ -54,14 +54,14 @@ class Recipe:
 SLIGHT = (Rotation(8), Scaling(0.1, keep_aspect=False), Translation(0.05), Shear(8))
 
 RECIPES = {
-    "best": Recipe((128, 64), epochs=32, batch_size=256, learning_rate=0.01, distortions=(*SLIGHT, Elastic(10, 4))),
+    "best": Recipe((128, 64), epochs=32, batch_size=256, learning_rate=0.01, distortions=(*SLIGHT, Elastic(10))),
     "fast": Recipe((256, 128), epochs=5, batch_size=256, learning_rate=0.006),
     "wide": Recipe(
         (1024, 1024),
         epochs=60,
         batch_size=256,
         learning_rate=0.003,
-        distortions=(*SLIGHT, Elastic(20, 4)),
+        distortions=(*SLIGHT, Elastic(20)),
         normalization=True,
     ),
 }

@@ -95,7 +95,7 @@ class RunFolder:
         for network in self.left:
             if any(self.checkpoints(network).glob("step_*.npz")):
                 trainer = Trainer.load(self.checkpoints(network))
-                begun = trainer.epoch + (trainer.row > 0)
+                begun = trainer.epoch + (trainer.position.row > 0)
                 if begun > epochs:
                     raise ArgumentError(
                         f"{network} was stopped in epoch {begun}: give --epochs {begun} or more, or another --output"

@@ -43,7 +43,9 @@ def build(network: str, seed: int) -> Sequential:
     for units in hidden:
         layers += [Dense(units), ReLU()]
     # The progression lies between 25 and 346: the first predictions are 150, and 75 is the unit of what is learnt.
-    return Sequential([*layers, Dense(outputs, "zeros"), Rescale(75, 150), MeanSquaredError()], seed=seed)
+    return Sequential(
+        [*layers, Dense(outputs, initializer="zeros"), Rescale(75, offset=150), MeanSquaredError()], seed=seed
+    )
 
 
 def ridge_predictions(result: CrossValidation, x: Array, y: Array) -> list[Array]:

@@ -72,8 +72,8 @@ class DrawBoundary(Callback):
         self.ax.clear()
         plot_decision_boundary(trainer.model, self.x, self.y, resolution=160, ax=self.ax)
         self.ax.set(aspect="equal", xticks=[], yticks=[])
-        figures = trainer.figures
-        held_out = f"{figures['val_accuracy']:6.1%} of the rows held out are right" if figures else "not yet trained"
+        values = trainer.metric_values
+        held_out = f"{values['val_accuracy']:6.1%} of the rows held out are right" if values else "not yet trained"
         self.ax.set_title(f"epoch {trainer.epoch:>3}: {held_out}", family="monospace", fontsize=10)
         self.save(self.figure)
 
@@ -170,10 +170,10 @@ def main(arguments: list[str] | None = None) -> None:
             if re.fullmatch(r"frame_\d{3,}\.png", path.name):
                 path.unlink()
     trainer = train(options)
-    figures = trainer.figures
+    values = trainer.metric_values
     print(
-        f"{options.network} after {counted(trainer.epoch, 'epoch')}: loss {figures['loss']:.4f}, right are "
-        f"{figures['accuracy']:.1%} of the rows trained on and {figures['val_accuracy']:.1%} of those held out"
+        f"{options.network} after {counted(trainer.epoch, 'epoch')}: loss {values['loss']:.4f}, right are "
+        f"{values['accuracy']:.1%} of the rows trained on and {values['val_accuracy']:.1%} of those held out"
     )
     print(f"pictures: {options.output}")
 

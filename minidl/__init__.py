@@ -1,7 +1,7 @@
 """minidl: a small neural-network framework in readable NumPy."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minidl import (
     errors,
@@ -11,7 +11,6 @@ from minidl import (
     losses,
     metrics,
     optimizers,
-    prediction,
     regularizers,
     schedules,
     training,
@@ -36,6 +35,7 @@ from minidl.layers import (
     GELU,
     SELU,
     BatchNorm,
+    Declaration,
     Dense,
     Dropout,
     Flatten,
@@ -69,6 +69,17 @@ from minidl.losses import (
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
 )
+from minidl.metrics import (
+    F1,
+    Accuracy,
+    Metric,
+    Precision,
+    R2Score,
+    Recall,
+    RootMeanSquaredError,
+    TopKAccuracy,
+    TotalVariation,
+)
 from minidl.model import Sequential
 from minidl.optimizers import (
     LBFGS,
@@ -78,16 +89,12 @@ from minidl.optimizers import (
     Adam,
     AdamW,
     AMSGrad,
-    ExponentialMovingAverage,
     Lion,
-    Lookahead,
     Momentum,
     NAdam,
     Optimizer,
     RMSprop,
-    StochasticWeightAveraging,
 )
-from minidl.prediction import AugmentedPrediction, Ensemble, Predictor, TemperatureScaling
 from minidl.regularizers import L1, L1L2, L2, Constraint, MaxNorm, Regularizer
 from minidl.schedules import (
     ConstantRate,
@@ -100,29 +107,23 @@ from minidl.schedules import (
     StepDecay,
     Warmup,
 )
+from minidl.settings import setting
 from minidl.training import (
+    Average,
     Callback,
-    Checkpoint,
-    CrossValidation,
-    CSVLogger,
-    EarlyStopping,
+    ExponentialMovingAverage,
     FunctionCallback,
     History,
-    Monitor,
+    Lookahead,
     ProgressBar,
-    RateSearch,
-    ReduceLROnPlateau,
-    Search,
-    TensorBoard,
+    StochasticWeightAveraging,
     Trainer,
-    cross_validate,
-    find_learning_rate,
-    search,
 )
 from minidl.version import __version__
 
 __all__ = [
     "ELU",
+    "F1",
     "GELU",
     "L1",
     "L1L2",
@@ -131,11 +132,13 @@ __all__ = [
     "SELU",
     "SGD",
     "AMSGrad",
+    "Accuracy",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
     "AugmentedPrediction",
+    "Average",
     "BatchNorm",
     "CSVLogger",
     "Callback",
@@ -148,6 +151,7 @@ __all__ = [
     "CosineDecay",
     "CosineRestarts",
     "CrossValidation",
+    "Declaration",
     "Dense",
     "Dropout",
     "EarlyStopping",
@@ -177,6 +181,7 @@ __all__ = [
     "MaxNorm",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "Metric",
     "Momentum",
     "Monitor",
     "NAdam",
@@ -188,17 +193,21 @@ __all__ = [
     "Parameter",
     "Poisson",
     "PolynomialDecay",
+    "Precision",
     "Predictor",
     "ProgressBar",
+    "R2Score",
     "RMSprop",
     "RateSearch",
     "ReLU",
+    "Recall",
     "ReduceLROnPlateau",
     "RegressionLoss",
     "Regularizer",
     "Rescale",
     "Reshape",
     "Residual",
+    "RootMeanSquaredError",
     "Schedule",
     "Search",
     "Sequential",
@@ -214,6 +223,8 @@ __all__ = [
     "Tanh",
     "TemperatureScaling",
     "TensorBoard",
+    "TopKAccuracy",
+    "TotalVariation",
     "Trainer",
     "Uniform",
     "Warmup",
@@ -229,19 +240,61 @@ __all__ = [
     "metrics",
     "optimizers",
     "prediction",
+    "recompute_statistics",
     "regularizers",
     "schedules",
     "search",
+    "setting",
     "training",
 ]
+
+if TYPE_CHECKING:
+    from minidl import prediction
+    from minidl.prediction import AugmentedPrediction, Ensemble, Predictor, TemperatureScaling
+    from minidl.training.batch_statistics import recompute_statistics
+    from minidl.training.checkpoint import Checkpoint
+    from minidl.training.cross_validation import CrossValidation, cross_validate
+    from minidl.training.monitoring import EarlyStopping, Monitor, ReduceLROnPlateau
+    from minidl.training.parameter_search import Search, search
+    from minidl.training.rate_search import RateSearch, find_learning_rate
+    from minidl.training.recording import CSVLogger, TensorBoard
 
 keep_freed_memory()
 
 
+_LOADED_LATE = {
+    "AugmentedPrediction": "prediction",
+    "CSVLogger": "training.recording",
+    "Checkpoint": "training.checkpoint",
+    "CrossValidation": "training.cross_validation",
+    "EarlyStopping": "training.monitoring",
+    "Ensemble": "prediction",
+    "Monitor": "training.monitoring",
+    "Predictor": "prediction",
+    "RateSearch": "training.rate_search",
+    "ReduceLROnPlateau": "training.monitoring",
+    "Search": "training.parameter_search",
+    "TemperatureScaling": "prediction",
+    "TensorBoard": "training.recording",
+    "cross_validate": "training.cross_validation",
+    "find_learning_rate": "training.rate_search",
+    "recompute_statistics": "training.batch_statistics",
+    "search": "training.parameter_search",
+    "show_versions": "diagnostics",
+}
+"""Names that few programs need, and their modules."""
+
+_PACKAGES_LOADED_LATE = {"data", "plots", "prediction", "testing"}
+
+
 def __getattr__(name: str) -> Any:
     """Load what `import minidl` does not at its first use, as in ``minidl.data.load_mnist()``."""
-    if name in {"data", "plots", "testing"}:
+    if name in _PACKAGES_LOADED_LATE:
         return importlib.import_module(f"minidl.{name}")
-    if name == "show_versions":
-        return importlib.import_module("minidl.diagnostics").show_versions
+    if name in _LOADED_LATE:
+        return getattr(importlib.import_module(f"minidl.{_LOADED_LATE[name]}"), name)
     raise AttributeError(f"module 'minidl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LOADED_LATE, *_PACKAGES_LOADED_LATE})

@@ -11,8 +11,6 @@ from typing import Any
 
 from minidl.version import __version__
 
-__all__ = ["show_versions"]
-
 _PACKAGES = ("numpy", "pandas", "scikit-learn", "tqdm", "scipy", "matplotlib", "joblib", "threadpoolctl")
 
 _WIDE = {"avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"}

@@ -1,10 +1,8 @@
-"""Every error that minidl raises on purpose: each names the place and the cure.
+"""Every error that minidl raises on purpose: each names the place and the fix.
 
 Each class also subclasses the builtin that a caller would expect, so ``except ValueError`` works
 for those who do not import this module.
 """
-
-from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -59,7 +57,15 @@ def naming(place: object) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise _with_text(type(error), f"{place}: {error}") from error
+        raise located(error, place) from error
+
+
+def located(error: Exception, place: object) -> Exception:
+    """Return an error with the place before its text, of the same class or its nearest base that is made of a text."""
+    # The text of a KeyError is the repr of its key, which would be quoted once more at each place.
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    link = " " if text.startswith("expects ") else ", " if text.startswith("layer ") else ": "
+    return _with_text(type(error), f"{place}{link}{text}")
 
 
 def _with_text(kind: type[Exception], text: str) -> Exception:

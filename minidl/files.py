@@ -10,12 +10,12 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from minidl.errors import ArgumentError, FileFormatError, MissingFileError
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, MissingFileError
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -29,10 +29,12 @@ _NPY_HEADER = re.compile(
 )
 
 
-def as_path(path: str | os.PathLike[str]) -> Path:
-    """Make a path of what the user gave, with ``~`` expanded."""
+def as_path(path: str | os.PathLike[str], name: str = "the path") -> Path:
+    """Make a path of what the user gave, which errors call `name`, with ``~`` expanded."""
     from pathlib import Path
 
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentTypeError(f"{name} is {path!r}; give a path as text or a pathlib.Path")
     # Path.expanduser raises RuntimeError for an unknown ~user; this leaves it, to be reported as missing.
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
@@ -122,20 +124,30 @@ def as_json(description: Mapping[str, Any], *, indent: int | None = None) -> str
 
 
 def read_described(
-    path: str | os.PathLike[str], kind: str, version: int, keys: Iterable[str]
+    path: str | os.PathLike[str],
+    kind: str,
+    version: int,
+    keys: set[str],
+    *,
+    optional: Collection[str] = (),
+    oldest: int = 1,
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """Read what `write_described` wrote: description, of exactly these keys, and arrays.
 
-    Raises as `read_arrays`, and FileFormatError for another kind of file, or one of a newer version.
+    Raises as `read_arrays`, and FileFormatError for another kind of file, or one of a version newer than `version` or
+    older than `oldest`. Keys that are `optional` need not be there.
     """
     arrays = read_arrays(path)
     try:
-        return _read_description(arrays.pop("header", None), kind, version, set(keys)), arrays
+        description = _read_description(arrays.pop("header", None), kind, version, oldest)
+        if not keys - set(optional) <= description.keys() <= keys:
+            raise FileFormatError(f"its header holds {sorted(description)}, not {sorted(keys)}")
+        return description, arrays
     except (FileFormatError, RecursionError) as error:
         raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {error}") from error
 
 
-def _read_description(header: Array | None, kind: str, version: int, keys: set[str]) -> dict[str, Any]:
+def _read_description(header: Array | None, kind: str, version: int, oldest: int) -> dict[str, Any]:
     import json
 
     if header is None or header.shape != () or header.dtype.kind != "U":
@@ -144,7 +156,7 @@ def _read_description(header: Array | None, kind: str, version: int, keys: set[s
         content = json.loads(header.item())
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"its header is no JSON: {error}") from error
-    found = content.get("format") if isinstance(content, dict) else None
+    found = str(content.get("format")) if isinstance(content, dict) else ""
     if found != f"minidl {kind}":
         readers = {"minidl model": "Sequential.load(path)", "minidl training run": "Trainer.load(path), and its .model"}
         other = f", but a {found}: read it by {readers[found]}" if found in readers else ""
@@ -154,10 +166,13 @@ def _read_description(header: Array | None, kind: str, version: int, keys: set[s
         raise FileFormatError(
             f"its format has version {its_version!r}, and this minidl reads versions up to {version}: upgrade minidl"
         )
+    if its_version < oldest:
+        raise FileFormatError(
+            f"its format has version {its_version}, of an earlier minidl; this one reads version {oldest} on: load "
+            "it with the minidl that wrote it, and save its model"
+        )
     del content["format"]
-    if content.keys() != keys:
-        raise FileFormatError(f"its header holds {sorted(content)}, not {sorted(keys)}")
-    return content
+    return dict(content)
 
 
 def _read_entries(archive: zipfile.ZipFile, size: int) -> dict[str, Array]:
@@ -192,4 +207,4 @@ def _array(content: bytes, place: str) -> Array:
     if len(values) != math.prod(shape) * dtype.itemsize:
         raise FileFormatError(f"{place} declares shape {shape} of {dtype}, which its {len(values)} bytes are not")
     order: Literal["F", "C"] = "F" if header["fortran"] == b"True" else "C"
-    return np.frombuffer(values, dtype=dtype).reshape(shape, order=order)
+    return np.frombuffer(values, dtype=dtype).reshape(shape, order=order).copy()

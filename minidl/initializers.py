@@ -7,36 +7,20 @@ count into both fans.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.configuration import Configurable
-from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError, did_you_mean
-from minidl.inputs import as_shape, check_setting
+from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError, did_you_mean, naming
+from minidl.settings import Configurable, as_number, as_shape, setting
 from minidl.typing import Array, Shape
 
-__all__ = [
-    "Constant",
-    "GlorotNormal",
-    "GlorotUniform",
-    "HeNormal",
-    "HeUniform",
-    "Initializer",
-    "LeCunNormal",
-    "Normal",
-    "Orthogonal",
-    "Uniform",
-    "Zeros",
-    "get_initializer",
-]
 
-
-@dataclass(eq=False)
 class Initializer(Configurable, ABC):
     """Base of the initializers: a subclass writes `draw`."""
 
@@ -62,44 +46,32 @@ class Zeros(Initializer):
         return np.zeros(shape)
 
 
-@dataclass(eq=False)
 class Constant(Initializer):
     """Every entry is `value`."""
 
-    value: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_setting(self, "value")
+    value: float = setting(default=0.0, kw_only=False, check=as_number)
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         return np.full(shape, self.value)
 
 
-@dataclass(eq=False)
 class Normal(Initializer):
     """Normal distribution with the given `mean` and `standard_deviation`."""
 
-    mean: float = 0.0
-    standard_deviation: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_setting(self, "mean")
-        check_setting(self, "standard_deviation", 0)
+    mean: float = setting(default=0.0, check=as_number)
+    standard_deviation: float = setting(default=0.05, low=0)
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         return rng.normal(self.mean, self.standard_deviation, shape)
 
 
-@dataclass(eq=False)
 class Uniform(Initializer):
     """Uniform distribution on [low, high)."""
 
-    low: float = -0.5
-    high: float = 0.5
+    low: float = setting(default=-0.5, check=as_number)
+    high: float = setting(default=0.5, check=as_number)
 
     def __post_init__(self) -> None:
-        check_setting(self, "low")
-        check_setting(self, "high")
         if not self.low <= self.high:
             raise ArgumentError(f"{type(self).__name__}: low = {self.low} is above high = {self.high}")
 
@@ -163,17 +135,13 @@ class LeCunNormal(Initializer):
         return rng.normal(0, math.sqrt(1 / fan_in), shape)
 
 
-@dataclass(eq=False)
 class Orthogonal(Initializer):
     """Random matrix with orthonormal rows or columns (whichever are fewer), times `gain`.
 
     Axes before the last count as rows. Source: Saxe et al. (2013), arXiv:1312.6120.
     """
 
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_setting(self, "gain")
+    gain: float = setting(default=1.0, kw_only=False, check=as_number)
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         fans(shape)
@@ -193,18 +161,8 @@ def fans(shape: Shape) -> tuple[int, int]:
     return window * shape[-2], window * shape[-1]
 
 
-_NAMED: dict[str, type[Initializer]] = {
-    "constant": Constant,
-    "glorot_normal": GlorotNormal,
-    "glorot_uniform": GlorotUniform,
-    "he_normal": HeNormal,
-    "he_uniform": HeUniform,
-    "lecun_normal": LeCunNormal,
-    "normal": Normal,
-    "orthogonal": Orthogonal,
-    "uniform": Uniform,
-    "zeros": Zeros,
-}
+_KINDS = (Zeros, Constant, Normal, Uniform, HeNormal, HeUniform, GlorotNormal, GlorotUniform, LeCunNormal, Orthogonal)
+_NAMED: dict[str, type[Initializer]] = {kind.__name__.lower(): kind for kind in _KINDS}
 
 
 def get_initializer(initializer: Initializer | str) -> Initializer:
@@ -228,13 +186,22 @@ def get_initializer(initializer: Initializer | str) -> Initializer:
         raise ArgumentTypeError(f"an initializer is an Initializer such as HeNormal() or a name, not {initializer!r}")
     match = re.fullmatch(r"(\w+)\s*(?:\((.*)\))?", initializer.strip())
     name, arguments = match.groups() if match else (initializer, None)
-    spelt = {known.replace("_", ""): known for known in _NAMED}
-    name = spelt.get(name.replace("_", "").lower(), name)  # also as the class is called: "HeNormal"
-    if name not in _NAMED:
-        raise ArgumentError(f"no initializer is named {name!r}; {did_you_mean(name, _NAMED)}")
+    kind = _NAMED.get(name.replace("_", "").lower())  # also as the class is called: "HeNormal"
+    if kind is None:
+        names = [re.sub(r"(?<=[a-z])(?=[A-Z][a-z]*$)", "_", each.__name__).lower() for each in _KINDS]
+        raise ArgumentError(f"no initializer is named {name!r}; {did_you_mean(name, names)}")
     import ast
 
     try:
-        return _NAMED[name](*ast.literal_eval(f"({arguments},)") if arguments else ())
+        values = ast.literal_eval(f"({arguments},)") if arguments else ()
+        settings = [field.name for field in dataclasses.fields(kind)][: len(values)]
+        return kind(**dict(zip(settings, values, strict=True)))
     except (TypeError, ValueError, SyntaxError) as error:
         raise ArgumentError(f"initializer {initializer!r} cannot be made: {error}") from error
+
+
+def is_initializer(value: Any, place: str) -> Any:
+    """Return a layer's setting as it was given, an initializer or the name of one; raise as `get_initializer`."""
+    with naming(place):
+        get_initializer(value)
+    return value

@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
-import re
-import threading
-from collections.abc import Iterable, Mapping, Sequence
+from _thread import RLock
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.configuration import decode, encode
+from minidl.arrays import as_array, check_finite
 from minidl.errors import (
     ArgumentError,
     ArgumentTypeError,
-    DataError,
     FileFormatError,
     MinidlError,
     NotReadyError,
     ShapeError,
+    located,
 )
 from minidl.files import read_described, write_described
-from minidl.inputs import as_array, as_shape, check_finite, check_lengths, check_whole_number
-from minidl.layers import BatchNorm, Layer, Sigmoid, Softmax
-from minidl.layers.base import Parameter, copy_into
-from minidl.layers.normalization import PooledStatistics
+from minidl.layers import Layer, Sigmoid, Softmax
+from minidl.layers.base import Declaration, Parameter, copy_into
 from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy
+from minidl.serialization import decode, encode
+from minidl.settings import as_shape, as_whole_number, snake_case
 from minidl.typing import Array, Shape
 
-__all__ = ["Sequential"]
+FILE_VERSION = 2
+"""Version of the model file's format. Version 1 did not know frozen layers; files of a newer one are refused."""
 
-FILE_VERSION = 1
-"""Version of the model file's format; files of a newer one are refused."""
+_BYTES_AT_ONCE = 2**22
+"""What a block of rows may take in all layers together: it stays in the processor's cache, or near it."""
 
-_first_use = threading.RLock()
-"""Held while a model takes its input shape from the first data, so that threads do not both build it."""
+_first_use = RLock()
+"""Held while a model takes its input shape from the first data, so that threads do not both set it up."""
 
 
 class Sequential(Layer):
@@ -45,7 +46,8 @@ class Sequential(Layer):
     Parameters
     ----------
     layers : sequence of Layer
-        In the order of the forward pass. The last element may be a `Loss`; training needs one.
+        In the order of the forward pass. The last element may be a `Loss`; training needs one. A layer that is set up
+        already keeps its parameters; they move into this model, and a model that had them before can no longer train.
     input_shape : int or tuple of int, optional
         Shape of one sample, such as 784 or (28, 28, 1); left out, it is taken from the first data seen.
     seed : int, optional
@@ -61,15 +63,19 @@ class Sequential(Layer):
         All of the model's parameters, and the gradient of the loss with respect to them. Each layer's
         ``weight.value`` and ``weight.gradient`` are shaped views into these two, so changing one in place changes
         the other. Assigning, ``model.parameters = values``, copies into the vector.
-    decaying : list of slice
-        The parts of `parameters` that weight decay may shrink: by default weights, and not biases.
     layers : tuple of Layer
     loss : Loss or None
+    rows_at_once : int
+        How many rows of many are computed at once: a power of 2, by what the layers hold for a row, so that a block
+        stays in the processor's cache and no network needs much more memory. It depends on shapes alone.
+    needs_input_gradient : bool
+        Whether `backward` returns the gradient with respect to the input: by default if there is no loss.
 
-    Raises ArgumentTypeError for an element that is no layer, ArgumentError for a layer that is there twice or already
-    part of another model, a name given twice, or a loss before the end; ShapeError when the layers' shapes do
-    not fit each other.
+    Raises ArgumentTypeError for an element that is no layer, ArgumentError for a layer that is there twice, a name
+    given twice, or a loss before the end; ShapeError when the layers' shapes do not fit each other.
     """
+
+    takes_integers = True  # and hands them to each layer that does
 
     def __init__(
         self,
@@ -84,15 +90,12 @@ class Sequential(Layer):
         if str(dtype) not in {"float32", "float64"} and dtype not in (np.float32, np.float64):
             raise ArgumentError(f"dtype is {dtype!r}; a model computes in float32 or float64")
         self.dtype = np.dtype(dtype)
-        if seed is not None:
-            check_whole_number(seed, "seed", 0)
-        self.seed = seed
+        self.seed = None if seed is None else as_whole_number(seed, "seed")
         self.layers, self.loss = _split_loss(layers)
-        # A model with a loss is there to be trained, and nobody asks for the gradient of its input; see backward.
         self.needs_input_gradient = self.loss is None
-        take_in(self.layers, self)
+        name_layers(self.layers)
         if input_shape is not None:
-            self.build(as_shape(input_shape), np.random.default_rng(seed))
+            self.set_up(as_shape(input_shape), seed)
 
     def configuration(self) -> dict[str, Any]:
         if type(self).__init__ is not Sequential.__init__:
@@ -105,8 +108,8 @@ class Sequential(Layer):
 
     @classmethod
     def from_configuration(cls, **configuration: Any) -> Sequential:
-        if "input_shape" in configuration:
-            raise ArgumentError("a described model has no input shape: it is built once its arrays are at hand")
+        if "input_shape" in configuration:  # it would be set up before its arrays are compared with the file's
+            raise ArgumentError("a described model has no input shape of its own")
         return cls(**configuration)
 
     def sublayers(self) -> dict[str, Layer]:
@@ -115,35 +118,31 @@ class Sequential(Layer):
             raise ArgumentError(f"two layers of the model have one name: {[layer.name for layer in self.layers]}")
         return found
 
-    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
-        """Build each layer for the output of the one before; a layer that is already built keeps its parameters."""
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         shape = input_shape
-        # A generator for each layer: what one draws does not depend on how much the others did.
-        for layer, layer_rng in zip(self.layers, rng.spawn(len(self.layers)), strict=True):
-            layer.change_dtype(self.dtype)
-            shape = build_or_check(layer, shape, layer_rng)
-            layer.change_dtype(self.dtype)  # again, for layers that came into being within build
+        for name in self.sublayers():
+            shape = declare.sublayer(name, shape)
         if self.loss:
             self.loss.check_output(shape)
-        self._make_vectors()  # of nested models the outermost moves all into its own, after them
-        self.require_input_gradient(self.needs_input_gradient)
         return shape
 
-    def change_dtype(self, dtype: np.dtype[Any]) -> None:
-        super().change_dtype(dtype)
-        if self.input_shape is not None:
-            self._make_vectors()
-
-    def move_parameters(self, values: Array, gradients: Array) -> None:
-        super().move_parameters(values, gradients)
-        self._values, self._gradients = values, gradients
-        self._decaying = _decaying_parts(self.named_parameters().values())
+    def finish_set_up(self) -> None:
+        """Move all parameters into two vectors, side by side; note what depends on all layers."""
+        size = self.count_parameters()
+        values, gradients = np.empty(size, self.dtype), np.empty(size, self.dtype)
+        start = 0
+        for parameter in self.named_parameters().values():
+            start = parameter.move_to(values, gradients, start)
+        numbers = math.prod(self.input_shape or ()) + self.numbers_per_row()
+        self.rows_at_once = int(2 ** max(math.log2(_BYTES_AT_ONCE / (numbers * self.dtype.itemsize)) // 1, 0))
+        each = [(layer, parameter) for layer in self.walk() for parameter in layer._parameters.values()]
+        self._regularized = [(layer, parameter) for layer, parameter in each if parameter.regularized]
 
     @property
     def parameters(self) -> Array:
         """All parameters, as one vector."""
-        self._check_built()
-        return self._values
+        first, stop = self._vectors()
+        return first.values[first.start : stop]
 
     @parameters.setter
     def parameters(self, values: Array) -> None:
@@ -152,37 +151,41 @@ class Sequential(Layer):
     @property
     def gradients(self) -> Array:
         """The gradient of the loss with respect to `parameters`, as one vector."""
-        self._check_built()
-        return self._gradients
+        first, stop = self._vectors()
+        return first.gradients[first.start : stop]
 
     @gradients.setter
     def gradients(self, values: Array) -> None:
         copy_into(self.gradients, values)
 
-    @property
-    def decaying(self) -> list[slice]:
-        """The parts of `parameters` that weight decay may shrink, in order, with a gap between any two."""
-        self._check_built()
-        return self._decaying
+    def _vectors(self) -> tuple[Parameter, int]:
+        """Return the first parameter, whose vectors hold all others behind it, and where these end."""
+        if self.input_shape is None:
+            raise NotReadyError(
+                "the model does not know its input shape yet: give input_shape=, call set_up, or pass data first"
+            )
+        parameters = list(self.named_parameters().values()) or [Parameter(np.empty(0, self.dtype), False, False)]
+        stop = parameters[0].start
+        for parameter in parameters:
+            if parameter.values is not parameters[0].values or parameter.start != stop:
+                raise ArgumentError(
+                    "layers of this model have become part of another one, and their parameters are there now: go on "
+                    "with that model, or build it from copies, copy.deepcopy(model.layers)"
+                )
+            stop = parameter.stop
+        return parameters[0], stop
 
-    def require_input_gradient(self, needed: bool = True) -> None:
-        """Ask for, or do without, the gradient with respect to the input; each layer is asked for what that takes."""
-        self.needs_input_gradient = needed
-        self._reached_by_backward: list[Layer] = []
-        for layer in self.layers:
-            layer.require_input_gradient(needed)
-            needed = needed or layer.count_parameters() > 0
-            if needed:
-                self._reached_by_backward.insert(0, layer)
-
-    @property
-    def casts_input(self) -> bool:  # type: ignore[override]
-        """Whether the first layer takes numbers of any dtype."""
-        return self.layers[0].casts_input
-
-    def check_input(self, x: Array) -> None:
-        """Raise ShapeError, naming the first layer, unless `x` is a batch of the model's input shape."""
-        self.layers[0].check_input(x)
+    def parts(self, chosen: Callable[[Layer, Parameter], bool]) -> list[slice]:
+        """Return where the chosen parameters lie in `parameters`: slices in order, with a gap between any two."""
+        parts: list[slice] = []
+        stop = 0
+        for layer in self.walk():
+            for parameter in layer._parameters.values():
+                start, stop = stop, stop + parameter.value.size
+                if chosen(layer, parameter):
+                    first = parts.pop().start if parts and parts[-1].stop == start else start
+                    parts.append(slice(first, stop))
+        return parts
 
     def forward(self, x: Any, training: bool = False) -> Array:
         """Return the output of the last layer, (N, *output_shape); for a model with a loss these are the scores.
@@ -193,59 +196,75 @@ class Sequential(Layer):
         training : bool, default False
             Keep what `backward` needs. Without it nothing is written on the model, and threads may share it.
         """
-        x = as_array(x, "x")
-        self.build_for(x)
-        self.check_input(x)
-        if x.dtype != self.dtype and not self.casts_input:
-            x = x.astype(self.dtype)
-        for layer in self.layers:
-            x = layer.forward(x, training=training)
-            if x is None:
-                raise ArgumentTypeError(f"{layer.place}: forward must return its output, not None")
-        return x
+        if not isinstance(x, np.ndarray):
+            x = as_array(x, "x")
+        self.set_up_for(x)
+        layer = self.layers[0]
+        try:
+            self.check_input(x)
+            for layer in self.layers:
+                if x.dtype != self.dtype and not layer.takes_integers:
+                    x = x.astype(self.dtype)
+                x = layer.forward(x, training=training)
+                if x is None:
+                    raise ArgumentTypeError("forward must return its output, not None")
+        except Exception as error:
+            raise located(error, self.place_of(str(layer.name))) from error
+        return x.astype(self.dtype) if self.loss and x.dtype != self.dtype else x
 
     def backward(self, dy: Array) -> Array | None:
         """Write all gradients, given that of the loss with respect to the output of the last training `forward`.
 
-        Returns the gradient with respect to the input for a model without a loss, or after
-        ``require_input_gradient()``. Otherwise that work is saved, as in a layer before which none has parameters.
+        It stops at the first layer that learns, and returns the gradient with respect to the input only where
+        `needs_input_gradient` says so.
         """
-        self._check_built()
-        dx: Array | None = dy
-        for layer in self._reached_by_backward:
-            dx = layer.backward(dy)
-            if dx is None:
-                if layer.needs_input_gradient:
-                    raise ArgumentTypeError(f"{layer.place}: backward must return the input's gradient, not None")
-                break
-            dy = dx
+        first = 0
+        while first < len(self.layers) and not self.layers[first].learns():
+            first += 1
+        # A model that is not set up has no parameters yet: its layers say so.
+        reached = self.layers if self.needs_input_gradient or self.input_shape is None else self.layers[first:]
+        layer, dx = self.layers[-1], dy if self.needs_input_gradient else None
+        try:
+            for layer in reversed(reached):
+                needed = self.needs_input_gradient or layer is not reached[0]
+                if layer.needs_input_gradient is not needed:
+                    layer.needs_input_gradient = needed
+                dx = layer.backward(dy)
+                if dx is None:
+                    break
+                dy = dx
+            if dx is None and layer in self.layers[first + 1 :]:
+                raise ArgumentTypeError("backward must return the input's gradient: layers before it need it")
+        except Exception as error:
+            early = isinstance(error, AttributeError) and error.name == "saved"
+            cause = NotReadyError("backward needs a forward(x, training=True) before it") if early else error
+            raise located(cause, self.place_of(str(layer.name))) from error
         return dx if self.needs_input_gradient else None
 
-    def penalize(self) -> float:
-        """Add the gradients of all parameters' regularizers to `gradients`; return the sum of their penalties."""
+    def penalty(self, *, add_gradients: bool = False) -> float:
+        """Return the sum of all regularizers' penalties, a part of the loss, and add their gradients if asked."""
         penalty = 0.0
-        for parameter, regularizer in self._regularized:
-            own, gradient = regularizer(parameter.value)
-            parameter.gradient[...] += gradient
-            penalty += own
+        for layer, parameter in self._regularized:
+            if (regularizer := getattr(layer, "regularizer", None)) is not None:
+                own, gradient = regularizer(parameter.value)
+                penalty += own
+                if add_gradients:
+                    parameter.gradient[...] += gradient
         return penalty
-
-    def penalty(self) -> float:
-        """Return the sum of all regularizers' penalties, which the trainer adds to the loss."""
-        return sum(regularizer(parameter.value)[0] for parameter, regularizer in self._regularized)
 
     @property
     def is_constrained(self) -> bool:
         """Whether a parameter has a constraint."""
-        return bool(self._constrained)
+        return any(getattr(layer, "constraint", None) is not None for layer, _ in self._regularized)
 
     def constrain(self) -> None:
-        """Hold each parameter to its constraint, as the trainer does after each step."""
-        for parameter, constraint in self._constrained:
-            constraint.apply(parameter.value)
+        """Hold each parameter that is trained to its constraint, as the trainer does after each step."""
+        for layer, parameter in self._regularized:
+            if (constraint := getattr(layer, "constraint", None)) is not None and layer.own_trainable:
+                constraint.apply(parameter.value)
 
-    def build_for(self, x: Array) -> None:
-        """Build for the shape of the samples in the batch `x`, unless built already."""
+    def set_up_for(self, x: Array) -> None:
+        """Set the model up for the shape of the samples in the batch `x`, unless it is already."""
         if self.input_shape is not None:
             return
         if x.ndim < 2:
@@ -255,16 +274,16 @@ class Sequential(Layer):
             )
         with _first_use:
             if self.input_shape is None:
-                self.build(x.shape[1:], np.random.default_rng(self.seed))
+                self.set_up(x.shape[1:], self.seed)
 
-    def predict(self, x: Any, batch_size: int = 1024) -> Array:
+    def predict(self, x: Any, batch_size: int | None = None) -> Array:
         """Return predictions as in scikit-learn: labels for a classifier, values for a regression.
 
         Parameters
         ----------
         x : array of shape (N, *input_shape), or a memory map, a pandas frame or a nested list
-        batch_size : int, default 1024
-            Rows computed at once; bounds the memory, and changes nothing else but the last bits.
+        batch_size : int, optional
+            Rows computed at once; left out, as many as fit the processor's cache. It changes nothing but the last bits.
 
         Returns
         -------
@@ -283,7 +302,7 @@ class Sequential(Layer):
         scores = self.predict_scores(x, batch_size)
         return self.loss.decide(scores) if self.loss else scores
 
-    def predict_proba(self, x: Any, batch_size: int = 1024) -> Array:
+    def predict_proba(self, x: Any, batch_size: int | None = None) -> Array:
         """Return probabilities (N, K): the loss's own activation of the scores; parameters as in `predict`.
 
         One row sums to 1 with SoftmaxCrossEntropy and the other losses that contain softmax; with SigmoidCrossEntropy
@@ -295,68 +314,23 @@ class Sequential(Layer):
             raise ArgumentError("the model has no loss that could turn scores into probabilities: use predict(x)")
         return self.loss.activate(self.predict_scores(x, batch_size))
 
-    def predict_scores(self, x: Any, batch_size: int = 1024) -> Array:
+    def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
         """Return the scores (N, *output_shape) that enter the loss; parameters and errors as in `predict`.
 
-        They are the output of ``forward``, computed with the checks and in the batches of `predict`.
+        They are the output of ``forward``, computed with the checks and in the blocks of `predict`.
         """
         x = as_array(x, "x")
-        check_whole_number(batch_size, "batch_size", 1)
+        self.set_up_for(x)
+        rows = self.rows_at_once if batch_size is None else as_whole_number(batch_size, "batch_size", 1)
         blocks = []
-        for start in range(0, max(len(x), 1) if x.ndim else 1, batch_size):
-            block = x[start : start + batch_size] if x.ndim else x
+        for start in range(0, max(len(x), 1) if x.ndim else 1, rows):
+            block = x[start : start + rows] if x.ndim else x
             check_finite(block, "x", first_row=start, dtype=self.dtype)
-            blocks.append(self.forward(block))
+            blocks.append(self.forward(block).astype(self.dtype, copy=False))
         return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
-    def recompute_statistics(self, x: Any, batch_size: int = 1024) -> None:
-        """Compute the running means and variances of all `BatchNorm` layers anew, with the weights as they are.
-
-        For weights that no training step led to, such as the average that `StochasticWeightAveraging` leaves: the
-        running statistics are those of the last steps, and do not belong to it. The new ones are the mean and the
-        variance (with 1/(n - 1)) of all that enters a layer while `x` passes in training: of all rows, and not means
-        over the batches. A layer behind another `BatchNorm` gets what that makes of each batch, as in training. Random
-        layers draw as in training, and go on afterwards as if they had not.
-
-        Parameters
-        ----------
-        x : array of shape (N, *input_shape), or a memory map, a pandas frame or a nested list
-            Training rows, two or more.
-        batch_size : int, >= 2, default 1024
-            Rows computed at once. Where the last batch would be a single row, which has no variance, that row joins the
-            batch before.
-
-        Raises as `predict`, and DataError for fewer than two rows. What fails changes no statistics.
-        Source: Izmailov et al. (2018), arXiv:1803.05407, the end of algorithm 1.
-        """
-        x = as_array(x, "x")
-        check_whole_number(batch_size, "batch_size", 2)
-        rows = check_lengths(x=x)
-        if rows < 2:
-            raise DataError("x has one row, and a variance takes two or more")
-        check_finite(x, "x", dtype=self.dtype)
-        self.build_for(x)
-        starts = list(range(0, rows, batch_size))
-        if rows - starts[-1] == 1:
-            starts.pop()
-        generators = [(each, each.bit_generator.state) for each in self.named_generators().values()]
-        pools = [PooledStatistics(layer) for layer in self.walk() if isinstance(layer, BatchNorm)]
-        try:
-            for start, stop in itertools.pairwise([*starts, rows]):
-                self.forward(x[start:stop], training=True)
-                for pool in pools:
-                    pool.add_batch(stop - start)
-            for pool in pools:
-                pool.accept()
-        finally:
-            for pool in pools:
-                pool.close()
-            for generator, state in generators:
-                generator.bit_generator.state = state
-            self.forget_saved()
-
     def summary(self) -> None:
-        """Print the layers with their output shapes and numbers of parameters."""
+        """Print the layers with their output shapes and numbers of parameters, and which are frozen."""
         rows = [("#", "layer", "output shape", "parameters"), *_summary_rows(self, "")]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         for number, layer, shape, count in rows:
@@ -365,14 +339,17 @@ class Sequential(Layer):
             print(f"loss: {self.loss!r}")
         if self.input_shape is None:
             print("parameters: not yet known, the input shape comes with the first data")
-        else:
-            print(f"parameters: {self._values.size:,} of {self.dtype}, {self._values.nbytes / 1024:,.1f} KiB")
+            return
+        size, trained = self.count_parameters(), self.parts(lambda layer, _: layer.own_trainable)
+        moving = sum(part.stop - part.start for part in trained)
+        frozen = f"; {size - moving:,} frozen, {moving:,} trained" if moving < size else ""
+        print(f"parameters: {size:,} of {self.dtype}, {size * self.dtype.itemsize / 1024:,.1f} KiB{frozen}")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture and parameters to `path`, an ``.npz`` file; an older file is replaced only by a whole one.
 
-        Raises NotReadyError before the model is built, ArgumentTypeError for a layer whose configuration JSON
-        cannot hold, OSError when the file cannot be written.
+        Raises NotReadyError before the model is set up, ArgumentTypeError for a layer whose settings JSON cannot hold,
+        OSError when the file cannot be written.
         """
         write_described(path, "model", FILE_VERSION, self.description(), self.named_arrays())
 
@@ -388,16 +365,18 @@ class Sequential(Layer):
             When it is truncated, corrupt, no model, of a newer format, names a class that is not defined (import the
             module that defines it first), or holds other arrays than its architecture has.
         """
-        header, arrays = read_described(path, "model", FILE_VERSION, {"input_shape", "model"})
+        keys = {"input_shape", "model", "frozen"}
+        header, arrays = read_described(path, "model", FILE_VERSION, keys, optional={"frozen"})
         try:
             return cls.from_description(header, arrays)
         except (MinidlError, ValueError, RecursionError) as error:
             raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {error}") from error
 
     def description(self) -> dict[str, Any]:
-        """Return what JSON can hold of the model: its input shape and architecture."""
-        self._check_built()
-        return {"input_shape": self.input_shape, "model": encode(self)}
+        """Return what JSON can hold of the model: its input shape, its architecture, and the paths of frozen layers."""
+        self._vectors()
+        frozen = [start.rstrip("/") for start, layer in self.named_layers() if not layer.own_trainable]
+        return {"input_shape": self.input_shape, "model": encode(self), "frozen": frozen}
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> Sequential:
@@ -405,17 +384,20 @@ class Sequential(Layer):
         model = decode(description["model"])
         if not isinstance(model, cls):
             raise FileFormatError(f"it describes {model!r}, not a {cls.__name__}")
-        model.take_values_from({name.partition("/")[2]: values for name, values in arrays.items()})
         # Its layers draw in training what those of a model made anew with this seed do.
-        model.build(description["input_shape"], np.random.default_rng(model.seed))
-        model.take_values_from(None)
-        own = model.named_arrays()
-        if unknown := arrays.keys() - own.keys():
+        stored = {name.partition("/")[2]: values for name, values in arrays.items()}
+        model.set_up(description["input_shape"], model.seed, stored=stored)
+        if unknown := arrays.keys() - model.named_arrays().keys():
             raise FileFormatError(f"it holds {sorted(unknown)}, which its architecture does not have")
-        if missing := own.keys() - arrays.keys():
-            raise FileFormatError(f"it lacks {sorted(missing)}, which its architecture has")
-        for name, array in own.items():  # layers that came into being within build took no values there
-            copy_into(array, arrays[name])
+        frozen = description.get("frozen", [])
+        if not isinstance(frozen, list) or (
+            strays := set(map(str, frozen)) - {s.rstrip("/") for s, _ in model.named_layers()}
+        ):
+            raise FileFormatError(
+                f"it says that {frozen if not isinstance(frozen, list) else sorted(strays)} are frozen"
+            )
+        for start, layer in model.named_layers():
+            layer.own_trainable = start.rstrip("/") not in frozen
         return model
 
     def named_arrays(self) -> dict[str, Array]:
@@ -428,56 +410,13 @@ class Sequential(Layer):
         elements = ", ".join(repr(element) for element in self.configuration()["layers"])
         return f"{type(self).__name__}([{elements}])"
 
-    def __copy__(self) -> Sequential:
-        """Return a shallow copy, which shares layers and vectors."""
-        other = type(self).__new__(type(self))
-        vars(other).update(vars(self))
-        return other
 
-    def __getstate__(self) -> dict[str, Any]:
-        # The layers' arrays hold all that the vectors do.
-        made_anew = {"_values", "_gradients", "_regularized", "_constrained"}
-        return {key: value for key, value in super().__getstate__().items() if key not in made_anew}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        own(self.layers, self)
-        if self.input_shape is not None:
-            self._make_vectors()  # of a deep copy or an unpickled model, whose parameters are separate arrays
-
-    def _make_vectors(self) -> None:
-        size = self.count_parameters()
-        self.move_parameters(np.empty(size, self.dtype), np.empty(size, self.dtype))
-        parameters = self.named_parameters().values()
-        self._regularized = [(each, each.regularizer) for each in parameters if each.regularizer]
-        self._constrained = [(each, each.constraint) for each in parameters if each.constraint]
-
-    def _check_built(self) -> None:
-        if self.input_shape is None:
-            raise NotReadyError(
-                "the model does not know its input shape yet: give input_shape=, call build, or pass data first"
-            )
-
-
-def _decaying_parts(parameters: Iterable[Parameter]) -> list[slice]:
-    """Return where in the vector of these parameters those that decay lie."""
-    parts: list[slice] = []
-    start = 0
-    for parameter in parameters:
-        stop = start + parameter.value.size
-        if parameter.decays:
-            first = parts.pop().start if parts and parts[-1].stop == start else start
-            parts.append(slice(first, stop))
-        start = stop
-    return parts
-
-
-def _split_loss(elements: Sequence[Layer | Loss]) -> tuple[tuple[Layer, ...], Loss | None]:
+def _split_loss(elements: Sequence[Any]) -> tuple[tuple[Layer, ...], Loss | None]:
     if not isinstance(elements, Sequence):
         raise ArgumentTypeError(f"Sequential takes a list of layers, not {elements!r}")
     loss = elements[-1] if elements and isinstance(elements[-1], Loss) else None
-    layers: list[Layer] = []
-    for index, element in enumerate(elements[:-1] if loss else elements, start=1):
+    layers = tuple(elements[:-1] if loss else elements)
+    for index, element in enumerate(layers, start=1):
         if isinstance(element, Loss):
             raise ArgumentError(f"element {index} of {len(elements)} is a loss, {element!r}: a loss comes last")
         if not isinstance(element, Layer):
@@ -485,7 +424,6 @@ def _split_loss(elements: Sequence[Layer | Loss]) -> tuple[tuple[Layer, ...], Lo
                 f"did you mean {element.__name__}()?" if isinstance(element, type) else "give layers, and a loss last"
             )
             raise ArgumentTypeError(f"element {index} of the model is no layer but {element!r}: {cure}")
-        layers.append(element)
     if not layers:
         raise ArgumentError("a model needs at least one layer")
     for kind, activation in ((CategoricalLoss, Softmax), (SigmoidCrossEntropy, Sigmoid)):
@@ -493,56 +431,28 @@ def _split_loss(elements: Sequence[Layer | Loss]) -> tuple[tuple[Layer, ...], Lo
             raise ArgumentError(
                 f"{type(loss).__name__} takes scores, and contains the {activation.__name__} before it: leave that out"
             )
-    return tuple(layers), loss
+    return layers, loss
 
 
-def take_in(layers: Sequence[Layer], owner: Layer) -> None:
-    """Make `owner` the one that holds these layers; raise ArgumentError for layers that cannot be taken in.
-
-    A layer without a name gets one of its class and number.
-    """
-    names: set[str] = set()
+def name_layers(layers: Sequence[Layer]) -> None:
+    """Name each layer without a name by its class and a number; raise ArgumentError for a layer or name there twice."""
+    names: set[str | None] = set()
+    seen: set[int] = set()
     for index, layer in enumerate(layers, start=1):
-        if any(layer is other for other in layers[: index - 1]):
+        own = {id(each) for each in layer.walk()}
+        if own & seen:
             raise ArgumentError(f"element {index}, {layer!r}, is in the model twice: make a second layer")
-        if layer._owner is not None:
-            raise ArgumentError(
-                f"element {index}, {layer!r}, is part of another model: make a new layer, take copy.deepcopy of it, "
-                "or nest that model as a whole"
-            )
+        if layer.name is not None and layer.name in names:
+            raise ArgumentError(f"element {index} has the name {layer.name!r}, which another one has")
         if isinstance(layer, Sequential) and layer.loss:
             raise ArgumentError(f"element {index} is a model with a loss, {layer.loss!r}: only the outermost has one")
-        if layer.name is not None and not isinstance(layer.name, str):
-            raise ArgumentTypeError(f"element {index} has the name {layer.name!r}, which is no text")
-        if layer.name is not None and (
-            layer.name in names or not layer.name or "/" in layer.name or not layer.name.isprintable()
-        ):
-            raise ArgumentError(
-                f"element {index} has the name {layer.name!r}, which is taken, empty, or holds a '/' or a sign that "
-                "cannot be printed"
-            )
-        if layer.name is not None:
-            names.add(layer.name)
+        seen |= own
+        names.add(layer.name)
     for layer in layers:
         if layer.name is None:
-            kind = re.sub(r"(?<=[a-z0-9A-Z])(?=[A-Z][a-z])", "_", type(layer).__name__).lower()
+            kind = snake_case(type(layer).__name__)
             layer.name = next(name for number in itertools.count(1) if (name := f"{kind}_{number}") not in names)
             names.add(layer.name)
-    own(layers, owner)
-
-
-def own(layers: Iterable[Layer], owner: Layer) -> None:
-    """Let each layer know who holds it: errors name the place, and nobody else takes it in."""
-    for layer in layers:
-        layer._owner = owner
-
-
-def build_or_check(layer: Layer, shape: Shape, rng: np.random.Generator) -> Shape:
-    """Build `layer` for samples of `shape`, and return that of its output; one that is built keeps its parameters."""
-    if layer.input_shape is None:
-        return layer.build(shape, rng)
-    layer.check_input(np.empty((0, *shape)))
-    return layer.output_shape or ()
 
 
 def _summary_rows(holder: Layer, outer: str) -> list[tuple[str, str, str, str]]:
@@ -550,6 +460,7 @@ def _summary_rows(holder: Layer, outer: str) -> list[tuple[str, str, str, str]]:
     for index, (name, layer) in enumerate(holder.sublayers().items(), start=1):
         number = f"{outer}{index}"
         shape = "?" if layer.output_shape is None else f"(N, {', '.join(map(str, layer.output_shape))})"
-        rows.append((number, f"{name} ({type(layer).__name__})", shape, f"{layer.count_parameters():,}"))
+        frozen = ", frozen" if layer.count_parameters() and not layer.trainable else ""
+        rows.append((number, f"{name} ({type(layer).__name__}){frozen}", shape, f"{layer.count_parameters():,}"))
         rows += _summary_rows(layer, f"{number}.")
     return rows

@@ -1,34 +1,16 @@
 """Schedules: learning rates that change on the way, as functions of the step 0, 1, 2, ...
 
-A schedule is given in place of a rate, ``Adam(CosineDecay(0.001, steps))``. Its steps are those of the optimizer:
+A schedule is given in place of a rate, ``Adam(CosineDecay(0.001, steps=1000))``. Its steps are those of the optimizer:
 ``steps = epochs * ceil(rows / batch_size)``. Past its end a schedule stays at its last value.
 """
-
-from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from minidl.configuration import Configurable
-from minidl.errors import ArgumentTypeError
-from minidl.inputs import check_setting, check_whole_number
-
-__all__ = [
-    "ConstantRate",
-    "CosineDecay",
-    "CosineRestarts",
-    "ExponentialDecay",
-    "OneCycle",
-    "PolynomialDecay",
-    "Schedule",
-    "StepDecay",
-    "Warmup",
-]
+from minidl.settings import Configurable, setting
 
 
-@dataclass(eq=False)
 class Schedule(Configurable, ABC):
     """Base of the schedules: a subclass writes `__call__`, and its fields are its settings, so that it can be saved."""
 
@@ -36,11 +18,7 @@ class Schedule(Configurable, ABC):
     def __call__(self, step: int) -> float:
         """Return the rate of step 0, 1, 2, ..."""
 
-    def _check_steps(self, name: str = "steps", least: int = 1) -> None:
-        check_whole_number(getattr(self, name), f"{type(self).__name__}: {name}", least)
 
-
-@dataclass(eq=False)
 class ConstantRate(Schedule):
     """The same rate at every step.
 
@@ -49,16 +27,12 @@ class ConstantRate(Schedule):
     rate : float >= 0
     """
 
-    rate: float
-
-    def __post_init__(self) -> None:
-        check_setting(self, "rate", 0)
+    rate: float = setting(kw_only=False, low=0)
 
     def __call__(self, step: int) -> float:
         return float(self.rate)
 
 
-@dataclass(eq=False)
 class StepDecay(Schedule):
     """A rate that falls in stairs: ``rate factor^floor(step / every)``.
 
@@ -71,20 +45,14 @@ class StepDecay(Schedule):
     factor : float > 0, default 0.1
     """
 
-    rate: float
-    every: int
-    factor: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_setting(self, "rate", 0)
-        self._check_steps("every")
-        check_setting(self, "factor", above=0)
+    rate: float = setting(kw_only=False, low=0)
+    every: int = setting(low=1, whole=True)
+    factor: float = setting(default=0.1, above=0)
 
     def __call__(self, step: int) -> float:
         return self.rate * self.factor ** (step // self.every)
 
 
-@dataclass(eq=False)
 class ExponentialDecay(Schedule):
     """A rate that is multiplied by `factor` over every `steps` steps, smoothly: ``rate factor^(step / steps)``.
 
@@ -97,20 +65,14 @@ class ExponentialDecay(Schedule):
     factor : float > 0
     """
 
-    rate: float
-    steps: int
-    factor: float
-
-    def __post_init__(self) -> None:
-        check_setting(self, "rate", 0)
-        self._check_steps()
-        check_setting(self, "factor", above=0)
+    rate: float = setting(kw_only=False, low=0)
+    steps: int = setting(low=1, whole=True)
+    factor: float = setting(above=0)
 
     def __call__(self, step: int) -> float:
         return float(self.rate * self.factor ** (step / self.steps))
 
 
-@dataclass(eq=False)
 class PolynomialDecay(Schedule):
     """From `rate` to `end` along a power: ``end + (rate - end) (1 - step / steps)^power``, then `end`.
 
@@ -126,23 +88,16 @@ class PolynomialDecay(Schedule):
         1 is a straight line.
     """
 
-    rate: float
-    steps: int
-    end: float = 0.0
-    power: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_setting(self, "rate", 0)
-        self._check_steps()
-        check_setting(self, "end", 0)
-        check_setting(self, "power", above=0)
+    rate: float = setting(kw_only=False, low=0)
+    steps: int = setting(low=1, whole=True)
+    end: float = setting(default=0.0, low=0)
+    power: float = setting(default=1.0, above=0)
 
     def __call__(self, step: int) -> float:
         left = 1 - min(step / self.steps, 1)
         return float(self.end + (self.rate - self.end) * left**self.power)
 
 
-@dataclass(eq=False)
 class CosineDecay(Schedule):
     """From `rate` to `end` along half a cosine: ``end + (rate - end) (1 + cos(pi step / steps)) / 2``, then `end`.
 
@@ -158,20 +113,14 @@ class CosineDecay(Schedule):
     Source: Loshchilov and Hutter (2017), arXiv:1608.03983, equation 5, without restarts.
     """
 
-    rate: float
-    steps: int
-    end: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_setting(self, "rate", 0)
-        self._check_steps()
-        check_setting(self, "end", 0)
+    rate: float = setting(kw_only=False, low=0)
+    steps: int = setting(low=1, whole=True)
+    end: float = setting(default=0.0, low=0)
 
     def __call__(self, step: int) -> float:
         return _cosine(self.rate, self.end, min(step / self.steps, 1))
 
 
-@dataclass(eq=False)
 class CosineRestarts(Schedule):
     """Falls from `rate` to `end` along half a cosine, jumps back and falls again, without end.
 
@@ -191,18 +140,11 @@ class CosineRestarts(Schedule):
     Source: Loshchilov and Hutter (2017), arXiv:1608.03983, section 3.
     """
 
-    rate: float
-    steps: int
-    end: float = 0.0
-    growth: float = 2.0
-    decay: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_setting(self, "rate", 0)
-        self._check_steps()
-        check_setting(self, "end", 0)
-        check_setting(self, "growth", 1)
-        check_setting(self, "decay", above=0)
+    rate: float = setting(kw_only=False, low=0)
+    steps: int = setting(low=1, whole=True)
+    end: float = setting(default=0.0, low=0)
+    growth: float = setting(default=2.0, low=1)
+    decay: float = setting(default=1.0, above=0)
 
     def __call__(self, step: int) -> float:
         if self.growth == 1:
@@ -215,7 +157,6 @@ class CosineRestarts(Schedule):
         return _cosine(peak, self.end, passed / length)
 
 
-@dataclass(eq=False)
 class OneCycle(Schedule):
     """One rise to `rate` and one long fall, each along half a cosine.
 
@@ -237,18 +178,11 @@ class OneCycle(Schedule):
     whose final_div_factor of 10,000 is relative to the first rate.
     """
 
-    rate: float
-    steps: int
-    rise: float = 0.3
-    start_factor: float = 1 / 25
-    end_factor: float = 1 / 250_000
-
-    def __post_init__(self) -> None:
-        check_setting(self, "rate", 0)
-        self._check_steps(least=2)
-        check_setting(self, "rise", 0, 1)
-        check_setting(self, "start_factor", 0)
-        check_setting(self, "end_factor", 0)
+    rate: float = setting(kw_only=False, low=0)
+    steps: int = setting(low=2, whole=True)
+    rise: float = setting(default=0.3, low=0, below=1)
+    start_factor: float = setting(default=1 / 25, low=0)
+    end_factor: float = setting(default=1 / 250_000, low=0)
 
     def __call__(self, step: int) -> float:
         last = self.steps - 1
@@ -258,7 +192,6 @@ class OneCycle(Schedule):
         return _cosine(self.rate, self.end_factor * self.rate, min((step - top) / (last - top), 1))
 
 
-@dataclass(eq=False)
 class Warmup(Schedule):
     """A straight line from `start` to another schedule's first rate, and then that schedule, from its own step 0.
 
@@ -275,20 +208,9 @@ class Warmup(Schedule):
     Source: Goyal et al. (2017), arXiv:1706.02677, section 2.2.
     """
 
-    schedule: Callable[[int], float] | float
-    steps: int
-    start: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not callable(self.schedule):
-            try:
-                check_setting(self, "schedule", 0)
-            except ArgumentTypeError:
-                raise ArgumentTypeError(
-                    f"Warmup: schedule is {self.schedule!r}; it must be a Schedule, a function of the step or a number"
-                ) from None
-        self._check_steps()
-        check_setting(self, "start", 0)
+    schedule: Callable[[int], float] | float = setting(kw_only=False, low=0, or_function=True)
+    steps: int = setting(low=1, whole=True)
+    start: float = setting(default=0.0, low=0)
 
     def __call__(self, step: int) -> float:
         following = self.schedule(max(step - self.steps, 0)) if callable(self.schedule) else self.schedule

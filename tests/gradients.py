@@ -31,14 +31,13 @@ def assert_same_gradient(analytic, numeric, what):
 
 
 def check_layer_gradients(layer, x, seed=0):
-    """Build `layer` in float64 for the batch `x`, and hold its backward pass against numbers.
+    """Set `layer` up in float64 for the batch `x`, and hold its backward pass against numbers.
 
     The upstream gradient is random, and so are the parameters: also those that an initializer leaves at zero.
     """
     rng = np.random.default_rng(seed)
     x = np.array(x, dtype=np.float64)
-    layer.change_dtype(np.dtype("float64"))
-    layer.build(x.shape[1:], rng)
+    layer.set_up(x.shape[1:], rng, dtype="float64")
     parameters = layer.named_parameters()
     for parameter in parameters.values():
         parameter.value += rng.normal(size=parameter.value.shape)

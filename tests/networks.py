@@ -53,7 +53,7 @@ def problems(draw, dtype="float64", losses=(SoftmaxCrossEntropy, SigmoidCrossEnt
     layers = []
     for _ in range(draw(st.integers(0, 6))):
         layers.append(draw(layer_for(shape)))
-        shape = copy.deepcopy(layers[-1]).build(shape, rng)
+        shape = copy.deepcopy(layers[-1]).set_up(shape, rng)
     if len(shape) > 1:
         layers.append(Flatten())
     loss = draw(st.sampled_from(losses))()
@@ -87,8 +87,8 @@ blocks = st.sampled_from(
 
 @st.composite
 def layer_for(draw, shape):
-    """Draw a layer that takes samples of `shape`; every second one has parameters, where that is possible."""
-    if len(shape) == 1 and draw(st.booleans()):
+    """Draw a layer that takes samples of `shape`; every second one is Dense."""
+    if draw(st.booleans()):
         return Dense(draw(st.integers(1, 6)), use_bias=draw(st.booleans()))
     if draw(st.integers(0, 5)) == 0:
         return draw(blocks)
@@ -103,7 +103,7 @@ def layer_for(draw, shape):
                 Softmax(),
                 draw(smooth_layers),
                 LayerNorm(epsilon=0.5),
-                Rescale(0.5, draw(st.sampled_from([0.0, -1.5]))),
+                Rescale(0.5, offset=draw(st.sampled_from([0.0, -1.5]))),
                 Flatten(),
                 Reshape((first, -1)),
             ]

@@ -25,15 +25,16 @@ from minidl import (
     Tanh,
     Trainer,
 )
-from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, ShapeError
 from minidl.files import read_arrays, write_arrays
 
 BLOCKS = [
     (lambda: Residual(Dense(4)), (4,)),
     (lambda: Residual([Dense(6), ReLU(), Dense(3)]), (4,)),
     (lambda: Residual([Dense(3), Tanh()], projection=Dense(3)), (4,)),
-    (lambda: Residual([Flatten(), Dense(2)], [Flatten(), Dense(2, use_bias=False)]), (2, 3)),
+    (lambda: Residual([Flatten(), Dense(2)], projection=[Flatten(), Dense(2, use_bias=False)]), (2, 3)),
     (lambda: Residual(Residual(BatchNorm())), (2, 3)),
+    (lambda: Residual([Dense(4), Tanh(), Dense(3)]), (2, 3)),
     (lambda: Concatenate([Dense(3), [Dense(2), Tanh()], Tanh()]), (4,)),
     (lambda: Concatenate([Tanh(), ReLU()], axis=1), (2, 3)),
     (lambda: Concatenate([Residual(Dense(2)), Concatenate([Dense(1), BatchNorm()])]), (4,)),
@@ -56,7 +57,7 @@ def model_of(block, shape, **options):
 def test_a_residual_block_adds_its_input():
     inner = Dense(3)
     block = Residual(inner)
-    assert block.build(3, 0) == (3,)
+    assert block.set_up(3, 0) == (3,)
     x = batch_of((3,))
     np.testing.assert_allclose(block.forward(x), x @ inner.weight.value + x, rtol=1e-6)
     assert list(block.named_parameters()) == ["layers/dense_1/weight", "layers/dense_1/bias"]
@@ -64,7 +65,7 @@ def test_a_residual_block_adds_its_input():
 
 def test_where_the_size_changes_the_input_is_projected():
     block = Residual([Dense(6), ReLU(), Dense(2)])
-    assert block.build(3, 0) == (2,)
+    assert block.set_up(3, 0) == (2,)
     named = {path: parameter.value for path, parameter in block.named_parameters().items()}
     assert list(named)[-1] == "projection/dense_1/weight"
     assert named["projection/dense_1/weight"].shape == (3, 2)
@@ -77,7 +78,7 @@ def test_where_the_size_changes_the_input_is_projected():
 def test_branches_are_joined_in_their_order():
     first, second = Dense(2), Dense(3)
     block = Concatenate([first, [second, ReLU()], Tanh()])
-    assert block.build(4, 0) == (2 + 3 + 4,)
+    assert block.set_up(4, 0) == (2 + 3 + 4,)
     x = batch_of((4,))
     expected = [x @ first.weight.value, np.maximum(x @ second.weight.value, 0), np.tanh(x)]
     np.testing.assert_allclose(block.forward(x), np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-6)
@@ -89,8 +90,8 @@ def test_branches_are_joined_in_their_order():
     [(-1, (2, 3, 8)), (3, (2, 3, 8)), (2, (2, 6, 4)), (-3, (4, 3, 4)), (np.int64(1), (4, 3, 4))],
 )
 def test_outputs_are_joined_along_the_axis(axis, output_shape):
-    block = Concatenate([Tanh(), ReLU()], axis)
-    assert block.build((2, 3, 4)) == output_shape
+    block = Concatenate([Tanh(), ReLU()], axis=axis)
+    assert block.set_up((2, 3, 4)) == output_shape
     x = batch_of((2, 3, 4))
     np.testing.assert_allclose(block.forward(x), np.concatenate([np.tanh(x), np.maximum(x, 0)], axis=axis))
 
@@ -101,11 +102,9 @@ def test_gradients_agree_with_numbers(make, shape):
 
 
 @every_block
-def test_a_block_alone_computes_its_gradients_after_a_mere_build(make, shape):
+def test_a_block_alone_computes_its_gradients_once_it_is_set_up(make, shape):
     block = make()
-    with pytest.raises(NotReadyError, match="is not built"):
-        block.forward(batch_of(shape))
-    block.build(shape, 0)
+    block.set_up(shape, 0)
     y = block.forward(batch_of(shape), training=True)
     assert block.backward(np.ones_like(y)).shape == (5, *shape)
 
@@ -116,12 +115,12 @@ def test_without_a_need_for_the_input_gradient_the_others_are_the_same(make, sha
     gradients = []
     for block, needed in ((spared, False), (whole, True)):
         model = Sequential([block, Flatten(), Dense(2), MeanSquaredError()], input_shape=shape, seed=0)
-        model.require_input_gradient(needed)
+        model.needs_input_gradient = needed
         model.forward(batch_of(shape), training=True)
         assert (model.backward(np.ones((5, 2), np.float32)) is None) != needed
         gradients.append(model.gradients)
     np.testing.assert_array_equal(*gradients)
-    assert not spared.needs_input_gradient
+    assert not spared.needs_input_gradient or not spared.count_parameters()  # then nobody asks it for any gradient
     dense = [layer for layer in spared.walk() if isinstance(layer, Dense)]
     assert any(not layer.needs_input_gradient for layer in dense) or not dense
 
@@ -139,7 +138,13 @@ def test_a_copy_of_a_model_with_a_block_works_by_itself(make, shape, duplicate):
     other.parameters[:] = 7
     assert all((parameter.value == 7).all() for parameter in other.named_parameters().values())
     np.testing.assert_array_equal(model.parameters, before)
-    assert [layer.place for layer in other.walk()] == [layer.place for layer in model.walk()]
+    assert list(other.named_parameters()) == list(model.named_parameters())
+    other.forward(x, training=True)
+    other.backward(np.ones((5, 2), np.float32))
+    joined = np.concatenate([parameter.gradient.ravel() for parameter in other.named_parameters().values()])
+    np.testing.assert_array_equal(other.gradients, joined)
+    assert joined.any()
+    assert not model.gradients.any()
 
 
 @every_block
@@ -169,14 +174,18 @@ def test_the_arrays_of_a_projection_that_do_not_fit_are_refused_before_they_are_
 @every_block
 def test_a_change_of_dtype_reaches_every_array_in_a_block(make, shape):
     block = make()
-    block.build(shape, 0)
-    block.change_dtype(np.dtype("float64"))
+    block.set_up(shape, 0)
+    before = {path: parameter.value.copy() for path, parameter in block.named_parameters().items()}
+    model = Sequential([block], input_shape=shape, dtype="float64")
     x = batch_of(shape, dtype="float64")
     assert block.forward(x, training=True).dtype == np.float64
     assert block.backward(np.ones((5, *block.output_shape))).dtype == np.float64
     arrays = [array for p in block.named_parameters().values() for array in (p.value, p.gradient)]
+    arrays += [state.value for state in block.named_states().values()]
     assert {array.dtype for array in arrays} <= {np.dtype("float64")}
-    for inner in block.walk():
+    for path, parameter in block.named_parameters().items():
+        np.testing.assert_array_equal(parameter.value, before[path])
+    for inner in model.walk():
         if isinstance(inner, Sequential):  # its vectors and its layers' arrays are still the same memory
             inner.parameters[:] = 5
             assert all((parameter.value == 5).all() for parameter in inner.named_parameters().values())
@@ -235,7 +244,7 @@ def test_random_layers_in_blocks_have_generators_of_their_own():
 
 def test_a_large_batch_goes_whole_through_a_block_that_normalises():
     x = np.concatenate([np.full((1500, 1), -1.0), np.full((1500, 1), 1.0)])
-    model = Sequential([Residual(BatchNorm(0.0)), Dense(2), SoftmaxCrossEntropy()], input_shape=1, seed=0)
+    model = Sequential([Residual(BatchNorm(momentum=0.0)), Dense(2), SoftmaxCrossEntropy()], input_shape=1, seed=0)
     Trainer(model, batch_size=None, seed=0).fit(x, x[:, 0] > 0, progress=False)
     states = model.named_states()
     np.testing.assert_allclose(states["residual_1/layers/batch_norm_1/running_mean"].value, 0, atol=1e-6)
@@ -266,17 +275,17 @@ def test_the_same_seed_builds_the_same_bits():
     np.testing.assert_array_equal(parameters(1), parameters(1))
     assert (parameters(1) != parameters(2)).any()
     block = Residual(Dense(3), projection=Dense(3))
-    block.build(3, 0)
+    block.set_up(3, 0)
     one, other = (block.named_parameters()[f"{branch}/dense_1/weight"] for branch in ("layers", "projection"))
     assert (one.value != other.value).any()
 
 
-# Built before
+# Set up before
 
 
-def test_layers_that_are_built_already_keep_their_parameters():
+def test_layers_that_are_set_up_already_keep_their_parameters():
     trained = Dense(3)
-    trained.build(3, 5)
+    trained.set_up(3, 5)
     weight = trained.weight.value.copy()
     for block in (Residual(copy.deepcopy(trained)), Concatenate([copy.deepcopy(trained)])):
         model = Sequential([Dense(3), block], input_shape=2, seed=0)
@@ -288,14 +297,14 @@ def test_layers_that_are_built_already_keep_their_parameters():
 @pytest.mark.parametrize("make", [Residual, lambda layers: Concatenate([Dense(1), layers])], ids=["Residual", "Concat"])
 def test_a_build_that_fails_leaves_all_inside_as_it_was(make):
     trained = Dense(3)
-    trained.build(2, 0)
+    trained.set_up(2, 0)
     weight = trained.weight.value
     new = Dense(4)
     block = make([trained, new, Reshape((3, 3))])
     model = Sequential([block, Dense(1)], seed=0)
-    for build in (block.build, model.build):
-        with pytest.raises(ShapeError, match=r"layer 3 'reshape_1' cannot give"):
-            build(2, np.random.default_rng(0))
+    for holder in (block, model):
+        with pytest.raises(ShapeError, match=r"layer 3 'reshape_1': Reshape cannot give"):
+            holder.set_up(2, 0)
         assert [layer.input_shape for layer in model.walk() if layer is not trained] == [None] * (
             len(list(model.walk())) - 1
         )
@@ -306,34 +315,66 @@ def test_a_build_that_fails_leaves_all_inside_as_it_was(make):
 
 def test_a_projection_that_was_made_goes_with_a_build_that_failed():
     block = Residual(Dense(3))
-    with pytest.raises(ShapeError, match="layer 2 'flatten_1'|cannot give"):
+    with pytest.raises(ShapeError, match="^layer 2 'reshape_1': Reshape cannot give"):
         Sequential([block, Reshape((2, 2))], input_shape=2)
     assert list(block.sublayers()) == ["layers"]
-    assert block.build(3, 0) == (3,)
+    assert block.set_up(3, 0) == (3,)
     assert list(block.sublayers()) == ["layers"]
 
 
-def test_a_built_block_that_is_built_again_keeps_its_projection():
+def test_a_block_that_is_set_up_again_keeps_its_projection():
     block = Residual(Dense(3))
-    block.build(2, 0)
+    block.set_up(2, 0)
     before = {path: parameter.value for path, parameter in block.named_parameters().items()}
-    block.build(2, 1)
+    block.set_up(2, 1)
     for path, parameter in block.named_parameters().items():
         assert parameter.value is before[path]
     with pytest.raises(ShapeError, match=r"expects input \(2,\) per sample but got \(4,\)"):
-        block.build(4, 0)
+        block.set_up(4, 0)
 
 
 # Errors
 
 
 def test_errors_inside_name_the_place():
-    block = Residual([Dense(3), Dense(2)], name="skip")
-    model = Sequential([Dense(4), block], input_shape=5)
-    with pytest.raises(ShapeError, match="^layer 2 'skip', layer 1 'layers', layer 2 'dense_2' expects input"):
-        model.layers[1].layers.layers[1].forward(np.ones((2, 7)))
-    with pytest.raises(ShapeError, match="^layer 2 'skip', layer 2 'projection', layer 1 'dense_1' expects input"):
-        list(block.walk())[-1].forward(np.ones((2, 7)))
+    class Fails(Tanh):
+        where = "forward"
+
+        def forward(self, x, training=False):
+            self.fail("forward")
+            return super().forward(x, training)
+
+        def backward(self, dy):
+            self.fail("backward")
+
+        def fail(self, where):
+            if where == self.where:
+                raise ValueError("operands could not be broadcast together")
+
+    places = {
+        "layer 2 'skip', layer 1 'layers', layer 2 'fails_1'": Residual([Dense(3), Fails()], name="skip"),
+        "layer 2 'skip', layer 2 'projection', layer 1 'fails_1'": Residual(Tanh(), projection=Fails(), name="skip"),
+        "layer 2 'both', layer 2 'branch_2', layer 1 'fails_1'": Concatenate([Tanh(), Fails()], name="both"),
+    }
+    for place, block in places.items():
+        model = Sequential([Dense(3), block], input_shape=5, seed=0)
+        message = f"^{place}: operands could not be broadcast together$"
+        for training in (False, True):
+            with pytest.raises(ValueError, match=message):
+                model.forward(batch_of((5,)), training=training)
+        next(layer for layer in model.walk() if isinstance(layer, Fails)).where = "backward"
+        dy = np.ones_like(model.forward(batch_of((5,)), training=True))
+        with pytest.raises(ValueError, match=message):
+            model.backward(dy)
+
+
+def test_shapes_that_do_not_fit_inside_name_the_place():
+    trained = Dense(2)
+    trained.set_up(7)
+    with pytest.raises(ShapeError) as refusal:
+        Sequential([Dense(4), Residual([Dense(3), trained], name="skip")], input_shape=5)
+    place = "layer 2 'skip', layer 1 'layers', layer 2 'dense_2'"
+    assert str(refusal.value) == f"{place} expects input (7,) per sample but got (3,)"
 
 
 @pytest.mark.parametrize(
@@ -342,42 +383,60 @@ def test_errors_inside_name_the_place():
         (
             lambda: Residual([Flatten(), Dense(3)]),
             (2, 2),
-            r"^layer 'Residual' cannot add its input \(2, 2\) to \(3,\) of its layers, per sample: give projection=",
+            r"^Residual cannot add its input \(2, 2\) to \(3,\) of its layers, per sample: give projection=",
         ),
         (
             lambda: Residual(Dense(3), projection=Dense(4)),
             2,
-            r"^layer 'Residual' adds \(3,\) of its layers to \(4,\) of its projection, per sample$",
+            r"^Residual adds \(3,\) of its layers to \(4,\) of its projection, per sample$",
         ),
         (
             lambda: Concatenate([Tanh(), Reshape((4, 3))]),
             (2, 6),
-            r"^layer 'Concatenate' cannot join outputs \(2, 6\), \(4, 3\) per sample: along all axes but -1",
+            r"^Concatenate cannot join outputs \(2, 6\), \(4, 3\) per sample: along all axes but -1",
         ),
         (lambda: Concatenate([Tanh(), Flatten()]), (2, 6), r"cannot join outputs \(2, 6\), \(12,\) per sample"),
         (lambda: Concatenate([Flatten(), Tanh()]), (2, 6), r"cannot join outputs \(12,\), \(2, 6\) per sample"),
-        (lambda: Concatenate([Tanh()], axis=2), 3, r"^layer 'Concatenate' has no axis 2 to join outputs \(3,\)"),
-        (lambda: Concatenate([Tanh()], axis=-2), 3, r"^layer 'Concatenate' has no axis -2 to join outputs \(3,\)"),
+        (lambda: Concatenate([Tanh()], axis=2), 3, r"^Concatenate has no axis 2 to join outputs \(3,\)"),
+        (lambda: Concatenate([Tanh()], axis=-2), 3, r"^Concatenate has no axis -2 to join outputs \(3,\)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused_at_build(make, shape, message):
     with pytest.raises(ShapeError, match=message):
-        make().build(shape)
+        make().set_up(shape)
 
 
 def test_a_layer_is_taken_once():
-    layer, model = Dense(3), Sequential([Dense(3)])
-    Residual(layer)
+    layer, model, named = Dense(3), Sequential([Dense(3)]), Sequential([Dense(3)], name="named")
     for attempt in (
-        lambda: Residual(layer),
-        lambda: Concatenate([layer]),
-        lambda: Sequential([layer]),
+        lambda: Concatenate([layer, layer]),
+        lambda: Concatenate([layer, [Tanh(), layer]]),
+        lambda: Residual(layer, projection=layer),
         lambda: Concatenate([model, model]),
         lambda: Residual(model, projection=model),
+        lambda: Residual(named, projection=named),
         lambda: Sequential([block := Residual(Tanh()), block]),
+        lambda: Sequential([layer, Residual(layer)]),
     ):
-        with pytest.raises(ArgumentError, match="is part of another model|is in the model twice"):
+        with pytest.raises(ArgumentError, match="is in the model twice"):
             attempt()
+
+
+def test_a_layer_may_go_from_one_model_into_a_block_of_another_which_has_it_from_then_on():
+    layer = Dense(3)
+    first = Sequential([layer, Dense(2), MeanSquaredError()], input_shape=3, seed=0)
+    weight = layer.weight.value.copy()
+    second = Sequential([Residual(layer), MeanSquaredError()], input_shape=3, seed=1)
+    np.testing.assert_array_equal(layer.weight.value, weight)
+    assert np.shares_memory(layer.weight.value, second.parameters)
+    x = batch_of((3,))
+    np.testing.assert_allclose(second.forward(x), x + x @ weight, rtol=1e-6)
+    with pytest.raises(ArgumentError, match="have become part of another one, and their parameters are there now"):
+        Trainer(first).fit(x, batch_of((2,)), progress=False)
+    with pytest.raises(ArgumentError, match="have become part of another one"):
+        first.parameters  # noqa: B018 - a property that raises
+    Trainer(second, seed=0).fit(x, x, progress=False)
+    assert (layer.weight.value != weight).any()
 
 
 @pytest.mark.parametrize(
@@ -386,12 +445,18 @@ def test_a_layer_is_taken_once():
         (lambda: Residual([]), ArgumentError, "layers has no layers: "),
         (lambda: Concatenate([Tanh(), []]), ArgumentError, r"branch_2 has no layers: .*as it is, give Rescale\(1\)"),
         (lambda: Concatenate([None, Tanh()]), ArgumentError, "branch_1 has no layers"),
-        (lambda: Concatenate(Tanh(), Tanh()), ArgumentTypeError, "axis is Tanh.*; give the branches as one list"),
+        (lambda: Concatenate(Tanh(), Tanh()), ArgumentTypeError, "takes only branches by position; give the others"),
+        (lambda: Residual(Dense(64), ReLU()), ArgumentTypeError, "takes only layers by position; .*projection=..."),
         (lambda: Residual(Dense), ArgumentTypeError, "takes a list of layers"),
         (lambda: Residual([Dense(3), "relu"]), ArgumentTypeError, "element 2 of the model is no layer but 'relu'"),
         (lambda: Residual([Dense(3), MeanSquaredError()]), ArgumentError, "cannot hold a loss, MeanSquaredError"),
         (lambda: Residual(Tanh(), projection=[]), ArgumentError, "projection has no layers"),
         (lambda: Residual(Sequential([Tanh()], name="projection")), ArgumentError, "the name 'projection'"),
+        (
+            lambda: Residual(Sequential([Tanh()], name="a"), projection=Sequential([Tanh()], name="a")),
+            ArgumentError,
+            "element 2 has the name 'a', which another one has",
+        ),
         (lambda: Concatenate([]), ArgumentTypeError, "takes a list of branches"),
         (lambda: Concatenate(Dense(3)), ArgumentTypeError, "takes a list of branches"),
         (lambda: Concatenate([Dense(3), MeanSquaredError()]), ArgumentTypeError, "takes a list of layers"),
@@ -401,7 +466,7 @@ def test_a_layer_is_taken_once():
         (
             lambda: Concatenate([Tanh(), Sequential([Tanh()], name="branch_1")]),
             ArgumentError,
-            "has the name 'branch_1', which is taken",
+            "element 2 has the name 'branch_1', which another one has",
         ),
     ],
 )
@@ -410,7 +475,7 @@ def test_what_cannot_be_a_block_is_refused(attempt, error, message):
         attempt()
 
 
-def test_a_layer_inside_that_returns_nothing_is_named():
+def test_a_block_with_a_layer_that_returns_nothing_is_named():
     class Nothing(Layer):
         def forward(self, x, training=False):
             return x
@@ -420,5 +485,50 @@ def test_a_layer_inside_that_returns_nothing_is_named():
 
     model = Sequential([Dense(3), Concatenate([Tanh(), Nothing()])], input_shape=2, seed=0)
     y = model.forward(batch_of((2,)), training=True)
-    with pytest.raises(ArgumentTypeError, match="layer 2 'branch_2', layer 1 'nothing_1': backward must return"):
+    with pytest.raises(ArgumentTypeError, match="^layer 2 'concatenate_1': backward must return"):
         model.backward(y)
+
+
+def test_the_gradient_of_a_branch_is_never_left_out():
+    class Nothing(Tanh):
+        def backward(self, dy):
+            return None
+
+    x = batch_of((2,))
+    for block in (Concatenate([Tanh(), Nothing()]), Residual(Nothing()), Residual(Tanh(), projection=Nothing())):
+        model = Sequential([block], input_shape=2, seed=0)
+        assert model.backward(np.ones_like(model.forward(x, training=True))) is None
+
+
+# Freezing; tests/layers/test_base.py has more
+
+
+@every_block
+def test_a_frozen_block_lets_the_gradient_through_and_keeps_its_arrays(make, shape):
+    block = make()
+    model = model_of(block, shape)
+    block.trainable = False
+    arrays = block.named_parameters() | block.named_states()
+    before = {path: array.value.copy() for path, array in arrays.items()}
+    first = model.named_parameters()["dense_1/weight"].value.copy()
+    Trainer(model, Adam(0.01, weight_decay=0.1), seed=0).fit(batch_of(shape), batch_of((2,)), progress=False)
+    for path, array in arrays.items():
+        np.testing.assert_array_equal(array.value, before[path])
+    assert (model.named_parameters()["dense_1/weight"].value != first).any()
+    block.trainable = True
+    Trainer(model, Adam(0.01), seed=0).fit(batch_of(shape), batch_of((2,)), progress=False)
+    assert all((array.value != before[path]).any() for path, array in block.named_states().items())
+    assert not before or any((array.value != before[path]).any() for path, array in block.named_parameters().items())
+
+
+def test_a_branch_may_be_frozen_alone():
+    block = Concatenate([[Dense(3), BatchNorm()], Dense(2)])
+    model = model_of(block, (4,))
+    block.branches[0].trainable = False
+    before = {path: array.value.copy() for path, array in (block.named_parameters() | block.named_states()).items()}
+    Trainer(model, seed=0).fit(batch_of((4,)), batch_of((2,)), progress=False)
+    after = block.named_parameters() | block.named_states()
+    assert {path for path, array in after.items() if (array.value != before[path]).any()} == {
+        "branch_2/dense_1/weight",
+        "branch_2/dense_1/bias",
+    }

@@ -86,7 +86,7 @@ class StrictError(errors.ShapeError, LookupError):
     [
         (errors.DivergenceError("the loss is nan"), errors.DivergenceError, "run 2: the loss is nan"),
         (ValueError("too small"), ValueError, "run 2: too small"),
-        (KeyError("units"), KeyError, "\"run 2: 'units'\""),
+        (KeyError("units"), KeyError, "'run 2: units'"),
         (OSError(28, "No space left on device"), OSError, "run 2: [Errno 28] No space left on device"),
         (UnicodeDecodeError("utf-8", b"a", 0, 1, "odd"), UnicodeError, "run 2: 'utf-8' codec can't decode"),
         (StrictError((3,), (4,)), errors.ShapeError, "run 2: (3,), not (4,)"),
@@ -98,6 +98,22 @@ def test_any_error_gets_the_place_and_keeps_its_class_where_that_is_made_of_a_te
     assert type(caught.value) is kind
     assert str(caught.value).startswith(text)
     assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (errors.ShapeError("expects input (3,)"), "layer 2 'b', layer 1 'a' expects input (3,)"),
+        (ValueError("too small"), "layer 2 'b', layer 1 'a': too small"),
+        (KeyError("units"), "'layer 2 'b', layer 1 'a': units'"),
+        (ValueError(), "layer 2 'b', layer 1 'a': "),
+    ],
+)
+def test_places_inside_each_other_are_one_way_down_and_a_sentence_goes_on(error, text):
+    inner = errors.located(error, "layer 1 'a'")
+    outer = errors.located(inner, "layer 2 'b'")
+    assert type(outer) is type(error)
+    assert str(outer).replace('"', "'") == text
 
 
 def test_ctrl_c_is_no_error_of_a_place():

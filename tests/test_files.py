@@ -298,3 +298,55 @@ def test_an_invalid_array_header_is_refused(tmp_path, content):
     zip_of(tmp_path / "a.npz", {"x.npy": content})
     with pytest.raises(FileFormatError, match=r"'x\.npy'"):
         files.read_arrays(tmp_path / "a.npz")
+
+
+class TestDescribed:
+    """Arrays with a description, which has a kind and a version."""
+
+    @staticmethod
+    def write(path, version=3, **description):
+        files.write_described(path, "thing", version, description, {"x": np.arange(3)})
+
+    def test_description_and_arrays_come_back_and_numbers_of_numpy_as_plain_ones(self, tmp_path):
+        self.write(tmp_path / "a.npz", size=np.int64(7), rates=np.array([0.5, 1]), name="é")
+        description, arrays = files.read_described(tmp_path / "a.npz", "thing", 3, {"size", "rates", "name"})
+        assert description == {"size": 7, "rates": [0.5, 1.0], "name": "é"}
+        np.testing.assert_array_equal(arrays["x"], [0, 1, 2])
+
+    @pytest.mark.parametrize(
+        ("version", "oldest", "message"),
+        [
+            (3, 1, None),
+            (3, 3, None),
+            (1, 1, None),
+            (4, 1, "version 4, and this minidl reads versions up to 3: upgrade minidl"),
+            (2, 3, "version 2, of an earlier minidl; this one reads version 3 on: load it with the minidl"),
+        ],
+    )
+    def test_versions_from_the_oldest_to_the_present_one_are_read(self, tmp_path, version, oldest, message):
+        self.write(tmp_path / "a.npz", version=version)
+        if message is None:
+            assert files.read_described(tmp_path / "a.npz", "thing", 3, set(), oldest=oldest)[0] == {}
+            return
+        with pytest.raises(FileFormatError, match=rf"a\.npz cannot be loaded: its format has {message}"):
+            files.read_described(tmp_path / "a.npz", "thing", 3, set(), oldest=oldest)
+
+    def test_only_optional_keys_may_be_missing_and_none_may_be_there_besides(self, tmp_path):
+        self.write(tmp_path / "a.npz", a=1)
+        assert files.read_described(tmp_path / "a.npz", "thing", 3, {"a", "b"}, optional={"b"})[0] == {"a": 1}
+        for keys in ({"a", "b"}, set()):
+            with pytest.raises(FileFormatError, match=r"its header holds \['a'\], not"):
+                files.read_described(tmp_path / "a.npz", "thing", 3, keys)
+
+    def test_a_file_of_another_kind_of_ours_says_how_to_read_it(self, tmp_path):
+        self.write(tmp_path / "a.npz")
+        with pytest.raises(FileFormatError, match="it is no model that minidl saved$"):
+            files.read_described(tmp_path / "a.npz", "model", 3, set())
+        files.write_described(tmp_path / "b.npz", "model", 1, {}, {})
+        with pytest.raises(FileFormatError, match=r"but a minidl model: read it by Sequential\.load\(path\)"):
+            files.read_described(tmp_path / "b.npz", "training run", 1, set())
+
+    def test_what_json_cannot_hold_is_named(self, tmp_path):
+        with pytest.raises(TypeError, match="<object .*> is no number, text, list or dict"):
+            self.write(tmp_path / "a.npz", thing=object())
+        assert not (tmp_path / "a.npz").exists()

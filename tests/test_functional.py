@@ -4,13 +4,12 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
-import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from minidl.errors import DataError, ShapeError
-from minidl.functional import accuracy, log_mean_exp, log_softmax, one_hot, relu, sigmoid, softmax, sum_rows
+from minidl.functional import log_mean_exp, log_softmax, one_hot, relu, sigmoid, softmax, sum_rows
 
 # Multiples of 1/8 that a shift by a whole number up to a thousand leaves exact.
 scores_on_a_grid = arrays(np.float64, array_shapes(min_dims=2, max_dims=3, max_side=5), elements=st.integers(-400, 400))
@@ -150,82 +149,23 @@ def test_one_hot_refuses_labels_that_are_a_table():
         one_hot([[0, 1]])
 
 
-@given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=6), elements=st.integers(-99, 99)))
+tables = array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=6)
+
+
+@given(
+    st.sampled_from([np.float32, np.float64]).flatmap(lambda kind: arrays(kind, tables, elements=st.integers(-99, 99)))
+)
 def test_rows_are_summed_in_their_own_type_into_a_new_array_or_a_given_one(x):
     total = sum_rows(x)
     np.testing.assert_array_equal(total, x.sum(axis=0))
-    assert total.dtype == np.float32
-    gradient = np.full(x.shape[1], 7, np.float32)
+    assert total.dtype == x.dtype
+    gradient = np.full(x.shape[1], 7, x.dtype)
     assert sum_rows(x, out=gradient) is gradient
     np.testing.assert_array_equal(gradient, total)
 
 
-LABELS = [0, 2, 1, 2]
-GUESSES = [0, 1, 1, 2]  # three of four are right
-FORMS = {
-    "labels": np.array,
-    "a column": lambda labels: np.array(labels)[:, np.newaxis],
-    "one-hot rows": lambda labels: np.eye(3)[labels],
-    "one-hot rows of whole numbers": lambda labels: np.eye(3, dtype=np.uint8)[labels],
-    "scores": lambda labels: 5 * np.eye(3)[labels] - np.array([1.0, 2.0, 1.5]),
-    "a list": list,
-    "a series": pd.Series,
-}
-
-
-@pytest.mark.parametrize("predictions", FORMS.values(), ids=FORMS)
-@pytest.mark.parametrize("targets", FORMS.values(), ids=FORMS)
-def test_accuracy_takes_labels_columns_one_hot_rows_and_scores_on_either_side(targets, predictions):
-    result = accuracy(targets(LABELS), predictions(GUESSES))
-    assert result == 0.75
-    assert type(result) is float
-
-
-def test_accuracy_compares_names_as_well():
-    assert accuracy(["cat", "dog"], ["cat", "cow"]) == 0.5
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
-def test_accuracy_agrees_with_scikit_learn(pairs):
-    targets, predictions = zip(*pairs, strict=True)
-    assert accuracy(targets, predictions) == pytest.approx(sklearn.metrics.accuracy_score(targets, predictions))
-
-
-@pytest.mark.parametrize(
-    ("targets", "predictions", "error", "message"),
-    [
-        ([0, 1], [0, 1, 1], ShapeError, "2 targets with 3 predictions"),
-        ([[0], [1]], [0], ShapeError, "2 targets with 1 predictions"),
-        (0, 0, ShapeError, r"got \(\)"),
-        ([0], np.zeros((1, 2, 3)), ShapeError, r"got \(1, 2, 3\)"),
-        ([], [], DataError, "^accuracy of no rows is not defined$"),
-    ],
-)
-def test_accuracy_refuses_what_cannot_be_compared(targets, predictions, error, message):
-    with pytest.raises(error, match=message):
-        accuracy(targets, predictions)
-
-
-def test_accuracy_refuses_a_single_probability_and_several_labels():
-    with pytest.raises(
-        DataError, match=r"^accuracy takes labels, .* of a single probability pass model\.predict\(x\)$"
-    ):
-        accuracy([1, 0], [[0.7], [0.2]])
-    with pytest.raises(DataError, match="^accuracy takes one label per row; .* by each label alone$"):
-        accuracy([[1, 1]], [[1, 0]])
-    assert accuracy([1.0, 0.0], [[1], [1]]) == 0.5
-
-
-@pytest.mark.parametrize("rows", [[[np.nan] * 3] * 2, [[0.1, 0.2, 0.7], [0.5, np.nan, 0.1]]])
-def test_accuracy_of_scores_that_are_no_numbers_is_refused(rows):
-    # Of NaNs argmax finds the first, which would pass for a prediction.
-    with pytest.raises(DataError, match=r"^predictions holds nan at row [01], entry [01]: "):
-        accuracy([0, 0], rows)
-    with pytest.raises(DataError, match=r"^targets holds nan at row "):
-        accuracy(rows, [0, 0])
-
-
-@pytest.mark.parametrize("label", [np.nan, np.inf])
-def test_accuracy_of_labels_that_are_no_numbers_is_refused(label):
-    with pytest.raises(DataError, match=f"^targets holds {label} at row 1: "):
-        accuracy([1.0, label], [1, 0])
+def test_functions_of_the_classes_take_positions_as_well():
+    scores = np.random.default_rng(0).normal(size=(4, 3, 5))
+    for function in (softmax, log_softmax):
+        expected = np.stack([function(scores[:, position]) for position in range(3)], axis=1)
+        np.testing.assert_allclose(function(scores), expected, rtol=1e-15)

@@ -10,40 +10,44 @@ from pathlib import Path
 import pytest
 
 import minidl
-from minidl.configuration import Configurable
+from minidl.settings import Configurable
+from minidl.training.monitored_metric import MonitoredMetric
 
 PACKAGE = Path(minidl.__file__).parent
 
 # Each room, a module or a package, and its floor. A room may import from its own floor and those below.
+BASE, COMPONENTS, MODEL, TRAINING, ADD_ONS = range(1, 6)
 ROOMS = {
-    "allocator": 1,
-    "errors": 1,
-    "typing": 1,
-    "version": 1,
-    "functional": 1,
-    "initializers": 1,
-    "configuration": 1,
-    "inputs": 1,
-    "randomness": 1,
-    "regularizers": 1,
-    "files": 1,
-    "layers": 2,
-    "losses": 2,
-    "optimizers": 2,
-    "schedules": 2,
-    "metrics": 2,
-    "model": 3,
-    "blocks": 3,
-    "prediction": 3,
-    "training": 4,
-    "diagnostics": 5,
-    "plots": 5,
-    "testing": 5,
+    "allocator": BASE,
+    "arrays": BASE,
+    "augmentation": BASE,
+    "errors": BASE,
+    "files": BASE,
+    "functional": BASE,
+    "initializers": BASE,
+    "randomness": BASE,
+    "regularizers": BASE,
+    "serialization": BASE,
+    "settings": BASE,
+    "typing": BASE,
+    "version": BASE,
+    "layers": COMPONENTS,
+    "losses": COMPONENTS,
+    "metrics": COMPONENTS,
+    "optimizers": COMPONENTS,
+    "schedules": COMPONENTS,
+    "blocks": MODEL,
+    "model": MODEL,
+    "prediction": MODEL,
+    "training": TRAINING,
+    "diagnostics": ADD_ONS,
+    "plots": ADD_ONS,
+    "testing": ADD_ONS,
 }
-FRONT_DOOR = 4  # minidl/__init__.py shows the rooms up to the training floor
+FRONT_DOOR = TRAINING  # minidl/__init__.py shows the rooms up to the training floor
 BESIDE, KNOWN_BESIDE = (
     "data",
-    ("data", "configuration", "errors", "files", "inputs", "randomness", "typing"),
+    ("arrays", "data", "errors", "files", "randomness", "settings", "typing"),
 )  # nobody in the house knows the house beside it
 BORROWED = ("minidl.training.folds", "minidl.data.splitting")  # but for one thing: how rows to hold out are drawn
 
@@ -79,7 +83,7 @@ def room(module):
 
 
 def floor(module):
-    return FRONT_DOOR if module == "minidl" else ROOMS.get(room(module), 5)
+    return FRONT_DOOR if module == "minidl" else ROOMS.get(room(module), ADD_ONS)
 
 
 def complaints(name, imported):
@@ -138,11 +142,54 @@ def test_the_rule_above_sees_every_form_of_import(tmp_path, name, source, wrong)
     assert bool(complaints(name, imported)) == wrong
 
 
-def test_importing_the_package_loads_nothing_heavy():
-    heavy = ["pandas", "sklearn", "scipy", "tqdm", "joblib", "matplotlib"]
-    code = f"import sys, minidl; print([name for name in {heavy} if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert result.stdout.strip() == "[]"
+def printed_by(program):
+    """What a program prints in a process of its own, as words."""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    return result.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """The modules that `import minidl` loads and `import numpy` does not."""
+    modules = {name: set(printed_by(f"import sys, {name}; print(*sys.modules)")) for name in ("numpy", "minidl")}
+    return modules["minidl"] - modules["numpy"]
+
+
+def test_importing_the_package_loads_nothing_heavy(loaded):
+    # Libraries, and of Python's own what costs a hundredth of NumPy or more, and is for few programs.
+    libraries = {"pandas", "sklearn", "scipy", "tqdm", "joblib", "matplotlib", "tensorboardX", "threadpoolctl"}
+    pythons = {"json", "csv", "zipfile", "gzip", "difflib", "concurrent.futures", "multiprocessing", "signal", "random"}
+    pythons |= {"threading", "tempfile", "subprocess", "urllib", "logging", "asyncio", "unittest", "numpy.random"}
+    assert not loaded & (libraries | pythons)
+
+
+def test_importing_the_package_loads_none_of_its_modules_that_few_programs_need(loaded):
+    rooms = {room(name) for name in loaded if name.startswith("minidl.")}
+    assert not rooms & {"data", "diagnostics", "plots", "prediction", "testing"}
+    late = "batch_statistics cross_validation folds journal parameter_search parameter_space processes rate_search"
+    assert not loaded & {f"minidl.training.{name}" for name in late.split()}
+    assert rooms >= {"layers", "losses", "metrics", "optimizers", "training", "model", "settings"}
+
+
+def test_what_is_loaded_late_comes_at_its_first_use():
+    assert printed_by("import sys, minidl; minidl.data.load_idx; print('minidl.data' in sys.modules)") == ["True"]
+    assert {getattr(minidl, name).__name__ for name in ("plots", "prediction", "testing")} == {
+        "minidl.plots",
+        "minidl.prediction",
+        "minidl.testing",
+    }
+    for package in (minidl, minidl.training):
+        for name, module in package._LOADED_LATE.items():
+            item = getattr(package, name)
+            assert item.__name__ == name
+            assert f"{item.__module__}.".startswith(f"{package.__name__}.{module}.")
+
+
+def test_a_star_import_brings_every_public_name_and_dir_knows_them_before():
+    program = "import minidl; names = dir(minidl); from minidl import *; print(*names, '|', *dir())"
+    known, _, here = " ".join(printed_by(program)).partition(" | ")
+    assert set(known.split()) >= {*minidl.__all__, "data", "plots", "show_versions", "testing"}
+    assert set(here.split()) >= set(minidl.__all__)
 
 
 def test_of_threadpoolctl_only_what_version_2_has_is_used():
@@ -173,21 +220,30 @@ def test_public_names_exist_and_are_in_the_order_of_ruff(module):
     assert len(set(names)) == len(names)
 
 
+# What only those need who write metrics, and two metrics that are called as losses are: minidl.metrics shows them.
+SHOWN_BY_METRICS = {
+    "ClassMetric", "FunctionMetric", "MeanAbsoluteError", "MeanSquaredError", "ReliabilityTable", "ScoredRows"
+}  # fmt: skip
+
+
 def test_the_front_door_shows_every_public_class():
     public = set()
     for name in MODULES:
         if room(name) == BESIDE or floor(name) > FRONT_DOOR:
             continue
-        content = vars(importlib.import_module(name))
-        announced = {content[public_name] for public_name in content.get("__all__", ())}
+        module = importlib.import_module(name)
+        announced = {getattr(module, public_name) for public_name in getattr(module, "__all__", ())}
         # What a model file can name is public too, announced or not; a base with an underscore is no part by itself.
         own = {
-            item for key, item in content.items() if inspect.isclass(item) and item.__module__ == name and key[0] != "_"
+            item
+            for key, item in vars(module).items()
+            if inspect.isclass(item) and item.__module__ == name and key[0] != "_" and issubclass(item, Configurable)
         }
-        public |= {item for item in announced if inspect.isclass(item)} | {
-            c for c in own if issubclass(c, Configurable)
-        }
-    missing = {item.__name__ for item in public - {Configurable}} - set(minidl.__all__)
+        public |= {item for item in announced if inspect.isclass(item)} | own
+    shown = {getattr(minidl, name) for name in minidl.__all__}
+    shown |= {getattr(minidl.metrics, name) for name in SHOWN_BY_METRICS & {*minidl.metrics.__all__}}
+    # MonitoredMetric is inside of callbacks, which have its settings themselves.
+    missing = {f"{item.__module__}.{item.__name__}" for item in public - {Configurable, MonitoredMetric} - shown}
     assert not missing, f"minidl/__init__.py does not show {sorted(missing)}"
 
 
@@ -195,10 +251,7 @@ def test_the_version_is_that_of_the_one_place():
     assert minidl.__version__ == importlib.import_module("minidl.version").__version__
 
 
-def test_data_plots_and_testing_are_loaded_at_their_first_use():
-    program = "import sys, minidl; before = 'minidl.data' in sys.modules; print(before, minidl.data.load_idx.__name__)"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["False", "load_idx"]
-    assert minidl.testing.check_layer.__name__ == "check_layer"
-    with pytest.raises(AttributeError, match="module 'minidl' has no attribute 'nothing'"):
-        _ = minidl.nothing
+def test_an_attribute_that_there_is_not_is_an_error_as_of_any_module():
+    for module in (minidl, minidl.training):
+        with pytest.raises(AttributeError, match=f"module {module.__name__!r} has no attribute 'nothing'"):
+            _ = module.nothing

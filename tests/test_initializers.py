@@ -1,5 +1,4 @@
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from minidl.initializers import (
     Zeros,
     fans,
     get_initializer,
+    is_initializer,
 )
 
 NAMES = {
@@ -39,7 +39,7 @@ RANDOM = [kind for kind in NAMES.values() if kind not in (Constant, Zeros)]
 MATRIX, WINDOW = (300, 200), (3, 2, 50, 100)
 MEAN_AND_VARIANCE = [
     (Normal(), MATRIX, 0, 0.05**2),
-    (Normal(2, 3), MATRIX, 2, 9),
+    (Normal(mean=2, standard_deviation=3), MATRIX, 2, 9),
     (HeNormal(), MATRIX, 0, 2 / 300),
     (HeNormal(), WINDOW, 0, 2 / (6 * 50)),
     (GlorotNormal(), MATRIX, 0, 2 / 500),
@@ -49,7 +49,7 @@ MEAN_AND_VARIANCE = [
 ]
 BOUNDS = [
     (Uniform(), MATRIX, -0.5, 0.5),
-    (Uniform(1, 4), MATRIX, 1, 4),
+    (Uniform(low=1, high=4), MATRIX, 1, 4),
     (HeUniform(), MATRIX, -math.sqrt(6 / 300), math.sqrt(6 / 300)),
     (HeUniform(), WINDOW, -math.sqrt(6 / 300), math.sqrt(6 / 300)),
     (GlorotUniform(), MATRIX, -math.sqrt(6 / 500), math.sqrt(6 / 500)),
@@ -145,8 +145,8 @@ def test_an_initializer_is_known_by_its_name_in_snake_case(name, kind):
 
 
 def test_every_initializer_of_the_package_has_a_name():
-    public = {getattr(initializers, name) for name in initializers.__all__ if name[0].isupper()}
-    assert public - {Initializer} == set(NAMES.values())
+    kinds = {kind for kind in vars(initializers).values() if isinstance(kind, type) and issubclass(kind, Initializer)}
+    assert kinds - {Initializer} == set(NAMES.values())
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_name_may_have_numbers_as_arguments(text, configuration):
 
 
 def test_an_initializer_stands_for_itself():
-    initializer = Uniform(-1, 1)
+    initializer = Uniform(low=-1, high=1)
     assert get_initializer(initializer) is initializer
 
 
@@ -176,7 +176,7 @@ def test_an_initializer_stands_for_itself():
     ("text", "message"),
     [
         ("he_norml", "no initializer is named 'he_norml'; did you mean 'he_normal'"),
-        ("qqqq", "no initializer is named 'qqqq'; there are constant, .*, zeros"),
+        ("qqqq", "no initializer is named 'qqqq'; there are zeros, constant, .*, orthogonal"),
         ("uniform(1, 2", r"no initializer is named 'uniform\(1, 2'"),
         ("", "no initializer is named ''"),
         ("zeros(1)", "cannot be made"),
@@ -194,6 +194,12 @@ def test_a_name_that_makes_no_initializer_is_refused(text, message):
         get_initializer(text)
 
 
+def test_the_names_that_an_error_offers_are_those_that_there_are():
+    with pytest.raises(ArgumentError) as refusal:
+        get_initializer("qqqq")
+    assert set(str(refusal.value).partition("there are ")[2].split(", ")) == set(NAMES)
+
+
 @pytest.mark.parametrize("value", [None, 0.1, HeNormal])
 def test_what_is_neither_initializer_nor_name_is_refused(value):
     with pytest.raises(ArgumentTypeError, match="or a name, not"):
@@ -206,8 +212,8 @@ def test_what_is_neither_initializer_nor_name_is_refused(value):
         (lambda: Normal(standard_deviation=-0.1), "standard_deviation is -0.1; it must be a finite number, 0 or more"),
         (lambda: Normal(standard_deviation=math.nan), "standard_deviation is nan"),
         (lambda: Orthogonal(gain=math.nan), "Orthogonal: gain is nan; it must be a finite number"),
-        (lambda: Uniform(1, 0), "Uniform: low = 1.0 is above high = 0.0"),
-        (lambda: Uniform(0, math.nan), "high is nan; it must be a finite number"),
+        (lambda: Uniform(low=1, high=0), "Uniform: low = 1.0 is above high = 0.0"),
+        (lambda: Uniform(low=0, high=math.nan), "high is nan; it must be a finite number"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_where_they_are_written(make, message):
@@ -216,11 +222,10 @@ def test_settings_that_cannot_work_are_refused_where_they_are_written(make, mess
 
 
 def test_distributions_of_no_width_are_legal():
-    np.testing.assert_array_equal(Normal(1.5, 0)((2,)), [1.5, 1.5])
-    np.testing.assert_array_equal(Uniform(2, 2)((2,)), [2, 2])
+    np.testing.assert_array_equal(Normal(mean=1.5, standard_deviation=0)((2,)), [1.5, 1.5])
+    np.testing.assert_array_equal(Uniform(low=2, high=2)((2,)), [2, 2])
 
 
-@dataclass(eq=False)
 class Counting(Initializer):
     """A user's own: 0, 1, 2, ..., or the transpose of what it is asked for."""
 
@@ -250,3 +255,30 @@ def test_an_initializer_without_draw_cannot_be_made():
 def test_the_name_of_the_class_is_a_name_too():
     assert type(get_initializer("HeNormal")) is HeNormal
     assert get_initializer("Uniform(-1, 1)").configuration() == {"low": -1.0, "high": 1.0}
+
+
+def test_only_what_everybody_gives_by_position_is_given_so():
+    assert (Constant(2).value, Orthogonal(3).gain) == (2.0, 3.0)
+    for make in (lambda: Normal(0, 1), lambda: Uniform(-1, 1), lambda: HeNormal(1), lambda: Constant(1, 2)):
+        with pytest.raises(ArgumentTypeError, match=r"takes (no setting|only value) by position"):
+            make()
+
+
+def test_a_setting_that_is_changed_is_checked_and_counts_from_the_next_draw_on():
+    initializer = Uniform(low=-1, high=1)
+    with pytest.raises(ArgumentError, match="Uniform: high is inf; it must be a finite number"):
+        initializer.high = math.inf
+    initializer.low = np.float32(0.5)
+    assert repr(initializer) == "Uniform(low=0.5, high=1.0)"
+    assert (initializer((50,), 0) >= 0.5).all()
+
+
+@pytest.mark.parametrize("value", ["he_normal", "uniform(-0.1, 0.1)", HeNormal()])
+def test_a_layers_initializer_is_kept_as_it_was_given(value):
+    assert is_initializer(value, "Dense: initializer") is value
+
+
+@pytest.mark.parametrize(("value", "error"), [("he_norml", ArgumentError), (0.1, ArgumentTypeError)])
+def test_what_is_no_initializer_of_a_layer_is_refused_with_the_place(value, error):
+    with pytest.raises(error, match="^Dense: initializer: (no initializer is named|an initializer is)"):
+        is_initializer(value, "Dense: initializer")

@@ -84,8 +84,8 @@ def a_cross_validation(epochs=(4, 3, 5)):
         history = History()
         for epoch in range(1, length + 1):
             history.append({"loss": fold * epoch, "accuracy": epoch / 10, "val_loss": 10 * fold * epoch})
-        figures = {name: column[-1] for name, column in history.items()}
-        runs.append(Run(0, fold, np.array([fold - 1]), history, figures, np.zeros((1, 2))))
+        values = {name: column[-1] for name, column in history.items()}
+        runs.append(Run(0, fold, np.array([fold - 1]), history, values, np.zeros((1, 2))))
     return CrossValidation(runs, len(epochs), SoftmaxCrossEntropy())
 
 
@@ -167,7 +167,7 @@ DRAWINGS = {
     "images": lambda **where: plots.plot_images(np.eye(9).reshape(9, 3, 3), targets=range(9), **where),
     "mistakes": lambda **where: plots.plot_mistakes(np.ones((2, 4)), [0, 1], [[0.2, 0.8], [0.9, 0.1]], **where),
     "no mistakes": lambda **where: plots.plot_mistakes(np.ones((2, 4)), [1, 0], [[0.2, 0.8], [0.9, 0.1]], **where),
-    "schedule": lambda **where: plots.plot_schedule({"one cycle": OneCycle(0.1, 50), "flat": 0.05}, 60, **where),
+    "schedule": lambda **where: plots.plot_schedule({"one cycle": OneCycle(0.1, steps=50), "flat": 0.05}, 60, **where),
     "rate search": lambda **where: plots.plot_rate_search(a_rate_search(), **where),
     "weights": lambda **where: plots.plot_weights(np.eye(9), **where),
     "cross-validation": lambda **where: plots.plot_cross_validation(a_cross_validation(), **where),
@@ -250,8 +250,8 @@ def test_a_list_of_histories_is_numbered_and_many_runs_still_differ_in_colour():
     assert len({to_hex(line.get_color()) for line in ax.get_lines()}) == 12
 
 
-def test_two_figures_at_once_are_refused():
-    with pytest.raises(ArgumentTypeError, match="give the name of one figure, such as 'loss', for each plot"):
+def test_two_metrics_at_once_are_refused():
+    with pytest.raises(ArgumentTypeError, match="give the name of one metric, such as 'loss', for each plot"):
         plots.plot_history(a_history(), ["loss", "accuracy"])
     assert not plt.get_fignums()
 
@@ -367,20 +367,22 @@ def test_what_is_no_history_is_refused(other):
 
 
 def test_a_schedule_is_drawn_at_the_steps_that_are_taken():
-    (line,) = plots.plot_schedule(CosineDecay(0.5, 30), 40).lines
+    (line,) = plots.plot_schedule(CosineDecay(0.5, steps=30), 40).lines
     assert line.get_xdata().tolist() == list(range(40))
-    assert y_values(line) == [CosineDecay(0.5, 30)(step) for step in range(40)]
+    assert y_values(line) == [CosineDecay(0.5, steps=30)(step) for step in range(40)]
     assert line.axes.get_legend() is None
     assert line.axes.get_ylim()[0] == 0
 
 
 def test_several_schedules_have_their_names_and_their_colours():
-    ax = plots.plot_schedule({"cosine": CosineDecay(0.5, 30), "flat": 0.1, "own": lambda step: 0.2}, 30)
+    ax = plots.plot_schedule({"cosine": CosineDecay(0.5, steps=30), "flat": 0.1, "own": lambda step: 0.2}, 30)
     lines = legend_of(ax)
     assert set(lines) == {"cosine", "flat", "own"}
     assert len({line.get_color() for line in ax.lines}) == 3
     assert [y_values(line)[-1] for line in ax.lines[1:]] == [0.1, 0.2]
-    listed = plots.plot_schedule([CosineDecay(0.5, 30), StepDecay(0.5, 10), StepDecay(0.5, 20), 0.1], 30)
+    listed = plots.plot_schedule(
+        [CosineDecay(0.5, steps=30), StepDecay(0.5, every=10), StepDecay(0.5, every=20), 0.1], 30
+    )
     assert set(legend_of(listed)) == {
         "CosineDecay",
         "StepDecay(rate=0.5, every=10, factor=0.1)",
@@ -388,7 +390,7 @@ def test_several_schedules_have_their_names_and_their_colours():
         "0.1",
     }
     assert_legible(listed.figure)
-    many = plots.plot_schedule([StepDecay(0.5, every) for every in range(1, 9)], 30)
+    many = plots.plot_schedule([StepDecay(0.5, every=every) for every in range(1, 9)], 30)
     assert len({(to_hex(line.get_color()), line.get_linestyle()) for line in many.lines}) == 8
 
 
@@ -413,7 +415,7 @@ def test_a_single_step_shows_as_a_point():
         (None, 10, ArgumentTypeError, "takes a Schedule"),
         ([], 10, DataError, "no schedule to draw"),
         ({}, 10, DataError, "no schedule to draw"),
-        (0.1, 0, ArgumentError, "steps is 0; it must be 1 or more"),
+        (0.1, 0, ArgumentError, "steps is 0; it must be a whole number, 1 or more"),
         (0.1, 2.5, ArgumentTypeError, "steps is 2.5; it must be a whole number"),
         (lambda step: 1.0 - step, 10, ArgumentError, "the schedule at step 2 is -1.0"),
         ({"bad": lambda step: "x"}, 10, ArgumentTypeError, "bad at step 0 is 'x'"),
@@ -703,8 +705,8 @@ def test_more_images_than_the_limit_are_cut_and_the_title_says_so():
         (np.zeros((1, 4)), {"confidences": [[0.1, 0.9]]}, ShapeError, "confidences must have shape"),
         (np.zeros((1, 4)), {"confidences": [98]}, DataError, "between 0 and 1, not at 98"),
         (np.zeros((1, 4)), {"confidences": [nan]}, DataError, "between 0 and 1, not at nan"),
-        (np.zeros((1, 4)), {"columns": 0}, ArgumentError, "columns must be at least 1, not 0"),
-        (np.zeros((1, 4)), {"limit": 0}, ArgumentError, "limit must be at least 1, not 0"),
+        (np.zeros((1, 4)), {"columns": 0}, ArgumentError, "columns is 0; it must be a whole number, 1 or more"),
+        (np.zeros((1, 4)), {"limit": 0}, ArgumentError, "limit is 0; it must be a whole number, 1 or more"),
     ],
 )
 def test_images_that_cannot_be_drawn_are_refused_before_a_figure_opens(images, options, error, message):
@@ -776,7 +778,7 @@ def test_without_a_mistake_the_axes_say_so():
         ([0, -1], [[0.2, 0.8]] * 2, {}, DataError, "target -1 is not one"),
         ([0, 1], [[-4.0, 8.0]] * 2, {}, DataError, r"between 0 and 1, not at 8\.0"),
         ([0, 1], [[0.2, 0.8]] * 2, {"labels": ["one"]}, ShapeError, "labels must name 2 classes"),
-        ([0, 1], [[0.2, 0.8]] * 2, {"count": 0}, ArgumentError, "count must be at least 1"),
+        ([0, 1], [[0.2, 0.8]] * 2, {"count": 0}, ArgumentError, "count is 0; it must be a whole number, 1 or more"),
     ],
 )
 def test_mistakes_that_cannot_be_told_are_refused(targets, probabilities, options, error, message):
@@ -848,9 +850,9 @@ def test_weights_that_are_all_zero_are_drawn():
         (np.zeros((4, 0)), {}, DataError, "nothing to draw"),
         (np.full((4, 1), nan), {}, DataError, "the training diverged"),
         ("dense", {}, ArgumentTypeError, "a model or a weight array, not 'dense'"),
-        (a_model(), {}, NotReadyError, "build or fit it first"),
-        (np.zeros((4, 2)), {"columns": 0}, ArgumentError, "columns must be at least 1"),
-        (np.zeros((4, 2)), {"limit": -1}, ArgumentError, "limit must be at least 1"),
+        (a_model(), {}, NotReadyError, "call set_up, or fit it, first"),
+        (np.zeros((4, 2)), {"columns": 0}, ArgumentError, "columns is 0; it must be a whole number, 1 or more"),
+        (np.zeros((4, 2)), {"limit": 2.5}, ArgumentTypeError, "limit is 2.5; it must be a whole number, 1 or more"),
     ],
 )
 def test_weights_that_cannot_be_drawn_are_refused_before_a_figure_opens(weight, options, error, message):
@@ -890,7 +892,7 @@ def test_training_and_validation_differ_in_colour_and_dashes_and_the_legend_says
     assert training.get_color() != validation.get_color()
 
 
-def test_a_figure_without_validation_and_a_validation_alone_are_drawn():
+def test_a_metric_without_validation_and_a_validation_alone_are_drawn():
     ax = plots.plot_cross_validation(a_cross_validation(), "accuracy")
     assert list(legend_of(ax)) == ["training, mean"]
     ax = plots.plot_cross_validation(a_cross_validation(), "val_loss")
@@ -904,7 +906,7 @@ def test_a_single_run_has_no_band_and_a_single_epoch_is_a_point():
     assert {line.get_marker() for line in ax.get_lines()} == {"o"}
 
 
-def test_a_wrong_figure_or_result_is_refused():
+def test_a_wrong_metric_or_result_is_refused():
     with pytest.raises(ArgumentError, match="seed 0, fold 1.* no metric 'los'; did you mean 'loss'"):
         plots.plot_cross_validation(a_cross_validation(), "los")
     with pytest.raises(ArgumentTypeError, match="takes what cross_validate returns"):
@@ -996,7 +998,7 @@ def test_what_has_no_boundary_in_a_plane_is_refused(model, x, y, error, message)
 
 
 def test_a_resolution_is_two_or_more():
-    with pytest.raises(ArgumentError, match="resolution is 1; it must be 2 or more"):
+    with pytest.raises(ArgumentError, match="resolution is 1; it must be a whole number, 2 or more"):
         plots.plot_decision_boundary(halves(), [[0, 0]], [0], resolution=1)
 
 
@@ -1105,13 +1107,13 @@ class TestRateSearch:
 # Searches
 
 
-def a_search(parameters, figures, epochs=None, statuses=None, monitor="val_loss", mode="min"):
+def a_search(parameters, values, epochs=None, statuses=None, monitor="val_loss", mode="min"):
     """Of candidates that are given best first."""
     runs = []
-    for number, (choice, figure) in enumerate(zip(parameters, figures, strict=True), start=1):
+    for number, (choice, value) in enumerate(zip(parameters, values, strict=True), start=1):
         history = History()
         for _ in range(epochs[number - 1] if epochs else 3):
-            history.append({"loss": 1.0, monitor: figure})
+            history.append({"loss": 1.0, monitor: value})
         runs.append(SearchRun(number, choice, history, statuses[number - 1] if statuses else "finished", 0.1))
     return Search(runs, monitor, mode, None)
 
@@ -1166,7 +1168,7 @@ def test_a_search_has_a_legible_panel_for_each_parameter_and_a_legend_outside(co
     assert not any(box.overlaps(ax.get_window_extent()) for ax in panels)
 
 
-def test_each_candidate_is_a_point_at_its_value_and_its_figure_in_the_colour_of_its_epochs():
+def test_each_candidate_is_a_point_at_its_value_and_its_metric_in_the_colour_of_its_epochs():
     choices = [{"units": units} for units in (8, 4, 16, 2)]
     (ax,) = plots.plot_search(a_search(choices, [0.1, 0.2, 0.3, 0.4], epochs=[4, 4, 2, 2]))
     assert points_of(ax) == {
@@ -1181,7 +1183,7 @@ def test_each_candidate_is_a_point_at_its_value_and_its_figure_in_the_colour_of_
     assert (ax.get_xscale(), ax.get_ylabel()) == ("linear", "val loss")
 
 
-def test_candidates_that_diverged_are_crosses_where_bad_figures_are():
+def test_candidates_that_diverged_are_crosses_at_the_edge_of_bad_values():
     choices = [{"units": units} for units in (8, 4, 16)]
     statuses = ["finished", "diverged", "diverged"]
     for mode, edge in (("min", 0.97), ("max", 0.03)):

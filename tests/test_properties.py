@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from networks import problems
 
-from minidl import SGD, Adam, MeanSquaredError, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl import SGD, Adam, Dense, MeanSquaredError, Sequential, SoftmaxCrossEntropy, Trainer
 from minidl.functional import log_softmax, one_hot, softmax
 
 some = settings(max_examples=40)
@@ -52,22 +52,21 @@ def assert_parameters_and_gradients_are_one_memory_each(model):
 class TestVectorsAndViews:
     @some
     @given(problem=problems("float32"))
-    def test_they_are_one_memory_after_build_move_copy_pickle_load_and_training(self, problem, file):
+    def test_they_are_one_memory_also_after_a_move_a_copy_a_pickle_a_load_and_training(self, problem, file):
         model = problem.model
         expected = outputs(model, problem.x)
-        size = model.count_parameters()
         assert_parameters_and_gradients_are_one_memory_each(model)
-        memory = np.full((2, size), np.nan, dtype=np.float32)
-        model.move_parameters(*memory)
-        assert np.shares_memory(model.parameters, memory)
-        assert np.shares_memory(model.gradients, memory)
+        features = model.input_shape[-1]
+        whole = Sequential([Dense(features), Sequential(model.layers), Dense(3)], input_shape=model.input_shape)
+        for mine, others in ((model.parameters, whole.parameters), (model.gradients, whole.gradients)):
+            assert np.shares_memory(mine, others)
         model.save(file)
         for other in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model)), Sequential.load(file)):
             assert_parameters_and_gradients_are_one_memory_each(other)
             np.testing.assert_array_equal(outputs(other, problem.x), expected)
         train(problem, Adam())
         assert_parameters_and_gradients_are_one_memory_each(model)
-        assert np.shares_memory(model.parameters, memory)
+        assert np.shares_memory(model.parameters, whole.parameters)
 
     @some
     @given(problem=problems("float32"))
@@ -96,6 +95,33 @@ def test_a_saved_and_loaded_model_has_the_same_bits_and_trains_to_the_same_bits(
         assert outputs(loaded.model, problem.x).tobytes() == outputs(problem.model, problem.x).tobytes()
         train(problem, Adam(), batch_size=3)
         train(loaded, Adam(), batch_size=3)
+
+
+@some
+@given(problem=problems(), data=st.data())
+def test_frozen_layers_stay_as_they_are_and_the_others_learn_as_if_all_did(problem, data):
+    model = problem.model
+    with_parameters = [layer for layer in model.walk() if layer.own_trainable and layer is not model]
+    frozen = data.draw(st.lists(st.sampled_from(with_parameters), unique_by=id), label="frozen")
+
+    def gradients():
+        _, dscores = model.loss(model.forward(problem.x, training=True), problem.targets)
+        model.backward(dscores)
+        return model.gradients.copy()
+
+    expected = gradients()
+    for layer in frozen:
+        layer.trainable = False
+    trained, kept = (model.parts(lambda layer, _, own=own: layer.own_trainable is own) for own in (True, False))
+    found = gradients()
+    before = model.parameters.copy()
+    train(problem, Adam(weight_decay=0.1), batch_size=3)
+    for part in trained:
+        np.testing.assert_array_equal(found[part], expected[part])
+        if expected[part].any():
+            assert (model.parameters[part] != before[part]).any()
+    for part in kept:
+        np.testing.assert_array_equal(model.parameters[part], before[part])
 
 
 class TestRows:
@@ -136,19 +162,19 @@ class TestRows:
         for start in range(0, len(x), size):
             part = slice(start, start + size)
             scores = model.forward(x[part], training=True)
-            share, dscores = model.loss.mean(scores, prepared[part], weights[part] if weighted else None, weights.sum())
+            own = weights[part] if weighted else None
+            summed, dscores = model.loss.total(scores, prepared[part], own, scale=1 / weights.sum())
             model.backward(dscores)
-            loss += share
+            loss += summed
             gradient += model.gradients
-        np.testing.assert_allclose(loss, expected_loss, **CLOSE["float64"])
+        np.testing.assert_allclose(loss / weights.sum(), expected_loss, **CLOSE["float64"])
         np.testing.assert_allclose(gradient, expected, **CLOSE["float64"])
 
         # As the trainer's full batch, in one piece and in blocks; at the rate 0 the parameters stay as they are.
         for rows_at_once in (len(x), size):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("minidl.training.batches.ROWS_AT_ONCE", rows_at_once)
-                trainer = Trainer(model, SGD(0), batch_size=None)
-                trainer.fit(x, targets, sample_weight=weights if weighted else None, progress=False)
+            model.rows_at_once = rows_at_once
+            trainer = Trainer(model, SGD(0), batch_size=None)
+            trainer.fit(x, targets, sample_weight=weights if weighted else None, progress=False)
             np.testing.assert_allclose(trainer.history["loss"], [expected_loss], **CLOSE["float64"])
             np.testing.assert_allclose(model.gradients, expected, **CLOSE["float64"])
 
@@ -158,7 +184,7 @@ class TestRows:
 @given(problem=problems())
 def test_the_loss_changes_along_any_direction_as_its_gradient_says(problem):
     model, x, targets = problem.model, problem.x, problem.targets
-    model.require_input_gradient()
+    model.needs_input_gradient = True
     scores = model.forward(x, training=True)
     loss, dscores = model.loss(scores, targets)
     dx = model.backward(dscores)

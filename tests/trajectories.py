@@ -18,19 +18,26 @@ def draw(dtype=np.float64, seed=0):
     return rng.normal(size=SIZE).astype(dtype), (sizes * rng.normal(size=(STEPS, SIZE))).astype(dtype)
 
 
-def assert_takes_the_way_of(algorithm, optimizer, rate, settings, tolerance=1e-13):
-    """Compare every step with those of ``algorithm(p, gradients, rates, **settings)``, which yields p after each."""
-    optimizer = copy.deepcopy(optimizer)
-    optimizer.check()
+def entry_by_entry(algorithm, *arguments, **settings):
+    """What ``algorithm(p, gradients, *arguments, **settings)`` yields after each step: (STEPS, values, SIZE)."""
     parameters, gradients = draw()
-    rates = [rate(step) if callable(rate) else rate for step in range(STEPS)]
-    expected = [
-        list(algorithm(p, gs, rates, **settings))
-        for p, gs in zip(parameters.tolist(), gradients.T.tolist(), strict=True)
-    ]
+    ways = zip(parameters.tolist(), gradients.T.tolist(), strict=True)
+    return np.moveaxis([list(algorithm(p, slopes, *arguments, **settings)) for p, slopes in ways], 0, -1)
+
+
+def assert_takes_the_way_of(algorithm, optimizer, rate, settings, tolerance=1e-13):
+    """Compare parameters and slots with those of ``algorithm(p, gradients, rates, **settings)`` after every step.
+
+    It yields p and the slots, in their order.
+    """
+    optimizer = copy.deepcopy(optimizer)
+    parameters, gradients = draw()
+    expected = entry_by_entry(algorithm, [rate(step) if callable(rate) else rate for step in range(STEPS)], **settings)
+    # Rounding in another order: at most some 1e-16 a step of the largest number on the way.
+    largest = np.abs(expected).max(axis=0)
     for step in range(STEPS):
         optimizer.apply(parameters, gradients[step])
         assert optimizer.step == step + 1
-        # Rounding in another order: at most some 1e-16 a step of the largest number on the way.
-        largest = np.abs(expected).max(axis=1)
-        np.testing.assert_array_less(np.abs(parameters - np.array(expected)[:, step]), tolerance * (1 + largest))
+        found = np.array([parameters, *optimizer.state.values()])
+        assert tuple(optimizer.state) == optimizer.slots
+        np.testing.assert_array_less(np.abs(found - expected[step]), tolerance * (1 + largest))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ArgumentError, DataError, counted
-from minidl.inputs import check_number, check_seed, check_whole_number
+from minidl.settings import as_number, as_seed, as_whole_number
 from minidl.typing import Array
 
 
@@ -48,8 +48,7 @@ def train_validation_split(
         raise DataError(f"x has {counted(len(x), 'row')}, but y has {len(y)}")
     if len(x) == 0:
         raise DataError("x and y have no rows to split")
-    if seed is not None:
-        check_seed(seed, "seed")
+    seed = None if seed is None else as_seed(seed, "seed")
     classes = _classes(y) if stratify else None
     x_train, x_validation, y_train, y_validation = split_at_random(
         [x, y],
@@ -117,10 +116,9 @@ def split_at_random(
 
 def _rows_held_out(validation_size: float | int, rows: int, name: str) -> int:
     if isinstance(validation_size, Integral) and not isinstance(validation_size, bool):
-        check_whole_number(validation_size, name, 1)
-        held_out = int(validation_size)
+        held_out = as_whole_number(validation_size, name, 1)
     else:
-        fraction = check_number(validation_size, name, above=0, below=1)
+        fraction = as_number(validation_size, name, above=0, below=1)
         # 7 % of 100 rows are 7, but 0.07 * 100 is 7.000000000000001. What the roundings of the fraction and of the
         # product can have added is taken off first, or they would be rounded up to a row.
         held_out = math.ceil(fraction * rows * (1 - 2 * sys.float_info.epsilon))

@@ -1,34 +1,9 @@
 """The layers, one file a family; `base` says what a layer is."""
 
 from minidl.layers.activations import GELU, Sigmoid, SiLU, Softmax, Softplus, Tanh
-from minidl.layers.base import Layer, Parameter, State
+from minidl.layers.base import Declaration, Layer, Parameter, State
 from minidl.layers.dense import Dense
 from minidl.layers.noise import Dropout, GaussianNoise
 from minidl.layers.normalization import BatchNorm, LayerNorm
 from minidl.layers.rectifiers import ELU, SELU, LeakyReLU, PReLU, ReLU
 from minidl.layers.shaping import Flatten, Rescale, Reshape
-
-__all__ = [
-    "ELU",
-    "GELU",
-    "SELU",
-    "BatchNorm",
-    "Dense",
-    "Dropout",
-    "Flatten",
-    "GaussianNoise",
-    "Layer",
-    "LayerNorm",
-    "LeakyReLU",
-    "PReLU",
-    "Parameter",
-    "ReLU",
-    "Rescale",
-    "Reshape",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "Softplus",
-    "State",
-    "Tanh",
-]

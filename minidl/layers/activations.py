@@ -3,16 +3,13 @@
 Each stores only what its derivative needs; where the derivative can be had from the output ``y`` alone, that is ``y``.
 """
 
-from __future__ import annotations
-
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from minidl import functional
-from minidl.inputs import check_flag
 from minidl.layers.base import Layer
+from minidl.settings import as_flag, setting
 from minidl.typing import Array
 
 
@@ -71,7 +68,6 @@ class Softmax(Layer):
         return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
 
 
-@dataclass(eq=False)
 class GELU(Layer):
     """Gaussian error linear unit, ``y = x P(x)``, with P(x) the probability that a standard normal number is below x.
 
@@ -87,10 +83,7 @@ class GELU(Layer):
     Source: Hendrycks and Gimpel (2016), arXiv:1606.08415.
     """
 
-    approximate: bool = False
-
-    def __post_init__(self) -> None:
-        check_flag(self.approximate, f"{type(self).__name__}: approximate")
+    approximate: bool = setting(default=False, check=as_flag)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if self.approximate:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
-import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import field
+from typing import Any, TypeAlias, final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
-from minidl.configuration import Configurable
-from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, ShapeError, naming
 from minidl.initializers import Initializer, get_initializer
-from minidl.inputs import as_shape
-from minidl.regularizers import Constraint, Regularizer
+from minidl.settings import Configurable, as_flag, as_shape, as_text, setting
 from minidl.typing import Array, Shape
+
+Seed: TypeAlias = "np.random.Generator | int | None"
+Stored = Mapping[str, Array] | None
+"""First values by path, as a file has them; None: they are drawn."""
 
 
 class State:
@@ -39,90 +39,33 @@ class State:
         copy_into(self._value, values)
 
     def change_dtype(self, dtype: np.dtype[Any]) -> None:
+        """Keep the values in another type from now on."""
         self._value = self._value.astype(dtype, copy=False)
-
-
-class _BuiltIn:
-    """A layer's attribute that stays once the layer is built, but for another build.
-
-    A model looks for regularizers and constraints when it is built. One that is set later would be in the file but not
-    in the run: resumed, it would be another.
-    """
-
-    def __init__(self, name: str, default: Any) -> None:
-        self._name, self._default = name, default
-
-    def __get__(self, layer: Layer | None, kind: type) -> Any:
-        value = self._default if layer is None else vars(layer).get(self._name, self._default)
-        if value is dataclasses.MISSING:
-            raise AttributeError(f"{kind.__name__} has no attribute {self._name!r} yet")
-        return value
-
-    def __set__(self, layer: Layer, value: Any) -> None:
-        if layer.input_shape is not None and layer._rng is None:
-            present = vars(layer).get(self._name, self._default)
-            settings = dataclasses.fields(present) if dataclasses.is_dataclass(present) else ()
-            names = " or ".join(f"layer.{self._name}.{setting.name}" for setting in settings if setting.init)
-            raise ArgumentError(
-                f"{layer.place} is built, and its {self._name} stays: make a new layer"
-                + f", or change a setting of the {self._name} that it has, {names}" * bool(names)
-            )
-        vars(layer)[self._name] = value
-
-
-def _guard_built_in(layer: Layer) -> None:
-    """Let the layer's regularizer and constraint stay: whatever kind of field they are, or none, but no property.
-
-    Once it is built: they may be what its `build` sets, and dataclass fields are there only after `__init_subclass__`.
-    """
-    kind = type(layer)
-    for name in ("regularizer", "constraint"):
-        default = inspect.getattr_static(kind, name, dataclasses.MISSING)
-        if not hasattr(default, "__get__") and (default is not dataclasses.MISSING or name in vars(layer)):
-            setattr(kind, name, _BuiltIn(name, default))
 
 
 class Parameter(State):
     """An array that is trained, and beside it the gradient of the loss with respect to it, of the same shape.
 
-    In a model both are views into its two vectors; assigning to ``value`` or ``gradient`` copies into them.
+    Both are shaped views of a part of two 1-D vectors: their own or, in a model, those of the model. Assigning to
+    ``value`` or ``gradient`` copies into them.
 
     Attributes
     ----------
-    regularizer : Regularizer or None
-        What its values add to the loss.
-    constraint : Constraint or None
-        What its values are held to after each step.
     decays : bool
-        Whether decoupled weight decay may shrink it. Where `add_parameter` does not say, arrays of two axes or more
-        decay; a bias, or the scale of a normalisation, has one axis and does not.
-
-    These three are read-only: a layer gives them to `add_parameter`.
+        Whether decoupled weight decay may shrink it.
+    regularized : bool
+        Whether the layer's ``regularizer`` and ``constraint`` are for it.
     """
 
-    def __init__(
-        self,
-        value: Array,
-        regularizer: Regularizer | None = None,
-        constraint: Constraint | None = None,
-        decays: bool | None = None,
-    ) -> None:
-        super().__init__(value)
-        self._gradient = np.zeros_like(value)
-        self._regularizer, self._constraint = regularizer, constraint
-        self._decays = value.ndim > 1 if decays is None else decays
+    def __init__(self, value: Array, decays: bool, regularized: bool) -> None:
+        self.decays, self.regularized = decays, regularized
+        self._place(value.ravel(), np.zeros(value.size, value.dtype), 0, value.shape)
 
-    @property
-    def regularizer(self) -> Regularizer | None:
-        return self._regularizer
-
-    @property
-    def constraint(self) -> Constraint | None:
-        return self._constraint
-
-    @property
-    def decays(self) -> bool:
-        return self._decays
+    def _place(self, values: Array, gradients: Array, start: int, shape: Shape) -> None:
+        """Be a view of these two vectors from entry `start` on."""
+        self.values, self.gradients, self.start, self.stop = values, gradients, start, start + math.prod(shape)
+        self._value = values[self.start : self.stop].reshape(shape)
+        self._gradient = gradients[self.start : self.stop].reshape(shape)
 
     @property
     def gradient(self) -> Array:
@@ -132,16 +75,27 @@ class Parameter(State):
     def gradient(self, values: ArrayLike) -> None:
         copy_into(self._gradient, values)
 
-    def change_dtype(self, dtype: np.dtype[Any]) -> None:
-        super().change_dtype(dtype)
-        self._gradient = self._gradient.astype(dtype, copy=False)
+    def move_to(self, values: Array, gradients: Array, start: int) -> int:
+        """Copy value and gradient into two 1-D vectors, be views of these from now on; return where they end."""
+        value, gradient = self._value, self._gradient
+        self._place(values, gradients, start, value.shape)
+        self.value, self.gradient = value, gradient
+        return self.stop
 
-    def move_to(self, values: Array, gradients: Array) -> None:
-        """Copy value and gradient into two 1-D vectors, and from now on be shaped views of these."""
-        shape = self._value.shape
-        values[:] = self._value.ravel()
-        gradients[:] = self._gradient.ravel()
-        self._value, self._gradient = values.reshape(shape), gradients.reshape(shape)
+    def __getstate__(self) -> dict[str, Any]:
+        # The vectors are copied or pickled once for all their parameters. The views are made anew.
+        return {**vars(self), "_value": self._value.shape, "_gradient": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._place(self.values, self.gradients, self.start, state["_value"])
+
+
+def as_layer_name(value: Any, place: str) -> str:
+    """Return a text that a path can hold; raise ArgumentError for another, ArgumentTypeError for anything else."""
+    if not as_text(value, place) or "/" in value or not value.isprintable():
+        raise ArgumentError(f"{place} is {value!r}; it must not be empty, hold a '/' or a sign that cannot be printed")
+    return str(value)
 
 
 def copy_into(array: Array, values: ArrayLike) -> None:
@@ -151,43 +105,91 @@ def copy_into(array: Array, values: ArrayLike) -> None:
     array[...] = values
 
 
-def _recorded(build: Callable[[Any, Shape, np.random.Generator], Shape]) -> Callable[..., Shape]:
-    """Wrap a layer's ``build`` so that the base class learns of each build, whoever calls it."""
+class Declaration:
+    """What a layer declares its arrays and inner layers with, in `build`; it supplies their first values.
 
-    @functools.wraps(build)
-    def recorded(self: Layer, input_shape: int | Shape, rng: np.random.Generator | int | None = None) -> Shape:
-        if self._rng is not None:  # a build that calls super().build is one build
-            return build(self, as_shape(input_shape), self._rng)
-        before = self._parameters, self._states, self.generator
-        self._rng = np.random.default_rng(rng)
-        self._parameters, self._states, self.generator = {}, {}, None
-        try:
-            with self.unbuilt_after_error():
-                output_shape = build(self, as_shape(input_shape), self._rng)
-                if output_shape is None:
-                    raise ArgumentTypeError(f"{self.place}: build must return the shape of an output sample, not None")
-                output_shape = as_shape(output_shape)
-        except BaseException:
-            self._parameters, self._states, self.generator = before
-            raise
-        finally:
-            self._rng = None
-        _guard_built_in(self)
-        self.input_shape, self.output_shape = as_shape(input_shape), output_shape
-        return output_shape
+    Attributes
+    ----------
+    generator : numpy.random.Generator
+        Draws the first values. A layer that draws random numbers in training keeps it: ``self.generator = ...``.
+    dtype : numpy.dtype
+        Of the parameters.
+    """
 
-    return recorded
+    def __init__(self, layer: Layer, generator: np.random.Generator, dtype: np.dtype[Any], stored: Stored) -> None:
+        self.generator, self.dtype = generator, dtype
+        self.parameters: dict[str, Parameter] = {}
+        self.states: dict[str, State] = {}
+        self._layer, self._stored = layer, stored
+
+    def parameter(
+        self,
+        name: str,
+        shape: int | Shape,
+        initializer: Initializer | str,
+        *,
+        decays: bool | None = None,
+        regularized: bool = False,
+    ) -> Parameter:
+        """Declare a trained array; its ``value`` and ``gradient`` are there at once.
+
+        Parameters
+        ----------
+        name : str
+        shape : int or tuple of int
+        initializer : Initializer or its name
+        decays : bool, optional
+            Whether decoupled weight decay may shrink it. By default arrays of two axes or more decay; a bias, or the
+            scale of a normalization, has one axis and does not.
+        regularized : bool, default False
+            Whether the layer's fields ``regularizer`` and ``constraint`` are for it.
+        """
+        value = self._first_value(name, as_shape(shape), initializer)
+        decays = value.ndim > 1 if decays is None else as_flag(decays, f"decays of {name!r}")
+        self.parameters[name] = parameter = Parameter(value, decays, regularized)
+        return parameter
+
+    def state(self, name: str, shape: int | Shape, initializer: Initializer | str = "zeros") -> State:
+        """Declare an array that is saved with the model but not trained."""
+        self.states[name] = state = State(self._first_value(name, as_shape(shape), initializer))
+        return state
+
+    def sublayer(self, name: str, input_shape: Shape) -> Shape:
+        """Set up the layer that `sublayers` calls `name`, unless it is already; return the shape of its output."""
+        generator = self.generator.spawn(1)[0]  # what one layer draws does not depend on how much the others did
+        layer = self._layer.sublayers()[name]
+        stored = None if self._stored is None else within(f"{name}/", self._stored)
+        with naming(self._layer.place_of(name)):
+            if layer.input_shape is None:
+                return layer.set_up(input_shape, generator, dtype=self.dtype, stored=stored)
+            layer.check_input(np.empty((0, *input_shape)))
+            layer.change_dtype(self.dtype)
+            return layer.output_shape or ()
+
+    def _first_value(self, name: str, shape: Shape, initializer: Initializer | str) -> Array:
+        if name in self.parameters or name in self.states or "/" in name:
+            raise ArgumentError(f"{name!r} is declared twice, or holds a '/'")
+        if self._stored is None:
+            return get_initializer(initializer)(shape, self.generator, self.dtype)
+        if name not in self._stored:
+            raise FileFormatError(f"there is no array {name!r} in the file")
+        value = self._stored[name]
+        if value.shape != shape or value.dtype != self.dtype:
+            raise FileFormatError(
+                f"the array {name!r} is {value.dtype} {value.shape} in the file, but the architecture there says "
+                f"{self.dtype} {shape}"
+            )
+        return value.copy()
 
 
-@dataclass(eq=False)
 class Layer(Configurable):
     """Base of all layers.
 
-    A subclass is a dataclass whose fields are its configuration. It writes `forward` and `backward` and, when it
-    has parameters or changes the shape, `build`:
+    The fields of a subclass are its settings. It writes `forward` and `backward` and, when it has parameters or
+    changes the shape, `build`:
 
-    - ``build(input_shape, rng)`` gets the shape of one sample, declares parameters with `add_parameter` (and
-      arrays that are kept but not trained with `add_state`), and returns the shape of one output sample.
+    - ``build(input_shape, declare)`` gets the shape of one sample, declares parameters by ``declare.parameter`` (and
+      arrays that are kept but not trained by ``declare.state``), and returns the shape of one output sample.
     - ``forward(x, training=False)`` maps a batch (N, *input_shape) to (N, *output_shape). Only with
       ``training=True`` may it write on the layer: it leaves in ``self.saved`` what `backward` needs.
     - ``backward(dy)`` gets the gradient of the loss with respect to the last training output, writes each
@@ -201,46 +203,40 @@ class Layer(Configurable):
 
     Attributes
     ----------
-    input_shape, output_shape : tuple of int, or None before the layer is built
+    input_shape, output_shape : tuple of int, or None before the layer is set up
         Shape of one sample.
     dtype : numpy.dtype
-        Of the parameters, and in a model of the output; set by the model, float32 in a layer alone.
+        Of the parameters, and in a model of the output; float32 in a layer alone unless `set_up` is told otherwise.
+    trainable : bool
+        False freezes the layer and all layers inside it: their parameters, and the running statistics of `BatchNorm`,
+        stay as they are. It may be changed at any time, before and after the layer is set up.
     needs_input_gradient : bool
-        False where no layer before has parameters: `backward` may then return None and save the work.
+        False where no layer before learns: `backward` may then return None and save the work.
     mixes_batch : bool
-        True in a subclass of which an output row depends on other rows, as in batch normalisation.
-    casts_input : bool
-        True in a subclass that takes numbers of any dtype, such as uint8 pixels, and returns `dtype`.
+        True in a subclass in which an output row depends on other rows, as in batch normalization.
+    takes_integers : bool
+        True in a subclass that takes numbers of any dtype as they are, such as uint8 pixels; others get `dtype`.
     generator : numpy.random.Generator or None
-        What a layer draws random numbers from in training. One that does sets ``self.generator = rng`` in its
-        `build`; in a model that generator is the layer's own.
+        What a layer draws random numbers from in training: its `build` sets ``self.generator = declare.generator``.
     """
 
-    name: str | None = field(default=None, kw_only=True, repr=False)
+    name: str | None = setting(default=None, check=as_layer_name, repr=False)
 
-    # Class attributes stand for what a layer does not know yet, so a subclass with an __init__ of its own need not
-    # call ours.
     input_shape: Shape | None = field(default=None, init=False, repr=False)
     output_shape: Shape | None = field(default=None, init=False, repr=False)
     dtype: np.dtype[Any] = field(default=np.dtype(np.float32), init=False, repr=False)
     needs_input_gradient: bool = field(default=True, init=False, repr=False)
     generator: np.random.Generator | None = field(default=None, init=False, repr=False)
+    own_trainable: bool = field(default=True, init=False, repr=False)
     mixes_batch = False
-    casts_input = False
+    takes_integers = False
+    saved: Any = field(init=False, repr=False)
 
-    _rng: np.random.Generator | None = field(default=None, init=False, repr=False)
-    _owner: Layer | None = field(default=None, init=False, repr=False)
-    _stored: Mapping[str, Array] | None = field(default=None, init=False, repr=False)
-    _parameters = dict[str, Parameter]()  # noqa: RUF012 - stays empty: build gives each layer its own
+    # They stay empty: `set_up` gives each layer its own.
+    _parameters = dict[str, Parameter]()  # noqa: RUF012
     _states = dict[str, State]()  # noqa: RUF012
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if "build" in vars(cls):
-            cls.build = _recorded(vars(cls)["build"])  # type: ignore[method-assign]
-
-    @_recorded
-    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         """Declare the parameters for samples of `input_shape`; return the shape of an output sample."""
         return input_shape
 
@@ -252,164 +248,130 @@ class Layer(Configurable):
         """Map dL/dy (N, *output_shape) to dL/dx (N, *input_shape), writing the parameters' gradients."""
         raise NotImplementedError(f"{type(self).__name__} must define backward(dy)")
 
-    def add_parameter(
-        self,
-        name: str,
-        shape: int | Shape,
-        initializer: Initializer | str,
-        *,
-        regularizer: Regularizer | None = None,
-        constraint: Constraint | None = None,
-        decays: bool | None = None,
-    ) -> Parameter:
-        """Declare a trained array, within `build`; its ``value`` and ``gradient`` are there at once.
-
-        The keywords are `Parameter`'s attributes; a layer passes on what it was given.
-        """
-        if decays is not None and not isinstance(decays, bool):
-            raise ArgumentTypeError(f"{self.place}: decays of {name!r} is {decays!r}; it must be True, False or None")
-        value = self._first_value(name, shape, initializer)
-        self._parameters[name] = parameter = Parameter(value, regularizer, constraint, decays)
-        return parameter
-
-    def add_state(self, name: str, shape: int | Shape, initializer: Initializer | str = "zeros") -> State:
-        """Declare an array that is saved with the model but not trained, within `build`."""
-        self._states[name] = state = State(self._first_value(name, shape, initializer))
-        return state
-
     def sublayers(self) -> Mapping[str, Layer]:
         """Return the layers inside this one, by name and in the order of their parameters.
 
-        A layer that holds others overrides this. It builds them within its own `build`, each with a generator that it
-        spawns, and runs their passes within its own; their parameters, files and types then are taken care of.
+        A layer that holds others overrides this. It sets them up in its `build`, by ``declare.sublayer``, and runs
+        their passes within its own; their parameters, files and types then are taken care of.
         """
         return {}
 
+    @final
+    def set_up(
+        self, input_shape: int | Shape, rng: Seed = None, *, dtype: DTypeLike | None = None, stored: Stored = None
+    ) -> Shape:
+        """Make the layer ready for samples of `input_shape`, and return the shape of its output.
+
+        Parameters
+        ----------
+        input_shape : int or tuple of int
+        rng : numpy.random.Generator or seed, optional
+            Draws the first values.
+        dtype : optional
+            Of the parameters from now on; left out, `dtype` stays.
+        stored : dict of path -> array, optional
+            The first values, instead of random ones; FileFormatError where names, shapes or types differ.
+
+        An error leaves the layer, and those inside it, as they were.
+        """
+        shape = as_shape(input_shape)
+        with self.unbuilt_after_error():
+            declare = Declaration(self, np.random.default_rng(rng), np.dtype(dtype or self.dtype), stored)
+            self.dtype = declare.dtype
+            output_shape: Any = self.build(shape, declare)
+            if output_shape is None:
+                raise ArgumentTypeError(
+                    f"{type(self).__name__}: build must return the shape of an output sample, not None"
+                )
+            self.output_shape = as_shape(output_shape)
+            self.input_shape, self._parameters, self._states = shape, declare.parameters, declare.states
+            self.finish_set_up()
+        return self.output_shape
+
+    def finish_set_up(self) -> None:
+        """Do what needs the whole layer, with its parameters and those of all inside it."""
+
+    @property
+    def trainable(self) -> bool:
+        return any(layer.own_trainable for layer in self.walk())
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self.walk():
+            layer.own_trainable = as_flag(value, f"{type(self).__name__}: trainable")
+
+    def learns(self) -> bool:
+        """Whether a step changes parameters of the layer, or of one inside it."""
+        return (self.own_trainable and bool(self._parameters)) or any(
+            layer.learns() for layer in self.sublayers().values()
+        )
+
+    def numbers_per_row(self) -> int:
+        """Return about how many numbers a pass over one row makes, for the model to choose its blocks by."""
+        inside = sum(layer.numbers_per_row() for layer in self.sublayers().values())
+        return inside or math.prod(self.output_shape or ())
+
+    def named_layers(self, start: str = "") -> Iterator[tuple[str, Layer]]:
+        """Yield this layer and all inside it, each with the beginning of its parameters' paths: ``"block_1/"``."""
+        yield start, self
+        for name, layer in self.sublayers().items():
+            yield from layer.named_layers(f"{start}{name}/")
+
+    def walk(self) -> Iterator[Layer]:
+        """Yield this layer and every layer inside it."""
+        return (layer for _, layer in self.named_layers())
+
     def named_parameters(self) -> dict[str, Parameter]:
         """Return the parameters by name, those of sublayers by path: ``"dense_1/weight"``."""
-        found = dict(self._parameters)
-        for name, layer in self.sublayers().items():
-            found |= {f"{name}/{path}": parameter for path, parameter in layer.named_parameters().items()}
-        return found
+        return {
+            f"{start}{name}": each for start, layer in self.named_layers() for name, each in layer._parameters.items()
+        }
 
     def named_states(self) -> dict[str, State]:
         """Return the arrays that are kept but not trained, by path."""
-        found = dict(self._states)
-        for name, layer in self.sublayers().items():
-            found |= {f"{name}/{path}": state for path, state in layer.named_states().items()}
-        return found
+        return {f"{start}{name}": each for start, layer in self.named_layers() for name, each in layer._states.items()}
 
     def named_generators(self) -> dict[str, np.random.Generator]:
         """Return what layers draw random numbers from in training, by path: ``"dropout_1/generator"``."""
-        found = {} if self.generator is None else {"generator": self.generator}
-        for name, layer in self.sublayers().items():
-            found |= {f"{name}/{path}": generator for path, generator in layer.named_generators().items()}
-        return found
-
-    def move_parameters(self, values: Array, gradients: Array) -> None:
-        """Move all parameters into two 1-D vectors of their total size, in the order of `named_parameters`."""
-        start = 0
-        for parameter in self._parameters.values():
-            stop = start + parameter.value.size
-            parameter.move_to(values[start:stop], gradients[start:stop])
-            start = stop
-        for layer in self.sublayers().values():
-            stop = start + layer.count_parameters()
-            layer.move_parameters(values[start:stop], gradients[start:stop])
-            start = stop
+        return {f"{start}generator": layer.generator for start, layer in self.named_layers() if layer.generator}
 
     def count_parameters(self) -> int:
         """Return how many trained numbers the layer and its sublayers hold."""
-        own = sum(parameter.value.size for parameter in self._parameters.values())
-        return own + sum(layer.count_parameters() for layer in self.sublayers().values())
-
-    def require_input_gradient(self, needed: bool = True) -> None:
-        """Say whether `backward` shall return the gradient with respect to the input."""
-        self.needs_input_gradient = needed
-        for layer in self.sublayers().values():
-            layer.require_input_gradient(True)
-
-    @property
-    def place(self) -> str:
-        """How an error names this layer: ``layer 3 'dense_2'`` inside a model."""
-        if self._owner is None:
-            return f"layer {self.name or type(self).__name__!r}"
-        position = 1 + list(self._owner.sublayers()).index(str(self.name))
-        outer = "" if self._owner._owner is None else f"{self._owner.place}, "
-        return f"{outer}layer {position} {self.name!r}"
-
-    @functools.cached_property
-    def saved(self) -> Any:
-        """What the last training `forward` left for `backward`."""
-        # A cached property stands aside once `forward` has set the attribute: then neither way calls a function.
-        raise NotReadyError(f"{self.place}: backward needs a forward(x, training=True) before it")
+        return sum(parameter.value.size for parameter in self.named_parameters().values())
 
     def check_input(self, x: Array) -> None:
-        """Raise ShapeError unless `x` is a batch of the shape that the layer was built for."""
-        if x.shape[1:] == self.input_shape:
+        """Raise ShapeError unless `x` is a batch of the shape that the layer was set up for."""
+        if x.shape[1:] == self.input_shape and x.ndim:
             return
-        if self.input_shape is None:
-            raise NotReadyError(f"{self.place} is not built: call build(input_shape, rng) first")
-        expected = f"{self.place} expects input {self.input_shape} per sample"
+        expected = f"expects input {self.input_shape} per sample"
         if x.shape == self.input_shape:
             raise ShapeError(f"{expected}, in a batch, but got one sample alone: pass x[np.newaxis]")
         raise ShapeError(f"{expected} but got {x.shape[1:] if x.ndim else 'a single number'}")
 
-    def walk(self) -> Iterator[Layer]:
-        """Yield this layer and every layer inside it."""
-        yield self
-        for layer in self.sublayers().values():
-            yield from layer.walk()
+    def place_of(self, name: str) -> str:
+        """How an error names a layer inside this one: ``layer 3 'dense_2'``."""
+        return f"layer {1 + list(self.sublayers()).index(name)} {name!r}"
 
     def change_dtype(self, dtype: np.dtype[Any]) -> None:
-        """Compute in `dtype` from now on, in this layer and those inside it."""
-        self.dtype = dtype
-        for array in (*self._parameters.values(), *self._states.values()):
-            array.change_dtype(dtype)
-        for layer in self.sublayers().values():
-            layer.change_dtype(dtype)
-
-    def take_values_from(self, stored: Mapping[str, Array] | None) -> None:
-        """Let the next `build` take first values from these arrays by path, instead of from initializers."""
-        self._stored = stored
-        for name, layer in self.sublayers().items():
-            start = f"{name}/"
-            layer.take_values_from(
-                None if stored is None else {k.removeprefix(start): v for k, v in stored.items() if k.startswith(start)}
-            )
-
-    def _first_value(self, name: str, shape: int | Shape, initializer: Initializer | str) -> Array:
-        if self._rng is None:
-            raise NotReadyError(f"{self.place}: parameters and states are declared within build")
-        if name in self._parameters or name in self._states or "/" in name:
-            raise ArgumentError(f"{self.place}: {name!r} is declared twice, or holds a '/'")
-        shape = as_shape(shape)
-        if self._stored is None:
-            return get_initializer(initializer)(shape, self._rng, self.dtype)
-        if name not in self._stored:
-            raise FileFormatError(f"{self.place} has no array {name!r} in the file")
-        value = self._stored[name]
-        if value.shape != shape or value.dtype != self.dtype:
-            raise FileFormatError(
-                f"{self.place}: array {name!r} is {value.dtype} {value.shape} in the file, but the architecture "
-                f"there says {self.dtype} {shape}"
-            )
-        return value.copy()
-
-    def unbuild(self) -> None:
-        """Forget shapes, parameters, states and generator, as before `build`; what is inside stays as it is."""
-        self.input_shape = self.output_shape = self.generator = None
-        self._parameters, self._states = {}, {}
+        """Compute in `dtype` from now on, also in the layers inside; a model moves the parameters themselves."""
+        for layer in self.walk():
+            layer.dtype = dtype
+            for state in layer._states.values():
+                state.change_dtype(dtype)
 
     @contextlib.contextmanager
     def unbuilt_after_error(self) -> Iterator[None]:
-        """Within, an error leaves the layers that were not built as they were, ready for samples of any shape."""
-        new = [layer for layer in self.walk() if layer.input_shape is None]
+        """Within, an error leaves the layer, and those inside it, as they were."""
+        layers = list(self.walk())
+        arrays = [each for layer in layers for each in (*layer._parameters.values(), *layer._states.values())]
+        before = [(vars(each), dict(vars(each))) for each in (*layers, *arrays)]
         try:
             yield
         except BaseException:
-            for layer in new:
-                layer.unbuild()
+            for now, then in before:
+                now.update(then)
+                for name in now.keys() - then.keys():
+                    del now[name]
             raise
 
     def forget_saved(self) -> None:
@@ -417,6 +379,7 @@ class Layer(Configurable):
         for layer in self.walk():
             vars(layer).pop("saved", None)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy of a layer belongs to no model until one takes it in.
-        return {key: value for key, value in vars(self).items() if key != "_owner"}
+
+def within(start: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the arrays whose path begins with `start`, by the rest of their paths."""
+    return {path.removeprefix(start): array for path, array in arrays.items() if path.startswith(start)}

@@ -1,21 +1,16 @@
 """The fully connected layer."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
 import numpy as np
 
 from minidl.errors import ShapeError
 from minidl.functional import sum_rows
-from minidl.initializers import Initializer, get_initializer
-from minidl.inputs import check_flag, check_whole_number
-from minidl.layers.base import Layer
-from minidl.regularizers import Constraint, Regularizer, check_regularizer
+from minidl.initializers import Initializer, is_initializer
+from minidl.layers.base import Declaration, Layer, Parameter
+from minidl.regularizers import Constraint, Regularizer, is_constraint, is_regularizer
+from minidl.settings import as_flag, setting
 from minidl.typing import Array, Shape
 
 
-@dataclass(eq=False)
 class Dense(Layer):
     """Fully connected layer, ``y = x W + b``.
 
@@ -28,62 +23,48 @@ class Dense(Layer):
     use_bias : bool, default True
         Without it, ``y = x W``.
     regularizer : Regularizer, optional
-        Adds a penalty of ``W`` to the loss, as in ``Dense(64, regularizer=L2(1e-4))``. Once the layer is built it
-        stays, and its settings may be changed: ``layer.regularizer.strength = 1e-5``.
+        Adds a penalty of ``W`` to the loss, as in ``Dense(64, regularizer=L2(1e-4))``.
     constraint : Constraint, optional
-        Holds ``W`` to a limit after each step, as in ``Dense(64, constraint=MaxNorm(3))``. It stays likewise.
+        Holds ``W`` to a limit after each step, as in ``Dense(64, constraint=MaxNorm(3))``.
 
-    Shapes: (N, inputs) -> (N, units). Gradients: dW = x^T dy, db = sum_n dy_n, dx = dy W^T.
+    Shapes: (N, inputs) -> (N, units). Gradients: dW = x^T dy, db = sum_n dy_n, dx = dy W^T. An input of more axes,
+    (N, ..., inputs), is one of many rows: the layer acts on its last axis and gives (N, ..., units).
 
-    Raises ShapeError at build when the input per sample is not one-dimensional.
-    Source: He et al. (2015), arXiv:1502.01852, for the initialisation.
+    Raises ShapeError when it is set up for samples without an axis.
+    Source: He et al. (2015), arXiv:1502.01852, for the initialization.
     """
 
-    units: int
-    initializer: Initializer | str = "he_normal"
-    use_bias: bool = True
-    regularizer: Regularizer | None = None
-    constraint: Constraint | None = None
+    units: int = setting(kw_only=False, low=1, whole=True)
+    initializer: Initializer | str = setting(default="he_normal", check=is_initializer)
+    use_bias: bool = setting(default=True, check=as_flag)
+    regularizer: Regularizer | None = setting(default=None, check=is_regularizer)
+    constraint: Constraint | None = setting(default=None, check=is_constraint)
 
-    def __post_init__(self) -> None:
-        kind = type(self).__name__
-        check_whole_number(self.units, f"{kind}: units", 1)
-        check_flag(self.use_bias, f"{kind}: use_bias")
-        get_initializer(self.initializer)  # a misspelt name is an error here, where it was written
-        check_regularizer(self.regularizer, self.constraint, kind)
-
-    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
-        if len(input_shape) != 1:
-            raise ShapeError(
-                f"{self.place} expects input (features,) per sample but got {input_shape}: put Flatten() before it"
-            )
-        self.weight = self.add_parameter(
-            "weight",
-            (input_shape[0], self.units),
-            self.initializer,
-            regularizer=self.regularizer,
-            constraint=self.constraint,
-        )
-        if self.use_bias:
-            self.bias = self.add_parameter("bias", (self.units,), "zeros")
-        return (self.units,)
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        if not input_shape:
+            raise ShapeError("Dense expects samples with features, (features,), but got single numbers")
+        shape = input_shape[-1], self.units
+        self.weight = declare.parameter("weight", shape, self.initializer, regularized=True)
+        self.bias: Parameter | None = declare.parameter("bias", self.units, "zeros") if self.use_bias else None
+        return (*input_shape[:-1], self.units)
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        self.check_input(x)
         if training:
             self.saved = x
-        y = x @ self.weight.value
-        if self.use_bias:
+        rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+        y = rows @ self.weight.value
+        if self.bias is not None:
             y += self.bias.value
-        return y
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.units)
 
     def backward(self, dy: Array) -> Array | None:
-        x = self.saved
-        np.matmul(x.T, dy, out=self.weight.gradient)
-        if self.use_bias:
+        x: Array = self.saved
+        rows, dy = (x, dy) if x.ndim == 2 else (x.reshape(-1, x.shape[-1]), dy.reshape(-1, self.units))
+        np.matmul(rows.T, dy, out=self.weight.gradient)
+        if self.bias is not None:
             sum_rows(dy, out=self.bias.gradient)
         if not self.needs_input_gradient:
             return None
-        if self.units == 1:  # an outer product, which OpenBLAS takes five times as long for
-            return dy * self.weight.value.T
-        return dy @ self.weight.value.T
+        # For one unit it is an outer product, which OpenBLAS takes five times as long for.
+        dx = dy * self.weight.value.T if self.units == 1 else dy @ self.weight.value.T
+        return dx if x.ndim == 2 else dx.reshape(x.shape)

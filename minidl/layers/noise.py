@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from minidl.errors import NotReadyError
-from minidl.inputs import check_setting
-from minidl.layers.base import Layer
+from minidl.layers.base import Declaration, Layer
 from minidl.randomness import draw_16_bits
+from minidl.settings import setting
 from minidl.typing import Array, Shape
 
 _LEVELS = 2**16
 """Dropout compares whole numbers of 16 bits, which cost half of what random floats do."""
 
 
-@dataclass(eq=False)
 class Dropout(Layer):
     """Set random numbers to zero in training, ``y = m x / (1 - rate)`` with m = 0 or 1; in inference ``y = x``.
 
@@ -34,13 +31,10 @@ class Dropout(Layer):
     networks from overfitting", JMLR 15.
     """
 
-    rate: float = 0.5
+    rate: float = setting(default=0.5, kw_only=False, low=0, below=1)
 
-    def __post_init__(self) -> None:
-        check_setting(self, "rate", 0, 1)
-
-    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
-        self.generator = rng
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        self.generator = declare.generator
         return input_shape
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -60,7 +54,6 @@ class Dropout(Layer):
         return (kept * x.dtype.type(_LEVELS / kept_levels)).reshape(x.shape)
 
 
-@dataclass(eq=False)
 class GaussianNoise(Layer):
     """Add normal random numbers in training, ``y = x + standard_deviation z`` with z ~ N(0, 1); else ``y = x``.
 
@@ -73,13 +66,10 @@ class GaussianNoise(Layer):
     Source: Bishop (1995), "Training with noise is equivalent to Tikhonov regularization", Neural Computation 7.
     """
 
-    standard_deviation: float
+    standard_deviation: float = setting(kw_only=False, low=0)
 
-    def __post_init__(self) -> None:
-        check_setting(self, "standard_deviation", 0)
-
-    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
-        self.generator = rng
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        self.generator = declare.generator
         return input_shape
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -96,5 +86,7 @@ class GaussianNoise(Layer):
 
 def _generator(layer: Layer) -> np.random.Generator:
     if layer.generator is None:
-        raise NotReadyError(f"{layer.place} draws random numbers once it is built: call build(input_shape, rng) first")
+        raise NotReadyError(
+            f"{type(layer).__name__} draws random numbers once it is set up: call set_up(input_shape, seed)"
+        )
     return layer.generator

@@ -1,20 +1,14 @@
 """Normalisation: numbers shifted and scaled to mean 0 and variance 1, and then by a learnt scale and shift."""
 
-from __future__ import annotations
-
-import math
-from dataclasses import dataclass
-
 import numpy as np
 
 from minidl.errors import ShapeError
 from minidl.functional import sum_rows
-from minidl.inputs import check_setting
-from minidl.layers.base import Layer
+from minidl.layers.base import Declaration, Layer
+from minidl.settings import setting
 from minidl.typing import Array, Shape
 
 
-@dataclass(eq=False)
 class BatchNorm(Layer):
     """Normalise each feature over the batch: ``y = scale (x - mean) / sqrt(variance + epsilon) + shift``.
 
@@ -24,7 +18,8 @@ class BatchNorm(Layer):
     ``running <- momentum running + (1 - momentum) batch``. Inference uses the running ones.
 
     One number a feature, n = 1, has no variance: such a batch, which the end of an epoch may be, is normalised by the
-    running mean and variance, as in inference, and leaves them as they are.
+    running mean and variance, as in inference, and leaves them as they are. So is every batch while the layer is frozen
+    (``trainable = False``), as in Keras.
 
     Parameters
     ----------
@@ -41,26 +36,21 @@ class BatchNorm(Layer):
     Source: Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1.
     """
 
-    momentum: float = 0.9
-    epsilon: float = 1e-5
+    momentum: float = setting(default=0.9, low=0, below=1)
+    epsilon: float = setting(default=1e-5, above=0)
     mixes_batch = True
 
-    def __post_init__(self) -> None:
-        check_setting(self, "momentum", 0, 1)
-        check_setting(self, "epsilon", above=0)
-
-    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         features = _count_features(self, input_shape)
-        self.scale = self.add_parameter("scale", features, "constant(1)")
-        self.shift = self.add_parameter("shift", features, "zeros")
-        self.running_mean = self.add_state("running_mean", features, "zeros")
-        self.running_variance = self.add_state("running_variance", features, "constant(1)")
+        self.scale = declare.parameter("scale", features, "constant(1)")
+        self.shift = declare.parameter("shift", features, "zeros")
+        self.running_mean = declare.state("running_mean", features, "zeros")
+        self.running_variance = declare.state("running_variance", features, "constant(1)")
         return input_shape
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        self.check_input(x)
         rows = x.reshape(-1, x.shape[-1])
-        of_batch = training and len(rows) > 1
+        of_batch = training and self.own_trainable and len(rows) > 1
         if of_batch:
             mean = sum_rows(rows)
             mean /= len(rows)
@@ -98,43 +88,6 @@ class BatchNorm(Layer):
         return dx.reshape(dy.shape)
 
 
-class PooledStatistics:
-    """Mean and variance of all that enters a `BatchNorm` in several training passes, as if it were one batch.
-
-    While this is open, the layer's running statistics are those of its last batch. `close` gives back what there was
-    before, or after `accept` the pooled mean and variance, with 1/(n - 1).
-
-    Source: Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample variances".
-    """
-
-    def __init__(self, layer: BatchNorm) -> None:
-        self._layer, self._momentum = layer, layer.momentum
-        self._left = layer.running_mean.value.copy(), layer.running_variance.value.copy()
-        self._count, self._mean, self._variance = 0, np.zeros(1), np.zeros(1)
-        layer.momentum = 0.0
-
-    def add_batch(self, rows: int) -> None:
-        """Add the batch of so many rows that has just passed."""
-        layer = self._layer
-        count = rows * math.prod((layer.input_shape or ())[:-1])  # numbers a feature
-        total = self._count + count
-        shift = layer.running_mean.value - self._mean
-        squares = (self._count - 1) * self._variance + (count - 1) * layer.running_variance.value
-        squares += shift**2 * (self._count * count / total)
-        self._count, self._mean, self._variance = total, self._mean + shift * (count / total), squares / (total - 1)
-
-    def accept(self) -> None:
-        """Let `close` leave the pooled statistics."""
-        self._left = self._mean, self._variance
-
-    def close(self) -> None:
-        """Put momentum and running statistics into their places."""
-        layer = self._layer
-        layer.momentum = self._momentum
-        layer.running_mean.value, layer.running_variance.value = self._left
-
-
-@dataclass(eq=False)
 class LayerNorm(Layer):
     """Normalise each sample over its features: ``y = scale (x - mean) / sqrt(variance + epsilon) + shift``.
 
@@ -153,19 +106,15 @@ class LayerNorm(Layer):
     Source: Ba, Kiros and Hinton (2016), arXiv:1607.06450.
     """
 
-    epsilon: float = 1e-5
+    epsilon: float = setting(default=1e-5, above=0)
 
-    def __post_init__(self) -> None:
-        check_setting(self, "epsilon", above=0)
-
-    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         features = _count_features(self, input_shape)
-        self.scale = self.add_parameter("scale", features, "constant(1)")
-        self.shift = self.add_parameter("shift", features, "zeros")
+        self.scale = declare.parameter("scale", features, "constant(1)")
+        self.shift = declare.parameter("shift", features, "zeros")
         return input_shape
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        self.check_input(x)
         rows = x.reshape(-1, x.shape[-1])
         normalized = rows - _row_means(rows)
         variance = np.einsum("nf,nf->n", normalized, normalized)[:, np.newaxis] / rows.shape[1]
@@ -197,5 +146,5 @@ def _row_means(rows: Array) -> Array:
 
 def _count_features(layer: Layer, input_shape: Shape) -> int:
     if not input_shape:
-        raise ShapeError(f"{layer.place} expects samples with an axis of features but got single numbers")
+        raise ShapeError(f"{type(layer).__name__} expects samples with an axis of features but got single numbers")
     return input_shape[-1]

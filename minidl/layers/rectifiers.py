@@ -3,9 +3,6 @@
 At the kink itself all take the derivative of the negative side, as PyTorch does.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +10,8 @@ import numpy as np
 from minidl import functional
 from minidl.errors import ShapeError
 from minidl.initializers import Constant
-from minidl.inputs import check_setting
-from minidl.layers.base import Layer
+from minidl.layers.base import Declaration, Layer
+from minidl.settings import as_number, setting
 from minidl.typing import Array, Shape
 
 
@@ -35,7 +32,6 @@ class ReLU(Layer):
         return dy * (y > 0)
 
 
-@dataclass(eq=False)
 class LeakyReLU(Layer):
     """ReLU that lets a part of negative inputs through: ``y = x`` where x > 0, else ``negative_slope x``.
 
@@ -47,10 +43,7 @@ class LeakyReLU(Layer):
     Source: Maas, Hannun and Ng (2013), "Rectifier nonlinearities improve neural network acoustic models".
     """
 
-    negative_slope: float = 0.01
-
-    def __post_init__(self) -> None:
-        check_setting(self, "negative_slope")
+    negative_slope: float = setting(default=0.01, kw_only=False, check=as_number)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if training:
@@ -66,7 +59,6 @@ class LeakyReLU(Layer):
         return dy * _slopes(positive, dy.dtype.type(self.negative_slope))
 
 
-@dataclass(eq=False)
 class PReLU(Layer):
     """LeakyReLU whose slope is learnt, one for each channel: ``y = x`` where x > 0, else ``slope x``.
 
@@ -83,19 +75,15 @@ class PReLU(Layer):
     Source: He et al. (2015), arXiv:1502.01852, section 2.1.
     """
 
-    initial_slope: float = 0.25
+    initial_slope: float = setting(default=0.25, check=as_number)
 
-    def __post_init__(self) -> None:
-        check_setting(self, "initial_slope")
-
-    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         if not input_shape:
-            raise ShapeError(f"{self.place} expects samples with an axis of channels but got single numbers")
-        self.slope = self.add_parameter("slope", input_shape[-1], Constant(self.initial_slope))
+            raise ShapeError("PReLU expects samples with an axis of channels but got single numbers")
+        self.slope = declare.parameter("slope", input_shape[-1], Constant(self.initial_slope))
         return input_shape
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        self.check_input(x)
         negative = _negative_part(x)
         if training:
             self.saved = x > 0, negative
@@ -110,7 +98,6 @@ class PReLU(Layer):
         return dy * _slopes(positive, self.slope.value)
 
 
-@dataclass(eq=False)
 class ELU(Layer):
     """Exponential linear unit: ``y = x`` where x > 0, else ``alpha (exp(x) - 1)``, which levels off at -alpha.
 
@@ -122,10 +109,7 @@ class ELU(Layer):
     Source: Clevert, Unterthiner and Hochreiter (2015), arXiv:1511.07289.
     """
 
-    alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_setting(self, "alpha")
+    alpha: float = setting(default=1.0, kw_only=False, check=as_number)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         below = _exponential_less_1(_negative_part(x))
@@ -178,7 +162,7 @@ def _exponential_less_1(x: Array) -> Array:
 
 def _negative_part(x: Array) -> Array:
     # Faster than with the number 0, as in functional.relu.
-    return np.minimum(x, np.zeros(x.shape, x.dtype))
+    return np.minimum(x, functional.filled(x.shape, 0, x.dtype))
 
 
 def _slopes(positive: Array, elsewhere: Array | np.floating[Any]) -> Array:

@@ -1,20 +1,25 @@
 """Layers that rearrange or rescale the input and learn nothing."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-
-import numpy as np
+from dataclasses import field
+from typing import Any
 
 from minidl.errors import ArgumentError, ShapeError
-from minidl.inputs import as_shape, check_setting
-from minidl.layers.base import Layer
+from minidl.layers.base import Declaration, Layer
+from minidl.settings import as_number, as_shape, setting
 from minidl.typing import Array, Shape
 
 
-@dataclass(eq=False)
+def as_target_shape(shape: Any, name: str) -> Shape:
+    """Return a shape as a tuple of sizes, of which one may be -1."""
+    sizes = tuple(shape) if isinstance(shape, Iterable) else (shape,)
+    as_shape(tuple(1 if size == -1 else size for size in sizes), name)
+    if sizes.count(-1) > 1:
+        raise ArgumentError(f"{name}: only one size may be -1, not {sizes}")
+    return tuple(int(size) for size in sizes)
+
+
 class Reshape(Layer):
     """Give each sample the shape `target_shape`; its numbers keep their (row-major) order.
 
@@ -28,45 +33,33 @@ class Reshape(Layer):
     Raises ShapeError at build when the two shapes have different numbers of elements.
     """
 
-    target_shape: int | Shape
+    target_shape: Shape = setting(kw_only=False, check=as_target_shape)
+    takes_integers = True
 
-    def __post_init__(self) -> None:
-        self.target_shape = self._sizes()
-
-    def build(self, input_shape: Shape, rng: np.random.Generator) -> Shape:
-        sizes, elements = self._sizes(), math.prod(input_shape)
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        sizes, elements = self.target_shape, math.prod(input_shape)
         known = math.prod(size for size in sizes if size != -1)
         shape = tuple(elements // known if size == -1 else size for size in sizes)
         if math.prod(shape) != elements:
-            raise ShapeError(f"{self.place} cannot give samples of shape {input_shape} the shape {sizes}")
+            raise ShapeError(f"{type(self).__name__} cannot give samples of shape {input_shape} the shape {sizes}")
         return shape
 
-    def _sizes(self) -> Shape:
-        sizes = tuple(self.target_shape) if isinstance(self.target_shape, Iterable) else (self.target_shape,)
-        as_shape(tuple(1 if size == -1 else size for size in sizes))
-        if sizes.count(-1) > 1:
-            raise ArgumentError(f"{type(self).__name__}: only one size of target_shape may be -1, not {sizes}")
-        return tuple(int(size) for size in sizes)
-
     def forward(self, x: Array, training: bool = False) -> Array:
-        self.check_input(x)
         return x.reshape(len(x), *(self.output_shape or ()))
 
     def backward(self, dy: Array) -> Array:
         return dy.reshape(len(dy), *(self.input_shape or ())).copy()
 
 
-@dataclass(eq=False)
 class Flatten(Reshape):
     """Make each sample one-dimensional.
 
     Shapes: (N, ...) -> (N, product of the sizes). dx = dy in the input's shape.
     """
 
-    target_shape: int | Shape = field(default=-1, init=False, repr=False)
+    target_shape: Shape = field(default=(-1,), init=False, repr=False)
 
 
-@dataclass(eq=False)
 class Rescale(Layer):
     """Scale and shift, ``y = scale x + offset``; dx = scale dy.
 
@@ -81,13 +74,9 @@ class Rescale(Layer):
     Shapes: (N, ...) -> (N, ...).
     """
 
-    scale: float
-    offset: float = 0.0
-    casts_input = True
-
-    def __post_init__(self) -> None:
-        check_setting(self, "scale")
-        check_setting(self, "offset")
+    scale: float = setting(kw_only=False, check=as_number)
+    offset: float = setting(default=0.0, check=as_number)
+    takes_integers = True
 
     def forward(self, x: Array, training: bool = False) -> Array:
         y = x.astype(self.dtype)

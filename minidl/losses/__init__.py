@@ -13,18 +13,3 @@ from minidl.losses.classification import (
     SoftmaxCrossEntropy,
 )
 from minidl.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError, Poisson, RegressionLoss
-
-__all__ = [
-    "CategoricalLoss",
-    "FocalCrossEntropy",
-    "Hinge",
-    "Huber",
-    "KLDivergence",
-    "Loss",
-    "MeanAbsoluteError",
-    "MeanSquaredError",
-    "Poisson",
-    "RegressionLoss",
-    "SigmoidCrossEntropy",
-    "SoftmaxCrossEntropy",
-]

@@ -1,33 +1,33 @@
 """What a loss is: one function, ``per_sample``, that returns value and gradient together.
 
 So the two cannot disagree. The base class does what all losses share: checking and aligning targets, sample weights,
-the mean.
+sums over rows and their mean.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from minidl.configuration import Configurable
+from minidl.arrays import as_array, as_weights, check_finite, check_lengths
 from minidl.errors import ArgumentError, ShapeError
-from minidl.inputs import as_array, as_weights, check_finite, check_lengths
+from minidl.settings import Configurable
 from minidl.typing import Array, Shape
 
 
-@dataclass(eq=False)
 class Loss(Configurable):
     """Base of all losses: a subclass writes `per_sample`.
 
     Calling a loss, ``loss(scores, targets, sample_weight=None)``, returns the mean loss over the batch and its
     gradient with respect to the scores: L = sum_n w_n l_n / sum_n w_n, with w_n = 1 by default.
+
+    Attributes
+    ----------
+    default_metric : str
+        Name of the metric that a `Trainer` without ``metrics`` reports beside the loss; empty: none.
     """
 
-    metric_name = ""
-    """Name of the figure that `metric` gives for each sample; empty: none."""
+    default_metric = ""
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         """Return the loss of each sample (N,) and its gradient with respect to the scores (N, *output_shape)."""
@@ -43,12 +43,19 @@ class Loss(Configurable):
         check_finite(targets, "y", dtype=dtype)
         if targets.ndim == len(output_shape) and output_shape[-1:] == (1,):
             targets = targets[..., np.newaxis]
-        elif targets.ndim == 2 and targets.shape[1] == 1 and output_shape != (1,):
+        elif targets.ndim == 2 and targets.shape[1] == 1 and len(output_shape) < 2 and output_shape != (1,):
             targets = targets[:, 0]
         return targets.astype(dtype, copy=False) if targets.dtype.kind == "f" else targets
 
     def check_output(self, output_shape: Shape) -> None:
         """Raise ShapeError when the loss cannot work with scores of this shape per sample."""
+
+    def positions(self, output_shape: Shape) -> Shape:
+        """Return the axes of an output that hold positions, each scored for itself, such as (time,) of (time, classes).
+
+        Every position is then a sample of its own, with a target and, with weights (N, *positions), a weight.
+        """
+        return ()
 
     def activate(self, scores: Array) -> Array:
         """Turn scores into what `Sequential.predict_proba` returns."""
@@ -56,7 +63,11 @@ class Loss(Configurable):
 
     def decide(self, scores: Array) -> Array:
         """Turn scores into what `Sequential.predict` returns; a single column becomes (N,), as in scikit-learn."""
-        return scores[:, 0] if scores.shape[1:] == (1,) else scores
+        return _without_column(scores)
+
+    def truth(self, targets: Array) -> Array:
+        """Return targets that `prepare_targets` has seen in the form of `decide`'s predictions, for metrics."""
+        return _without_column(targets)
 
     def average(self, scores: Array) -> Array:
         """Return the scores (N, *output_shape) that mean the average of what several, (M, N, *output_shape), mean.
@@ -70,21 +81,21 @@ class Loss(Configurable):
         """Return the class of each sample, integers (N,), for targets that `prepare_targets` has seen."""
         raise ArgumentError(f"class_weight is for classifiers; with {type(self).__name__} give sample_weight")
 
-    def metric(self, scores: Array, targets: Array) -> Array:
-        """Return the figure `metric_name` of each sample, of shape (N,)."""
-        raise NotImplementedError(f"{type(self).__name__} names a metric but does not define it")
+    def flatten(self, scores: Array, targets: Array, weights: Array | None = None) -> tuple[Array, Array, Array | None]:
+        """Return scores, targets and weights with each position as a row; without positions, as they are."""
+        if not (axes := len(self.positions(scores.shape[1:]))):
+            return scores, targets, weights
+        rows = int(np.prod(scores.shape[: 1 + axes]))
+        flat_weights = None if weights is None else weights.reshape(rows)
+        return scores.reshape(rows, -1), targets.reshape(rows, *targets.shape[1 + axes :]), flat_weights
 
-    def mean(
-        self,
-        scores: Array,
-        targets: Array,
-        sample_weight: Array | None = None,
-        total_weight: float | None = None,
+    def total(
+        self, scores: Array, targets: Array, weights: Array | None = None, scale: float = 1.0
     ) -> tuple[float, Array]:
-        """Return the mean loss and its gradient for targets that `prepare_targets` has seen.
+        """Return the (weighted) sum of the losses of flat rows, and `scale` times its gradient by the scores.
 
-        With `total_weight`, the share of a larger batch of that summed weight: the shares of its parts add up to
-        the loss and gradient of the whole.
+        With ``scale = 1 / total_weight`` these are the rows' shares in the gradient of a mean: the shares of several
+        parts add up to that of the whole.
         """
         losses, dscores = self.per_sample(scores, targets)
         if losses.shape != (len(scores),) or dscores.shape != scores.shape:
@@ -92,13 +103,11 @@ class Loss(Configurable):
                 f"{type(self).__name__}.per_sample must return losses {(len(scores),)} and a gradient "
                 f"{scores.shape}, but returned {losses.shape} and {dscores.shape}"
             )
-        if sample_weight is None:
-            total = len(scores) if total_weight is None else total_weight
-            return float(losses.sum(dtype=np.float64)) / total, dscores * (1 / total)
-        total = float(sample_weight.sum()) if total_weight is None else total_weight
-        # All weights 0: nothing to learn, and no 0 / 0. Divided first, weights of any size fit the scores' type.
-        share = (sample_weight / (total or 1)).astype(scores.dtype)
-        return float(losses @ share), dscores * share.reshape(-1, *[1] * (scores.ndim - 1))
+        if weights is None:
+            return float(np.add.reduce(losses, dtype=np.float64)), dscores * scale
+        # Scaled first, weights of any size fit the scores' type.
+        share = (weights * scale).astype(scores.dtype)
+        return float(losses @ weights), dscores * share.reshape(-1, *[1] * (scores.ndim - 1))
 
     def __call__(
         self, scores: ArrayLike, targets: ArrayLike, sample_weight: ArrayLike | None = None
@@ -109,7 +118,22 @@ class Loss(Configurable):
         check_lengths(scores=scores, targets=targets, sample_weight=weights)
         scores = scores if scores.dtype.kind == "f" else scores.astype(np.float64)
         prepared = self.prepare_targets(targets, scores.shape[1:], scores.dtype)
-        return self.mean(scores, prepared, weights)
+        positions = self.positions(scores.shape[1:])
+        rows, targets, weights = self.flatten(scores, prepared, spread_weights(weights, positions))
+        # All weights 0: nothing to learn, and no 0 / 0.
+        scale = 1 / (len(rows) if weights is None else float(weights.sum()) or 1)
+        total, drows = self.total(rows, targets, weights, scale)
+        return total * scale, drows.reshape(scores.shape)
+
+
+def spread_weights(weights: Array | None, positions: Shape) -> Array | None:
+    """Return weights (N, *positions): of weights (N,), each position gets its row's. Raise ShapeError for others."""
+    if weights is None or weights.shape[1:] == positions:
+        return weights
+    if weights.ndim > 1:
+        each = f" or ({', '.join(map(str, ('N', *positions)))})" if positions else ""
+        raise ShapeError(f"sample_weight has shape {weights.shape}; it must be (N,){each}")
+    return np.broadcast_to(weights.reshape(-1, *[1] * len(positions)), (len(weights), *positions)).copy()
 
 
 def check_one_per_output(targets: Array, output_shape: Shape) -> None:
@@ -130,4 +154,8 @@ def count_outputs(scores: Array) -> int:
 def mean_over_outputs(values: Array) -> Array:
     """Return the mean of each sample's values (N, ...), of shape (N,)."""
     outputs = count_outputs(values)
-    return values.reshape(len(values), outputs).sum(axis=1) / outputs
+    return np.add.reduce(values.reshape(len(values), outputs), axis=1) / outputs
+
+
+def _without_column(values: Array) -> Array:
+    return values[:, 0] if values.shape[1:] == (1,) else values

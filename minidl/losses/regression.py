@@ -1,8 +1,5 @@
 """Losses of numbers: what the model gives for each output is compared with what it should be."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +7,8 @@ from numpy.typing import DTypeLike
 
 from minidl import functional
 from minidl.errors import DataError
-from minidl.inputs import check_setting
 from minidl.losses.base import Loss, check_one_per_output, count_outputs, mean_over_outputs
+from minidl.settings import setting
 from minidl.typing import Array, Shape
 
 
@@ -23,15 +20,12 @@ class RegressionLoss(Loss):
     Shapes: scores (N, ...), targets of the same shape; for one output also (N,). Raises ShapeError for others.
     """
 
-    metric_name = "mean_absolute_error"
+    default_metric = "mean_absolute_error"
 
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         targets = super().prepare_targets(targets, output_shape, dtype)
         check_one_per_output(targets, output_shape)
         return targets.astype(dtype, copy=False)
-
-    def metric(self, scores: Array, targets: Array) -> Array:
-        return mean_over_outputs(np.abs(scores - targets))
 
 
 class MeanSquaredError(RegressionLoss):
@@ -58,18 +52,13 @@ class MeanAbsoluteError(RegressionLoss):
     Source: Koenker and Bassett (1978), "Regression quantiles".
     """
 
-    metric_name = "mean_squared_error"
+    default_metric = "mean_squared_error"
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         errors = scores - targets
         return mean_over_outputs(np.abs(errors)), np.sign(errors) * (1 / count_outputs(errors))
 
-    def metric(self, scores: Array, targets: Array) -> Array:
-        errors = scores - targets
-        return mean_over_outputs(errors * errors)
 
-
-@dataclass(eq=False)
 class Huber(RegressionLoss):
     """Squared error near the target, absolute error far from it: exact like the one, robust like the other.
 
@@ -86,10 +75,7 @@ class Huber(RegressionLoss):
     Source: Huber (1964), "Robust estimation of a location parameter".
     """
 
-    delta: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_setting(self, "delta", above=0)
+    delta: float = setting(default=1.0, above=0)
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         errors = scores - targets
@@ -134,6 +120,3 @@ class Poisson(RegressionLoss):
 
     def average(self, scores: Array) -> Array:
         return functional.log_mean_exp(scores)
-
-    def metric(self, scores: Array, targets: Array) -> Array:
-        return super().metric(np.exp(scores), targets)

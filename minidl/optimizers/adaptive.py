@@ -1,36 +1,24 @@
 """Optimizers that give each parameter a rate of its own, by the gradients it has had.
 
-Each works in place with one scratch array, or two where the formula needs two roots or quotients at a time: a new array
-for each operation would take a fifth longer.
+Each `update` is its docstring's formula, written in place: ``t`` is the one scratch vector, since a new array for each
+operation would take a fifth longer.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.inputs import check_flag, check_number
-from minidl.optimizers.base import Optimizer
+from minidl.optimizers.base import Optimizer, Rate
+from minidl.settings import as_flag, setting
 from minidl.typing import Array
 
-__all__ = ["AMSGrad", "Adadelta", "Adagrad", "Adam", "AdamW", "Lion", "NAdam", "RMSprop"]
 
-_SUMS_OF = {"beta1": ("gradient_sum",), "beta2": ("square_sum", "largest_sum")}
-"""The slots that are in units of 1 - beta, by each of Adam's settings beta."""
-
-
-@dataclass(eq=False)
 class Adam(Optimizer):
     """Adaptive moment estimation: a step per parameter, of the gradient's running mean over its running size.
 
     At step t: ``m <- beta1 m + (1 - beta1) g``, ``v <- beta2 v + (1 - beta2) g^2``,
     ``p <- p - learning_rate m' / (sqrt(v') + epsilon)`` with ``m' = m / (1 - beta1^t)``, ``v' = v / (1 - beta2^t)``.
-    The slots hold the sums ``m / (1 - beta1)`` and ``v / (1 - beta2)``, which spares two passes over the gradients. A
-    beta that changes in a run rescales them, so that m and v stay what they are.
 
     Parameters
     ----------
@@ -44,66 +32,38 @@ class Adam(Optimizer):
     Source: Kingma and Ba (2015), arXiv:1412.6980, algorithm 1.
     """
 
-    learning_rate: float | Callable[[int], float] = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    slots: ClassVar[tuple[str, ...]] = ("gradient_sum", "square_sum")
+    learning_rate: Rate = setting(default=0.001, kw_only=False)
+    beta1: float = setting(default=0.9, low=0, below=1)
+    beta2: float = setting(default=0.999, low=0, below=1)
+    epsilon: float = setting(default=1e-8, above=0)
+    slots: ClassVar[tuple[str, ...]] = ("m", "v")
     elementwise = True
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; with a beta that changes in a run, rescale its sums, so that the means stay what they are.
+    def update(self, p: Array, g: Array, learning_rate: float, m: Array, v: Array) -> None:
+        t = self.add(g, m, v)
+        p -= self.divide(m, v, learning_rate / (1 - self.beta1**self.step), out=t)
 
-        At once, so that settings and slots fit each other wherever the run is saved. Refuses one out of its range.
-        """
-        if name in _SUMS_OF and vars(self).get("state"):
-            before, value = getattr(self, name), check_number(value, f"{type(self).__name__}: {name}", 0, 1)
-            if value != before:
-                factor = (1 - before) / (1 - value)
-                sums = {slot: self.state[slot] for slot in _SUMS_OF[name] if slot in self.state}
-                # New vectors: a shallow copy of the optimizer has the same ones.
-                self.state = self.state | {slot: vector * factor for slot, vector in sums.items()}
-        super().__setattr__(name, value)
+    def add(self, g: Array, m: Array, v: Array) -> Array:
+        """Let the running means m and v take in g; return a scratch vector."""
+        m *= self.beta1
+        t = (1 - self.beta1) * g
+        m += t
+        v *= self.beta2
+        np.multiply(g, g, out=t)
+        t *= 1 - self.beta2
+        v += t
+        return t
 
-    def check(self) -> None:
-        super().check()
-        self.check_range("beta1", 0, 1)
-        self.check_range("beta2", 0, 1)
-        self.check_range("epsilon", above=0)
-
-    def update(
-        self, parameters: Array, gradients: Array, learning_rate: float, gradient_sum: Array, square_sum: Array
-    ) -> None:
-        scratch = self._add(gradients, gradient_sum, square_sum)
-        self._divide(gradient_sum, square_sum, scratch)
-        scratch *= learning_rate * self._mean_factor() / self._root_factor()
-        parameters -= scratch
-
-    def _add(self, gradients: Array, gradient_sum: Array, square_sum: Array) -> Array:
-        """Add the gradients and their squares to the fading sums; return a scratch array."""
-        gradient_sum *= self.beta1
-        gradient_sum += gradients
-        squares = gradients * gradients
-        square_sum *= self.beta2
-        square_sum += squares
-        return squares
-
-    def _mean_factor(self) -> float:
-        """Return what makes the sum of gradients their mean m'."""
-        return (1 - self.beta1) / (1 - self.beta1**self.step)
-
-    def _root_factor(self) -> float:
-        """Return what makes the root of the sum of squares that of their mean, sqrt(v')."""
-        return math.sqrt((1 - self.beta2) / (1 - self.beta2**self.step))
-
-    def _divide(self, vector: Array, square_sum: Array, out: Array) -> None:
-        """Write ``vector / (sqrt(v') + epsilon)`` times the root's factor, one number for all parameters."""
-        np.sqrt(square_sum, out=out)
-        out += self.epsilon / self._root_factor()
-        np.divide(vector, out, out=out)
+    def divide(self, m: Array, v: Array, factor: float, out: Array) -> Array:
+        """Return ``factor m / (sqrt(v') + epsilon)``, in `out`; the correction of v is taken out of the root."""
+        correction = math.sqrt(1 - self.beta2**self.step)
+        np.sqrt(v, out=out)
+        out += self.epsilon * correction
+        np.divide(m, out, out=out)
+        out *= factor * correction
+        return out
 
 
-@dataclass(eq=False)
 class AdamW(Adam):
     """Adam with decoupled weight decay: before Adam's step, ``p <- p (1 - learning_rate weight_decay)``.
 
@@ -114,16 +74,15 @@ class AdamW(Adam):
     ----------
     learning_rate, beta1, beta2, epsilon
         As in Adam.
-    weight_decay : float >= 0, default 0.01, by keyword
+    weight_decay : float >= 0, default 0.01
         PyTorch's default; Keras has 0.004.
 
     Source: Loshchilov and Hutter (2019), arXiv:1711.05101, algorithm 2, whose decay is learning_rate times this one.
     """
 
-    weight_decay: float = field(default=0.01, kw_only=True)
+    weight_decay: float = 0.01
 
 
-@dataclass(eq=False)
 class AMSGrad(Adam):
     """Adam whose divisor never shrinks: by the largest that the running mean of squares has been so far.
 
@@ -138,25 +97,14 @@ class AMSGrad(Adam):
     PyTorch.
     """
 
-    slots = ("gradient_sum", "square_sum", "largest_sum")
+    slots = ("m", "v", "w")
 
-    def update(  # type: ignore[override]
-        self,
-        parameters: Array,
-        gradients: Array,
-        learning_rate: float,
-        gradient_sum: Array,
-        square_sum: Array,
-        largest_sum: Array,
-    ) -> None:
-        scratch = self._add(gradients, gradient_sum, square_sum)
-        np.maximum(largest_sum, square_sum, out=largest_sum)
-        self._divide(gradient_sum, largest_sum, scratch)
-        scratch *= learning_rate * self._mean_factor() / self._root_factor()
-        parameters -= scratch
+    def update(self, p: Array, g: Array, learning_rate: float, m: Array, v: Array, w: Array) -> None:  # type: ignore[override]
+        t = self.add(g, m, v)
+        np.maximum(w, v, out=w)
+        p -= self.divide(m, w, learning_rate / (1 - self.beta1**self.step), out=t)
 
 
-@dataclass(eq=False)
 class NAdam(Adam):
     """Adam with Nesterov's momentum: the step looks ahead along the running mean of the gradients.
 
@@ -176,43 +124,25 @@ class NAdam(Adam):
     Source: Dozat (2016), "Incorporating Nesterov momentum into Adam", ICLR workshop.
     """
 
-    learning_rate: float | Callable[[int], float] = 0.002
-    momentum_decay: float = 0.004
+    learning_rate: Rate = setting(default=0.002, kw_only=False)
+    momentum_decay: float = setting(default=0.004, low=0)
 
-    def check(self) -> None:
-        super().check()
-        self.check_range("momentum_decay", 0)
+    def update(self, p: Array, g: Array, learning_rate: float, m: Array, v: Array) -> None:
+        t = self.add(g, m, v)
+        # Beyond so many factors, each of at most beta1, the product is nothing beside the 1 that it is taken from.
+        factors = min(self.step, math.ceil(46 / (1 - self.beta1)))
+        product = float(np.prod(self.mu(np.arange(1, factors + 1))))
+        following = self.mu(self.step + 1)
+        direction = following / (1 - product * following) * m
+        np.multiply(g, (1 - self.mu(self.step)) / (1 - product), out=t)
+        direction += t
+        p -= self.divide(direction, v, learning_rate, out=t)
 
-    def update(
-        self, parameters: Array, gradients: Array, learning_rate: float, gradient_sum: Array, square_sum: Array
-    ) -> None:
-        scratch = self._add(gradients, gradient_sum, square_sum)
-        product, momentum, following = self._product(), self._momentum(self.step), self._momentum(self.step + 1)
-        direction = gradient_sum * (following * (1 - self.beta1) / (1 - product * following))
-        np.multiply(gradients, (1 - momentum) / (1 - product), out=scratch)
-        direction += scratch
-        self._divide(direction, square_sum, scratch)
-        scratch *= learning_rate / self._root_factor()
-        parameters -= scratch
-
-    def _momentum(self, step: int) -> float:
-        return self.beta1 * (1 - 0.5 * 0.96 ** (step * self.momentum_decay))
-
-    _known = (0, 1.0, 0.0, 0.0)
-
-    def _product(self) -> float:
-        """Return mu_1 ... mu_t: a function of step and settings, so that what is kept of it only spares time."""
-        step, product, *settings = self._known
-        if settings != [self.beta1, self.momentum_decay] or step > self.step:
-            step, product = 0, 1.0
-        while step < self.step and product > 1e-20:  # less is nothing beside the 1 that it is taken from
-            step += 1
-            product *= self._momentum(step)
-            self._known = step, product, self.beta1, self.momentum_decay
-        return product
+    def mu(self, t: Any) -> Any:
+        """Return the momentum of step t, or of an array of steps."""
+        return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
 
 
-@dataclass(eq=False)
 class RMSprop(Optimizer):
     """Steps of the gradient divided by the root of its mean square.
 
@@ -234,68 +164,46 @@ class RMSprop(Optimizer):
     arXiv:1308.0850, for `centered`.
     """
 
-    learning_rate: float | Callable[[int], float] = 0.001
-    decay: float = 0.9
-    momentum: float = 0.0
-    centered: bool = False
-    epsilon: float = 1e-8
+    learning_rate: Rate = setting(default=0.001, kw_only=False)
+    decay: float = setting(default=0.9, low=0, below=1)
+    momentum: float = setting(default=0.0, low=0, below=1)
+    centered: bool = setting(default=False, check=as_flag)
+    epsilon: float = setting(default=1e-8, above=0)
     elementwise = True
 
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
         """The mean square, and what momentum and centering need."""
-        return ("square", *["velocity"] * bool(self.momentum), *["mean"] * bool(self.centered))
+        return ("v", *["u"] * bool(self.momentum), *["m"] * self.centered)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; with momentum or centering that comes or goes in a run, begin or drop its slot.
-
-        At once, so that settings and slots fit each other wherever the run is saved. Refuses what is out of its range.
-        """
-        running = bool(vars(self).get("state"))
-        if running and name == "momentum":
-            value = check_number(value, f"{type(self).__name__}: momentum", 0, 1)
-        if running and name == "centered":
-            check_flag(value, f"{type(self).__name__}: centered")
-        super().__setattr__(name, value)
-        if running and name in ("momentum", "centered") and self.state.keys() != set(self.slots):
-            self.state = {slot: self.state.get(slot, np.zeros_like(self.state["square"])) for slot in self.slots}
-
-    def check(self) -> None:
-        super().check()
-        self.check_range("decay", 0, 1)
-        self.check_range("momentum", 0, 1)
-        check_flag(self.centered, f"{type(self).__name__}: centered")
-        self.check_range("epsilon", above=0)
-
-    def update(self, parameters: Array, gradients: Array, learning_rate: float, square: Array, *slots: Array) -> None:
-        scratch = gradients * gradients
-        scratch *= 1 - self.decay
-        square *= self.decay
-        square += scratch
+    def update(self, p: Array, g: Array, learning_rate: float, v: Array, *others: Array) -> None:
+        t = g * g
+        t *= 1 - self.decay
+        v *= self.decay
+        v += t
         if self.centered:
-            mean = slots[-1]
-            np.multiply(gradients, 1 - self.decay, out=scratch)
-            mean *= self.decay
-            mean += scratch
-            np.multiply(mean, mean, out=scratch)
-            np.subtract(square, scratch, out=scratch)
-            np.maximum(scratch, 0, out=scratch)  # rounding may make a variance of 0 negative
-            np.sqrt(scratch, out=scratch)
+            m = others[-1]
+            np.multiply(g, 1 - self.decay, out=t)
+            m *= self.decay
+            m += t
+            np.multiply(m, m, out=t)
+            np.subtract(v, t, out=t)
+            np.maximum(t, 0, out=t)  # rounding may make a variance of 0 negative
+            np.sqrt(t, out=t)
         else:
-            np.sqrt(square, out=scratch)
-        scratch += self.epsilon
-        np.divide(gradients, scratch, out=scratch)
+            np.sqrt(v, out=t)
+        t += self.epsilon
+        np.divide(g, t, out=t)
         if self.momentum:
-            velocity = slots[0]
-            velocity *= self.momentum
-            velocity += scratch
-            np.multiply(velocity, learning_rate, out=scratch)
+            u = others[0]
+            u *= self.momentum
+            u += t
+            np.multiply(u, learning_rate, out=t)
         else:
-            scratch *= learning_rate
-        parameters -= scratch
+            t *= learning_rate
+        p -= t
 
 
-@dataclass(eq=False)
 class Adagrad(Optimizer):
     """Steps of the gradient divided by the root of the sum of its squares.
 
@@ -310,25 +218,20 @@ class Adagrad(Optimizer):
     Source: Duchi, Hazan and Singer (2011), "Adaptive subgradient methods", JMLR 12.
     """
 
-    epsilon: float = 1e-10
-    slots = ("square_sum",)
+    epsilon: float = setting(default=1e-10, above=0)
+    slots = ("s",)
     elementwise = True
 
-    def check(self) -> None:
-        super().check()
-        self.check_range("epsilon", above=0)
-
-    def update(self, parameters: Array, gradients: Array, learning_rate: float, square_sum: Array) -> None:
-        scratch = gradients * gradients
-        square_sum += scratch
-        np.sqrt(square_sum, out=scratch)
-        scratch += self.epsilon
-        np.divide(gradients, scratch, out=scratch)
-        scratch *= learning_rate
-        parameters -= scratch
+    def update(self, p: Array, g: Array, learning_rate: float, s: Array) -> None:
+        t = g * g
+        s += t
+        np.sqrt(s, out=t)
+        t += self.epsilon
+        np.divide(g, t, out=t)
+        t *= learning_rate
+        p -= t
 
 
-@dataclass(eq=False)
 class Adadelta(Optimizer):
     """Steps that find their own size, in the parameters' units: the running size of past steps over that of gradients.
 
@@ -347,38 +250,30 @@ class Adadelta(Optimizer):
     Source: Zeiler (2012), arXiv:1212.5701, algorithm 1.
     """
 
-    learning_rate: float | Callable[[int], float] = 1.0
-    decay: float = 0.9
-    epsilon: float = 1e-6
-    slots = ("square", "step_square")
+    learning_rate: Rate = setting(default=1.0, kw_only=False)
+    decay: float = setting(default=0.9, low=0, below=1)
+    epsilon: float = setting(default=1e-6, above=0)
+    slots = ("v", "u")
     elementwise = True
 
-    def check(self) -> None:
-        super().check()
-        self.check_range("decay", 0, 1)
-        self.check_range("epsilon", above=0)
-
-    def update(
-        self, parameters: Array, gradients: Array, learning_rate: float, square: Array, step_square: Array
-    ) -> None:
-        scratch = gradients * gradients
-        scratch *= 1 - self.decay
-        square *= self.decay
-        square += scratch
-        direction = step_square + self.epsilon
-        np.add(square, self.epsilon, out=scratch)
-        direction /= scratch
-        np.sqrt(direction, out=direction)
-        direction *= gradients
-        np.multiply(direction, direction, out=scratch)
-        scratch *= 1 - self.decay
-        step_square *= self.decay
-        step_square += scratch
-        direction *= learning_rate
-        parameters -= direction
+    def update(self, p: Array, g: Array, learning_rate: float, v: Array, u: Array) -> None:
+        t = g * g
+        t *= 1 - self.decay
+        v *= self.decay
+        v += t
+        d = u + self.epsilon
+        np.add(v, self.epsilon, out=t)
+        d /= t
+        np.sqrt(d, out=d)
+        d *= g
+        np.multiply(d, d, out=t)
+        t *= 1 - self.decay
+        u *= self.decay
+        u += t
+        d *= learning_rate
+        p -= d
 
 
-@dataclass(eq=False)
 class Lion(Optimizer):
     """Steps of the rate's size along the sign of a running mean.
 
@@ -394,26 +289,21 @@ class Lion(Optimizer):
     Source: Chen et al. (2023), arXiv:2302.06675, algorithm 2.
     """
 
-    learning_rate: float | Callable[[int], float] = 0.0001
-    beta1: float = 0.9
-    beta2: float = 0.99
-    slots = ("mean",)
+    learning_rate: Rate = setting(default=0.0001, kw_only=False)
+    beta1: float = setting(default=0.9, low=0, below=1)
+    beta2: float = setting(default=0.99, low=0, below=1)
+    slots = ("m",)
     elementwise = True
 
-    def check(self) -> None:
-        super().check()
-        self.check_range("beta1", 0, 1)
-        self.check_range("beta2", 0, 1)
-
-    def update(self, parameters: Array, gradients: Array, learning_rate: float, mean: Array) -> None:
-        direction = mean * (self.beta1 / (1 - self.beta1))  # a positive factor changes no sign
-        direction += gradients
+    def update(self, p: Array, g: Array, learning_rate: float, m: Array) -> None:
+        direction = m * (self.beta1 / (1 - self.beta1))  # a positive factor changes no sign
+        direction += g
         # The sign, which np.sign takes three times as long to find; only what is below 1e-30 comes out shorter.
-        scratch = np.abs(direction)
-        scratch += np.finfo(scratch.dtype).tiny
-        direction /= scratch
+        t = np.abs(direction)
+        t += np.finfo(t.dtype).tiny
+        direction /= t
         direction *= learning_rate
-        parameters -= direction
-        np.multiply(gradients, 1 - self.beta2, out=scratch)
-        mean *= self.beta2
-        mean += scratch
+        p -= direction
+        np.multiply(g, 1 - self.beta2, out=t)
+        m *= self.beta2
+        m += t

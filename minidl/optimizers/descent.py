@@ -1,14 +1,8 @@
 """Gradient descent at one rate for all parameters: plain, and with momentum."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
-from minidl.inputs import check_flag
 from minidl.optimizers.base import Optimizer
+from minidl.settings import as_flag, setting
 from minidl.typing import Array
-
-__all__ = ["SGD", "Momentum"]
 
 
 class SGD(Optimizer):
@@ -19,11 +13,10 @@ class SGD(Optimizer):
 
     elementwise = True
 
-    def update(self, parameters: Array, gradients: Array, learning_rate: float) -> None:
-        parameters -= learning_rate * gradients
+    def update(self, p: Array, g: Array, learning_rate: float) -> None:
+        p -= learning_rate * g
 
 
-@dataclass(eq=False)
 class Momentum(Optimizer):
     """Gradient descent with momentum: ``v <- momentum v + g``, ``p <- p - learning_rate v``.
 
@@ -38,23 +31,13 @@ class Momentum(Optimizer):
     ICML, for Nesterov's form.
     """
 
-    momentum: float = 0.9
-    nesterov: bool = False
-    slots = ("velocity",)
+    momentum: float = setting(default=0.9, low=0, below=1)
+    nesterov: bool = setting(default=False, check=as_flag)
+    slots = ("v",)
     elementwise = True
 
-    def check(self) -> None:
-        super().check()
-        self.check_range("momentum", 0, 1)
-        check_flag(self.nesterov, f"{type(self).__name__}: nesterov")
-
-    def update(self, parameters: Array, gradients: Array, learning_rate: float, velocity: Array) -> None:
-        velocity *= self.momentum
-        velocity += gradients
-        if self.nesterov:
-            direction = self.momentum * velocity
-            direction += gradients
-            direction *= learning_rate
-        else:
-            direction = learning_rate * velocity
-        parameters -= direction
+    def update(self, p: Array, g: Array, learning_rate: float, v: Array) -> None:
+        v *= self.momentum
+        v += g
+        direction = self.momentum * v + g if self.nesterov else v
+        p -= learning_rate * direction

@@ -1,32 +1,47 @@
-"""L-BFGS: a quasi-Newton method for the loss of all rows at once, by SciPy."""
-
-from __future__ import annotations
+"""L-BFGS: a quasi-Newton method for the loss of all rows at once, with a line search of its own."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from minidl.errors import ArgumentError, NotReadyError, ShapeError
-from minidl.inputs import check_whole_number
-from minidl.optimizers.base import Optimizer
+from minidl.optimizers.base import Evaluate, Optimizer, Parts, Rate
+from minidl.settings import as_number, setting
 from minidl.typing import Array
 
-__all__ = ["LBFGS"]
+_C1, _C2 = 1e-4, 0.9
+"""The constants of the Wolfe conditions: those that the book takes for quasi-Newton methods."""
+
+_TRIALS = 20
+"""Evaluations of a line search at most; nearly all make one or two."""
 
 
-@dataclass(eq=False)
+def _refuse_weight_decay(value: Any, place: str) -> float:
+    if decay := as_number(value, place, 0):
+        raise ArgumentError(
+            f"{place} is {decay:g}, but the line search lowers the loss, and decay is no part of it: leave it 0 and "
+            f"give the layers L2({decay / 2:g})"
+        )
+    return 0.0
+
+
 class LBFGS(Optimizer):
     """Limited-memory BFGS: the last `memory` changes of parameters and gradient stand for the curvature.
 
-    It chooses the length of its steps itself, by evaluations of loss and gradient along a direction, so it has no
-    learning rate, and needs the same loss at every evaluation: that of all rows. An iteration makes one evaluation or a
-    few. It computes in float64, whatever the model does, and begins each `minimize` with an empty memory.
+    An iteration goes along ``d = -H g`` to a point ``p + alpha d`` where the strong Wolfe conditions hold,
+    ``phi(alpha) <= phi(0) + c1 alpha phi'(0)`` and ``|phi'(alpha)| <= c2 |phi'(0)|``, with phi(alpha) the loss at
+    ``p + alpha d``, c1 = 1e-4 and c2 = 0.9. H begins as ``(s.y / y.y) I`` of the newest pair ``s = p_new - p``,
+    ``y = g_new - g``, and each pair, from the oldest on, changes it to ``V^T H V + rho s s^T``, where ``rho = 1 / s.y``
+    and ``V = I - rho y s^T``. The first direction is ``-g / |g|``.
+
+    It needs the same loss at every evaluation: that of all rows. It computes in float64, whatever the model does.
 
     Parameters
     ----------
+    learning_rate : float >= 0 or callable, default 1
+        The first alpha that a line search tries, or a function of the step that returns it. 1 is usual.
     memory : int >= 1, default 10
         Pairs of changes kept.
     tolerance : float >= 0, default 1e-9
@@ -34,124 +49,202 @@ class LBFGS(Optimizer):
     gradient_tolerance : float >= 0, default 1e-9
         Or when no entry of the gradient is larger than this share of the loss, nor of the largest where it began.
 
-    It refuses a learning_rate, clip_norm, clip_value and weight_decay, which belong to steps that it does not take.
-    Needs SciPy, which scikit-learn brings.
-    Sources: Liu and Nocedal (1989), "On the limited memory BFGS method for large scale optimization", Mathematical
-    Programming 45; the program behind scipy.optimize is that of Zhu, Byrd, Lu and Nocedal (1997), ACM TOMS 23.
+    Attributes
+    ----------
+    ended : str
+        Why another iteration would not lower the loss, in words; "" while it may.
+    state : dict of name -> array
+        The pairs ``s`` and ``y`` (memory, P), the newest last, zeros where there is none yet, and ``steepest`` (1,),
+        the largest entry of the gradient where it began. ``y`` is in units of about `steepest`.
+
+    Weight decay is refused: give the layers L2(weight_decay / 2), which is part of the loss.
+
+    Source: Liu and Nocedal (1989), "On the limited memory BFGS method for large scale optimization", Mathematical
+    Programming 45; Nocedal and Wright (2006), "Numerical Optimization", algorithms 7.4, 3.5 and 3.6.
     """
 
-    learning_rate: Any = field(default=1.0, init=False, repr=False)
-    memory: int = 10
-    tolerance: float = 1e-9
-    gradient_tolerance: float = 1e-9
+    learning_rate: Rate = setting(default=1.0, kw_only=False)
+    weight_decay: float = setting(default=0.0, check=_refuse_weight_decay, quiet=True)
+    memory: int = setting(default=10, low=1, whole=True)
+    tolerance: float = setting(default=1e-9, low=0)
+    gradient_tolerance: float = setting(default=1e-9, low=0)
     full_batch: ClassVar[bool] = True
+    slots = ("s", "y", "steepest")
 
-    def check(self) -> None:
-        super().check()
-        check_whole_number(self.memory, "LBFGS: memory", 1)
-        self.check_range("tolerance", 0)
-        self.check_range("gradient_tolerance", 0)
-        chooses = "but it chooses its steps itself"
-        for name, off in (("learning_rate", 1.0), ("clip_norm", None), ("clip_value", None)):
-            if (value := getattr(self, name)) != off:
-                raise ArgumentError(f"LBFGS: {name} is {value}, {chooses}: leave it {off}")
-        if self.weight_decay:
-            raise ArgumentError(
-                f"LBFGS: weight_decay is {self.weight_decay}, {chooses}: leave it 0 and give the layers a regularizer, "
-                f"L2({self.weight_decay / 2:g}), whose penalty is part of the loss"
-            )
+    def first_state(self, parameters: Array) -> dict[str, Array]:
+        shape = (self.memory, len(parameters))
+        return {"s": np.zeros(shape), "y": np.zeros(shape), "steepest": np.zeros(1)}
 
-    def apply(
-        self,
-        parameters: Array,
-        gradients: Array,
-        decaying: Sequence[slice] | None = None,
-        constrain: Callable[[], None] | None = None,
-    ) -> None:
+    def apply(self, *args: Any, **kwargs: Any) -> None:
         """Refuse with a NotReadyError: it takes no single steps."""
         raise NotReadyError(
             "LBFGS takes no single steps along a batch's gradients: train by Trainer(model, LBFGS(), batch_size=None), "
-            "or call minimize(objective, parameters, iterations)"
+            "or call minimize(evaluate, parameters, loss, gradient)"
         )
 
+    @np.errstate(all="ignore")  # a trial may be so far out that its numbers overflow, and at a bottom they vanish
     def minimize(
-        self,
-        objective: Callable[[Array], tuple[float, Array]],
-        parameters: Array,
-        iterations: int,
-        after_iteration: Callable[[Array], bool | None] | None = None,
-    ) -> None:
-        """Lower `objective` by at most so many iterations, and change `parameters` in place after each.
+        self, evaluate: Evaluate, parameters: Array, loss: float, gradient: Array, trained: Parts = None
+    ) -> tuple[float, Array]:
+        """Take one iteration: move `parameters`, in place, and return the loss and the gradient there, in float64.
+
+        It sets `ended`, to "" or to why there is no use in another. Where even this one finds no lower loss, it leaves
+        the parameters as they are. The last evaluation is always that of the parameters that it leaves.
 
         Parameters
         ----------
-        objective : function of an array (P,) of float64 to (loss, gradient (P,))
-            It may write on `parameters`: they are set to the best place when the iteration ends, and also when
-            an error does.
+        evaluate : function of nothing that returns (loss, gradient (P,))
+            Computes both at the present content of `parameters`. Where the loss is not finite they are too far out. An
+            error in it passes through, and the parameters are again those before the iteration.
         parameters : array (P,)
-        iterations : int >= 1
-            Fewer when the loss falls no further.
-        after_iteration : function of the parameters, optional
-            Called after each iteration; it ends the minimization by returning True.
+        loss, gradient : float, array (P,)
+            Those at `parameters`: what the last iteration returned or, before the first, `evaluate`.
+        trained : sequence of slices, optional
+            The parts of the vector that move; None: all of it. The gradient of the others is 0.
 
-        Raises
-        ------
-        ArgumentError, ArgumentTypeError
-            For settings out of range.
-        ShapeError
-            When a gradient differs from the parameters in shape.
+        Raises ShapeError when parameters, gradient and pairs differ in size.
         """
-        from scipy.optimize import minimize
+        s, y, steepest = self.prepare_state(parameters)
+        if not (gradient.shape == parameters.shape and s.shape == y.shape == (self.memory, len(parameters))):
+            raise ShapeError(
+                f"LBFGS: parameters have shape {parameters.shape} but the gradient {gradient.shape} and the pairs "
+                f"{s.shape}, with memory = {self.memory}; an optimizer serves one model: make a new one for another"
+            )
+        self.ended = ""
+        rate, largest = self.rate(), float(np.abs(gradient).max(initial=0))
+        loss, gradient, start = float(loss), gradient.astype(np.float64), parameters.astype(np.float64)
+        if not (rate and largest):
+            return self._finish(loss, gradient, f"the {'learning rate' if largest else 'gradient'} is zero")
+        first = float(steepest[0]) or largest
+        # In this unit of the loss, squares neither overflow nor vanish. A power of 2 rounds nothing.
+        unit = math.ldexp(1.0, math.frexp(first)[1])
+        parts = [slice(0, len(parameters))] if trained is None else trained
 
-        self.check()
-        check_whole_number(iterations, "LBFGS: iterations", 1)
-        reached = parameters.astype(np.float64)
-        here, places = (0.0, 0.0), list[tuple[float, float]]()  # loss and largest entry of the gradient
-        unit = 1.0
+        def search(s: Array, y: Array) -> _Trial:
+            line = _Line(evaluate, parameters, parts, unit, start, _direction(gradient / unit, s, y))
+            return _search_along(line.phi, _Trial(0.0, loss / unit, line.slope(gradient), gradient), rate)
 
-        def evaluate(vector: Array) -> tuple[float, Array]:
-            nonlocal here, unit
-            loss, gradient = objective(vector)
-            if gradient.shape != parameters.shape:
-                raise ShapeError(f"LBFGS: parameters have shape {parameters.shape} but the gradient {gradient.shape}")
-            here = float(loss), float(np.abs(gradient).max(initial=0))
-            if not places:
-                places.append(here)
-                # SciPy's first step is 1e10 gradients at most: too short where all are tiny. Powers of 2 round nothing.
-                unit = math.ldexp(1.0, math.frexp(here[1])[1] - 1)
-            return here[0] / unit, gradient.astype(np.float64) / unit
-
-        def end_iteration(vector: Array) -> None:
-            places.append(here)  # the place that a line search accepts is the last one that it looked at
-            reached[:] = parameters[:] = vector
-            self.step += 1
-            if (after_iteration is not None and after_iteration(parameters)) or self._is_at_the_bottom(places):
-                raise _Stop
-
-        options = {
-            "maxcor": self.memory,
-            "ftol": 0,  # SciPy's are absolute where the loss is below 1: see _is_at_the_bottom
-            "gtol": 0,
-            "maxiter": iterations,
-            "maxfun": 100 * iterations,  # a line search makes 20 evaluations at most
-        }
         try:
-            minimize(evaluate, reached.copy(), jac=True, method="L-BFGS-B", callback=end_iteration, options=options)
-        except _Stop:
-            pass  # as after_iteration or the tolerances asked for
-        finally:
-            parameters[:] = reached
+            end = search(s, y)
+            if not end.alpha and s.any():  # the pairs may tell of curvature that is no longer there
+                s, y = np.zeros_like(s), np.zeros_like(y)
+                end = search(s, y)
+            if not end.alpha:
+                parameters[:] = start
+                evaluate()
+                return self._finish(loss, gradient, "no lower loss was found along the gradient")
+        except BaseException:
+            parameters[:] = start
+            raise
+        moved, change = parameters - start, (end.gradient - gradient) / unit
+        # What is above that stays positive in whatever order it is summed up.
+        if moved @ change > 1e-10 * np.linalg.norm(moved) * np.linalg.norm(change):
+            s, y = np.roll(s, -1, axis=0), np.roll(y, -1, axis=0)
+            s[-1], y[-1] = moved, change
+        self.state |= {"s": s, "y": y, "steepest": np.array([first])}
+        return self._finish(end.phi * unit, end.gradient, self._why_enough(loss, end.phi * unit, first, end.gradient))
 
-    def _is_at_the_bottom(self, places: list[tuple[float, float]]) -> bool:
-        """Say whether the last iteration was small by the tolerances, in units that are the loss's own.
+    def _finish(self, loss: float, gradient: Array, ended: str) -> tuple[float, Array]:
+        self.step, self.ended = self.step + 1, ended
+        return loss, gradient
 
-        A place is its loss and the largest entry of its gradient; the first is where the iterations began.
-        """
-        (_, steepest_at_first), (before, _), (loss, steepest) = places[0], places[-2], places[-1]
-        is_low = before - loss <= self.tolerance * max(abs(before), abs(loss))
+    def _why_enough(self, before: float, loss: float, first: float, gradient: Array) -> str:
+        """Say which tolerance the iteration has reached, in units that are the loss's own; "" for none."""
+        if before - loss <= self.tolerance * max(abs(before), abs(loss)):
+            return f"the loss fell by no more than tolerance = {self.tolerance:g} of it"
         # By the loss alone, targets in large units would end it too early; by the first gradient alone, a bad start.
-        return is_low or steepest <= self.gradient_tolerance * min(abs(loss), steepest_at_first)
+        if np.abs(gradient).max() <= self.gradient_tolerance * min(abs(loss), first):
+            return f"no entry of the gradient is above gradient_tolerance = {self.gradient_tolerance:g} of the loss"
+        return ""
 
 
-class _Stop(Exception):  # noqa: N818 - an end, not an error
-    """Ends SciPy's loop from within, in all of its versions."""
+class _Trial(NamedTuple):
+    """A point of a line: alpha, phi(alpha) and phi'(alpha) in the line's unit of the loss, and the gradient itself."""
+
+    alpha: float
+    phi: float
+    slope: float
+    gradient: Array
+
+
+class _Line(NamedTuple):
+    """The loss along a direction, from `start` on."""
+
+    evaluate: Evaluate
+    parameters: Array
+    parts: Sequence[slice]
+    unit: float
+    start: Array
+    direction: Array
+
+    def phi(self, alpha: float) -> _Trial:
+        """Evaluate at ``start + alpha direction``. Where the loss or the slope is not finite, phi is infinite."""
+        for part in self.parts:
+            self.parameters[part] = self.start[part] + alpha * self.direction[part]
+        loss, reused = self.evaluate()
+        gradient = reused.astype(np.float64)
+        slope = self.slope(gradient)
+        phi = float(loss) / self.unit if math.isfinite(loss) and math.isfinite(slope) else math.inf
+        return _Trial(alpha, phi, slope, gradient)
+
+    def slope(self, gradient: Array) -> float:
+        return sum(float(gradient[part] @ self.direction[part]) for part in self.parts) / self.unit
+
+
+def _direction(gradient: Array, s: Array, y: Array) -> Array:
+    """Return ``-H g`` by two loops over the pairs, algorithm 7.4; without pairs ``-g / |g|``."""
+    curvature = np.einsum("ij,ij->i", s, y)
+    pairs, alpha = np.flatnonzero(curvature), np.zeros(len(s))
+    q = -gradient
+    for i in pairs[::-1]:
+        alpha[i] = s[i] @ q / curvature[i]
+        q -= alpha[i] * y[i]
+    q *= curvature[-1] / (y[-1] @ y[-1]) if len(pairs) else 1 / np.linalg.norm(q)
+    for i in pairs:
+        q += (alpha[i] - y[i] @ q / curvature[i]) * s[i]
+    return q
+
+
+def _search_along(phi: Callable[[float], _Trial], start: _Trial, alpha: float) -> _Trial:
+    """Return a point of the line where the strong Wolfe conditions hold, algorithms 3.5 and 3.6; alpha is tried first.
+
+    `low` is the lowest point so far that meets the first condition. `high`, on the side where phi falls from `low`, is
+    too high, so points between the two meet both. While there is no such `high`, as in 3.5, it is infinitely far.
+    Where no point that meets both is found, `low` is returned: `start`, alpha = 0, if nothing lower was found either.
+    """
+    low = trial = start
+    high, width = _Trial(math.inf, math.inf, math.inf, start.gradient), math.inf
+    for _ in range(_TRIALS if start.slope < 0 else 0):
+        trial = phi(alpha)
+        if trial.phi > start.phi + _C1 * alpha * start.slope or trial.phi >= low.phi:
+            high = trial
+        elif abs(trial.slope) <= -_C2 * start.slope:
+            return trial
+        else:
+            if trial.slope * (high.alpha - low.alpha) >= 0:
+                high = low
+            low = trial
+        before, width = width, abs(high.alpha - low.alpha)
+        # At a kink no slope becomes small, and at the bottom phi differs by rounding alone.
+        if width <= 0.01 * low.alpha or abs(low.slope) * width <= math.ulp(low.phi):
+            break
+        if width == math.inf:  # on to the bottom of the parabola with both slopes, 10 to 100 times as far
+            alpha /= max(1 - low.slope / start.slope, 0.01)
+        else:  # to the middle where the last trial has hardly made the interval shorter
+            alpha = _between(low, high) if width < 0.7 * before else (low.alpha + high.alpha) / 2
+    return low if low is trial or low is start else phi(low.alpha)
+
+
+def _between(low: _Trial, high: _Trial) -> float:
+    """Return where the cubic with the values and slopes of both is lowest, (3.59), but not too near `low`.
+
+    In units in which `low` is at 0, `high` at 1, and the slope at `low` is -1, that is at 2/3 or less.
+    """
+    width = high.alpha - low.alpha
+    if high.phi == math.inf:
+        return low.alpha + 0.1 * width
+    phi, slope = max(high.phi - low.phi, 0) / (-low.slope * width), -high.slope / low.slope
+    d1 = slope - 1 - 3 * phi
+    d2 = math.sqrt(d1 * d1 + slope)
+    share = 1 - (slope + d2 - d1) / (slope + 1 + 2 * d2)
+    return low.alpha + max(0.01, share) * width  # in this order NaN, after an overflow, counts as 0

@@ -1,14 +1,11 @@
 """Optimizers by name, as ``Trainer(model, "adam")`` asks for them."""
 
-from __future__ import annotations
-
-from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
+from minidl.errors import ArgumentTypeError
 from minidl.optimizers.adaptive import Adadelta, Adagrad, Adam, AdamW, AMSGrad, Lion, NAdam, RMSprop
 from minidl.optimizers.base import Optimizer
 from minidl.optimizers.descent import SGD, Momentum
 from minidl.optimizers.lbfgs import LBFGS
-
-__all__ = ["get_optimizer"]
+from minidl.settings import named
 
 _KINDS = (SGD, Momentum, Adam, AdamW, AMSGrad, NAdam, RMSprop, Adagrad, Adadelta, Lion, LBFGS)
 OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in _KINDS}
@@ -18,14 +15,12 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind i
 def get_optimizer(optimizer: Optimizer | str) -> Optimizer:
     """Return the optimizer itself, or a new one with its defaults of the name, such as "adam", "sgd" or "rmsprop".
 
-    The names are those of the classes, in small letters; a wrapper, which needs an optimizer, has none. Raises
-    ArgumentError for another name, ArgumentTypeError for anything else.
+    The names are those of the classes, in small letters. Raises ArgumentError for another name, ArgumentTypeError for
+    anything else.
     """
     if isinstance(optimizer, Optimizer):
         return optimizer
     if not isinstance(optimizer, str):
         cure = f": did you mean {optimizer.__name__}()?" if isinstance(optimizer, type) else ""
         raise ArgumentTypeError(f"an optimizer is an Optimizer such as Adam() or a name, not {optimizer!r}{cure}")
-    if optimizer.lower() not in OPTIMIZERS:
-        raise ArgumentError(f"no optimizer is named {optimizer!r}; {did_you_mean(optimizer, OPTIMIZERS)}")
-    return OPTIMIZERS[optimizer.lower()]()
+    return OPTIMIZERS[named(OPTIMIZERS, optimizer, "optimizer")]()

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minidl.arrays import as_array, check_finite, check_lengths
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
-from minidl.inputs import as_array, check_finite, check_lengths, check_whole_number
 from minidl.model import Sequential
 from minidl.plots.canvas import COLOURS, class_labels, new_axes
 from minidl.prediction import Predictor
+from minidl.settings import as_whole_number
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def plot_decision_boundary(
     """
     if not isinstance(model, Sequential | Predictor):
         raise ArgumentTypeError(f"plot_decision_boundary draws a Sequential model, not {model!r:.80}")
-    check_whole_number(resolution, "resolution", 2)
+    resolution = as_whole_number(resolution, "resolution", 2)
     points = as_array(x, "x")
     if points.ndim != 2 or points.shape[1] != 2:
         raise ShapeError(f"x has shape {points.shape}; a plane has points of two features, (N, 2)")

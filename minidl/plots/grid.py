@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from minidl.errors import ArgumentError
 from minidl.plots.canvas import VERMILION, new_axes
+from minidl.settings import as_whole_number
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def draw_grid(
 
 
 def check_positive(**counts: int | None) -> None:
-    """Raise ArgumentError for a number that is below 1."""
+    """Raise ArgumentError for a number below 1, ArgumentTypeError for what is no whole number; None may stay."""
     for name, value in counts.items():
-        if value is not None and value < 1:
-            raise ArgumentError(f"{name} must be at least 1, not {value}")
+        if value is not None:
+            as_whole_number(value, name, 1)

@@ -48,7 +48,7 @@ def plot_history(
         When `history`, or `metric`, is none of the above.
     """
     if not isinstance(metric, str):
-        raise ArgumentTypeError(f"metric is {metric!r}; give the name of one figure, such as 'loss', for each plot")
+        raise ArgumentTypeError(f"metric is {metric!r}; give the name of one metric, such as 'loss', for each plot")
     runs = {name: curves_of(name, columns, metric) for name, columns in _named_runs(history).items()}
     ax = ax if ax is not None else new_axes(6.4, 4.2)
     from matplotlib import colormaps

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from minidl.errors import ArgumentTypeError, DataError
-from minidl.inputs import check_number, check_whole_number
 from minidl.plots.canvas import COLOURS, legend_on_top, new_axes
 from minidl.schedules import Schedule
+from minidl.settings import as_number, as_whole_number
 from minidl.training import RateSearch
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ def plot_schedule(
     DataError
         When there is none.
     """
-    check_whole_number(steps, "plot_schedule: steps", 1)
+    steps = as_whole_number(steps, "plot_schedule: steps", 1)
     named = _named(schedule)
     asked = np.unique(np.linspace(0, steps - 1, min(steps, _MOST_POINTS)).round().astype(int))
     curves = {}
     for name, rate in named.items():
         values = [rate(step) if callable(rate) else rate for step in asked.tolist()]
         where = f"plot_schedule: {name or 'the schedule'} at step"
-        curves[name] = [check_number(value, f"{where} {step}", 0) for step, value in zip(asked, values, strict=True)]
+        curves[name] = [as_number(value, f"{where} {step}", 0) for step, value in zip(asked, values, strict=True)]
 
     ax = ax if ax is not None else new_axes(6.4, 4.2)
     marker = "o" if steps <= 15 else ""  # a single step is a point, which a line does not show

@@ -1,4 +1,4 @@
-"""What a search found: the monitored figure over each parameter."""
+"""What a search found: the monitored metric over each parameter."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _LONGEST_LABEL, _MOST_LETTERS = 18, 30
 
 
 def plot_search(result: Search, *, figure: Figure | SubFigure | None = None) -> list[Axes]:
-    """Draw the monitored figure of each candidate over its parameters, a panel for each of several values.
+    """Draw the monitored metric of each candidate over its parameters, a panel for each of several values.
 
     Each point is a candidate, in the colour of the epochs that it was trained for; the best has a ring around it. Those
-    that diverged are crosses at the edge where bad figures are. Numbers that span a large range, and losses that do,
-    have logarithmic axes; other values than numbers stand side by side.
+    that diverged are crosses at the edge of bad values. Numbers that span a large range, and losses that do, have
+    logarithmic axes; other values than numbers stand side by side.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def plot_search(result: Search, *, figure: Figure | SubFigure | None = None) -> 
         if index % across == 0:
             ax.set_ylabel(result.monitor.replace("_", " "))
         ax.grid(alpha=0.3)
-    _scale_figures(panels[0], result)
+    _scale_metric(panels[0], result)
     figure.legend(
         handles=handles, loc="outside upper right", ncols=min(len(handles), 2 * across), fontsize="small", frameon=False
     )
@@ -103,7 +103,7 @@ def _draw_points(ax: Axes, places: Mapping[SearchRun, float], result: Search) ->
         shown = [run for run in whole if run.history.epochs == length]
         handles += ax.plot(
             [places[run] for run in shown],
-            [run.figures.get(result.monitor, math.nan) for run in shown],
+            [_metric(run, result) for run in shown],
             "o",
             color=colour,
             markersize=4 + 3 * number / len(lengths),  # those that went on are above the others, and larger
@@ -113,7 +113,7 @@ def _draw_points(ax: Axes, places: Mapping[SearchRun, float], result: Search) ->
     best = whole[0]
     handles += ax.plot(
         places[best],
-        best.figures.get(result.monitor, math.nan),
+        _metric(best, result),
         "o",
         color=VERMILION,
         markersize=13,
@@ -189,11 +189,16 @@ def _write_ticks(ax: Axes, texts: Sequence[str]) -> None:
     ax.set_xticklabels(labels, fontsize="small", **style)
 
 
-def _scale_figures(ax: Axes, result: Search) -> None:
-    """Scale the axis of figures, which all panels share, and leave room for crosses at its edge."""
-    figures = [figure for run in result.runs if math.isfinite(figure := run.figures.get(result.monitor, math.nan))]
+def _scale_metric(ax: Axes, result: Search) -> None:
+    """Scale the axis of the metric, which all panels share, and leave room for crosses at its edge."""
+    values = [value for run in result.runs if math.isfinite(value := _metric(run, result))]
     if "accuracy" in result.monitor:
         ax.yaxis.set_major_formatter(lambda value, position: f"{100 * value:g}%")
-    elif figures and min(figures) > 0 and max(figures) >= _DECADES * min(figures):
+    elif values and min(values) > 0 and max(values) >= _DECADES * min(values):
         ax.set_yscale("log")
     ax.margins(y=0.12)
+
+
+def _metric(run: SearchRun, result: Search) -> float:
+    """Return the monitored metric of a candidate; NaN where it has none."""
+    return run.metric_values.get(result.monitor, math.nan)

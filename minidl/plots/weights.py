@@ -81,7 +81,7 @@ def _first_weight(model_or_weight: Any) -> Array:
         for path, parameter in model_or_weight.named_parameters().items():
             if path.endswith("weight") and np.ndim(parameter.value) == 2:
                 return np.asarray(parameter.value)
-        raise NotReadyError("the model has no weight of shape (inputs, units): build or fit it first")
+        raise NotReadyError("the model has no weight of shape (inputs, units): call set_up, or fit it, first")
     weight = np.asarray(model_or_weight)
     if weight.dtype.kind not in "biuf":
         raise ArgumentTypeError(f"plot_weights takes a model or a weight array, not {model_or_weight!r:.80}")

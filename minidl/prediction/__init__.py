@@ -5,8 +5,8 @@ models, each of which looks at several distorted copies.
 """
 
 from minidl.prediction.augmented import AugmentedPrediction
-from minidl.prediction.base import Predictor
+from minidl.prediction.base import Predictor, as_model
 from minidl.prediction.ensemble import Ensemble
 from minidl.prediction.temperature import TemperatureScaling
 
-__all__ = ["AugmentedPrediction", "Ensemble", "Predictor", "TemperatureScaling"]
+__all__ = ["AugmentedPrediction", "Ensemble", "Predictor", "TemperatureScaling", "as_model"]

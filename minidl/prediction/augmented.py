@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from minidl.arrays import as_array, check_finite
+from minidl.augmentation import Augment, apply_augment, as_augment
 from minidl.errors import ShapeError
-from minidl.inputs import apply_augment, as_array, check_augment, check_finite, check_flag, check_whole_number
 from minidl.model import Sequential
-from minidl.prediction.base import Predictor
+from minidl.prediction.base import Predictor, as_model
+from minidl.settings import as_flag, setting
 from minidl.typing import Array
 
 _ROWS_AT_ONCE = 1024
 """Rows that are distorted at once, whatever the batch size: so what a row becomes does not depend on that."""
 
 
-@dataclass(eq=False)
 class AugmentedPrediction(Predictor):
     """Test-time augmentation: the mean of what a model predicts for several distorted copies of each sample.
 
-    The mean is that of `Ensemble`, over copies in place of models. It helps where the model was trained with the same
-    kind of distortions, or comes with a loss of accuracy where it knows none of them.
+    The mean is that of `Ensemble`, over copies in place of models. It helps if the model was trained with the same
+    kind of distortions. It costs accuracy if the model knows none of them.
 
-    The same `x` gives the same result each time, with any `batch_size` but for the last bits. The distortions of a row
-    depend on its place in `x`: the same row elsewhere, or beside other rows, can get others.
+    The same `x` gives the same result each time; `batch_size` changes nothing but the last bits. The distortions of a
+    row depend on its place in `x`: the same row elsewhere, or beside other rows, can get others.
 
     Parameters
     ----------
     model : Sequential or another predictor
-        Built, with a loss.
+        It knows its input shape, and has a loss.
     augment : callable
         Gets samples (M, *input_shape), which it must not change, and a numpy Generator; returns as many distorted
         ones, of the same shape and in the same range.
@@ -45,27 +44,20 @@ class AugmentedPrediction(Predictor):
     Raises
     ------
     ArgumentTypeError, ArgumentError, NotReadyError
-        For settings out of range, and a model that cannot predict yet or has no loss.
+        For settings out of range, and for a model that does not know its input shape or has no loss.
     ShapeError, DataError
         In prediction, when `augment` returns another shape, or anything but finite numbers.
 
     Source: Krizhevsky et al. (2012), "ImageNet classification with deep convolutional neural networks".
     """
 
-    model: Sequential | Predictor
-    augment: Callable[[Array, np.random.Generator], Array]
-    repeats: int = 8
-    seed: int = 0
-    include_original: bool = True
+    model: Sequential | Predictor = setting(kw_only=False, check=as_model)
+    augment: Augment = setting(kw_only=False, check=as_augment)
+    repeats: int = setting(default=8, low=1, whole=True)
+    seed: int = setting(default=0, low=0, whole=True)
+    include_original: bool = setting(default=True, check=as_flag)
 
-    def __post_init__(self) -> None:
-        self.take_after(self.model, "AugmentedPrediction: model")
-        check_augment(self.augment, "AugmentedPrediction")
-        check_whole_number(self.repeats, "AugmentedPrediction: repeats", 1)
-        check_whole_number(self.seed, "AugmentedPrediction: seed", 0)
-        check_flag(self.include_original, "AugmentedPrediction: include_original")
-
-    def predict_scores(self, x: Any, batch_size: int = 1024) -> Array:
+    def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
         x = as_array(x, "x")
         if x.ndim == 0 or x.shape[1:] != self.input_shape:
             raise ShapeError(f"x has shape {x.shape}; the model takes {('N', *self.input_shape)}")

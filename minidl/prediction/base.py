@@ -2,54 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError
 from minidl.losses import Loss
 from minidl.model import Sequential
+from minidl.settings import Configurable
 from minidl.typing import Array, Shape
 
 
-class Predictor:
-    """Base of what predicts by way of trained models: a subclass writes `predict_scores`, and calls `take_after`.
+class Predictor(Configurable):
+    """Base of what predicts by way of trained models: a subclass has a `model` and writes `predict_scores`.
 
-    It writes nothing on itself when it predicts, so that threads may share it. To keep one in a file, save its models,
-    each by its `save`, and make it anew from what they load: what else it has are its arguments.
+    The model is a field that `as_model` checks: ``model: Sequential = setting(kw_only=False, check=as_model)``. A
+    predictor writes nothing on itself when it predicts, so threads may share it. To keep one in a file, save its
+    models, each by its `save`, and make it anew from what they load: the rest of it are its settings.
 
     Attributes
     ----------
+    model : Sequential or another predictor
+        The model whose loss and shapes it has.
     loss : Loss
-        That of the models, which says what scores mean.
+        It says what scores mean.
     input_shape, output_shape : tuple of int
-        Of one sample, and of its scores.
+        Shape of one sample, and of its scores.
     """
 
-    loss: Loss
-    input_shape: Shape
-    output_shape: Shape
+    if TYPE_CHECKING:  # a property here would keep subclasses from having a field of this name
 
-    def take_after(self, model: Sequential | Predictor, name: str) -> None:
-        """Take loss and shapes from `model`, which errors call `name`; raise as `check_model`."""
-        self.loss, self.input_shape, self.output_shape = check_model(model, name)
+        @property
+        def model(self) -> Sequential | Predictor: ...
 
-    def predict_scores(self, x: Any, batch_size: int = 1024) -> Array:
-        """Return scores (N, *output_shape), of which the loss says what they mean; parameters as in `predict`."""
+    @property
+    def loss(self) -> Loss:
+        return cast(Loss, self.model.loss)
+
+    @property
+    def input_shape(self) -> Shape:
+        return cast(Shape, self.model.input_shape)
+
+    @property
+    def output_shape(self) -> Shape:
+        return cast(Shape, self.model.output_shape)
+
+    def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
+        """Return scores (N, *output_shape), whose meaning the loss knows; parameters as in `predict`."""
         raise NotImplementedError(f"{type(self).__name__} must define predict_scores(x, batch_size)")
 
-    def predict(self, x: Any, batch_size: int = 1024) -> Array:
+    def predict(self, x: Any, batch_size: int | None = None) -> Array:
         """Return predictions as `Sequential.predict` does; parameters, results and errors as there."""
         return self.loss.decide(self.predict_scores(x, batch_size))
 
-    def predict_proba(self, x: Any, batch_size: int = 1024) -> Array:
+    def predict_proba(self, x: Any, batch_size: int | None = None) -> Array:
         """Return probabilities as `Sequential.predict_proba` does; parameters, results and errors as there."""
         return self.loss.activate(self.predict_scores(x, batch_size))
 
 
-def check_model(model: Sequential | Predictor, name: str) -> tuple[Loss, Shape, Shape]:
-    """Return the loss, the input shape and the output shape of a model, which errors call `name`.
+def as_model(model: Any, name: str) -> Sequential | Predictor:
+    """Return a model that can predict, with a loss; `name` is what errors call it.
 
     Raises ArgumentTypeError for what is no model, ArgumentError for one without a loss, and NotReadyError for one that
-    is not built yet.
+    does not know its input shape yet.
     """
     if not isinstance(model, Sequential | Predictor):
         raise ArgumentTypeError(f"{name} is {model!r:.80}; it must be a Sequential or another predictor")
@@ -58,6 +71,6 @@ def check_model(model: Sequential | Predictor, name: str) -> tuple[Loss, Shape, 
             f"{name} has no loss that could say what its output means: end it with one, such as SoftmaxCrossEntropy() "
             "or MeanSquaredError()"
         )
-    if model.input_shape is None or model.output_shape is None:
+    if model.input_shape is None:
         raise NotReadyError(f"{name} does not know its input shape yet: train it first, or give input_shape=")
-    return model.loss, model.input_shape, model.output_shape
+    return model

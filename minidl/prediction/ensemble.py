@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from minidl.arrays import as_array
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
-from minidl.inputs import as_array
 from minidl.losses import Loss
 from minidl.model import Sequential
-from minidl.prediction.base import Predictor, check_model
+from minidl.prediction.base import Predictor, as_model
+from minidl.settings import setting
 from minidl.typing import Array
 
 
-@dataclass(eq=False)
+def _as_models(models: Any, name: str) -> tuple[Sequential | Predictor, ...]:
+    """Return models that go together, as a tuple; `name` is what errors call them."""
+    if not isinstance(models, Iterable):
+        raise ArgumentTypeError(f"{name} is {models!r:.80}; it must be a list of models")
+    models = tuple(models)
+    if not models:
+        raise ArgumentError(f"{name} is empty; give one or more")
+    first = as_model(models[0], f"{name}[0]")
+    for index, model in enumerate(models[1:], start=1):
+        place = f"{name}[{index}]"
+        as_model(model, place)
+        for what in ("input", "output"):
+            own, others = (getattr(each, f"{what}_shape") for each in (model, first))
+            if own != others:
+                raise ShapeError(f"{place} has {what} {own} per sample, but models[0] {others}: they must be the same")
+        if not _mean_the_same(model.loss, first.loss):
+            raise ArgumentError(
+                f"{place} has the loss {model.loss!r}, but models[0] {first.loss!r}: scores mean something else to it"
+            )
+        earlier = next((number for number in range(index) if models[number] is model), None)
+        if earlier is not None:
+            raise ArgumentError(f"{place} is models[{earlier}] once more: give models that were trained apart")
+    return models
+
+
+def _mean_the_same(one: Loss | None, other: Loss | None) -> bool:
+    """Whether both losses turn scores into probabilities, decisions and averages by the same methods."""
+    return all(getattr(type(one), name) is getattr(type(other), name) for name in ("activate", "decide", "average"))
+
+
 class Ensemble(Predictor):
     """Models that predict together, by the mean of what each predicts.
 
@@ -24,14 +53,14 @@ class Ensemble(Predictor):
     does on those of one model: for the most probable class, or for each label with p > 1/2. For a regression it is the
     mean of the values, and with `Hinge`, which has no probabilities, the decision on the mean of the scores.
 
-    What one model gets wrong by the chance of its first parameters and of its batches, the others get right: the more,
-    the better each is and the more they differ. So the models are trained with different seeds.
+    What one model gets wrong by the chance of its first parameters and of its batches, the others get right. An
+    ensemble gains the more, the better each model is and the more they differ: train them with different seeds.
 
     Parameters
     ----------
     models : iterable of Sequential or other predictors
-        One or more, built, each with a loss. Their losses may differ if scores mean the same to them, as to
-        SoftmaxCrossEntropy and FocalCrossEntropy.
+        One or more, which know their input shape, each with a loss. Their losses may differ if scores mean the same to
+        them, as to SoftmaxCrossEntropy and FocalCrossEntropy.
 
     Raises
     ------
@@ -40,46 +69,17 @@ class Ensemble(Predictor):
     ShapeError
         When inputs or outputs have not all the same shape.
     NotReadyError, ArgumentTypeError
-        For a model that is not built, and for what is no model.
+        For a model that does not know its input shape, and for what is no model.
 
     Source: Lakshminarayanan et al. (2017), arXiv:1612.01474.
     """
 
-    models: Iterable[Sequential | Predictor]
+    models: Iterable[Sequential | Predictor] = setting(kw_only=False, check=_as_models)
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.models, Iterable):
-            raise ArgumentTypeError(f"Ensemble takes a list of models, not {self.models!r:.80}")
-        self.models = models = tuple(self.models)
-        if not models:
-            raise ArgumentError("Ensemble: models is empty; give one or more")
-        self.take_after(models[0], "Ensemble: models[0]")
-        for index, model in enumerate(models[1:], start=1):
-            self._compare(model, f"Ensemble: models[{index}]")
-            earlier = next((number for number in range(index) if models[number] is model), None)
-            if earlier is not None:
-                raise ArgumentError(
-                    f"Ensemble: models[{index}] is models[{earlier}] once more: give models that were trained apart"
-                )
+    @property
+    def model(self) -> Sequential | Predictor:
+        return next(iter(self.models))
 
-    def _compare(self, model: Sequential | Predictor, name: str) -> None:
-        loss, input_shape, output_shape = check_model(model, name)
-        for what, own, first in (
-            ("input", input_shape, self.input_shape),
-            ("output", output_shape, self.output_shape),
-        ):
-            if own != first:
-                raise ShapeError(f"{name} has {what} {own} per sample, but models[0] {first}: they must be the same")
-        if not _mean_the_same(loss, self.loss):
-            raise ArgumentError(
-                f"{name} has the loss {loss!r}, but models[0] {self.loss!r}: scores do not mean the same to them"
-            )
-
-    def predict_scores(self, x: Any, batch_size: int = 1024) -> Array:
+    def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
         x = as_array(x, "x")  # once, not by each model
         return self.loss.average(np.stack([model.predict_scores(x, batch_size) for model in self.models]))
-
-
-def _mean_the_same(one: Loss, other: Loss) -> bool:
-    """Whether both losses turn scores into probabilities, decisions and averages by the same methods."""
-    return all(getattr(type(one), name) is getattr(type(other), name) for name in ("activate", "decide", "average"))

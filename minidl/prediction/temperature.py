@@ -1,34 +1,49 @@
-"""Temperature scaling: probabilities that are as sure as the model is right."""
+"""Temperature scaling: probabilities that say how often the model is right."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from minidl.arrays import as_array, check_lengths
 from minidl.errors import ArgumentError, DataError, NotReadyError, counted
-from minidl.inputs import as_array, check_lengths, check_setting
 from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.model import Sequential
-from minidl.prediction.base import Predictor
+from minidl.prediction.base import Predictor, as_model
+from minidl.settings import setting
 from minidl.typing import Array
 
 _NOTHING = 1e-12
 """Slopes of scores up to 1 that are smaller are roundings."""
 
 
-@dataclass(eq=False)
+def _as_classifier(model: Any, name: str) -> Sequential | Predictor:
+    """Return a model whose probabilities have a temperature; `name` is what errors call it."""
+    found = as_model(model, name)
+    _cross_entropy(cast(Loss, found.loss))
+    return found
+
+
+def _cross_entropy(loss: Loss) -> Loss:
+    """Return the cross-entropy of the probabilities that a model's loss gives."""
+    for base, cross_entropy in ((CategoricalLoss, SoftmaxCrossEntropy), (SigmoidCrossEntropy, SigmoidCrossEntropy)):
+        if type(loss).activate is base.activate:
+            return cross_entropy()
+    raise ArgumentError(f"TemperatureScaling is for probabilities of softmax or sigmoid, which {loss!r} does not give")
+
+
 class TemperatureScaling(Predictor):
     """A classifier whose scores are divided by one number, the temperature T, so that its probabilities come true.
 
-    p = softmax(s / T), or sigmoid(s / T). A network that was trained until it has its rows by heart is surer than it is
-    right, and T > 1 takes the excess away; T < 1 makes a timid one surer. What `predict` returns stays as it is.
+    p = softmax(s / T), or sigmoid(s / T). A network that overfits is too confident: its predictions are right less
+    often than its probabilities say. T > 1 lowers the confidence, T < 1 raises it. What `predict` returns stays as it
+    is.
 
     Parameters
     ----------
     model : Sequential or another predictor
-        Built, with SigmoidCrossEntropy or a loss whose probabilities are softmax's.
+        It knows its input shape, and has SigmoidCrossEntropy or a loss whose probabilities are softmax's.
     temperature : float, > 0, optional
         By default it is found by `fit`.
 
@@ -42,16 +57,10 @@ class TemperatureScaling(Predictor):
     Source: Guo et al. (2017), arXiv:1706.04599.
     """
 
-    model: Sequential | Predictor
-    temperature: float | None = None
+    model: Sequential | Predictor = setting(kw_only=False, check=_as_classifier)
+    temperature: float | None = setting(default=None, above=0)
 
-    def __post_init__(self) -> None:
-        self.take_after(self.model, "TemperatureScaling: model")
-        self._cross_entropy()
-        if self.temperature is not None:
-            check_setting(self, "temperature", above=0)
-
-    def fit(self, x: Any, y: Any, batch_size: int = 1024) -> TemperatureScaling:
+    def fit(self, x: Any, y: Any, batch_size: int | None = None) -> TemperatureScaling:
         """Set the temperature to the one with the least mean cross-entropy, and return the predictor itself.
 
         With b = 1 / T the mean of -log p_t is convex in b, with the derivative mean_n sum_k (p_nk - t_nk) s_nk, so that
@@ -63,7 +72,7 @@ class TemperatureScaling(Predictor):
             Rows that the model was not trained with, such as the validation rows.
         y : array
             Their targets, as the loss takes them; rows of probabilities serve too, with softmax.
-        batch_size : int, default 1024
+        batch_size : int, optional
             As in `predict`.
 
         Raises
@@ -74,25 +83,27 @@ class TemperatureScaling(Predictor):
             When no temperature is best: the model has all rows right, so that a lower one is always better, or is no
             better than guessing, so that a higher one is.
         """
-        loss = self._cross_entropy()
+        loss = _cross_entropy(self.loss)
         # One number from all rows, found to its last digits: the sums are worth float64.
         scores = self.model.predict_scores(x, batch_size).astype(np.float64)
         targets = as_array(y, "y")
         rows = check_lengths(x=scores, y=targets)
         targets = loss.prepare_targets(targets, self.output_shape, np.float64)
+        scores, targets, _ = loss.flatten(scores, targets)
         size = float(np.abs(scores).max()) or 1.0
         scores /= size
 
         def slope(b: float) -> float:
             """Return the derivative of the mean cross-entropy with respect to b."""
-            return float((loss.mean(b * scores, targets)[1] * scores).sum())
+            return float((loss.total(b * scores, targets, scale=1 / len(scores))[1] * scores).sum())
 
         if slope(0) >= -_NOTHING:
             raise DataError(
                 "the scores are no better than guessing, so no temperature is best: are these rows and targets of "
                 "the kind that the model was trained for?"
             )
-        if loss.mean(1e100 * scores, targets)[0] / 1e100 <= _NOTHING:  # the slope at a b beyond all bounds
+        # The slope at a b beyond all bounds.
+        if loss.total(1e100 * scores, targets)[0] / len(scores) / 1e100 <= _NOTHING:
             raise DataError(
                 f"the model is right in all of {counted(rows, 'row')}, so that any lower temperature is better still: "
                 "give more rows, which it was not trained with"
@@ -105,13 +116,13 @@ class TemperatureScaling(Predictor):
         self.temperature = size / brentq(slope, 0, above, xtol=1e-300, rtol=1e-12)
         return self
 
-    def predict_scores(self, x: Any, batch_size: int = 1024) -> Array:
+    def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
         scores, temperature = self.model.predict_scores(x, batch_size), self._found()
         # Quotients stay finite: with a lower temperature, too, the surest class has all of the probability.
         size = np.maximum(np.abs(scores).max(axis=-1, keepdims=True), 1)
         return scores / np.maximum(size * np.finfo(scores.dtype).tiny, temperature)
 
-    def predict(self, x: Any, batch_size: int = 1024) -> Array:
+    def predict(self, x: Any, batch_size: int | None = None) -> Array:
         self._found()
         return self.model.predict(x, batch_size)  # not of the quotients: of two scores these may round to one
 
@@ -119,12 +130,3 @@ class TemperatureScaling(Predictor):
         if self.temperature is None:
             raise NotReadyError("TemperatureScaling has no temperature yet: call fit with validation data, or give it")
         return self.temperature
-
-    def _cross_entropy(self) -> Loss:
-        """Return the cross-entropy of the probabilities that the model's loss gives."""
-        for base, cross_entropy in ((CategoricalLoss, SoftmaxCrossEntropy), (SigmoidCrossEntropy, SigmoidCrossEntropy)):
-            if type(self.loss).activate is base.activate:
-                return cross_entropy()
-        raise ArgumentError(
-            f"TemperatureScaling is for probabilities of softmax or sigmoid, which {self.loss!r} does not give"
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -97,3 +97,18 @@ def assert_close(analytic: Array, numeric: Array, tolerance: float, what: str, p
             analytic=float(analytic[worst]),
             numeric=float(numeric[worst]),
         )
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values, such as what is on an object, are the same to the last bit."""
+    if isinstance(one, np.ndarray):
+        return isinstance(other, np.ndarray) and one.dtype == other.dtype and one.tobytes() == other.tobytes()
+    if isinstance(one, np.random.Generator):
+        return bool(one.bit_generator.state == other.bit_generator.state)
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if hasattr(one, "__dict__") and not isinstance(one, type):
+        return type(one) is type(other) and same(vars(one), vars(other))
+    return bool(one == other)

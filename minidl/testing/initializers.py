@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minidl.configuration import decode, encode
 from minidl.initializers import Initializer
+from minidl.serialization import decode, encode
 from minidl.testing.failures import Check, CheckFailure, named, run_all
 from minidl.typing import Shape
 
@@ -75,8 +75,6 @@ class _InitializerChecks:
     def description(self) -> None:
         again = decode(json.loads(json.dumps(encode(self.initializer))))
         if repr(again) != repr(self.initializer):
-            raise CheckFailure(
-                f"described and made again it is {again!r}", "an argument that is no field of the dataclass"
-            )
+            raise CheckFailure(f"described and made again it is {again!r}", "an argument that is no field")
         if not np.array_equal(again(self.shape, self.seed), self.initializer(self.shape, self.seed)):
             raise CheckFailure("described and made again it draws other values", "an argument that is no field")

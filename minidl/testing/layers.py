@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
+import pickle
+import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minidl.errors import NotReadyError, ShapeError
-from minidl.inputs import as_shape
-from minidl.layers import Layer
+from minidl.errors import NotReadyError
+from minidl.layers import Dense, Flatten, Layer, PReLU
+from minidl.losses import Loss, MeanSquaredError
 from minidl.model import Sequential
-from minidl.testing.failures import Check, CheckFailure, assert_close, named, run_all
+from minidl.optimizers import AdamW
+from minidl.serialization import decode, encode
+from minidl.settings import as_shape
+from minidl.testing.failures import Check, CheckFailure, assert_close, named, run_all, same
 from minidl.testing.numerical import KinkError, directional_derivative
+from minidl.training import Trainer
 from minidl.typing import Array, Shape
 
 _MOST_ENTRIES = 120
@@ -26,7 +33,13 @@ _MOST_ENTRIES = 120
 
 
 def check_layer(
-    layer: Layer, input_shape: int | Shape, *, batch_size: int = 4, seed: int = 0, tolerance: float = 1e-6
+    layer: Layer,
+    input_shape: int | Shape,
+    *,
+    batch_size: int = 4,
+    integers: int | None = None,
+    seed: int = 0,
+    tolerance: float = 1e-6,
 ) -> None:
     """Check everything that a layer must do.
 
@@ -37,6 +50,9 @@ def check_layer(
     input_shape : int or tuple of int
         Shape of one sample.
     batch_size : int, default 4
+    integers : int, optional
+        For a layer that takes whole numbers 0 .. integers - 1, such as the ids of words: the inputs are drawn from
+        these, and `backward` may return None. The layer declares ``takes_integers = True``.
     seed : int, default 0
         Of inputs, upstream gradients and parameters.
     tolerance : float, default 1e-6
@@ -47,14 +63,21 @@ def check_layer(
     CheckFailure
         At the first check that fails; an AssertionError with the check's name, the place, both values and a hint.
     """
-    run_all(layer_checks(layer, input_shape, batch_size=batch_size, seed=seed, tolerance=tolerance))
+    options: dict[str, Any] = {"integers": integers, "seed": seed, "tolerance": tolerance}
+    run_all(layer_checks(layer, input_shape, batch_size=batch_size, **options))
 
 
 def layer_checks(
-    layer: Layer, input_shape: int | Shape, *, batch_size: int = 4, seed: int = 0, tolerance: float = 1e-6
+    layer: Layer,
+    input_shape: int | Shape,
+    *,
+    batch_size: int = 4,
+    integers: int | None = None,
+    seed: int = 0,
+    tolerance: float = 1e-6,
 ) -> Iterator[tuple[str, Check]]:
     """Yield the checks of `check_layer` as pairs (name, function without arguments); parameters as there."""
-    checks = _LayerChecks(layer, as_shape(input_shape), batch_size, seed, tolerance)
+    checks = _LayerChecks(layer, as_shape(input_shape), batch_size, integers, seed, tolerance)
     for name in (
         "same seed",
         "random numbers",
@@ -66,13 +89,19 @@ def layer_checks(
         "returned arrays",
         "input gradient",
         "parameter gradients",
+        "spared input gradient",
         "rows one by one",
         "second forward",
+        "backward before forward",
         "inference writes nothing",
         "threads",
         "inside a model",
+        "integer inputs",
         "wrong input shape",
+        "freezing",
         "repr",
+        "description",
+        "copying",
         "save and load",
     ):
         yield named(layer, name, getattr(checks, name.replace(" ", "_")))
@@ -81,25 +110,38 @@ def layer_checks(
 class _LayerChecks:
     """Each method is the check of its name."""
 
-    def __init__(self, layer: Layer, input_shape: Shape, batch_size: int, seed: int, tolerance: float) -> None:
+    def __init__(
+        self,
+        layer: Layer,
+        input_shape: Shape,
+        batch_size: int,
+        integers: int | None,
+        seed: int,
+        tolerance: float,
+    ) -> None:
         self.layer, self.input_shape = layer, input_shape
-        self.batch_size, self.seed, self.tolerance = batch_size, seed, tolerance
+        self.batch_size, self.integers, self.seed, self.tolerance = batch_size, integers, seed, tolerance
 
     def built(self, dtype: str = "float64", seed: int | None = None) -> Layer:
-        """Return a copy of the layer, built alone; its parameters are random also where they start at zero."""
+        """Return a copy of the layer, set up alone; its parameters are random also where they start at zero."""
         layer = copy.deepcopy(self.layer)
-        layer.change_dtype(np.dtype(dtype))
-        layer.require_input_gradient(True)
+        layer.needs_input_gradient = True
         rng = np.random.default_rng(self.seed if seed is None else seed)
-        layer.build(self.input_shape, rng)
+        layer.set_up(self.input_shape, rng, dtype=dtype)
         for parameter in layer.named_parameters().values():
-            parameter.value[...] += 0.1 * rng.normal(size=parameter.value.shape)
+            parameter.value += 0.1 * rng.normal(size=parameter.value.shape)
         return layer
+
+    def model(self, dtype: str = "float64") -> Sequential:
+        """Return a model of a copy of the layer."""
+        return Sequential([copy.deepcopy(self.layer)], input_shape=self.input_shape, seed=self.seed, dtype=dtype)
 
     def inputs(self, draw: int = 0, rows: int | None = None, dtype: str = "float64") -> Array:
         rng = np.random.default_rng((self.seed, draw))
-        rows = self.batch_size if rows is None else rows
-        return rng.normal(size=(rows, *self.input_shape)).astype(dtype)
+        shape = (self.batch_size if rows is None else rows, *self.input_shape)
+        return (
+            rng.normal(size=shape).astype(dtype) if self.integers is None else rng.integers(self.integers, size=shape)
+        )
 
     def upstream(self, y: Array) -> Array:
         return np.random.default_rng((self.seed, 99)).normal(size=y.shape).astype(y.dtype)
@@ -109,12 +151,17 @@ class _LayerChecks:
         x = self.inputs()
         return not np.array_equal(layer.forward(x, training=True), layer.forward(x, training=True))
 
+    def input_gradient_of(self, layer: Layer, dy: Array) -> Array:
+        """Return what `backward` does; zeros where a layer of integers returns None."""
+        dx = layer.backward(dy)
+        if dx is None and self.integers is None:
+            raise CheckFailure("backward returned None", "no `return`, though needs_input_gradient is True")
+        return np.zeros((len(dy), *self.input_shape), dy.dtype) if dx is None else dx
+
     def passes(self, layer: Layer, x: Array, dy: Array | None = None) -> tuple[Array, Array, dict[str, Array]]:
         """Return output, input gradient and copies of the parameter gradients."""
         y = layer.forward(x, training=True)
-        dx = layer.backward(self.upstream(y) if dy is None else dy)
-        if dx is None:
-            raise CheckFailure("backward returned None", "no `return`, though needs_input_gradient is True")
+        dx = self.input_gradient_of(layer, self.upstream(y) if dy is None else dy)
         return y, dx, {path: p.gradient.copy() for path, p in layer.named_parameters().items()}
 
     def output_shape_and_type(self) -> None:
@@ -135,9 +182,7 @@ class _LayerChecks:
                             "the mean of no rows: leave the state as it is where len(x) is 0",
                             parameter=path,
                         )
-                dx = layer.backward(self.upstream(y))
-                if dx is None:
-                    raise CheckFailure("backward returned None", "no `return`, though needs_input_gradient is True")
+                dx = self.input_gradient_of(layer, self.upstream(y))
                 _expect(dx, x.shape, dtype, "the input's gradient", hint)
 
     def memory_layouts(self) -> None:
@@ -208,7 +253,7 @@ class _LayerChecks:
         layer, x = self.built(), self.inputs()
         y = layer.forward(x, training=True)
         dy = self.upstream(y)
-        dx = np.asarray(layer.backward(dy))
+        dx = self.input_gradient_of(layer, dy)
         for path, parameter in layer.named_parameters().items():
             for what, array in (("output", y), ("input's gradient", dx)):
                 for kind, own in (("value", parameter.value), ("gradient", parameter.gradient)):
@@ -232,7 +277,8 @@ class _LayerChecks:
             )
 
     def input_gradient(self) -> None:
-        self._compare_gradients("x", lambda layer, x: x, "the input's gradient")
+        if self.integers is None:
+            self._compare_gradients("x", lambda layer, x: x, "the input's gradient")
 
     def parameter_gradients(self) -> None:
         for path in self.built().named_parameters():
@@ -240,11 +286,26 @@ class _LayerChecks:
                 path, lambda layer, x, path=path: layer.named_parameters()[path].value, f"the gradient of {path!r}"
             )
 
-    def _compare_gradients(self, path: str, chosen: Any, what: str) -> None:
+    def spared_input_gradient(self) -> None:
+        layer, x = self.built(), self.inputs()
+        _, _, expected = self.passes(copy.deepcopy(layer), x)
+        layer.needs_input_gradient = False
+        layer.backward(self.upstream(layer.forward(x, training=True)))
+        for path, parameter in layer.named_parameters().items():
+            assert_close(
+                parameter.gradient,
+                expected[path],
+                1e-9,
+                f"the gradient of {path!r}, where needs_input_gradient is False,",
+                path,
+                "a return before the gradients of the parameters are written",
+            )
+
+    def _compare_gradients(self, path: str, chosen: Any, what: str, trainable: bool = True) -> None:
         """Compare with central differences; a draw of inputs that meets a kink is replaced by another."""
         for draw in range(20):
             try:
-                self._compare_gradient_at(draw, path, chosen, what)
+                self._compare_gradient_at(draw, path, chosen, what, trainable)
                 return
             except KinkError as error:
                 kink = error
@@ -254,8 +315,9 @@ class _LayerChecks:
             parameter=path,
         )
 
-    def _compare_gradient_at(self, draw: int, path: str, chosen: Any, what: str) -> None:
+    def _compare_gradient_at(self, draw: int, path: str, chosen: Any, what: str, trainable: bool) -> None:
         base, x = self.built(), self.inputs(draw)
+        base.trainable = trainable
         dy = self.upstream(base.forward(x))
         y, dx, gradients = self.passes(copy.deepcopy(base), x, dy)
         analytic = dx if path == "x" else gradients[path]
@@ -322,17 +384,36 @@ class _LayerChecks:
         hint = "a list of saved arrays that grows, or what an earlier batch left: each forward replaces what is saved"
         assert_close(dx, expected, 1e-9, "the input's gradient after a second forward", "x", hint)
 
+    def backward_before_forward(self) -> None:
+        model = self.model()
+        dy = self.upstream(model.forward(self.inputs()))
+        self._expect_refusal(model, dy, "after an inference")
+        model.forward(self.inputs(), training=True)
+        model.forget_saved()  # as at the end of `fit`, so that no batch stays in memory
+        self._expect_refusal(model, dy, "after forget_saved()")
+
+    def _expect_refusal(self, model: Sequential, dy: Array, when: str) -> None:
+        try:
+            model.backward(dy)
+        except NotReadyError:
+            return
+        except Exception as error:
+            raise CheckFailure(
+                f"backward {when} raises {type(error).__name__}: {error}, not NotReadyError",
+                "what backward needs is kept elsewhere than in self.saved, of which the model knows",
+            ) from error
+
     def inference_writes_nothing(self) -> None:
         layer = self.built()
         layer.forward(self.inputs(), training=True)
         before = [_contents(inner) for inner in layer.walk()]
         layer.forward(self.inputs(draw=1, rows=self.batch_size + 1))
-        for inner, then in zip(layer.walk(), before, strict=True):
+        for (path, inner), then in zip(layer.named_layers(), before, strict=True):
             now = _contents(inner)
             for key in now.keys() | then.keys():
-                if key not in now or key not in then or not _same(now[key], then[key]):
+                if key not in now or key not in then or not same(now[key], then[key]):
                     raise CheckFailure(
-                        f"forward(x), without training=True, wrote {key!r} on {inner.place}",
+                        f"forward(x), without training=True, wrote {key!r} on {path.rstrip('/') or 'the layer'}",
                         "saving for backward, or updating a state, outside `if training:`",
                     )
 
@@ -348,17 +429,11 @@ class _LayerChecks:
             )
 
     def inside_a_model(self) -> None:
-        alone, x = self.built(), self.inputs()
-        model = Sequential([copy.deepcopy(self.layer)], dtype="float64", seed=self.seed)
-        model.build(self.input_shape, np.random.default_rng(self.seed))
-        model.require_input_gradient(True)
-        for path, parameter in alone.named_parameters().items():
-            model.named_parameters()[f"{model.layers[0].name}/{path}"].value = parameter.value
-        for path, state in alone.named_states().items():
-            model.named_states()[f"{model.layers[0].name}/{path}"].value = state.value
+        alone, x, model = self.built(), self.inputs(), self.model()
+        _copy_arrays(alone, model.layers[0])
         hint = (
             "arrays kept from build: read parameter.value and write parameter.gradient at each pass, and declare what "
-            "is random but not trained with add_state"
+            "is random but not trained with declare.state"
         )
         assert_close(model.forward(x), alone.forward(x), 1e-9, "the output inside a model", "y", hint)
         if self.is_random(alone):
@@ -373,34 +448,106 @@ class _LayerChecks:
         vector = np.concatenate([array.ravel() for array in in_model_gradients.values()] or [np.empty(0)])
         assert_close(model.gradients, vector, 1e-9, "the model's vector of gradients", "gradients", hint)
 
+    def integer_inputs(self) -> None:
+        model = self.model()
+        if self.integers is None:
+            if self.layer.takes_integers:
+                pixels = np.random.default_rng(self.seed).integers(256, size=(self.batch_size, *self.input_shape))
+                self._compare_types(model, pixels, ("uint8", "int64"), pixels.astype(np.float64))
+            return
+        if not self.layer.takes_integers:
+            raise CheckFailure(
+                "it does not declare that it takes integers", "a model hands it floats: write takes_integers = True"
+            )
+        dtypes = ("uint8", "int32") if self.integers <= 256 else ("int32",)
+        self._compare_types(model, self.inputs(), dtypes, self.inputs())
+
+    def _compare_types(self, model: Sequential, x: Array, dtypes: tuple[str, ...], expected: Array) -> None:
+        expected = model.forward(expected)
+        for dtype in dtypes:
+            y = model.forward(x.astype(dtype))
+            hint = "arithmetic in the input's own type, which overflows: x.astype(self.dtype) first"
+            assert_close(y.astype(np.float64), expected, 1e-9, f"the output for inputs of {dtype}", "y", hint)
+
     def wrong_input_shape(self) -> None:
-        layer = self.built()
-        *others, last = self.input_shape
-        wrong = (*others, last + 1)
+        wrong = (*self.input_shape[:-1], self.input_shape[-1] + 1) if self.input_shape else (2,)
+        x = np.full((self.batch_size, *wrong), 1.0 if self.integers is None else 0)
+        model = self.model()
         try:
-            layer.forward(np.ones((self.batch_size, *wrong)))
-        except ShapeError as error:
-            if layer.place not in str(error) and type(layer).__name__ not in str(error) and "layer" not in str(error):
-                raise CheckFailure(f"its ShapeError does not name the layer: {error}", "use check_input(x)") from error
+            model.forward(x)
+        except ValueError as error:  # as ShapeError is
+            if model.place_of(str(model.layers[0].name)) not in str(error):
+                raise CheckFailure(f"the error does not name the layer: {error}", "a text of its own") from error
+        else:
+            raise CheckFailure(
+                f"a model for samples of {self.input_shape} takes those of {wrong}", "a check_input of its own"
+            )
+        # Set up for the other shape, it may refuse it, or take it; but then it must keep to what it announces.
+        other = Sequential([copy.deepcopy(self.layer)], seed=self.seed, dtype="float64")
+        try:
+            y = other.forward(x)
+        except ValueError:
             return
         except Exception as error:
             raise CheckFailure(
-                f"samples of shape {wrong} instead of {self.input_shape} raise {type(error).__name__}: {error}",
-                "no check of the shape: call self.check_input(x) at the beginning of forward",
+                f"set up for samples of {wrong} it raises {type(error).__name__}: {error}",
+                "a build that knows one shape: raise ShapeError for others, or ask input_shape",
             ) from error
-        # A layer that works on any shape, element by element, may take this one as well.
-        other = copy.deepcopy(self.layer)
-        shapes = {path: p.value.shape for path, p in layer.named_parameters().items()}
-        try:
-            other.build(wrong, np.random.default_rng(self.seed))
-            fits = shapes == {path: p.value.shape for path, p in other.named_parameters().items()}
-        except ShapeError:
-            fits = False
-        if not fits:
-            raise CheckFailure(
-                f"samples of shape {wrong} instead of {self.input_shape} are taken without an error",
-                "NumPy broadcast them: call self.check_input(x) at the beginning of forward",
-            )
+        hint = "a build or forward made for one shape: raise ShapeError for others, or ask input_shape"
+        _expect(
+            y,
+            (self.batch_size, *(other.output_shape or ())),
+            "float64",
+            f"set up for samples of {wrong} the output",
+            hint,
+        )
+
+    def freezing(self) -> None:
+        """Freeze before the layer is set up, train it, and freeze it again, when the optimizer has momentum."""
+        moved = self._moved_paths(self._trainer(frozen=False), weight_decay=0.0)
+        trainer = self._trainer(frozen=True)
+        layer = trainer.model.layers[-3]
+        for trainable, when in ((False, "before it was set up"), (True, ""), (False, "after steps that moved it")):
+            layer.trainable = trainable
+            now_moved = self._moved_paths(trainer, weight_decay=0.0 if trainable else 0.1)
+            if not trainable and now_moved:
+                path = min(now_moved)
+                raise CheckFailure(
+                    f"two steps change {path!r}, though the layer was frozen {when}",
+                    "a pass that writes on parameters, or a state that moves without `if self.own_trainable`",
+                    parameter=path,
+                )
+            # Where a gradient is nothing but rounding, as that of a bias before batch normalization, so is the step.
+            for path in {path for path, step in moved.items() if step > 1e-4} - now_moved.keys() if trainable else ():
+                raise CheckFailure(
+                    f"two steps leave {path!r} as it is once the layer is trainable again",
+                    "a look at own_trainable when it is set up: it may change at any time",
+                    parameter=path,
+                )
+        if self.integers is None and _arrays(layer):
+            what = "the input's gradient of the frozen layer"
+            self._compare_gradients("x", lambda layer, x: x, what, trainable=False)
+
+    def _trainer(self, frozen: bool) -> Trainer:
+        """Return the trainer of a model in which the layer has, if possible, one that learns before it."""
+        before: list[Layer] = [PReLU()] if self.integers is None and self.input_shape else []
+        layer = copy.deepcopy(self.layer)
+        layer.trainable = not frozen
+        layers: list[Layer | Loss] = [*before, layer, Flatten(), Dense(1), MeanSquaredError()]
+        model = Sequential(layers, input_shape=self.input_shape, seed=self.seed, dtype="float64")
+        model.parameters += 0.1 * np.random.default_rng(self.seed).normal(size=model.parameters.shape)
+        return Trainer(model, AdamW(0.01), seed=self.seed, batch_size=self.batch_size)
+
+    def _moved_paths(self, trainer: Trainer, weight_decay: float) -> dict[str, float]:
+        """Train for two steps; return which parameters and states of the layer change, and how much at most."""
+        trainer.optimizer.weight_decay = weight_decay
+        layer, rows = trainer.model.layers[-3], 2 * self.batch_size
+        before = _arrays(layer)
+        trainer.fit(self.inputs(rows=rows), np.random.default_rng(self.seed).normal(size=rows), progress=False)
+        now = _arrays(layer)
+        return {
+            path: float(np.abs(now[path] - before[path]).max()) for path in now if not same(now[path], before[path])
+        }
 
     def same_seed(self) -> None:
         first, second = self.built(seed=3), self.built(seed=3)
@@ -441,23 +588,67 @@ class _LayerChecks:
     def repr(self) -> None:
         text = repr(self.layer)
         for field in dataclasses.fields(self.layer):
-            name, value = field.name, getattr(self.layer, field.name)
-            left_out = not field.init or name == "name" or (value is None and field.default is None)
-            if not left_out and repr(value) not in text:
+            name, value = field.name, getattr(self.layer, field.name, None)
+            is_off = value is None if field.default is None else field.metadata.get("quiet") and value == field.default
+            if field.init and name != "name" and not is_off and repr(value) not in text:
                 raise CheckFailure(
                     f"its repr {text!r} does not show {name} = {value!r}",
-                    "a __repr__ of its own, or a dataclass field with repr=False",
+                    "a __repr__ of its own, or a field with repr=False",
                 )
+
+    def description(self) -> None:
+        hint = "an argument that is no field, or a field that __post_init__ changes"
+        again = decode(json.loads(json.dumps(encode(self.layer))))
+        if repr(again) != repr(self.layer):
+            raise CheckFailure(f"described and made again it is {again!r}", hint)
+        other = _LayerChecks(again, self.input_shape, self.batch_size, self.integers, self.seed, self.tolerance)
+        one, two, x = self.built(), other.built(), self.inputs()
+        assert_close(
+            two.forward(x, training=True),
+            one.forward(x, training=True),
+            1e-9,
+            "the output of one made again",
+            "y",
+            hint,
+        )
+
+    def copying(self) -> None:
+        model, x = self.model(), self.inputs()
+        model.forward(x, training=True)  # so that there is something saved, too
+        copies: dict[str, Callable[[Sequential], Sequential]] = {"copy.deepcopy": copy.deepcopy}
+        if all(map(_can_be_pickled, model.walk())):
+            copies["pickle"] = lambda model: pickle.loads(pickle.dumps(model))
+        before, expected = model.parameters.copy(), model.forward(x)
+        for kind, duplicate in copies.items():
+            other = duplicate(model)
+            hint = "an array kept from build, or a copying of its own (__deepcopy__, __getstate__) that forgets one"
+            assert_close(other.forward(x), expected, 1e-9, f"the output of a copy by {kind}", "y", hint)
+            other.parameters[:] = np.linspace(-1, 1, len(before))
+            joined = [parameter.value.ravel() for parameter in other.named_parameters().values()]
+            if not np.array_equal(np.concatenate([before[:0], *joined]), other.parameters):
+                raise CheckFailure(f"in a copy by {kind} the parameters are no views of the model's vector", hint)
+            if not np.array_equal(model.parameters, before):
+                raise CheckFailure(f"a copy by {kind} shares memory with the original", hint)
+            fresh = self.model()
+            _copy_arrays(other, fresh)
+            assert_close(
+                other.forward(x),
+                fresh.forward(x),
+                1e-9,
+                f"the output of a copy by {kind} with other parameters",
+                "y",
+                hint,
+            )
 
     def save_and_load(self) -> None:
         x = self.inputs(dtype="float32")
-        model = Sequential([copy.deepcopy(self.layer)], input_shape=self.input_shape, seed=self.seed)
+        model = self.model(dtype="float32")
         model.forward(x, training=True)  # so that a state, such as a running mean, is no longer the initial one
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.npz"
             model.save(path)
             loaded = Sequential.load(path)
-        hint = "an argument that is no field of the dataclass, or an array kept without add_parameter or add_state"
+        hint = "an argument that is no field, or an array kept without declare.parameter or declare.state"
         if repr(loaded) != repr(model):
             raise CheckFailure(f"loaded it is {loaded!r}, saved it was {model!r}", hint)
         assert_close(loaded.forward(x), model.forward(x), 1e-9, "the output of the loaded layer", "y", hint)
@@ -470,24 +661,28 @@ def _expect(array: Array, shape: Shape, dtype: str, what: str, hint: str) -> Non
         raise CheckFailure(f"{what} is {array.dtype} in a layer of {dtype}", hint)
 
 
+def _arrays(layer: Layer) -> dict[str, Array]:
+    """Return copies of a layer's parameters and states, by path."""
+    return {path: each.value.copy() for path, each in (layer.named_parameters() | layer.named_states()).items()}
+
+
+def _copy_arrays(source: Layer, target: Layer) -> None:
+    """Give a layer the parameters and states of another of its kind."""
+    arrays = target.named_parameters() | target.named_states()
+    for path, array in _arrays(source).items():
+        arrays[path].value = array
+
+
+def _can_be_pickled(layer: Layer) -> bool:
+    """Whether the class is in a module: one defined within a function, or in a document, cannot be pickled."""
+    kind = type(layer)
+    return getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind
+
+
 def _contents(layer: Layer) -> dict[str, Any]:
     """What is on a layer, copied; without the layers inside it, which are looked at by themselves."""
 
     def holds_layers(value: Any) -> bool:
         return isinstance(value, Layer) or (isinstance(value, list | tuple) and any(map(holds_layers, value)))
 
-    return {key: copy.deepcopy(value) for key, value in layer.__getstate__().items() if not holds_layers(value)}
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, np.ndarray):
-        return isinstance(other, np.ndarray) and one.dtype == other.dtype and one.tobytes() == other.tobytes()
-    if isinstance(one, np.random.Generator):
-        return bool(one.bit_generator.state == other.bit_generator.state)
-    if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if hasattr(one, "__dict__") and not isinstance(one, type):
-        return type(one) is type(other) and _same(vars(one), vars(other))
-    return bool(one == other)
+    return {key: copy.deepcopy(value) for key, value in vars(layer).items() if not holds_layers(value)}

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from minidl.configuration import decode, encode
 from minidl.errors import ArgumentError, MinidlError
-from minidl.inputs import as_shape
 from minidl.losses import Loss
+from minidl.metrics.base import ScoredRows
+from minidl.metrics.names import as_metrics
+from minidl.serialization import decode, encode
+from minidl.settings import as_shape
 from minidl.testing.failures import Check, CheckFailure, assert_close, named, run_all
 from minidl.testing.numerical import KinkError, directional_derivative
 from minidl.typing import Array, Shape
@@ -40,14 +42,15 @@ def check_loss(
     ----------
     loss : Loss
     output_shape : int or tuple of int, default 3
-        Shape of one sample's scores.
+        Shape of one sample's scores; (positions, classes) for a loss that scores each position for itself.
     targets : array with a row per sample, optional
         Targets of at least two samples. By default the kinds that losses take are tried in turn: values in the scores'
-        shape, integer labels, zeros and ones.
+        shape, integer labels, of positions too, zeros and ones.
     invalid_targets : array of the same length, optional
         Targets that the loss must refuse, such as a label out of range; NaN must be refused in any case.
     reference : function of (scores, targets), optional
-        The loss of each sample (N,), or the mean, in float64, written from the definition.
+        The loss of each sample (N,), or position (N, *positions), or the mean, in float64, written from the
+        definition.
     extreme_score : float, default 1e4
         Size of the scores at which loss and gradient must still be finite; less for a loss that by its definition
         grows beyond all numbers of float32, as an exponential does from 89 on.
@@ -95,10 +98,12 @@ def loss_checks(
         "scores and targets unchanged",
         "rows one by one",
         "sample weights",
+        "sums over blocks",
         "extreme scores",
         "rank alignment",
         "invalid targets",
         "predictions",
+        "metric",
         "averages",
         "description",
     ):
@@ -130,12 +135,14 @@ class _LossChecks:
         kinds = (
             rng.normal(size=(rows, *self.output_shape)),
             rng.integers(0, max(self.output_shape[-1], 2), rows),
+            rng.integers(0, max(self.output_shape[-1], 2), (rows, *self.output_shape[:-1])),
             rng.integers(0, 2, (rows, *self.output_shape)),
         )
         for targets in kinds:
             try:
                 prepared = self.loss.prepare_targets(targets, self.output_shape, np.float64)
-                self.loss.per_sample(self.scores(rows), prepared)
+                scores, prepared, _ = self.loss.flatten(self.scores(rows), prepared)
+                self.loss.per_sample(scores, prepared)
             except (MinidlError, IndexError, ValueError):
                 continue
             return targets
@@ -148,10 +155,16 @@ class _LossChecks:
     def prepared(self, dtype: str = "float64") -> Array:
         return self.loss.prepare_targets(self.targets, self.output_shape, dtype)
 
+    def flat(self, draw: int = 0, dtype: str = "float64") -> tuple[Array, Array]:
+        """Return scores and targets as `per_sample` gets them: each position, where there are any, is a row."""
+        scores, targets, _ = self.loss.flatten(self.scores(draw=draw).astype(dtype), self.prepared(dtype))
+        return scores, targets
+
     def shapes_and_types(self) -> None:
         for dtype in ("float32", "float64"):
-            for rows in (self.rows, 1):
-                scores, targets = self.scores(rows).astype(dtype), self.prepared(dtype)[:rows]
+            all_scores, all_targets = self.flat(dtype=dtype)
+            for rows in (len(all_scores), 1):
+                scores, targets = all_scores[:rows], all_targets[:rows]
                 losses, dscores = self.loss.per_sample(scores, targets)
                 for what, array, shape in (("losses", losses, (rows,)), ("gradient", dscores, scores.shape)):
                     if array.shape != shape or array.dtype != dtype:
@@ -166,7 +179,9 @@ class _LossChecks:
         for draw in range(3):
             scores = self.scores(draw=draw)
             expected = np.asarray(self.reference(scores, self.targets), dtype=np.float64)
-            losses, _ = self.loss.per_sample(scores, self.prepared())
+            losses, _ = self.loss.per_sample(*self.flat(draw))
+            if expected.shape == (self.rows, *self.loss.positions(self.output_shape)):
+                expected = expected.reshape(losses.shape)
             hint = "a value that is not the definition's: a sum for a mean, a factor, a missing term"
             if expected.ndim:
                 assert_close(losses, expected, self.tolerance, "the loss of a sample", "losses", hint)
@@ -176,14 +191,13 @@ class _LossChecks:
     def gradient(self) -> None:
         for draw in range(20):
             try:
-                self._compare_gradient(self.scores(draw=draw))
+                self._compare_gradient(*self.flat(draw))
                 return
             except KinkError as error:
                 kink = error
         raise CheckFailure(f"at 20 random scores the loss has a kink: {kink}", "a loss that jumps, or rounds")
 
-    def _compare_gradient(self, scores: Array) -> None:
-        targets = self.prepared()
+    def _compare_gradient(self, scores: Array, targets: Array) -> None:
         _, analytic = self.loss.per_sample(scores.copy(), targets)
         numeric = np.empty_like(scores)
         for index in np.ndindex(scores.shape):
@@ -199,7 +213,7 @@ class _LossChecks:
         return float(self.loss.per_sample(scores.copy(), targets)[0][row])
 
     def scores_and_targets_unchanged(self) -> None:
-        scores, targets = self.scores(), self.prepared()
+        scores, targets = self.flat()
         before = scores.copy(), targets.copy()
         fresh = copy.deepcopy(self.loss)
         losses, dscores = fresh.per_sample(scores, targets)
@@ -211,9 +225,9 @@ class _LossChecks:
             raise CheckFailure("per_sample returned a view of an argument", "return a new array")
 
     def rows_one_by_one(self) -> None:
-        scores, targets = self.scores(), self.prepared()
+        scores, targets = self.flat()
         losses, dscores = self.loss.per_sample(scores, targets)
-        singles = [self.loss.per_sample(scores[i : i + 1], targets[i : i + 1]) for i in range(self.rows)]
+        singles = [self.loss.per_sample(scores[i : i + 1], targets[i : i + 1]) for i in range(len(scores))]
         hint = "a sum or mean over the batch axis in per_sample: the base class takes the mean"
         assert_close(losses, np.concatenate([one for one, _ in singles]), 1e-9, "the loss in a batch", "losses", hint)
         assert_close(
@@ -224,7 +238,7 @@ class _LossChecks:
         scores, targets, hint = (
             self.scores(),
             self.targets,
-            "a loss that overrides mean or __call__ and forgets weights",
+            "a loss that overrides total or __call__ and forgets weights",
         )
         weights = np.ones(self.rows)
         weights[0], weights[-1] = 2, 0
@@ -243,14 +257,30 @@ class _LossChecks:
         if gradient[-1].any():
             raise CheckFailure("a row of weight 0 has a gradient", hint)
 
+    def sums_over_blocks(self) -> None:
+        scores, targets = self.flat()
+        hint = "a loss that overrides total and returns a mean: it returns the sum, and the gradient times scale"
+        for weights in (None, np.linspace(0.5, 2, len(scores))):
+            whole = self.loss.total(scores, targets, weights, 0.1)
+            blocks = [
+                self.loss.total(scores[block], targets[block], None if weights is None else weights[block], 0.1)
+                for block in (slice(1), slice(1, None))
+            ]
+            total, gradient = sum(value for value, _ in blocks), np.concatenate([part for _, part in blocks])
+            assert_close(np.array([total]), np.array([whole[0]]), 1e-9, "the sum of two blocks' losses", "sum", hint)
+            assert_close(gradient, whole[1], 1e-9, "the gradient in a block", "scores", hint)
+            expected = (self.loss.per_sample(scores, targets)[0] * (1 if weights is None else weights)).sum()
+            assert_close(np.array([whole[0]]), np.array([expected]), 1e-9, "the sum of the losses", "sum", hint)
+
     def extreme_scores(self) -> None:
         for size in (self._extreme, -self._extreme):
             scores = np.full((self.rows, *self.output_shape), size)
             scores.reshape(self.rows, -1)[:, 0] *= -1
             for dtype in ("float32", "float64"):
+                rows, targets, _ = self.loss.flatten(scores.astype(dtype), self.prepared(dtype))
                 with warnings.catch_warnings():
                     warnings.simplefilter("error")
-                    losses, dscores = self.loss.per_sample(scores.astype(dtype), self.prepared(dtype))
+                    losses, dscores = self.loss.per_sample(rows, targets)
                 if not (np.isfinite(losses).all() and np.isfinite(dscores).all()):
                     raise CheckFailure(
                         f"at scores of +-{self._extreme:g} in {dtype} the loss or its gradient is not finite",
@@ -271,7 +301,7 @@ class _LossChecks:
 
     def invalid_targets(self) -> None:
         wrong = {"targets with a NaN": np.nan}
-        if self.targets.ndim == 1 and self.prepared().dtype.kind in "iu":
+        if self.targets.ndim == len(self.output_shape) and self.prepared().dtype.kind in "iu":
             wrong |= {"targets with the label -1": -1, "targets with a label above the last": self.output_shape[-1]}
         invalid: dict[str, Any] = {} if self._invalid is None else {"the targets given as invalid": self._invalid}
         for kind, value in wrong.items():
@@ -298,6 +328,19 @@ class _LossChecks:
                     f"{name} returns shape {np.shape(array)} for {self.rows} rows",
                     "a maximum or sum over the batch axis",
                 )
+        truth = np.asarray(self.loss.truth(self.prepared()))
+        if truth.shape != np.shape(found["decide"]):
+            raise CheckFailure(
+                f"truth returns shape {truth.shape}, decide {np.shape(found['decide'])}",
+                "a decide of its own without a truth: metrics compare the two",
+            )
+
+    def metric(self) -> None:
+        scores, targets = self.flat()
+        for metric in as_metrics(None, self.loss):
+            value = metric.value(np.array(metric.sums(ScoredRows(self.loss, scores, targets), None)), len(scores))
+            if not np.isfinite(value):
+                raise CheckFailure(f"its default metric {metric.name} is {value}", "decide, truth or activate")
 
     def averages(self) -> None:
         scores = np.stack([self.scores(draw=draw) for draw in range(3)])
@@ -317,9 +360,7 @@ class _LossChecks:
     def description(self) -> None:
         again = decode(json.loads(json.dumps(encode(self.loss))))
         if repr(again) != repr(self.loss):
-            raise CheckFailure(
-                f"described and made again it is {again!r}", "an argument that is no field of the dataclass"
-            )
+            raise CheckFailure(f"described and made again it is {again!r}", "an argument that is no field")
         targets, scores = self.targets, self.scores()
         assert_close(
             again(scores, targets)[1],

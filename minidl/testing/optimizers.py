@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.configuration import decode, encode
 from minidl.optimizers import Optimizer
+from minidl.serialization import decode, encode
 from minidl.testing.failures import Check, CheckFailure, assert_close, named, run_all
 from minidl.typing import Array
 
@@ -65,6 +65,7 @@ def optimizer_checks(
         "slots",
         "state in slots",
         "element by element",
+        "frozen entries",
         "types",
         "zero gradients",
         "scaling",
@@ -93,9 +94,7 @@ class _OptimizerChecks:
 
     def fresh(self, learning_rate: float | Callable[[int], float] | None = None) -> Optimizer:
         """Return an optimizer of the same settings that has taken no step."""
-        optimizer = copy.copy(self.optimizer)
-        vars(optimizer).clear()
-        vars(optimizer).update(copy.deepcopy(vars(type(self.optimizer)(**self.optimizer.configuration()))))
+        optimizer = copy.deepcopy(type(self.optimizer)(**self.optimizer.configuration()))
         if learning_rate is not None:
             optimizer.learning_rate = learning_rate
         return optimizer
@@ -159,7 +158,7 @@ class _OptimizerChecks:
                 )
 
     def element_by_element(self) -> None:
-        if not self.optimizer.elementwise or self.optimizer.clip_norm is not None:  # the norm is the whole vector's
+        if not self.optimizer.elementwise:
             return
         gradients, middle = self.gradients(4), _SIZE // 3
         parts = [self.trajectory(self.fresh(), gradients, part) for part in (slice(middle), slice(middle, None))]
@@ -171,6 +170,44 @@ class _OptimizerChecks:
             "parameters",
             "a norm or mean over the vector: an optimizer that needs it whole does not declare elementwise = True",
         )
+
+    def frozen_entries(self) -> None:
+        trained, gradients = [slice(1, 4), slice(6, 7), slice(9, _SIZE)], self.gradients(6)
+        moves = np.zeros(_SIZE, bool)
+        for part in trained:
+            moves[part] = True
+        optimizer, parameters = self.fresh(), self.parameters()
+        alone, alone_parameters = self.fresh(), parameters[moves]
+        for gradient in gradients:
+            self._step_and_watch(optimizer, parameters, gradient, trained, ~moves)
+            alone.apply(alone_parameters, gradient[moves])
+        if not np.array_equal(parameters[moves], alone_parameters):
+            raise CheckFailure(
+                "entries beside frozen ones move otherwise than alone",
+                "a slot read from self.state, which has the size of all: use the vectors that update gets",
+            )
+        # What was frozen on the way keeps the slots that it had.
+        optimizer, parameters = self.fresh(), self.parameters()
+        for gradient in gradients[:3]:
+            optimizer.apply(parameters, gradient)
+        for gradient in gradients[3:]:
+            self._step_and_watch(optimizer, parameters, gradient, trained, ~moves)
+
+    @staticmethod
+    def _step_and_watch(
+        optimizer: Optimizer, parameters: Array, gradient: Array, trained: list[slice], frozen: Array
+    ) -> None:
+        """Take a step with a part of the entries frozen; raise CheckFailure where these, or their slots, change."""
+        optimizer.prepare_state(parameters)
+        vectors = {"parameters": parameters, **{f"slot {name!r}": slot for name, slot in optimizer.state.items()}}
+        before = {name: vector[frozen] for name, vector in vectors.items()}
+        optimizer.apply(parameters, gradient.copy(), trained)
+        for name, vector in vectors.items():
+            if not np.array_equal(vector[frozen], before[name]):
+                raise CheckFailure(
+                    f"a step changes frozen entries of the {name}",
+                    "an apply of its own that forgets `trained`, or writing through self.state or parameters.base",
+                )
 
     def state_in_slots(self) -> None:
         whole, gradients = self.fresh(), self.gradients(12)
@@ -292,6 +329,6 @@ class _OptimizerChecks:
         if repr(again) != repr(self.fresh(1e-3)):
             raise CheckFailure(f"described and made again it is {again!r}", "an argument that is no field")
         gradients = self.gradients(5)
-        hint = "an argument that is no field of the dataclass"
+        hint = "an argument that is no field"
         path, expected = self.trajectory(again, gradients), self.trajectory(self.fresh(1e-3), gradients)
         assert_close(path, expected, 1e-9, "a parameter after steps of the optimizer made again", "parameters", hint)

@@ -1,23 +1,22 @@
-"""Callbacks: code that runs at fixed moments of the training. The progress bar is one."""
+"""Callbacks: code that runs at fixed moments of the training."""
 
 from __future__ import annotations
 
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
+from minidl.settings import Configurable, setting
 
 if TYPE_CHECKING:
     from minidl.training.trainer import Trainer
 
 
-class Callback:
+class Callback(Configurable):
     """Base of callbacks: a subclass overrides the moments that it needs; each gets the trainer.
 
-    The trainer's ``model``, ``optimizer``, ``epoch``, ``step``, ``history`` and ``figures`` say how things stand;
+    The trainer's ``model``, ``optimizer``, ``epoch``, ``step``, ``history`` and ``metric_values`` say how things stand;
     ``trainer.stop()`` ends the training after the present step.
 
     Attributes
@@ -29,6 +28,8 @@ class Callback:
     runs_last = False
     writes_files = False
     """True in a subclass that writes where its constructor said, so that two runs must not share one."""
+    ends_first = False
+    """True in a subclass that draws on the terminal, which others may print on when they end."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -36,9 +37,6 @@ class Callback:
         for name in vars(cls):
             if name.startswith("on_") and name not in moments:
                 raise ArgumentError(f"{cls.__name__}.{name} would never be called; {did_you_mean(name, moments)}")
-
-    def __repr__(self) -> str:
-        return self.key if self.key.endswith(")") else f"{self.key}()"
 
     @property
     def key(self) -> str:
@@ -58,13 +56,13 @@ class Callback:
         """The moment to change ``trainer.model.gradients`` in place: they are whole, the optimizer has not run."""
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        """A step is done; ``trainer.figures`` are the means over the epoch so far."""
+        """A step is done; ``trainer.metric_values`` are the means over the epoch so far."""
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        """An epoch is done and counted; ``trainer.figures`` are those that ``trainer.history`` got.
+        """An epoch is done and counted; ``trainer.metric_values`` are those that ``trainer.history`` got.
 
-        With an optimizer that keeps averaged weights, these are in the model now, as they were for the validation; what
-        is written on them here changes the average, and not the parameters that the next step goes on from.
+        With an average of the parameters, that is in the model now, as it was for the validation; what is written on it
+        here changes the average, and not the parameters that the next step goes on from.
         """
 
     def on_train_end(self, trainer: Trainer) -> None:
@@ -94,13 +92,16 @@ class FunctionCallback(Callback):
         on_epoch_end or on_train_end.
     """
 
-    def __init__(self, function: Callable[[Trainer], None], moment: str = "on_epoch_end") -> None:
-        if not callable(function):
-            raise ArgumentTypeError(f"FunctionCallback takes a function, not {function!r}")
+    function: Callable[[Trainer], None] = setting(kw_only=False)
+    moment: str = setting(default="on_epoch_end")
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise ArgumentTypeError(f"FunctionCallback takes a function, not {self.function!r}")
         moments = _moments()
-        if moment not in moments:
-            raise ArgumentError(f"a callback has no moment {moment!r}; {did_you_mean(str(moment), moments)}")
-        setattr(self, moment, function)
+        if self.moment not in moments:
+            raise ArgumentError(f"a callback has no moment {self.moment!r}; {did_you_mean(str(self.moment), moments)}")
+        setattr(self, self.moment, self.function)
 
 
 def as_callbacks(callbacks: Iterable[Callback | Callable[[Trainer], None]] | None) -> list[Callback]:
@@ -119,77 +120,53 @@ def as_callbacks(callbacks: Iterable[Callback | Callable[[Trainer], None]] | Non
     return found
 
 
-def restore_callbacks(callbacks: list[Callback], states: list[tuple[str, dict[str, Any]]]) -> None:
-    """Give each state to the callback of its key; of several of a key, in their order."""
-    left = list(callbacks)
-    for key, state in states:
-        heir = next((callback for callback in left if callback.key == key), None)
-        if heir is None:
-            warnings.warn(f"the run goes on without its {key}: fit was given none", stacklevel=3)
-            continue
-        left.remove(heir)
-        heir.restore(state)
+class CallbackList:
+    """The callbacks of a `fit` as one object: at each moment it calls those that do something then, in their order."""
 
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
+        self._begun: list[Callback] = []
+        # Asked once: most callbacks do nothing at most moments, of which there are thousands a second.
+        self._doing = {moment: self.doing(moment) for moment in _moments()}
 
-class Moments:
-    """What callbacks do during the epochs: at each moment, the methods of those that override it and of no others."""
+    def doing(self, moment: str) -> list[Callable[[Trainer], None]]:
+        """Return what the callbacks do at a moment; nothing of those that do not override it."""
+        methods = [getattr(callback, moment) for callback in self.callbacks]
+        return [method for method in methods if getattr(method, "__func__", None) is not getattr(Callback, moment)]
 
-    def __init__(self, callbacks: list[Callback]) -> None:
-        self.on_epoch_begin = self._of(callbacks, "on_epoch_begin")
-        self.on_gradients = self._of(callbacks, "on_gradients")
-        self.on_batch_end = self._of(callbacks, "on_batch_end")
-        self.on_epoch_end = self._of(callbacks, "on_epoch_end")
+    def call(self, moment: str, trainer: Trainer) -> None:
+        """Let them do what they do at a moment within the epochs, such as "on_batch_end"."""
+        for method in self._doing[moment]:
+            method(trainer)
 
-    @staticmethod
-    def _of(callbacks: list[Callback], moment: str) -> list[Callable[[Trainer], None]]:
-        methods = [getattr(callback, moment) for callback in callbacks]
-        empty = getattr(Callback, moment)
-        return [method for method in methods if getattr(method, "__func__", None) is not empty]
+    def begin(self, trainer: Trainer) -> None:
+        """Let each begin."""
+        for callback in self.callbacks:
+            callback.on_train_begin(trainer)
+            self._begun.append(callback)
 
+    def end(self, trainer: Trainer) -> None:
+        """End each that has begun, whatever another raises; a bar first, as what others print would run into it."""
+        errors: list[BaseException] = []
+        for callback in sorted(self._begun, key=lambda callback: not callback.ends_first):
+            try:
+                callback.on_train_end(trainer)
+            except BaseException as error:  # Ctrl-C, too, waits until all have ended
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
-class ProgressBar(Callback):
-    """A tqdm bar over all epochs of a `fit`, with its figures and the rows per second.
+    def states(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return key and state of each callback that has one."""
+        return [(each.key, each.state()) for each in self.callbacks if type(each).state is not Callback.state]
 
-    Where there are validation data, figures stand as training/validation: ``loss 0.136/0.167``. Where standard error is
-    no terminal, such as a log file, the bar is drawn every ten seconds only.
-    """
-
-    def on_train_begin(self, trainer: Trainer) -> None:
-        from tqdm.auto import tqdm
-
-        self._seconds_between = 0.1 if sys.stderr.isatty() else 10.0
-        self._first_epoch, self._drawn = trainer.epoch, time.monotonic()
-        self._bar: Any = tqdm(
-            total=(trainer.last_epoch - trainer.epoch) * trainer.rows,
-            initial=trainer.row,
-            unit=" rows",
-            unit_scale=True,
-            mininterval=0,  # when to draw is decided below: formatting the figures of each batch would cost time
-            dynamic_ncols=True,
-            bar_format="{desc} |{bar}| {rate_fmt} {remaining}",
-            desc="epoch",
-        )
-
-    def on_batch_end(self, trainer: Trainer) -> None:
-        if time.monotonic() - self._drawn >= self._seconds_between:
-            self._draw(trainer, trainer.epoch + 1)
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        if time.monotonic() - self._drawn >= self._seconds_between:
-            self._draw(trainer, trainer.epoch)
-
-    def on_train_end(self, trainer: Trainer) -> None:
-        self._draw(trainer, trainer.epoch + (trainer.row > 0))
-        self._bar.close()
-
-    def _draw(self, trainer: Trainer, epoch: int) -> None:
-        last = {name: column[-1] for name, column in trainer.history.items()}
-        now = {**last, **trainer.figures}
-        texts = [
-            f"{name} {value:.3f}" + (f"/{now[f'val_{name}']:.3f}" if f"val_{name}" in now else "")
-            for name, value in now.items()
-            if not name.startswith("val_")
-        ]
-        self._bar.set_description_str(f"epoch {epoch}/{trainer.last_epoch} {' '.join(texts)}", refresh=False)
-        self._bar.update((trainer.epoch - self._first_epoch) * trainer.rows + trainer.row - self._bar.n)
-        self._drawn = time.monotonic()
+    def restore_states(self, states: list[tuple[str, dict[str, Any]]]) -> None:
+        """Give each state to the callback of its key; of several of a key, in their order."""
+        left = list(self.callbacks)
+        for key, state in states:
+            heir = next((callback for callback in left if callback.key == key), None)
+            if heir is None:
+                warnings.warn(f"the run goes on without its {key}: fit was given none", stacklevel=3)
+                continue
+            left.remove(heir)
+            heir.restore(state)

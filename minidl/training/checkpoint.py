@@ -1,143 +1,139 @@
-"""Checkpoints: a training run as a file, and from it a trainer that goes on to the same bits."""
+"""The callback that saves a run as it goes."""
 
 from __future__ import annotations
 
-import os
-import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minidl.configuration import Configurable, decode, encode
-from minidl.errors import ArgumentTypeError, FileFormatError, MinidlError, MissingFileError
-from minidl.files import as_json, as_path, read_described, write_described
-from minidl.inputs import check_whole_number
-from minidl.model import Sequential
-from minidl.optimizers import Optimizer
-from minidl.typing import Array
+from minidl.errors import ArgumentError
+from minidl.files import as_path
+from minidl.settings import as_text, setting
+from minidl.training.callbacks import Callback
+from minidl.training.monitored_metric import MonitoredMetric, as_mode
+from minidl.training.run_file import BEST, checkpoints, describe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from minidl.training.trainer import Trainer
 
-KIND, VERSION = "training run", 1
-KEYS = {"input_shape", "model", "optimizer", "trainer", "history", "generators", "callbacks"}
-BEST = "best.npz"
 
+class Checkpoint(Callback):
+    """Saves the run to a folder as it goes, so that `Trainer.load` can go on after whatever ended it.
 
-def write_checkpoint(trainer: Trainer, path: str | os.PathLike[str]) -> None:
-    """Write what `Trainer.save` says."""
-    description, arrays = describe(trainer)
-    write_described(path, KIND, VERSION, description, arrays)
+    The files are ``step_0000000525.npz`` and so on, each written whole or not at all. With `monitor`, the best epoch's
+    is kept as ``best.npz``, too, until a better one takes its place; ``Trainer.load(folder / "best.npz").model`` is its
+    model. With an average of the parameters, the model in a file has that, as after `fit`.
 
+    Parameters
+    ----------
+    folder : str or path
+        Made if it does not exist. A checkpoint of a later step that is there when the training begins raises
+        ArgumentError: it is another run's, and would be taken for this one's newest.
+    every_epochs : int >= 1 or None, default 1
+        Save at the end of every so many epochs; and when Ctrl-C, or a callback's `stop` in the midst of an epoch, ends
+        the training.
+    every_steps : int >= 1 or None, default None
+        Save after every so many steps, in the middle of epochs too; and, in the same way, when the training ends.
+    keep : int >= 1 or None, default 1
+        How many of the newest to keep; None keeps all.
+    monitor, min_delta, mode : optional
+        As for `Monitor`; without a monitor there is no ``best.npz``.
+    """
 
-def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return the run as what JSON can hold and arrays; raise as `Trainer.save`."""
-    model, optimizer = trainer.model, trainer.optimizer
-    optimizer.check()  # callbacks may have set since `fit` did so what no file could be loaded with
-    described, arrays = model.description(), model.named_arrays()
-    arrays |= {f"optimizer/{name}": vector for name, vector in optimizer.state.items()}
-    callbacks = []
-    for index, (key, state) in enumerate(trainer.callback_states):
-        own = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
-        plain = {name: value for name, value in state.items() if name not in own}
-        try:
-            as_json(plain)
-        except (TypeError, ValueError) as error:
-            raise ArgumentTypeError(f"the state of the callback {key} cannot be saved: {error}") from error
-        if strange := [name for name, array in own.items() if array.dtype.kind not in "biufU"]:
-            raise ArgumentTypeError(
-                f"the state of the callback {key} cannot be saved: arrays {strange} hold no numbers"
+    runs_last = True
+    writes_files = True
+
+    folder: Path = setting(kw_only=False, check=as_path)
+    every_epochs: int | None = setting(default=1, low=1, whole=True, optional=True)
+    every_steps: int | None = setting(default=None, low=1, whole=True)
+    keep: int | None = setting(default=1, low=1, whole=True, optional=True)
+    monitor: str | None = setting(default=None, check=as_text)
+    min_delta: float = setting(default=0.0, low=0)
+    mode: str = setting(default="auto", check=as_mode)
+
+    def __post_init__(self) -> None:
+        if self.every_epochs is None and self.every_steps is None and self.monitor is None:
+            raise ArgumentError("Checkpoint: with neither every_epochs, every_steps nor monitor it would save nothing")
+
+    @property
+    def metric(self) -> MonitoredMetric | None:
+        """Which value is better, by the settings as they are; None without a monitor."""
+        if self.monitor is None:
+            return None
+        return MonitoredMetric(asker="Checkpoint", monitor=self.monitor, mode=self.mode, min_delta=self.min_delta)
+
+    def check(self, trainer: Trainer) -> None:
+        if self.metric:
+            self.metric.check(trainer.metric_names)
+        describe(trainer)  # a setting that cannot be saved is an error now, not after the first epoch
+        if not self.folder.exists():
+            return
+        if not self.folder.is_dir():
+            raise ArgumentError(f"Checkpoint: {self.folder} is a file; give a folder")
+        found = checkpoints(self.folder)
+        later = found[-1] if found and found[-1] > self._path(trainer) else None
+        if self.metric and trainer.step == 0 and (self.folder / BEST).exists():
+            later = self.folder / BEST
+        if later:
+            raise ArgumentError(
+                f"Checkpoint: the folder {self.folder} holds {later.name}, of a later step than this run's, "
+                f"{trainer.step}: go on with Trainer.load(folder), or give another folder, or delete it"
             )
-        arrays |= {f"callbacks/{index}/{name}": array for name, array in own.items()}
-        callbacks.append({"key": key, "state": plain})
-    if not (trainer.augment is None or isinstance(trainer.augment, Configurable)):
-        raise ArgumentTypeError(
-            f"the trainer's augment = {trainer.augment!r} cannot be saved: make it a class derived from "
-            "minidl.data.augment.Distortion (docs/augmentation.md), or train without saving"
-        )
-    description = {
-        **described,
-        "optimizer": {"object": encode(optimizer), "step": optimizer.step, "exchanged": optimizer.exchanged},
-        "trainer": {**trainer.place_in_run(), "augment": encode(trainer.augment, "the trainer's augment")},
-        "history": {"epochs": trainer.history.epochs, "columns": dict(trainer.history)},
-        "generators": {name: each.bit_generator.state for name, each in model.named_generators().items()},
-        "callbacks": callbacks,
-    }
-    return description, arrays
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in self.folder.glob(".*.npz.*.tmp"):  # half a file, of a save that was killed
+            path.unlink(missing_ok=True)
+        if self.metric:
+            self._best = self.metric.worst
+            for value in dict(trainer.history).get(self.metric.monitor, []):  # of a run that was resumed
+                self._is_best(self.metric, value)
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        # The last step of an epoch is saved at the epoch's end, with its metrics. Where parameters are no longer
+        # finite, the trainer is about to say so, and the last good checkpoint stays.
+        due = self.every_steps and trainer.step % self.every_steps == 0 and trainer.position.row < trainer.position.rows
+        if due and _is_finite(trainer):
+            self._save_step(trainer)
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        # First the best: killed between the two, the run goes on from the older file, and finds the best once more.
+        if self.metric and self._is_best(self.metric, trainer.history[self.metric.monitor][-1]):
+            self._save(trainer, self.folder / BEST)
+        if (self.every_epochs and trainer.epoch % self.every_epochs == 0) or (
+            self.every_steps and trainer.step % self.every_steps == 0
+        ):
+            self._save_step(trainer)
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        # What else would be lost of a run that somebody stopped. After an error the last good checkpoint stays.
+        stopped = trainer.interrupted and trainer.ended_by in {None, KeyboardInterrupt} and trainer.step > 0
+        saves_steps = self.every_epochs or self.every_steps
+        if stopped and saves_steps and not self._path(trainer).exists() and _is_finite(trainer):
+            self._save_step(trainer)
+
+    def _is_best(self, metric: MonitoredMetric, value: float) -> bool:
+        """Compare a value with the best so far, and note it if it is better."""
+        better = metric.is_better(value, self._best)
+        self._best = value if better else self._best
+        return better
+
+    def _path(self, trainer: Trainer) -> Path:
+        return self.folder / f"step_{trainer.step:010d}.npz"
+
+    @staticmethod
+    def _save(trainer: Trainer, path: Path) -> None:
+        with trainer.averaged_weights():  # so that the file's model is the one that was validated
+            trainer.save(path)
+
+    def _save_step(self, trainer: Trainer) -> None:
+        self._save(trainer, self._path(trainer))
+        if self.keep is not None:
+            for path in checkpoints(self.folder)[: -self.keep]:
+                path.unlink(missing_ok=True)
 
 
-def read_checkpoint(path: str | os.PathLike[str], kind: type[Trainer]) -> Trainer:
-    """Read what `Trainer.load` says."""
-    path = as_path(path)
-    if path.is_dir():
-        path = newest_checkpoint(path)
-    description, arrays = read_described(path, KIND, VERSION, KEYS)
-    try:
-        return _make_trainer(kind, description, arrays)
-    # What wrong types in the description raise, of a file that another program wrote.
-    except (MinidlError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise FileFormatError(f"{path} cannot be loaded: {error}") from error
-
-
-def _make_trainer(kind: type[Trainer], description: dict[str, Any], arrays: dict[str, Array]) -> Trainer:
-    model = Sequential.from_description(
-        description, {name: array for name, array in arrays.items() if name.startswith(("parameters/", "states/"))}
-    )
-    for name, generator in model.named_generators().items():
-        generator.bit_generator.state = description["generators"][name]
-    optimizer = decode(description["optimizer"]["object"])
-    if not isinstance(optimizer, Optimizer):
-        raise FileFormatError(f"its optimizer is {optimizer!r}")
-    settings = description["trainer"]
-    trainer = kind(
-        model,
-        optimizer,
-        batch_size=settings["batch_size"],
-        shuffle=bool(settings["shuffle"]),
-        seed=settings["seed"],
-        augment=decode(settings["augment"]),
-    )
-    _restore_optimizer(optimizer, description["optimizer"], _within("optimizer/", arrays), model)
-    states = [
-        (str(each["key"]), {**each["state"], **_within(f"callbacks/{index}/", arrays)})
-        for index, each in enumerate(description["callbacks"])
-    ]
-    columns = dict(description["history"]["columns"])
-    for epoch in range(description["history"]["epochs"]):
-        trainer.history.append({str(name): float(column[epoch]) for name, column in columns.items()})
-    trainer.go_to(settings, states)
-    return trainer
-
-
-def _restore_optimizer(
-    optimizer: Optimizer, description: dict[str, Any], slots: dict[str, Array], model: Sequential
-) -> None:
-    check_whole_number(description["step"], "its optimizer's step", 0)
-    optimizer.step, optimizer.exchanged = description["step"], bool(description["exchanged"])
-    expected = set(optimizer.slots) if optimizer.step or optimizer.exchanged or slots else set()
-    if slots.keys() != expected:
-        raise FileFormatError(f"its optimizer has the slots {sorted(slots)}, not {sorted(expected)}")
-    for name, vector in slots.items():
-        if vector.shape != model.parameters.shape or vector.dtype != model.dtype:
-            raise FileFormatError(f"its optimizer's slot {name!r} is {vector.dtype} {vector.shape}")
-    optimizer.state = slots
-
-
-def _within(start: str, arrays: dict[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(start): array.copy() for name, array in arrays.items() if name.startswith(start)}
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints of a folder that the callback `Checkpoint` filled, oldest first."""
-    return sorted(path for path in folder.iterdir() if re.fullmatch(r"step_\d{10}\.npz", path.name))
-
-
-def newest_checkpoint(folder: Path) -> Path:
-    """Return the newest checkpoint of a folder, else the best; raise MissingFileError where there is neither."""
-    if found := checkpoints(folder):
-        return found[-1]
-    if (folder / BEST).exists():
-        return folder / BEST
-    raise MissingFileError(f"there is no checkpoint, step_....npz or {BEST}, in the folder {folder}")
+def _is_finite(trainer: Trainer) -> bool:
+    return bool(np.isfinite(trainer.model.parameters).all())

@@ -12,23 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minidl.arrays import as_array, as_weights, check_lengths
+from minidl.augmentation import Augment
 from minidl.errors import ArgumentError, ArgumentTypeError, counted, naming
-from minidl.inputs import as_array, as_weights, check_lengths, check_seed, check_whole_number
 from minidl.losses import Loss
+from minidl.losses.base import spread_weights
+from minidl.metrics import Metric, as_metrics
 from minidl.model import Sequential
-from minidl.optimizers import Optimizer, get_optimizer
+from minidl.optimizers import Optimizer
+from minidl.settings import as_seed, as_whole_number
+from minidl.training.averages import Average
 from minidl.training.callbacks import Callback, as_callbacks
 from minidl.training.folds import Fold, classes_of, deal_folds
 from minidl.training.history import History
 from minidl.training.processes import as_processes, run_tasks
+from minidl.training.row_weights import weigh_rows
 from minidl.training.trainer import Trainer
-from minidl.training.weights import weigh_rows
 from minidl.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["CrossValidation", "cross_validate"]
 
 
 def cross_validate(
@@ -41,7 +44,11 @@ def cross_validate(
     seeds: int | Iterable[int] = 1,
     optimizer: Optimizer | str = "adam",
     batch_size: int | None = 32,
-    augment: Callable[[Array, np.random.Generator], Array] | None = None,
+    metrics: Iterable[Metric | str | Callable[[Array, Array], Array]] | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    average: Average | None = None,
+    augment: Augment | None = None,
     transformer: Any = None,
     sample_weight: Any = None,
     class_weight: Any = None,
@@ -72,15 +79,17 @@ def cross_validate(
         A number n stands for the seeds 0 .. n - 1.
     optimizer : Optimizer or its name, default "adam"
         Each run has a copy.
-    batch_size, augment, sample_weight, class_weight
-        As for `Trainer`; class weights do not count for the rows held out.
+    batch_size, metrics, clip_norm, clip_value, average, augment
+        As for `Trainer`. Each run has copies.
+    sample_weight, class_weight
+        As for `Trainer.fit`; class weights do not count for the rows held out.
     transformer : scikit-learn transformer, optional
         Such as StandardScaler(). Each run fits a clone to its training rows alone and passes all of `x` through it, so
         that nothing is learnt from the rows held out.
     groups : array (N,), optional
         For splitters such as GroupKFold, which keep the rows of a group together.
     callbacks : iterable of Callback
-        Each run has copies. One that looks at the validation figures, to stop early, say, makes the scores too good.
+        Each run has copies. One that looks at the validation, to stop early, say, makes the scores too good.
     jobs : int >= 1, -1 or None, default None
         Processes that train at once; -1 takes all cores, None this process alone. They wait for the next call, and end
         by themselves after some idle minutes.
@@ -105,9 +114,17 @@ def cross_validate(
     """
     from threadpoolctl import threadpool_limits
 
-    check_whole_number(epochs, "epochs", 1)
+    epochs = as_whole_number(epochs, "epochs", 1)
     seeds, processes, hooks = _as_seeds(seeds), as_processes(jobs), _copied(as_callbacks(callbacks))
-    optimizer = _new_optimizer(optimizer)
+    settings: dict[str, Any] = {
+        "optimizer": optimizer,
+        "batch_size": batch_size,
+        "metrics": None if metrics is None else as_metrics(metrics),
+        "clip_norm": clip_norm,
+        "clip_value": clip_value,
+        "average": average,
+        "augment": augment,
+    }
     x, y = as_array(x, "x"), as_array(y, "y")
     weights = None if sample_weight is None else as_weights(sample_weight)
     rows = check_lengths(x=x, y=y, sample_weight=weights)
@@ -116,7 +133,7 @@ def cross_validate(
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
         trainers = {}
         for seed, model in _build_models(build_model, seeds).items():
-            trainers[seed] = Trainer(model, copy.deepcopy(optimizer), batch_size=batch_size, seed=seed, augment=augment)
+            trainers[seed] = Trainer(model, seed=seed, **settings)
             trainers[seed].check(
                 inputs,
                 y,
@@ -128,7 +145,7 @@ def cross_validate(
             )
         model = trainers[seeds[0]].model
         _check_seeds_matter(build_model, {seed: trainer.model for seed, trainer in trainers.items()}, inputs)
-        classes = classes_of(model, inputs, y)
+        classes = classes_of(model, y)
     dealt = deal_folds(folds, seeds, x, y, classes, groups)
     tasks = [
         _Task(trainers[seed], seed, number, fold, epochs, transformer, class_weight, hooks)
@@ -155,8 +172,8 @@ class Run:
     held_out : array (M,)
         The numbers of the rows held out.
     history : History
-    figures : dict of name -> float
-        Of the last epoch; those of the validation are measured on the model as it is in the end.
+    metric_values : dict of name -> float
+        Loss and metrics of the last epoch; those of the validation are measured on the model as it is in the end.
     scores : array (M, *output_shape)
         What the model gives for the rows held out.
     """
@@ -165,12 +182,12 @@ class Run:
     fold: int
     held_out: Array
     history: History
-    figures: dict[str, float]
+    metric_values: dict[str, float]
     scores: Array
 
 
 class CrossValidation:
-    """The runs of a cross-validation: their histories and figures, and predictions for rows that were held out.
+    """The runs of a cross-validation: their histories and metrics, and predictions for rows that were held out.
 
     Attributes
     ----------
@@ -181,9 +198,9 @@ class CrossValidation:
     held_out : list of arrays (M,)
         The numbers of the rows that each run held out.
     scores : pandas frame
-        A row for each run, indexed by seed and fold, and a column for each figure, as at the end of the run.
+        A row for each run, indexed by seed and fold, and a column for each metric, as at the end of the run.
     mean, standard_deviation : dict of name -> float
-        Over the runs, of each figure. The deviation is the sample's, with one less than the runs below; NaN for one.
+        Over the runs, of each metric. The deviation is the sample's, with one less than the runs below; NaN for one.
     predictions : array (N,) or (N, ...)
         For each row, what models that were trained without it predict, as `Sequential.predict` returns it. With several
         seeds, or a splitter that holds a row out repeatedly, the models predict together, as in an `Ensemble`: by the
@@ -211,24 +228,22 @@ class CrossValidation:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """The figures at the end of each run, indexed by seed and fold."""
+        """Loss and metrics at the end of each run, indexed by seed and fold."""
         import pandas as pd
 
         index = pd.MultiIndex.from_tuples([(run.seed, run.fold) for run in self.runs], names=["seed", "fold"])
-        return pd.DataFrame([run.figures for run in self.runs], index=index)
+        return pd.DataFrame([run.metric_values for run in self.runs], index=index)
 
     @property
     def mean(self) -> dict[str, float]:
-        """The mean of each figure over the runs."""
-        return {name: float(np.mean(values)) for name, values in self._figures().items()}
+        """The mean of each metric over the runs."""
+        return {name: float(np.mean(values)) for name, values in self._values().items()}
 
     @property
     def standard_deviation(self) -> dict[str, float]:
-        """The sample standard deviation of each figure over the runs."""
+        """The sample standard deviation of each metric over the runs."""
         several = len(self.runs) > 1
-        return {
-            name: float(np.std(values, ddof=1)) if several else math.nan for name, values in self._figures().items()
-        }
+        return {name: float(np.std(values, ddof=1)) if several else math.nan for name, values in self._values().items()}
 
     @cached_property
     def predictions(self) -> Array:
@@ -246,11 +261,11 @@ class CrossValidation:
         return [self._loss.decide(run.scores) for run in self.runs]
 
     def summary(self) -> None:
-        """Print the figures of each run, their means and their standard deviations."""
-        names = list(self.runs[0].figures)
-        rows = [["seed", "fold", "rows", *names]]
+        """Print loss and metrics of each run, their means and their standard deviations."""
+        rows = [["seed", "fold", "rows", *self.runs[0].metric_values]]
         for run in self.runs:
-            rows.append([str(run.seed), str(run.fold), f"{len(run.held_out):,}", *map(_text, run.figures.values())])
+            values = map(_text, run.metric_values.values())
+            rows.append([str(run.seed), str(run.fold), f"{len(run.held_out):,}", *values])
         rows.append(["mean", "", "", *map(_text, self.mean.values())])
         rows.append(["deviation", "", "", *map(_text, self.standard_deviation.values())])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -259,11 +274,11 @@ class CrossValidation:
 
     def __repr__(self) -> str:
         mean, deviation = self.mean, self.standard_deviation
-        figures = [f"{name}={mean[name]:.4g} ± {deviation[name]:.2g}" for name in mean if name.startswith("val_")]
-        return f"CrossValidation({counted(len(self.runs), 'run')}, {', '.join(figures)})"
+        values = [f"{name}={mean[name]:.4g} ± {deviation[name]:.2g}" for name in mean if name.startswith("val_")]
+        return f"CrossValidation({counted(len(self.runs), 'run')}, {', '.join(values)})"
 
-    def _figures(self) -> dict[str, list[float]]:
-        return {name: [run.figures[name] for run in self.runs] for name in self.runs[0].figures}
+    def _values(self) -> dict[str, list[float]]:
+        return {name: [run.metric_values[name] for run in self.runs] for name in self.runs[0].metric_values}
 
     def _for_all_rows(self, decide: Callable[[Array], Array]) -> Array:
         """Turn the scores of each row into predictions; NaN where there are none."""
@@ -315,8 +330,9 @@ class _Task:
         for what, rows, class_weight in (("trains on", train, self.class_weight), ("holds out", held_out, None)):
             shape = model.output_shape or ()
             targets = model.loss.prepare_targets(y[rows], shape, model.dtype)
+            own = spread_weights(None if weights is None else weights[rows], model.loss.positions(shape))
             with naming(f"{self.place}, of the rows that it {what}"):
-                weigh_rows(None if weights is None else weights[rows], class_weight, model.loss, targets, shape)
+                weigh_rows(own, class_weight, model.loss, targets, shape)
 
     def run(self, x: Array, y: Array, weights: Array | None) -> Run:
         from threadpoolctl import threadpool_limits
@@ -342,9 +358,9 @@ class _Task:
             # Not the last epoch's: a callback may have put better parameters back since.
             last = trainer.evaluate(held_out_inputs, y[held_out], sample_weight=held_out_weights)
             scores = trainer.model.predict_scores(held_out_inputs)
-        figures = {name: column[-1] for name, column in history.items()}
-        figures |= {f"val_{name}": figure for name, figure in last.items()}
-        return Run(self.seed, self.number, held_out, history, figures, scores)
+        values = {name: column[-1] for name, column in history.items()}
+        values |= {f"val_{name}": value for name, value in last.items()}
+        return Run(self.seed, self.number, held_out, history, values, scores)
 
 
 def _build_models(build_model: Callable[[int], Sequential], seeds: Sequence[int]) -> dict[int, Sequential]:
@@ -376,7 +392,7 @@ def _check_seeds_matter(build_model: Callable[[int], Sequential], models: dict[i
             f"build_model({seed}) returned the same model twice; make a new one at each call: "
             "lambda seed: Sequential([...], seed=seed)"
         )
-    again.build_for(x)
+    again.set_up_for(x)
     if not np.array_equal(again.parameters, model.parameters):
         raise ArgumentError(
             f"build_model({seed}) gives other first parameters at each call: hand the seed on, "
@@ -401,17 +417,10 @@ def _fitted(transformer: Any, x: Array, y: Array) -> Any:
     return clone(transformer).fit(x, y)
 
 
-def _new_optimizer(optimizer: Optimizer | str) -> Optimizer:
-    optimizer = get_optimizer(optimizer)
-    if optimizer.step:
-        raise ArgumentError(f"{optimizer!r} has taken {counted(optimizer.step, 'step')} already: give a new optimizer")
-    return optimizer
-
-
 def _copied(hooks: list[Callback]) -> list[Callback]:
     if writers := [type(hook).__name__ for hook in hooks if hook.writes_files]:
         raise ArgumentError(
-            f"callbacks: every run would write what {', '.join(writers)} writes to the same place; the figures of all "
+            f"callbacks: every run would write what {', '.join(writers)} writes to the same place; the metrics of all "
             "runs are in the result's histories"
         )
     try:
@@ -422,14 +431,11 @@ def _copied(hooks: list[Callback]) -> list[Callback]:
 
 def _as_seeds(seeds: int | Iterable[int]) -> list[int]:
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
-        check_whole_number(seeds, "seeds", 1)
-        return list(range(seeds))
-    listed = list(seeds)
-    for seed in listed:
-        check_seed(seed, "a seed")
+        return list(range(as_whole_number(seeds, "seeds", 1)))
+    listed = [as_seed(seed, "a seed") for seed in seeds]
     if not listed or len(set(listed)) < len(listed):
         raise ArgumentError(f"seeds is {listed}; give one or more, each once")
-    return [int(seed) for seed in listed]
+    return listed
 
 
 def _text(value: float) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
-from minidl.inputs import check_whole_number
 from minidl.model import Sequential
+from minidl.settings import as_whole_number
 from minidl.typing import Array
 
 Fold = tuple[Array, Array]
@@ -45,8 +45,8 @@ def deal_folds(
         raise ArgumentError("groups are for a splitter that heeds them: pass folds=GroupKFold(5), say, of scikit-learn")
     if isinstance(folds, Iterable) and not isinstance(folds, str):
         return dict.fromkeys(seeds, _as_folds(list(folds), len(x)))
-    check_whole_number(folds, "folds", 2)
-    return {seed: _shuffled_folds(folds, seed, len(x), classes) for seed in seeds}
+    number = as_whole_number(folds, "folds", 2)
+    return {seed: _shuffled_folds(number, seed, len(x), classes) for seed in seeds}
 
 
 def hold_out(validation: float | int, seed: int, rows: int, classes: Array | None) -> Fold:
@@ -79,16 +79,14 @@ def hold_out(validation: float | int, seed: int, rows: int, classes: Array | Non
     return train, held_out
 
 
-def classes_of(model: Sequential, x: Array, y: Array) -> Array | None:
-    """Return the class (N,) of each row, or None where the model, which ends with a loss, decides on no class."""
-    assert model.loss is not None
-    decisions = model.predict(x[:1])
+def classes_of(model: Sequential, y: Array) -> Array | None:
+    """Return the class (N,) of each row, or None where the model, set up and with a loss, decides on no class."""
+    loss, shape = model.loss, model.output_shape or ()
+    assert loss is not None
+    decisions = loss.decide(np.zeros((1, *shape), model.dtype))
     if decisions.ndim != 1 or decisions.dtype.kind not in "iu":
         return None
-    targets = model.loss.prepare_targets(y, model.output_shape or (), model.dtype)
-    if targets.ndim == 1:
-        return targets
-    return targets.argmax(axis=1) if targets.shape[1] > 1 else (targets[:, 0] > 0.5).astype(np.intp)
+    return loss.truth(loss.prepare_targets(y, shape, model.dtype))
 
 
 def _shuffled_folds(folds: int, seed: int, rows: int, classes: Array | None) -> list[Fold]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from types import FrameType, TracebackType
 
 
@@ -23,6 +21,9 @@ class WholeSteps:
         self.step = _Step()
 
     def __enter__(self) -> WholeSteps:
+        import signal
+        import threading
+
         self._installed = (
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -33,6 +34,8 @@ class WholeSteps:
 
     def __exit__(self, *_: object) -> None:
         if self._installed:
+            import signal
+
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -4,33 +4,35 @@
 |---|---|
 | ``search.json`` | settings, candidates, and fingerprints of the data and of what the build function makes |
 | ``candidate_0001.npz`` | the candidate's trainer at the end of its last epoch, as `Trainer.save` writes it |
-| ``candidate_0001.json`` | its figures so far, for the result's table |
+| ``candidate_0001.json`` | its metrics so far, for the result's table |
 
 Each file is written whole or not at all; reading them executes nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl.errors import ArgumentError, FileFormatError
 from minidl.files import as_json, atomic_write
-from minidl.inputs import check_number, check_whole_number
-from minidl.training.checkpoint import describe
+from minidl.metrics.base import FunctionMetric
+from minidl.settings import as_number, as_whole_number
 from minidl.training.history import History
 from minidl.training.parameter_space import Candidate
+from minidl.training.run_file import describe
 from minidl.training.trainer import Trainer
 from minidl.typing import Array
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _OF_CANDIDATE = re.compile(r"candidate_\d{4,}\.(npz|json)")
 _HALF = re.compile(rf"\.(search\.json|{_OF_CANDIDATE.pattern})\.[0-9a-f]{{8}}\.tmp")
@@ -49,12 +51,15 @@ class Progress:
     seconds : float
         Time spent in training, in all processes that trained it.
     diverged : bool
+    ended : bool
+        Whether its optimizer saw no use in going on after these epochs.
     """
 
-    history: History
-    reached: int
-    seconds: float
-    diverged: bool
+    history: History = field(default_factory=History)
+    reached: int = 0
+    seconds: float = 0.0
+    diverged: bool = False
+    ended: bool = False
 
     def is_past(self, rung: int) -> bool:
         """Return whether there is nothing left to do for this rung."""
@@ -108,25 +113,23 @@ class Journal:
         """Return the path of the candidate's trainer, which may not exist yet."""
         return self.folder / f"candidate_{candidate.number:04d}.npz"
 
-    def read(self, candidate: Candidate) -> Progress | None:
-        """Return how far the candidate is; None where it has not finished an epoch."""
+    def read(self, candidate: Candidate) -> Progress:
+        """Return how far the candidate is."""
         path = self._record(candidate)
         if not path.exists():
-            return None
+            return Progress()
         content = _read(path)
         try:
-            columns, epochs = dict(content["history"]), content["epochs"]
-            for name, least in (("epochs", 0), ("reached", 0)):
-                check_whole_number(content[name], name, least)
-            history = History()
-            for epoch in range(epochs):
+            columns, history = dict(content["history"]), History()
+            for epoch in range(as_whole_number(content["epochs"], "epochs")):
                 history.append({name: float(column[epoch]) for name, column in columns.items()})
-            seconds = check_number(content["seconds"], "seconds", 0)
-            progress = Progress(history, content["reached"], seconds, bool(content["diverged"]))
+            reached = as_whole_number(content["reached"], "reached")
+            seconds = as_number(content["seconds"], "seconds", 0)
+            progress = Progress(history, reached, seconds, bool(content["diverged"]), bool(content["ended"]))
         except (ValueError, TypeError, LookupError) as error:
             raise FileFormatError(_damaged(path, error)) from error
         # One that diverged in its first epoch has no checkpoint; of any other, none means to begin anew.
-        return progress if progress.diverged or self.checkpoint(candidate).exists() else None
+        return progress if progress.diverged or self.checkpoint(candidate).exists() else Progress()
 
     def write(self, candidate: Candidate, progress: Progress) -> None:
         """Note how far the candidate is."""
@@ -136,27 +139,48 @@ class Journal:
             "reached": progress.reached,
             "seconds": progress.seconds,
             "diverged": progress.diverged,
+            "ended": progress.ended,
             "history": dict(progress.history),
         }
         _write(self._record(candidate), content)
 
-    def load(self, candidate: Candidate, kind: type[Trainer]) -> Trainer:
-        """Return the candidate's trainer where its last checkpoint left it."""
-        path = self.checkpoint(candidate)
+    def save(self, candidate: Candidate, trainer: Trainer) -> None:
+        """Write the candidate's trainer, with the model that was validated."""
+        with trainer.averaged_weights(), _without_functions(trainer):
+            trainer.save(self.checkpoint(candidate))
+
+    def load(self, candidate: Candidate, new: Trainer) -> Trainer:
+        """Return the candidate's trainer where its last checkpoint left it, with the metrics of a new one."""
         try:
-            return kind.load(path)
+            trainer = type(new).load(self.checkpoint(candidate))
         except FileFormatError as error:
             raise FileFormatError(f"{error}. Delete the file, and the candidate is trained anew") from error
+        trainer.metrics = new.metrics
+        return trainer
 
     def _record(self, candidate: Candidate) -> Path:
         return self.checkpoint(candidate).with_suffix(".json")
 
 
-def described(value: Any) -> str:
-    """Return the repr of a value, without the addresses in memory that differ in each process."""
+@contextlib.contextmanager
+def _without_functions(trainer: Trainer) -> Iterator[None]:
+    """Within, the trainer lacks the metrics that are plain functions, which a file cannot hold."""
+    metrics = trainer.metrics
+    if metrics is not None:
+        trainer.metrics = [metric for metric in metrics if not isinstance(metric, FunctionMetric)]
+    try:
+        yield
+    finally:
+        trainer.metrics = metrics
+
+
+def described(value: Any) -> Any:
+    """Return a number, None, or the repr of a value, without the addresses in memory that differ in each process."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={described(each)}" for name, each in value.items())
-    return _ADDRESS.sub("", repr(value))
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value if value is None or isinstance(value, int | float) else _ADDRESS.sub("", repr(value))
 
 
 def fingerprint(*arrays: Array | None) -> str:
@@ -175,12 +199,11 @@ def fingerprint(*arrays: Array | None) -> str:
 
 def fingerprint_of_trainer(trainer: Trainer) -> str:
     """Return a text that other layers, settings or first parameters would change; raise as `Trainer.save`."""
-    description, arrays = describe(trainer)
+    with _without_functions(trainer):
+        description, arrays = describe(trainer)
     names = sorted(arrays)
-    return fingerprint(
-        np.frombuffer(as_json({"description": description, "arrays": names}).encode(), np.uint8),
-        *(arrays[name] for name in names),
-    )
+    content = {"description": description, "metrics": described(trainer.metrics), "arrays": names}
+    return fingerprint(np.frombuffer(as_json(content).encode(), np.uint8), *(arrays[name] for name in names))
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

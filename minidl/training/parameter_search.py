@@ -11,36 +11,30 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from minidl.arrays import as_array, as_weights, check_finite, check_lengths
+from minidl.augmentation import Augment
 from minidl.errors import ArgumentError, DivergenceError, counted, naming
 from minidl.files import as_path
-from minidl.inputs import (
-    as_array,
-    as_weights,
-    check_finite,
-    check_lengths,
-    check_seed,
-    check_validation_data,
-    check_whole_number,
-)
+from minidl.metrics import Metric, as_metrics
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
+from minidl.settings import as_seed, as_text, as_whole_number
+from minidl.training.averages import Average
 from minidl.training.callbacks import Callback
-from minidl.training.criterion import Criterion
 from minidl.training.folds import classes_of, hold_out
 from minidl.training.history import History
 from minidl.training.journal import Journal, Progress, described, fingerprint, fingerprint_of_trainer
+from minidl.training.monitored_metric import MonitoredMetric, as_mode
 from minidl.training.parameter_space import Candidate, Recipe, list_candidates, text_of
 from minidl.training.processes import as_processes, run_tasks
+from minidl.training.rows import check_validation_data
 from minidl.training.trainer import Trainer
 from minidl.typing import Array
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     import pandas as pd
-
-__all__ = ["Search", "search"]
 
 
 def search(
@@ -55,7 +49,11 @@ def search(
     validation: float | int = 0.2,
     optimizer: Optimizer | str = "adam",
     batch_size: int | None = 32,
-    augment: Callable[[Array, np.random.Generator], Array] | None = None,
+    metrics: Iterable[Metric | str | Callable[[Array, Array], Array]] | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    average: Average | None = None,
+    augment: Augment | None = None,
     halving: int | None = None,
     first_epochs: int = 1,
     monitor: str = "val_loss",
@@ -80,7 +78,7 @@ def search(
         begun: then the space can hold learning rates, schedules, optimizers, batch sizes and distortions. If it has a
         parameter `seed` of which the space has no values, that is the search's. Called again with the same parameters,
         it must make the same. Learning rates are numbers or a `Schedule`, and `augment` is a `Distortion` of
-        `minidl.data.augment`, as for `Trainer.save`.
+        `minidl.data.augment`, as for `Trainer.save`; metrics may be functions.
     space : dict of name -> values, or list of such dicts
         Values are a list, or a distribution as in scipy.stats: anything with ``rvs(random_state=...)``. Of several
         dicts each is a space of its own, as in scikit-learn's ParameterGrid.
@@ -97,8 +95,8 @@ def search(
         Without `validation_data`: the fraction, or the number, of the rows to hold out, drawn at random; for a
         classifier with the classes' shares of the whole. They are the same for all candidates. Rows are copied;
         a memory map that is larger than the memory needs `validation_data`.
-    optimizer, batch_size, augment
-        For a `build_model` that returns a `Sequential`: as for `Trainer`. Each run has a copy. A `Trainer` has its own.
+    optimizer, batch_size, metrics, clip_norm, clip_value, average, augment
+        For a `build_model` that returns a `Sequential`: as for `Trainer`. Each run has copies. A `Trainer` has its own.
     halving : int >= 2, optional
         After each rung the best of so many go on: of n candidates ``max(n // halving, 1)``. Counted from the last,
         the rungs end at ``epochs``, ``epochs // halving``, ``epochs // halving**2`` and so on, as long as that is
@@ -106,9 +104,9 @@ def search(
     first_epochs : int in [1, epochs], default 1
         The least epochs that candidates are compared after.
     monitor : str, default "val_loss"
-        The figure to rank by, as it is after the rung's last epoch. The loss contains the penalties of regularizers.
+        The metric to rank by, as it is after the rung's last epoch. The loss contains the penalties of regularizers.
     mode : "auto", "min" or "max", default "auto"
-        Whether a small or a large figure is good, as for `Monitor`.
+        Whether a small or a large value is good, as for `Monitor`.
     sample_weight, class_weight
         As for `Trainer.fit`. Weights of rows that are held out count there; class weights do not.
     seed : int in [0, 2**32), default 0
@@ -146,46 +144,54 @@ def search(
     """
     from threadpoolctl import threadpool_limits
 
-    check_whole_number(epochs, "epochs", 1)
-    check_whole_number(first_epochs, "first_epochs", 1)
+    epochs, first_epochs = as_whole_number(epochs, "epochs", 1), as_whole_number(first_epochs, "first_epochs", 1)
     if first_epochs > epochs:
         raise ArgumentError(f"first_epochs is {first_epochs}, more than the {counted(epochs, 'epoch')} of a whole run")
     if halving is not None:
-        check_whole_number(halving, "halving", 2)
-    check_seed(seed, "seed")
-    processes, criterion = as_processes(jobs), Criterion("search", monitor, mode)
-    given = optimizer != "adam" or batch_size != 32 or augment is not None
-    recipe = Recipe(build_model, get_optimizer(optimizer), batch_size, augment, seed, only_models=given)
+        halving = as_whole_number(halving, "halving", 2)
+    seed, processes = as_seed(seed, "seed"), as_processes(jobs)
+    monitor, mode = as_text(monitor, "search: monitor"), as_mode(mode, "search: mode")
+    monitored = MonitoredMetric(asker="search", monitor=monitor, mode=mode)
+    settings: dict[str, Any] = {
+        "optimizer": optimizer,
+        "batch_size": batch_size,
+        "metrics": None if metrics is None else as_metrics(metrics),
+        "clip_norm": clip_norm,
+        "clip_value": clip_value,
+        "average": average,
+        "augment": augment,
+    }
+    defaults = {"optimizer": "adam", "batch_size": 32}
+    given = [name for name, value in settings.items() if value != defaults.get(name)]
+    recipe = Recipe(build_model, settings | {"optimizer": get_optimizer(optimizer)}, given, seed)
     listed = list_candidates(space, candidates, seed)
     recipe.check_names(listed)
     rungs = plan_rungs(len(listed), epochs, halving, first_epochs)
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
         data = _deal(recipe, listed[0], x, y, validation_data, validation, sample_weight, class_weight)
-        fingerprints = _rehearse(recipe, listed, data, criterion)
+        fingerprints = _rehearse(recipe, listed, data, monitored)
     with _folder(journal) as folder:
         home = Journal(folder)
         if journal is not None:
-            settings = {
+            description = {
                 "epochs": epochs,
                 "halving": halving,
                 "first_epochs": first_epochs,
                 "monitor": monitor,
-                "mode": criterion.mode,
+                "mode": monitored.mode,
                 "seed": seed,
-                "optimizer": described(recipe.optimizer),
-                "batch_size": batch_size,
-                "augment": described(augment),
                 "class_weight": described(class_weight),
             }
-            home.begin(settings | _describe(data, listed, fingerprints))
+            description |= {name: described(value) for name, value in recipe.settings.items()}
+            home.begin(description | _describe(data, listed, fingerprints))
         runner = _Runner(recipe, home, keeps_epochs=journal is not None, searcher=os.getpid())
         try:
-            states = _climb(runner, listed, data, rungs, halving, criterion, processes, progress)
+            states = _climb(runner, listed, data, rungs, halving, monitored, processes, progress)
         except KeyboardInterrupt:
             if journal is None:
                 raise
             raise KeyboardInterrupt(f"called again with journal={os.fspath(journal)!r}, the search goes on") from None
-        return _result(recipe, home, listed, states, criterion, epochs)
+        return _result(recipe, home, listed, states, monitored, epochs)
 
 
 def plan_rungs(candidates: int, epochs: int, halving: int | None, first_epochs: int) -> list[int]:
@@ -222,8 +228,8 @@ class SearchRun:
         Trained to the last rung, or out after an earlier one.
     seconds : float
         Time spent in training.
-    figures : dict of name -> float
-        Those of the last epoch; none of a run that diverged.
+    metric_values : dict of name -> float
+        Loss and metrics of the last epoch; none of a run that diverged.
     """
 
     number: int
@@ -233,15 +239,15 @@ class SearchRun:
     seconds: float
 
     @property
-    def figures(self) -> dict[str, float]:
-        """Those of the last epoch; none of a run that diverged."""
+    def metric_values(self) -> dict[str, float]:
+        """Loss and metrics of the last epoch; none of a run that diverged."""
         return {} if self.status == "diverged" else {name: column[-1] for name, column in self.history.items()}
 
 
 class Search:
     """The runs of a search, best first.
 
-    One that came further is better; among those that came as far, the monitored figure decides; those that diverged
+    One that came further is better; among those that came as far, the monitored metric decides; those that diverged
     are last.
 
     Attributes
@@ -250,9 +256,9 @@ class Search:
     histories : list of History
         One for each run.
     monitor : str
-        The figure that they are ranked by; `mode` is "max" where more is better, "min" where less is.
+        The metric that they are ranked by; `mode` is "max" where more is better, "min" where less is.
     table : pandas frame
-        A row for each run, indexed by the candidate's number: its rank, parameters, epochs, figures of the last epoch
+        A row for each run, indexed by the candidate's number: its rank, parameters, epochs, metrics of the last epoch
         (NaN where it diverged), seconds and status. A parameter with the name of another column has "(parameter)" after
         it.
     best_parameters : dict of name -> value
@@ -283,12 +289,12 @@ class Search:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Rank, parameters, epochs, figures, seconds and status of each run, indexed by the candidate's number."""
+        """Rank, parameters, epochs, metrics, seconds and status of each run, indexed by the candidate's number."""
         import pandas as pd
 
         runs = self.runs
-        figures = [self.monitor, *(name for name in runs[0].history if name != self.monitor)]
-        others = {"rank", "epochs", "seconds", "status", *figures}
+        metrics = list(dict.fromkeys([self.monitor, *(name for run in runs for name in run.history)]))
+        others = {"rank", "epochs", "seconds", "status", *metrics}
         columns: dict[str, Any] = {"rank": range(1, len(runs) + 1)}
         for name in dict.fromkeys(name for run in runs for name in run.parameters):
             values = [run.parameters.get(name, math.nan) for run in runs]
@@ -297,8 +303,8 @@ class Search:
             title = f"{name} (parameter)" if name in others else name
             columns[title] = pd.Series(values, dtype=None if plain else object)
         columns["epochs"] = [run.history.epochs for run in runs]
-        for name in figures:
-            columns[name] = [run.figures.get(name, math.nan) for run in runs]
+        for name in metrics:
+            columns[name] = [run.metric_values.get(name, math.nan) for run in runs]
         columns["seconds"] = [run.seconds for run in runs]
         columns["status"] = [run.status for run in runs]
         table = pd.DataFrame(columns)
@@ -315,19 +321,22 @@ class Search:
     def __repr__(self) -> str:
         diverged = [run.status for run in self.runs].count("diverged")
         also = f", {diverged:,} diverged" if diverged else ""
-        figure = self.runs[0].figures.get(self.monitor, math.nan)
-        best = f"{self.monitor}={figure:.4g} with {text_of(self.best_parameters)}"
+        value = self.runs[0].metric_values.get(self.monitor, math.nan)
+        best = f"{self.monitor}={value:.4g} with {text_of(self.best_parameters)}"
         return f"Search({counted(len(self.runs), 'candidate')}{also}, best: {best})"
 
 
 def _ranked(
-    candidates: Iterable[Candidate], states: Mapping[Candidate, Progress], criterion: Criterion, rung: int | None = None
+    candidates: Iterable[Candidate],
+    states: Mapping[Candidate, Progress],
+    monitored: MonitoredMetric,
+    rung: int | None = None,
 ) -> list[Candidate]:
-    """Sort candidates by their figures after a rung, or in the end, best first; of equals the first comes first."""
+    """Sort candidates by the metric after a rung, or in the end, best first; of equals the first comes first."""
 
     def cost(candidate: Candidate) -> tuple[float, int]:
-        figures = dict(states[candidate].history).get(criterion.monitor, [])[:rung]
-        return criterion.cost(figures[-1] if figures else math.nan), candidate.number
+        values = dict(states[candidate].history).get(monitored.monitor, [])[:rung]
+        return monitored.cost(values[-1] if values else math.nan), candidate.number
 
     return sorted(candidates, key=cost)
 
@@ -359,7 +368,7 @@ def _deal(
         with naming(candidate):
             trainer = recipe.make(candidate)
             trainer.check(x, y, sample_weight=weights, class_weight=class_weight)
-            classes = classes_of(trainer.model, x, y)
+            classes = classes_of(trainer.model, y)
         train, apart = hold_out(validation, recipe.seed, rows, classes)
         held_out = [x[apart], y[apart], None if weights is None else weights[apart]]
         x, y, weights = x[train], y[train], None if weights is None else weights[train]
@@ -373,7 +382,7 @@ def _deal(
 
 
 def _rehearse(
-    recipe: Recipe, candidates: Sequence[Candidate], data: Mapping[str, Any], criterion: Criterion
+    recipe: Recipe, candidates: Sequence[Candidate], data: Mapping[str, Any], monitored: MonitoredMetric
 ) -> list[str]:
     """Check each candidate's trainer as `fit` does; return their fingerprints."""
     found: list[str] = []
@@ -382,10 +391,11 @@ def _rehearse(
         with naming(candidate):
             trainer, again = recipe.make(candidate), recipe.make(candidate)
             trainer.check(**data)
-            criterion.check(trainer.figure_names)
-            again.model.build_for(data["x"])
+            monitored.check(trainer.metric_names)
+            again.model.set_up_for(data["x"])
             found.append(fingerprint_of_trainer(trainer))
-            if again.model is trainer.model or again.optimizer is trainer.optimizer:
+            parts = ((getattr(each, name) for each in (trainer, again)) for name in ("model", "optimizer", "average"))
+            if any(one is other is not None for one, other in parts):
                 raise ArgumentError("build_model returned the same object twice: make a new one at each call")
             if fingerprint_of_trainer(again) != found[-1]:
                 raise ArgumentError(
@@ -393,11 +403,11 @@ def _rehearse(
                     "Sequential([...], seed=seed), Trainer(..., seed=seed)"
                 )
             losses.setdefault(described(trainer.model.loss), candidate)
-    if len(losses) > 1 and criterion.monitor in {"loss", "val_loss"}:
+    if len(losses) > 1 and monitored.monitor in {"loss", "val_loss"}:
         (one, first), (other, second), *_ = losses.items()
         raise ArgumentError(
-            f"monitor: {criterion.monitor!r} is measured by {one} for {first}, but by {other} for {second}, and the "
-            "two cannot be compared: give another figure, such as 'val_accuracy'"
+            f"monitor: {monitored.monitor!r} is measured by {one} for {first}, but by {other} for {second}, and the "
+            "two cannot be compared: give another metric, such as 'val_accuracy'"
         )
     return found
 
@@ -428,42 +438,45 @@ def _folder(journal: str | os.PathLike[str] | None) -> Iterator[Path]:
 
 
 class _Keeper(Callback):
-    """Saves a candidate's trainer and its figures as it goes.
+    """Saves a candidate's trainer and its metrics as it goes.
 
     Of a process whose search has been killed it ends the run: another call may go on with the same files.
     """
 
     runs_last = True
 
-    def __init__(self, home: Journal, candidate: Candidate, before: Progress | None, searcher: int) -> None:
-        self._home, self._candidate, self._searcher = home, candidate, searcher
-        self._reached, self._seconds = (0, 0.0) if before is None else (before.reached, before.seconds)
+    home: Journal
+    candidate: Candidate
+    before: Progress
+    searcher: int
+    keeps_epochs: bool
+
+    def __post_init__(self) -> None:
         self._begin = time.perf_counter()
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        if self._searcher not in {os.getpid(), os.getppid()}:
+        if self.searcher not in {os.getpid(), os.getppid()}:
             raise KeyboardInterrupt("the search that this process worked for is over")
 
-    def keep(self, trainer: Trainer, reached: int | None = None) -> Progress:
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        is_last = trainer.epoch == trainer.last_epoch or trainer.optimizer.ended  # the end of the rung saves that
+        if self.keeps_epochs and not is_last:
+            self.keep(trainer, self.before.reached)
+
+    def keep(self, trainer: Trainer, reached: int) -> Progress:
         """Save the trainer, then write down how far it is: killed between the two, it goes on from there."""
-        with trainer.averaged_weights():  # so that the file's model is the one that was validated
-            trainer.save(self._home.checkpoint(self._candidate))
+        if trainer.optimizer.ended:  # which the trainer's file would not tell
+            self.note(trainer, self.before.reached)
+        self.home.save(self.candidate, trainer)
         return self.note(trainer, reached)
 
-    def note(self, trainer: Trainer, reached: int | None = None, *, diverged: bool = False) -> Progress:
+    def note(self, trainer: Trainer, reached: int, *, diverged: bool = False) -> Progress:
         """Write down how far the run is, and to the end of which rung it came."""
-        seconds = self._seconds + time.perf_counter() - self._begin
-        progress = Progress(trainer.history, self._reached if reached is None else reached, seconds, diverged)
-        self._home.write(self._candidate, progress)
+        seconds = self.before.seconds + time.perf_counter() - self._begin
+        ended = self.before.ended or bool(trainer.optimizer.ended)
+        progress = Progress(trainer.history, reached, seconds, diverged, ended)
+        self.home.write(self.candidate, progress)
         return progress
-
-
-class _EveryEpoch(_Keeper):
-    """The same, which also saves after each epoch; after the last, the end of the rung does."""
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        if trainer.epoch < trainer.last_epoch:
-            self.keep(trainer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -475,21 +488,27 @@ class _Runner:
     keeps_epochs: bool
     searcher: int
 
-    def train(self, candidate: Candidate, before: Progress | None, rung: int, data: Mapping[str, Any]) -> Progress:
+    def train(self, candidate: Candidate, before: Progress, rung: int, data: Mapping[str, Any]) -> Progress:
         """Train a candidate from where it stands to the end of a rung."""
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, user_api="blas"), naming(candidate):
             trainer = self.recipe.make(candidate)  # also before loading: it defines the classes of its layers
             if self.home.checkpoint(candidate).exists():
-                trainer = self.home.load(candidate, type(trainer))
-            # An optimizer with a memory of its own begins that anew in each `fit`: its runs pause at rungs alone.
-            kind = _EveryEpoch if self.keeps_epochs and not trainer.optimizer.full_batch else _Keeper
-            keeper = kind(self.home, candidate, before, self.searcher)
+                trainer = self.home.load(candidate, trainer)
+            keeper = _Keeper(
+                home=self.home,
+                candidate=candidate,
+                before=before,
+                searcher=self.searcher,
+                keeps_epochs=self.keeps_epochs,
+            )
+            is_over = before.ended and trainer.epoch == before.history.epochs
+            epochs = 0 if is_over else max(rung - trainer.epoch, 0)
             try:
-                trainer.fit(**data, epochs=max(rung - trainer.epoch, 0), callbacks=[keeper], progress=False)
+                trainer.fit(**data, epochs=epochs, callbacks=[keeper], progress=False)
             except DivergenceError:
-                return keeper.note(trainer, diverged=True)
+                return keeper.note(trainer, before.reached, diverged=True)
             return keeper.keep(trainer, rung)
 
 
@@ -499,27 +518,26 @@ def _climb(
     data: Mapping[str, Any],
     rungs: Sequence[int],
     halving: int | None,
-    criterion: Criterion,
+    monitored: MonitoredMetric,
     processes: int,
     progress: bool,
 ) -> dict[Candidate, Progress]:
     """Train the candidates to the end of each rung, and after it the best of them on."""
-    found = {candidate: runner.home.read(candidate) for candidate in candidates}
-    states = {candidate: state for candidate, state in found.items() if state is not None}
+    states = {candidate: runner.home.read(candidate) for candidate in candidates}
     left = list(candidates)
     for rung in rungs:
         # What an earlier call has done of this rung, and of those after it, stands in the journal.
-        due = [each for each in left if not (each in states and states[each].is_past(rung))]
+        due = [each for each in left if not states[each].is_past(rung)]
         if due:
             done = run_tasks(
-                [functools.partial(runner.train, each, states.get(each), rung) for each in due],
+                [functools.partial(runner.train, each, states[each], rung) for each in due],
                 data,
                 processes=processes,
                 name="search" if len(rungs) == 1 else f"search, to epoch {rung}",
                 progress=progress,
             )
             states |= zip(due, done, strict=True)
-        whole = _ranked((each for each in left if states[each].reached >= rung), states, criterion, rung)
+        whole = _ranked((each for each in left if states[each].reached >= rung), states, monitored, rung)
         left = whole[: max(len(left) // (halving or 1), 1)]
     return states
 
@@ -529,7 +547,7 @@ def _result(
     home: Journal,
     candidates: Sequence[Candidate],
     states: Mapping[Candidate, Progress],
-    criterion: Criterion,
+    monitored: MonitoredMetric,
     epochs: int,
 ) -> Search:
     whole = [each for each in candidates if not states[each].diverged]
@@ -539,12 +557,12 @@ def _result(
             f"{counted(states[candidates[0]].history.epochs, 'epoch')}: search among lower learning rates, or scale "
             "the input"
         )
-    whole = sorted(_ranked(whole, states, criterion), key=lambda each: -states[each].reached)
+    whole = sorted(_ranked(whole, states, monitored), key=lambda each: -states[each].reached)
     others = sorted(set(candidates) - set(whole), key=lambda each: (-states[each].history.epochs, each.number))
     runs = []
     for each in [*whole, *others]:
         state = states[each]
         status = "diverged" if state.diverged else "finished" if state.reached == epochs else "stopped"
         runs.append(SearchRun(each.number, each.parameters, state.history, status, state.seconds))
-    best = home.load(whole[0], type(recipe.make(whole[0])))
-    return Search(runs, criterion.monitor, criterion.mode, best)
+    best = home.load(whole[0], recipe.make(whole[0]))
+    return Search(runs, monitored.monitor, monitored.mode, best)

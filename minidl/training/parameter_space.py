@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, MinidlError, counted, did_you_mean
-from minidl.inputs import check_whole_number
 from minidl.model import Sequential
-from minidl.optimizers import Optimizer
+from minidl.settings import as_whole_number
 from minidl.training.trainer import Trainer
-from minidl.typing import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +46,7 @@ def list_candidates(space: Any, candidates: int | None, seed: int) -> list[Candi
             )
         drawn = list(ParameterGrid(spaces))
     else:
-        check_whole_number(candidates, "candidates", 1)
+        candidates = as_whole_number(candidates, "candidates", 1)
         if not distributions and candidates > (total := len(ParameterGrid(spaces))):
             raise ArgumentError(
                 f"candidates is {candidates}, but the space has {counted(total, 'combination')}: leave candidates "
@@ -110,20 +108,18 @@ class Recipe:
     ----------
     build_model : callable
         Takes the parameters and returns a model that ends with a loss, or a trainer that has not begun.
-    optimizer, batch_size, augment
-        For the trainer of a model.
+    settings : dict of name -> value
+        For the trainer of a model, which gets a copy of each.
+    given : list of str
+        Those that are not the defaults. The function must not return a trainer then, for which they would not count.
     seed : int
         For a function that takes `seed`, and for the trainer of a model.
-    only_models : bool
-        Whether the function must not return a trainer, for which these three would not count.
     """
 
     build_model: Callable[..., Sequential | Trainer]
-    optimizer: Optimizer
-    batch_size: int | None
-    augment: Callable[[Array, np.random.Generator], Array] | None
+    settings: Mapping[str, Any]
+    given: Sequence[str]
     seed: int
-    only_models: bool
 
     def check_names(self, candidates: Iterable[Candidate]) -> None:
         """Raise ArgumentError for a parameter that the function does not take, or one that it lacks."""
@@ -170,16 +166,13 @@ class Recipe:
         except Exception as error:
             raise ArgumentError(f"build_model raised {type(error).__name__}: {error}") from error
         if isinstance(made, Sequential):
-            seed = arguments.get("seed", self.seed)
-            optimizer, augment = copy.deepcopy((self.optimizer, self.augment))
-            made = Trainer(made, optimizer, batch_size=self.batch_size, seed=seed, augment=augment)
-        elif self.only_models and isinstance(made, Trainer):
+            made = Trainer(made, seed=arguments.get("seed", self.seed), **copy.deepcopy(dict(self.settings)))
+        elif self.given and isinstance(made, Trainer):
             raise ArgumentError(
-                "build_model returned a Trainer, whose own optimizer, batch size and augment count: leave those of the "
-                "call out"
+                f"build_model returned a Trainer, whose own settings count: leave out {', '.join(self.given)}"
             )
         if not isinstance(made, Trainer):
             raise ArgumentTypeError(f"build_model returned {made!r:.80}; it must return a Sequential or a Trainer")
-        if made.epoch or made.step or made.row:
+        if made.epoch or made.step or made.position.row:
             raise ArgumentError("build_model returned a trainer that has begun already: make a new one at each call")
         return made

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from minidl.errors import MissingDependencyError
-from minidl.inputs import check_whole_number
+from minidl.settings import as_whole_number
 
 _Result = TypeVar("_Result")
 
@@ -24,10 +24,10 @@ def as_processes(jobs: int | None) -> int:
         from joblib import cpu_count
 
         jobs = cpu_count()
-    check_whole_number(jobs, "jobs", 1)
-    if jobs > 1:
+    processes = as_whole_number(jobs, "jobs", 1)
+    if processes > 1:
         _check_joblib()
-    return jobs
+    return processes
 
 
 def _check_joblib() -> None:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from minidl.augmentation import Augment
 from minidl.errors import ArgumentError, DataError, DivergenceError
-from minidl.inputs import check_number, check_whole_number
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
+from minidl.settings import as_number, as_whole_number
 from minidl.training.callbacks import Callback
 from minidl.training.trainer import Trainer
 from minidl.typing import Array
-
-__all__ = ["RateSearch", "find_learning_rate"]
 
 _SMOOTHING = 0.9
 """Decay of the running mean of the losses: a batch's own is too noisy to take a slope of."""
@@ -64,16 +62,17 @@ class RateSearch:
 
 
 class _Notes(Callback):
-    """Sets the rate of each step, and notes it with the smoothed loss of its batch."""
+    """Notes the smoothed loss of each step's batch, and ends the search."""
 
-    def __init__(self, rates: Array) -> None:
-        self.rates = rates
+    steps: int
+
+    def __post_init__(self) -> None:
         self.losses: dict[int, float] = {}
         """By step, from 0."""
         self._mean = 0.0
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        if trainer.step == len(self.rates):
+        if trainer.step == self.steps:
             trainer.stop()
         if math.isnan(trainer.batch_loss):  # all rows of the batch weigh 0
             return
@@ -96,7 +95,7 @@ def find_learning_rate(
     batch_size: int | None = 32,
     sample_weight: Any = None,
     class_weight: Any = None,
-    augment: Callable[[Array, np.random.Generator], Array] | None = None,
+    augment: Augment | None = None,
     seed: int | None = 0,
 ) -> RateSearch:
     """Search for a good learning rate, in a short run on a copy of the model: nothing given is changed.
@@ -128,19 +127,19 @@ def find_learning_rate(
 
     Source: Smith (2017), "Cyclical learning rates for training neural networks", arXiv:1506.01186, section 3.3.
     """
-    check_whole_number(steps, "find_learning_rate: steps", 10)
-    for name, rate in (("low", low), ("high", high)):
-        check_number(rate, f"find_learning_rate: {name}", above=0)
+    steps = as_whole_number(steps, "find_learning_rate: steps", 10)
+    low = as_number(low, "find_learning_rate: low", above=0)
+    high = as_number(high, "find_learning_rate: high", above=0)
     if low >= high:
-        raise ArgumentError(f"find_learning_rate: low is {low} and high {high}; low must be below high")
+        raise ArgumentError(f"find_learning_rate: low is {low:g} and high {high:g}; low must be below high")
     rates = np.geomspace(low, high, steps)
     optimizer = copy.deepcopy(get_optimizer(optimizer))
     if optimizer.full_batch:
         raise ArgumentError(f"{type(optimizer).__name__} has no learning rate to search for")
-    optimizer.step, optimizer.state, optimizer.exchanged = 0, {}, False  # as it was before its first step
+    optimizer.step, optimizer.state = 0, {}  # as it was before its first step
     optimizer.learning_rate = lambda step: float(rates[min(step, steps - 1)])
     trainer = Trainer(copy.deepcopy(model), optimizer, batch_size=batch_size, seed=seed, augment=augment)
-    notes = _Notes(rates)
+    notes = _Notes(steps=steps)
     try:
         trainer.fit(
             x,

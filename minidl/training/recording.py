@@ -1,25 +1,26 @@
-"""Callbacks that write the figures of a run: to a CSV file, or for TensorBoard."""
+"""Callbacks that write the metrics of a run: to a CSV file, or for TensorBoard."""
 
 from __future__ import annotations
 
-import csv
 import io
 import math
-import os
 from typing import TYPE_CHECKING, Any
 
 from minidl.errors import ArgumentError, MissingDependencyError
 from minidl.files import as_path, atomic_write
+from minidl.settings import setting
 from minidl.training.callbacks import Callback
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from minidl.training.trainer import Trainer
 
 
 class CSVLogger(Callback):
-    """Writes the history to a CSV file after each epoch: a column "epoch", from 1, and one per figure.
+    """Writes the history to a CSV file after each epoch: a column "epoch", from 1, and one per metric.
 
-    The file always holds the whole history, also of a run that was resumed, without an epoch twice. A figure that an
+    The file always holds the whole history, also of a run that was resumed, without an epoch twice. A metric that an
     epoch does not have is left empty.
 
     Parameters
@@ -30,8 +31,7 @@ class CSVLogger(Callback):
 
     writes_files = True
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = as_path(path)
+    path: Path = setting(kw_only=False, check=as_path)
 
     def check(self, trainer: Trainer) -> None:
         if self.path.is_dir():
@@ -42,28 +42,32 @@ class CSVLogger(Callback):
         self._write_all(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        if list(trainer.history) != self._names:  # the first epoch, or one with another figure
+        import csv
+
+        if list(trainer.history) != self._names:  # the first epoch, or one with another metric
             self._write_all(trainer)
             return
         with self.path.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(self._row(trainer, trainer.history.epochs))
 
     def _write_all(self, trainer: Trainer) -> None:
+        import csv
+
         self._names = list(trainer.history)
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["epoch", *(self._names or trainer.figure_names)])
+        writer.writerow(["epoch", *(self._names or trainer.metric_names)])
         writer.writerows(self._row(trainer, epoch) for epoch in range(1, trainer.history.epochs + 1))
         with atomic_write(self.path) as file:
             file.write(text.getvalue().encode())
 
     def _row(self, trainer: Trainer, epoch: int) -> list[Any]:
-        figures = [trainer.history[name][epoch - 1] for name in self._names]
-        return [epoch, *("" if math.isnan(figure) else repr(figure) for figure in figures)]
+        metrics = [trainer.history[name][epoch - 1] for name in self._names]
+        return [epoch, *("" if math.isnan(metric) else repr(metric) for metric in metrics)]
 
 
 class TensorBoard(Callback):
-    """Writes the figures and the learning rate of each epoch for TensorBoard: ``tensorboard --logdir folder``.
+    """Writes the metrics and the learning rate of each epoch for TensorBoard: ``tensorboard --logdir folder``.
 
     Needs tensorboardX, which the extra "tensorboard" brings.
 
@@ -77,8 +81,7 @@ class TensorBoard(Callback):
 
     writes_files = True
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = as_path(folder)
+    folder: Path = setting(kw_only=False, check=as_path)
 
     def check(self, trainer: Trainer) -> None:
         try:
@@ -93,8 +96,8 @@ class TensorBoard(Callback):
         self._writer: Any = SummaryWriter(str(self.folder), purge_step=trainer.epoch + 1)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        for name, figure in trainer.figures.items():
-            self._writer.add_scalar(name, figure, trainer.epoch)
+        for name, metric in trainer.metric_values.items():
+            self._writer.add_scalar(name, metric, trainer.epoch)
         self._writer.add_scalar("learning_rate", trainer.optimizer.rate(), trainer.epoch)
         self._writer.flush()
 

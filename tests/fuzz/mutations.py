@@ -13,8 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl import Dense, Flatten, LeakyReLU, MeanSquaredError, ReLU, Rescale, Sequential, SoftmaxCrossEntropy, Tanh
-from minidl.layers import Reshape
+from minidl import (
+    BatchNorm,
+    Concatenate,
+    Dense,
+    Flatten,
+    LeakyReLU,
+    MeanSquaredError,
+    ReLU,
+    Rescale,
+    Reshape,
+    Residual,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Tanh,
+)
 
 KINDS = ("csv", "idx", "model")
 TRAP = "executed"
@@ -137,13 +150,16 @@ def idx_file(rng, changed):
 @functools.cache
 def good_models():
     """Return a few models' files, as a header and the bytes of each array's ``.npy``."""
-    classifier = [Rescale(1 / 255), Flatten(), Dense(5, "uniform(-0.1, 0.1)"), LeakyReLU(0.2), Dense(3)]
+    classifier = [Rescale(1 / 255), Flatten(), Dense(5, initializer="uniform(-0.1, 0.1)"), LeakyReLU(0.2), Dense(3)]
     inner = Sequential([Dense(4, use_bias=False), Tanh()], name="inner")
+    blocks = [BatchNorm(), Residual(Dense(3)), Reshape((3, 1)), Concatenate([Tanh(), Dense(1)])]
     models = [
         Sequential([*classifier, SoftmaxCrossEntropy()], input_shape=(2, 3, 1), seed=0),
         Sequential([inner, Reshape((2, 2)), Flatten(), Dense(1), MeanSquaredError()], input_shape=3, dtype="float64"),
         Sequential([Flatten(), ReLU()], input_shape=(2, 2)),
+        Sequential([*blocks, SoftmaxCrossEntropy()], input_shape=2),
     ]
+    models[-1].layers[1].trainable = False
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.npz"
         found = []

@@ -100,7 +100,7 @@ def test_softmax_has_its_true_jacobian():
 @pytest.mark.parametrize("approximate", ["tanh", 1, None])
 def test_gelu_is_approximate_or_not(approximate):
     with pytest.raises(ArgumentTypeError, match=f"^GELU: approximate is {approximate!r}; it must be True or False$"):
-        GELU(approximate)
+        GELU(approximate=approximate)
 
 
 def test_an_activation_is_printed_with_its_settings():

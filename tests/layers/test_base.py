@@ -1,13 +1,12 @@
 import copy
 import pickle
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from gradients import check_layer_gradients
 
 from minidl import layers
-from minidl.configuration import decode, encode
+from minidl.blocks import Concatenate, Residual
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError
 from minidl.initializers import Constant, Normal
 from minidl.layers import (
@@ -22,6 +21,7 @@ from minidl.layers import (
     Layer,
     LayerNorm,
     LeakyReLU,
+    Parameter,
     PReLU,
     ReLU,
     Rescale,
@@ -32,16 +32,21 @@ from minidl.layers import (
     Softplus,
     Tanh,
 )
+from minidl.losses import MeanSquaredError
 from minidl.model import Sequential
+from minidl.optimizers import SGD, AdamW
+from minidl.regularizers import L2, MaxNorm
+from minidl.serialization import decode, encode
+from minidl.settings import CLASSES, setting
+from minidl.training import Trainer
 
 # Layers of the user's own
 
 
-@dataclass(eq=False)
 class Swish(Layer):
     """A part of the user's own, as the documents show it."""
 
-    beta: float = 1.0
+    beta: float = setting(1.0, kw_only=False)
 
     def forward(self, x, training=False):
         gate = 1 / (1 + np.exp(-self.beta * x))
@@ -54,22 +59,20 @@ class Swish(Layer):
         return dy * gate * (1 + self.beta * x * (1 - gate))
 
 
-@dataclass(eq=False)
 class Gain(Layer):
     """A gain per feature, and a count of the batches it was trained on."""
 
     first: float = 1.0
 
-    def build(self, input_shape, rng):
-        self.gain = self.add_parameter("gain", input_shape, Normal(self.first, 0.1))
-        self.batches = self.add_state("batches", 1)
+    def build(self, input_shape, declare):
+        self.gain = declare.parameter("gain", input_shape, Normal(mean=self.first, standard_deviation=0.1))
+        self.batches = declare.state("batches", 1)
         return input_shape
 
     def forward(self, x, training=False):
-        self.check_input(x)
         if training:
             self.saved = x
-            self.batches.value += 1
+            self.batches.value += self.own_trainable
         return x * self.gain.value
 
     def backward(self, dy):
@@ -80,9 +83,9 @@ class Gain(Layer):
 class OffsetGain(Gain):
     """Extends another layer's build."""
 
-    def build(self, input_shape, rng):
-        output_shape = super().build(input_shape, rng)
-        self.offset = self.add_parameter("offset", input_shape, "normal")
+    def build(self, input_shape, declare):
+        output_shape = super().build(input_shape, declare)
+        self.offset = declare.parameter("offset", input_shape, "normal")
         return output_shape
 
     def forward(self, x, training=False):
@@ -93,21 +96,19 @@ class OffsetGain(Gain):
         return super().backward(dy)
 
 
-@dataclass(eq=False)
-class Residual(Layer):
+class Around(Layer):
     """A layer around another, beside a parameter of its own: y = scale x + inner(x)."""
 
-    inner: Layer
+    inner: Layer = setting(kw_only=False)
 
     def sublayers(self):
         return {"inner": self.inner}
 
-    def build(self, input_shape, rng):
-        self.scale = self.add_parameter("scale", 1, "constant(2)")
-        return self.inner.build(input_shape, rng)
+    def build(self, input_shape, declare):
+        self.scale = declare.parameter("scale", 1, "constant(2)")
+        return declare.sublayer("inner", input_shape)
 
     def forward(self, x, training=False):
-        self.check_input(x)
         if training:
             self.saved = x
         return self.scale.value * x + self.inner.forward(x, training)
@@ -118,7 +119,7 @@ class Residual(Layer):
 
 
 class Shift(Layer):
-    """No dataclass, and an __init__ that does not call the base's."""
+    """With an __init__ of its own, which does not call the base's."""
 
     def __init__(self, by):
         self.by = by
@@ -152,20 +153,21 @@ class ChangesUpstream(Swish):
 
 # One of each layer of the package, with the shape of a sample; and the user's own.
 BUILT_IN = [
-    (BatchNorm(0.8, 1e-3), (4,)),
+    (BatchNorm(momentum=0.8, epsilon=1e-3), (4,)),
     (Dense(3), (4,)),
     (Dense(3, initializer="uniform(-1, 1)", use_bias=False), (4,)),
+    (Dense(3), (2, 4)),
     (Dropout(0.3), (2, 3)),
     (ELU(0.7), (4,)),
     (Flatten(), (2, 3)),
     (GELU(), (4,)),
     (GELU(approximate=True), (4,)),
     (GaussianNoise(0.5), (2, 3)),
-    (LayerNorm(1e-3), (4,)),
+    (LayerNorm(epsilon=1e-3), (4,)),
     (LeakyReLU(0.2), (4,)),
-    (PReLU(0.3), (2, 3)),
+    (PReLU(initial_slope=0.3), (2, 3)),
     (ReLU(), (2, 3)),
-    (Rescale(0.5, 1.5), (4,)),
+    (Rescale(0.5, offset=1.5), (4,)),
     (Reshape((3, -1)), (6,)),
     (SELU(), (4,)),
     (SiLU(), (4,)),
@@ -174,7 +176,7 @@ BUILT_IN = [
     (Softplus(), (4,)),
     (Tanh(), (4,)),
 ]
-OWN = [(Swish(1.5), (4,)), (Gain(), (4,)), (OffsetGain(), (2, 3)), (Residual(Residual(Dense(4))), (4,))]
+OWN = [(Swish(1.5), (4,)), (Gain(), (4,)), (OffsetGain(), (2, 3)), (Around(Around(Dense(4))), (4,))]
 # In training these do something else than in inference.
 TRAINS_OTHERWISE = BatchNorm, Dropout, GaussianNoise
 every_layer = pytest.mark.parametrize(("layer", "shape"), BUILT_IN + OWN, ids=repr)
@@ -188,14 +190,12 @@ def batch_of(shape, rows=5, dtype=np.float32, seed=0):
 
 def built(layer, shape, seed=0, dtype="float32"):
     layer = copy.deepcopy(layer)
-    layer.change_dtype(np.dtype(dtype))
-    layer.build(shape, seed)
+    layer.set_up(shape, seed, dtype=dtype)
     return layer
 
 
 def test_every_layer_of_the_package_is_in_the_list_above():
-    public = {getattr(layers, name) for name in layers.__all__}
-    known = {item for item in public if issubclass(item, Layer)} - {Layer}
+    known = {item for item in vars(layers).values() if isinstance(item, type) and issubclass(item, Layer)} - {Layer}
     assert known == {type(layer) for layer, _ in BUILT_IN}, (
         "add the new layer to BUILT_IN: the contract is tested there"
     )
@@ -285,7 +285,7 @@ def test_the_same_seed_builds_the_same_bits_and_another_seed_others(layer, shape
         return [parameter.value.tobytes() for parameter in built(layer, shape, seed).named_parameters().values()]
 
     assert bits(1) == bits(1) == bits(np.random.default_rng(1))
-    random = isinstance(layer, Dense | Gain | Residual)  # the others start with constants
+    random = isinstance(layer, Dense | Gain | Around)  # the others start with constants
     assert random == (bits(1) != bits(2))
 
 
@@ -299,17 +299,17 @@ def test_a_layer_comes_back_from_its_description(layer, shape):
     )
 
 
-# Building
+# Setting up
 
 
 def test_a_layer_without_parameters_need_not_define_build():
     layer = Swish()
     assert (layer.input_shape, layer.output_shape) == (None, None)
-    assert layer.build(4) == (4,)
+    assert layer.set_up(4) == (4,)
     assert (layer.input_shape, layer.output_shape) == ((4,), (4,))
     assert layer.count_parameters() == 0
     assert not layer.mixes_batch
-    assert not layer.casts_input
+    assert not layer.takes_integers
     assert repr(layer) == "Swish(beta=1.0)"
 
 
@@ -325,10 +325,10 @@ def test_parameters_and_states_are_declared_in_build_and_there_at_once():
 
 def test_a_parameter_of_two_axes_decays_unless_the_layer_says_otherwise():
     class Declares(Layer):
-        def build(self, input_shape, rng):
+        def build(self, input_shape, declare):
             for axes in range(4):
                 for decays in (None, True, False):
-                    self.add_parameter(f"{axes} {decays}", (2,) * axes, "zeros", decays=decays)
+                    declare.parameter(f"{axes} {decays}", (2,) * axes, "zeros", decays=decays)
             return input_shape
 
     layer = built(Declares(), (3,))
@@ -340,21 +340,11 @@ def test_a_parameter_of_two_axes_decays_unless_the_layer_says_otherwise():
 @pytest.mark.parametrize("decays", [0, 1.0, "no"])
 def test_whether_a_parameter_decays_is_true_or_false(decays):
     class Declares(Layer):
-        def build(self, input_shape, rng):
-            self.add_parameter("a", input_shape, "zeros", decays=decays)
+        def build(self, input_shape, declare):
+            declare.parameter("a", input_shape, "zeros", decays=decays)
 
-    with pytest.raises(ArgumentTypeError, match=f"layer 'Declares': decays of 'a' is {decays!r}; it must be True"):
-        Declares().build(3)
-
-
-def test_a_layer_changes_the_type_of_all_its_arrays_and_keeps_their_values():
-    layer = built(Gain(), (2, 3))
-    expected = layer.gain.value.copy()
-    for dtype in ("float64", "float32"):
-        layer.change_dtype(np.dtype(dtype))
-        arrays = layer.gain.value, layer.gain.gradient, layer.batches.value
-        assert [array.dtype for array in arrays] == [dtype] * 3
-        np.testing.assert_array_equal(layer.gain.value, expected)
+    with pytest.raises(ArgumentTypeError, match=f"^decays of 'a' is {decays!r}; it must be True or False$"):
+        Declares().set_up(3)
 
 
 @pytest.mark.parametrize("array", ["value", "gradient"])
@@ -364,34 +354,43 @@ def test_values_of_another_shape_are_refused_with_both_shapes(array):
         setattr(parameter, array, np.zeros(3))
 
 
-@pytest.mark.parametrize("declare", ["add_parameter", "add_state"])
-def test_declaring_outside_build_is_refused(declare):
-    for layer in (Swish(), built(Gain(), (4,))):
-        with pytest.raises(NotReadyError, match=f"layer '{type(layer).__name__}': .* declared within build"):
-            getattr(layer, declare)("late", (2,), "zeros")
-    assert layer.named_parameters().keys() == {"gain"}
-
-
-@pytest.mark.parametrize("first", ["add_parameter", "add_state"])
-@pytest.mark.parametrize("second", ["add_parameter", "add_state"])
+@pytest.mark.parametrize("first", ["parameter", "state"])
+@pytest.mark.parametrize("second", ["parameter", "state"])
 def test_a_name_declared_twice_is_refused(first, second):
     class Twice(Layer):
-        def build(self, input_shape, rng):
-            getattr(self, first)("a", input_shape, "zeros")
-            getattr(self, second)("a", input_shape, "zeros")
+        def build(self, input_shape, declare):
+            getattr(declare, first)("a", input_shape, "zeros")
+            getattr(declare, second)("a", input_shape, "zeros")
             return input_shape
 
-    with pytest.raises(ArgumentError, match="layer 'Twice': 'a' is declared twice"):
-        Twice().build(3)
+    with pytest.raises(ArgumentError, match="^layer 1 'twice_1': 'a' is declared twice"):
+        Sequential([Twice()], input_shape=3)
 
 
 def test_a_name_with_a_slash_is_refused():
     class Slash(Layer):
-        def build(self, input_shape, rng):
-            self.add_parameter("a/b", input_shape, "zeros")
+        def build(self, input_shape, declare):
+            declare.parameter("a/b", input_shape, "zeros")
 
     with pytest.raises(ArgumentError, match=r"'a/b' .* holds a '/'"):
-        Slash().build(3)
+        Slash().set_up(3)
+
+
+def test_what_is_declared_is_of_the_type_that_the_declaration_tells():
+    class Tells(Layer):
+        def build(self, input_shape, declare):
+            self.told = declare.dtype, self.dtype
+            self.weight = declare.parameter("weight", input_shape, "normal")
+            self.state = declare.state("state", input_shape)
+            return input_shape
+
+    for dtype in ("float32", "float64"):
+        layer = Tells()
+        layer.set_up(3, 0, dtype=dtype)
+        assert layer.told == (dtype, dtype)
+        assert layer.weight.value.dtype == layer.weight.gradient.dtype == layer.state.value.dtype == dtype
+        layer.set_up(3, 0)  # the type stays until another is given
+        assert layer.told == (dtype, dtype)
 
 
 def test_a_build_that_calls_that_of_its_base_is_one_build_with_one_generator():
@@ -402,49 +401,105 @@ def test_a_build_that_calls_that_of_its_base_is_one_build_with_one_generator():
     np.testing.assert_array_equal(layer.offset.value, rng.normal(0, 0.05, 4))
 
 
-def test_building_again_makes_new_parameters_for_the_new_shape():
+def test_what_one_layer_draws_does_not_depend_on_how_much_those_beside_it_do():
+    def second_weight(units):
+        model = Sequential([Around(Concatenate([Dense(units), Dense(3)]))], input_shape=3, seed=0)
+        return model.named_parameters()["around_1/inner/branch_2/dense_1/weight"].value
+
+    np.testing.assert_array_equal(second_weight(1), second_weight(8))
+
+
+def test_setting_up_again_makes_new_parameters_for_the_new_shape():
     layer = built(Gain(), (4,))
     layer.forward(batch_of((4,)), training=True)
     old = layer.gain
-    assert layer.build((2, 2), 1) == (2, 2)
+    assert layer.set_up((2, 2), 1) == (2, 2)
     assert layer.named_parameters() == {"gain": layer.gain}
     assert layer.gain is not old
     assert layer.forward(batch_of((2, 2))).shape == (5, 2, 2)
 
 
-def test_a_build_that_fails_leaves_no_half_built_layer():
-    for layer in (Dense(3), built(Dense(3), (4,))):
-        with pytest.raises(ShapeError):
-            layer.build((2, 2))
-        is_built = layer.input_shape is not None
-        assert is_built == bool(layer.named_parameters())
-        with pytest.raises(NotReadyError):
-            layer.add_parameter("late", (2,), "zeros")
-        layer.build((5,))
-        assert layer.count_parameters() == 5 * 3 + 3
+def test_set_up_is_the_same_in_all_layers_and_calls_their_build():
+    kinds = [kind for modules in CLASSES.values() for kind in modules.values()]
+    assert [kind for kind in kinds if issubclass(kind, Layer) and "set_up" in vars(kind)] == [Layer]
+
+
+class FailsFor(Gain):
+    """Fails, when all is declared, for samples of three numbers."""
+
+    def build(self, input_shape, declare):
+        self.generator, self.note = declare.generator, input_shape
+        shape = super().build(input_shape, declare)
+        if input_shape == (3,):
+            raise KeyboardInterrupt
+        return shape
+
+
+def test_an_error_leaves_a_layer_as_it_was():
+    layer = FailsFor()
+    before = dict(vars(layer))
+    with pytest.raises(KeyboardInterrupt):
+        layer.set_up(3, 0, dtype="float64")
+    assert vars(layer) == before
+    layer.set_up(4, 0)
+    before = dict(vars(layer))
+    with pytest.raises(KeyboardInterrupt):
+        layer.set_up(3, 0, dtype="float64")
+    assert vars(layer) == before
+    assert layer.named_parameters() == {"gain": layer.gain}
+    assert layer.forward(batch_of((4,))).dtype == np.float32
+
+
+def test_an_error_leaves_all_layers_inside_and_their_arrays_as_they_were():
+    trained, new = built(Around(Gain()), (3,)), Gain()
+    arrays = {**trained.named_parameters(), **trained.named_states()}
+    values = {path: array.value for path, array in arrays.items()}
+    layer = Around(Sequential([trained, new, Sequential([Gain()]), FailsFor()]))
+    with pytest.raises(KeyboardInterrupt):
+        layer.set_up(3, 0, dtype="float64")
+    assert [each.input_shape for each in layer.walk()] == [None, None, (3,), (3,), *[None] * 4]
+    assert new.count_parameters() == 0
+    assert {each.dtype for each in layer.walk()} == {np.dtype("float32")}
+    # Also the arrays of a layer that was set up: those within are of the model that failed no longer.
+    assert {**trained.named_parameters(), **trained.named_states()} == arrays
+    assert all(array.value is values[path] for path, array in arrays.items())
+    model = Sequential([trained])
+    model.set_up(3)
+    assert model.count_parameters() == 1 + 3
+
+
+def test_parameters_come_back_from_a_model_that_could_not_be_set_up():
+    model = Sequential([Dense(3)], input_shape=3, seed=0)
+    values = model.parameters
+    with pytest.raises(ShapeError, match="layer 2 'reshape_1' cannot give|layer 2 'reshape_1': Reshape cannot give"):
+        Sequential([model, Reshape((2, 2))], input_shape=3)  # when `model` had been set up within
+    assert model.parameters.base is values.base
+    model.parameters[:] = 7
+    assert (model.layers[0].weight.value == 7).all()
 
 
 def test_a_build_that_returns_no_shape_is_told_so():
     class Forgetful(Layer):
-        def build(self, input_shape, rng):
-            self.add_parameter("a", input_shape, "zeros")
+        def build(self, input_shape, declare):
+            declare.parameter("a", input_shape, "zeros")
 
-    with pytest.raises(ArgumentTypeError, match="not None"):
-        Forgetful().build(3)
+    with pytest.raises(ArgumentTypeError, match="^Forgetful: build must return the shape of an output .*, not None"):
+        Forgetful().set_up(3)
 
 
 def test_a_sample_shape_that_cannot_be_is_refused():
     with pytest.raises(ArgumentError, match=r"1 or more, not \(3, 0\)"):
-        Swish().build((3, 0))
+        Swish().set_up((3, 0))
     with pytest.raises(ArgumentTypeError, match="not 'ab'"):
-        Swish().build("ab")
+        Swish().set_up("ab")
 
 
 def test_a_layer_with_an_init_of_its_own_need_not_call_the_base():
     layer = Shift(2.0)
-    assert layer.build((3,)) == (3,)
+    assert layer.set_up((3,)) == (3,)
     np.testing.assert_array_equal(layer.forward(np.ones((1, 3))), [[3, 3, 3]])
     assert (layer.name, layer.named_parameters(), layer.needs_input_gradient) == (None, {}, True)
+    assert layer.trainable
     check_layer_gradients(Shift(2.0), batch_of((3,)))
     model = Sequential([Dense(2), Shift(1.0)], input_shape=3, seed=0)
     assert model.layers[1].name == "shift_1"
@@ -452,11 +507,41 @@ def test_a_layer_with_an_init_of_its_own_need_not_call_the_base():
         encode(model)
 
 
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LayerNorm(64), "^LayerNorm takes no setting by position; give the others by name: .*epsilon=..."),
+        (lambda: BatchNorm(0.9), "^BatchNorm takes no setting by position; .*momentum=..., epsilon=..."),
+        (lambda: PReLU(64), "^PReLU takes no setting by position; .*initial_slope=..."),
+        (lambda: AdamW(1e-3, 1e-2), "^AdamW takes only learning_rate by position; .*weight_decay=..."),
+        (lambda: Dense(64, "zeros"), "^Dense takes only units by position; .*initializer=..."),
+        (lambda: Residual(Dense(64), ReLU()), "^Residual takes only layers by position; .*projection=..."),
+        (lambda: Concatenate(Tanh(), ReLU()), "^Concatenate takes only branches by position; .*axis=..."),
+        (lambda: Flatten((3, 4)), "^Flatten takes no setting by position"),
+        (lambda: Dense(64, bias=False), "^Dense has no setting 'bias'; .*use_bias"),
+        (lambda: Dense(64, initialiser="zeros"), "^Dense has no setting 'initialiser'; did you mean 'initializer'?"),
+        (lambda: Swish(slope=2), "^Swish has no setting 'slope'; .*beta"),
+    ],
+)
+def test_settings_that_a_layer_does_not_take_are_refused_with_those_that_it_does(make, message):
+    with pytest.raises(ArgumentTypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("name", ["lr", "learning_rate", "requires_grad", "frozen"])
+def test_what_is_no_setting_of_a_layer_cannot_be_set_for_nothing(name):
+    with pytest.raises(ArgumentError, match=f"^Dense has no {name!r}, so setting it does nothing: set the"):
+        setattr(Dense(3), name, True)
+
+
 # Layers within layers
 
 
 def nested():
-    return built(Residual(Residual(Dense(4))), (4,))
+    return built(Around(Around(Dense(4))), (4,))
 
 
 def test_parameters_of_sublayers_are_known_by_path_and_in_order():
@@ -473,10 +558,10 @@ def test_parameters_of_sublayers_are_known_by_path_and_in_order():
 
 
 def test_states_of_sublayers_are_known_by_path():
-    class Counted(Residual):
-        def build(self, input_shape, rng):
-            self.own = self.add_state("own", 2, Constant(3))
-            return super().build(input_shape, rng)
+    class Counted(Around):
+        def build(self, input_shape, declare):
+            self.own = declare.state("own", 2, Constant(3))
+            return super().build(input_shape, declare)
 
     layer = built(Counted(Gain()), (4,))
     assert layer.named_states() == {"own": layer.own, "inner/batches": layer.inner.batches}
@@ -488,78 +573,387 @@ def test_moved_parameters_keep_their_numbers_and_become_views_in_order():
     for position, parameter in enumerate(layer.named_parameters().values()):
         parameter.gradient += position
     before = {name: (p.value.copy(), p.gradient.copy()) for name, p in layer.named_parameters().items()}
-    values, gradients = np.empty((2, layer.count_parameters()), np.float32)
-    layer.move_parameters(values, gradients)
+    model = Sequential([layer], input_shape=4)
     for name, parameter in layer.named_parameters().items():
         np.testing.assert_array_equal((parameter.value, parameter.gradient), before[name])
-    np.testing.assert_array_equal(values, np.concatenate([value.ravel() for value, _ in before.values()]))
-    np.testing.assert_array_equal(gradients, np.concatenate([gradient.ravel() for _, gradient in before.values()]))
-    values[0], gradients[-1] = 7, 9
+    np.testing.assert_array_equal(model.parameters, np.concatenate([value.ravel() for value, _ in before.values()]))
+    expected = np.concatenate([gradient.ravel() for _, gradient in before.values()])
+    np.testing.assert_array_equal(model.gradients, expected)
+    model.parameters[0], model.gradients[-1] = 7, 9
     assert layer.scale.value == 7
     assert layer.inner.inner.bias.gradient[-1] == 9
 
 
 def test_a_change_of_dtype_reaches_parameters_gradients_and_states_of_all_layers():
     layer = nested()
-    weight = layer.inner.inner.weight.value.copy()
-    layer.change_dtype(np.dtype("float64"))
-    np.testing.assert_array_equal(layer.inner.inner.weight.value, weight)
-    arrays = [array for p in layer.named_parameters().values() for array in (p.value, p.gradient)]
-    assert {array.dtype for array in arrays} == {np.dtype("float64")}
-    assert layer.forward(batch_of((4,), dtype=np.float64)).dtype == np.float64
-
-    again = [array for p in layer.named_parameters().values() for array in (p.value, p.gradient)]
-    layer.change_dtype(np.dtype("float64"))
-    unchanged = [array for p in layer.named_parameters().values() for array in (p.value, p.gradient)]
-    assert all(array is same for array, same in zip(again, unchanged, strict=True))  # views into vectors stay views
-
     gain = built(Gain(), (4,))
-    gain.change_dtype(np.dtype("float64"))
-    assert gain.batches.value.dtype == np.float64
-    assert gain.dtype == np.float64
+    weight, factors = layer.inner.inner.weight.value.copy(), gain.gain.value.copy()
+    for dtype in ("float64", "float32"):
+        model = Sequential([layer, gain], input_shape=4, dtype=dtype)
+        np.testing.assert_array_equal(layer.inner.inner.weight.value, weight)
+        np.testing.assert_array_equal(gain.gain.value, factors)
+        arrays = [array for p in model.named_parameters().values() for array in (p.value, p.gradient)]
+        assert {array.dtype for array in (*arrays, gain.batches.value)} == {np.dtype(dtype)}
+        assert {each.dtype for each in model.walk()} == {np.dtype(dtype)}
+        assert model.forward(batch_of((4,), dtype=dtype), training=True).dtype == dtype
+        model.change_dtype(np.dtype(dtype))
+        unchanged = [array for p in model.named_parameters().values() for array in (p.value, p.gradient)]
+        assert all(array is same for array, same in zip(arrays, unchanged, strict=True))  # views stay views
 
 
-def test_who_requires_an_input_gradient_requires_it_of_what_is_inside():
-    layer = nested()
-    layer.inner.needs_input_gradient = layer.inner.inner.needs_input_gradient = False
-    layer.require_input_gradient(False)
-    # Its own may be spared; what lies inside stands behind a parameter of the layer.
-    assert [inner.needs_input_gradient for inner in layer.walk()] == [False, True, True]
-    layer.require_input_gradient()
-    assert layer.needs_input_gradient
+# Parameters as views
+
+
+def parameter_in_vectors():
+    """A parameter of shape (2, 3) in the middle of two vectors, which hold its entries 4 to 9."""
+    parameter = Parameter(np.arange(6.0).reshape(2, 3), decays=True, regularized=False)
+    parameter.gradient = np.arange(6.0).reshape(2, 3) + 10
+    values, gradients = np.zeros((2, 12))
+    assert parameter.move_to(values, gradients, 4) == 10
+    return parameter, values, gradients
+
+
+def test_a_parameter_is_a_view_of_its_vectors():
+    parameter, values, gradients = parameter_in_vectors()
+    np.testing.assert_array_equal(parameter.value, [[0, 1, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(values, [0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 0, 0])
+    np.testing.assert_array_equal(gradients, [0, 0, 0, 0, 10, 11, 12, 13, 14, 15, 0, 0])
+    values[4], gradients[9] = 7, 8
+    assert parameter.value[0, 0] == 7
+    assert parameter.gradient[1, 2] == 8
+    parameter.value, parameter.gradient = 1, 2
+    np.testing.assert_array_equal((values[4:10], gradients[4:10]), [[1] * 6, [2] * 6])
+    parameter.value += 1  # in place, as the view's own operator
+    assert (values[4:10] == 2).all()
+    assert (parameter.start, parameter.stop, parameter.decays, parameter.regularized) == (4, 10, True, False)
+
+
+def test_a_parameter_of_a_single_number_or_of_none_is_a_view_too():
+    values, gradients = np.zeros((2, 4))
+    number = Parameter(np.full((), 3.0), decays=False, regularized=False)
+    assert number.move_to(values, gradients, 1) == 2
+    number.value = 5
+    assert values.tolist() == [0, 5, 0, 0]
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_a_copy_of_parameters_is_of_views_of_vectors_that_are_copied_once(duplicate):
+    first, values, gradients = parameter_in_vectors()
+    second = Parameter(np.full(2, 9.0), decays=False, regularized=True)
+    second.move_to(values, gradients, 10)
+    twins = duplicate([first, second]) if duplicate is not copy.copy else [copy.copy(first), copy.copy(second)]
+    assert twins[0].values is twins[1].values
+    assert twins[0].gradients is twins[1].gradients
+    assert np.shares_memory(twins[0].values, values) == (duplicate is copy.copy)  # which shares, as of a list
+    for twin, parameter in zip(twins, (first, second), strict=True):
+        np.testing.assert_array_equal((twin.value, twin.gradient), (parameter.value, parameter.gradient))
+        assert np.shares_memory(twin.value, twin.values)
+        assert np.shares_memory(twin.gradient, twin.gradients)
+        assert (twin.decays, twin.regularized) == (parameter.decays, parameter.regularized)
+    twins[1].values[:] = 3
+    assert (twins[0].value == 3).all()
+    assert (first.value == 3).all() == (duplicate is copy.copy)
 
 
 # First values from a file
 
 
 def test_stored_arrays_take_the_place_of_initializers():
-    original = built(Residual(Gain()), (4,))
+    original = built(Around(Gain()), (4,))
     arrays = {path: array.value + 5 for path, array in (original.named_parameters() | original.named_states()).items()}
-    layer = Residual(Gain())
-    layer.take_values_from(arrays)
-    layer.build((4,))
+    layer = Around(Gain())
+    layer.set_up((4,), stored=arrays)
     for path, array in (layer.named_parameters() | layer.named_states()).items():
         np.testing.assert_array_equal(array.value, arrays[path])
         assert not np.shares_memory(array.value, arrays[path])
-    layer.take_values_from(None)
-    layer.build((2,))
-    assert layer.inner.gain.value.shape == (2,)
+    other = Around(Gain())
+    other.set_up((2,), 0)
+    assert other.inner.gain.value.shape == (2,)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({}, "layer 'Gain' has no array 'gain' in the file"),
-        ({"gain": np.ones(5, np.float32)}, r"array 'gain' is float32 \(5,\) in the file, but .* float32 \(4,\)"),
-        ({"gain": np.ones(4)}, r"array 'gain' is float64 \(4,\) in the file, but .* says float32 \(4,\)"),
-        ({"gain": np.ones(4, np.float32)}, "layer 'Gain' has no array 'batches' in the file"),
+        ({}, "^there is no array 'gain' in the file$"),
+        ({"gain": np.ones(5, np.float32)}, r"^the array 'gain' is float32 \(5,\) in the file, but .* float32 \(4,\)"),
+        ({"gain": np.ones(4)}, r"^the array 'gain' is float64 \(4,\) in the file, but .* says float32 \(4,\)"),
+        ({"gain": np.ones(4, np.float32)}, "^there is no array 'batches' in the file$"),
     ],
 )
 def test_stored_arrays_that_do_not_fit_are_refused(change, message):
     layer = Gain()
-    layer.take_values_from(change)
     with pytest.raises(FileFormatError, match=message):
-        layer.build((4,))
+        layer.set_up((4,), stored=change)
+    assert layer.input_shape is None
+    with pytest.raises(FileFormatError, match="layer 1 'inner': " + message.removeprefix("^")):
+        inside = {f"inner/{path}": values for path, values in change.items()}
+        Around(Gain()).set_up(4, stored={"scale": np.ones(1, np.float32)} | inside)
+
+
+# Freezing
+
+
+class Watched(Tanh):
+    """Counts the backward passes that it is asked for."""
+
+    def __post_init__(self):
+        self.calls = 0
+
+    def backward(self, dy):
+        self.calls += 1
+        return super().backward(dy)
+
+
+def arrays_of(layer):
+    return {path: array.value.copy() for path, array in (layer.named_parameters() | layer.named_states()).items()}
+
+
+def changed(layer, before):
+    return {path for path, value in arrays_of(layer).items() if not np.array_equal(value, before[path])}
+
+
+def trainer_of(*layers, optimizer=None):
+    model = Sequential([*layers, Flatten(), Dense(1), MeanSquaredError()], input_shape=4, seed=0)
+    return Trainer(model, optimizer or AdamW(0.01, weight_decay=0.1), batch_size=4, seed=0)
+
+
+def train(trainer):
+    rng = np.random.default_rng(0)
+    trainer.fit(rng.normal(size=(12, 4)), rng.normal(size=12), progress=False)
+
+
+FREEZABLE = [
+    lambda: Dense(4, regularizer=L2(0.1), constraint=MaxNorm(0.1)),
+    Gain,
+    BatchNorm,
+    PReLU,
+    lambda: Around(Around(Dense(4))),
+    lambda: Residual([Dense(5), BatchNorm(), Dense(3)]),
+    lambda: Concatenate([Dense(2), [BatchNorm(), Dense(3)]]),
+    lambda: Sequential([Dense(3), BatchNorm(), Sequential([Dense(2)])]),
+]
+
+
+@pytest.mark.parametrize("make", FREEZABLE, ids=[repr(make()) for make in FREEZABLE])
+@pytest.mark.parametrize("when", ["before it is set up", "after", "after training"])
+def test_a_frozen_layer_keeps_all_its_arrays_and_learns_again_when_it_is_thawed(make, when):
+    layer = make()
+    if when == "before it is set up":
+        layer.trainable = False
+    trainer = trainer_of(Dense(4), layer)
+    if when == "after training":
+        train(trainer)  # so that the optimizer has a momentum, which must not move it either
+    layer.trainable = False
+    assert not layer.trainable
+    assert not layer.learns()
+    before, others = arrays_of(layer), arrays_of(trainer.model)
+    train(trainer)
+    assert changed(layer, before) == set()
+    assert {path.split("/")[0] for path in changed(trainer.model, others)} >= {"dense_1"}
+    layer.trainable = True
+    assert layer.trainable
+    train(trainer)
+    # The gradient of a bias before a batch normalization is 0 but for rounding.
+    assert changed(layer, before) >= {path for path in before if "bias" not in path}
+
+
+def test_what_is_frozen_moves_neither_what_is_behind_nor_what_is_before_it():
+    frozen, whole = Dense(4), Dense(4)
+    one, other = trainer_of(Dense(4), frozen, optimizer=SGD(0.1)), trainer_of(Dense(4), whole, optimizer=SGD(0.1))
+    frozen.trainable = False
+    x, y = batch_of((4,), rows=12), np.ones(12, np.float32)
+    for trainer in (one, other):
+        trainer.batch_size = None
+        trainer.fit(x, y, progress=False)
+    before, behind = "dense_1/weight", "dense_3/weight"
+    for path in (before, behind):  # the first step's gradients are the same
+        np.testing.assert_array_equal(
+            one.model.named_parameters()[path].value, other.model.named_parameters()[path].value
+        )
+    assert (frozen.weight.value != whole.weight.value).any()
+
+
+def test_a_part_of_a_frozen_block_may_be_thawed_and_a_part_of_another_frozen():
+    block = Residual([Dense(4, name="first"), Dense(4, name="second")])
+    first, second = block.layers.layers
+    trainer = trainer_of(block)
+    block.trainable = False
+    second.trainable = True
+    assert (first.trainable, second.trainable, block.trainable) == (False, True, True)
+    assert block.learns()
+    before = arrays_of(block)
+    train(trainer)
+    assert changed(block, before) == {"layers/second/weight", "layers/second/bias"}
+    block.trainable = True
+    first.trainable = False
+    before = arrays_of(block)
+    train(trainer)
+    assert changed(block, before) == {"layers/second/weight", "layers/second/bias"}
+
+
+def test_a_whole_model_may_be_frozen_and_taken_into_another():
+    base = Sequential([Dense(4), BatchNorm(), ReLU()], input_shape=4, seed=1)
+    base.trainable = False
+    assert [layer.trainable for layer in base.walk()] == [False] * 4
+    trainer = trainer_of(base, Dense(3))
+    before = arrays_of(base)
+    train(trainer)
+    assert changed(base, before) == set()
+    assert [layer.trainable for layer in trainer.model.layers] == [False, True, True, True]
+
+
+def test_a_projection_that_is_made_when_a_frozen_block_is_set_up_is_frozen_too():
+    block = Residual(Dense(3))
+    block.trainable = False
+    trainer = trainer_of(block)
+    before = arrays_of(block)
+    assert "projection/dense_1/weight" in before
+    train(trainer)
+    assert changed(block, before) == set()
+
+
+def test_backward_goes_no_further_than_the_first_layer_that_learns():
+    first, last = Watched(), Watched()
+    frozen = Dense(4)
+    trainer = trainer_of(frozen, first, Dense(4, name="learns"), last)
+    train(trainer)
+    assert (first.calls, last.calls) == (3, 3)
+    frozen.trainable = False
+    train(trainer)
+    assert (first.calls, last.calls) == (3, 6)
+    assert not trainer.model.layers[2].needs_input_gradient
+    frozen.trainable = True
+    train(trainer)
+    assert (first.calls, last.calls) == (6, 9)
+    assert trainer.model.layers[2].needs_input_gradient
+
+
+def test_the_input_gradient_of_frozen_layers_is_that_of_the_others():
+    x = batch_of((4,))
+    model = Sequential([Dense(4), Tanh(), Dense(2)], input_shape=4, seed=0)
+    expected = model.backward(np.ones_like(model.forward(x, training=True)))
+    model.trainable = False
+    np.testing.assert_array_equal(model.backward(np.ones_like(model.forward(x, training=True))), expected)
+
+
+@pytest.mark.parametrize("value", [0, 1, None, "no"])
+def test_a_layer_is_trainable_or_not(value):
+    with pytest.raises(ArgumentTypeError, match="^Dense: trainable is .*; it must be True or False$"):
+        Dense(3).trainable = value
+
+
+# Integers
+
+
+class Embedding(Layer):
+    """A vector for each id, a whole number."""
+
+    ids: int = setting(kw_only=False)
+    takes_integers = True
+
+    def build(self, input_shape, declare):
+        self.vectors = declare.parameter("vectors", (self.ids, 2), "normal")
+        return (*input_shape, 2)
+
+    def forward(self, x, training=False):
+        assert x.dtype.kind in "iu"
+        if training:
+            self.saved = x
+        return self.vectors.value[x]
+
+    def backward(self, dy):
+        self.vectors.gradient = 0
+        np.add.at(self.vectors.gradient, self.saved, dy)
+
+
+class Offset(Embedding):
+    """A learnt number for each id, in the id's place."""
+
+    def build(self, input_shape, declare):
+        self.vectors = declare.parameter("vectors", self.ids, "normal")
+        return input_shape
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        (lambda: [Embedding(7)], lambda v, x: v[x]),
+        (lambda: [Sequential([Sequential([Embedding(7)])])], lambda v, x: v[x]),
+        (lambda: [Reshape((2, 3)), Flatten(), Embedding(7)], lambda v, x: v[x]),
+        (lambda: [Sequential([Reshape((2, 3))]), Sequential([Flatten(), Embedding(7)])], lambda v, x: v[x]),
+        (lambda: [Concatenate([Embedding(7), [Reshape((6, 1)), Rescale(0.5)]])], lambda v, x: np.dstack([v[x], x / 2])),
+        (lambda: [Concatenate([Reshape((6, 1)), Embedding(7)])], lambda v, x: np.dstack([x, v[x]])),
+        (lambda: [Residual(Offset(7))], lambda v, x: v[x] + x),
+        (
+            lambda: [Residual([Embedding(7), Flatten()], projection=[Rescale(1), Dense(12, initializer="zeros")])],
+            lambda v, x: v[x].reshape(len(x), -1),
+        ),
+        (
+            lambda: [Residual(Sequential([Reshape((6, 1))]), projection=Concatenate([[Offset(7), Reshape((6, 1))]]))],
+            lambda v, x: (v[x] + x)[..., np.newaxis],
+        ),
+    ],
+)
+def test_integers_reach_a_layer_that_takes_them_at_any_position(layers, expected, dtype):
+    model = Sequential([*layers(), Flatten(), Dense(1), MeanSquaredError()], input_shape=6, seed=0)
+    x = np.random.default_rng(0).integers(7, size=(5, 6)).astype(dtype)
+    embedding = next(layer for layer in model.walk() if isinstance(layer, Embedding))
+    inner = Sequential(copy.deepcopy(model.layers[:-2]))
+    y = inner.forward(x)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, expected(embedding.vectors.value, x), rtol=1e-6)
+    before = arrays_of(model)
+    trainer = Trainer(model, SGD(0.1), batch_size=None, seed=0)
+    trainer.fit(x, np.ones(5), progress=False)
+    ids = np.unique(x)
+    moved = embedding.vectors.value != next(value for path, value in before.items() if path.endswith("vectors"))
+    assert moved.reshape(7, -1).any(axis=1).nonzero()[0].tolist() == ids.tolist()
+
+
+def test_the_sum_of_small_integers_does_not_overflow_in_a_block():
+    x = np.full((2, 3), 200, np.uint8)
+    for block in (Residual(Reshape(3)), Residual(Reshape(3), projection=Reshape(3))):
+        y = Sequential([block], input_shape=3).forward(x)
+        np.testing.assert_array_equal(y, np.full((2, 3), 400, np.float32))
+        assert y.dtype == np.float32
+
+
+def test_others_get_the_numbers_of_their_model():
+    class Kept(Layer):
+        def forward(self, x, training=False):
+            self.given = x.dtype
+            return x * 2
+
+    for members, x in (
+        ([Kept()], np.zeros((2, 4), np.uint8)),
+        ([Reshape((2, 2)), Kept()], np.zeros((2, 4), np.int64)),
+        ([Sequential([Concatenate([Sequential([Kept()])])])], np.zeros((2, 4), bool)),
+        ([Residual(Kept())], np.zeros((2, 4))),
+    ):
+        model = Sequential(members, input_shape=4)
+        model.forward(x)
+        assert next(layer for layer in model.walk() if isinstance(layer, Kept)).given == np.float32
+
+
+def test_a_layer_of_integers_need_not_return_an_input_gradient_but_no_layer_that_learns_may_be_before_it():
+    x = np.random.default_rng(0).integers(7, size=(5, 6))
+    for first in ([Embedding(7)], [Reshape((2, 3)), Embedding(7)], [Concatenate([Embedding(7), Embedding(7)])]):
+        model = Sequential([*first, Flatten(), Dense(1)], input_shape=6, seed=0)
+        assert model.backward(np.ones_like(model.forward(x, training=True))) is None
+        assert model.gradients.any()
+
+    class NoGradient(Tanh):
+        def backward(self, dy):
+            super().backward(dy)
+
+    model = Sequential([Dense(4), NoGradient(), Dense(1)], input_shape=4, seed=0)
+    dy = np.ones_like(model.forward(batch_of((4,)), training=True))
+    message = "^layer 2 'no_gradient_1': backward must return the input's gradient: layers before it need it$"
+    with pytest.raises(ArgumentTypeError, match=message):
+        model.backward(dy)
+    model.layers[0].trainable = False
+    assert model.backward(dy) is None
 
 
 # Errors that name the place
@@ -568,52 +962,129 @@ def test_stored_arrays_that_do_not_fit_are_refused(change, message):
 def test_an_input_of_another_shape_is_refused_with_the_layer_and_both_shapes():
     model = Sequential([Dense(128), ReLU(), Dense(10)], input_shape=64)
     with pytest.raises(ShapeError) as refusal:
-        model.layers[2].forward(np.zeros((5, 64)))
+        model.forward(np.zeros((5, 128)))
+    assert str(refusal.value) == "layer 1 'dense_1' expects input (64,) per sample but got (128,)"
+    with pytest.raises(ShapeError) as refusal:
+        Sequential([Dense(64), ReLU(), built(Dense(10), (128,))], input_shape=64)
     assert str(refusal.value) == "layer 3 'dense_2' expects input (128,) per sample but got (64,)"
 
 
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.zeros((5, 3)), "layer 'Gain' expects input (4,) per sample but got (3,)"),
-        (np.zeros((5, 4, 1)), "layer 'Gain' expects input (4,) per sample but got (4, 1)"),
-        (np.zeros(5), "layer 'Gain' expects input (4,) per sample but got ()"),
+        (np.zeros((5, 3)), "layer 1 'gain_1' expects input (4,) per sample but got (3,)"),
+        (np.zeros((5, 4, 1)), "layer 1 'gain_1' expects input (4,) per sample but got (4, 1)"),
+        (np.zeros(5), "layer 1 'gain_1' expects input (4,) per sample but got ()"),
         (
             np.zeros(4),
-            "layer 'Gain' expects input (4,) per sample, in a batch, but got one sample alone: pass x[np.newaxis]",
+            "layer 1 'gain_1' expects input (4,) per sample, in a batch, but got one sample alone: pass x[np.newaxis]",
         ),
-        (np.float64(1), "layer 'Gain' expects input (4,) per sample but got a single number"),
+        (np.float64(1), "layer 1 'gain_1' expects input (4,) per sample but got a single number"),
     ],
 )
 def test_an_input_that_is_no_batch_is_refused_with_the_cure(x, message):
     with pytest.raises(ShapeError) as refusal:
-        built(Gain(), (4,)).forward(x)
+        Sequential([Gain()], input_shape=4).forward(x)
     assert str(refusal.value) == message
 
 
-def test_a_layer_that_is_not_built_says_so():
-    with pytest.raises(NotReadyError, match=r"layer 'Gain' is not built: call build\(input_shape, rng\) first"):
-        Gain().forward(np.zeros((5, 4)))
+BEFORE_FORWARD = [Dense(3), LeakyReLU(), ReLU(), Sigmoid(), Softmax(), Tanh(), Swish(), Gain(), Around(Dense(4))]
 
 
-@pytest.mark.parametrize("layer", [Dense(3), LeakyReLU(), ReLU(), Sigmoid(), Softmax(), Tanh(), Swish(), Gain()])
-def test_backward_before_a_training_forward_says_so(layer):
-    layer = built(layer, (4,))
-    y = layer.forward(batch_of((4,)))
-    with pytest.raises(
-        NotReadyError, match=rf"layer '{type(layer).__name__}': backward needs a forward\(x, training=True\)"
-    ):
-        layer.backward(np.ones_like(y))
+HOLDERS = {
+    "none": lambda layer: layer,
+    "Sequential": lambda layer: Sequential([layer]),
+    "Residual": lambda layer: Residual([layer, Dense(3)]),
+    "Concatenate": lambda layer: Concatenate([Rescale(1), layer]),
+}
 
 
-def test_a_layer_is_placed_by_name_alone_and_by_position_in_its_models():
-    alone, inner = Dense(3, name="head"), Dense(3)
-    assert alone.place == "layer 'head'"
-    assert inner.place == "layer 'Dense'"
-    outer = Sequential([ReLU(), Sequential([Tanh(), inner], name="block")])
-    assert inner.place == "layer 2 'block', layer 2 'dense_1'"
-    assert outer.place == "layer 'Sequential'"
-    assert copy.deepcopy(inner).place == "layer 'dense_1'"
+@pytest.mark.parametrize("layer", BEFORE_FORWARD, ids=repr)
+@pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS)
+def test_backward_before_a_training_forward_says_so_in_a_model(layer, holder):
+    model = Sequential([Dense(4), holder(copy.deepcopy(layer))], input_shape=4)
+    dy = np.ones_like(model.forward(batch_of((4,))))
+    with pytest.raises(NotReadyError, match=r"^layer 2 '.*: backward needs a forward\(x, training=True\) before it$"):
+        model.backward(dy)
+    model.forward(batch_of((4,)), training=True)
+    assert model.backward(dy) is not None
+    model.forget_saved()
+    with pytest.raises(NotReadyError, match=r"backward needs a forward\(x, training=True\)"):
+        model.backward(dy)
+
+
+def test_what_a_layer_saves_is_a_plain_attribute():
+    layer = built(Dense(3), (4,))
+    with pytest.raises(AttributeError) as refusal:
+        layer.backward(np.ones((5, 3)))
+    assert refusal.value.name == "saved"
+    layer.saved = 5
+    assert layer.saved == 5
+
+
+@pytest.mark.parametrize("error", [ValueError, IndexError, ShapeError, ZeroDivisionError, FileFormatError])
+@pytest.mark.parametrize("where", ["build", "forward", "backward"])
+def test_any_error_of_a_layer_gets_its_place_and_keeps_its_class(error, where):
+    class Fails(Tanh):
+        def build(self, input_shape, declare):
+            self.fail("build")
+            return input_shape
+
+        def forward(self, x, training=False):
+            self.fail("forward")
+            return super().forward(x, training)
+
+        def backward(self, dy):
+            self.fail("backward")
+            return super().backward(dy)
+
+        def fail(self, here):
+            if here == where:
+                raise error("three of four")
+
+    def run(*layers):
+        model = Sequential(layers, input_shape=4)
+        model.backward(model.forward(batch_of((4,)), training=True))
+
+    for place, members in {
+        "layer 2 'fails_1'": [Dense(4), Fails()],
+        "layer 2 'block', layer 1 'odd'": [Dense(4), Sequential([Fails(name="odd")], name="block")],
+        "layer 1 'residual_1', layer 2 'projection', layer 1 'fails_1'": [Residual(Tanh(), projection=Fails())],
+        "layer 1 'concatenate_1', layer 2 'branch_2', layer 2 'fails_1'": [Concatenate([Tanh(), [Tanh(), Fails()]])],
+        "layer 1 'residual_1', layer 1 'layers', layer 1 'residual_1', layer 1 'layers', layer 1 'fails_1'": [
+            Residual(Residual(Fails()))
+        ],
+    }.items():
+        with pytest.raises(error) as refusal:
+            run(*members)
+        assert str(refusal.value) == f"{place}: three of four"
+        assert type(refusal.value) is error
+        cause = refusal.value
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        assert str(cause) == "three of four"  # the error itself, with the line that raised it
+
+
+def test_an_error_of_a_class_that_asks_for_more_than_a_text_becomes_its_nearest_base():
+    class OddError(KeyError):
+        def __init__(self, first, second):
+            super().__init__(first)
+
+    class Fails(Tanh):
+        def forward(self, x, training=False):
+            raise OddError(1, 2)
+
+    with pytest.raises(KeyError, match="layer 1 'fails_1': 1"):
+        Sequential([Fails()], input_shape=4).forward(batch_of((4,)))
+
+
+def test_a_layer_knows_nothing_of_the_model_that_holds_it():
+    layer, model = Dense(3), None
+    model = Sequential([Sequential([layer]), Residual(Tanh())], input_shape=4)
+    seen = [value for each in model.walk() for value in vars(each).values()]
+    assert not any(value is model for value in seen)
+    assert not any(value is model for value in vars(layer).values())
+    assert model.place_of("residual_1") == "layer 2 'residual_1'"
 
 
 def test_the_base_alone_says_what_is_missing():

@@ -12,7 +12,7 @@ rng = np.random.default_rng
 
 
 def built(layer, features=4, seed=0):
-    layer.build((features,), seed)
+    layer.set_up(features, seed)
     return layer
 
 
@@ -49,8 +49,8 @@ def test_the_weight_is_drawn_by_the_initializer_and_the_bias_starts_at_zero():
     assert layer.weight.value.tobytes() == HeNormal()((4, 3), 7).tobytes()
     np.testing.assert_array_equal(layer.bias.value, [0, 0, 0])
     assert list(layer.named_parameters()) == ["weight", "bias"]
-    np.testing.assert_array_equal(built(Dense(3, "constant(2)")).weight.value, np.full((4, 3), 2))
-    np.testing.assert_array_equal(built(Dense(3, Constant(2))).weight.value, np.full((4, 3), 2))
+    np.testing.assert_array_equal(built(Dense(3, initializer="constant(2)")).weight.value, np.full((4, 3), 2))
+    np.testing.assert_array_equal(built(Dense(3, initializer=Constant(2))).weight.value, np.full((4, 3), 2))
 
 
 def test_without_a_bias_there_is_only_the_weight():
@@ -81,7 +81,7 @@ def test_an_inference_between_forward_and_backward_changes_nothing():
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float64])
 def test_input_of_any_dtype_is_multiplied_without_overflow(dtype):
-    layer = built(Dense(3, "constant(2)"))
+    layer = built(Dense(3, initializer="constant(2)"))
     largest = 1 if dtype is bool else 200
     y = layer.forward(np.full((2, 4), largest, dtype), training=True)
     np.testing.assert_array_equal(y, np.full((2, 3), 4 * 2 * largest))
@@ -89,25 +89,57 @@ def test_input_of_any_dtype_is_multiplied_without_overflow(dtype):
     np.testing.assert_array_equal(layer.weight.gradient, np.full((4, 3), 2 * largest))
 
 
-@pytest.mark.parametrize("shape", [(), (2, 3), (28, 28, 1)])
-def test_samples_with_more_or_fewer_axes_than_one_are_refused_with_the_cure(shape):
-    with pytest.raises(ShapeError) as refusal:
-        Dense(3).build(shape)
-    assert (
-        str(refusal.value)
-        == f"layer 'Dense' expects input (features,) per sample but got {shape}: put Flatten() before it"
-    )
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(("shape", "units"), [((2, 3), 4), ((2, 2, 3, 1), 2), ((3, 1), 1), ((1, 1, 1), 1)])
+def test_an_input_of_any_rank_is_one_of_many_rows(shape, units, use_bias):
+    layer = Dense(units, use_bias=use_bias)
+    assert layer.set_up(shape, 0, dtype="float64") == layer.output_shape == (*shape[:-1], units)
+    assert layer.weight.value.shape == (shape[-1], units)
+    x, dy = rng(1).normal(size=(5, *shape)), rng(2).normal(size=(5, *shape[:-1], units))
+    y = layer.forward(x, training=True)
+    dx = layer.backward(dy)
+    weight, total_weight, total_bias = layer.weight.value, np.zeros_like(layer.weight.value), np.zeros(units)
+    assert y.shape == dy.shape
+    assert dx.shape == x.shape
+    for place in np.ndindex(5, *shape[:-1]):  # row by row, by a vector
+        np.testing.assert_allclose(y[place], x[place] @ weight, rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(dx[place], weight @ dy[place], rtol=1e-12, atol=1e-15)
+        total_weight += np.outer(x[place], dy[place])
+        total_bias += dy[place]
+    np.testing.assert_allclose(layer.weight.gradient, total_weight, rtol=1e-10)
+    if use_bias:
+        np.testing.assert_allclose(layer.bias.gradient, total_bias, rtol=1e-10)
+    check_layer_gradients(Dense(units, use_bias=use_bias), x)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_an_input_of_any_rank_may_have_no_rows_or_any_memory_layout(rows):
+    layer = built(Dense(3))
+    layer.set_up((2, 4), 0)
+    x = np.ones((rows, 4, 2), np.float32).swapaxes(1, 2)
+    assert layer.forward(x, training=True).shape == (rows, 2, 3)
+    assert layer.backward(np.ones((rows, 3, 2), np.float32).swapaxes(1, 2)).shape == (rows, 2, 4)
+    np.testing.assert_array_equal(layer.bias.gradient, [2 * rows] * 3)
+    layer.needs_input_gradient = False
+    assert layer.backward(np.ones((rows, 2, 3), np.float32)) is None
+
+
+def test_samples_without_an_axis_are_refused():
+    with pytest.raises(
+        ShapeError, match=r"^Dense expects samples with features, \(features,\), but got single numbers$"
+    ):
+        Dense(3).set_up(())
 
 
 @pytest.mark.parametrize("units", [1, 1000, np.int64(3), np.uint8(3)])
 def test_units_may_be_any_whole_number_from_1(units):
-    assert Dense(units).build((4,)) == (units,)
+    assert Dense(units).set_up((4,)) == (units,)
 
 
 @pytest.mark.parametrize(
     ("units", "error", "message"),
     [
-        (0, ArgumentError, "Dense: units is 0; it must be 1 or more"),
+        (0, ArgumentError, "^Dense: units is 0; it must be a whole number, 1 or more$"),
         (-3, ArgumentError, "Dense: units is -3"),
         (2.5, ArgumentTypeError, r"Dense: units is 2\.5; it must be a whole number, 1 or more"),
         ("64", ArgumentTypeError, "Dense: units is '64'"),
@@ -119,17 +151,18 @@ def test_units_that_cannot_be_are_refused_where_they_are_written(units, error, m
         Dense(units)
 
 
-@pytest.mark.parametrize("use_bias", ["no", 1, None, np.True_])
+@pytest.mark.parametrize("use_bias", ["no", 1, None, np.int64(1)])
 def test_there_is_a_bias_or_there_is_none(use_bias):
     with pytest.raises(ArgumentTypeError, match="^Dense: use_bias is .*; it must be True or False$"):
         Dense(3, use_bias=use_bias)
+    assert Dense(3, use_bias=np.True_).use_bias is True
 
 
 def test_a_misspelt_initializer_is_refused_where_it_is_written():
     with pytest.raises(ArgumentError, match="did you mean 'he_normal'"):
-        Dense(3, "he_nromal")
+        Dense(3, initializer="he_nromal")
     with pytest.raises(ArgumentTypeError, match="an initializer is"):
-        Dense(3, 0.1)
+        Dense(3, initializer=0.1)
 
 
 def test_a_dense_layer_is_printed_with_its_settings():

@@ -12,7 +12,7 @@ RANDOM = [Dropout(0.3), GaussianNoise(0.5)]
 
 def built(layer, shape, seed=0):
     layer = copy.deepcopy(layer)
-    layer.build(shape, seed)
+    layer.set_up(shape, seed)
     return layer
 
 
@@ -35,8 +35,8 @@ def test_each_training_pass_draws_other_numbers_and_a_seed_the_same_again(layer)
 
 
 @pytest.mark.parametrize("layer", RANDOM, ids=repr)
-def test_before_it_is_built_there_is_nothing_to_draw_from(layer):
-    with pytest.raises(NotReadyError, match=f"layer '{type(layer).__name__}' draws random numbers once it is built"):
+def test_before_it_is_set_up_there_is_nothing_to_draw_from(layer):
+    with pytest.raises(NotReadyError, match=f"^{type(layer).__name__} draws random numbers once it is set up"):
         layer.forward(np.ones((2, 3), np.float32), training=True)
 
 
@@ -100,7 +100,7 @@ def test_a_rate_outside_0_to_1_is_refused(rate):
 
 
 def test_a_rate_is_a_number():
-    with pytest.raises(ArgumentTypeError, match="^Dropout: rate is 'half'; it must be a number$"):
+    with pytest.raises(ArgumentTypeError, match=r"^Dropout: rate is 'half'; it must be a number, in \[0, 1\)$"):
         Dropout("half")
 
 
@@ -144,21 +144,21 @@ def test_each_random_layer_of_a_model_has_a_generator_of_its_own_known_by_path()
     assert Dense(3).named_generators() == {}
 
 
-def test_a_layer_that_is_built_again_or_not_at_all_has_the_generator_of_that():
+def test_a_layer_that_is_set_up_again_or_not_at_all_has_the_generator_of_that():
     class Fails(Dropout):
-        def build(self, input_shape, rng):
-            super().build(input_shape, rng)
+        def build(self, input_shape, declare):
+            super().build(input_shape, declare)
             if input_shape != (4,):
                 raise ValueError("no")
             return input_shape
 
     layer, rng = Fails(), np.random.default_rng(0)
     with pytest.raises(ValueError, match="no"):
-        layer.build(3, 0)
+        layer.set_up(3, 0)
     assert layer.generator is None
-    layer.build(4, rng)
+    layer.set_up(4, rng)
     with pytest.raises(ValueError, match="no"):
-        layer.build(3, 0)
+        layer.set_up(3, 0)
     assert layer.generator is rng
 
 
@@ -167,7 +167,7 @@ def test_a_layer_without_random_numbers_has_no_generator():
         pass
 
     layer = Plain()
-    layer.build(3, 0)
+    layer.set_up(3, 0)
     assert layer.generator is None
 
 

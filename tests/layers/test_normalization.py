@@ -13,9 +13,8 @@ def batch_of(*shape, seed=0):
 
 
 def built(layer, shape, dtype="float64"):
-    """Build the layer, with a scale and a shift that differ from 1 and 0."""
-    layer.change_dtype(np.dtype(dtype))
-    layer.build(shape)
+    """Set the layer up, with a scale and a shift that differ from 1 and 0."""
+    layer.set_up(shape, dtype=dtype)
     rng = np.random.default_rng(1)
     layer.scale.value, layer.shift.value = rng.normal(size=(2, shape[-1]))
     return layer
@@ -34,8 +33,7 @@ def test_a_training_batch_comes_out_with_the_mean_and_the_deviation_that_were_le
 
 def test_epsilon_is_added_to_the_variance():
     layer, x = BatchNorm(epsilon=5), np.array([[1.0], [3.0], [5.0]])
-    layer.change_dtype(np.dtype("float64"))
-    layer.build(1)
+    layer.set_up(1, dtype="float64")
     variance = 8 / 3
     np.testing.assert_allclose(layer.forward(x, training=True), (x - 3) / np.sqrt(variance + 5))
     assert layer.forward(np.array([[2.0]])) == pytest.approx((2 - 0.3) / (0.9 + 0.1 * 4 + 5) ** 0.5)
@@ -43,7 +41,7 @@ def test_epsilon_is_added_to_the_variance():
 
 @pytest.mark.parametrize("momentum", [0, 0.9, 0.5])
 def test_running_means_follow_the_batches_and_the_variance_has_no_bias(momentum):
-    layer = built(BatchNorm(momentum), (3,))
+    layer = built(BatchNorm(momentum=momentum), (3,))
     mean, variance = np.zeros(3), np.ones(3)
     for seed in range(4):
         x = batch_of(7, 3, seed=seed)
@@ -107,7 +105,7 @@ def test_an_epoch_whose_last_batch_has_one_row_trains():
 def test_a_large_batch_is_normalised_as_a_whole():
     # The trainer computes large batches in blocks; their means would differ from that of the batch.
     x = np.concatenate([np.full((1500, 1), -1.0), np.full((1500, 1), 1.0)])
-    model = Sequential([BatchNorm(0.0), Dense(2), SoftmaxCrossEntropy()], input_shape=1, seed=0)
+    model = Sequential([BatchNorm(momentum=0.0), Dense(2), SoftmaxCrossEntropy()], input_shape=1, seed=0)
     Trainer(model, batch_size=None, seed=0).fit(x, x[:, 0] > 0, progress=False)
     np.testing.assert_allclose(model.layers[0].running_mean.value, 0, atol=1e-6)
     np.testing.assert_allclose(model.layers[0].running_variance.value, 3000 / 2999, rtol=1e-5)
@@ -125,6 +123,41 @@ def test_a_mean_far_from_zero_costs_no_digits_of_the_variance():
     y = built(BatchNorm(), (4,), "float32").forward(x, training=True)
     expected = built(BatchNorm(), (4,)).forward(x.astype(np.float64), training=True)
     np.testing.assert_allclose(y, expected, atol=2e-3)  # numbers around 1e4 come in steps of 1e-3
+
+
+def test_a_frozen_layer_is_normalised_by_the_running_statistics_and_leaves_them_as_they_are():
+    layer, x = built(BatchNorm(), (2, 3)), batch_of(6, 2, 3)
+    layer.forward(batch_of(7, 2, 3, seed=1), training=True)
+    before = layer.running_mean.value.copy(), layer.running_variance.value.copy()
+    layer.trainable = False
+    np.testing.assert_array_equal(layer.forward(x, training=True), layer.forward(x))
+    np.testing.assert_array_equal((layer.running_mean.value, layer.running_variance.value), before)
+    # So each number is multiplied by a constant, and its gradient by the same.
+    dy = batch_of(6, 2, 3, seed=2)
+    factor = layer.scale.value / np.sqrt(before[1] + layer.epsilon)
+    np.testing.assert_allclose(layer.backward(dy), dy * factor, rtol=1e-12)
+    layer.trainable = True
+    assert (layer.forward(x, training=True) != layer.forward(x)).any()
+    assert (layer.running_mean.value != before[0]).all()
+
+
+def test_gradients_of_a_frozen_layer_agree_with_numbers():
+    layer = BatchNorm(epsilon=0.1)
+    layer.trainable = False
+    check_layer_gradients(layer, batch_of(6, 3))
+
+
+def test_a_frozen_layer_keeps_its_running_statistics_in_training():
+    x = np.random.default_rng(0).normal(3, 2, size=(60, 4))
+    model = Sequential([Dense(5), BatchNorm(), Dense(2), SoftmaxCrossEntropy()], input_shape=4, seed=0)
+    trainer = Trainer(model, Adam(0.01), seed=0)
+    y = (x[:, 0] > 3).astype(int)
+    trainer.fit(x, y, progress=False)
+    layer = model.layers[1]
+    before = [state.value.copy() for state in layer.named_states().values()]
+    layer.trainable = False
+    trainer.fit(x, y, epochs=2, progress=False)
+    np.testing.assert_array_equal([state.value for state in layer.named_states().values()], before)
 
 
 # Layer normalisation
@@ -146,7 +179,7 @@ def test_each_row_is_normalised_by_itself():
 @pytest.mark.parametrize("kind", [BatchNorm, LayerNorm])
 def test_scale_and_shift_start_as_the_identity_and_do_not_decay(kind):
     layer = kind()
-    assert layer.build((4, 3)) == (4, 3)
+    assert layer.set_up((4, 3)) == (4, 3)
     assert layer.scale.value.tolist() == [1, 1, 1]
     assert layer.shift.value.tolist() == [0, 0, 0]
     assert not any(parameter.decays for parameter in layer.named_parameters().values())
@@ -154,8 +187,8 @@ def test_scale_and_shift_start_as_the_identity_and_do_not_decay(kind):
 
 @pytest.mark.parametrize("kind", [BatchNorm, LayerNorm])
 def test_samples_without_an_axis_are_refused(kind):
-    with pytest.raises(ShapeError, match=f"^layer '{kind.__name__}' expects samples with an axis of features"):
-        kind().build(())
+    with pytest.raises(ShapeError, match=f"^{kind.__name__} expects samples with an axis of features"):
+        kind().set_up(())
 
 
 @pytest.mark.parametrize("kind", [BatchNorm, LayerNorm])
@@ -168,7 +201,7 @@ def test_an_epsilon_that_is_not_above_zero_is_refused(kind, epsilon):
 
 @pytest.mark.parametrize("kind", [BatchNorm, LayerNorm])
 def test_an_epsilon_is_a_finite_number(kind):
-    with pytest.raises(ArgumentTypeError, match=f"^{kind.__name__}: epsilon is 'small'; it must be a number$"):
+    with pytest.raises(ArgumentTypeError, match=f"^{kind.__name__}: epsilon is 'small'; it must be a number, above 0$"):
         kind(epsilon="small")
     with pytest.raises(ArgumentError, match=f"^{kind.__name__}: epsilon is nan"):
         kind(epsilon=float("nan"))
@@ -177,4 +210,4 @@ def test_an_epsilon_is_a_finite_number(kind):
 @pytest.mark.parametrize("momentum", [1, -0.1, float("nan")])
 def test_a_momentum_outside_0_to_1_is_refused(momentum):
     with pytest.raises(ArgumentError, match=r"^BatchNorm: momentum is .*; it must be a finite number, in \[0, 1\)"):
-        BatchNorm(momentum)
+        BatchNorm(momentum=momentum)

@@ -18,7 +18,7 @@ FORMULAS = [
     (LeakyReLU(2.5), lambda x: x if x > 0 else 2.5 * x),
     (LeakyReLU(-1), abs),
     (PReLU(), lambda x: x if x > 0 else 0.25 * x),
-    (PReLU(-0.5), lambda x: x if x > 0 else -0.5 * x),
+    (PReLU(initial_slope=-0.5), lambda x: x if x > 0 else -0.5 * x),
     (ELU(), lambda x: x if x > 0 else math.expm1(x)),
     (ELU(0.3), lambda x: x if x > 0 else 0.3 * math.expm1(x)),
     (SELU(), lambda x: SCALE * (x if x > 0 else ALPHA * math.expm1(x))),
@@ -34,8 +34,7 @@ def batch_of(*shape):
 @pytest.mark.parametrize(("layer", "formula"), FORMULAS, ids=repr)
 @pytest.mark.parametrize("shape", [(5, 3), (4, 2, 3, 2)])
 def test_each_number_is_mapped_by_the_formula(layer, formula, shape):
-    layer.change_dtype(np.dtype("float64"))
-    layer.build(shape[1:])
+    layer.set_up(shape[1:], dtype="float64")
     x = batch_of(*shape)
     expected = np.array([formula(number) for number in x.ravel().tolist()]).reshape(shape)
     np.testing.assert_allclose(layer.forward(x), expected, rtol=1e-14)
@@ -53,15 +52,14 @@ def test_gradients_agree_with_numbers(layer, shape):
         (ReLU(), 0),
         (LeakyReLU(0.3), 0.3),
         (LeakyReLU(3), 3),
-        (PReLU(0.5), 0.5),
+        (PReLU(initial_slope=0.5), 0.5),
         (ELU(0.4), 0.4),
         (SELU(), SCALE * ALPHA),
     ],
     ids=repr,
 )
 def test_at_the_kink_the_gradient_is_that_of_the_negative_side(layer, slope):
-    layer.change_dtype(np.dtype("float64"))
-    layer.build(2)
+    layer.set_up(2, dtype="float64")
     np.testing.assert_array_equal(layer.forward(np.array([[0.0, -0.0]]), training=True), [[0, 0]])
     np.testing.assert_allclose(layer.backward(np.array([[5.0, -5.0]])), [[5 * slope, -5 * slope]], rtol=1e-15)
 
@@ -78,7 +76,7 @@ def test_the_gradient_of_the_positive_side_is_passed_on_bit_by_bit(slope):
 )
 def test_float32_stays_float32(layer):
     x = batch_of(4, 3).astype(np.float32)
-    layer.build(3)
+    layer.set_up(3, dtype="float32")
     y = layer.forward(x, training=True)
     assert y.dtype == np.float32
     assert layer.backward(y).dtype == np.float32
@@ -117,7 +115,7 @@ def test_a_deep_stack_with_selu_keeps_mean_0_and_variance_1():
 
 def test_prelu_has_one_slope_for_each_entry_of_the_last_axis():
     layer = PReLU()
-    layer.build((4, 5, 3))
+    layer.set_up((4, 5, 3))
     assert layer.slope.value.tolist() == [0.25, 0.25, 0.25]
     assert not layer.slope.decays
     layer.slope.value = [0.5, 2, -1]
@@ -128,15 +126,15 @@ def test_prelu_has_one_slope_for_each_entry_of_the_last_axis():
 
 
 def test_prelu_needs_an_axis_of_channels():
-    with pytest.raises(ShapeError, match="^layer 'PReLU' expects samples with an axis of channels"):
-        PReLU().build(())
+    with pytest.raises(ShapeError, match="^PReLU expects samples with an axis of channels"):
+        PReLU().set_up(())
 
 
 @pytest.mark.parametrize(("make", "setting"), [(LeakyReLU, "negative_slope"), (PReLU, "initial_slope"), (ELU, "alpha")])
 @pytest.mark.parametrize("value", ["steep", None])
 def test_a_setting_is_a_number(make, setting, value):
     with pytest.raises(ArgumentTypeError, match=f"^{make.__name__}: {setting} is {value!r}; it must be a number$"):
-        make(value)
+        make(**{setting: value})
 
 
 def test_an_activation_is_printed_with_its_settings():

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
 from minidl.layers import Flatten, Rescale, Reshape
+from minidl.model import Sequential
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ from minidl.layers import Flatten, Rescale, Reshape
 )
 def test_a_sample_gets_the_target_shape_in_row_major_order(target_shape, expected):
     layer = Reshape(target_shape)
-    assert layer.build((2, 6), 0) == layer.output_shape == expected
+    assert layer.set_up((2, 6)) == layer.output_shape == expected
     x = np.arange(24).reshape(2, 2, 6)
     y = layer.forward(x, training=True)
     assert y.shape == (2, *expected)
@@ -36,7 +37,7 @@ def test_a_sample_gets_the_target_shape_in_row_major_order(target_shape, expecte
 def test_flatten_makes_one_axis_of_all(shape, rows):
     layer = Flatten()
     size = int(np.prod(shape, dtype=int))
-    assert layer.build(tuple(shape), 0) == (size,)
+    assert layer.set_up(tuple(shape)) == (size,)
     x = np.random.default_rng(0).normal(size=(rows, *shape))
     y = layer.forward(x, training=True)
     assert y.tolist() == [sample.ravel().tolist() for sample in x]
@@ -49,7 +50,7 @@ def test_flatten_has_no_settings_but_its_name():
         Flatten((3, 4))
 
 
-@pytest.mark.parametrize("layer", [Flatten(), Reshape((3, 4)), Rescale(0.5), Rescale(-2, 3)])
+@pytest.mark.parametrize("layer", [Flatten(), Reshape((3, 4)), Rescale(0.5), Rescale(-2, offset=3)])
 def test_gradients_agree_with_numbers(layer):
     check_layer_gradients(layer, np.random.default_rng(0).normal(size=(3, 2, 6)))
 
@@ -59,15 +60,15 @@ def test_gradients_agree_with_numbers(layer):
 )
 def test_a_shape_of_another_size_is_refused_with_both(target_shape, printed):
     with pytest.raises(ShapeError) as refusal:
-        Reshape(target_shape).build((2, 6), 0)
-    assert str(refusal.value).startswith("layer 'Reshape' cannot give samples of shape (2, 6) the shape ")
+        Reshape(target_shape).set_up((2, 6))
+    assert str(refusal.value).startswith("Reshape cannot give samples of shape (2, 6) the shape ")
     assert printed in str(refusal.value)
 
 
 @pytest.mark.parametrize(
     ("target_shape", "error", "message"),
     [
-        ((-1, -1), ArgumentError, r"only one size of target_shape may be -1, not \(-1, -1\)"),
+        ((-1, -1), ArgumentError, r"^Reshape: target_shape: only one size may be -1, not \(-1, -1\)$"),
         ((0, 3), ArgumentError, r"1 or more, not \(0, 3\)"),
         (-2, ArgumentError, r"not \(-2,\)"),
         (2.5, ArgumentTypeError, r"2\.5"),
@@ -82,28 +83,26 @@ def test_a_target_shape_that_cannot_be_is_refused_where_it_is_written(target_sha
 
 @pytest.mark.parametrize("layer", [Flatten(), Reshape((3, 4))])
 def test_a_batch_of_another_shape_is_refused_though_its_size_would_fit(layer):
-    layer.build((2, 6), 0)
-    with pytest.raises(ShapeError, match=r"expects input \(2, 6\) per sample but got \(4, 3\)"):
-        layer.forward(np.zeros((5, 4, 3)))
+    with pytest.raises(ShapeError, match=r"^layer 1 '.*' expects input \(2, 6\) per sample but got \(4, 3\)$"):
+        Sequential([layer], input_shape=(2, 6)).forward(np.zeros((5, 4, 3)))
 
 
 def test_rescale_scales_and_shifts_each_number():
-    np.testing.assert_array_equal(Rescale(0.5, 3).forward(np.float32([[0, 1, -4]])), [[3, 3.5, 1]])
+    np.testing.assert_array_equal(Rescale(0.5, offset=3).forward(np.float32([[0, 1, -4]])), [[3, 3.5, 1]])
     np.testing.assert_array_equal(Rescale(2).forward(np.float32([[[0, 1, -4]]])), [[[0, 2, -8]]])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("given_dtype", [np.uint8, np.int64, bool, np.float32, np.float64])
 def test_rescale_takes_any_numbers_and_returns_the_layers_dtype(dtype, given_dtype):
-    layer = Rescale(np.float64(1 / 255), np.float64(0.25))
-    layer.change_dtype(np.dtype(dtype))
-    layer.build((2,), 0)
+    layer = Rescale(np.float64(1 / 255), offset=np.float64(0.25))
+    layer.set_up((2,), dtype=dtype)
     x = np.array([[0, 255], [1, 7]]).astype(given_dtype)
     y = layer.forward(x, training=True)
     assert y.dtype == dtype
     np.testing.assert_allclose(y, [[value / 255 + 0.25 for value in row] for row in x.tolist()], rtol=1e-6)
     assert layer.backward(y).dtype == dtype
-    assert layer.casts_input
+    assert layer.takes_integers
 
 
 @pytest.mark.parametrize("setting", ["scale", "offset"])

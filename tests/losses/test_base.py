@@ -1,5 +1,4 @@
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,8 @@ from minidl import (
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
 )
-from minidl.errors import DataError, ShapeError
+from minidl.errors import ArgumentError, DataError, ShapeError
+from minidl.settings import setting
 
 N, K = 6, 4
 
@@ -91,14 +91,15 @@ def poisson(scores, target):
     return math.fsum(math.exp(score) - t * score for score, t in zip(scores, target, strict=True)) / len(scores)
 
 
+SMOOTHED = SoftmaxCrossEntropy(label_smoothing=0.3)
 CASES = {
     "softmax, labels": (SoftmaxCrossEntropy(), labels(), np.eye(K)[labels()], softmax_cross_entropy),
     "softmax, one-hot": (SoftmaxCrossEntropy(), np.eye(K)[labels()], np.eye(K)[labels()], softmax_cross_entropy),
     "softmax, soft": (SoftmaxCrossEntropy(), soft_targets(), soft_targets(), softmax_cross_entropy),
-    "smoothed, labels": (SoftmaxCrossEntropy(0.3), labels(), np.eye(K)[labels()], smoothed_cross_entropy),
-    "smoothed, soft": (SoftmaxCrossEntropy(0.3), soft_targets(), soft_targets(), smoothed_cross_entropy),
+    "smoothed, labels": (SMOOTHED, labels(), np.eye(K)[labels()], smoothed_cross_entropy),
+    "smoothed, soft": (SMOOTHED, soft_targets(), soft_targets(), smoothed_cross_entropy),
     "focal, labels": (FocalCrossEntropy(), labels(), np.eye(K)[labels()], focal_cross_entropy(2)),
-    "focal, soft": (FocalCrossEntropy(0.5), soft_targets(), soft_targets(), focal_cross_entropy(0.5)),
+    "focal, soft": (FocalCrossEntropy(gamma=0.5), soft_targets(), soft_targets(), focal_cross_entropy(0.5)),
     "divergence": (KLDivergence(), soft_targets(), soft_targets(), divergence),
     "divergence, one-hot": (KLDivergence(), np.eye(K)[labels()], np.eye(K)[labels()], divergence),
     "hinge": (Hinge(), labels(), np.eye(K)[labels()], strongest_rival),
@@ -106,7 +107,7 @@ CASES = {
     "sigmoid, soft": (SigmoidCrossEntropy(), *[rng(4).uniform(size=(N, K))] * 2, sigmoid_cross_entropy),
     "squared error": (MeanSquaredError(), *[rng(5).normal(size=(N, K))] * 2, mean_squared_error),
     "absolute error": (MeanAbsoluteError(), *[rng(5).normal(size=(N, K))] * 2, mean_absolute_error),
-    "huber": (Huber(0.7), *[rng(5).normal(size=(N, K))] * 2, huber),
+    "huber": (Huber(delta=0.7), *[rng(5).normal(size=(N, K))] * 2, huber),
     "poisson": (Poisson(), *[rng(5).poisson(2, size=(N, K))] * 2, poisson),
 }
 NUMBERS = [SigmoidCrossEntropy(), MeanSquaredError(), MeanAbsoluteError(), Huber(), Poisson()]
@@ -173,14 +174,43 @@ def test_prepared_targets_have_the_scores_dtype_and_are_copied_only_for_that(los
 def test_shares_of_a_total_weight_add_up_to_the_whole(loss, targets, rows, formula, weights):
     scores = rng().normal(size=(N, K))
     prepared = loss.prepare_targets(targets, (K,), np.float64)
-    value, gradient = loss.mean(scores, prepared, weights)
     total = N if weights is None else float(weights.sum())
+    value, gradient = loss.total(scores, prepared, weights, 1 / total)
     parts = [
-        loss.mean(scores[part], prepared[part], None if weights is None else weights[part], total)
+        loss.total(scores[part], prepared[part], None if weights is None else weights[part], 1 / total)
         for part in (slice(0, 2), slice(2, 3), slice(3, N), slice(N, N))
     ]
     assert sum(share for share, _ in parts) == pytest.approx(value, rel=1e-13)
     np.testing.assert_allclose(np.concatenate([share for _, share in parts]), gradient, rtol=1e-13)
+    mean, gradient_of_mean = loss(scores, targets, weights)
+    assert value / total == pytest.approx(mean, rel=1e-14)
+    np.testing.assert_allclose(gradient, gradient_of_mean, rtol=1e-14)
+
+
+@every_loss
+@pytest.mark.parametrize("weights", [None, np.array([1, 0, 2.5, 0.3, 1, 4])])
+def test_a_total_is_the_weighted_sum_of_the_losses_and_its_gradient_comes_in_any_scale(
+    loss, targets, rows, formula, weights
+):
+    scores = rng().normal(size=(N, K))
+    prepared = loss.prepare_targets(targets, (K,), np.float64)
+    losses = [formula(row, target) for row, target in zip(scores, rows, strict=True)]
+    expected = math.fsum(losses if weights is None else losses * weights)
+    value, gradient = loss.total(scores, prepared, weights)
+    assert type(value) is float
+    assert value == pytest.approx(expected, rel=1e-13)
+    for scale in (1.0, 0.25, 3.0):
+        same, scaled = loss.total(scores, prepared, weights, scale)
+        assert same == value
+        np.testing.assert_allclose(scaled, scale * gradient, rtol=1e-14)
+
+
+def test_weights_that_the_scores_type_cannot_hold_are_scaled_before_they_meet_it():
+    scores = np.ones((2, 1), np.float32)
+    for size in (1e300, 1e-300):
+        value, gradient = MeanSquaredError()(scores, [0, 0], [size, 3 * size])
+        assert value == pytest.approx(1, rel=1e-6)
+        np.testing.assert_allclose(gradient, [[0.5], [1.5]], rtol=1e-6)
 
 
 @every_loss
@@ -275,7 +305,7 @@ def test_a_single_number_is_no_target_for_a_batch(loss, targets):
     [
         (MeanSquaredError(), mean_squared_error),
         (MeanAbsoluteError(), mean_absolute_error),
-        (Huber(0.7), huber),
+        (Huber(delta=0.7), huber),
         (Poisson(), poisson),
         (SigmoidCrossEntropy(), sigmoid_cross_entropy),
     ],
@@ -301,11 +331,10 @@ def test_targets_that_would_broadcast_are_refused(loss, shape):
 # A loss of the user's own
 
 
-@dataclass(eq=False)
 class OwnHuber(Loss):
     """Squared below `delta`, linear beyond; for one output."""
 
-    delta: float = 1.0
+    delta: float = setting(1.0, kw_only=False, above=0)
 
     def per_sample(self, scores, targets):
         errors = scores - targets
@@ -330,8 +359,10 @@ def test_a_loss_of_the_users_own_gets_mean_weights_and_alignment_from_the_base()
     assert value == pytest.approx((0.125 + 2.5 + 1.5) / 3)
     np.testing.assert_allclose(gradient, [[0.5 / 3], [1 / 3], [-1 / 3]])
     check_loss_gradient(OwnHuber(2.5), scores, targets, [1, 0, 3])
-    assert OwnHuber().metric_name == ""
-    assert repr(OwnHuber(2)) == "OwnHuber(delta=2)"
+    assert OwnHuber().default_metric == ""
+    assert repr(OwnHuber(2)) == "OwnHuber(delta=2.0)"
+    with pytest.raises(ArgumentError, match="OwnHuber: delta is 0; it must be a finite number, above 0"):
+        OwnHuber(0)
 
 
 @pytest.mark.parametrize("loss", [Broken(), BrokenGradient()])
@@ -345,6 +376,188 @@ def test_a_loss_that_returns_other_shapes_is_told_so(loss):
 def test_the_base_alone_says_what_is_missing():
     with pytest.raises(NotImplementedError, match=r"Loss must define per_sample\(scores, targets\)"):
         Loss()(np.zeros((3, 2)), np.zeros((3, 2)))
-    with pytest.raises(NotImplementedError, match="OwnHuber names a metric but does not define it"):
-        OwnHuber().metric(np.zeros((3, 1)), np.zeros((3, 1)))
+    with pytest.raises(ArgumentError, match="class_weight is for classifiers; with OwnHuber give sample_weight"):
+        OwnHuber().labels(np.zeros((3, 1)))
     Loss().check_output((1, 2, 3))  # any shape will do
+
+
+# Truth: targets in the form of the predictions
+
+TRUTHS = {
+    "softmax, labels": (SoftmaxCrossEntropy(), [2, 0, 1], (3,), [2, 0, 1]),
+    "softmax, a column": (SoftmaxCrossEntropy(), [[2], [0], [1]], (3,), [2, 0, 1]),
+    "softmax, one-hot": (SoftmaxCrossEntropy(), [[0, 0, 1], [1, 0, 0]], (3,), [2, 0]),
+    "softmax, soft": (SoftmaxCrossEntropy(), [[0.2, 0.5, 0.3], [0.4, 0.3, 0.3]], (3,), [1, 0]),
+    "divergence": (KLDivergence(), [[0.2, 0.5, 0.3], [0.4, 0.3, 0.3]], (3,), [1, 0]),
+    "one label": (SigmoidCrossEntropy(), [0, 1, 1], (1,), [0, 1, 1]),
+    "one probability": (SigmoidCrossEntropy(), [0.4, 0.6, 0.5], (1,), [0, 1, 0]),
+    "several labels": (SigmoidCrossEntropy(), [[0, 1], [1, 1]], (2,), [[0, 1], [1, 1]]),
+    "hinge, 0 and 1": (Hinge(), [1, 0, 1], (1,), [1, 0, 1]),
+    "hinge, -1 and 1": (Hinge(), [[1], [-1], [1]], (1,), [1, 0, 1]),
+    "hinge without an axis": (Hinge(), [1, -1], (), [1, 0]),
+    "hinge, classes": (Hinge(), [2, 0, 1], (3,), [2, 0, 1]),
+    "one number": (MeanSquaredError(), [1.5, 2.5], (1,), [1.5, 2.5]),
+    "numbers": (MeanAbsoluteError(), [[1.5, 2.5]], (2,), [[1.5, 2.5]]),
+    "counts": (Poisson(), [[3], [0]], (1,), [3, 0]),
+    "a loss of ones own": (OwnHuber(), [1.5, 2.5], (1,), [1.5, 2.5]),
+}
+
+
+@pytest.mark.parametrize(("loss", "targets", "output_shape", "truth"), TRUTHS.values(), ids=TRUTHS)
+def test_the_truth_is_what_the_targets_are_in_the_form_of_predictions(loss, targets, output_shape, truth):
+    prepared = loss.prepare_targets(targets, output_shape)
+    found = loss.truth(prepared)
+    predictions = loss.decide(rng().normal(size=(len(targets), *output_shape)))
+    assert found.shape == predictions.shape
+    assert found.dtype.kind == predictions.dtype.kind
+    np.testing.assert_array_equal(found, truth)
+
+
+# Positions: scores (N, T, K), of which each row of K is a sample of its own
+
+T = 3
+
+
+def softmax_positions(kind):
+    labels = rng(8).integers(K, size=(N, T))
+    return {"labels": labels, "one-hot": np.eye(K)[labels], "soft": rng(9).dirichlet(np.ones(K), size=(N, T))}[kind]
+
+
+POSITION_WISE = {
+    "softmax, labels": (SoftmaxCrossEntropy(), K, softmax_positions("labels")),
+    "softmax, one-hot": (SoftmaxCrossEntropy(), K, softmax_positions("one-hot")),
+    "softmax, soft": (SoftmaxCrossEntropy(), K, softmax_positions("soft")),
+    "smoothed": (SoftmaxCrossEntropy(label_smoothing=0.2), K, softmax_positions("labels")),
+    "focal": (FocalCrossEntropy(), K, softmax_positions("labels")),
+    "divergence": (KLDivergence(), K, softmax_positions("soft")),
+    "hinge": (Hinge(), K, softmax_positions("labels")),
+    "hinge, one score": (Hinge(), 1, rng(10).integers(2, size=(N, T))),
+    "sigmoid": (SigmoidCrossEntropy(), K, rng(11).integers(2, size=(N, T, K))),
+    "sigmoid, one score": (SigmoidCrossEntropy(), 1, rng(12).integers(2, size=(N, T))),
+}
+position_wise = pytest.mark.parametrize(("loss", "outputs", "targets"), POSITION_WISE.values(), ids=POSITION_WISE)
+WEIGHTS = {
+    "none": None,
+    "of rows": np.array([1, 0, 2.5, 0.3, 1, 4]),
+    "of positions": rng(13).uniform(size=(N, T)),
+    "a mask": rng(14).integers(2, size=(N, T)),
+    "a mask of truth values": rng(14).integers(2, size=(N, T)) > 0,
+}
+
+
+@position_wise
+@pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
+def test_a_position_wise_loss_is_the_weighted_mean_over_a_loop_of_rows_and_positions(loss, outputs, targets, weights):
+    scores = rng(7).normal(size=(N, T, outputs))
+    every = np.ones((N, T)) if weights is None else (np.ones((N, T)).T * weights.T).T  # a row's weight at each position
+    summed, expected = [], np.zeros_like(scores)
+    for row in range(N):
+        for position in range(T):
+            value, gradient = loss(scores[row, position][np.newaxis], targets[row, position][np.newaxis])
+            summed.append(every[row, position] * value)
+            expected[row, position] = every[row, position] / every.sum() * gradient[0]
+    value, gradient = loss(scores, targets, weights)
+    assert value == pytest.approx(math.fsum(summed) / every.sum(), rel=1e-13)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-17)
+
+
+@position_wise
+@pytest.mark.parametrize("weights", [None, WEIGHTS["of positions"]], ids=["none", "of positions"])
+def test_the_gradient_of_a_position_wise_loss_is_that_of_the_value(loss, outputs, targets, weights):
+    check_loss_gradient(loss, rng(7).normal(size=(N, T, outputs)), targets, weights)
+
+
+@position_wise
+def test_a_position_that_weighs_0_counts_for_nothing_whatever_its_scores_are(loss, outputs, targets):
+    scores, mask = rng(7).normal(size=(N, T, outputs)), np.ones((N, T))
+    mask[2, 1] = mask[4] = 0
+    value, gradient = loss(scores, targets, mask)
+    scores[2, 1] = scores[4] = 1e6 * rng(15).normal(size=outputs)
+    same, same_gradient = loss(scores, targets, mask)
+    assert value == same
+    np.testing.assert_array_equal(gradient, same_gradient)
+    assert not gradient[2, 1].any()
+    assert not gradient[4].any()
+
+
+@pytest.mark.parametrize("axes", [(T,), (2, T), (1,), (2, 1, 2)])
+def test_positions_may_lie_on_any_number_of_axes(axes):
+    loss, scores, labels = SoftmaxCrossEntropy(), rng().normal(size=(N, *axes, K)), rng(1).integers(K, size=(N, *axes))
+    assert loss.positions((*axes, K)) == axes
+    value, gradient = loss(scores, labels, rng(2).uniform(size=(N, *axes)))
+    flat, flat_gradient = loss(scores.reshape(-1, K), labels.ravel(), rng(2).uniform(size=(N, *axes)).ravel())
+    assert value == flat
+    np.testing.assert_array_equal(gradient.reshape(-1, K), flat_gradient)
+    np.testing.assert_array_equal(loss.decide(scores).shape, labels.shape)
+    np.testing.assert_allclose(loss.activate(scores).sum(axis=-1), 1, rtol=1e-14)
+
+
+@position_wise
+def test_flat_rows_are_the_positions_in_order_with_their_targets_and_weights(loss, outputs, targets):
+    scores, weights = rng(7).normal(size=(N, T, outputs)), rng(13).uniform(size=(N, T))
+    prepared = loss.prepare_targets(targets, (T, outputs), np.float64)
+    rows, flat_targets, flat_weights = loss.flatten(scores, prepared, weights)
+    assert rows.shape == (N * T, outputs)
+    assert len(flat_targets) == N * T
+    np.testing.assert_array_equal(flat_weights, weights.ravel())
+    np.testing.assert_array_equal(rows[5], scores[1, 2])
+    np.testing.assert_array_equal(flat_targets[5], prepared[1, 2])
+    assert loss.truth(flat_targets).shape == loss.decide(rows).shape
+
+
+@pytest.mark.parametrize("loss", [MeanSquaredError(), MeanAbsoluteError(), Huber(), Poisson(), OwnHuber()])
+def test_a_loss_of_numbers_has_no_positions_and_leaves_rows_as_they_are(loss):
+    scores, targets, weights = np.ones((N, T, K)), np.ones((N, T, K)), np.ones(N)
+    assert loss.positions((T, K)) == ()
+    for given, found in zip((scores, targets, weights), loss.flatten(scores, targets, weights), strict=True):
+        assert found is given
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), FocalCrossEntropy(), Hinge()])
+@pytest.mark.parametrize(
+    "shape", [(N,), (N, 1), (N, K), (N, T + 1), (N, T, 1), (N, T, K + 1), (N, K, T), (N, T, K, 1), (N, 1, T)]
+)
+def test_targets_of_other_positions_are_refused(loss, shape):
+    with pytest.raises(ShapeError, match=r"y has shape \(6,"):
+        loss(np.zeros((N, T, K)), np.zeros(shape, int))
+
+
+def test_the_error_about_targets_of_positions_says_both_forms_and_the_cure_for_one_label_a_row():
+    cure = r"for one label per sample put Flatten\(\) before the last layer$"
+    with pytest.raises(ShapeError, match=rf"give labels \(N, 3\) or one-hot rows \(N, 3, 4\); {cure}"):
+        SoftmaxCrossEntropy()(np.zeros((N, T, K)), np.zeros(N, int))
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "targets", "message"),
+    [
+        (SoftmaxCrossEntropy(), 3, [[0, 1], [2, 3]], "y is 3 at row 1, 1; the model has 3 classes, labelled 0 to 2"),
+        (Hinge(), 3, [[0, -1], [2, 1]], "y is -1 at row 0, 1; the model has 3 classes"),
+        (Hinge(), 1, [[0, 1], [1, 3]], "y is 3 at row 1; with one score the labels are 0 and 1"),
+        (SigmoidCrossEntropy(), 1, [[0, 1], [2, 1]], "y is 2 at row 1; the labels are 0 and 1"),
+        (
+            SoftmaxCrossEntropy(),
+            2,
+            [[[1, 0], [0, 1]], [[0.5, 0.5], [0.5, 0.6]]],
+            r"no probability distribution at row 1, 1: \[0\.5, 0\.6\]",
+        ),
+    ],
+)
+def test_a_wrong_target_of_a_position_is_named_with_its_place(loss, outputs, targets, message):
+    with pytest.raises(DataError, match=message):
+        loss(np.zeros((2, 2, outputs)), targets)
+
+
+@pytest.mark.parametrize("shape", [(N, 1), (N, T + 1), (N, T, 1), (N, T, K)])
+def test_weights_of_other_positions_are_refused_with_the_shapes_that_serve(shape):
+    with pytest.raises(ShapeError, match=r"^sample_weight has shape \(6, .*; it must be \(N,\) or \(N, 3\)$"):
+        SoftmaxCrossEntropy()(np.zeros((N, T, K)), np.zeros((N, T), int), np.ones(shape))
+    with pytest.raises(ShapeError, match=r"^sample_weight has shape \(6, .*; it must be \(N,\)$"):
+        SoftmaxCrossEntropy()(np.zeros((N, K)), np.zeros(N, int), np.ones(shape))
+
+
+def test_a_negative_weight_of_a_position_is_refused_with_its_place():
+    weights = np.ones((N, T))
+    weights[4, 2] = -0.5
+    with pytest.raises(DataError, match=r"^sample_weight is -0\.5 in row 4, 2;"):
+        SoftmaxCrossEntropy()(np.zeros((N, T, K)), np.zeros((N, T), int), weights)

@@ -26,10 +26,18 @@ from minidl import (
     Trainer,
 )
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from minidl.metrics import ScoredRows, as_metrics
 
 
 def rng(seed=0):
     return np.random.default_rng(seed)
+
+
+def reported(loss, scores, targets):
+    """Name and value of the metric that a loss has by default."""
+    (metric,) = as_metrics(None, loss)
+    rows = ScoredRows(loss, scores, loss.prepare_targets(targets, scores.shape[1:], scores.dtype))
+    return metric.name, metric.value(np.array(metric.sums(rows, None)), len(scores))
 
 
 # Softmax
@@ -111,7 +119,7 @@ def test_targets_of_another_width_are_refused(shape):
         SoftmaxCrossEntropy()(np.zeros((3, 3)), np.zeros(shape))
 
 
-@pytest.mark.parametrize("output_shape", [(1,), (), (2, 3)])
+@pytest.mark.parametrize("output_shape", [(1,), (), (2, 1)])
 def test_softmax_needs_a_score_for_each_of_two_classes_or_more(output_shape):
     with pytest.raises(ShapeError, match="SigmoidCrossEntropy"):
         SoftmaxCrossEntropy().check_output(output_shape)
@@ -124,9 +132,9 @@ def test_softmax_cross_entropy_gives_probabilities_decisions_and_accuracy():
     loss = SoftmaxCrossEntropy()
     np.testing.assert_allclose(loss.activate(scores), [[0.25, 0.75], [0.8, 0.2]])
     np.testing.assert_array_equal(loss.decide(scores), [1, 0])
-    np.testing.assert_array_equal(loss.metric(scores, np.array([1, 1])), [1, 0])
-    np.testing.assert_array_equal(loss.metric(scores, np.array([[0.4, 0.6], [0.3, 0.7]])), [1, 0])
-    assert loss.metric_name == "accuracy"
+    np.testing.assert_array_equal(loss.truth(np.array([1, 1])), [1, 1])
+    np.testing.assert_array_equal(loss.truth(np.array([[0.4, 0.6], [0.7, 0.3]])), [1, 0])
+    assert reported(loss, scores, [1, 1]) == reported(loss, scores, [[0.4, 0.6], [0.3, 0.7]]) == ("accuracy", 0.5)
 
 
 @pytest.mark.parametrize("smoothing", [0, 0.1, 0.75])
@@ -143,30 +151,40 @@ def test_smoothing_is_cross_entropy_with_smoothed_rows(smoothing, soft):
 
 def test_a_smoothed_loss_is_least_at_the_smoothed_probabilities():
     smoothed = np.array([[0.05, 0.05, 0.9]])  # 0.85 of the class 2 and 0.05 for each
-    _, gradient = SoftmaxCrossEntropy(0.15)(np.log(smoothed), [2])
+    _, gradient = SoftmaxCrossEntropy(label_smoothing=0.15)(np.log(smoothed), [2])
     np.testing.assert_allclose(gradient, 0, atol=1e-15)
 
 
 def test_smoothing_holds_in_evaluation_too_and_leaves_the_accuracy_alone():
-    model = Sequential([Dense(3), SoftmaxCrossEntropy(0.3)], input_shape=2, seed=0)
+    model = Sequential([Dense(3), SoftmaxCrossEntropy(label_smoothing=0.3)], input_shape=2, seed=0)
     x, y = rng().normal(size=(6, 2)), np.array([0, 1, 2, 0, 1, 2])
-    expected, _ = SoftmaxCrossEntropy(0.3)(model.forward(x), y)
-    figures = Trainer(model, SGD(0.1), seed=0).evaluate(x, y)
-    assert figures["loss"] == pytest.approx(expected, rel=1e-6)
-    assert figures["accuracy"] == np.mean(model.predict(x) == y)
+    expected, _ = SoftmaxCrossEntropy(label_smoothing=0.3)(model.forward(x), y)
+    metrics = Trainer(model, SGD(0.1), seed=0).evaluate(x, y)
+    assert metrics["loss"] == pytest.approx(expected, rel=1e-6)
+    assert metrics["accuracy"] == np.mean(model.predict(x) == y)
 
 
 @pytest.mark.parametrize("value", [1, -0.1, math.nan, math.inf])
 def test_a_share_to_smooth_is_less_than_1_and_not_below_0(value):
     with pytest.raises(ArgumentError, match=r"SoftmaxCrossEntropy: label_smoothing is .*, in \[0, 1\)"):
-        SoftmaxCrossEntropy(value)
+        SoftmaxCrossEntropy(label_smoothing=value)
+    loss = SoftmaxCrossEntropy()
+    with pytest.raises(ArgumentError, match=r"SoftmaxCrossEntropy: label_smoothing is .*, in \[0, 1\)"):
+        loss.label_smoothing = value
+    assert loss.label_smoothing == 0
 
 
-@pytest.mark.parametrize("make", [SoftmaxCrossEntropy, FocalCrossEntropy])
+@pytest.mark.parametrize(("kind", "name"), [(SoftmaxCrossEntropy, "label_smoothing"), (FocalCrossEntropy, "gamma")])
 @pytest.mark.parametrize("value", ["0.1", True, None])
-def test_settings_that_are_no_numbers_are_refused(make, value):
+def test_settings_that_are_no_numbers_are_refused(kind, name, value):
     with pytest.raises(ArgumentTypeError, match="it must be a number"):
-        make(value)
+        kind(**{name: value})
+
+
+@pytest.mark.parametrize("kind", [SoftmaxCrossEntropy, FocalCrossEntropy])
+def test_the_settings_of_these_losses_are_given_by_name(kind):
+    with pytest.raises(ArgumentTypeError, match="takes no setting by position; give the others by name: "):
+        kind(0.1)
 
 
 @pytest.mark.parametrize("loss", [FocalCrossEntropy(), KLDivergence()])
@@ -218,7 +236,7 @@ def test_focal_loss_is_exact_at_extreme_scores(scores, label, gamma, as_rows, dt
         slope = missing**focus - focus * missing ** (focus - 1) * p[label] * log_p
         gradient = [float(slope * (own - (k == label))) for k, own in enumerate(p)]
     targets = np.eye(3)[[label]] if as_rows else [label]
-    value, dscores = FocalCrossEntropy(gamma)(np.array([scores], dtype), targets)
+    value, dscores = FocalCrossEntropy(gamma=gamma)(np.array([scores], dtype), targets)
     eps = float(np.finfo(dtype).eps)
     # A probability near 1 is known to eps, and what is missing to 1 is so to the same absolute error.
     assert value == pytest.approx(float(loss), rel=20 * eps, abs=2 * eps)
@@ -226,7 +244,7 @@ def test_focal_loss_is_exact_at_extreme_scores(scores, label, gamma, as_rows, dt
 
 
 def test_focal_loss_of_a_class_by_hand():
-    value, gradient = FocalCrossEntropy(2)(np.log([[0.25, 0.75]]), [1])
+    value, gradient = FocalCrossEntropy(gamma=2)(np.log([[0.25, 0.75]]), [1])
     assert value == pytest.approx(-(0.25**2) * math.log(0.75), rel=1e-14)
     slope = 0.25**2 - 2 * 0.25 * 0.75 * math.log(0.75)
     np.testing.assert_allclose(gradient, [[0.25 * slope, -0.25 * slope]], rtol=1e-13)
@@ -235,7 +253,7 @@ def test_focal_loss_of_a_class_by_hand():
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
 def test_a_focus_is_a_number_from_0_up(value):
     with pytest.raises(ArgumentError, match="FocalCrossEntropy: gamma is .*, 0 or more"):
-        FocalCrossEntropy(value)
+        FocalCrossEntropy(gamma=value)
 
 
 # Divergence
@@ -273,8 +291,9 @@ def test_the_divergence_is_exact_at_extreme_scores_and_where_targets_are_0(dtype
 
 def test_the_divergence_reports_how_far_the_probabilities_are_off():
     loss, scores = KLDivergence(), np.log([[0.2, 0.3, 0.5], [0.5, 0.25, 0.25]])
-    np.testing.assert_allclose(loss.metric(scores, np.array([[0.4, 0.3, 0.3], [0.0, 0.0, 1.0]])), [0.2, 0.75])
-    assert loss.metric_name == "total_variation"
+    name, value = reported(loss, scores, [[0.4, 0.3, 0.3], [0.0, 0.0, 1.0]])
+    assert name == "total_variation"
+    assert value == pytest.approx((0.2 + 0.75) / 2, rel=1e-14)
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], [[0], [1], [2]]])
@@ -346,10 +365,9 @@ def test_sigmoid_cross_entropy_gives_probabilities_decisions_and_accuracy():
     np.testing.assert_array_equal(loss.decide(scores), [[1, 0], [0, 1]])
     assert loss.decide(scores).dtype.kind == "i"
     np.testing.assert_array_equal(loss.decide(scores[:, :1]), [1, 0])
-    np.testing.assert_array_equal(loss.metric(scores, np.array([[1.0, 1.0], [0.0, 1.0]])), [0.5, 1])
-    np.testing.assert_array_equal(loss.metric(scores, np.array([[0.5, 0.4], [0.6, 0.6]])), [0.5, 0.5])
-    np.testing.assert_array_equal(loss.metric(np.array([[0.1], [-0.1]]), np.array([[1.0], [1.0]])), [1, 0])
-    assert loss.metric_name == "accuracy"
+    assert reported(loss, scores, [[1.0, 1.0], [0.0, 1.0]]) == ("accuracy", 0.75)
+    assert reported(loss, scores, [[0.5, 0.4], [0.6, 0.6]]) == ("accuracy", 0.5)
+    assert reported(loss, np.array([[0.1], [-0.1]]), [1, 1]) == ("accuracy", 0.5)
 
 
 # Hinge
@@ -401,11 +419,10 @@ def test_hinge_gives_decisions_and_accuracy():
     assert loss.decide(one).dtype.kind == "i"
     np.testing.assert_array_equal(loss.decide(several), [1, 0])
     for labels in ([1, 1, 0], [1, 1, -1]):
-        prepared = loss.prepare_targets(labels, (1,))
-        assert prepared.dtype == np.float32
-        np.testing.assert_array_equal(loss.metric(one, prepared), [1, 0, 1])
-    np.testing.assert_array_equal(loss.metric(several, loss.prepare_targets([1, 1], (3,))), [1, 0])
-    assert loss.metric_name == "accuracy"
+        assert loss.prepare_targets(labels, (1,)).dtype == np.float32
+        assert reported(loss, one, labels) == ("accuracy", pytest.approx(2 / 3))
+        assert reported(loss, one[:, 0], labels) == ("accuracy", pytest.approx(2 / 3))
+    assert reported(loss, several, [1, 1]) == ("accuracy", 0.5)
 
 
 @pytest.mark.parametrize(
@@ -458,7 +475,7 @@ def test_labels_from_1_serve_with_an_output_that_no_label_uses():
         ([0, 3, 1], DataError, "y is 3 at row 1; the model has 3 classes, labelled 0 to 2"),
         ([0, -1, 1], DataError, "y is -1 at row 1"),
         ([0, 1.5, 1], DataError, r"y is 1\.5 at row 1"),
-        (np.eye(3), ShapeError, r"y has shape \(3, 3\); .* of one-hot rows pass y\.argmax\(axis=1\)"),
+        (np.eye(3), ShapeError, r"y has shape \(3, 3\); .* of one-hot rows pass y\.argmax\(axis=-1\)"),
     ],
 )
 def test_labels_that_are_not_of_the_models_classes_are_refused_by_hinge(targets, error, message):
@@ -466,9 +483,25 @@ def test_labels_that_are_not_of_the_models_classes_are_refused_by_hinge(targets,
         Hinge()(np.zeros((3, 3)), targets)
 
 
-def test_hinge_needs_scores_of_one_axis():
-    with pytest.raises(
-        ShapeError,
-        match=r"one score or scores \(classes,\) .* gives \(2, 3\): put Flatten\(\) before its last layer$",
-    ):
-        Sequential([Dense(6), Reshape((2, 3)), Hinge()], input_shape=4)
+def test_hinge_takes_scores_of_positions():
+    model = Sequential([Dense(6), Reshape((2, 3)), Hinge()], input_shape=4, seed=0)
+    x = rng().normal(size=(60, 4))
+    y = (x @ rng(1).normal(size=(4, 6))).reshape(60, 2, 3).argmax(axis=-1)  # which a linear model can separate
+    assert model.predict(x).shape == y.shape
+    history = Trainer(model, Adam(0.05), seed=0).fit(x, y, epochs=100, progress=False)
+    assert history["loss"][-1] < history["loss"][0] / 10
+    assert history["accuracy"][-1] > 0.95
+    assert Trainer(model, SGD()).evaluate(x, y)["accuracy"] == np.mean(model.predict(x) == y)
+
+
+def test_a_class_is_told_for_each_row_or_position_and_not_for_several_labels():
+    for loss, targets, output_shape, classes in [
+        (SoftmaxCrossEntropy(), [[0, 1], [2, 0]], (2, 3), [[0, 1], [2, 0]]),
+        (SigmoidCrossEntropy(), [0, 1, 1], (1,), [0, 1, 1]),
+        (Hinge(), [-1, 1], (1,), [0, 1]),
+    ]:
+        found = loss.labels(loss.prepare_targets(targets, output_shape))
+        assert found.dtype.kind == "i"
+        np.testing.assert_array_equal(found, classes)
+    with pytest.raises(ArgumentError, match="class_weight is for one class per row; for several labels give sample_w"):
+        SigmoidCrossEntropy().labels(np.zeros((3, 2)))

@@ -3,18 +3,22 @@ import pytest
 from minidl import optimizers
 from minidl.errors import ArgumentError, ArgumentTypeError
 from minidl.optimizers import Adam, Optimizer, get_optimizer
-from minidl.optimizers.averaging import _Wrapper
 
-KINDS = {name.lower(): kind for name in optimizers.__all__ if isinstance(kind := getattr(optimizers, name), type)}
-NAMED = {name: kind for name, kind in KINDS.items() if kind is not Optimizer and not issubclass(kind, _Wrapper)}
+KINDS = {kind for kind in vars(optimizers).values() if isinstance(kind, type) and issubclass(kind, Optimizer)}
+NAMED = {kind.__name__.lower(): kind for kind in KINDS - {Optimizer}}
 
 
-@pytest.mark.parametrize(("name", "kind"), NAMED.items())
+def test_there_are_optimizers_to_name():
+    assert len(NAMED) == 11
+
+
+@pytest.mark.parametrize(("name", "kind"), sorted(NAMED.items()))
 def test_a_name_stands_for_a_new_optimizer_with_its_defaults(name, kind):
     optimizer = get_optimizer(name)
     assert repr(optimizer) == repr(kind())
     assert get_optimizer(name) is not optimizer
     assert get_optimizer(optimizer) is optimizer
+    assert type(get_optimizer(kind.__name__)) is kind
 
 
 def test_an_unknown_name_is_answered_with_the_closest():

@@ -21,6 +21,8 @@ from minidl import (
 )
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, NotReadyError, ShapeError
 from minidl.functional import softmax
+from minidl.prediction import as_model
+from minidl.settings import setting
 
 
 def model(seed=0, **options):
@@ -40,13 +42,13 @@ def shift(x, rng):
 
 def a_nest():
     """A temperature on an ensemble of models, one of which looks at distorted copies."""
-    return TemperatureScaling(Ensemble([model(1), AugmentedPrediction(model(2), shift, repeats=3)]), 2.0)
+    return TemperatureScaling(Ensemble([model(1), AugmentedPrediction(model(2), shift, repeats=3)]), temperature=2.0)
 
 
 PREDICTORS = {
     "ensemble": lambda: Ensemble([model(1), model(2), model(3)]),
     "augmented": lambda: AugmentedPrediction(model(), shift),
-    "temperature": lambda: TemperatureScaling(model(), 1.7),
+    "temperature": lambda: TemperatureScaling(model(), temperature=1.7),
     "nest": a_nest,
 }
 of_each = pytest.mark.parametrize("make", PREDICTORS.values(), ids=PREDICTORS)
@@ -135,7 +137,7 @@ def test_a_nest_is_what_its_parts_are_by_the_formulas():
 
 def test_predictors_nest_the_other_way_round_too():
     x = pixels(10)
-    cold = Ensemble([TemperatureScaling(model(seed), 0.5) for seed in range(2)])
+    cold = Ensemble([TemperatureScaling(model(seed), temperature=0.5) for seed in range(2)])
     looking = AugmentedPrediction(cold, shift, repeats=2, include_original=False)
     expected = np.mean(
         [
@@ -167,16 +169,66 @@ def test_what_cannot_predict_is_refused_and_named(name, take, wrong, error, mess
 
 def test_a_predictor_of_ones_own_writes_one_method():
     class Cautious(Predictor):
-        def __init__(self, inner):
-            self.take_after(inner, "Cautious: inner")
-            self.inner = inner
+        model: object = setting(kw_only=False, check=as_model)
 
-        def predict_scores(self, x, batch_size=1024):
-            return self.inner.predict_scores(x, batch_size) * 0
+        def predict_scores(self, x, batch_size=None):
+            return self.model.predict_scores(x, batch_size) * 0
 
     cautious = Cautious(model())
     assert (cautious.predict_proba(pixels(2)) == 0.25).all()
     assert Ensemble([cautious, model()]).predict(pixels(3)).tolist() == model().predict(pixels(3)).tolist()
+    with pytest.raises(ArgumentTypeError, match="Cautious: model is 3; it must be a Sequential or another predictor"):
+        Cautious(3)
+
+
+def test_an_init_of_its_own_sets_the_model():
+    class Doubled(Predictor):
+        def __init__(self, model):
+            self.model = model
+
+        def predict_scores(self, x, batch_size=None):
+            return self.model.predict_scores(x, batch_size) * 2
+
+    np.testing.assert_array_equal(Doubled(model()).predict(pixels(9)), model().predict(pixels(9)))
+
+
+def test_another_model_brings_its_loss_and_shapes_and_is_checked():
+    predictor = AugmentedPrediction(model(), shift)
+    predictor.model = Sequential([Dense(2), MeanSquaredError()], input_shape=3)
+    assert (predictor.input_shape, predictor.output_shape) == ((3,), (2,))
+    assert isinstance(predictor.loss, MeanSquaredError)
+    with pytest.raises(ArgumentError, match="AugmentedPrediction: model has no loss"):
+        predictor.model = Sequential([Dense(4)], input_shape=12)
+    with pytest.raises(ArgumentError, match="Ensemble: models is empty"):
+        Ensemble([model()]).models = []
+
+
+def test_only_what_everybody_knows_is_given_by_position():
+    with pytest.raises(ArgumentTypeError, match="TemperatureScaling takes only model by position; .* temperature=..."):
+        TemperatureScaling(model(), 1.5)
+    with pytest.raises(ArgumentTypeError, match="AugmentedPrediction takes only model and augment by position"):
+        AugmentedPrediction(model(), shift, 8)
+
+
+def of_positions(seed):
+    """A model that gives each of five positions one of three classes."""
+    return Sequential([Dense(3), SoftmaxCrossEntropy()], input_shape=(5, 4), seed=seed, dtype="float64")
+
+
+def test_position_wise_outputs_are_averaged_and_calibrated_position_by_position():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 5, 4)), rng.integers(0, 3, (40, 5))
+    ensemble = Ensemble([of_positions(seed) for seed in range(3)])
+    mean = np.mean([of_positions(seed).predict_proba(x) for seed in range(3)], axis=0)
+    np.testing.assert_allclose(ensemble.predict_proba(x), mean, rtol=1e-10)
+    assert ensemble.predict(x).shape == (40, 5)
+    easy = ensemble.predict(x)
+    labels = np.where(rng.random((40, 5)) < 0.6, easy, y)  # better than guessing, and not always right
+    found = TemperatureScaling(ensemble).fit(x, labels).temperature
+    # The same rows as positions one by one, with the same scores.
+    scores = ensemble.predict_scores(x).reshape(200, 3)
+    flat = Sequential([Rescale(1.0), SoftmaxCrossEntropy()], input_shape=3, dtype="float64")
+    assert found == pytest.approx(TemperatureScaling(flat).fit(scores, labels.ravel()).temperature, rel=1e-9)
 
 
 def test_one_without_that_method_says_so():

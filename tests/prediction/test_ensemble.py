@@ -130,7 +130,11 @@ def twice():
     ("models", "error", "message"),
     [
         ([], ArgumentError, "models is empty; give one or more"),
-        (model(SoftmaxCrossEntropy(), 4), ArgumentTypeError, "takes a list of models, not Sequential"),
+        (
+            model(SoftmaxCrossEntropy(), 4),
+            ArgumentTypeError,
+            r"Ensemble: models is Sequential.*; it must be a list of models",
+        ),
         (twice(), ArgumentError, r"models\[2\] is models\[1\] once more"),
         (
             [model(SoftmaxCrossEntropy(), 4), model(SoftmaxCrossEntropy(), 4, inputs=6)],
@@ -147,7 +151,7 @@ def twice():
             ArgumentError,
             r"models\[1\] has the loss SigmoidCrossEntropy\(\), but models\[0\] SoftmaxCrossEntropy",
         ),
-        ([model(MeanSquaredError(), 1), model(Poisson(), 1)], ArgumentError, "scores do not mean the same to them"),
+        ([model(MeanSquaredError(), 1), model(Poisson(), 1)], ArgumentError, "scores mean something else to it"),
         ([model(MeanSquaredError(), 1), model(Hinge(), 1)], ArgumentError, r"models\[1\] has the loss Hinge"),
     ],
 )

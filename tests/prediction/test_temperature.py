@@ -116,7 +116,7 @@ def test_predictions_stay_also_where_quotients_round_to_one_number():
     quotients = scores / 1.5
     assert (quotients[:, 0] == quotients[:, 1]).any()
     model = identity(SoftmaxCrossEntropy(), 2, "float32")
-    assert (TemperatureScaling(model, 1.5).predict(scores) == 1).all()
+    assert (TemperatureScaling(model, temperature=1.5).predict(scores) == 1).all()
 
 
 def test_one_score_is_divided_too_and_the_threshold_stays():
@@ -145,7 +145,7 @@ def test_one_hot_rows_give_the_temperature_of_labels_and_soft_rows_that_of_their
 
 def test_an_ensemble_is_calibrated_on_the_logarithms_of_its_probabilities():
     scores, labels = softmax_problem(1.5)
-    layers = [Dense(4, "orthogonal") for _ in range(2)]
+    layers = [Dense(4, initializer="orthogonal") for _ in range(2)]
     models = [
         Sequential([layer, SoftmaxCrossEntropy()], input_shape=4, seed=seed, dtype="float64")
         for seed, layer in enumerate(layers)
@@ -163,9 +163,9 @@ def test_an_ensemble_is_calibrated_on_the_logarithms_of_its_probabilities():
 def test_a_temperature_that_is_known_needs_no_fit():
     scores, labels = softmax_problem(1.5)
     fitted = TemperatureScaling(identity(SoftmaxCrossEntropy(), 4)).fit(scores, labels)
-    made_anew = TemperatureScaling(identity(SoftmaxCrossEntropy(), 4), fitted.temperature)
+    made_anew = TemperatureScaling(identity(SoftmaxCrossEntropy(), 4), temperature=fitted.temperature)
     np.testing.assert_array_equal(made_anew.predict_proba(scores), fitted.predict_proba(scores))
-    taken = TemperatureScaling(identity(SoftmaxCrossEntropy(), 4), np.float32(2)).temperature
+    taken = TemperatureScaling(identity(SoftmaxCrossEntropy(), 4), temperature=np.float32(2)).temperature
     assert type(taken) is float
 
 
@@ -175,11 +175,11 @@ def test_the_lowest_temperatures_leave_the_surest_class_all_of_the_probability(d
     scores = np.array([[1.0, 2.0, -3.0], [0.0, 0.0, -1e-6], [5e30, 4e30, 0.0], [300.0, 300.0001, 300.0]])
     expected = [[0, 1, 0], [0.5, 0.5, 0], [1, 0, 0], [0, 1, 0]]
     with np.errstate(over="raise", invalid="raise", divide="raise"):
-        softened = TemperatureScaling(identity(SoftmaxCrossEntropy(), 3, dtype), temperature)
+        softened = TemperatureScaling(identity(SoftmaxCrossEntropy(), 3, dtype), temperature=temperature)
         np.testing.assert_array_equal(softened.predict_proba(scores), expected)
         np.testing.assert_array_equal(softened.predict_proba(np.zeros((1, 3))), np.full((1, 3), 1 / 3, dtype))
         assert np.isfinite(softened.predict_scores(scores)).all()
-        single = TemperatureScaling(identity(SigmoidCrossEntropy(), 1, dtype), temperature)
+        single = TemperatureScaling(identity(SigmoidCrossEntropy(), 1, dtype), temperature=temperature)
         np.testing.assert_array_equal(single.predict_proba([[2.0], [-2.0], [0.0]]).ravel(), [1, 0, 0.5])
 
 
@@ -244,7 +244,7 @@ def test_losses_without_such_probabilities_are_refused(loss):
 )
 def test_a_temperature_is_a_number_above_0(temperature, error):
     with pytest.raises(error, match="TemperatureScaling: temperature is"):
-        TemperatureScaling(identity(SoftmaxCrossEntropy(), 4), temperature)
+        TemperatureScaling(identity(SoftmaxCrossEntropy(), 4), temperature=temperature)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 import minidl
+from minidl.training.clipping import clip
 
 # The same sums in another order: a few units of 2^-53 = 1e-16 or 2^-24 = 6e-8 per addition, of at most 64 terms of
 # order 1 to 100, and as much again through the exponential functions. Gradients go through two such sums.
 FORWARD = {"float64": {"rtol": 1e-12, "atol": 1e-13}, "float32": {"rtol": 2e-5, "atol": 2e-5}}
 BACKWARD = {"float64": {"rtol": 1e-10, "atol": 1e-12}, "float32": {"rtol": 1e-4, "atol": 1e-4}}
 TRAJECTORY = {"float64": {"rtol": 1e-10, "atol": 1e-10}, "float32": {"rtol": 1e-3, "atol": 1e-3}}
+
+# The references have them among the optimizer's settings; here they are the trainer's.
+CLIPPING = ("clip_norm", "clip_value")
 
 both_types = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
@@ -35,8 +39,9 @@ def every_case(file):
 def make(file, case, **more):
     """Return the object in minidl that the case is about, and the case's arrays."""
     description = cases_of(file)[case]
+    settings = {name: value for name, value in description["settings"].items() if name not in CLIPPING}
     arrays = {name.removeprefix(f"{case}/"): a for name, a in read(file).items() if name.startswith(f"{case}/")}
-    return getattr(minidl, description["class"])(**description["settings"], **more), arrays
+    return getattr(minidl, description["class"])(**settings, **more), arrays
 
 
 @pytest.mark.parametrize("file", ["layers", "losses", "optimizers", "initializers"])
@@ -50,8 +55,7 @@ def test_the_file_says_which_versions_made_it(file):
 def test_a_layer_computes_outputs_and_gradients_as_pytorch_does(case, dtype):
     layer, arrays = make("layers", case)
     x, dy = arrays["x"].astype(dtype), arrays["dy"].astype(dtype)
-    layer.change_dtype(np.dtype(dtype))
-    layer.build(x.shape[1:], 0)
+    layer.set_up(x.shape[1:], 0, dtype=dtype)
     parameters = layer.named_parameters()
     assert {f"d{name}" for name in parameters} | {"dx"} == {name for name in arrays if name[0] == "d" and name != "dy"}
     for name, parameter in parameters.items():
@@ -88,12 +92,14 @@ def test_a_loss_has_the_value_and_the_gradient_that_pytorch_gives(case, dtype):
 def test_an_optimizer_goes_the_way_that_pytorchs_goes(case, path, dtype):
     rates = read("optimizers")[f"{case}/rates"]
     optimizer, arrays = make("optimizers", case, learning_rate=lambda step: rates[step])
+    bounds = [cases_of("optimizers")[case]["settings"].get(name) for name in CLIPPING]
     start, gradients, centre, curvature = (
         read("optimizers")[name].astype(dtype) for name in ("start", "gradients", "centre", "curvature")
     )
     parameters, visited = start.copy(), []
     for step in range(len(rates)):
-        gradient = gradients[step] if path == "recorded" else curvature @ (parameters - centre)
+        gradient = gradients[step].copy() if path == "recorded" else curvature @ (parameters - centre)
+        clip(gradient, *bounds)
         optimizer.apply(parameters, gradient)
         if (step + 1) % 10 == 0:
             visited.append(parameters.copy())

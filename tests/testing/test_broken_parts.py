@@ -1,21 +1,27 @@
-"""The zoo: deliberately broken layers, losses, optimizers and initializers, each caught by the check meant for it."""
-
-from dataclasses import dataclass
+"""The zoo: deliberately broken parts of all kinds, each caught by the check meant for it."""
 
 import numpy as np
 import pytest
 
 from minidl import (
+    Accuracy,
     Adam,
+    Average,
+    BatchNorm,
     Dense,
+    ExponentialMovingAverage,
     HeNormal,
     Hinge,
     Initializer,
     Layer,
     Loss,
+    MeanSquaredError,
+    Metric,
     Momentum,
     Optimizer,
+    Precision,
     ReLU,
+    Schedule,
     Sequential,
     Sigmoid,
     SoftmaxCrossEntropy,
@@ -23,17 +29,24 @@ from minidl import (
 )
 from minidl.errors import ArgumentTypeError, DataError, NotReadyError, ShapeError
 from minidl.functional import softmax
+from minidl.settings import setting
 from minidl.testing import (
     CheckFailure,
+    average_checks,
+    check_average,
     check_initializer,
     check_layer,
     check_loss,
+    check_metric,
     check_optimizer,
+    check_schedule,
     initializer_checks,
     layer_checks,
     loss_checks,
+    metric_checks,
     numerical_gradient,
     optimizer_checks,
+    schedule_checks,
 )
 
 # Layers. Each is right but for one line.
@@ -133,8 +146,8 @@ class ReturnsTheUpstream(Layer):
 class ReturnsItsGradient(Layer):
     """Adds a parameter that is as large as the batch, and hands out that parameter's own gradient."""
 
-    def build(self, input_shape, rng):
-        self.shift = self.add_parameter("shift", (1, *input_shape), "zeros")
+    def build(self, input_shape, declare):
+        self.shift = declare.parameter("shift", (1, *input_shape), "zeros")
         return input_shape
 
     def forward(self, x, training=False):
@@ -231,21 +244,22 @@ class KeepsTheFirstBatch(Tanh):
 
 
 class KeepsItsArraysFromBuild(Dense):
-    def build(self, input_shape, rng):
-        shape = super().build(input_shape, rng)
+    def build(self, input_shape, declare):
+        shape = super().build(input_shape, declare)
         self.kept = self.weight.value
         return shape
 
     def forward(self, x, training=False):
-        self.check_input(x)
         if training:
             self.saved = x
         return x @ self.kept + self.bias.value
 
 
 class NoShapeCheck(Layer):
-    def build(self, input_shape, rng):
-        self.shift = self.add_parameter("shift", input_shape, "zeros")
+    """Right: the model checks the shape of what a layer gets."""
+
+    def build(self, input_shape, declare):
+        self.shift = declare.parameter("shift", input_shape, "zeros")
         return input_shape
 
     def forward(self, x, training=False):
@@ -257,19 +271,16 @@ class NoShapeCheck(Layer):
 
 
 class RandomFromElsewhere(Dense):
-    def build(self, input_shape, rng):
-        return super().build(input_shape, np.random.default_rng()) if self._draw() else None
-
-    def _draw(self):
-        self._rng = np.random.default_rng()
-        return True
+    def build(self, input_shape, declare):
+        declare.generator = np.random.default_rng()
+        return super().build(input_shape, declare)
 
 
 class GeneratorOfItsOwn(Layer):
     """Right but for a place of its own for the generator, where a checkpoint does not find it."""
 
-    def build(self, input_shape, rng):
-        self.rng = rng
+    def build(self, input_shape, declare):
+        self.rng = declare.generator
         return input_shape
 
     def forward(self, x, training=False):
@@ -279,7 +290,6 @@ class GeneratorOfItsOwn(Layer):
         return dy.copy()
 
 
-@dataclass(eq=False)
 class HiddenSetting(Layer):
     scale: float = 2.0
 
@@ -306,7 +316,7 @@ class SettingOutsideItsFields(Layer):
 class UndeclaredArray(Layer):
     """Keeps a running sum that no file knows of."""
 
-    def build(self, input_shape, rng):
+    def build(self, input_shape, declare):
         self.total = np.zeros(input_shape)
         return input_shape
 
@@ -343,6 +353,8 @@ class OneWrongEntryOfMany(Dense):
 
 
 class NamelessShapeError(Dense):
+    """Right: the model adds the name."""
+
     def forward(self, x, training=False):
         if x.shape[1:] != self.input_shape:
             raise ShapeError("wrong shape")
@@ -350,9 +362,11 @@ class NamelessShapeError(Dense):
 
 
 class TakesWhatItsBuildRefuses(Layer):
-    def build(self, input_shape, rng):
+    """Right: the model gives it nothing of another shape than that of its build."""
+
+    def build(self, input_shape, declare):
         if input_shape[-1] % 2:
-            raise ShapeError(f"{self.place} takes an even number of features")
+            raise ShapeError("it takes an even number of features")
         return input_shape
 
     def forward(self, x, training=False):
@@ -362,7 +376,6 @@ class TakesWhatItsBuildRefuses(Layer):
         return dy * 2
 
 
-@dataclass(eq=False)
 class DoublesItsSetting(Layer):
     scale: float = 2.0
 
@@ -388,8 +401,8 @@ class MixesInTrainingAlone(MixesTheBatch):
 class ForgetsTheEmptyBatch(Layer):
     mixes_batch = True
 
-    def build(self, input_shape, rng):
-        self.mean = self.add_state("mean", input_shape)
+    def build(self, input_shape, declare):
+        self.mean = declare.state("mean", input_shape)
         return input_shape
 
     def forward(self, x, training=False):
@@ -401,7 +414,187 @@ class ForgetsTheEmptyBatch(Layer):
         return dy - dy.mean(axis=0)
 
 
+class AnnouncesAnyShape(Layer):
+    """Its build takes samples of any size, of which forward then loses all features but four."""
+
+    def forward(self, x, training=False):
+        return 2 * x[:, :4]
+
+    def backward(self, dy):
+        return 2 * dy
+
+
+class KnowsOneShape(Layer):
+    """Fails for others, but not by an error that says so."""
+
+    def build(self, input_shape, declare):
+        self.gain = declare.parameter("gain", {(4,): 4}[input_shape], "normal")
+        return input_shape
+
+    def forward(self, x, training=False):
+        if training:
+            self.saved = x
+        return x * self.gain.value
+
+    def backward(self, dy):
+        self.gain.gradient = (dy * self.saved).sum(axis=0)
+        return dy * self.gain.value
+
+
+class KeepsItsInputElsewhere(Tanh):
+    """Where no model finds it, to say that backward came too early, or to let go of it."""
+
+    def forward(self, x, training=False):
+        y = np.tanh(x)
+        if training:
+            self.output = y
+        return y
+
+    def backward(self, dy):
+        return dy * (1 - self.output**2)
+
+
+class SparesTooMuch(Dense):
+    def backward(self, dy):
+        return super().backward(dy) if self.needs_input_gradient else None
+
+
+class CountsWhileFrozen(Layer):
+    def build(self, input_shape, declare):
+        self.batches = declare.state("batches", 1)
+        return input_shape
+
+    def forward(self, x, training=False):
+        if training:
+            self.batches.value += 1
+        return 2 * x
+
+    def backward(self, dy):
+        return 2 * dy
+
+
+class DecaysItself(Dense):
+    """Moves its weights by itself, which an optimizer alone does."""
+
+    def backward(self, dy):
+        dx = super().backward(dy)
+        self.weight.value *= 0.999
+        return dx
+
+
+class StaysFrozen(Dense):
+    """Looks whether it is frozen when it is set up, and never again."""
+
+    def build(self, input_shape, declare):
+        self.was_trainable = self.own_trainable
+        return super().build(input_shape, declare)
+
+    def learns(self):
+        return self.was_trainable
+
+    def backward(self, dy):
+        dx = super().backward(dy)
+        if not self.was_trainable:
+            self.weight.gradient = self.bias.gradient = 0
+        return dx
+
+
+class FrozenWithTheGradientOfTraining(BatchNorm):
+    def forward(self, x, training=False):
+        y = super().forward(x, training)
+        if training:
+            self.saved = *self.saved[:2], True
+        return y
+
+
+class Embedding(Layer):
+    """Right: a vector for each of the numbers 0 .. ids - 1."""
+
+    ids: int = setting(kw_only=False)
+    takes_integers = True
+
+    def build(self, input_shape, declare):
+        self.vectors = declare.parameter("vectors", (self.ids, 3), "normal")
+        return (*input_shape, 3)
+
+    def forward(self, x, training=False):
+        if training:
+            self.saved = x
+        return self.vectors.value[x]
+
+    def backward(self, dy):
+        self.vectors.gradient = 0
+        np.add.at(self.vectors.gradient, self.saved, dy)
+
+
+class EmbeddingOfFloats(Embedding):
+    """Does not say that it takes integers."""
+
+    takes_integers = False
+
+
+class EmbeddingOfTheLastToken(Embedding):
+    """Lets the last of equal ids have the gradient, where they add up."""
+
+    def backward(self, dy):
+        self.vectors.gradient = 0
+        self.vectors.gradient[self.saved] += dy
+
+
+class OverflowingPixels(Layer):
+    takes_integers = True
+
+    def forward(self, x, training=False):
+        return (x * x.dtype.type(2)).astype(self.dtype)
+
+    def backward(self, dy):
+        return 2 * dy
+
+
+class ForgetsItselfInCopies(Dense):
+    """A copy computes with the weights of the original."""
+
+    def __deepcopy__(self, memo):
+        again = type(self)(**self.configuration())
+        vars(again).update(vars(self))
+        return again
+
+
+class CachesAView(Dense):
+    """Keeps a view of its weight, which in a copy is an array for itself."""
+
+    def forward(self, x, training=False):
+        if training:
+            self.saved, self.view = x, self.weight.value
+        return x @ vars(self).get("view", self.weight.value) + self.bias.value
+
+
+class ArgumentOfItsOwn(Layer):
+    """Takes its setting by an __init__, where no file finds it."""
+
+    def __init__(self, scale=2.0):
+        self.scale = scale
+
+    def forward(self, x, training=False):
+        return self.scale * x
+
+    def backward(self, dy):
+        return self.scale * dy
+
+
 BROKEN_LAYERS = [
+    (AnnouncesAnyShape(), 4, "wrong input shape"),
+    (KnowsOneShape(), 4, "wrong input shape"),
+    (KeepsItsInputElsewhere(), 4, "backward before forward"),
+    (SparesTooMuch(3), 4, "spared input gradient"),
+    (CountsWhileFrozen(), 4, "freezing"),
+    (DecaysItself(3), 4, "freezing"),
+    (StaysFrozen(3), 4, "freezing"),
+    (FrozenWithTheGradientOfTraining(), 4, "freezing"),
+    (OverflowingPixels(), 4, "integer inputs"),
+    (ForgetsItselfInCopies(3), 4, "copying"),
+    (CachesAView(3), 4, "copying"),
+    (ArgumentOfItsOwn(), 4, "description"),
     (MixesInTrainingAlone(), 4, "rows one by one"),
     (ForgetsTheEmptyBatch(), 4, "output shape and type"),
     (WrongSign(), 4, "input gradient"),
@@ -426,15 +619,12 @@ BROKEN_LAYERS = [
     (ReturnsNothing(), 4, "output shape and type"),
     (KeepsTheFirstBatch(), 4, "second forward"),
     (KeepsItsArraysFromBuild(3), 4, "inside a model"),
-    (NoShapeCheck(), 4, "wrong input shape"),
     (RandomFromElsewhere(3), 4, "same seed"),
     (GeneratorOfItsOwn(), 4, "random numbers"),
     (HiddenSetting(), 4, "repr"),
     (tripled, 4, "save and load"),
     (UndeclaredArray(), 4, "save and load"),
     (OneWrongEntryOfMany(40), 50, "parameter gradients"),
-    (NamelessShapeError(3), 4, "wrong input shape"),
-    (TakesWhatItsBuildRefuses(), 4, "wrong input shape"),
     (DoublesItsSetting(), 4, "save and load"),
     (ReliesOnTheLayout(), (3, 4), "memory layouts"),
     (Rounds(), 4, "input gradient"),
@@ -489,8 +679,8 @@ class ChangesItsScores(Squares):
 
 
 class ForgetsTheWeights(Squares):
-    def mean(self, scores, targets, sample_weight=None, total_weight=None):
-        return super().mean(scores, targets, None, total_weight)
+    def total(self, scores, targets, weights=None, scale=1.0):
+        return super().total(scores, targets, None, scale)
 
 
 class OverflowingExponential(Loss):
@@ -550,10 +740,10 @@ class ReturnsItsScores(Squares):
 class CountsEveryRow(Squares):
     """Gives also a row of weight 0 a share of the gradient."""
 
-    def mean(self, scores, targets, sample_weight=None, total_weight=None):
-        value, gradient = super().mean(scores, targets, sample_weight, total_weight)
-        if sample_weight is not None:
-            gradient[sample_weight == 0] += 1e-3
+    def total(self, scores, targets, weights=None, scale=1.0):
+        value, gradient = super().total(scores, targets, weights, scale)
+        if weights is not None:
+            gradient[weights == 0] += 1e-3
         return value, gradient
 
 
@@ -563,7 +753,6 @@ class Overflows(Squares):
             return np.exp(scores).sum(axis=1), np.exp(scores)
 
 
-@dataclass(eq=False)
 class DoublesItsArgument(Squares):
     factor: float = 1.0
 
@@ -618,7 +807,48 @@ class WrapsLabels(Loss):
         return -scores[rows, targets], dscores
 
 
+class MeanOfItsTotal(Squares):
+    """The mean of a batch, which is not the sum of those of its blocks."""
+
+    def total(self, scores, targets, weights=None, scale=1.0):
+        value, gradient = super().total(scores, targets, weights, scale)
+        return value / len(scores), gradient
+
+
+class DecidesWithoutATruth(Squares):
+    def decide(self, scores):
+        return scores.argmax(axis=1)
+
+
+class NamesNoMetric(Squares):
+    default_metric = "acuracy"
+
+
+class MetricOfNoNumbers(Squares):
+    """Its metric has no value where the scores are below zero."""
+
+    default_metric = "mean_squared_error"
+
+    def decide(self, scores):
+        with np.errstate(all="ignore"):
+            return np.log(scores)
+
+
+class SmoothsOverPositions(SoftmaxCrossEntropy):
+    """Adds the gradient of a position to that of the next, which may be another row's."""
+
+    def total(self, scores, targets, weights=None, scale=1.0):
+        value, gradient = super().total(scores, targets, weights, scale)
+        gradient[1:] = gradient[1:] + gradient[:-1]
+        return value, gradient
+
+
 BROKEN_LOSSES = [
+    (MeanOfItsTotal(), {}, "sums over blocks"),
+    (SmoothsOverPositions(), {"output_shape": (2, 3)}, "sums over blocks"),
+    (DecidesWithoutATruth(), {}, "predictions"),
+    (NamesNoMetric(), {}, "metric"),
+    (MetricOfNoNumbers(), {}, "metric"),
     (PredictsOverTheBatch(), {}, "predictions"),
     (AveragesTheBatch(), {}, "averages"),
     (AveragesLogarithms(), {}, "averages"),
@@ -676,10 +906,10 @@ class StateOutsideTheSlots(Optimizer):
 class CountsItself(Adam):
     count = 0
 
-    def update(self, parameters, gradients, learning_rate, mean, square):
+    def update(self, parameters, gradients, learning_rate, m, v):
         self.count += 1
         step, self.step = self.step, self.count
-        super().update(parameters, gradients, learning_rate, mean, square)
+        super().update(parameters, gradients, learning_rate, m, v)
         self.step = step
 
 
@@ -738,7 +968,7 @@ class KeepsTheGradients(Optimizer):
 
 class NewSlotVector(Momentum):
     def update(self, parameters, gradients, learning_rate, velocity):
-        self.state["velocity"] = velocity = 0.9 * velocity + gradients
+        self.state["v"] = velocity = 0.9 * velocity + gradients
         parameters -= learning_rate * velocity
 
 
@@ -759,7 +989,6 @@ class AsksTwice(Optimizer):
         parameters -= self.rate() * gradients
 
 
-@dataclass(eq=False)
 class DoublesItsDecay(Optimizer):
     decay: float = 0.1
 
@@ -777,7 +1006,33 @@ class StepsOfOneLength(Optimizer):
         parameters -= learning_rate * gradients / max(float(np.linalg.norm(gradients)), 1e-8)
 
 
+class StepsOnFrozenParameters(Momentum):
+    def apply(self, parameters, gradients, trained=None, decaying=None):
+        super().apply(parameters, gradients, decaying=decaying)
+
+
+class ReadsItsStateItself(Optimizer):
+    """Takes its slot from where all parameters have theirs, not those alone that move."""
+
+    slots = ("velocity",)
+
+    def update(self, parameters, gradients, learning_rate, velocity):
+        own = self.state["velocity"][: len(parameters)]
+        own *= 0.9
+        own += gradients
+        parameters -= learning_rate * own
+
+
+class FadesTheSlotsOfAll(Momentum):
+    def update(self, parameters, gradients, learning_rate, velocity):
+        super().update(parameters, gradients, learning_rate, velocity)
+        self.state["v"] *= 0.99
+
+
 BROKEN_OPTIMIZERS = [
+    (StepsOnFrozenParameters(), {}, "frozen entries"),
+    (ReadsItsStateItself(), {}, "frozen entries"),
+    (FadesTheSlotsOfAll(), {}, "frozen entries"),
     (StepsOfOneLength(), {}, "element by element"),
     (Uphill(), {}, "bowl"),
     (NewVector(), {}, "in place"),
@@ -839,7 +1094,6 @@ class SeededByTheGlobalGenerator(Initializer):
         return np.full(shape, float(np.random.get_state()[1][0]))  # noqa: NPY002
 
 
-@dataclass(eq=False)
 class DoublesItsValue(Initializer):
     value: float = 1.0
 
@@ -849,6 +1103,246 @@ class DoublesItsValue(Initializer):
     def draw(self, shape, rng):
         return np.full(shape, self.value)
 
+
+# Metrics
+
+
+class MeanOfARow(Metric):
+    """One number for all rows."""
+
+    def per_row(self, rows):
+        return (rows.predictions == rows.truth).mean()
+
+
+class NumberForEachPair(Metric):
+    """As many sums as rows."""
+
+    def per_row(self, rows):
+        return (rows.predictions[:, np.newaxis] == rows.truth).astype(float)
+
+    def value(self, sums, weight):
+        return float(sums.sum() / weight)
+
+
+class MeanOfBlocks(Accuracy):
+    def sums(self, rows, weights):
+        return [each / len(rows.scores) for each in super().sums(rows, weights)]
+
+
+class NeighboursOfABlock(Metric):
+    """Compares each row with the one before, which may be in another block."""
+
+    def per_row(self, rows):
+        return np.abs(np.diff(rows.scores[:, 0], prepend=0))
+
+
+class CountsRowsAlike(Accuracy):
+    def sums(self, rows, weights):
+        return super().sums(rows, None)
+
+
+class SumsOfTruthValues(Accuracy):
+    def sums(self, rows, weights):
+        return rows.predictions == rows.truth
+
+
+class RatioOfEachRow(Metric):
+    def per_row(self, rows):
+        with np.errstate(divide="ignore"):
+            return 1 / (rows.truth != 0)
+
+
+class NoRatioOfNone(Precision):
+    def value(self, sums, weight):
+        right, predicted, _, _ = sums.reshape(4, -1)
+        with np.errstate(invalid="ignore"):
+            return float(np.mean(right / predicted))
+
+
+class ValueOfNumPy(Accuracy):
+    def value(self, sums, weight):
+        return np.float32(sums[0] / weight)
+
+
+class SquaredAccuracy(Accuracy):
+    def value(self, sums, weight):
+        return super().value(sums, weight) ** 2
+
+
+class NameOfTheLoss(Accuracy):
+    name = "loss"
+
+
+class NoName(Accuracy):
+    name = 5
+
+
+class RemembersItsRows(Accuracy):
+    count = 0
+
+    def per_row(self, rows):
+        self.count += len(rows.scores)
+        return super().per_row(rows)
+
+
+class SortsTheTruth(Accuracy):
+    def per_row(self, rows):
+        rows.truth.sort()
+        return super().per_row(rows)
+
+
+class DoublesItsThreshold(Metric):
+    threshold: float = setting(0.5)
+
+    def __post_init__(self):
+        self.threshold *= 2
+
+    def per_row(self, rows):
+        return np.abs(rows.scores[:, 0]) > self.threshold
+
+
+def accuracy_of(scores, labels):
+    return np.mean(scores.argmax(axis=1) == labels)
+
+
+BROKEN_METRICS = [
+    (MeanOfARow(), {}, "sums"),
+    (NumberForEachPair(), {}, "sums"),
+    (MeanOfBlocks(), {}, "sums over blocks"),
+    (NeighboursOfABlock(), {}, "sums over blocks"),
+    (CountsRowsAlike(), {}, "weights"),
+    (SumsOfTruthValues(), {}, "sums"),
+    (RatioOfEachRow(), {}, "sums"),
+    (NoRatioOfNone(), {}, "value"),
+    (ValueOfNumPy(), {}, "value"),
+    (SquaredAccuracy(), {"reference": accuracy_of}, "value"),
+    (NameOfTheLoss(), {}, "name"),
+    (NoName(), {}, "name"),
+    (RemembersItsRows(), {}, "rows unchanged"),
+    (SortsTheTruth(), {}, "rows unchanged"),
+    (DoublesItsThreshold(), {}, "description"),
+]
+
+# Schedules
+
+
+class GoesOnPastItsEnd(Schedule):
+    def __call__(self, step):
+        return 0.1 * (1 - step / 50)
+
+
+class DividesByTheStep(Schedule):
+    def __call__(self, step):
+        return 0.1 / step if step else float("inf")
+
+
+class RateOfNumPy(Schedule):
+    def __call__(self, step):
+        return np.exp(-step)
+
+
+class WholeRate(Schedule):
+    def __call__(self, step):
+        return 1 if step < 5 else 0.1
+
+
+class CountsItsCalls(Schedule):
+    calls = 0
+
+    def __call__(self, step):
+        self.calls += 1
+        return 0.1 / self.calls
+
+
+class RandomRate(Schedule):
+    def __call__(self, step):
+        return float(np.random.default_rng().uniform())
+
+
+class HalvesItsRate(Schedule):
+    rate: float = setting(0.1)
+
+    def __post_init__(self):
+        self.rate /= 2
+
+    def __call__(self, step):
+        return self.rate
+
+
+class RateThatIsNoField(Schedule):
+    rate = 0.1
+
+    def __call__(self, step):
+        return self.rate
+
+
+changed_rate = RateThatIsNoField()
+changed_rate.rate = 0.2
+BROKEN_SCHEDULES = [
+    (GoesOnPastItsEnd(), "rate"),
+    (DividesByTheStep(), "rate"),
+    (RateOfNumPy(), "rate"),
+    (WholeRate(), "rate"),
+    (CountsItsCalls(), "same step"),
+    (RandomRate(), "same step"),
+    (HalvesItsRate(), "description"),
+    (changed_rate, "description"),
+]
+
+# Averages
+
+
+class NewAverageVector(Average):
+    def follow(self, parameters, vector, step):
+        vector = 0.9 * vector + 0.1 * parameters
+
+
+class MovesTheParameters(Average):
+    def follow(self, parameters, vector, step):
+        vector += 0.1 * (parameters - vector)
+        parameters[:] = vector
+
+
+class SumsUp(Average):
+    def follow(self, parameters, vector, step):
+        vector += parameters
+
+
+class DividesByNoSteps(Average):
+    def follow(self, parameters, vector, step):
+        with np.errstate(all="ignore"):
+            vector += (parameters - vector) / np.float64(step - 1)
+
+
+class FollowsTheLongestStep(Average):
+    """By a rate that depends on the norm of the whole vector."""
+
+    def follow(self, parameters, vector, step):
+        vector += (parameters - vector) / (1 + np.linalg.norm(parameters - vector))
+
+
+class CountsItsSteps(Average):
+    count = 0
+
+    def follow(self, parameters, vector, step):
+        self.count += 1
+        vector += (parameters - vector) / (1 + self.count)
+
+
+class HalvesItsDecay(ExponentialMovingAverage):
+    def __post_init__(self):
+        self.decay /= 2
+
+
+BROKEN_AVERAGES = [
+    (NewAverageVector(), "in place"),
+    (MovesTheParameters(), "in place"),
+    (SumsUp(), "between extremes"),
+    (DividesByNoSteps(), "types"),
+    (FollowsTheLongestStep(), "part by part"),
+    (CountsItsSteps(), "state in the vector"),
+    (HalvesItsDecay(), "description"),
+]
 
 BROKEN_INITIALIZERS = [
     (GlobalGenerator(), "same seed"),
@@ -908,6 +1402,66 @@ def test_a_broken_initializer_is_caught_by_the_check_meant_for_it(initializer, c
     assert_caught(failures(initializer_checks(initializer)), check, initializer)
     with pytest.raises(CheckFailure):
         check_initializer(initializer)
+
+
+@pytest.mark.parametrize(("metric", "options", "check"), BROKEN_METRICS, ids=names(BROKEN_METRICS))
+def test_a_broken_metric_is_caught_by_the_check_meant_for_it(metric, options, check):
+    assert_caught(failures(metric_checks(metric, **options)), check, metric)
+    with pytest.raises(CheckFailure):
+        check_metric(metric, **options)
+
+
+def test_a_function_with_one_number_for_all_rows_or_several_for_each_is_told():
+    def mean_error(predictions, targets):
+        return np.abs(predictions - targets).mean()
+
+    def errors(predictions, targets):
+        return np.abs(predictions - targets)
+
+    check_metric(errors, MeanSquaredError(), 1)
+    for function, shape in ((mean_error, r"not \(\)"), (errors, r"not \(24, 3\)")):
+        with pytest.raises(CheckFailure, match=f"fails the check 'sums': .* a number for each row, .*{shape}"):
+            dict(metric_checks(function, MeanSquaredError()))["sums"]()
+
+
+@pytest.mark.parametrize(("schedule", "check"), BROKEN_SCHEDULES, ids=names(BROKEN_SCHEDULES))
+def test_a_broken_schedule_is_caught_by_the_check_meant_for_it(schedule, check):
+    assert_caught(failures(schedule_checks(schedule)), check, schedule)
+    with pytest.raises(CheckFailure):
+        check_schedule(schedule)
+
+
+@pytest.mark.parametrize(("average", "check"), BROKEN_AVERAGES, ids=names(BROKEN_AVERAGES))
+def test_a_broken_average_is_caught_by_the_check_meant_for_it(average, check):
+    assert_caught(failures(average_checks(average)), check, average)
+    with pytest.raises(CheckFailure):
+        check_average(average)
+
+
+# A layer need not check the shape of its input: the model gives it no other, and names it where it fails.
+@pytest.mark.parametrize("layer", [NoShapeCheck(), NamelessShapeError(3), TakesWhatItsBuildRefuses()], ids=repr)
+def test_a_layer_that_leaves_the_shape_of_its_input_to_the_model_passes(layer):
+    check_layer(layer, 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "check"),
+    [
+        (EmbeddingOfFloats(7), "integer inputs"),
+        (EmbeddingOfFloats(7), "inside a model"),
+        (EmbeddingOfTheLastToken(7), "parameter gradients"),
+    ],
+)
+def test_a_broken_layer_of_integers_is_caught_by_the_check_meant_for_it(layer, check):
+    assert_caught(failures(layer_checks(layer, (6,), integers=7)), check, layer)
+
+
+def test_a_layer_of_integers_passes_without_an_input_gradient_that_others_must_have():
+    check_layer(Embedding(300), (2, 3), integers=300)
+    failed = failures(layer_checks(Embedding(300), (2, 3), integers=300))
+    assert failed == {}
+    with pytest.raises(CheckFailure, match="backward returned None"):
+        dict(layer_checks(ReturnsNothing(), 3))["gradients written"]()
 
 
 def test_the_right_loss_that_the_broken_ones_derive_from_passes():

@@ -1,13 +1,22 @@
-"""minidl's own layers, losses, optimizers and initializers pass the checks that it gives to others."""
+"""minidl's own parts pass the checks that it gives to others."""
 
 import numpy as np
 import pytest
 from scipy.special import huber, log_softmax, rel_entr, softmax
-from sklearn.metrics import hinge_loss
+from sklearn.metrics import (
+    f1_score,
+    hinge_loss,
+    mean_absolute_error,
+    r2_score,
+    root_mean_squared_error,
+    top_k_accuracy_score,
+)
 
 from minidl import (
     ELU,
     GELU,
+    L2,
+    LBFGS,
     SELU,
     SGD,
     Adadelta,
@@ -18,9 +27,12 @@ from minidl import (
     BatchNorm,
     Concatenate,
     Constant,
+    ConstantRate,
     CosineDecay,
+    CosineRestarts,
     Dense,
     Dropout,
+    ExponentialDecay,
     ExponentialMovingAverage,
     Flatten,
     FocalCrossEntropy,
@@ -38,19 +50,24 @@ from minidl import (
     LeCunNormal,
     Lion,
     Lookahead,
+    MaxNorm,
     MeanAbsoluteError,
     MeanSquaredError,
     Momentum,
     NAdam,
     Normal,
+    OneCycle,
+    Optimizer,
     Orthogonal,
     Poisson,
+    PolynomialDecay,
     PReLU,
     ReLU,
     Rescale,
     Reshape,
     Residual,
     RMSprop,
+    Schedule,
     Sequential,
     Sigmoid,
     SigmoidCrossEntropy,
@@ -58,35 +75,68 @@ from minidl import (
     Softmax,
     SoftmaxCrossEntropy,
     Softplus,
+    StepDecay,
     StochasticWeightAveraging,
     Tanh,
     Uniform,
+    Warmup,
     Zeros,
+    metrics,
     optimizers,
+    schedules,
 )
-from minidl.testing import initializer_checks, layer_checks, loss_checks, optimizer_checks
+from minidl.settings import setting
+from minidl.testing import (
+    average_checks,
+    initializer_checks,
+    layer_checks,
+    loss_checks,
+    metric_checks,
+    optimizer_checks,
+    schedule_checks,
+)
 
 
-class FrozenNoise(Layer):
+class FixedNoise(Layer):
     """Adds random numbers that are drawn once and never trained."""
 
-    def build(self, input_shape, rng):
-        self.noise = self.add_state("noise", input_shape, "normal")
+    def build(self, input_shape, declare):
+        self.noise = declare.state("noise", input_shape, "normal")
         return input_shape
 
     def forward(self, x, training=False):
-        self.check_input(x)
         return x + self.noise.value
 
     def backward(self, dy):
         return dy.copy()
 
 
+class Embedding(Layer):
+    """A vector for each id, which is a whole number."""
+
+    ids: int = setting(kw_only=False, low=1, whole=True)
+    takes_integers = True
+
+    def build(self, input_shape, declare):
+        self.vectors = declare.parameter("vectors", (self.ids, 3), "normal")
+        return (*input_shape, 3)
+
+    def forward(self, x, training=False):
+        if training:
+            self.saved = x
+        return self.vectors.value[x]
+
+    def backward(self, dy):
+        self.vectors.gradient = 0
+        np.add.at(self.vectors.gradient, self.saved, dy)
+
+
 LAYERS = [
-    (FrozenNoise(), 5),
+    (FixedNoise(), 5),
     (Dense(5), 4),
-    (Dense(5, "glorot_uniform", use_bias=False), 4),
+    (Dense(5, initializer="glorot_uniform", use_bias=False), 4),
     (Dense(30), 40),
+    (Dense(3, regularizer=L2(0.1), constraint=MaxNorm(2)), (2, 5, 4)),
     (ReLU(), (3, 4)),
     (LeakyReLU(0.2), 6),
     (Sigmoid(), (2, 3)),
@@ -94,7 +144,7 @@ LAYERS = [
     (Softmax(), (2, 4)),
     (Flatten(), (2, 3, 2)),
     (Reshape((3, -1)), (2, 3)),
-    (Rescale(1 / 255, -0.5), (2, 2)),
+    (Rescale(1 / 255, offset=-0.5), (2, 2)),
     (Sequential([Dense(5), Tanh(), Dense(3)]), 4),
     (Residual([Dense(6), ReLU(), Dense(4)]), 4),
     (Residual(Tanh()), (2, 3)),
@@ -107,19 +157,27 @@ LAYERS = [
     (ELU(0.7), 6),
     (SELU(), 5),
     (PReLU(), 4),
-    (PReLU(-0.5), (2, 3)),
+    (PReLU(initial_slope=-0.5), (2, 3)),
     (GELU(), 5),
     (GELU(approximate=True), (2, 3)),
     (SiLU(), 5),
     (Softplus(), 4),
     (BatchNorm(), 3),
-    (BatchNorm(0.5, 0.1), (2, 3, 4)),
+    (BatchNorm(momentum=0.5, epsilon=0.1), (2, 3, 4)),
     (LayerNorm(), 4),
-    (LayerNorm(0.1), (2, 3)),
+    (LayerNorm(epsilon=0.1), (2, 3)),
     (Dropout(0.3), 8),
     (Dropout(0), (2, 3)),
     (GaussianNoise(0.5), (2, 3)),
     (Sequential([Dense(5), BatchNorm(), Dropout(0.3), Dense(3)]), 4),
+]
+# At any position: alone, behind a layer that lets integers through, in nested models and in branches.
+LAYERS_OF_INTEGERS = [
+    Embedding(7),
+    Embedding(300),
+    Sequential([Reshape((3, 2)), Sequential([Embedding(7), Dense(2)])]),
+    Residual([Embedding(7), Flatten()], projection=[Flatten(), Embedding(7), Flatten(), Dense(18)]),
+    Concatenate([Embedding(7), [Embedding(7), Tanh()]]),
 ]
 
 
@@ -135,6 +193,18 @@ def test_layer(name, check):
     check()
 
 
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        pytest.param(name, check, id=f"{layer!r}-{name}")
+        for layer in LAYERS_OF_INTEGERS
+        for name, check in layer_checks(layer, 6, integers=7)
+    ],
+)
+def test_layer_of_integers(name, check):
+    check()
+
+
 def softmax_reference(scores, labels):
     return -log_softmax(scores, axis=1)[np.arange(len(labels)), labels]
 
@@ -143,6 +213,11 @@ def sigmoid_reference(scores, targets):
     probabilities = 1 / (1 + np.exp(-scores))
     targets = targets.reshape(scores.shape)
     return -(targets * np.log(probabilities) + (1 - targets) * np.log(1 - probabilities)).mean(axis=1)
+
+
+def positions_reference(scores, labels):
+    each = -np.log(softmax(scores, axis=-1))
+    return np.take_along_axis(each, labels[..., np.newaxis], axis=-1)[..., 0]
 
 
 def squares_reference(scores, targets):
@@ -194,11 +269,15 @@ LOSSES = [
     (MeanSquaredError(), 3, {"reference": squares_reference}),
     (MeanSquaredError(), 1, {"reference": squares_reference}),
     (MeanSquaredError(), (2, 3), {"reference": squares_reference}),
-    (SoftmaxCrossEntropy(0.2), 3, {"reference": smoothed_reference}),
-    (SoftmaxCrossEntropy(0.2), 3, {"targets": distributions}),
-    (FocalCrossEntropy(1.5), 3, {"reference": focal_reference, "invalid_targets": [0, 1, 2, 3, 0, 0]}),
+    (SoftmaxCrossEntropy(label_smoothing=0.2), 3, {"reference": smoothed_reference}),
+    (SoftmaxCrossEntropy(label_smoothing=0.2), 3, {"targets": distributions}),
+    (SoftmaxCrossEntropy(), (4, 3), {"reference": positions_reference}),
+    (SigmoidCrossEntropy(), (4, 2), {}),
+    (FocalCrossEntropy(gamma=1.5), (2, 3), {}),
+    (Hinge(), (2, 3), {}),
+    (FocalCrossEntropy(gamma=1.5), 3, {"reference": focal_reference, "invalid_targets": [0, 1, 2, 3, 0, 0]}),
     (
-        FocalCrossEntropy(0.5),
+        FocalCrossEntropy(gamma=0.5),
         3,
         {"targets": distributions, "reference": focal_rows_reference, "invalid_targets": 2 * distributions},
     ),
@@ -212,8 +291,8 @@ LOSSES = [
     (Hinge(), 1, {"targets": 2 * bits[:, 0] - 1, "reference": hinge_reference, "invalid_targets": [0, 1, -1, 1]}),
     (MeanAbsoluteError(), 3, {"reference": absolute_reference}),
     (MeanAbsoluteError(), 1, {"reference": absolute_reference}),
-    (Huber(0.8), 1, {"reference": huber_reference}),
-    (Huber(0.8), (2, 3), {"reference": huber_reference}),
+    (Huber(delta=0.8), 1, {"reference": huber_reference}),
+    (Huber(delta=0.8), (2, 3), {"reference": huber_reference}),
     # An extreme score of 80: float32 ends at exp(88.7).
     (
         Poisson(),
@@ -239,11 +318,11 @@ def test_loss(name, check):
 OPTIMIZERS = [
     (SGD(0.1), {"scale_invariant": False}),
     (SGD(lambda step: 0.1 / (1 + step)), {}),
-    (Momentum(0.1, 0.8), {"scale_invariant": False}),
+    (Momentum(0.1, momentum=0.8), {"scale_invariant": False}),
     (Momentum(0.1, nesterov=True), {}),
     (Adam(), {"scale_invariant": True}),
-    (Adam(0.01, 0.5, 0.9, 1e-6), {}),
-    (Adam(CosineDecay(0.01, 5), clip_norm=1.0, clip_value=0.5), {}),
+    (Adam(0.01, beta1=0.5, beta2=0.9, epsilon=1e-6), {}),
+    (Adam(CosineDecay(0.01, steps=5)), {}),
     (AdamW(weight_decay=0.5), {"moves_on_zero": True, "scale_invariant": True}),
     (AMSGrad(), {"scale_invariant": True}),
     (NAdam(), {"scale_invariant": True}),
@@ -253,10 +332,6 @@ OPTIMIZERS = [
     (Adadelta(), {"learning_rate": 1.0}),
     (Lion(), {"scale_invariant": True}),
     (Lion(weight_decay=0.1), {"moves_on_zero": True}),
-    (ExponentialMovingAverage(Adam()), {"scale_invariant": True}),
-    (StochasticWeightAveraging(SGD(0.1), 2, 3), {"scale_invariant": False}),
-    (Lookahead("momentum", steps=2), {"scale_invariant": False}),
-    (Lookahead(ExponentialMovingAverage(NAdam())), {"scale_invariant": True}),
 ]
 
 
@@ -273,19 +348,16 @@ def test_optimizer(name, check):
 
 
 def test_every_optimizer_of_the_package_is_checked():
-    checked = {type(optimizer) for optimizer, _ in OPTIMIZERS}
+    public = {each for each in vars(optimizers).values() if isinstance(each, type) and issubclass(each, Optimizer)}
     # LBFGS takes no single steps.
-    assert checked == {getattr(optimizers, name) for name in optimizers.__all__ if name[0].isupper()} - {
-        optimizers.Optimizer,
-        optimizers.LBFGS,
-    }
+    assert {type(optimizer) for optimizer, _ in OPTIMIZERS} == public - {Optimizer, LBFGS}
 
 
 INITIALIZERS = [
     Zeros(),
     Constant(0.5),
-    Normal(1.0, 2.0),
-    Uniform(-1, 1),
+    Normal(mean=1.0, standard_deviation=2.0),
+    Uniform(low=-1, high=1),
     HeNormal(),
     HeUniform(),
     GlorotNormal(),
@@ -304,4 +376,131 @@ INITIALIZERS = [
     ],
 )
 def test_initializer(name, check):
+    check()
+
+
+def share_of_right(scores, labels):
+    return np.mean(scores.argmax(axis=-1) == labels)
+
+
+def is_close(predictions, targets):
+    return np.abs(predictions - targets) < 1
+
+
+def margin(scores, targets):
+    return np.ptp(scores, axis=1)
+
+
+bits_of_one = np.tile([0, 1, 1, 0, 1], 4)
+METRICS = [
+    (metrics.Accuracy(), {"reference": share_of_right}),
+    (metrics.Accuracy(), {"loss": SigmoidCrossEntropy(), "output_shape": 4}),
+    (metrics.Accuracy(), {"output_shape": (5, 3), "reference": share_of_right}),
+    (
+        metrics.TopKAccuracy(2),
+        {"reference": lambda scores, labels: top_k_accuracy_score(labels, scores, k=2, labels=range(3))},
+    ),
+    (metrics.TopKAccuracy(), {"output_shape": 10}),
+    (metrics.TotalVariation(), {}),
+    *(
+        (kind(average=average), {"output_shape": 4})
+        for kind in (metrics.Precision, metrics.Recall, metrics.F1)
+        for average in ("auto", "macro", "micro", "weighted")
+    ),
+    (metrics.F1(average="binary"), {"loss": SigmoidCrossEntropy(), "output_shape": 1, "targets": bits_of_one}),
+    (metrics.F1(), {"loss": SigmoidCrossEntropy(), "output_shape": 4}),
+    (
+        metrics.F1(),
+        {
+            "output_shape": 4,
+            "reference": lambda scores, labels: f1_score(labels, scores.argmax(axis=1), average="macro"),
+        },
+    ),
+    (
+        metrics.MeanAbsoluteError(),
+        {"loss": MeanSquaredError(), "reference": lambda scores, y: mean_absolute_error(y, scores)},
+    ),
+    (metrics.MeanSquaredError(), {"loss": MeanSquaredError(), "output_shape": 1}),
+    (
+        metrics.RootMeanSquaredError(),
+        {"loss": MeanSquaredError(), "reference": lambda scores, y: root_mean_squared_error(y, scores)},
+    ),
+    (
+        metrics.R2Score(),
+        {"loss": MeanSquaredError(), "output_shape": 1, "reference": lambda scores, y: r2_score(y, scores)},
+    ),
+    (metrics.R2Score(), {"loss": MeanSquaredError(), "reference": lambda scores, y: r2_score(y, scores)}),
+    (is_close, {"loss": MeanSquaredError(), "output_shape": 1}),
+    (margin, {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        pytest.param(name, check, id=f"{index}-{name}")
+        for index, (metric, options) in enumerate(METRICS)
+        for name, check in metric_checks(metric, **options)
+    ],
+)
+def test_metric(name, check):
+    check()
+
+
+def test_every_metric_of_the_package_is_checked():
+    public = {each for each in vars(metrics).values() if isinstance(each, type) and issubclass(each, metrics.Metric)}
+    bases = {metrics.Metric, metrics.ClassMetric, metrics.FunctionMetric}
+    checked = {type(metric) for metric, _ in METRICS if isinstance(metric, metrics.Metric)}
+    assert checked == public - bases
+
+
+SCHEDULES = [
+    ConstantRate(0.1),
+    StepDecay(0.1, every=10),
+    ExponentialDecay(0.1, steps=10, factor=0.5),
+    PolynomialDecay(0.1, steps=100, end=0.01, power=2),
+    CosineDecay(0.1, steps=100),
+    CosineRestarts(0.1, steps=10, decay=0.5),
+    CosineRestarts(0.1, steps=10, growth=1),
+    OneCycle(0.1, steps=100),
+    Warmup(0.1, steps=10),
+    Warmup(CosineDecay(0.1, steps=50, end=0.001), steps=20, start=0.01),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        pytest.param(name, check, id=f"{schedule!r}-{name}")
+        for schedule in SCHEDULES
+        for name, check in schedule_checks(schedule)
+    ],
+)
+def test_schedule(name, check):
+    check()
+
+
+def test_every_schedule_of_the_package_is_checked():
+    public = {each for each in vars(schedules).values() if isinstance(each, type) and issubclass(each, Schedule)}
+    assert {type(schedule) for schedule in SCHEDULES} == public - {Schedule}
+
+
+AVERAGES = [
+    ExponentialMovingAverage(0.9),
+    StochasticWeightAveraging(),
+    StochasticWeightAveraging(start=4, every=3),
+    Lookahead(steps=2),
+    Lookahead(slow_rate=1),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        pytest.param(name, check, id=f"{average!r}-{name}")
+        for average in AVERAGES
+        for name, check in average_checks(average)
+    ],
+)
+def test_average(name, check):
     check()

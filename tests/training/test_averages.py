@@ -6,11 +6,10 @@ import pytest
 from minidl import (
     SGD,
     Adam,
-    BatchNorm,
+    Average,
     Callback,
     Checkpoint,
     Dense,
-    Dropout,
     EarlyStopping,
     ExponentialMovingAverage,
     FunctionCallback,
@@ -22,7 +21,7 @@ from minidl import (
     StochasticWeightAveraging,
     Trainer,
 )
-from minidl.errors import ArgumentError, DataError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError
 
 
 def problem(rows=200):
@@ -31,9 +30,9 @@ def problem(rows=200):
     return x, (x[:, 0] + rng.normal(size=rows) > 0).astype(int)
 
 
-def trainer(optimizer):
+def trainer(optimizer, average=None):
     model = Sequential([Dense(12), ReLU(), Dense(2), SoftmaxCrossEntropy()], input_shape=6, seed=0)
-    return Trainer(model, optimizer, batch_size=20, seed=0)
+    return Trainer(model, optimizer, batch_size=20, seed=0, average=average)
 
 
 class Record(Callback):
@@ -49,7 +48,7 @@ class Record(Callback):
 def test_the_steps_are_those_of_the_optimizer_inside_and_the_model_left_is_the_average():
     (x, y), plain, averaged = problem(), Record(), Record()
     trainer(SGD(0.1)).fit(x, y, epochs=2, callbacks=[plain], progress=False)
-    t = trainer(StochasticWeightAveraging(SGD(0.1), start=5))
+    t = trainer(SGD(0.1), StochasticWeightAveraging(start=5))
     t.fit(x, y, epochs=2, callbacks=[averaged], progress=False)
     np.testing.assert_array_equal(averaged.parameters, plain.parameters)
     # Steps 5, 6, ... 20: the parameters after these.
@@ -58,17 +57,17 @@ def test_the_steps_are_those_of_the_optimizer_inside_and_the_model_left_is_the_a
 
 def test_validation_is_that_of_the_average():
     (x, y), (x_validation, y_validation) = problem(), problem(60)
-    t = trainer(ExponentialMovingAverage(SGD(0.5), decay=0.9))
+    t = trainer(SGD(0.5), ExponentialMovingAverage(0.9))
     t.fit(x, y, epochs=3, validation_data=(x_validation, y_validation), progress=False)
     assert t.history["val_loss"][-1] == t.evaluate(x_validation, y_validation)["loss"]
 
 
 def test_a_second_fit_goes_on_from_the_weights_themselves():
     (x, y), parts, whole = problem(), Record(), Record()
-    t = trainer(ExponentialMovingAverage(Adam(0.05), decay=0.9))
+    t = trainer(Adam(0.05), ExponentialMovingAverage(0.9))
     for _ in range(3):
         t.fit(x, y, callbacks=[parts], progress=False)
-    u = trainer(ExponentialMovingAverage(Adam(0.05), decay=0.9))
+    u = trainer(Adam(0.05), ExponentialMovingAverage(0.9))
     u.fit(x, y, epochs=3, callbacks=[whole], progress=False)
     np.testing.assert_array_equal(parts.parameters, whole.parameters)
     np.testing.assert_array_equal(t.model.parameters, u.model.parameters)
@@ -86,24 +85,24 @@ def test_within_averaged_weights_the_model_has_them_and_afterwards_its_own():
         np.testing.assert_array_equal(t.model.parameters, own)
         assert not np.array_equal(seen[-1], own)
 
-    t = trainer(ExponentialMovingAverage(SGD(0.5), decay=0.9))
-    t.fit(x, y, epochs=2, callbacks=[FunctionCallback(look, "on_batch_end")], progress=False)
+    t = trainer(SGD(0.5), ExponentialMovingAverage(0.9))
+    t.fit(x, y, epochs=2, callbacks=[FunctionCallback(look, moment="on_batch_end")], progress=False)
     np.testing.assert_array_equal(t.model.parameters, seen[-1])
 
 
 @pytest.mark.parametrize("validated", [True, False])
-def test_callbacks_at_the_end_of_an_epoch_see_the_average_that_its_figures_are_of(validated):
+def test_callbacks_at_the_end_of_an_epoch_see_the_average_that_its_metrics_are_of(validated):
     (x, y), seen = problem(), []
 
     def look(t):
         seen.append((t.evaluate(x, y)["loss"], t.model.parameters.copy()))
 
-    t = trainer(ExponentialMovingAverage(SGD(0.5), decay=0.9))
+    t = trainer(SGD(0.5), ExponentialMovingAverage(0.9))
     history = t.fit(x, y, epochs=3, validation_data=(x, y) if validated else None, callbacks=[look], progress=False)
     if validated:
         assert [loss for loss, _ in seen] == history["val_loss"]
     np.testing.assert_array_equal(seen[-1][1], t.model.parameters)
-    unwatched = trainer(ExponentialMovingAverage(SGD(0.5), decay=0.9))
+    unwatched = trainer(SGD(0.5), ExponentialMovingAverage(0.9))
     unwatched.fit(x, y, epochs=3, progress=False)
     np.testing.assert_array_equal(unwatched.model.parameters, t.model.parameters)
 
@@ -116,7 +115,7 @@ def test_early_stopping_restores_the_average_that_was_best():
         with t.averaged_weights():
             averages.append(t.model.parameters.copy())
 
-    t = trainer(ExponentialMovingAverage(SGD(0.5), decay=0.9))
+    t = trainer(SGD(0.5), ExponentialMovingAverage(0.9))
     t.fit(x, y, epochs=4, validation_data=(x, y), callbacks=[look, EarlyStopping()], progress=False)
     np.testing.assert_array_equal(t.model.parameters, averages[1])
 
@@ -124,13 +123,14 @@ def test_early_stopping_restores_the_average_that_was_best():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: ExponentialMovingAverage(Adam(0.05), decay=0.9),
-        lambda: StochasticWeightAveraging(SGD(0.1), start=7),
-        lambda: Lookahead(ExponentialMovingAverage(SGD(0.1))),
+        lambda: (Adam(0.05), ExponentialMovingAverage(0.9)),
+        lambda: (SGD(0.1), StochasticWeightAveraging(start=7)),
+        lambda: (SGD(0.1), StochasticWeightAveraging(start=3, every=4)),
+        lambda: (Adam(0.05), Lookahead(steps=4, slow_rate=0.3)),
     ],
 )
 def test_a_resumed_run_gives_the_same_bits(tmp_path, make):
-    (x, y), whole = problem(), trainer(make())
+    (x, y), whole = problem(), trainer(*make())
     whole.fit(x, y, epochs=4, validation_data=(x, y), progress=False)
 
     class Stop(Callback):
@@ -140,7 +140,7 @@ def test_a_resumed_run_gives_the_same_bits(tmp_path, make):
             if t.step == 26:
                 raise InterruptedError
 
-    part = trainer(make())
+    part = trainer(*make())
     with pytest.raises(InterruptedError):
         checkpoint = Checkpoint(tmp_path, every_steps=1)
         part.fit(x, y, epochs=4, validation_data=(x, y), callbacks=[checkpoint, Stop()], progress=False)
@@ -150,12 +150,13 @@ def test_a_resumed_run_gives_the_same_bits(tmp_path, make):
         resumed.fit(x, y, epochs=4 - resumed.epoch, validation_data=(x, y), progress=False)
         np.testing.assert_array_equal(resumed.model.parameters, whole.model.parameters)
         assert dict(resumed.history) == dict(whole.history)
+        np.testing.assert_array_equal(resumed.average.vector, whole.average.vector)
         for name, vector in whole.optimizer.state.items():
             np.testing.assert_array_equal(resumed.optimizer.state[name], vector)
 
 
 def test_a_run_that_ends_before_its_first_step_shows_no_average():
-    (x, y), t = problem(), trainer(ExponentialMovingAverage("sgd"))
+    (x, y), t = problem(), trainer("sgd", ExponentialMovingAverage())
     before = t.model.parameters.copy()
 
     class Stop(Callback):
@@ -164,99 +165,157 @@ def test_a_run_that_ends_before_its_first_step_shows_no_average():
 
     t.fit(x, y, callbacks=[Stop()], progress=False)
     np.testing.assert_array_equal(t.model.parameters, before)
-    assert not t.optimizer.exchanged
+    assert not t.position.average_shown
+    assert t.average.vector is None
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: StochasticWeightAveraging(Adam(0.1)), lambda: ExponentialMovingAverage(SGD(1.0), decay=0.9)]
+    "make", [lambda: (Adam(0.1), StochasticWeightAveraging()), lambda: (SGD(1.0), ExponentialMovingAverage(0.9))]
 )
 def test_the_average_keeps_a_constraint(make):
     x, y = problem()
     layers = [Dense(16, constraint=MaxNorm(0.3)), ReLU(), Dense(2), SoftmaxCrossEntropy()]
     model = Sequential(layers, input_shape=6, seed=0)
     model.constrain()  # the average begins with the first parameters
-    Trainer(model, make(), batch_size=20, seed=0).fit(x, y, epochs=5, progress=False)
+    optimizer, average = make()
+    Trainer(model, optimizer, average=average, batch_size=20, seed=0).fit(x, y, epochs=5, progress=False)
     assert np.linalg.norm(model.layers[0].weight.value, axis=0).max() <= 0.3 * (1 + 1e-6)
 
 
-def test_statistics_are_computed_anew_for_the_average():
-    x, y = problem(500)
-    layers = [
-        Dense(12),
-        BatchNorm(),
-        ReLU(),
-        Dropout(0.2),
-        Dense(12),
-        BatchNorm(),
-        ReLU(),
-        Dense(2),
-        SoftmaxCrossEntropy(),
-    ]
-    model = Sequential(layers, input_shape=6, seed=0)
-    trainer = Trainer(model, StochasticWeightAveraging(Adam(0.05)), batch_size=20, seed=0)
-    trainer.fit(x, y, epochs=5, progress=False)
-    momentum, drawn = model.layers[1].momentum, model.layers[3].generator.bit_generator.state
-    x[480:] += 3  # the last batch has 20 rows, unlike all others
-    model.recompute_statistics(x, batch_size=120)
-    first = model.layers[0].forward(x)
-    np.testing.assert_allclose(model.layers[1].running_mean.value, first.mean(axis=0), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(model.layers[1].running_variance.value, first.var(axis=0, ddof=1), rtol=1e-4)
-    assert model.layers[1].momentum == momentum
-    assert model.layers[3].generator.bit_generator.state == drawn
+@pytest.mark.parametrize(("decay", "start", "every"), [(0.9, 0, 1), (0.2, 3, 4), (0.0, 30, 1)])
+def test_each_average_is_its_formula_on_the_parameters_after_each_step(decay, start, every):
+    (x, y), seen = problem(), Record()
+    first = trainer(Adam(0.05)).model.parameters.copy()
+    trainer(Adam(0.05)).fit(x, y, epochs=2, callbacks=[seen], progress=False)
+    path = [first, *seen.parameters]
+    fading = first.astype(np.float64)
+    for step, parameters in enumerate(seen.parameters, start=1):
+        share = min(decay, (1 + step) / (10 + step))
+        fading = share * fading + (1 - share) * parameters
+    t = trainer(Adam(0.05), ExponentialMovingAverage(decay))
+    t.fit(x, y, epochs=2, progress=False)
+    # float32 vectors: 20 roundings of 6e-8 each.
+    np.testing.assert_allclose(t.model.parameters, fading, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(t.average.vector, path[-1])  # while the average is shown, it keeps the parameters
+    plain = np.mean(path[start::every] or path[-1:], axis=0, dtype=np.float64)
+    t = trainer(Adam(0.05), StochasticWeightAveraging(start=start, every=every))
+    t.fit(x, y, epochs=2, progress=False)
+    np.testing.assert_allclose(t.model.parameters, plain, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(1026, 3), (1025, 3), (2, 3), (7, 4, 5, 3)])
-@pytest.mark.parametrize("batch_size", [2, 3, 1024])
-def test_the_batches_do_not_show_in_the_statistics_of_the_first_layer(shape, batch_size):
-    x = np.random.default_rng(0).normal(5, 2, shape)
-    x[-2:] += 50
-    model = Sequential([BatchNorm()], seed=0)
-    model.recompute_statistics(x, batch_size)
-    layer, values = model.layers[0], x.reshape(-1, 3)
-    np.testing.assert_allclose(layer.running_mean.value, values.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(layer.running_variance.value, values.var(axis=0, ddof=1), rtol=1e-5)
+@pytest.mark.parametrize(("steps", "slow_rate"), [(5, 0.5), (1, 0.3), (3, 1.0), (50, 0.5)])
+def test_lookahead_goes_a_part_of_the_way_of_plain_gradient_descent(steps, slow_rate):
+    (x, y), seen, gradients = problem(), Record(), []
+    t = trainer(SGD(0.1), Lookahead(steps=steps, slow_rate=slow_rate))
+    fast = slow = t.model.parameters.copy()
+    note = FunctionCallback(lambda t: gradients.append(t.model.gradients.copy()), moment="on_gradients")
+    t.fit(x, y, epochs=2, callbacks=[seen, note], progress=False)
+    for step, gradient in enumerate(gradients, start=1):
+        fast = fast - np.float32(0.1) * gradient
+        if step % steps == 0:
+            fast = slow = slow + np.float32(slow_rate) * (fast - slow)
+        np.testing.assert_allclose(seen.parameters[step - 1], fast, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(t.model.parameters, seen.parameters[-1])  # what it predicts with
+    assert not t.position.average_shown
 
 
-def test_statistics_of_later_layers_are_those_of_what_training_batches_give_them():
-    x = np.random.default_rng(0).normal(size=(7, 3)) ** 3
-    model = Sequential([BatchNorm(epsilon=1e-12), ReLU(), BatchNorm()], seed=0, dtype="float64")
-    model.recompute_statistics(x, batch_size=3)  # three rows, and four: the single one that is left joins them
-    batches = [np.maximum((rows - rows.mean(axis=0)) / rows.std(axis=0), 0) for rows in (x[:3], x[3:])]
-    values = np.concatenate(batches)
-    np.testing.assert_allclose(model.layers[2].running_mean.value, values.mean(axis=0), rtol=1e-9)
-    np.testing.assert_allclose(model.layers[2].running_variance.value, values.var(axis=0, ddof=1), rtol=1e-9)
+def test_clipping_comes_before_and_constraints_before_the_average():
+    (x, y), seen = problem(), Record()
+    model = Sequential([Dense(4, constraint=MaxNorm(0.4)), Dense(2), SoftmaxCrossEntropy()], input_shape=6, seed=0)
+    t = Trainer(model, SGD(1.0), clip_norm=0.5, average=StochasticWeightAveraging(start=1), batch_size=20, seed=0)
+    before = model.parameters.copy()
+    t.fit(x, y, epochs=3, callbacks=[seen], progress=False)
+    np.testing.assert_allclose(model.parameters, np.mean(seen.parameters, axis=0), rtol=1e-5, atol=1e-6)
+    assert np.linalg.norm(seen.parameters[0][28:] - before[28:]) <= 0.5 * (1 + 1e-6)  # the layer without a constraint
 
 
-def test_statistics_that_cannot_be_had_are_refused_and_the_old_ones_stay():
-    model = Sequential([Dense(3), BatchNorm()], input_shape=6, seed=0)
-    before = {name: values.copy() for name, values in model.named_arrays().items()}
-    with pytest.raises(ArgumentError, match="batch_size is 1; it must be 2 or more"):
-        model.recompute_statistics(np.ones((4, 6)), batch_size=1)
-    with pytest.raises(DataError, match="x holds nan"):
-        model.recompute_statistics(np.full((4, 6), np.nan))
-    with pytest.raises(DataError, match="x is empty: there are no rows"):
-        model.recompute_statistics(np.ones((0, 6)))
-    with pytest.raises(DataError, match="x has one row, and a variance takes two or more"):
-        model.recompute_statistics(np.ones((1, 6)))
-    with pytest.raises(ShapeError, match="expects input"):
-        model.recompute_statistics(np.ones((4, 5)))
-    for name, values in model.named_arrays().items():
-        np.testing.assert_array_equal(values, before[name])
+def test_an_average_of_the_users_own_writes_one_method():
+    class EveryTenth(Average):
+        def follow(self, parameters, vector, step):
+            if step % 10 == 0:
+                vector[:] = parameters
+
+    (x, y), seen = problem(), Record()
+    t = trainer(Adam(0.05), EveryTenth())
+    t.fit(x, y, epochs=3, callbacks=[seen, lambda t: t.stop() if t.epoch == 2 else None], progress=False)
+    np.testing.assert_array_equal(t.model.parameters, seen.parameters[19])
+    t.fit(x, y, callbacks=[FunctionCallback(lambda t: t.stop(), moment="on_batch_end")], progress=False)
+    np.testing.assert_array_equal(t.model.parameters, seen.parameters[19])
+    assert t.step == 21
 
 
-def test_a_pass_that_fails_leaves_the_statistics_momenta_and_generators_as_they_were():
-    class Fails(ReLU):
-        def forward(self, x, training=False):
-            if (x > 100).any():
-                raise RuntimeError("too large")
-            return super().forward(x, training)
+def test_an_average_of_another_model_is_refused_when_it_is_set():
+    (x, y), used = problem(), ExponentialMovingAverage(0.9)
+    trainer(SGD(0.1), used).fit(x, y, progress=False)
+    other = Sequential([Dense(2), SoftmaxCrossEntropy()], input_shape=6, seed=0)
+    with pytest.raises(
+        ArgumentError, match="Trainer: average is Expon.*, which has followed another model: make a new"
+    ):
+        Trainer(other, SGD(0.1), average=used)
+    t = Trainer(other, SGD(0.1))
+    with pytest.raises(ArgumentError, match="which has followed another model: make a new one"):
+        t.average = used
+    assert t.average is None
 
-    model = Sequential([BatchNorm(), Dropout(0.5), Fails()], input_shape=1, seed=0)
-    before = model.layers[1].generator.bit_generator.state
-    x = np.r_[np.random.default_rng(0).normal(size=30), 1e6][:, np.newaxis]
-    with pytest.raises(RuntimeError, match="too large"):
-        model.layers[0].scale.value = 1e3
-        model.recompute_statistics(x, batch_size=10)
-    layer = model.layers[0]
-    assert (layer.momentum, layer.running_mean.value, layer.running_variance.value) == (0.9, 0, 1)
-    assert model.layers[1].generator.bit_generator.state == before
+
+def test_what_is_no_average_is_refused_when_it_is_set():
+    for wrong in ("ema", 0.999, ExponentialMovingAverage, SGD(0.1)):
+        with pytest.raises(
+            ArgumentTypeError, match=r"Trainer: average is .*; give ExponentialMovingAverage\(0.999\), say, or None"
+        ):
+            trainer(SGD(0.1), wrong)
+    t = trainer(SGD(0.1))
+    with pytest.raises(ArgumentTypeError, match="Trainer: average is 1"):
+        t.average = 1
+    assert t.average is None
+
+
+def test_settings_of_an_average_may_change_in_a_run_and_are_checked():
+    (x, y), t = problem(), trainer(Adam(0.05), ExponentialMovingAverage(0.9))
+    t.fit(x, y, progress=False)
+    t.average.decay = 0.0
+    t.fit(x, y, progress=False)
+    # With decay 0 it is the parameters themselves, but for the rounding of a + (p - a).
+    np.testing.assert_allclose(t.model.parameters, t.average.vector, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ArgumentError, match="ExponentialMovingAverage: decay is 1"):
+        t.average.decay = 1
+
+
+def test_ctrl_c_leaves_the_average_in_the_model_and_the_run_goes_on_to_the_same_bits():
+    class Interrupt(Callback):
+        def on_batch_end(self, t):
+            if t.step == 13:
+                raise KeyboardInterrupt
+
+    (x, y), whole = problem(), trainer(Adam(0.05), ExponentialMovingAverage(0.9))
+    whole.fit(x, y, epochs=3, validation_data=(x, y), progress=False)
+    t, seen = trainer(Adam(0.05), ExponentialMovingAverage(0.9)), Record()
+    with pytest.raises(KeyboardInterrupt):
+        t.fit(x, y, epochs=3, validation_data=(x, y), callbacks=[seen, Interrupt()], progress=False)
+    assert t.position.average_shown
+    np.testing.assert_array_equal(t.average.vector, seen.parameters[-1])
+    assert not np.array_equal(t.model.parameters, seen.parameters[-1])
+    t.fit(x, y, epochs=2, validation_data=(x, y), progress=False)
+    np.testing.assert_array_equal(t.model.parameters, whole.model.parameters)
+    assert dict(t.history) == dict(whole.history)
+
+
+def test_a_new_average_after_a_fit_follows_from_there_and_is_shown():
+    (x, y), t, seen = problem(), trainer(SGD(0.1), ExponentialMovingAverage(0.9)), Record()
+    t.fit(x, y, progress=False)
+    first = t.model.parameters.copy()
+    t.average = StochasticWeightAveraging(start=10)
+    t.fit(x, y, callbacks=[seen], progress=False)
+    np.testing.assert_allclose(t.model.parameters, np.mean([first, *seen.parameters], axis=0), rtol=1e-5, atol=1e-6)
+    assert t.position.average_shown
+
+
+def test_without_its_average_a_run_goes_on_from_the_weights_that_the_model_has():
+    (x, y), t, u = problem(), trainer(SGD(0.1), ExponentialMovingAverage(0.9)), trainer(SGD(0.1))
+    t.fit(x, y, progress=False)
+    u.model.parameters = t.model.parameters
+    t.average = None
+    t.fit(x, y, progress=False)
+    u.position.epoch = 1  # whose order of rows it is
+    u.fit(x, y, progress=False)
+    np.testing.assert_array_equal(t.model.parameters, u.model.parameters)

@@ -1,440 +1,277 @@
-"""Checkpoints: a resumed run gives the bits of one that was never stopped, and damaged files are refused."""
+"""The callback that saves a run as it goes: which files there are, when, and which runs they go on with."""
 
-import json
+import contextlib
 
 import numpy as np
 import pytest
 
 from minidl import (
-    L2,
     SGD,
     Adam,
-    AdamW,
-    BatchNorm,
     Callback,
     Checkpoint,
-    Concatenate,
-    CSVLogger,
     Dense,
-    Dropout,
     EarlyStopping,
-    ExponentialDecay,
     ExponentialMovingAverage,
     FunctionCallback,
-    GaussianNoise,
-    Lion,
-    Lookahead,
-    MaxNorm,
-    Momentum,
-    NAdam,
-    OneCycle,
-    ReduceLROnPlateau,
     ReLU,
-    Residual,
-    RMSprop,
     Sequential,
     SoftmaxCrossEntropy,
     Trainer,
 )
-from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, MissingFileError, NotReadyError
-from minidl.files import read_arrays, write_arrays
-
-EPOCHS = 12
-SLOT = "optimizer/gradient_sum"
+from minidl.errors import ArgumentError, DivergenceError
 
 
-def data(rows=150):
+def problem(rows=40):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(rows, 6)).astype(np.float32)
-    return x, (x[:, 0] + 0.5 * rng.normal(size=rows) > 0).astype(int)
+    return rng.normal(size=(rows, 5)).astype(np.float32), rng.integers(0, 3, rows)
 
 
-def new_trainer(optimizer=None):
-    model = Sequential(
-        [Dense(12, regularizer=L2(1e-3), constraint=MaxNorm(2)), ReLU(), Dense(2), SoftmaxCrossEntropy()], seed=1
-    )
-    return Trainer(model, optimizer or Adam(0.02), batch_size=16, seed=2)
+def trainer(optimizer=None, **settings):
+    model = Sequential([Dense(12), ReLU(), Dense(3), SoftmaxCrossEntropy()], input_shape=5, seed=0)
+    return Trainer(model, optimizer or SGD(0.1), batch_size=10, seed=0, **settings)
 
 
-def callbacks(folder):
-    return [
-        Checkpoint(folder, every_steps=1, keep=3, monitor="val_accuracy"),
-        EarlyStopping(patience=5),
-        CSVLogger(folder / "log.csv"),
-    ]
+class Script(Callback):
+    """Puts metrics of its own into the history, before those who watch look at it."""
+
+    def __init__(self, name, metrics):
+        self.name, self.metrics = name, list(metrics)
+        self.parameters = []
+
+    def on_epoch_end(self, t):
+        t.history[self.name][-1] = self.metrics[t.epoch - 1]
+        self.parameters.append(t.model.parameters.copy())
 
 
-def finish(trainer, folder):
-    (x, y), (x_validation, y_validation) = data(), data(60)
-    trainer.fit(
+def scripted(metrics, callback, name="val_loss", epochs=None, t=None):
+    """Run with these metrics as the epochs' own; return trainer and script."""
+    (x, y), t, script = problem(), t or trainer(), Script(name, metrics)
+    t.fit(x, y, epochs=epochs or len(metrics), validation_data=(x, y), callbacks=[script, callback], progress=False)
+    return t, script
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fit(folder, epochs=3, **options):
+    (x, y), t = problem(), trainer()
+    t.fit(x, y, epochs=epochs, validation_data=(x, y), callbacks=[Checkpoint(folder, **options)], progress=False)
+    return t
+
+
+def test_the_newest_epochs_stay(tmp_path):
+    fit(tmp_path / "new" / "run", epochs=5, keep=2)
+    assert files(tmp_path / "new" / "run") == ["step_0000000016.npz", "step_0000000020.npz"]
+
+
+def test_all_can_be_kept(tmp_path):
+    fit(tmp_path, keep=None)
+    assert files(tmp_path) == [f"step_{step:010d}.npz" for step in (4, 8, 12)]
+
+
+def test_every_so_many_epochs(tmp_path):
+    fit(tmp_path, epochs=5, every_epochs=2, keep=None)
+    assert files(tmp_path) == [f"step_{step:010d}.npz" for step in (8, 16)]
+
+
+def test_every_so_many_steps_in_the_middle_of_epochs_too(tmp_path):
+    fit(tmp_path, epochs=2, every_epochs=None, every_steps=3, keep=None)
+    assert files(tmp_path) == [f"step_{step:010d}.npz" for step in (3, 6)]
+
+
+def test_a_step_that_ends_an_epoch_is_saved_with_the_epochs_metrics(tmp_path):
+    fit(tmp_path, epochs=1, every_epochs=None, every_steps=2, keep=None)
+    assert files(tmp_path) == [f"step_{step:010d}.npz" for step in (2, 4)]
+    assert Trainer.load(tmp_path).history.epochs == 1
+
+
+def test_the_best_by_a_metric_is_kept_beside_the_newest(tmp_path):
+    t, script = scripted([3, 1, 2], Checkpoint(tmp_path, monitor="val_loss"))
+    best = Trainer.load(tmp_path / "best.npz")
+    assert best.epoch == 2
+    np.testing.assert_array_equal(best.model.parameters, script.parameters[1])
+    newest = Trainer.load(tmp_path)
+    assert newest.epoch == 3
+    np.testing.assert_array_equal(newest.model.parameters, t.model.parameters)
+
+
+def test_the_best_alone(tmp_path):
+    scripted([3, 1, 2], Checkpoint(tmp_path, monitor="val_loss", every_epochs=None))
+    assert files(tmp_path) == ["best.npz"]
+
+
+def test_a_resumed_run_still_knows_the_best(tmp_path):
+    scripted([3, 1], Checkpoint(tmp_path, monitor="val_loss"))
+    again = Trainer.load(tmp_path)
+    scripted([3, 1, 2], Checkpoint(tmp_path, monitor="val_loss"), epochs=1, t=again)
+    assert Trainer.load(tmp_path / "best.npz").epoch == 2
+
+
+def test_a_folder_with_another_runs_checkpoints_is_refused_before_anything_changes(tmp_path):
+    fit(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ArgumentError, match="holds step_0000000012.npz, of a later step than this run's, 0: go on"):
+        fit(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_second_fit_does_not_replace_the_best_by_a_worse_one(tmp_path):
+    (x, y), t, callback = problem(), trainer(), Checkpoint(tmp_path, monitor="val_loss")
+    script = Script("val_loss", [3, 1, 2, 2.5, 0.5])
+    for epochs, best, given in (
+        (2, 2, callback),
+        (1, 2, callback),
+        (1, 2, Checkpoint(tmp_path, monitor="val_loss")),
+    ):
+        t.fit(x, y, epochs=epochs, validation_data=(x, y), callbacks=[script, given], progress=False)
+        assert Trainer.load(tmp_path / "best.npz").epoch == best
+    t.fit(x, y, validation_data=(x, y), callbacks=[script, callback], progress=False)
+    assert Trainer.load(tmp_path / "best.npz").epoch == 5
+
+
+def test_killed_between_its_two_files_the_best_is_found_once_more(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    save, (x, y) = Trainer.save, problem()
+
+    def killed(self, path):
+        if self.epoch == 2 and "step" in str(path):
+            raise Killed
+        save(self, path)
+
+    monkeypatch.setattr(Trainer, "save", killed)
+    t, options = trainer(), {"validation_data": (x, y), "progress": False}
+    with pytest.raises(Killed):
+        t.fit(
+            x,
+            y,
+            epochs=3,
+            callbacks=[Script("val_loss", [3, 1, 2]), Checkpoint(tmp_path, monitor="val_loss")],
+            **options,
+        )
+    monkeypatch.undo()
+    assert [Trainer.load(tmp_path).epoch, Trainer.load(tmp_path / "best.npz").epoch] == [1, 2]
+    t = Trainer.load(tmp_path)
+    t.fit(
         x,
         y,
-        epochs=EPOCHS - trainer.epoch,
-        validation_data=(x_validation, y_validation),
-        class_weight="balanced",
-        callbacks=[*callbacks(folder), *stops],
+        epochs=2,
+        callbacks=[Script("val_loss", [3, 1, 2]), Checkpoint(tmp_path, monitor="val_loss")],
+        **options,
+    )
+    assert Trainer.load(tmp_path / "best.npz").epoch == 2
+
+
+def test_two_of_them_do_not_disturb_each_other(tmp_path):
+    def both():
+        return [Checkpoint(tmp_path / "a"), Checkpoint(tmp_path / "b", monitor="val_loss")]
+
+    (x, y), t, script = problem(), trainer(), Script("val_loss", [3, 1, 2])
+    options = {"validation_data": (x, y), "progress": False}
+    t.fit(x, y, epochs=2, callbacks=[script, *both()], **options)
+    for folder in ("a", "b"):
+        resumed = Trainer.load(tmp_path / folder)
+        resumed.fit(x, y, callbacks=[script, *both()], **options)
+        assert Trainer.load(tmp_path / "b" / "best.npz").epoch == 2
+        for name in ("a", "b"):
+            (tmp_path / name / "step_0000000012.npz").unlink()
+            t.save(tmp_path / name / "step_0000000008.npz")
+
+
+def test_a_folder_with_the_best_alone_is_loaded_by_it(tmp_path):
+    scripted([3, 1, 2], Checkpoint(tmp_path, monitor="val_loss", every_epochs=None))
+    assert Trainer.load(tmp_path).epoch == 2
+    with pytest.raises(ArgumentError, match=r"holds best\.npz, of a later step than this run's, 0"):
+        scripted([3], Checkpoint(tmp_path, monitor="val_loss", every_epochs=None))
+
+
+def test_a_file_in_the_place_of_its_folder_is_refused(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ArgumentError, match="Checkpoint: .*run is a file; give a folder"):
+        fit(tmp_path / "run")
+
+
+def test_what_killed_saves_left_is_removed(tmp_path):
+    half = tmp_path / ".step_0000000004.npz.0a1b2c3d.tmp"
+    half.write_bytes(b"PK")
+    fit(tmp_path)
+    assert not half.exists()
+
+
+def test_a_run_that_goes_back_to_an_earlier_step_needs_another_folder(tmp_path):
+    fit(tmp_path / "run", keep=None)
+    x, y = problem()
+    earlier = Trainer.load(tmp_path / "run" / "step_0000000008.npz")
+    with pytest.raises(ArgumentError, match="of a later step than this run's, 8"):
+        earlier.fit(x, y, callbacks=[Checkpoint(tmp_path / "run")], progress=False)
+    earlier.fit(x, y, callbacks=[Checkpoint(tmp_path / "other")], progress=False)
+    assert files(tmp_path / "other") == ["step_0000000012.npz"]
+
+
+def test_parameters_that_are_no_longer_finite_do_not_replace_the_last_good_checkpoint(tmp_path):
+    class Spoil(Callback):
+        def on_batch_end(self, t):
+            if t.step == 3:
+                t.model.parameters[0] = np.nan
+
+    (x, y), t = problem(), trainer()
+    with pytest.raises(DivergenceError):
+        t.fit(x, y, callbacks=[Spoil(), Checkpoint(tmp_path, every_steps=1)], progress=False)
+    assert files(tmp_path) == ["step_0000000002.npz"]
+    assert np.isfinite(Trainer.load(tmp_path).model.parameters).all()
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "stop"])
+def test_what_ctrl_c_or_stop_would_lose_is_saved_and_goes_on_to_the_same_bits(tmp_path, how):
+    def end(t):
+        if t.step == 6:
+            t.stop()
+            if how == "ctrl-c":
+                raise KeyboardInterrupt
+
+    (x, y), t, whole = problem(), trainer(Adam(0.01)), trainer(Adam(0.01))
+    with contextlib.suppress(KeyboardInterrupt):
+        callbacks = [FunctionCallback(end, moment="on_batch_end"), EarlyStopping("loss"), Checkpoint(tmp_path)]
+        t.fit(x, y, epochs=3, callbacks=callbacks, progress=False)
+    assert files(tmp_path) == ["step_0000000006.npz"]
+    resumed = Trainer.load(tmp_path)
+    resumed.fit(x, y, epochs=2, callbacks=[EarlyStopping("loss"), Checkpoint(tmp_path)], progress=False)
+    whole.fit(x, y, epochs=3, callbacks=[EarlyStopping("loss")], progress=False)
+    np.testing.assert_array_equal(resumed.model.parameters, whole.model.parameters)
+
+
+def test_after_an_error_the_last_checkpoint_stays(tmp_path):
+    def fail(t):
+        if t.step == 6:
+            raise RuntimeError("broken")
+
+    (x, y), t = problem(), trainer()
+    with pytest.raises(RuntimeError, match="broken"):
+        t.fit(x, y, epochs=3, callbacks=[FunctionCallback(fail, moment="on_batch_end"), Checkpoint(tmp_path)])
+    assert files(tmp_path) == ["step_0000000004.npz"]
+
+
+def test_one_that_keeps_the_best_alone_saves_nothing_else_when_it_is_stopped(tmp_path):
+    (x, y), t = problem(), trainer()
+    best = Checkpoint(tmp_path, monitor="loss", every_epochs=None)
+    t.fit(x, y, callbacks=[FunctionCallback(Trainer.stop, moment="on_batch_end"), best], progress=False)
+    assert files(tmp_path) == []
+
+
+def test_the_model_in_a_file_has_the_averaged_weights_that_were_validated(tmp_path):
+    (x, y), t = problem(), trainer(SGD(0.5), average=ExponentialMovingAverage(0.8))
+    t.fit(
+        x,
+        y,
+        epochs=3,
+        validation_data=(x, y),
+        callbacks=[Checkpoint(tmp_path, monitor="val_loss", mode="max")],
         progress=False,
     )
-    return trainer
-
-
-stops = []
-"""Callbacks that end a run early, after all others."""
-
-
-class StopAt(Callback):
-    """Ends the run with an error after a step, or at the end of an epoch."""
-
-    runs_last = True
-
-    def __init__(self, moment, count):
-        setattr(self, moment, self.look)
-        self.count = count
-
-    def look(self, trainer):
-        self.count -= 1
-        if not self.count:
-            raise InterruptedError
-
-
-def everything(trainer):
-    """All that a run leaves, as bytes and texts."""
-    return {
-        "parameters": trainer.model.parameters.tobytes(),
-        "states": {name: state.value.tobytes() for name, state in trainer.model.named_states().items()},
-        "slots": {name: vector.tobytes() for name, vector in trainer.optimizer.state.items()},
-        "history": repr(dict(trainer.history)),
-        "place": trainer.place_in_run(),
-        "optimizer": (repr(trainer.optimizer), trainer.optimizer.step),
-        "predictions": trainer.model.predict_proba(data()[0]).tobytes(),
-    }
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    return everything(finish(new_trainer(), folder)), (folder / "log.csv").read_text()
-
-
-@pytest.mark.parametrize(
-    ("moment", "count"), [("on_batch_end", 2), ("on_batch_end", 15), ("on_batch_end", 37), ("on_epoch_end", 1)]
-)
-def test_a_resumed_run_gives_the_same_bits_as_an_undisturbed_one(tmp_path, undisturbed, moment, count):
-    stops[:] = [StopAt(moment, count)]
-    with pytest.raises(InterruptedError):
-        finish(new_trainer(), tmp_path)
-    stops.clear()
-    trainer = Trainer.load(tmp_path)
-    assert 0 < trainer.step < 120
-    finish(trainer, tmp_path)
-    assert everything(trainer) == undisturbed[0]
-    assert (tmp_path / "log.csv").read_text() == undisturbed[1]
-    # Killed after the last checkpoint, before the end of `fit`: nothing is left to do but what callbacks do at the end.
-    again = finish(Trainer.load(tmp_path), tmp_path)
-    assert everything(again) == undisturbed[0]
-
-
-def test_after_ctrl_c_the_same_trainer_goes_on_with_what_its_callbacks_knew(tmp_path, undisturbed):
-    stops[:] = [StopAt("on_batch_end", 51)]
-    trainer = new_trainer()
-    with pytest.raises(InterruptedError):
-        finish(trainer, tmp_path)
-    stops.clear()
-    trainer.save(tmp_path / "by_hand.npz")
-    assert everything(finish(Trainer.load(tmp_path / "by_hand.npz"), tmp_path)) == undisturbed[0]
-    assert everything(finish(trainer, tmp_path / "again")) == undisturbed[0]
-
-
-def test_saving_does_not_change_the_run(tmp_path):
-    (x, y), one, other = data(), new_trainer(), new_trainer()
-    for _ in range(3):
-        one.fit(x, y, progress=False)
-        other.fit(x, y, progress=False)
-        other.save(tmp_path / "run.npz")
-    assert everything(one) == everything(other)
-
-
-@pytest.mark.parametrize("optimizer", [SGD(0.1), Momentum(0.1, nesterov=True), Adam(0.01)], ids=repr)
-def test_a_loaded_trainer_is_the_saved_one(tmp_path, optimizer):
-    (x, y), trainer = data(), new_trainer(optimizer)
-    trainer.fit(x, y, epochs=2, progress=False)
-    trainer.save(tmp_path / "run.npz")
-    again = Trainer.load(tmp_path / "run.npz")
-    assert everything(again) == everything(trainer)
-    assert repr(again) == repr(trainer)
-    for each in (trainer, again):
-        each.fit(x, y, validation_data=(x, y), progress=False)
-    assert everything(again) == everything(trainer)
-    assert np.isnan(again.history["val_loss"][:2]).all()
-
-
-def test_a_lowered_rate_and_the_count_of_epochs_are_kept(tmp_path):
-    (x, y), rates = data(), []
-
-    def plateau():
-        return [ReduceLROnPlateau("loss", factor=0.5, patience=2, cooldown=1, min_delta=100), rates_of]
-
-    def rates_of(trainer):
-        rates.append(trainer.optimizer.learning_rate)
-
-    new_trainer().fit(x, y, epochs=9, callbacks=plateau(), progress=False)
-    expected, rates[:] = list(rates), []
-    trainer = new_trainer()
-    with pytest.raises(InterruptedError):
-        trainer.fit(x, y, epochs=9, callbacks=[*plateau(), StopAt("on_epoch_end", 5)], progress=False)
-    trainer.save(tmp_path / "run.npz")
-    Trainer.load(tmp_path / "run.npz").fit(x, y, epochs=4, callbacks=plateau(), progress=False)
-    assert rates == expected
-    assert len(set(rates)) > 2
-
-
-def test_a_run_without_a_seed_is_resumed_to_the_same_bits_too(tmp_path):
-    x, y = data()
-    trainer = Trainer(Sequential([Dense(2), SoftmaxCrossEntropy()]), "adam", batch_size=16)
-    trainer.fit(x, y, progress=False)
-    trainer.save(tmp_path / "run.npz")
-    again = Trainer.load(tmp_path / "run.npz")
-    for each in (trainer, again):
-        each.fit(x, y, progress=False)
-    assert everything(again) == everything(trainer)
-
-
-def test_a_resumed_run_that_lacks_a_callback_says_so(tmp_path):
-    (x, y), trainer = data(), new_trainer()
-    with pytest.raises(InterruptedError):
-        trainer.fit(x, y, callbacks=[EarlyStopping("loss"), StopAt("on_batch_end", 3)], progress=False)
-    trainer.save(tmp_path / "run.npz")
-    with pytest.warns(UserWarning, match="the run goes on without its EarlyStopping.*: fit was given none"):
-        Trainer.load(tmp_path / "run.npz").fit(x, y, progress=False)
-
-
-def test_several_callbacks_of_a_class_get_their_own_states_back_in_their_order(tmp_path):
-    (x, y), trainer = data(), new_trainer()
-    watchers = [EarlyStopping("loss", mode="max", patience=50), EarlyStopping("loss", patience=60)]
-    with pytest.raises(InterruptedError):
-        trainer.fit(x, y, epochs=9, callbacks=[*watchers, StopAt("on_epoch_end", 4)], progress=False)
-    trainer.save(tmp_path / "run.npz")
-    fresh = [EarlyStopping("loss", mode="max", patience=50), EarlyStopping("loss", patience=60)]
-    resumed = Trainer.load(tmp_path / "run.npz")
-    resumed.fit(x, y, epochs=0, callbacks=fresh, progress=False)
-    assert [each.best for each in fresh] == [each.best for each in watchers]
-    assert fresh[0].best != fresh[1].best
-
-
-@pytest.mark.parametrize("batch_size", [16, None], ids=["mini-batches", "full batch"])
-@pytest.mark.parametrize("step", [1, 5, 10])
-def test_random_layers_running_means_schedules_and_averages_are_resumed_to_the_same_bits(tmp_path, step, batch_size):
-    def make():
-        layers = [
-            Dense(12),
-            BatchNorm(),
-            ReLU(),
-            Dropout(0.3),
-            Residual([GaussianNoise(0.1), Dense(12), Dropout(0.2)]),
-            Concatenate([Dense(4), [Dense(3), BatchNorm()]]),
-            Dense(2),
-            SoftmaxCrossEntropy(label_smoothing=0.1),
-        ]
-        optimizer = ExponentialMovingAverage(NAdam(OneCycle(0.01, 30), clip_norm=1.0), decay=0.9)
-        return Trainer(Sequential(layers, seed=3), optimizer, batch_size=batch_size, seed=4)
-
-    def fit(trainer, *more):
-        (x, y), callbacks = data(), [EarlyStopping("val_loss", patience=50), *more]
-        trainer.fit(x, y, epochs=12 - trainer.epoch, validation_data=data(50), callbacks=callbacks, progress=False)
-        return everything(trainer)
-
-    expected = fit(make())
-    with pytest.raises(InterruptedError):
-        fit(make(), Checkpoint(tmp_path, every_steps=1), StopAt("on_batch_end", step + 1))
-    assert fit(Trainer.load(tmp_path)) == expected
-
-
-def test_a_state_goes_to_the_callback_that_watches_the_same_figure(tmp_path):
-    (x, y), trainer = data(), new_trainer()
-    one, other = EarlyStopping("loss", patience=50), EarlyStopping("accuracy", patience=50)
-    with pytest.raises(InterruptedError):
-        trainer.fit(x, y, epochs=9, callbacks=[one, other, StopAt("on_epoch_end", 4)], progress=False)
-    trainer.save(tmp_path / "run.npz")
-    fresh = [EarlyStopping("accuracy", patience=50), EarlyStopping("loss", patience=50)]
-    Trainer.load(tmp_path / "run.npz").fit(x, y, epochs=0, callbacks=fresh, progress=False)
-    assert [each.best for each in fresh] == [other.best, one.best]
-
-
-def test_stopped_in_the_midst_of_an_epoch_a_run_goes_on_with_what_its_callbacks_knew(tmp_path, undisturbed):
-    stops[:] = [FunctionCallback(lambda trainer: trainer.stop() if trainer.step == 51 else None, "on_batch_end")]
-    trainer = finish(new_trainer(), tmp_path / "first")
-    stops.clear()
-    assert trainer.interrupted
-    assert trainer.step == 51
-    trainer.save(tmp_path / "stopped.npz")
-    for resumed in (Trainer.load(tmp_path / "stopped.npz"), trainer):
-        assert everything(finish(resumed, tmp_path / f"{id(resumed)}")) == undisturbed[0]
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: Adam(0.01, np.float64(0.9), np.float64(0.99)),
-        lambda: Momentum(np.float64(0.05), np.float64(0.9), nesterov=True),
-        lambda: Adam(0.01, clip_norm=np.float64(0.1), clip_value=np.float32(0.05)),
-        lambda: AdamW(0.01, weight_decay=np.float64(0.013)),
-        lambda: Lion(0.001, np.float64(0.9)),
-        lambda: Adam(OneCycle(np.float32(0.013), 60, np.float32(0.3))),
-        lambda: Adam(ExponentialDecay(np.float64(0.013), np.int64(60), np.float32(0.1))),
-        lambda: ExponentialMovingAverage(RMSprop(0.01, decay=np.float64(0.93)), decay=np.float64(0.97)),
-    ],
-)
-def test_settings_that_are_numpys_numbers_are_resumed_to_the_same_bits(tmp_path, make):
-    (x, y), whole, part = data(), new_trainer(make()), new_trainer(make())
-    part.batch_size = whole.batch_size = np.int64(16)
-    whole.fit(x, y, epochs=4, progress=False)
-    part.fit(x, y, epochs=2, progress=False)
-    part.save(tmp_path / "run.npz")
-    resumed = Trainer.load(tmp_path / "run.npz")
-    resumed.fit(x, y, epochs=2, progress=False)
-    np.testing.assert_array_equal(resumed.model.parameters, whole.model.parameters)
-    assert resumed.model.parameters.dtype == np.float32
-
-
-def test_a_callbacks_state_may_hold_numpys_numbers_and_arrays(tmp_path):
-    class Keeper(Callback):
-        kept = None
-
-        def state(self):
-            return {"count": np.int64(3), "share": np.float32(0.5), "names": ["a"], "values": np.arange(3)}
-
-        def restore(self, state):
-            self.kept = state
-
-    (x, y), trainer, keeper = data(), new_trainer(), Keeper()
-    trainer.fit(x, y, callbacks=[Checkpoint(tmp_path), Keeper()], progress=False)
-    Trainer.load(tmp_path).fit(x, y, epochs=0, callbacks=[keeper], progress=False)
-    values = keeper.kept.pop("values")
-    assert keeper.kept == {"count": 3, "share": 0.5, "names": ["a"]}
-    assert values.tolist() == [0, 1, 2]
-
-
-class TestRefusals:
-    def saved(self, folder):
-        (x, y), trainer = data(), new_trainer()
-        with pytest.raises(InterruptedError):
-            trainer.fit(x, y, callbacks=[EarlyStopping("loss"), StopAt("on_batch_end", 3)], progress=False)
-        trainer.save(folder / "run.npz")
-        return folder / "run.npz"
-
-    def test_a_model_without_a_shape_cannot_be_saved(self, tmp_path):
-        with pytest.raises(NotReadyError):
-            new_trainer().save(tmp_path / "run.npz")
-        assert not list(tmp_path.iterdir())
-
-    def test_a_rate_that_is_a_plain_function_is_named(self, tmp_path):
-        (x, y), trainer = data(), new_trainer(Adam(lambda step: 0.01))
-        trainer.fit(x, y, progress=False)
-        with pytest.raises(ArgumentTypeError, match=r"Adam.learning_rate = <function .* cannot be saved"):
-            trainer.save(tmp_path / "run.npz")
-        assert not list(tmp_path.iterdir())
-
-    @pytest.mark.parametrize(
-        ("make", "message"),
-        [
-            (lambda: new_trainer(Adam(lambda step: 0.01)), "Adam.learning_rate"),
-            (new_trainer, "the state of the callback Odd cannot be saved: .*values"),
-        ],
-    )
-    def test_what_cannot_be_saved_is_an_error_before_the_first_step(self, tmp_path, make, message):
-        class Odd(Callback):
-            def state(self):
-                return {"values": np.array(["2026-01-01"], dtype="datetime64[D]")}
-
-        (x, y), trainer = data(), make()
-        with pytest.raises(ArgumentTypeError, match=message):
-            trainer.fit(x, y, callbacks=[Odd(), Checkpoint(tmp_path / "run")], progress=False)
-        if "Odd" not in message:  # a callback's state is asked for once there is one
-            assert trainer.step == 0
-            assert not (tmp_path / "run").exists()
-
-    def test_a_setting_that_cannot_work_is_refused_when_it_was_set_while_it_trains(self, tmp_path):
-        def decay(trainer):
-            trainer.optimizer.weight_decay = -0.1
-
-        for optimizer in (SGD(), Lookahead(SGD())):
-            (x, y), trainer = data(), new_trainer(optimizer)
-            with pytest.raises(ArgumentError, match=r"SGD: weight_decay is -0\.1"):
-                trainer.fit(x, y, callbacks=[decay, Checkpoint(tmp_path / "run")], progress=False)
-        assert not list((tmp_path / "run").glob("step_*"))
-
-    def test_a_callbacks_state_that_no_file_can_hold_is_an_error(self, tmp_path):
-        class Odd(Callback):
-            def state(self):
-                return {"what": object()}
-
-            def on_epoch_end(self, trainer):
-                trainer.save(tmp_path / "run.npz")
-
-        (x, y), trainer = data(), new_trainer()
-        with pytest.raises(ArgumentTypeError, match="the state of the callback Odd cannot be saved: .*object"):
-            trainer.fit(x, y, callbacks=[Odd()], progress=False)
-
-    def test_there_is_no_such_file_or_no_checkpoint(self, tmp_path):
-        with pytest.raises(MissingFileError, match="there is no file"):
-            Trainer.load(tmp_path / "run.npz")
-        with pytest.raises(MissingFileError, match=r"there is no checkpoint, step_.*npz or best.npz, in the folder"):
-            Trainer.load(tmp_path)
-
-    def test_models_and_runs_are_told_apart(self, tmp_path):
-        path = self.saved(tmp_path)
-        with pytest.raises(FileFormatError, match="it is no model that minidl saved, but a minidl training run"):
-            Sequential.load(path)
-        Trainer.load(path).model.save(tmp_path / "model.npz")
-        with pytest.raises(FileFormatError, match="it is no training run that minidl saved, but a minidl model"):
-            Trainer.load(tmp_path / "model.npz")
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            (lambda d, a: d.update(version=99), "version 99"),
-            (lambda d, a: d.pop("generators"), "its header holds"),
-            (lambda d, a: d["optimizer"]["object"].update({"class": "Nadir"}), "class 'Nadir' is not known"),
-            (lambda d, a: d["optimizer"].update(object=d["model"]), "its optimizer is Sequential"),
-            (lambda d, a: d["optimizer"].update(step=-1), "its optimizer's step is -1"),
-            (lambda d, a: d["optimizer"].update(step="7"), "its optimizer's step is '7'"),
-            (lambda d, a: a.pop(SLOT), r"has the slots \['square_sum'\], not \['gradient_sum', 'square_sum'\]"),
-            (
-                lambda d, a: a.update({SLOT: np.zeros(3, np.float32)}),
-                "slot 'gradient_sum' is float32",
-            ),
-            (
-                lambda d, a: a.update({SLOT: a[SLOT].astype(float)}),
-                "slot 'gradient_sum' is float64",
-            ),
-            (lambda d, a: a.update({"optimizer/third": np.zeros(3, np.float32)}), "has the slots"),
-            (lambda d, a: d["trainer"].update(epoch=1.5), "epoch is 1.5"),
-            (lambda d, a: d["trainer"].update(row=-2), "row is -2"),
-            (lambda d, a: d["trainer"].update(sums=[1]), "cannot be loaded"),
-            (lambda d, a: d["trainer"].update(sums=None), "cannot be loaded"),
-            (lambda d, a: d["trainer"].pop("seed"), "cannot be loaded: 'seed'"),
-            (lambda d, a: d["history"].update(columns=3), "cannot be loaded"),
-            (lambda d, a: d["history"].update(epochs=2), "cannot be loaded"),
-            (lambda d, a: d.update(callbacks=[[]]), "cannot be loaded"),
-            (lambda d, a: d.update(input_shape=[7]), "cannot be loaded: .*'weight' is float32"),
-            (lambda d, a: a.pop("parameters/dense_1/weight"), "has no array 'weight'"),
-        ],
-    )
-    def test_a_changed_file_is_refused(self, tmp_path, change, message):
-        path = self.saved(tmp_path)
-        arrays = read_arrays(path)
-        description = json.loads(arrays.pop("header").item())
-        change(description, arrays)
-        if description["history"].get("epochs") == 2:
-            description["history"]["columns"] = {"loss": [1.0]}
-        write_arrays(path, {"header": np.array(json.dumps(description)), **arrays})
-        with pytest.raises(FileFormatError, match=message):
-            Trainer.load(path)
-
-    def test_a_truncated_file_is_refused(self, tmp_path):
-        path = self.saved(tmp_path)
-        content = path.read_bytes()
-        for size in (0, 10, len(content) // 2, len(content) - 1):
-            path.write_bytes(content[:size])
-            with pytest.raises(FileFormatError):
-                Trainer.load(path)
+    newest, best = Trainer.load(tmp_path), Trainer.load(tmp_path / "best.npz")
+    np.testing.assert_array_equal(newest.model.parameters, t.model.parameters)
+    assert best.epoch == 1 + int(np.argmax(t.history["val_loss"]))
+    assert best.evaluate(x, y)["loss"] == max(t.history["val_loss"])

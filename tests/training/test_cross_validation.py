@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from minidl import (
     Dense,
     EarlyStopping,
     Ensemble,
+    ExponentialMovingAverage,
     Hinge,
     History,
     Layer,
@@ -34,6 +34,7 @@ from minidl import (
     Sequential,
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
+    TopKAccuracy,
     Trainer,
     cross_validate,
 )
@@ -83,7 +84,7 @@ def test_each_run_is_that_of_a_trainer_with_the_seed_on_the_fold(jobs, weighted)
             assert (run.seed, run.fold) == (seed, fold)
             assert run.held_out.tolist() == held_out.tolist()
             assert dict(run.history) == dict(history)
-            assert run.figures == {name: column[-1] for name, column in history.items()}
+            assert run.metric_values == {name: column[-1] for name, column in history.items()}
             assert predictions.tolist() == expected.tolist()
             assert np.array_equal(softmax(run.scores), probabilities)
     assert next(runs, None) is None
@@ -93,7 +94,6 @@ def test_any_number_of_processes_gives_the_same_bits_also_for_large_arrays_and_p
     rng = np.random.default_rng(0)
     large, labels = rng.normal(size=(2000, 100)), rng.integers(2, size=2000)  # joblib hands it on as a memory map
 
-    @dataclass(eq=False)
     class Double(Layer):
         def forward(self, x, training=False):
             return 2 * x
@@ -141,6 +141,63 @@ def test_runs_are_augmented_and_rows_held_out_are_not():
     assert dict(result.runs[0].history) == dict(expected)
     with pytest.raises(ShapeError, match="augment must return an array of the shape that it gets"):
         validate(augment=lambda inputs, rng: inputs[:, :1])
+
+
+def wide_misses(predictions, targets):
+    return abs(predictions - targets) > 1
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_runs_have_the_metrics_the_bounds_and_the_average_of_the_call(jobs):
+    settings = {"clip_norm": 0.1, "clip_value": 0.02, "metrics": ["recall", TopKAccuracy(2), wide_misses]}
+    average = ExponentialMovingAverage(0.9)
+    result = validate(seeds=[4], average=average, **settings, jobs=jobs)
+    assert average.vector is None
+    names = ["loss", "recall", "top_2_accuracy", "wide_misses"]
+    assert list(result.mean) == [*names, *(f"val_{name}" for name in names)]
+    folds = StratifiedKFold(3, shuffle=True, random_state=4).split(x, y)
+    for run, (train, held_out) in zip(result.runs, folds, strict=True):
+        trainer = Trainer(classifier(4), seed=4, average=ExponentialMovingAverage(0.9), **settings)
+        with threadpool_limits(1, user_api="blas"):
+            trainer.fit(x[train], y[train], epochs=2, validation_data=(x[held_out], y[held_out]), progress=False)
+            scores = trainer.model.predict_scores(x[held_out])
+        assert dict(run.history) == dict(trainer.history)
+        assert run.metric_values == trainer.metric_values
+        assert np.array_equal(run.scores, scores)
+        misses = np.abs(scores.argmax(axis=1) - y[held_out]) > 1
+        assert run.metric_values["val_wide_misses"] == pytest.approx(misses.mean())
+
+
+def test_metrics_may_be_any_iterable():
+    names = ["loss", "recall", "val_loss", "val_recall"]
+    result = validate(seeds=2, metrics=(name for name in ["recall"]))
+    assert [list(run.metric_values) for run in result.runs] == [names] * 6
+
+
+def test_rows_of_positions_are_taken_with_the_weights_of_their_positions():
+    positions, labels = x[:120].reshape(30, 4, 4), y[:120].reshape(30, 4)
+    weights = np.linspace(0, 2, 120).reshape(30, 4)
+    result = validate(x=positions, y=labels, sample_weight=weights)
+    assert result.predictions.shape == (30, 4)
+    assert result.probabilities.shape == (30, 4, 3)
+    for run, (train, held_out) in zip(
+        result.runs, KFold(3, shuffle=True, random_state=0).split(positions), strict=True
+    ):
+        trainer = Trainer(classifier(0), seed=0)
+        validation = (positions[held_out], labels[held_out], weights[held_out])
+        with threadpool_limits(1, user_api="blas"):
+            trainer.fit(
+                positions[train],
+                labels[train],
+                epochs=2,
+                sample_weight=weights[train],
+                validation_data=validation,
+                progress=False,
+            )
+        assert dict(run.history) == dict(trainer.history)
+    masked = np.where(labels == 0, 1.0, 0)  # of a fold of the last rows, nothing counts
+    with pytest.raises(DataError, match="fold 3, of the rows that it holds out: sample_weight is 0 for every row"):
+        validate(x=positions, y=labels, sample_weight=masked, folds=KFold(3))
 
 
 def test_a_transformer_learns_from_the_rows_trained_on_alone():
@@ -195,7 +252,7 @@ def test_optimizer_callbacks_and_transformer_of_the_caller_are_left_as_they_were
     assert not hasattr(scaler, "mean_")
 
 
-def test_the_figures_are_those_of_the_model_that_a_callback_leaves():
+def test_the_metrics_are_those_of_the_model_that_a_callback_leaves():
     class Forget(Callback):
         def on_train_end(self, trainer):
             trainer.model.parameters[:] = 0
@@ -207,7 +264,7 @@ def test_the_figures_are_those_of_the_model_that_a_callback_leaves():
 
 def test_models_may_begin_with_equal_parameters_for_another_reason_than_the_seed():
     def zeros(seed):
-        return Sequential([Dense(3, "zeros"), SoftmaxCrossEntropy()], seed=seed)
+        return Sequential([Dense(3, initializer="zeros"), SoftmaxCrossEntropy()], seed=seed)
 
     result = validate(zeros, seeds=2)
     assert result.histories[0]["loss"] != result.histories[3]["loss"]
@@ -323,21 +380,21 @@ def test_the_summary_is_a_table_of_the_runs(capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["seed", "fold", "rows", "loss", "accuracy", "val_loss", "val_accuracy"]
     for line, run in zip(lines[1:4], result.runs, strict=True):
-        assert line == ["11", str(run.fold), "50", *(f"{value:.4f}" for value in run.figures.values())]
+        assert line == ["11", str(run.fold), "50", *(f"{value:.4f}" for value in run.metric_values.values())]
     assert lines[4:] == [
         ["mean", *(f"{value:.4f}" for value in result.mean.values())],
         ["deviation", *(f"{value:.4f}" for value in result.standard_deviation.values())],
     ]
 
 
-def test_large_figures_are_written_with_commas(capsys):
+def test_large_values_are_written_with_commas(capsys):
     features, targets = make_regression(60, 4, random_state=0)
     result = validate(regression, features, 100 * targets)
     result.summary()
     assert f"{result.mean['val_loss']:,.0f}" in capsys.readouterr().out
 
 
-def test_the_repr_tells_the_figures_on_rows_held_out():
+def test_the_repr_tells_the_metrics_on_rows_held_out():
     result = validate()
     loss, accuracy = (
         f"{result.mean[name]:.4g} ± {result.standard_deviation[name]:.2g}" for name in ("val_loss", "val_accuracy")
@@ -383,20 +440,24 @@ models_by_seed = {0: classifier(0), 1: classifier(1)}
         ),
         (classifier, {"folds": 1}, ArgumentError, "folds is 1"),
         (classifier, {"folds": 51}, DataError, "class 0 has 50 rows, fewer than the 51 folds"),
-        (classifier, {"seeds": 0}, ArgumentError, "seeds is 0; it must be 1 or more"),
+        (classifier, {"seeds": 0}, ArgumentError, "seeds is 0; it must be a whole number, 1 or more"),
         (classifier, {"seeds": True}, ArgumentTypeError, "seeds is True; it must be a whole number"),
         (classifier, {"seeds": "12"}, ArgumentTypeError, "seeds is '12'"),
         (classifier, {"seeds": 1.5}, ArgumentTypeError, "seeds is 1.5"),
         (classifier, {"seeds": []}, ArgumentError, r"seeds is \[\]; give one or more, each once"),
         (classifier, {"seeds": [1, 1]}, ArgumentError, r"seeds is \[1, 1\]"),
-        (classifier, {"seeds": [-1]}, ArgumentError, "a seed is -1; it must be 0 or more"),
-        (classifier, {"seeds": [2**32]}, ArgumentError, "a seed is 4294967296; it must be below"),
+        (classifier, {"seeds": [-1]}, ArgumentError, r"a seed is -1; it must be a whole number, in \[0, 4294967296\)"),
+        (classifier, {"seeds": [2**32]}, ArgumentError, r"a seed is 4294967296; it must be a whole number, in \[0, 42"),
         (classifier, {"epochs": 0}, ArgumentError, "epochs is 0"),
         (classifier, {"jobs": 0}, ArgumentError, "jobs is 0"),
         (classifier, {"jobs": -2}, ArgumentError, "jobs is -2"),
         (classifier, {"jobs": True}, ArgumentTypeError, "jobs is True"),
         (classifier, {"batch_size": 0}, ArgumentError, "batch_size is 0"),
         (classifier, {"optimizer": "adm"}, ArgumentError, "did you mean 'adam'"),
+        (classifier, {"metrics": ["acuracy"]}, ArgumentError, "did you mean 'accuracy'"),
+        (classifier, {"metrics": "accuracy"}, ArgumentTypeError, "metrics must be a list"),
+        (classifier, {"clip_norm": 0}, ArgumentError, "clip_norm is 0"),
+        (classifier, {"average": 0.9}, ArgumentTypeError, "average is 0.9"),
         (classifier, {"optimizer": Adam(lambda step: -1)}, ArgumentError, "learning_rate at step 0 is -1"),
         (classifier, {"callbacks": [3]}, ArgumentTypeError, "callbacks holds 3"),
         (classifier, {"transformer": StandardScaler}, ArgumentTypeError, "such as StandardScaler"),
@@ -423,7 +484,7 @@ models_by_seed = {0: classifier(0), 1: classifier(1)}
             DataError,
             "seed 0, fold 2, of the rows that it trains on: the product of sample_weight and class_weight is 0",
         ),
-        (classifier, {"callbacks": [EarlyStopping("val_los")]}, ArgumentError, "no figure 'val_los'"),
+        (classifier, {"callbacks": [EarlyStopping("val_los")]}, ArgumentError, "no metric 'val_los'"),
         (classifier, {"optimizer": "lbfgs"}, ArgumentError, "LBFGS takes all rows at once"),
     ],
 )
@@ -435,7 +496,7 @@ def test_what_cannot_work_is_refused_before_the_training(build_model, options, e
 def test_an_optimizer_that_has_been_used_is_refused():
     optimizer = Adam()
     Trainer(classifier(0), optimizer).fit(x, y, progress=False)
-    with pytest.raises(ArgumentError, match=r"Adam\(.* has taken 5 steps already: give a new optimizer"):
+    with pytest.raises(ArgumentError, match="the Adam has taken 5 steps elsewhere, .* make a new one"):
         validate(optimizer=optimizer)
 
 
@@ -542,4 +603,6 @@ def test_class_weights_count_in_training_and_not_for_the_rows_held_out():
     trainer = Trainer(classifier(0), "adam", seed=0)
     rows = np.setdiff1d(np.arange(len(y)), fold)
     trainer.fit(x[rows], y[rows], class_weight={2: 5.0}, progress=False)
-    assert weighted.runs[0].figures["val_loss"] == pytest.approx(trainer.evaluate(x[fold], y[fold])["loss"], rel=1e-4)
+    assert weighted.runs[0].metric_values["val_loss"] == pytest.approx(
+        trainer.evaluate(x[fold], y[fold])["loss"], rel=1e-4
+    )

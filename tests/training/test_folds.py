@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit, train_test_split
 
-from minidl import Dense, MeanSquaredError, Sequential, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from minidl import Dense, Hinge, MeanSquaredError, Sequential, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
 from minidl.training.folds import classes_of, deal_folds, hold_out
 
@@ -67,7 +67,7 @@ def test_pairs_of_row_numbers_are_folds():
 @pytest.mark.parametrize(
     ("folds", "error", "message"),
     [
-        (1, ArgumentError, "folds is 1; it must be 2 or more"),
+        (1, ArgumentError, "folds is 1; it must be a whole number, 2 or more"),
         (True, ArgumentTypeError, "folds is True"),
         ("5", ArgumentTypeError, "folds is '5'; it must be a whole number"),
         (2.0, ArgumentTypeError, "folds is 2.0"),
@@ -107,14 +107,20 @@ def test_groups_without_a_splitter_are_refused():
         (SoftmaxCrossEntropy(), 3, [[0.2, 0.7, 0.1], [1, 0, 0]], [1, 0]),
         (SigmoidCrossEntropy(), 1, [0.0, 1.0, 0.8], [0, 1, 1]),
         (SigmoidCrossEntropy(), 2, [[0, 1], [1, 1]], None),
+        (Hinge(), 1, [-1, 1, 1], [0, 1, 1]),
         (MeanSquaredError(), 1, [1, 2, 2], None),
         (MeanSquaredError(), 2, [[1, 2], [2, 3]], None),
     ],
 )
 def test_the_loss_tells_the_classes(loss, outputs, targets, expected):
     model = Sequential([Dense(outputs), loss], input_shape=2)
-    classes = classes_of(model, np.zeros((len(targets), 2)), np.array(targets))
+    classes = classes_of(model, np.array(targets))
     assert (classes if expected is None else classes.tolist()) == expected
+
+
+def test_labels_of_positions_are_no_classes_of_rows():
+    model = Sequential([Dense(3), SoftmaxCrossEntropy()], input_shape=(4, 2))
+    assert classes_of(model, np.zeros((5, 4), int)) is None
 
 
 @pytest.mark.parametrize(("validation", "count"), [(0.25, 3), (0.3, 4), (6, 6), (np.int64(3), 3)])
@@ -137,7 +143,7 @@ def test_rows_held_out_are_those_that_scikit_learn_draws_with_the_shares_of_the_
             r"validation is 0, but candidates are ranked by rows held out: .*validation_data=\(x, y\)",
         ),
         (0.0, None, ArgumentError, "validation is 0.0, but candidates are ranked by rows held out"),
-        (-1, y, ArgumentError, "validation is -1; it must be 1 or more"),
+        (-1, y, ArgumentError, "validation is -1; it must be a whole number, 1 or more"),
         (False, y, ArgumentTypeError, "validation is False"),
         (1.0, y, ArgumentError, r"validation is 1.0; it must be a finite number, in \(0, 1\)"),
         (np.nan, y, ArgumentError, "validation is nan"),

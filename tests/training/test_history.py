@@ -15,7 +15,7 @@ def test_columns_are_lists_with_one_value_per_epoch():
     assert (len(history), history.epochs) == (2, 2)
 
 
-def test_an_epoch_without_a_figure_holds_nan_there():
+def test_an_epoch_without_a_metric_holds_nan_there():
     history = History()
     history.append({"loss": 3.0})
     history.append({"loss": 2.0, "val_loss": 2.5})
@@ -32,19 +32,19 @@ def test_the_frame_counts_epochs_from_one():
     pd.testing.assert_frame_equal(history.to_frame(), expected)
 
 
-def test_an_unknown_figure_is_an_error_that_names_the_ones_there_are():
+def test_an_unknown_metric_is_an_error_that_names_the_ones_there_are():
     history = History()
     history.append({"loss": 2.0, "val_loss": 2.5})
-    with pytest.raises(KeyError, match="no figure 'vall_loss'; did you mean 'val_loss'\\? there are loss, val_loss"):
+    with pytest.raises(KeyError, match="no metric 'vall_loss'; did you mean 'val_loss'\\? there are loss, val_loss"):
         history["vall_loss"]
-    with pytest.raises(KeyError, match="no figure 'val_acc'; .*there are loss, val_loss"):
+    with pytest.raises(KeyError, match="no metric 'val_acc'; .*there are loss, val_loss"):
         history["val_acc"]
 
 
-def test_an_unknown_figure_of_a_validation_that_there_was_not_says_so():
+def test_an_unknown_metric_of_a_validation_that_there_was_not_says_so():
     history = History()
     history.append({"loss": 2.0})
-    with pytest.raises(KeyError, match="no figure 'val_accuracy': fit had no validation_data"):
+    with pytest.raises(KeyError, match="no metric 'val_accuracy': fit had no validation_data"):
         history["val_accuracy"]
 
 

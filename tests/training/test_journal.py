@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from searches import NOISE, assert_same, brief, by_hand, classifier, line, look, network, regression, x, y
 
-from minidl import LBFGS, Dense, MeanSquaredError, ReLU, Sequential, SoftmaxCrossEntropy, Tanh, Trainer
+from minidl import LBFGS, Dense, Lookahead, MeanSquaredError, ReLU, Sequential, SoftmaxCrossEntropy, Tanh, Trainer
 from minidl.errors import ArgumentError, FileFormatError
-from minidl.training.journal import Journal
+from minidl.training.journal import Journal, Progress
 from minidl.training.parameter_search import _Keeper, _Runner
 
 
@@ -59,14 +59,20 @@ def full_batch(units, seed):
     return Trainer(model, LBFGS(), batch_size=None, seed=seed)
 
 
+def soon_over(units, seed):
+    model = Sequential([Dense(units), Dense(1), MeanSquaredError()], dtype="float64", seed=seed)
+    return Trainer(model, LBFGS(tolerance=0.5), batch_size=None, seed=seed)
+
+
 @pytest.mark.parametrize(
     "run",
     [
         functools.partial(look, epochs=3, halving=3, candidates=3),
         functools.partial(look, regression, {"rate": [1e9, 1e-3]}, line, line, epochs=4, halving=2),
         functools.partial(look, full_batch, {"units": [2, 3]}, line, line**2, epochs=4, halving=2),
+        functools.partial(look, soon_over, {"units": [2, 3]}, epochs=64, halving=2, first_epochs=32),
     ],
-    ids=["mini-batches", "diverging", "full batch"],
+    ids=["mini-batches", "diverging", "full batch", "full batch, soon over"],
 )
 def test_stopped_before_any_of_its_writes_it_goes_on_to_the_same_bits(run, tmp_path, monkeypatch):
     undisturbed = run()
@@ -180,7 +186,13 @@ def test_without_a_journal_no_file_is_left(tmp_path, monkeypatch):
 
 def test_a_process_whose_search_was_killed_ends_its_run(tmp_path, monkeypatch):
     result = look(space={"units": [4]})
-    keeper = _Keeper(Journal(tmp_path), result.runs[0], None, os.getpid())
+    keeper = _Keeper(
+        home=Journal(tmp_path),
+        candidate=result.runs[0],
+        before=Progress(),
+        searcher=os.getpid(),
+        keeps_epochs=False,
+    )
     by_hand(classifier(4), 1, callbacks=[keeper])
     monkeypatch.setattr("os.getpid", lambda: 1234)
     monkeypatch.setattr("os.getppid", lambda: 1)
@@ -208,11 +220,18 @@ def wider(units, rate=0.01, seed=0):
         ({"batch_size": 8, "build_model": network}, "its batch_size is 32"),
         (
             {"augment": NOISE, "build_model": network},
-            r"its augment is 'None', here it is .GaussianNoise\(standard_deviation=0.5, image_shape=\(2, 2\)",
+            r"its augment is None, here it is .PixelNoise\(standard_deviation=0.5, image_shape=\(2, 2\)",
         ),
+        (
+            {"metrics": ["top_2_accuracy"], "build_model": network},
+            r"its metrics is None, here .*\[TopKAccuracy\(k=2",
+        ),
+        ({"clip_norm": 2, "build_model": network}, "its clip_norm is None, here it is 2"),
+        ({"clip_value": 0.5, "build_model": network}, "its clip_value is None, here it is 0.5"),
+        ({"average": Lookahead(), "build_model": network}, r"its average is None, here it is .Lookahead\(steps=5"),
         ({"x": x + 1}, "its training data"),
         ({"sample_weight": np.ones(150)}, "its training data"),
-        ({"class_weight": "balanced"}, "its class_weight is 'None', here it is \"'balanced'\""),
+        ({"class_weight": "balanced"}, "its class_weight is None, here it is \"'balanced'\""),
         ({"validation": 31}, "its training data"),
         ({"build_model": wider}, "its trainer that build_model makes of candidate 1"),
     ],
@@ -243,7 +262,8 @@ def test_functions_and_objects_in_the_space_are_known_again(tmp_path):
             return Tanh()
 
     one, two = (
-        look(build, {"activation": [ReLU, lambda: Dense(4, "zeros"), Plain()]}, journal=tmp_path) for _ in range(2)
+        look(build, {"activation": [ReLU, lambda: Dense(4, initializer="zeros"), Plain()]}, journal=tmp_path)
+        for _ in range(2)
     )
     assert one.table["val_loss"].tolist() == two.table["val_loss"].tolist()
 

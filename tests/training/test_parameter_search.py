@@ -1,7 +1,5 @@
 """The search: each run is that of a trainer alone, whatever pauses, processes or deaths lie between."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,6 +30,7 @@ from minidl import (
     ExponentialMovingAverage,
     Layer,
     MeanSquaredError,
+    Metric,
     Momentum,
     ReLU,
     Schedule,
@@ -42,7 +41,7 @@ from minidl import (
     Trainer,
     search,
 )
-from minidl.data.augment import GaussianNoise
+from minidl.data.augment import PixelNoise
 from minidl.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -50,6 +49,8 @@ from minidl.errors import (
     DivergenceError,
     ShapeError,
 )
+from minidl.functional import softmax
+from minidl.settings import setting
 from minidl.training.parameter_search import _Runner, plan_rungs
 
 # What the runs are
@@ -65,11 +66,11 @@ def test_each_run_of_a_grid_is_that_of_a_trainer_alone_on_the_rows_not_held_out(
         grid.remove(run.parameters)
         assert dict(run.history) == dict(by_hand(classifier(**run.parameters), 3).history)
         assert (run.status, run.history.epochs) == ("finished", 3)
-    figures = [run.history["val_loss"][-1] for run in result.runs]
-    assert figures == sorted(figures)
+    losses = [run.history["val_loss"][-1] for run in result.runs]
+    assert losses == sorted(losses)
     best = by_hand(classifier(**result.best_parameters), 3)
     assert np.array_equal(result.best_model.parameters, best.model.parameters)
-    assert result.best_trainer.place_in_run() == best.place_in_run()
+    np.testing.assert_equal(vars(result.best_trainer.position), vars(best.position))
 
 
 @pytest.mark.parametrize("jobs", [None, 2])
@@ -145,8 +146,8 @@ def test_a_cut_leaves_the_share_that_halving_says_also_where_epochs_do_not_divid
 
 def test_an_average_of_the_weights_goes_on_through_the_rungs():
     def build(units, seed):
-        averaged = ExponentialMovingAverage(Adam(0.01), decay=0.9)
-        return Trainer(network(units, seed), averaged, batch_size=16, seed=seed)
+        average = ExponentialMovingAverage(0.9)
+        return Trainer(network(units, seed), Adam(0.01), batch_size=16, average=average, seed=seed)
 
     result = look(build, {"units": [2, 4, 8]}, epochs=6, halving=3)
     best = by_hand(build(**result.best_parameters, seed=0), 6)
@@ -230,24 +231,84 @@ def test_pandas_and_a_regression_are_taken():
     assert dict(result.histories[0]) == dict(trainer.history)
 
 
-def test_of_a_figure_of_which_more_is_better_the_largest_is_first():
-    figures = look(monitor="val_accuracy", epochs=4).table["val_accuracy"]
-    assert figures.tolist() == sorted(figures, reverse=True)
-    assert figures.iloc[0] > figures.iloc[-1]
-    reversed_figures = look(monitor="val_accuracy", mode="min", epochs=4).table["val_accuracy"]
-    assert reversed_figures.tolist() == sorted(figures)
+def test_of_a_metric_of_which_more_is_better_the_largest_is_first():
+    values = look(monitor="val_accuracy", epochs=4).table["val_accuracy"]
+    assert values.tolist() == sorted(values, reverse=True)
+    assert values.iloc[0] > values.iloc[-1]
+    reversed_values = look(monitor="val_accuracy", mode="min", epochs=4).table["val_accuracy"]
+    assert reversed_values.tolist() == sorted(values)
 
 
-def test_a_figure_that_is_not_defined_ranks_behind_all_that_are():
-    class Odd(SoftmaxCrossEntropy):
-        def metric(self, scores, targets):
-            return np.full(len(scores), np.nan)
+def test_a_metric_that_is_not_defined_ranks_behind_all_that_are():
+    class Odd(Metric):
+        name = "accuracy"
+
+        def per_row(self, rows):
+            return np.full(len(rows.scores), np.nan)
 
     def build(odd, units, seed):
-        return Sequential([Dense(units), Dense(3), Odd() if odd else SoftmaxCrossEntropy()], seed=seed)
+        return Trainer(network(units, seed), metrics=[Odd()] if odd else ["accuracy"], seed=seed)
 
     result = look(build, {"odd": [True, False], "units": [4, 8]}, monitor="val_accuracy")
     assert result.table["odd"].tolist() == [False, False, True, True]
+
+
+def brier(scores, targets):
+    return ((softmax(scores) - np.eye(3)[targets]) ** 2).sum(axis=1)
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_a_model_is_trained_with_the_metrics_the_bounds_and_the_average_of_the_call(jobs):
+    average = ExponentialMovingAverage(0.9)
+    settings = {"clip_norm": 0.1, "clip_value": 0.02, "metrics": ["top_2_accuracy", brier]}
+    result = look(network, {"units": [4, 8]}, average=average, **settings, monitor="val_brier", mode="min", jobs=jobs)
+    assert average.vector is None
+    assert [metric.name for metric in result.best_trainer.metrics] == ["top_2_accuracy", "brier"]
+    assert list(result.table.columns)[3:-2] == [
+        "val_brier",
+        *("loss", "top_2_accuracy", "brier", "val_loss", "val_top_2_accuracy"),
+    ]
+    for run in result.runs:
+        trainer = Trainer(network(**run.parameters), **settings, average=ExponentialMovingAverage(0.9), seed=0)
+        assert dict(run.history) == dict(by_hand(trainer, 2).history)
+        assert run.metric_values == trainer.metric_values
+    assert result.table["val_brier"].tolist() == sorted(result.table["val_brier"])
+
+
+def test_metrics_that_are_functions_go_on_through_rungs_and_the_journal(tmp_path):
+    options = {"metrics": [brier], "monitor": "val_brier", "mode": "min", "epochs": 4, "halving": 2}
+    result = look(network, {"units": [4, 8]}, **options)
+    expected = by_hand(Trainer(network(**result.best_parameters), metrics=[brier], seed=0), 4)
+    assert dict(result.histories[0]) == dict(expected.history)
+    for _ in range(2):
+        assert_same(look(network, {"units": [4, 8]}, **options, journal=tmp_path), result)
+
+
+def test_candidates_may_have_metrics_of_their_own():
+    def build(metrics, seed):
+        return Trainer(network(seed=seed), metrics=metrics, seed=seed)
+
+    table = look(build, {"metrics": [["accuracy"], []]}).table
+    assert table["val_accuracy"].isna().tolist() == [not metrics for metrics in table["metrics"]]
+
+
+def test_rows_of_positions_are_taken_with_the_weights_of_their_positions():
+    positions, labels = x[:120].reshape(30, 4, 4), y[:120].reshape(30, 4)
+    weights = np.linspace(0, 2, 120).reshape(30, 4)
+    result = look(network, {"units": [8]}, positions, labels, sample_weight=weights, validation=6)
+    train, apart = train_test_split(np.arange(30), test_size=6, random_state=0)
+    trainer = Trainer(network(8), seed=0)
+    held_out = (positions[apart], labels[apart], weights[apart])
+    with threadpool_limits(1, user_api="blas"):
+        trainer.fit(
+            positions[train],
+            labels[train],
+            epochs=2,
+            sample_weight=weights[train],
+            validation_data=held_out,
+            progress=False,
+        )
+    assert dict(result.histories[0]) == dict(trainer.history)
 
 
 def test_own_parts_and_closures_and_large_arrays_reach_other_processes():
@@ -284,11 +345,29 @@ def test_parts_in_the_space_serve_every_candidate_and_stay_as_they_were():
 
 def test_lbfgs_is_searched_too_and_may_end_early():
     def build(units, seed):
-        layers = [Dense(units, "zeros"), Dense(1, "zeros"), MeanSquaredError()]
+        zeros = {"initializer": "zeros"}
+        layers = [Dense(units, **zeros), Dense(1, **zeros), MeanSquaredError()]
         return Trainer(Sequential(layers, seed=seed), LBFGS(), batch_size=None, seed=seed)
 
     result = look(build, {"units": [2, 3]}, y=np.zeros(len(y)), epochs=4, halving=2)  # there is nothing to learn
     assert [run.status for run in result.runs] == ["finished", "stopped"]
+
+
+def test_a_run_that_lbfgs_ends_before_a_rung_does_not_go_on():
+    def build(units, seed):
+        layers = [Dense(units), Dense(1), MeanSquaredError()]
+        model = Sequential(layers, dtype="float64", seed=seed)
+        return Trainer(model, LBFGS(tolerance=1e-2), batch_size=None, seed=seed)
+
+    held_out = (x[::3], y[::3])
+    result = look(build, {"units": [2, 3]}, epochs=64, halving=2, validation_data=held_out)
+    alone = build(**result.best_parameters, seed=0)
+    with threadpool_limits(1, user_api="blas"):
+        alone.fit(x, y, epochs=64, validation_data=held_out, progress=False)
+    assert alone.epoch < 32  # it ended before the last but one of seven rungs
+    assert result.runs[0].status == "finished"
+    assert dict(result.histories[0]) == dict(alone.history)
+    assert np.array_equal(result.best_model.parameters, alone.model.parameters)
 
 
 # The result
@@ -352,11 +431,10 @@ def test_a_bar_counts_the_runs_of_each_rung(capfd):
 # Divergence
 
 
-@dataclass(eq=False)
 class Leap(Schedule):
     """A rate that is a billion times higher after the 25th step."""
 
-    rate: float
+    rate: float = setting(kw_only=False)
 
     def __call__(self, step):
         return self.rate * (1e9 if step >= 25 else 1)
@@ -413,6 +491,7 @@ def loose_order(units, seed):
 
 
 same_optimizer = Adam()
+same_average = ExponentialMovingAverage()
 same_model = network()
 
 
@@ -425,23 +504,32 @@ def losses(smoothing, seed=0):
     [
         (never, {"units": [4]}, {"epochs": 0}, ArgumentError, "epochs is 0"),
         (never, {"units": [4]}, {"epochs": 2.0}, ArgumentTypeError, "epochs is 2.0"),
-        (never, {"units": [4]}, {"halving": 1}, ArgumentError, "halving is 1; it must be 2 or more"),
+        (never, {"units": [4]}, {"halving": 1}, ArgumentError, "halving is 1; it must be a whole number, 2 or more"),
         (never, {"units": [4]}, {"halving": True}, ArgumentTypeError, "halving is True"),
         (never, {"units": [4]}, {"first_epochs": 3}, ArgumentError, "first_epochs is 3, more than the 2 epochs"),
         (never, {"units": [4]}, {"first_epochs": 0}, ArgumentError, "first_epochs is 0"),
         (never, {"units": [4]}, {"seed": -1}, ArgumentError, "seed is -1"),
-        (never, {"units": [4]}, {"seed": 2**32}, ArgumentError, "it must be below"),
+        (
+            never,
+            {"units": [4]},
+            {"seed": 2**32},
+            ArgumentError,
+            r"it must be .* in \[0, 4294967296\)",
+        ),
         (never, {"units": [4]}, {"seed": None}, ArgumentTypeError, "seed is None"),
         (never, {"units": [4]}, {"jobs": 0}, ArgumentError, "jobs is 0"),
-        (never, {"units": [4]}, {"batch_size": 0}, ArgumentError, r"candidate 1 \(units=4\): batch_size is 0"),
+        (never, {"units": [4]}, {"batch_size": 0}, ArgumentError, r"candidate 1 \(units=4\): Trainer: batch_size is 0"),
         (never, {"units": [4]}, {"optimizer": "adm"}, ArgumentError, "did you mean 'adam'"),
+        (never, {"units": [4]}, {"clip_norm": 0}, ArgumentError, r"\(units=4\): Trainer: clip_norm is 0"),
+        (never, {"units": [4]}, {"metrics": ["acuracy"]}, ArgumentError, "did you mean 'accuracy'"),
+        (never, {"units": [4]}, {"average": 0.9}, ArgumentTypeError, r"average is 0.9; give Exponen"),
         (never, {"units": [4]}, {"monitor": 3}, ArgumentTypeError, "search: monitor is 3"),
         (
             never,
             {"units": [4]},
             {"monitor": "val_los"},
             ArgumentError,
-            "search: the run has no figure 'val_los'; did you",
+            "search: the run has no metric 'val_los'; did you",
         ),
         (never, {"units": [4]}, {"mode": "up"}, ArgumentError, "search: mode is 'up'"),
         (
@@ -473,13 +561,20 @@ def losses(smoothing, seed=0):
             "the same object twice",
         ),
         (
+            lambda units, seed: Trainer(never(units, seed=seed), average=same_average, seed=seed),
+            {"units": [4]},
+            {},
+            ArgumentError,
+            "the same object twice",
+        ),
+        (
             never,
             {"units": [4]},
             {"augment": lambda x, rng: x},
             ArgumentTypeError,
-            r"\(units=4\): the trainer's augment = .* make it a class derived from minidl.data.augment.Distortion",
+            r"\(units=4\): the trainer's augment = .* cannot be saved: .* write the function as a class",
         ),
-        (never, {"units": [4]}, {"augment": GaussianNoise(0.1)}, ShapeError, r"\(units=4\): .*images are flat"),
+        (never, {"units": [4]}, {"augment": PixelNoise(0.1)}, ShapeError, r"\(units=4\): .*images are flat"),
         (lambda units: Sequential([Dense(3)], seed=0), {"units": [4]}, {}, ArgumentError, "the model has no loss"),
         (
             lambda rate, seed: Trainer(never(4, seed=seed), Adam(rate), seed=seed),
@@ -524,9 +619,9 @@ def test_an_error_of_code_of_ones_own_in_training_names_the_candidate(jobs):
 
         return Sequential([Dense(units), Fails(), Dense(3), SoftmaxCrossEntropy()], seed=seed)
 
-    with pytest.raises(ValueError, match=r"^candidate 2 \(units=8\): no slope$"):
+    with pytest.raises(ValueError, match=r"^candidate 2 \(units=8\), layer 2 'fails_1': no slope$"):
         look(build, {"units": [4, 8]}, jobs=jobs)
 
 
-def test_losses_that_differ_are_compared_by_another_figure():
+def test_losses_that_differ_are_compared_by_another_metric():
     assert len(look(losses, {"smoothing": [0.0, 0.1]}, monitor="val_accuracy").runs) == 2

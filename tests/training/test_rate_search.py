@@ -137,7 +137,7 @@ def test_a_run_that_diverges_ends_the_search_and_one_that_never_begins_raises():
         ({"low": 0}, "low is 0; it must be .*above 0"),
         ({"low": 1, "high": 1}, "low is 1 and high 1; low must be below high"),
         ({"optimizer": "lbfgs", "batch_size": None}, "LBFGS has no learning rate to search for"),
-        ({"steps": 9}, "steps is 9; it must be 10 or more"),
+        ({"steps": 9}, "steps is 9; it must be a whole number, 10 or more"),
     ],
 )
 def test_a_range_that_is_none_is_refused(options, message):

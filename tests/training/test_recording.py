@@ -8,7 +8,6 @@ import pytest
 
 from minidl import (
     SGD,
-    Callback,
     CSVLogger,
     Dense,
     FunctionCallback,
@@ -17,7 +16,7 @@ from minidl import (
     TensorBoard,
     Trainer,
 )
-from minidl.errors import ArgumentError, ArgumentTypeError, MissingDependencyError
+from minidl.errors import ArgumentError, MissingDependencyError
 
 
 def problem():
@@ -42,7 +41,7 @@ class TestCSV:
         trainer().fit(x, y, epochs=3, callbacks=[CSVLogger(path), look], progress=False)
         assert rows == [2, 3, 4]
 
-    def test_a_figure_that_came_later_leaves_earlier_epochs_empty(self, tmp_path):
+    def test_a_metric_that_came_later_leaves_earlier_epochs_empty(self, tmp_path):
         (x, y), t, path = problem(), trainer(), tmp_path / "log.csv"
         t.fit(x, y, callbacks=[CSVLogger(path)], progress=False)
         t.fit(x, y, validation_data=(x, y), callbacks=[CSVLogger(path)], progress=False)
@@ -64,7 +63,7 @@ class TestCSV:
 
 
 class TestTensorBoard:
-    def test_figures_and_rate_of_each_epoch_are_written(self, tmp_path):
+    def test_metrics_and_rate_of_each_epoch_are_written(self, tmp_path):
         pytest.importorskip("tensorboardX")
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.record_writer import RecordWriter
@@ -95,42 +94,3 @@ class TestTensorBoard:
         with pytest.raises(MissingDependencyError, match=r"pip install 'minidl\[tensorboard\]'"):
             t.fit(x, y, callbacks=[TensorBoard(tmp_path)], progress=False)
         assert t.step == 0
-
-
-class TestFunctions:
-    def test_a_plain_function_is_called_at_the_end_of_each_epoch(self):
-        (x, y), epochs = problem(), []
-        trainer().fit(x, y, epochs=3, callbacks=[lambda t: epochs.append(t.epoch)], progress=False)
-        assert epochs == [1, 2, 3]
-
-    @pytest.mark.parametrize(
-        ("moment", "calls"),
-        [
-            ("on_train_begin", 1),
-            ("on_epoch_begin", 3),
-            ("on_gradients", 12),
-            ("on_batch_end", 12),
-            ("on_epoch_end", 3),
-            ("on_train_end", 1),
-        ],
-    )
-    def test_or_at_a_moment_that_is_told(self, moment, calls):
-        (x, y), seen = problem(), []
-        trainer().fit(x, y, epochs=3, callbacks=[FunctionCallback(seen.append, moment)], progress=False)
-        assert len(seen) == calls
-
-    def test_a_moment_that_does_not_exist_is_refused_where_it_is_written(self):
-        with pytest.raises(ArgumentError, match="Mine.on_epoc_end would never be called; did you mean 'on_epoch_end'"):
-            type("Mine", (Callback,), {"on_epoc_end": lambda self, trainer: None})
-
-    def test_anything_else_is_refused(self):
-        x, y = problem()
-        with pytest.raises(ArgumentTypeError, match=r"no function: did you mean CSVLogger\(\)\?"):
-            trainer().fit(x, y, callbacks=[CSVLogger], progress=False)
-        with pytest.raises(ArgumentError, match="no moment 'on_epoch'; did you mean 'on_epoch_"):
-            FunctionCallback(print, "on_epoch")
-        with pytest.raises(ArgumentTypeError, match="takes a function, not 3"):
-            FunctionCallback(3)
-        for wrong in (3, CSVLogger):
-            with pytest.raises(ArgumentTypeError, match="no Callback and no function"):
-                trainer().fit(x, y, callbacks=[wrong], progress=False)

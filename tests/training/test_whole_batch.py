@@ -1,5 +1,9 @@
 """The trainer with an optimizer that asks for the loss of all rows at any place, as LBFGS does."""
 
+import os
+import re
+import signal
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -8,9 +12,12 @@ from minidl import (
     L2,
     LBFGS,
     Adam,
+    BatchNorm,
     Callback,
+    Checkpoint,
     Dense,
     Dropout,
+    ExponentialMovingAverage,
     FunctionCallback,
     GaussianNoise,
     MaxNorm,
@@ -47,7 +54,7 @@ def test_it_finds_the_solution_of_ridge_regression():
     assert 1 < t.epoch == t.step < 100  # it stops where the loss falls no further
 
 
-def test_each_iteration_is_an_epoch_with_its_figures():
+def test_each_iteration_is_an_epoch_with_its_metrics():
     (x, y), t, seen = problem(), trainer(Dense(6), Tanh(), Dense(2)), []
 
     class Look(Callback):
@@ -55,7 +62,7 @@ def test_each_iteration_is_an_epoch_with_its_figures():
             seen.append(("begin", t.epoch))
 
         def on_batch_end(self, t):
-            seen.append(("step", t.step, t.evaluate(x, y)["loss"], t.batch_loss, t.figures["loss"]))
+            seen.append(("step", t.step, t.evaluate(x, y)["loss"], t.batch_loss, t.metric_values["loss"]))
 
         def on_epoch_end(self, t):
             seen.append(("end", t.epoch))
@@ -105,14 +112,14 @@ def test_a_callback_can_stop_it():
 
 def test_an_iteration_that_was_interrupted_is_finished_by_an_optimizer_of_steps():
     (x, y), t = problem(), trainer(Dense(6), Tanh(), Dense(2))
-    t.fit(x, y, epochs=5, callbacks=[FunctionCallback(Trainer.stop, "on_batch_end")], progress=False)
+    t.fit(x, y, epochs=5, callbacks=[FunctionCallback(Trainer.stop, moment="on_batch_end")], progress=False)
     with pytest.raises(ZeroDivisionError):
-        t.fit(x, y, epochs=5, callbacks=[FunctionCallback(lambda t: 1 / 0, "on_batch_end")], progress=False)
-    row = t.row
+        t.fit(x, y, epochs=5, callbacks=[FunctionCallback(lambda t: 1 / 0, moment="on_batch_end")], progress=False)
+    row = t.position.row
     t.optimizer, t.batch_size = Adam(), 100
     t.fit(x, y, epochs=2, progress=False)
     assert row == len(x)
-    assert t.row == 0
+    assert t.position.row == 0
 
 
 def test_every_epoch_that_begins_ends_also_where_the_loss_falls_no_further():
@@ -132,8 +139,10 @@ def test_every_epoch_that_begins_ends_also_where_the_loss_falls_no_further():
 
 def test_a_callback_that_changes_gradients_is_refused_before_anything_changes():
     (x, y), t = problem(), trainer()
-    halve = FunctionCallback(lambda t: t.model.gradients.__imul__(0.5), "on_gradients")
-    with pytest.raises(ArgumentError, match="LBFGS compares losses .*FunctionCallback would change them: leave it out"):
+    halve = FunctionCallback(lambda t: t.model.gradients.__imul__(0.5), moment="on_gradients")
+    with pytest.raises(
+        ArgumentError, match="LBFGS compares losses .*which FunctionCallback would change.*: leave it out"
+    ):
         t.fit(x, y, callbacks=[halve], progress=False)
     assert t.step == 0
 
@@ -160,7 +169,9 @@ def test_mini_batches_and_constraints_are_refused_before_anything_changes():
         t.fit(x, y, progress=False)
     trainer(batch_size=len(x)).fit(x, y, progress=False)
     t = trainer(Dense(2, constraint=MaxNorm(1)))
-    with pytest.raises(ArgumentError, match="LBFGS moves parameters freely, and the model has some with a constraint"):
+    with pytest.raises(
+        ArgumentError, match="LBFGS compares losses .*which the constraint of a layer would change.*: leave it out"
+    ):
         t.fit(x, y, progress=False)
     assert t.step == 0
 
@@ -187,14 +198,32 @@ def test_it_trains_a_classifier_by_name():
 
 def test_an_optimizer_of_steps_minimizes_nothing():
     with pytest.raises(NotImplementedError, match="Optimizer takes steps: call apply"):
-        Optimizer().minimize(lambda p: (0.0, p), np.zeros(2), 1)
+        Optimizer().minimize(lambda: (0.0, np.zeros(2)), np.zeros(2), 0.0, np.zeros(2))
 
 
-@pytest.mark.parametrize("layer", [Dropout(0.3), GaussianNoise(0.1), Residual([Dense(5), Dropout(0.1)])])
-def test_a_model_that_draws_random_numbers_is_refused(layer):
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (Dropout(0.3), "dropout_1"),
+        (GaussianNoise(0.1), "gaussian_noise_1"),
+        (Residual([Dense(5), Dropout(0.1)]), "residual_1/layers/dropout_1"),
+    ],
+)
+def test_a_model_that_draws_random_numbers_is_refused(layer, name):
     t = trainer(layer, Dense(2))
-    with pytest.raises(ArgumentError, match="those of a model that draws random numbers differ each time: leave out"):
+    with pytest.raises(ArgumentError, match=f"compares losses .*, which {name} would change from one to the next"):
         t.fit(*problem(), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("clip_norm", 1.0), ("clip_value", 0.1), ("average", ExponentialMovingAverage(0.9))]
+)
+def test_settings_that_change_gradients_or_parameters_between_evaluations_are_refused(name, value):
+    t = trainer()
+    setattr(t, name, value)
+    with pytest.raises(ArgumentError, match=f"LBFGS compares losses .*, which {name} would change .*: leave it out"):
+        t.fit(*problem(), progress=False)
+    assert t.step == 0
 
 
 def test_an_epoch_that_was_interrupted_while_it_was_finished_is_finished_first():
@@ -211,4 +240,160 @@ def test_an_epoch_that_was_interrupted_while_it_was_finished_is_finished_first()
     t.fit(x, y, epochs=1, progress=False)
     assert (t.epoch, t.step) == (3, 3)
     whole.fit(x, y, epochs=3, progress=False)
+    assert dict(t.history) == dict(whole.history)
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 6])
+@pytest.mark.parametrize("when", ["on_batch_end", "on_epoch_end"])
+def test_a_run_resumed_from_a_file_in_its_middle_ends_in_the_same_bits(tmp_path, epoch, when):
+    class Stop(Callback):
+        runs_last = True
+
+    def stop(t):
+        if t.step == epoch:
+            t.save(tmp_path / "run.npz")
+            raise InterruptedError
+
+    def run(t, *callbacks):
+        t.fit(x, y, epochs=9 - t.epoch, validation_data=(x[:50], y[:50]), callbacks=callbacks, progress=False)
+        state = {name: pairs.tobytes() for name, pairs in t.optimizer.state.items()}
+        return t.model.parameters.tobytes(), state, dict(t.history), t.step
+
+    (x, y), callback = problem(), Stop()
+    setattr(callback, when, stop)
+    expected = run(trainer(Dense(6), Tanh(), Dense(2), memory=4))
+    part = trainer(Dense(6), Tanh(), Dense(2), memory=4)
+    with pytest.raises(InterruptedError):
+        run(part, callback)
+    resumed = Trainer.load(tmp_path / "run.npz")
+    assert resumed.optimizer.state.keys() == {"s", "y", "steepest"}
+    assert run(resumed) == expected
+    assert run(part) == expected  # the same trainer goes on, too
+
+
+def test_where_it_ends_by_itself_the_optimizer_says_why():
+    (x, y), t = problem(), trainer()
+    t.fit(x, y, epochs=2, progress=False)
+    assert t.optimizer.ended == ""
+    t.fit(x, y, epochs=100, progress=False)
+    assert t.epoch < 100
+    assert re.search("gradient_tolerance|tolerance = 1e-09 of it|no lower loss", t.optimizer.ended)
+    assert not t.interrupted
+    tight = trainer(tolerance=1e-3)
+    tight.fit(x, y, epochs=100, progress=False)
+    assert tight.epoch < t.epoch
+    assert tight.optimizer.ended == "the loss fell by no more than tolerance = 0.001 of it"
+
+
+def test_a_fit_that_starts_at_the_minimum_leaves_a_history_with_the_loss():
+    x = np.random.default_rng(0).normal(size=(30, 5))
+    t = trainer(Dense(2))
+    y = t.model.predict(x)  # which the model meets at once
+    before = t.model.parameters.copy()
+    history = t.fit(x, y, epochs=10, validation_data=(x, y), progress=False)
+    np.testing.assert_array_equal(t.model.parameters, before)
+    assert t.epoch == 1
+    assert history["loss"] == history["val_loss"] == [0.0]
+    assert t.optimizer.ended == "the gradient is zero"
+
+
+def test_a_second_fit_at_the_minimum_takes_one_more_iteration_and_tells_the_loss_there():
+    (x, y), t = problem(), trainer()
+    t.fit(x, y, epochs=100, progress=False)
+    best, epochs = t.history["loss"][-1], t.epoch
+    t.fit(x, y, epochs=100, progress=False)
+    assert epochs < t.epoch <= epochs + 2
+    assert best * (1 - 1e-9) <= t.history["loss"][-1] <= best
+
+
+def test_many_blocks_give_the_same_way_to_rounding():
+    (x, y), whole, blocks = problem(), trainer(Dense(6), Tanh(), Dense(2)), trainer(Dense(6), Tanh(), Dense(2))
+    whole.model.rows_at_once, blocks.model.rows_at_once = 2048, 64
+    for t in (whole, blocks):
+        t.fit(x, y, epochs=5, progress=False)
+    # Rounding grows along the way, by about the condition of the problem.
+    np.testing.assert_allclose(blocks.history["loss"], whole.history["loss"], rtol=1e-9)
+    np.testing.assert_allclose(blocks.model.parameters, whole.model.parameters, rtol=1e-6, atol=1e-9)
+
+
+def test_metrics_of_an_iteration_are_those_of_the_place_that_it_found():
+    (x, y), seen = problem(), []
+    t = trainer(Dense(6), Tanh(), Dense(2))
+    t.metrics = ["r2", "mae"]
+    look = FunctionCallback(lambda t: seen.append(t.evaluate(x, y)))
+    history = t.fit(x, y, epochs=6, callbacks=[look], progress=False)
+    for epoch, expected in enumerate(seen):
+        assert {name: history[name][epoch] for name in expected} == pytest.approx(expected, rel=1e-10)
+
+
+def test_weights_and_positions_count_as_in_mini_batches():
+    rng = np.random.default_rng(0)
+    x, y, mask = rng.normal(size=(40, 6, 5)), rng.integers(0, 3, (40, 6)), rng.integers(0, 2, (40, 6))
+    runs = []
+    for inputs, labels, weights in ((x, y, mask), (x[mask == 1], y[mask == 1], None)):
+        model = Sequential(
+            [Dense(3, regularizer=L2(0.01)), SoftmaxCrossEntropy()], input_shape=inputs.shape[1:], seed=0
+        )
+        t = Trainer(model, LBFGS(), batch_size=None)
+        t.fit(inputs, labels, sample_weight=weights, epochs=100, progress=False)
+        runs.append(t)
+    # Both end at the minimum, which float32 finds to some 1e-4.
+    np.testing.assert_allclose(runs[0].model.parameters, runs[1].model.parameters, atol=1e-3)
+    assert runs[0].history["loss"][-1] == pytest.approx(runs[1].history["loss"][-1], rel=1e-6)
+
+
+def test_running_statistics_are_resumed_to_the_same_bits_too():
+    (x, y), whole, parts = problem(), trainer(Dense(6), BatchNorm(), Dense(2)), trainer(Dense(6), BatchNorm(), Dense(2))
+    whole.fit(x, y, epochs=4, progress=False)
+    for _ in range(4):
+        parts.fit(x, y, progress=False)
+    np.testing.assert_array_equal(whole.model.parameters, parts.model.parameters)
+    np.testing.assert_array_equal(whole.model.layers[1].running_mean.value, parts.model.layers[1].running_mean.value)
+
+
+def test_a_run_that_has_ended_by_itself_is_over_when_it_is_resumed(tmp_path):
+    (x, y), t = problem(), trainer()
+    t.fit(x, y, epochs=100, callbacks=[Checkpoint(tmp_path)], progress=False)
+    resumed = Trainer.load(tmp_path)
+    resumed.fit(x, y, epochs=100 - resumed.epoch, progress=False)
+    assert dict(resumed.history) == dict(t.history)
+
+
+def test_what_a_callback_changes_between_iterations_counts_in_the_next():
+    def change(t):
+        if t.epoch == 2:
+            t.model.parameters *= 2
+
+    (x, y), t = problem(), trainer(Dense(2))
+    t.fit(x, y, epochs=2, progress=False)
+    t.model.parameters *= 2
+    t.fit(x, y, epochs=3, progress=False)
+    other = trainer(Dense(2))
+    other.fit(x, y, epochs=5, callbacks=[change], progress=False)
+    np.testing.assert_array_equal(other.model.parameters, t.model.parameters)
+
+
+@pytest.mark.parametrize("how", ["error", "ctrl-c"])
+def test_what_happens_in_the_midst_of_a_search_leaves_a_whole_iteration_from_which_the_run_goes_on(how):
+    class Troubled(Tanh):
+        passes, at = 0, 7
+
+        def forward(self, x, training=False):
+            self.passes += training
+            if training and self.passes == self.at:
+                if how == "error":
+                    raise InterruptedError
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().forward(x, training)
+
+    (x, y), whole, after = problem(), trainer(Dense(6), Tanh(), Dense(2)), []
+    keep = FunctionCallback(lambda t: after.append(t.model.parameters.copy()), moment="on_batch_end")
+    whole.fit(x, y, epochs=8, callbacks=[keep], progress=False)
+    t = trainer(Dense(6), Troubled(), Dense(2))
+    with pytest.raises(InterruptedError if how == "error" else KeyboardInterrupt):
+        t.fit(x, y, epochs=8, progress=False)
+    assert 0 < t.step < 8
+    np.testing.assert_array_equal(t.model.parameters, after[t.step - 1])
+    t.fit(x, y, epochs=8 - t.epoch, progress=False)
+    np.testing.assert_array_equal(t.model.parameters, whole.model.parameters)
     assert dict(t.history) == dict(whole.history)

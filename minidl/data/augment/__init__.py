@@ -7,15 +7,15 @@ each batch: ``Trainer(model, augment=Compose([Rotation(10), Scaling(0.1)], image
 from minidl.data.augment.base import Distortion
 from minidl.data.augment.composition import Compose
 from minidl.data.augment.geometric import Elastic, Geometric, Rotation, Scaling, Shear, Translation
-from minidl.data.augment.pixels import CutOut, GaussianNoise
+from minidl.data.augment.pixels import CutOut, PixelNoise
 
 __all__ = [
     "Compose",
     "CutOut",
     "Distortion",
     "Elastic",
-    "GaussianNoise",
     "Geometric",
+    "PixelNoise",
     "Rotation",
     "Scaling",
     "Shear",

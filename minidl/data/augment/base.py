@@ -3,53 +3,43 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from minidl.configuration import Configurable
+from minidl.arrays import as_array
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, counted
-from minidl.inputs import as_array, as_shape, check_setting
+from minidl.settings import Configurable, as_shape, setting
 from minidl.typing import Array, Shape
-
-__all__ = ["Distortion"]
 
 _NUMBERS_AT_ONCE = 131_072
 """Images are distorted in blocks of at most so many numbers, which stay in the processor's cache."""
 
 
-@dataclass(eq=False)
+def _as_image_shape(value: Any, name: str) -> Shape:
+    """Return a shape of images; `name` is what errors call it."""
+    shape = as_shape(value, name)
+    if not 2 <= len(shape) <= 3:
+        raise ArgumentError(f"{name} is {value}; it must be (height, width) or (height, width, channels)")
+    return shape
+
+
 class Distortion(Configurable):
-    """Base of the distortions: a subclass writes `distort`.
+    """Base of the distortions: a subclass writes `distort`; its fields are its settings.
 
     Parameters
     ----------
-    image_shape : (height, width) or (height, width, channels), optional, by keyword
-        Of images that come flat, as (N, height * width * channels). Not needed for others, but for those that look as
-        if their channels were first, such as images of height 1.
-    probability : float in [0, 1], default 1, by keyword
+    image_shape : (height, width) or (height, width, channels), optional
+        Of images that come flat, as (N, height * width * channels). Others need it only if they look as if their
+        channels were first, such as images of height 1.
+    probability : float in [0, 1], default 1
         The share of the images that are distorted; the others stay as they are.
 
-    The constructor raises ArgumentError or ArgumentTypeError for settings out of their ranges.
+    Raises ArgumentError or ArgumentTypeError for settings out of their ranges, whenever they are set.
     """
 
-    image_shape: Shape | None = field(default=None, kw_only=True)
-    probability: float = field(default=1.0, kw_only=True)
-
-    def __post_init__(self) -> None:
-        self.check()
-
-    def check(self) -> None:
-        """Raise ArgumentError or ArgumentTypeError for a setting that cannot work."""
-        check_setting(self, "probability", 0, most=1)
-        if self.image_shape is not None:
-            shape = as_shape(self.image_shape)
-            if not 2 <= len(shape) <= 3:
-                raise ArgumentError(
-                    f"{type(self).__name__}: image_shape is {self.image_shape}; it must be (height, width) or (height, "
-                    "width, channels)"
-                )
-            self.image_shape = shape
+    image_shape: Shape | None = setting(default=None, check=_as_image_shape)
+    probability: float = setting(default=1.0, low=0, most=1)
 
     def distort(self, images: Array, rng: np.random.Generator) -> Array:
         """Return all images distorted: an array of floats of the same shape.

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from minidl.data.augment.base import Distortion
 from minidl.data.augment.geometric import Geometric, move_pixels
 from minidl.errors import ArgumentError, ArgumentTypeError
+from minidl.settings import setting
 from minidl.typing import Array
 
-__all__ = ["Compose"]
+
+def _as_distortions(value: Any, name: str) -> tuple[Distortion, ...]:
+    """Return distortions as a tuple; `name` is what errors call them."""
+    if not isinstance(value, list | tuple) or not value:
+        raise ArgumentTypeError(f"{name} is {value!r}; it must be a list of distortions, such as [Rotation(10)]")
+    for each in value:
+        if isinstance(each, type):
+            raise ArgumentTypeError(f"{name} holds the class {each.__name__}; make one, {each.__name__}(...)")
+        if not isinstance(each, Distortion):
+            raise ArgumentTypeError(f"{name} holds {each!r}, which is no Distortion")
+    return tuple(value)
 
 
-@dataclass(eq=False)
 class Compose(Distortion):
     """Distort images by one distortion after the other.
 
@@ -27,7 +37,7 @@ class Compose(Distortion):
     Parameters
     ----------
     distortions : sequence of Distortion
-        ``Compose([Rotation(10), Scaling(0.1), GaussianNoise(0.05)], image_shape=(28, 28))``. An `image_shape` of
+        ``Compose([Rotation(10), Scaling(0.1), PixelNoise(0.05)], image_shape=(28, 28))``. An `image_shape` of
         theirs serves as well, and must be the same for all.
     image_shape, probability
         As in Distortion; an image that is not chosen passes all of them by.
@@ -35,21 +45,9 @@ class Compose(Distortion):
     Raises ArgumentTypeError for anything but a list or tuple of distortions, ArgumentError for several image shapes.
     """
 
-    distortions: Sequence[Distortion]
+    distortions: Sequence[Distortion] = setting(kw_only=False, check=_as_distortions)
 
-    def check(self) -> None:
-        super().check()
-        if not isinstance(self.distortions, list | tuple) or not self.distortions:
-            raise ArgumentTypeError(
-                f"Compose takes a list of distortions, such as [Rotation(10)], not {self.distortions!r}"
-            )
-        self.distortions = tuple(self.distortions)
-        for each in self.distortions:
-            if isinstance(each, type):
-                raise ArgumentTypeError(f"Compose got the class {each.__name__}; make one, {each.__name__}(...)")
-            if not isinstance(each, Distortion):
-                raise ArgumentTypeError(f"Compose: {each!r} is no Distortion")
-            each.check()
+    def __post_init__(self) -> None:
         shapes = {each.image_shape for each in (self, *self.distortions) if each.image_shape is not None}
         if len({(*shape, 1)[:3] for shape in shapes}) > 1:
             raise ArgumentError(f"Compose: image_shape differs: {', '.join(map(str, sorted(shapes)))}")

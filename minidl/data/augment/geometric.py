@@ -5,37 +5,30 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
+from minidl.arrays import as_array, check_finite
 from minidl.data.augment.base import Distortion
 from minidl.data.augment.resampling import resample
 from minidl.errors import ShapeError
-from minidl.inputs import as_array, check_finite, check_flag, check_setting
 from minidl.randomness import draw_16_bits
+from minidl.settings import as_flag, as_number, setting
 from minidl.typing import Array, Shape
 
-__all__ = ["Elastic", "Geometric", "Rotation", "Scaling", "Shear", "Translation"]
 
-
-@dataclass(eq=False)
 class Geometric(Distortion):
     """Base of the distortions that move pixels: a subclass writes `matrices` or `displacements`.
 
     Parameters
     ----------
-    fill : float, default 0, by keyword
+    fill : float, default 0
         What comes in from outside of the image; of uint8 pixels 1 is white.
     image_shape, probability
         As in Distortion.
     """
 
-    fill: float = field(default=0.0, kw_only=True)
-
-    def check(self) -> None:
-        super().check()
-        check_setting(self, "fill")
+    fill: float = setting(default=0.0, check=as_number)
 
     def matrices(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array | None:
         """Return matrices (N, 3, 3) that turn the place (row, column, 1) of a new pixel into the one to look at.
@@ -110,7 +103,6 @@ def _matrices(count: int, **entries: Array) -> Array:
     return matrices
 
 
-@dataclass(eq=False)
 class Rotation(Geometric):
     """Turn each image about its middle, by an angle drawn evenly from [-degrees, degrees].
 
@@ -121,11 +113,7 @@ class Rotation(Geometric):
         As in Geometric and Distortion.
     """
 
-    degrees: float = 10.0
-
-    def check(self) -> None:
-        super().check()
-        check_setting(self, "degrees", above=0, most=180)
+    degrees: float = setting(default=10.0, kw_only=False, above=0, most=180)
 
     def matrices(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array:
         angle = np.deg2rad(rng.uniform(-self.degrees, self.degrees, count))
@@ -133,7 +121,6 @@ class Rotation(Geometric):
         return _matrices(count, m00=cosine, m01=sine, m10=-sine, m11=cosine)
 
 
-@dataclass(eq=False)
 class Scaling(Geometric):
     """Enlarge or shrink each image about its middle, by a factor drawn evenly from [1 - share, 1 + share].
 
@@ -146,20 +133,14 @@ class Scaling(Geometric):
         As in Geometric and Distortion.
     """
 
-    share: float = 0.1
-    keep_aspect: bool = True
-
-    def check(self) -> None:
-        super().check()
-        check_setting(self, "share", below=1, above=0)
-        check_flag(self.keep_aspect, "Scaling: keep_aspect")
+    share: float = setting(default=0.1, kw_only=False, above=0, below=1)
+    keep_aspect: bool = setting(default=True, check=as_flag)
 
     def matrices(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array:
         tall, wide = 1 / rng.uniform(1 - self.share, 1 + self.share, (2, count))
         return _matrices(count, m00=tall, m11=tall if self.keep_aspect else wide)
 
 
-@dataclass(eq=False)
 class Translation(Geometric):
     """Shift each image, down and to the right by shares of its height and width drawn evenly from [-share, share].
 
@@ -170,18 +151,13 @@ class Translation(Geometric):
         As in Geometric and Distortion.
     """
 
-    share: float = 0.1
-
-    def check(self) -> None:
-        super().check()
-        check_setting(self, "share", above=0, most=1)
+    share: float = setting(default=0.1, kw_only=False, above=0, most=1)
 
     def matrices(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array:
         down, right = rng.uniform(-self.share, self.share, (2, count))
         return _matrices(count, m02=down * height, m12=right * width)
 
 
-@dataclass(eq=False)
 class Shear(Geometric):
     """Slant each image, so that its upright lines lean by an angle drawn evenly from [-degrees, degrees].
 
@@ -192,17 +168,12 @@ class Shear(Geometric):
         As in Geometric and Distortion.
     """
 
-    degrees: float = 10.0
-
-    def check(self) -> None:
-        super().check()
-        check_setting(self, "degrees", below=90, above=0)
+    degrees: float = setting(default=10.0, kw_only=False, above=0, below=90)
 
     def matrices(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array:
         return _matrices(count, m10=np.tan(np.deg2rad(rng.uniform(-self.degrees, self.degrees, count))))
 
 
-@dataclass(eq=False)
 class Elastic(Geometric):
     """Move each pixel by a random field that changes smoothly from pixel to pixel, as a writing hand's tremor does.
 
@@ -223,13 +194,8 @@ class Elastic(Geometric):
     document analysis", ICDAR; the defaults are theirs for 28 x 28 pixels.
     """
 
-    strength: float = 34.0
-    smoothness: float = 4.0
-
-    def check(self) -> None:
-        super().check()
-        check_setting(self, "strength", above=0, most=10_000)
-        check_setting(self, "smoothness", above=0, most=1000)
+    strength: float = setting(default=34.0, kw_only=False, above=0, most=10_000)
+    smoothness: float = setting(default=4.0, above=0, most=1000)
 
     def displacements(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array:
         # Of 16 bits, signed: -2^15 stands for -1.

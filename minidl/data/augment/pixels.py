@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from minidl.data.augment.base import Distortion
 from minidl.errors import ShapeError
-from minidl.inputs import check_setting, check_whole_number
+from minidl.settings import as_number, setting
 from minidl.typing import Array
 
-__all__ = ["CutOut", "GaussianNoise"]
 
-
-@dataclass(eq=False)
-class GaussianNoise(Distortion):
+class PixelNoise(Distortion):
     """Add a normal random number to each pixel, ``y = x + standard_deviation z`` with z ~ N(0, 1).
 
-    The layer of the same name does so within a network.
+    The layer `GaussianNoise` does so within a network, in training alone.
 
     Parameters
     ----------
@@ -30,11 +25,7 @@ class GaussianNoise(Distortion):
     Source: Bishop (1995), "Training with noise is equivalent to Tikhonov regularization", Neural Computation 7.
     """
 
-    standard_deviation: float = 0.1
-
-    def check(self) -> None:
-        super().check()
-        check_setting(self, "standard_deviation", above=0)
+    standard_deviation: float = setting(default=0.1, kw_only=False, above=0)
 
     def distort(self, images: Array, rng: np.random.Generator) -> Array:
         noise = rng.standard_normal(images.shape, np.float32)
@@ -43,7 +34,6 @@ class GaussianNoise(Distortion):
         return noise
 
 
-@dataclass(eq=False)
 class CutOut(Distortion):
     """Blank a square of each image, so that a network learns to do without any one part.
 
@@ -61,13 +51,8 @@ class CutOut(Distortion):
     Source: DeVries and Taylor (2017), arXiv:1708.04552.
     """
 
-    size: int = 8
-    fill: float = 0.0
-
-    def check(self) -> None:
-        super().check()
-        check_whole_number(self.size, "CutOut: size", 1)
-        check_setting(self, "fill")
+    size: int = setting(default=8, kw_only=False, low=1, whole=True)
+    fill: float = setting(default=0.0, check=as_number)
 
     def check_images(self, height: int, width: int) -> None:
         if self.size > max(height, width):

@@ -6,8 +6,6 @@ import numpy as np
 
 from minidl.typing import Array
 
-__all__ = ["resample"]
-
 
 def resample(images: Array, rows: Array, columns: Array, fill: float = 0.0) -> Array:
     """Return what images have at any places between their pixels, by bilinear interpolation.

@@ -1,7 +1,6 @@
 """What all distortions have in common: layouts, types, chance, seeds, errors."""
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,13 +11,14 @@ from minidl.data.augment import (
     CutOut,
     Distortion,
     Elastic,
-    GaussianNoise,
+    PixelNoise,
     Rotation,
     Scaling,
     Shear,
     Translation,
 )
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from minidl.settings import setting
 
 ALL = [
     Rotation(),
@@ -27,9 +27,9 @@ ALL = [
     Translation(),
     Shear(),
     Elastic(),
-    GaussianNoise(),
+    PixelNoise(),
     CutOut(),
-    Compose([Rotation(), Elastic(), GaussianNoise(), CutOut(), Shear()]),
+    Compose([Rotation(), Elastic(), PixelNoise(), CutOut(), Shear()]),
 ]
 PIXELS = np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), np.uint8)
 
@@ -99,9 +99,8 @@ def test_no_images_give_no_images():
     assert Rotation()(PIXELS[:0], 0).shape == (0, 28, 28, 1)
 
 
-@dataclass(eq=False)
 class Returns(Distortion):
-    what: object = None
+    what: object = setting(kw_only=False)
 
     def distort(self, images, rng):
         return self.what(images)
@@ -141,7 +140,6 @@ def test_what_is_no_generator_is_refused(rng):
         Rotation()(PIXELS, rng)
 
 
-@dataclass(eq=False)
 class Negative(Distortion):
     def distort(self, images, rng):
         return 1 - images
@@ -152,19 +150,22 @@ def test_a_distortion_of_the_users_own_gets_pixels_in_the_unit_interval():
     np.testing.assert_array_equal(Compose([Negative(), Negative()])(PIXELS, 0), PIXELS)
 
 
-class Faded(Distortion):  # without @dataclass(eq=False)
-    share: float = 0.5
+class Faded(Distortion):
+    share: float = setting(0.5, low=0, most=1)
 
     def distort(self, images, rng):
         return images * self.share
 
 
-@pytest.mark.parametrize("make", [lambda: Faded(share=0.2), lambda: Faded(0.2), lambda: Faded(0.2, probability=0.5)])
-def test_a_distortion_of_the_users_own_whose_decorator_was_forgotten_says_so(make):
+def test_the_fields_of_a_distortion_of_the_users_own_are_its_settings():
+    assert (Faded(share=0.2)(np.full_like(PIXELS, 255), 0) == 51).all()
+    assert repr(Faded(share=0.2)) == "Faded(probability=1.0, share=0.2)"
+    with pytest.raises(ArgumentError, match=r"^Faded: share is 2; it must be a finite number, in \[0, 1\]"):
+        Faded(share=2)
     with pytest.raises(
-        ArgumentTypeError, match=r"^Faded: .*; write @dataclass\(eq=False\) above the class, .*, share$"
+        ArgumentTypeError, match="^Faded takes no setting by position; .*: .*probability=..., share=..."
     ):
-        make()
+        Faded(0.2)
 
 
 def test_a_distortion_without_distort_says_what_to_define():

@@ -1,13 +1,12 @@
 """Distortions that move pixels, against SciPy's transformations with the numbers that they drew."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 
 from minidl.data.augment import Compose, Elastic, Geometric, Rotation, Scaling, Shear, Translation
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from minidl.settings import setting
 
 IMAGES = np.random.default_rng(5).random((3, 12, 9, 2), np.float32)
 
@@ -73,12 +72,12 @@ def test_an_elastic_field_is_uniform_noise_smoothed_by_scipys_gaussian():
     bits = np.random.default_rng(3).integers(0, 2**64, 2 * count * height * width // 4, dtype=np.uint64)
     noise = bits.view(np.int16).reshape(2, count, height, width) / 2**15
     expected = 30 * gaussian_filter(noise.astype(float), (0, 0, 2.5, 2.5), mode="constant", truncate=4)
-    field = Elastic(30, 2.5).displacements(count, height, width, np.random.default_rng(3))
+    field = Elastic(30, smoothness=2.5).displacements(count, height, width, np.random.default_rng(3))
     np.testing.assert_allclose(field, expected, atol=1e-4)
 
 
 def test_an_elastic_deformation_looks_pixels_up_where_the_field_says():
-    distortion = Elastic(20, 2)
+    distortion = Elastic(20, smoothness=2)
     rows, columns = np.indices((12, 9))[:, None] + distortion.displacements(3, 12, 9, np.random.default_rng(4))
     result = distortion(IMAGES, np.random.default_rng(4))
     for number in range(3):
@@ -104,9 +103,8 @@ def test_each_image_is_distorted_in_its_own_way_and_both_ways(distortion):
     assert 0.35 < (middle[:, 1] > 13).mean() < 0.65
 
 
-@dataclass(eq=False)
 class Moves(Geometric):
-    how: object = None
+    how: object = setting(kw_only=False)
 
     def matrices(self, count, height, width, rng):
         return self.how
@@ -147,9 +145,9 @@ def test_outside_of_the_image_is_the_fill():
         (lambda: Translation(1.1), ArgumentError, r"in \(0, 1\]"),
         (lambda: Shear(90), ArgumentError, r"in \(0, 90\)"),
         (lambda: Elastic(0), ArgumentError, r"strength is 0; .* in \(0, 10000\]"),
-        (lambda: Elastic(1, -4), ArgumentError, "smoothness"),
+        (lambda: Elastic(1, smoothness=-4), ArgumentError, "smoothness"),
         (lambda: Elastic(1e300), ArgumentError, "strength"),
-        (lambda: Elastic(1, 1e12), ArgumentError, r"smoothness .* in \(0, 1000\]"),
+        (lambda: Elastic(1, smoothness=1e12), ArgumentError, r"smoothness .* in \(0, 1000\]"),
         (lambda: Scaling(0.1, keep_aspect="no"), ArgumentTypeError, "keep_aspect is 'no'; it must be True or False"),
         (lambda: Rotation(fill=np.inf), ArgumentError, "fill"),
         (lambda: Rotation(fill=None), ArgumentTypeError, "fill"),

@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from minidl.data.augment import CutOut, GaussianNoise
+from minidl.data.augment import CutOut, PixelNoise
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
 
 WHITE = np.ones((2000, 10, 14, 2), np.float32)
 
 
 def test_noise_is_normal_with_the_given_deviation():
-    noise = GaussianNoise(0.3)(WHITE, 0) - WHITE
+    noise = PixelNoise(0.3)(WHITE, 0) - WHITE
     assert kstest(noise.ravel()[:5000] / 0.3, "norm").pvalue > 0.01
 
 
 def test_noise_leaves_pixels_in_their_range():
     grey = np.full((20, 10, 10), 250, np.uint8)
-    result = GaussianNoise(0.5)(grey, 0)
+    result = PixelNoise(0.5)(grey, 0)
     assert result.max() == 255
     assert result.min() == 0
     assert abs(np.median(result.astype(int)) - 250) < 10
@@ -46,9 +46,9 @@ def test_the_square_holds_the_fill():
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda: GaussianNoise(0), ArgumentError, "standard_deviation is 0; .* above 0"),
-        (lambda: GaussianNoise("much"), ArgumentTypeError, "standard_deviation"),
-        (lambda: CutOut(0), ArgumentError, "size is 0; it must be 1 or more"),
+        (lambda: PixelNoise(0), ArgumentError, "standard_deviation is 0; .* above 0"),
+        (lambda: PixelNoise("much"), ArgumentTypeError, "standard_deviation"),
+        (lambda: CutOut(0), ArgumentError, "size is 0; it must be a whole number, 1 or more"),
         (lambda: CutOut(2.5), ArgumentTypeError, "size is 2.5"),
         (lambda: CutOut(3, fill="black"), ArgumentTypeError, "fill"),
         (lambda: CutOut(15)(WHITE), ShapeError, "square of 15 pixels does not fit images of 10 x 14"),

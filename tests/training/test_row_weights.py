@@ -136,3 +136,31 @@ def test_a_regression_and_several_labels_have_no_classes():
         trainer(1, MeanSquaredError()).fit(x, y, class_weight={0: 2})
     with pytest.raises(ArgumentError, match="one class per row; for several labels give sample_weight"):
         trainer(3, SigmoidCrossEntropy()).fit(x, np.eye(3)[y], class_weight={0: 2})
+
+
+def test_each_position_weighs_what_its_own_class_does():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(12, 5, 4)), rng.integers(0, 3, (12, 5))
+    runs = []
+    for options in (
+        {"class_weight": [1, 0.5, 4]},
+        {"sample_weight": np.array([1, 0.5, 4])[y]},
+        {"class_weight": {1: 0.5, 2: 2}, "sample_weight": np.array([1, 1, 2])[y]},
+    ):
+        model = Sequential([Dense(3), SoftmaxCrossEntropy()], input_shape=(5, 4), seed=0, dtype="float64")
+        t = Trainer(model, SGD(0.1), batch_size=5, seed=0)
+        t.fit(x, y, epochs=3, progress=False, **options)
+        runs.append(t)
+    for t in runs[1:]:
+        np.testing.assert_allclose(t.model.parameters, runs[0].model.parameters, rtol=1e-12)
+        np.testing.assert_allclose(t.history["loss"], runs[0].history["loss"], rtol=1e-12)
+
+
+def test_balanced_counts_positions():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(12, 5, 4)), np.minimum(rng.geometric(0.5, (12, 5)) - 1, 2)
+    balanced = compute_sample_weight("balanced", y.ravel()).reshape(y.shape)
+    model = Sequential([Dense(3), SoftmaxCrossEntropy()], input_shape=(5, 4), seed=0, dtype="float64")
+    t = Trainer(model, SGD(0.1))
+    found = t.evaluate(x, y, class_weight="balanced")
+    assert found == pytest.approx(t.evaluate(x, y, sample_weight=balanced), rel=1e-12)

@@ -1,22 +1,21 @@
-"""Batches made ready in a thread of their own: the next one while a step is computed with the present one."""
-
-from __future__ import annotations
+"""Prefetching: a thread makes the next batch ready while a step is computed with the present one."""
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 _Place = TypeVar("_Place")
 _Batch = TypeVar("_Batch")
 
 
-def prepare_ahead(make: Callable[[_Place], _Batch], places: Iterable[_Place]) -> Generator[_Batch, None, None]:
+def prefetch(make: Callable[[_Place], _Batch], places: Iterable[_Place]) -> Generator[_Batch, None, None]:
     """Yield ``make(place)`` for each place in turn; the next one is made while the caller works with the present one.
 
     One thread makes them all, in order, so that each is what it would be without it. What `make` raises is raised here,
     at its turn. Close the iterator when it is left early: that waits for the batch being made.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(1, thread_name_prefix="minidl-batches") as thread:
         upcoming = None
         for place in places:

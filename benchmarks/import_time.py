@@ -1,0 +1,61 @@
+"""How long `import minidl` takes, beside `import numpy`, which is most of it.
+
+    python benchmarks/import_time.py [--rounds 15] [--limit 1.25]
+
+Each import is made in a fresh process, the two in turns, and timed there, without what Python itself takes to start.
+Bytecode is compiled before, into a temporary folder, and read in every round. The medians are compared. Other programs
+on the machine prolong both imports, but not alike: repeat it where the ratio matters. Which module takes how long,
+``python -X importtime -c "import minidl"`` tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from reports import machine, number
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = "from time import perf_counter; start = perf_counter(); import {}; print(1000 * (perf_counter() - start))"
+
+
+def milliseconds(module: str, bytecode: str) -> float:
+    """Return how long the import takes in a fresh process, which keeps its bytecode in the folder."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(module)],
+        env=environment | {"PYTHONPYCACHEPREFIX": bytecode}, cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return float(result.stdout)
+
+
+def measure(rounds: int) -> dict[str, float]:
+    """Return the median of each import's milliseconds, by module."""
+    found: dict[str, list[float]] = {"numpy": [], "minidl": []}
+    with tempfile.TemporaryDirectory() as bytecode:
+        for _ in range(1 + rounds):
+            for module, times in found.items():
+                times.append(milliseconds(module, bytecode))
+    return {module: median(times[1:]) for module, times in found.items()}  # the first round has compiled
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=number, default=15, help="processes of each kind")
+    parser.add_argument("--limit", type=float, default=None, help="exit with 1 where the ratio is larger")
+    options = parser.parse_args()
+    medians = measure(options.rounds)
+    ratio = medians["minidl"] / medians["numpy"]
+    print(machine())
+    print(f"import numpy   {medians['numpy']:6.1f} ms")
+    print(f"import minidl  {medians['minidl']:6.1f} ms, {ratio:.2f} times as long")
+    sys.exit(options.limit is not None and ratio > options.limit)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""How long the core is: lines of code by file, without docstrings, comments and blank lines.
+
+    python benchmarks/size.py [--limit 3200]
+
+The core is what a reader needs in order to know how a network is built, trained, saved and loaded. A line counts when
+a token of code begins, ends or lies on it; a string that stands alone as a statement is documentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import sys
+import tokenize
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "minidl"
+CORE = [
+    "arrays.py",
+    "augmentation.py",
+    "blocks.py",
+    "errors.py",
+    "files.py",
+    "functional.py",
+    "initializers.py",
+    "model.py",
+    "regularizers.py",
+    "schedules.py",
+    "serialization.py",
+    "settings.py",
+    "layers",
+    "losses",
+    "metrics/base.py",
+    "metrics/names.py",
+    "optimizers",
+    "training/averages.py",
+    "training/callbacks.py",
+    "training/clipping.py",
+    "training/gradients.py",
+    "training/history.py",
+    "training/interruption.py",
+    "training/prefetching.py",
+    "training/progress.py",
+    "training/row_weights.py",
+    "training/rows.py",
+    "training/run_file.py",
+    "training/trainer.py",
+]
+NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+
+
+def count_lines(path: Path) -> int:
+    """Return the number of lines of code in a file."""
+    text = path.read_text(encoding="utf-8")
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NO_CODE:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
+
+
+def core_files() -> list[Path]:
+    """Return the files of the core, in the order in which they are listed."""
+    return [
+        path
+        for name in CORE
+        for path in (sorted((PACKAGE / name).glob("*.py")) if "." not in name else [PACKAGE / name])
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--limit", type=int, default=None, help="exit with 1 where the core has more lines")
+    options = parser.parse_args()
+    total = 0
+    for path in core_files():
+        lines = count_lines(path)
+        total += lines
+        print(f"{lines:5,}  {path.relative_to(PACKAGE.parent)}")
+    print(f"{total:5,}  in all")
+    sys.exit(options.limit is not None and total > options.limit)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Data as users have them, turned into arrays: NumPy arrays, memory maps, pandas frames and series, nested lists."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from minidl.errors import DataError, counted
+from minidl.typing import Array
+
+_ENTRIES_AT_ONCE = 65_536
+"""Blocks of so many numbers stay in the processor's cache."""
+
+
+def as_array(values: Any, name: str) -> Array:
+    """Return `values` as an array of numbers whose rows are contiguous; `name` is what errors call it.
+
+    An array or memory map that is already so is returned itself, not copied.
+
+    Raises DataError when it holds anything but real numbers or truth values.
+    """
+    if type(values) is not np.ndarray:
+        if values is None:
+            raise DataError(f"{name} is missing: it is None")
+        if hasattr(values, "toarray"):
+            raise DataError(f"{name} is a sparse matrix: pass {name}.toarray()")
+        if isinstance(values, np.ma.MaskedArray):
+            raise DataError(
+                f"{name} is a masked array, whose mask would be lost: fill or drop its missing values first"
+            )
+        # pandas frames and series convert themselves; of a memory map the plain array is a view, not a copy. Nested
+        # lists with rows of different lengths raise ValueError.
+        try:
+            values = _from_pandas(values) if hasattr(values, "to_numpy") else np.asarray(values)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{name} is no table of numbers: {error}") from error
+    if values.dtype.kind not in "biuf":
+        raise DataError(
+            f"{name} holds {values.dtype} values; give numbers only: drop or encode text, dates and missing values "
+            "first (labels, for example, by numpy.unique(labels, return_inverse=True))"
+        )
+    return np.ascontiguousarray(values) if values.ndim and not values.flags.c_contiguous else values
+
+
+def _from_pandas(values: Any) -> Array:
+    array: Array = values.to_numpy()
+    if array.dtype != object:
+        return array
+    # Columns of different types, or types that can hold missing values: each may be one of numbers none the less.
+    is_frame = hasattr(values, "columns")
+    columns, dtypes = (values.columns, values.dtypes) if is_frame else ([values.name], [values.dtype])
+    for column, dtype in zip(columns, dtypes, strict=True):
+        if dtype.kind not in "biuf":
+            where = f"column {column!r}" if is_frame else "it"
+            raise TypeError(f"{where} holds {dtype} values; drop or encode these")
+    common = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes))
+    return values.to_numpy(dtype=common)
+
+
+def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike = np.float64) -> None:
+    """Raise DataError naming the first entry of `values` that is NaN, infinite, or would be so as `dtype`.
+
+    Rows are looked at in blocks, so that a memory map larger than the memory can be checked.
+    """
+    if values.dtype.kind != "f":
+        return
+    values = np.atleast_1d(values)
+    rows = max(_ENTRIES_AT_ONCE // max(values[:1].size, 1), 1)
+    for start in range(0, len(values), rows):
+        block = values[start : start + rows]
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(block if dtype == np.float64 else block.astype(dtype, copy=False))
+        if not finite.all():
+            first = tuple(np.argwhere(~finite)[0].tolist())
+            where = f"row {first_row + start + first[0]}"
+            where += f", entry {', '.join(map(str, first[1:]))}" if first[1:] else ""
+            raise DataError(f"{name} holds {block[first]} at {where}: remove or fill such values first")
+
+
+def check_lengths(**arrays: Array | None) -> int:
+    """Return the number of rows that all arrays have; DataError when they differ or there are none."""
+    lengths = {}
+    for name, values in arrays.items():
+        if values is not None:
+            if values.ndim == 0:
+                raise DataError(f"{name} is a single number, not an array with one row per sample")
+            lengths[name] = len(values)
+    if len(set(lengths.values())) > 1:
+        different = ", ".join(f"{name} has {counted(length, 'row')}" for name, length in lengths.items())
+        raise DataError(f"the lengths differ: {different}")
+    name, length = next(iter(lengths.items()))
+    if length == 0:
+        raise DataError(f"{name} is empty: there are no rows")
+    return length
+
+
+def as_weights(values: Any) -> Array:
+    """Return sample weights as float64; DataError unless they are a number per row, or position, none negative."""
+    weights = as_array(values, "sample_weight")
+    check_finite(weights, "sample_weight")
+    if weights.ndim == 0:
+        raise DataError("sample_weight is a single number; it must hold one number per row, (N,)")
+    if (weights < 0).any():
+        row = tuple(np.argwhere(weights < 0)[0].tolist())
+        raise DataError(
+            f"sample_weight is {weights[row]} in row {', '.join(map(str, row))}; it must hold one number per row, none "
+            "below 0"
+        )
+    return weights.astype(np.float64)
+
+
+def as_class_indices(labels: Array, classes: int) -> tuple[Array, Array]:
+    """Return labels as integers, and the places, in the flat array, of those that are not among 0 .. classes - 1."""
+    with np.errstate(invalid="ignore"):  # NaN and numbers too large become others, and are found by comparing
+        indices = labels.astype(np.intp)
+    return indices, np.flatnonzero((indices != labels) | (indices < 0) | (indices >= classes))

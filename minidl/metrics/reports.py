@@ -1,0 +1,122 @@
+"""Metrics of whole arrays, as plain functions; targets come first, as in scikit-learn, which computes those it has.
+
+Each takes NumPy arrays, pandas series or lists.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from minidl.arrays import check_finite
+from minidl.errors import ArgumentError, DataError, ShapeError
+from minidl.metrics.classification import is_among_largest
+from minidl.settings import as_whole_number
+from minidl.typing import Array
+
+
+def accuracy(targets: ArrayLike, predictions: ArrayLike) -> float:
+    """Fraction of rows whose predicted class is the true one, in [0, 1].
+
+    Parameters
+    ----------
+    targets, predictions : arrays of shape (N,) or (N, K)
+        Labels, or scores, probabilities or one-hot rows, of which the largest entry is the class.
+
+    Raises
+    ------
+    ShapeError
+        When the numbers of rows differ, or an array has neither one nor two axes.
+    DataError
+        When there are no rows, or an entry is NaN or infinite.
+    """
+    true, predicted = _as_labels(targets, "targets"), _as_labels(predictions, "predictions")
+    if true.shape != predicted.shape:
+        raise ShapeError(f"accuracy compares {len(true)} targets with {len(predicted)} predictions")
+    if not len(true):
+        raise DataError("accuracy of no rows is not defined")
+    return float(np.mean(true == predicted))
+
+
+def top_k_accuracy(targets: ArrayLike, scores: ArrayLike, k: int = 5) -> float:
+    """Fraction of rows whose true class is among the `k` largest scores, in [0, 1].
+
+    Of classes with equal scores the one of the lower index comes first.
+
+    Parameters
+    ----------
+    targets : integer labels of shape (N,)
+    scores : array of shape (N, K)
+        Scores or probabilities of the K classes.
+    k : int, 1 <= k <= K
+
+    Raises
+    ------
+    ShapeError, DataError, ArgumentError, ArgumentTypeError
+        For other shapes, no rows, labels outside 0 .. K-1, scores that are NaN or infinite, or another `k`.
+    """
+    targets, scores = np.asarray(targets), np.asarray(scores)
+    if scores.ndim != 2 or targets.shape != scores.shape[:1]:
+        raise ShapeError(f"top_k_accuracy takes targets (N,) and scores (N, K), not {targets.shape} and {scores.shape}")
+    if not len(targets):
+        raise DataError("top_k_accuracy of no rows is not defined")
+    check_finite(scores, "scores")
+    k = as_whole_number(k, "k", 1)
+    if k > scores.shape[1]:
+        raise ArgumentError(f"k is {k}; with {scores.shape[1]} classes it can be 1 to {scores.shape[1]}")
+    if targets.dtype.kind not in "iu" or targets.min() < 0 or targets.max() >= scores.shape[1]:
+        raise DataError(f"targets must be whole numbers in 0 to {scores.shape[1] - 1}, the classes that have a score")
+    return float(is_among_largest(scores, targets, k).mean())
+
+
+def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, labels: ArrayLike | None = None) -> Array:
+    """Counts of shape (K, K): rows are true labels, columns predicted ones (scikit-learn's)."""
+    from sklearn import metrics
+
+    return metrics.confusion_matrix(targets, predictions, labels=labels)
+
+
+def classification_report(targets: ArrayLike, predictions: ArrayLike, **options: Any) -> str:
+    """Precision, recall and F1 of each class as text; `options` are those of scikit-learn's function."""
+    from sklearn import metrics
+
+    return metrics.classification_report(targets, predictions, **options)
+
+
+def mean_absolute_error(targets: ArrayLike, predictions: ArrayLike) -> float:
+    """Mean of |t - p|; targets and predictions of shape (N,) or (N, K), where (N,) and (N, 1) agree."""
+    from sklearn import metrics
+
+    return float(metrics.mean_absolute_error(targets, predictions))
+
+
+def mean_squared_error(targets: ArrayLike, predictions: ArrayLike) -> float:
+    """Mean of (t - p)^2; targets and predictions of shape (N,) or (N, K), where (N,) and (N, 1) agree."""
+    from sklearn import metrics
+
+    return float(metrics.mean_squared_error(targets, predictions))
+
+
+def r2_score(targets: ArrayLike, predictions: ArrayLike) -> float:
+    """Coefficient of determination: 1 is perfect, 0 as good as always predicting the mean."""
+    from sklearn import metrics
+
+    return float(metrics.r2_score(targets, predictions))
+
+
+def _as_labels(values: ArrayLike, name: str) -> Array:
+    values = np.asarray(values)
+    check_finite(values, name)
+    if values.ndim == 2 and values.shape[1] > 1:
+        if values.dtype.kind in "biu" and (values.sum(axis=1) != 1).any():
+            raise DataError("accuracy takes one label per row; rows of several labels are compared by each label alone")
+        return values.argmax(axis=1)
+    if values.ndim not in {1, 2}:
+        raise ShapeError(f"labels have shape (N,), scores (N, K); got {values.shape}")
+    if values.dtype.kind == "f" and (values != np.floor(values)).any():
+        raise DataError(
+            "accuracy takes labels, or scores of all classes; of a single probability pass model.predict(x)"
+        )
+    return values.reshape(len(values))

@@ -1,0 +1,72 @@
+"""Objects as text: what a file stores of a part, its class and its settings, and back.
+
+Reading looks a class up among those that are defined already. It never imports or executes what a file names.
+"""
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from minidl.errors import ArgumentTypeError, FileFormatError
+from minidl.settings import CLASSES, Configurable
+
+_LOADED_LATE = "minidl.data.augment"
+"""A package of ours that has classes which files name, but that `import minidl` does not load."""
+
+
+def encode(value: Any, place: str = "the value") -> Any:
+    """Turn a configurable object, or a value of its settings, into what JSON can hold."""
+    if isinstance(value, Configurable):
+        name = type(value).__name__
+        return {
+            "class": name,
+            "module": type(value).__module__,
+            "configuration": {key: encode(item, f"{name}.{key}") for key, item in value.configuration().items()},
+        }
+    if isinstance(value, list | tuple):
+        return [encode(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    cure = "; write the function as a class derived from Schedule, Distortion or such" * callable(value)
+    raise ArgumentTypeError(
+        f"{place} = {value!r} cannot be saved: settings hold numbers, strings, None, lists of these, and layers, "
+        f"losses, initializers, schedules, metrics or distortions{cure}"
+    )
+
+
+def decode(data: Any) -> Any:
+    """Make the object that `encode` described; raises FileFormatError for anything else."""
+    if isinstance(data, list):
+        return tuple(decode(item) for item in data)
+    if not isinstance(data, dict):
+        return data
+    if data.keys() != {"class", "module", "configuration"} or not isinstance(data["configuration"], dict):
+        raise FileFormatError(f"an object is described by class, module and configuration, not by {sorted(data)}")
+    found = _find_class(str(data["class"]), str(data["module"]))
+    settings = {key: decode(item) for key, item in data["configuration"].items()}
+    try:
+        return found.from_configuration(**settings)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FileFormatError(f"{data['class']} cannot be made from {settings}: {error}") from error
+
+
+def _find_class(name: str, module: str) -> type[Configurable]:
+    if module.startswith(f"{_LOADED_LATE}."):
+        importlib.import_module(_LOADED_LATE)
+    candidates = CLASSES.get(name, {})
+    if module in candidates:
+        return candidates[module]
+    if not module.startswith("minidl."):
+        # It was none of ours. Were ours among the candidates, it would matter which of them happen to be loaded.
+        candidates = {each: kind for each, kind in candidates.items() if not each.startswith("minidl.")} or candidates
+    # A class saved by a script has the module "__main__"; loaded from elsewhere it has its file's name.
+    if len(candidates) == 1:
+        return next(iter(candidates.values()))
+    if candidates:
+        raise FileFormatError(f"class {name!r} of {module!r} is not defined, but {sorted(candidates)} each have one")
+    raise FileFormatError(
+        f"class {name!r} is not known: import the module that defines it (it was saved from {module!r}) first"
+    )

@@ -1,0 +1,320 @@
+"""Settings: every part is a dataclass, and a field carries the limits of its values.
+
+A layer, a loss, an optimizer, a callback or a distortion is described by its fields. They are the arguments of the
+constructor, what the repr shows and what a file stores. They are checked here alone, wherever they are set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import operator
+import re
+import reprlib
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+
+from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
+from minidl.typing import Shape
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
+        """Do nothing: only type checkers look at it, and Python has it from 3.11 on."""
+        return lambda kind: kind
+
+
+Check = Callable[[Any, str], Any]
+"""Takes a value and what errors call it; returns the value to keep, or raises."""
+
+CLASSES: dict[str, dict[str, type[Configurable]]] = {}
+"""Every class there is: name -> module -> class."""
+
+_ELSEWHERE = {
+    "lr": "the learning_rate of the optimizer",
+    "learning_rate": "the learning_rate of the optimizer",
+    "trainable": "the trainable of a layer or model",
+    "requires_grad": "the trainable of a layer or model",
+    "frozen": "the trainable of a layer or model",
+    "clip_norm": "the clip_norm of the trainer",
+    "clip_value": "the clip_value of the trainer",
+}
+"""What other libraries call settings, or have them on other objects: setting these here would do nothing."""
+
+_Kind = TypeVar("_Kind", bound="Configurable")
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    *,
+    kw_only: Any = dataclasses.MISSING,
+    check: Check | None = None,
+    quiet: bool = False,
+    optional: bool = False,
+    repr: bool = True,  # noqa: A002 - as dataclasses call it
+    **limits: Any,
+) -> Any:
+    """Declare a field of a `Configurable` class, with the limits of its values.
+
+    Parameters
+    ----------
+    default : optional
+        Without one the setting must be given.
+    kw_only : bool, default True
+        False for the one setting that everybody gives by position, as in ``Dense(64)``.
+    check : function of (value, place), optional
+        Returns the value to keep, or raises an error that begins with the place.
+    quiet : bool, default False
+        Leave the setting out of the repr while it has its default. A None that is the default is always left out.
+    repr : bool, default True
+        Whether the repr shows it.
+    optional : bool, default False
+        Whether None is allowed; it always is where it is the default.
+    limits : optional
+        Those of `as_number`, as in ``setting(0.9, low=0, below=1)``: the value must be such a number.
+    """
+    if limits:
+        check = lambda value, place: as_number(value, place, **limits)  # noqa: E731
+    metadata = {"check": check, "quiet": quiet, "optional": optional or default is None}
+    return dataclasses.field(default=default, kw_only=kw_only, repr=repr, metadata=metadata)
+
+
+class _SignatureOfSettings:
+    """What `help` and notebooks show as the arguments of a class: its settings, put together when somebody asks."""
+
+    def __get__(self, instance: object, kind: type[Configurable]) -> inspect.Signature:
+        if instance is not None or kind._has_own_init:
+            raise AttributeError("__signature__")
+        fields = sorted(kind._settings.values(), key=lambda field: bool(field.kw_only))
+        return inspect.Signature([_as_parameter(field) for field in fields])
+
+
+def _as_parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY if field.kw_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
+    default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+    return inspect.Parameter(field.name, kind, default=default, annotation=field.type)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(setting, dataclasses.field))
+@dataclasses.dataclass(init=False, eq=False, repr=False)
+class Configurable:
+    """Base of everything that is described by its settings; it makes a dataclass of every subclass.
+
+    Fields are given by keyword, except those declared ``setting(..., kw_only=False)``. A NumPy number becomes a plain
+    one: files keep no NumPy types, and a float64 of NumPy would widen float32 arrays.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _keep_kind_of_inherited_fields(cls)
+        cls._has_own_init = cls._has_own_init or "__init__" in vars(cls)
+        if cls.__annotations__ or len(cls.__bases__) > 1:  # else the fields are those of the base
+            dataclasses.dataclass(init=False, eq=False, repr=False, kw_only=True)(cls)
+        cls._settings = {field.name: field for field in dataclasses.fields(cls) if field.init}
+        CLASSES.setdefault(cls.__name__, {})[cls.__module__] = cls
+
+    __signature__ = _SignatureOfSettings()
+    _has_own_init: ClassVar[bool] = False
+    _settings: ClassVar[dict[str, dataclasses.Field[Any]]] = {}
+
+    def __init__(self, *values: Any, **settings: Any) -> None:
+        """Set the fields. One method for all classes: dataclasses would write and compile one for each."""
+        kind, names = type(self).__name__, list(self._settings)
+        positional = [name for name, field in self._settings.items() if not field.kw_only]
+        if unknown := [name for name in settings if name not in names]:
+            elsewhere = f"set {_ELSEWHERE[unknown[0]]}; " if unknown[0] in _ELSEWHERE else ""
+            raise ArgumentTypeError(f"{kind} has no setting {unknown[0]!r}; {elsewhere}{did_you_mean(unknown[0], names)}")
+        if len(values) > len(positional):
+            first = f"only {' and '.join(positional)} by position" if positional else "no setting by position"
+            others = ", ".join(f"{name}=..." for name in sorted(names, key="name".__eq__) if name not in positional)
+            raise ArgumentTypeError(f"{kind} takes {first}" + f"; give the others by name: {others}" * bool(others))
+        given = dict(zip(positional, values, strict=False))
+        if twice := given.keys() & settings.keys():
+            raise ArgumentTypeError(f"{kind} is given {twice.pop()!r} twice, by position and by name")
+        given |= settings
+        for field in dataclasses.fields(self):
+            if field.name in given:
+                setattr(self, field.name, given[field.name])
+            elif field.default_factory is not dataclasses.MISSING:
+                setattr(self, field.name, field.default_factory())
+            elif field.default is not dataclasses.MISSING:
+                setattr(self, field.name, field.default)
+            elif field.init:
+                raise ArgumentTypeError(f"{kind} needs the setting {field.name!r}")
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Do what needs all fields, in a subclass."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a field's value is checked, and a NumPy number becomes a plain one."""
+        field = self._settings.get(name)
+        if field is not None:
+            if isinstance(value, np.generic):
+                value = value.item()
+            check = field.metadata.get("check")
+            if check is not None and (value is not None or not field.metadata.get("optional")):
+                value = check(value, f"{type(self).__name__}: {name}")
+        elif name in _ELSEWHERE and not hasattr(type(self), name):
+            raise ArgumentError(
+                f"{type(self).__name__} has no {name!r}, so setting it does nothing: set {_ELSEWHERE[name]}"
+            )
+        object.__setattr__(self, name, value)
+
+    @reprlib.recursive_repr()
+    def __repr__(self) -> str:
+        shown = []
+        for field in sorted(dataclasses.fields(self), key=lambda field: bool(field.kw_only)):
+            value = getattr(self, field.name, None)
+            is_off = value is None if field.default is None else field.metadata.get("quiet") and value == field.default
+            if field.repr and not is_off:
+                shown.append(f"{field.name}={value!r}")
+        return f"{type(self).__qualname__}({', '.join(shown)})"
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the settings that make an object equal to this one."""
+        if self._has_own_init:
+            raise ArgumentTypeError(
+                f"{type(self).__name__} has an __init__ of its own, so its settings are not known: declare them as "
+                "fields, name: type = default, instead"
+            )
+        return {name: getattr(self, name) for name in self._settings}
+
+    @classmethod
+    def from_configuration(cls: type[_Kind], **configuration: Any) -> _Kind:
+        """Make an object from what `configuration` returned."""
+        return cls(**configuration)
+
+
+def _keep_kind_of_inherited_fields(cls: type[Configurable]) -> None:
+    """Let an inherited field that a class declares anew keep its limits, and stay positional or by keyword."""
+    annotations = inspect.get_annotations(cls)
+    for inherited in dataclasses.fields(cls):
+        default = vars(cls).get(inherited.name, inherited.default)
+        is_new = inherited.name in vars(cls) and not hasattr(default, "__get__")  # no method or property
+        if not is_new and inherited.name not in annotations:
+            continue
+        field = default if isinstance(default, dataclasses.Field) else dataclasses.field(default=default)
+        if field is not default:
+            field.init, field.repr = inherited.init, inherited.repr
+        if field.kw_only is dataclasses.MISSING:
+            field.kw_only = inherited.kw_only
+        limits = {key: value for key, value in inherited.metadata.items() if key != "quiet"}
+        field.metadata = limits | {key: value for key, value in field.metadata.items() if value}
+        setattr(cls, inherited.name, field)
+        annotations = {inherited.name: inherited.type} | annotations
+    cls.__annotations__ = annotations
+
+
+def as_number(
+    value: Any,
+    name: str,
+    low: float = -math.inf,
+    below: float = math.inf,
+    *,
+    above: float = -math.inf,
+    most: float = math.inf,
+    whole: bool = False,
+    or_function: bool = False,
+) -> Any:
+    """Return `value` as a float or, if `whole`, an int, within low <= value < below and above < value <= most.
+
+    Raises ArgumentTypeError for what is no number, such as text or a truth value, and ArgumentError for other numbers.
+    With `or_function`, a callable is returned as it is.
+    """
+    if or_function and callable(value):
+        return value
+    try:
+        number = None if isinstance(value, str | bool | np.bool_) else operator.index(value) if whole else float(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None:
+        kind = "whole number" if whole else "number or a function of the step" if or_function else "number"
+        raise ArgumentTypeError(f"{name} is {value!r}; it must be a {kind}{_limits(low, below, above, most)}")
+    if not (low <= number < below and above < number <= most):
+        kind = "whole" if whole else "finite"
+        raise ArgumentError(f"{name} is {value}; it must be a {kind} number{_limits(low, below, above, most)}")
+    return number
+
+
+def _limits(low: float, below: float, above: float, most: float) -> str:
+    if min(below, most) < math.inf:
+        start = f"({above:.10g}" if above > -math.inf else f"[{low:.10g}"
+        return f", in {start}, {below:.10g})" if below < math.inf else f", in {start}, {most:.10g}]"
+    return f", {low:.10g} or more" if low > -math.inf else f", above {above:.10g}" if above > -math.inf else ""
+
+
+def as_whole_number(value: Any, name: str, low: int = 0) -> int:
+    """Return a whole number of at least `low`; raise as `as_number`."""
+    return int(as_number(value, name, low, whole=True))
+
+
+def as_seed(value: Any, name: str) -> int:
+    """Return a seed as scikit-learn takes it, a whole number in [0, 2**32); raise as `as_number`."""
+    return int(as_number(value, name, 0, 2**32, whole=True))
+
+
+def as_flag(value: Any, name: str) -> bool:
+    """Return True or False; raise ArgumentTypeError for anything else."""
+    if not isinstance(value, bool):
+        raise ArgumentTypeError(f"{name} is {value!r}; it must be True or False")
+    return value
+
+
+def one_of(*choices: str) -> Check:
+    """Return the check of a setting that is one of these texts."""
+
+    def check(value: Any, name: str) -> str:
+        if value not in choices:
+            raise ArgumentError(
+                f"{name} is {value!r}; it must be {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
+            )
+        return str(value)
+
+    return check
+
+
+def instance_of(kind: type, example: str) -> Check:
+    """Return the check of a setting that is an object of a class, such as `example`."""
+
+    def check(value: Any, name: str) -> Any:
+        if not isinstance(value, kind):
+            raise ArgumentTypeError(f"{name} is {value!r:.80}; give {example}, say, or None")
+        return value
+
+    return check
+
+
+def as_shape(shape: int | Iterable[int], name: str = "a shape") -> Shape:
+    """Turn 784 or (28, 28, 1) into a tuple of positive ints."""
+    try:
+        sizes = tuple(operator.index(size) for size in (shape if isinstance(shape, Iterable) else (shape,)))
+    except TypeError:
+        raise ArgumentTypeError(f"{name} is a whole number or a tuple of these, not {shape!r}") from None
+    if any(size < 1 for size in sizes):
+        raise ArgumentError(f"the sizes of {name} are 1 or more, not {sizes}")
+    return sizes
+
+
+def named(names: Collection[str], name: str, kind: str) -> str:
+    """Return the known name that `name` means, without regard to case; raise ArgumentError for none."""
+    if name.lower() not in names:
+        raise ArgumentError(f"no {kind} is named {name!r}; {did_you_mean(name, names)}")
+    return name.lower()
+
+
+def snake_case(name: str) -> str:
+    """Return the name of a class in small letters: "batch_norm" of "BatchNorm"."""
+    return re.sub(r"(?<=[a-zA-Z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z][0-9])", "_", name).lower()
+
+
+def as_text(value: Any, name: str) -> str:
+    """Return a text; raise ArgumentTypeError for anything else."""
+    if not isinstance(value, str):
+        raise ArgumentTypeError(f"{name} is {value!r}; it must be text")
+    return value

@@ -1,0 +1,85 @@
+"""The running statistics of batch normalization, computed anew for weights that no training step led to."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.arrays import as_array, check_finite, check_lengths
+from minidl.errors import DataError
+from minidl.layers import BatchNorm
+from minidl.model import Sequential
+from minidl.settings import as_whole_number
+from minidl.typing import Array
+
+
+def recompute_statistics(model: Sequential, x: Any, batch_size: int = 1024) -> None:
+    """Compute the running means and variances of all `BatchNorm` layers anew, with the weights as they are.
+
+    For weights that no training step led to, such as the average that `StochasticWeightAveraging` leaves: the running
+    statistics are those of the last steps, and do not belong to it. The new ones are the mean and the variance (with
+    1/(n - 1)) of all that enters a layer while `x` passes in training: of all rows, and not means over the batches. A
+    layer behind another `BatchNorm` gets what that makes of each batch, as in training. Random layers draw as in
+    training, and go on afterwards as if they had not. Frozen layers stay as they are.
+
+    Parameters
+    ----------
+    model : Sequential
+    x : array of shape (N, *input_shape), or a memory map, a pandas frame or a nested list
+        Training rows, two or more.
+    batch_size : int, >= 2, default 1024
+        Rows computed at once. Where the last batch would be a single row, which has no variance, that row joins the
+        batch before.
+
+    Raises as `Sequential.predict`, and DataError for fewer than two rows. What fails changes no statistics.
+    Source: Izmailov et al. (2018), arXiv:1803.05407, the end of algorithm 1.
+    """
+    x = as_array(x, "x")
+    as_whole_number(batch_size, "batch_size", 2)
+    if check_lengths(x=x) < 2:
+        raise DataError("x has one row, and a variance takes two or more")
+    check_finite(x, "x", dtype=model.dtype)
+    model.set_up_for(x)
+    starts = list(range(0, len(x), batch_size))
+    if len(x) - starts[-1] == 1:
+        starts.pop()
+    generators = [(each, each.bit_generator.state) for each in model.named_generators().values()]
+    layers = [layer for layer in model.walk() if isinstance(layer, BatchNorm) and layer.own_trainable]
+    kept = [(layer.momentum, *_statistics(layer)) for layer in layers]
+    pooled: list[tuple[Array, Array]] = []
+    try:
+        batches: list[list[tuple[int, Array, Array]]] = [[] for _ in layers]
+        for layer in layers:
+            layer.momentum = 0.0  # so that the running statistics are those of the last batch
+        for start, stop in itertools.pairwise([*starts, len(x)]):
+            model.forward(x[start:stop], training=True)
+            for layer, found in zip(layers, batches, strict=True):
+                count = (stop - start) * math.prod((layer.input_shape or ())[:-1])
+                found.append((count, *_statistics(layer)))
+        pooled = [_pool(found) for found in batches]
+    finally:
+        for layer, (momentum, *before), after in itertools.zip_longest(layers, kept, pooled):
+            layer.momentum = momentum
+            layer.running_mean.value, layer.running_variance.value = after or before
+        for generator, state in generators:
+            generator.bit_generator.state = state
+        model.forget_saved()
+
+
+def _statistics(layer: BatchNorm) -> tuple[Array, Array]:
+    return layer.running_mean.value.copy(), layer.running_variance.value.copy()
+
+
+def _pool(batches: Sequence[tuple[int, Array, Array]]) -> tuple[Array, Array]:
+    """Return mean and variance (with 1/(n - 1)) of all numbers of several batches, by the counts and those of each.
+
+    Source: Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample variances".
+    """
+    total = sum(count for count, _, _ in batches)
+    mean = sum((count / total) * own for count, own, _ in batches)
+    squares = sum((count - 1) * variance + count * (own - mean) ** 2 for count, own, variance in batches)
+    return np.asarray(mean), np.asarray(squares / (total - 1))

@@ -1,0 +1,101 @@
+"""The gradient of a batch, and the loss and metrics of rows: functions of model and rows.
+
+All are sums over rows until a mean is read. The totals of rows are one vector: their weight, the sum of their losses,
+and the sums of each metric. Those of blocks, batches and processes are added.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from minidl.metrics.base import Metric, ScoredRows
+from minidl.model import Sequential
+from minidl.training.rows import Rows
+from minidl.typing import Array
+
+
+class Tally:
+    """Counts loss and metrics of a model's rows into totals, and reads their means.
+
+    Parameters
+    ----------
+    model : Sequential
+        Set up, with a loss.
+    metrics : sequence of Metric
+    rows : Rows
+        Whose first row shows that each metric can be computed, and how many sums it has.
+    """
+
+    def __init__(self, model: Sequential, metrics: Sequence[Metric], rows: Rows) -> None:
+        assert model.loss is not None
+        self.loss, self.metrics = model.loss, metrics
+        first = rows[:1]
+        scores, targets, _ = self.loss.flatten(model.forward(first.x), first.targets)
+        self._sizes = [len(metric.sums(ScoredRows(self.loss, scores, targets), None)) for metric in metrics]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the means are called."""
+        return ("loss", *(metric.name for metric in self.metrics))
+
+    def zeros(self) -> Array:
+        """Return the totals of no rows."""
+        return np.zeros(2 + sum(self._sizes))
+
+    def of(self, scores: Array, targets: Array, weights: Array | None, summed_loss: float) -> Array:
+        """Return the totals of flat rows."""
+        totals = [len(scores) if weights is None else float(weights.sum()), summed_loss]
+        if self.metrics:
+            rows = ScoredRows(self.loss, scores, targets)
+            for metric in self.metrics:
+                totals += metric.sums(rows, weights)
+        return np.array(totals, np.float64)
+
+    def means(self, totals: Array) -> dict[str, float]:
+        """Return loss and metrics by name; all are NaN where no row counts."""
+        weight = float(totals[0])
+        if not weight:
+            return dict.fromkeys(self.names, math.nan)
+        means, start = {"loss": float(totals[1]) / weight}, 2
+        for metric, size in zip(self.metrics, self._sizes, strict=True):
+            means[metric.name] = metric.value(totals[start : start + size], weight)
+            start += size
+        return means
+
+
+def compute_gradients(model: Sequential, rows: Rows, tally: Tally, total_weight: float) -> Array:
+    """Write the gradient of the rows' share in a mean loss over `total_weight` into the model; return their totals.
+
+    More rows than ``model.rows_at_once`` are computed in blocks, whose gradients add up to that of all. A model with a
+    layer that mixes the rows of a batch gets them whole. The penalties of regularizers are not in it.
+    """
+    if len(rows) <= model.rows_at_once or any(layer.mixes_batch for layer in model.walk()):
+        totals = _forward_backward(model, rows, tally, total_weight)
+    else:
+        gradients = model.gradients
+        totals, whole = tally.zeros(), np.zeros_like(gradients)
+        for block in rows.blocks(model.rows_at_once):
+            totals += _forward_backward(model, block, tally, total_weight)
+            whole += gradients
+        gradients[:] = whole
+    return totals
+
+
+def score_rows(model: Sequential, rows: Rows, tally: Tally) -> Array:
+    """Return the totals of rows, of the model as it is in inference."""
+    totals = tally.zeros()
+    for block in rows.blocks(model.rows_at_once):
+        scores, targets, weights = tally.loss.flatten(model.forward(block.x), block.targets, block.weights)
+        summed_loss, _ = tally.loss.total(scores, targets, weights, scale=0)  # nobody needs the gradient
+        totals += tally.of(scores, targets, weights, summed_loss)
+    totals[1] += model.penalty() * totals[0]
+    return totals
+
+
+def _forward_backward(model: Sequential, rows: Rows, tally: Tally, total_weight: float) -> Array:
+    scores = model.forward(rows.x, training=True)
+    flat, targets, weights = tally.loss.flatten(scores, rows.targets, rows.weights)
+    summed_loss, gradient = tally.loss.total(flat, targets, weights, 1 / total_weight)
+    model.backward(gradient if flat is scores else gradient.reshape(scores.shape))
+    return tally.of(flat, targets, weights, summed_loss)

@@ -1,0 +1,146 @@
+"""Rows that belong together: their parts and blocks, and the checks that prepare them once."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from minidl import Dense, MeanSquaredError, ReLU, Sequential, SoftmaxCrossEntropy
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from minidl.training.rows import Rows, check_validation_data, prepare_rows, prepare_validation
+
+
+def rows(count, weighted=True):
+    """Inputs of which each row is its number, targets that follow from it, and weights 1, 2, 3 ..."""
+    numbers = np.arange(count)
+    return Rows(numbers[:, np.newaxis], 10 * numbers, numbers + 1.0 if weighted else None)
+
+
+@pytest.mark.parametrize("chosen", [slice(2, 5), np.array([7, 0, 3])])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_part_has_the_inputs_targets_and_weights_of_its_rows_and_the_mean_weight_of_the_whole(chosen, weighted):
+    part, numbers = rows(8, weighted)[chosen], np.arange(8)[chosen]
+    assert len(part) == 3
+    assert part.x[:, 0].tolist() == numbers.tolist()
+    assert part.targets.tolist() == (10 * numbers).tolist()
+    assert (part.weights is None) != weighted
+    if weighted:
+        assert part.weights.tolist() == (numbers + 1).tolist()
+    assert part.weight == (sum(numbers + 1) if weighted else 3)
+    assert part.mean_weight == (4.5 if weighted else 1)
+    assert part[:1].mean_weight == part.mean_weight
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+@pytest.mark.parametrize("count", [1, 6, 7, 8, 21])
+def test_blocks_are_all_rows_in_their_order_and_none_is_larger_than_told(count, size):
+    whole = rows(count)
+    blocks = list(whole.blocks(size))
+    assert [number for block in blocks for number in block.x[:, 0].tolist()] == list(range(count))
+    assert all(len(block) <= size for block in blocks)
+    assert len(blocks) == -(-count // size)
+    assert sum(block.weight for block in blocks) == whole.weight
+
+
+def test_blocks_are_views_of_the_data():
+    whole = rows(9)
+    for block in whole.blocks(4):
+        assert np.shares_memory(block.x, whole.x)
+        assert np.shares_memory(block.targets, whole.targets)
+
+
+def test_each_position_of_a_row_counts_as_one_and_weighs_what_it_is_given():
+    x, y = np.zeros((4, 5, 2)), np.zeros((4, 5), int)
+    plain = Rows(x, y, None, positions=5)
+    assert (plain.weight, plain.mean_weight, plain[:3].weight) == (20, 5, 15)
+    mask = np.arange(20.0).reshape(4, 5)
+    masked = Rows(x, y, mask, positions=5)
+    assert (masked.weight, masked.mean_weight) == (190, 47.5)
+    assert masked[1:2].weight == 5 + 6 + 7 + 8 + 9
+
+
+def classifier(*layers, input_shape=None, dtype="float32"):
+    return Sequential([*layers, Dense(3), SoftmaxCrossEntropy()], input_shape=input_shape, seed=0, dtype=dtype)
+
+
+class TestPreparation:
+    def test_arrays_that_are_as_they_must_be_are_not_copied(self):
+        x, y = np.zeros((4, 2), np.uint8), np.array([0, 1, 2, 0])
+        prepared = prepare_rows(classifier(), x, y)
+        assert prepared.x is x
+        assert prepared.targets.tolist() == y.tolist()
+        assert prepared.weights is None
+        assert (len(prepared), prepared.positions, prepared.mean_weight) == (4, 1, 1)
+
+    def test_frames_and_lists_become_arrays_and_the_model_is_set_up(self):
+        model = classifier()
+        prepared = prepare_rows(model, pd.DataFrame({"a": [1, 2], "b": [3, 4]}), [[2], [0]])
+        assert model.input_shape == (2,)
+        assert prepared.x.tolist() == [[1, 3], [2, 4]]
+        assert prepared.targets.tolist() == [2, 0]
+
+    def test_weights_of_rows_and_of_classes_are_multiplied(self):
+        prepared = prepare_rows(classifier(), np.zeros((3, 2)), [0, 1, 1], [1, 2, 3], {1: 10})
+        assert prepared.weights.tolist() == [1, 20, 30]
+        assert prepared.mean_weight == 17
+
+    def test_each_position_gets_its_rows_weight_and_that_of_its_own_class(self):
+        x, y = np.zeros((2, 3, 4)), np.array([[0, 1, 2], [2, 2, 1]])
+        prepared = prepare_rows(classifier(), x, y, [1, 10])
+        assert prepared.weights.tolist() == [[1, 1, 1], [10, 10, 10]]
+        assert prepared.positions == 3
+        both = prepare_rows(classifier(), x, y, [1, 10], [1, 2, 3])
+        assert both.weights.tolist() == [[1, 2, 3], [30, 30, 20]]
+        mask = prepare_rows(classifier(), x, y, [[1, 0, 1], [0, 0, 1]])
+        assert mask.weights.tolist() == [[1, 0, 1], [0, 0, 1]]
+        assert mask.mean_weight == 1.5
+
+    @pytest.mark.parametrize(
+        ("weights", "error", "message"),
+        [
+            (np.ones((2, 4)), ShapeError, r"sample_weight has shape \(2, 4\); it must be \(N,\) or \(N, 3\)"),
+            (np.ones((2, 3, 1)), ShapeError, r"must be \(N,\) or \(N, 3\)"),
+            (np.ones(3), DataError, "sample_weight has 3 rows"),
+            (np.array([[1, 1, 1], [1, -1, 1]]), DataError, "sample_weight is -1 in row 1, 1"),
+            (np.zeros((2, 3)), DataError, "sample_weight is 0 for every row"),
+        ],
+    )
+    def test_weights_of_positions_that_do_not_fit_are_refused(self, weights, error, message):
+        with pytest.raises(error, match=message):
+            prepare_rows(classifier(), np.zeros((2, 3, 4)), np.zeros((2, 3), int), weights)
+
+    def test_a_model_without_a_loss_is_refused_with_the_cure(self):
+        with pytest.raises(ArgumentError, match="no loss: end its list of layers with one"):
+            prepare_rows(Sequential([Dense(3)]), np.zeros((2, 4)), [0, 1])
+
+    def test_what_would_overflow_in_the_models_type_is_refused(self):
+        x, y = np.array([[1.0], [1e39]]), np.zeros(2)
+        with pytest.raises(DataError, match=r"x holds 1e\+39 at row 1, entry 0"):
+            prepare_rows(Sequential([Dense(1), MeanSquaredError()]), x, y)
+        prepare_rows(Sequential([Dense(1), MeanSquaredError()], dtype="float64"), x, y)
+
+    def test_an_input_of_another_shape_is_refused_with_the_first_layers_place(self):
+        model = classifier(Dense(5), ReLU(), input_shape=4)
+        with pytest.raises(ShapeError, match=r"layer 1 'dense_1' expects input \(4,\) per sample but got \(3,\)"):
+            prepare_rows(model, np.zeros((2, 3)), [0, 1])
+
+
+class TestValidation:
+    def test_there_may_be_none(self):
+        assert prepare_validation(classifier(), None) is None
+
+    def test_a_third_element_is_the_weights(self):
+        prepared = prepare_validation(classifier(), (np.zeros((2, 4)), [0, 1], [1, 3]))
+        assert prepared.weights.tolist() == [1, 3]
+        assert prepared.mean_weight == 2
+
+    @pytest.mark.parametrize("value", [0, np.zeros((2, 4)), "xy", (np.zeros((2, 4)),), (1, 2, 3, 4), {}])
+    def test_anything_else_is_refused(self, value):
+        message = r"must be \(x, y\) or \(x, y, sample_weight\); leave it out, or give None, to go without"
+        with pytest.raises(ArgumentTypeError, match=message):
+            check_validation_data(value, "to go without")
+        with pytest.raises(ArgumentTypeError, match="or give None, to train without validation"):
+            prepare_validation(classifier(), value)
+
+    def test_errors_say_that_they_are_about_the_validation_data(self):
+        with pytest.raises(DataError, match="validation_data: y is 3 at row 1; the model has 3 classes"):
+            prepare_validation(classifier(), (np.zeros((2, 4)), [0, 3]))
