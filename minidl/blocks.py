@@ -34,8 +34,8 @@ class Residual(Layer):
     Source: He et al. (2015), arXiv:1512.03385.
     """
 
-    layers: Branch = setting(kw_only=False)
-    projection: Branch | None = setting(default=None)
+    layers: Branch = setting(kw_only=False, fixed=True)
+    projection: Branch | None = setting(default=None, fixed=True)
     takes_integers = True  # and hands them to each layer that does
 
     def __post_init__(self) -> None:
@@ -100,8 +100,8 @@ class Concatenate(Layer):
     Source: Szegedy et al. (2014), arXiv:1409.4842.
     """
 
-    branches: Sequence[Branch] = setting(kw_only=False)
-    axis: int = setting(default=-1, low=-100, whole=True)
+    branches: Sequence[Branch] = setting(kw_only=False, fixed=True)
+    axis: int = setting(default=-1, low=-100, whole=True, fixed=True)
     takes_integers = True
 
     def __post_init__(self) -> None:

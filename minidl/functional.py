@@ -122,7 +122,7 @@ def sum_rows(x: Array, out: Array | None = None) -> Array:
 
 
 def filled(shape: Shape, value: int, dtype: np.dtype[Any]) -> Array:
-    """Return an array of one value, to read only; small ones are kept, since a run asks for the same again and again."""
+    """Return an array of one value, to read only; small ones are kept, since a run asks for the same again."""
     return _kept(shape, value, dtype) if math.prod(shape) <= _SMALL else np.full(shape, value, dtype)
 
 

@@ -218,28 +218,26 @@ class Sequential(Layer):
         It stops at the first layer that learns, and returns the gradient with respect to the input only where
         `needs_input_gradient` says so.
         """
-        first = 0
-        while first < len(self.layers) and not self.layers[first].learns():
-            first += 1
+        first = next((place for place, layer in enumerate(self.layers) if layer.learns()), len(self.layers))
+        needed, gradient, layer = self.needs_input_gradient, None, self.layers[-1]
         # A model that is not set up has no parameters yet: its layers say so.
-        reached = self.layers if self.needs_input_gradient or self.input_shape is None else self.layers[first:]
-        layer, dx = self.layers[-1], dy if self.needs_input_gradient else None
+        end = 0 if needed or self.input_shape is None else first
         try:
-            for layer in reversed(reached):
-                needed = self.needs_input_gradient or layer is not reached[0]
-                if layer.needs_input_gradient is not needed:
-                    layer.needs_input_gradient = needed
-                dx = layer.backward(dy)
-                if dx is None:
+            for place in reversed(range(end, len(self.layers))):
+                layer = self.layers[place]
+                if layer.needs_input_gradient is not (needed or place > first):
+                    layer.needs_input_gradient = needed or place > first
+                gradient = layer.backward(dy)
+                if gradient is None:
+                    if place > first:
+                        raise ArgumentTypeError("backward must return the input's gradient: layers before it need it")
                     break
-                dy = dx
-            if dx is None and layer in self.layers[first + 1 :]:
-                raise ArgumentTypeError("backward must return the input's gradient: layers before it need it")
+                dy = gradient
         except Exception as error:
             early = isinstance(error, AttributeError) and error.name == "saved"
             cause = NotReadyError("backward needs a forward(x, training=True) before it") if early else error
             raise located(cause, self.place_of(str(layer.name))) from error
-        return dx if self.needs_input_gradient else None
+        return gradient if needed else None
 
     def penalty(self, *, add_gradients: bool = False) -> float:
         """Return the sum of all regularizers' penalties, a part of the loss, and add their gradients if asked."""
@@ -369,7 +367,7 @@ class Sequential(Layer):
         header, arrays = read_described(path, "model", FILE_VERSION, keys, optional={"frozen"})
         try:
             return cls.from_description(header, arrays)
-        except (MinidlError, ValueError, RecursionError) as error:
+        except (MinidlError, TypeError, ValueError, RecursionError) as error:
             raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {error}") from error
 
     def description(self) -> dict[str, Any]:
@@ -389,15 +387,11 @@ class Sequential(Layer):
         model.set_up(description["input_shape"], model.seed, stored=stored)
         if unknown := arrays.keys() - model.named_arrays().keys():
             raise FileFormatError(f"it holds {sorted(unknown)}, which its architecture does not have")
-        frozen = description.get("frozen", [])
-        if not isinstance(frozen, list) or (
-            strays := set(map(str, frozen)) - {s.rstrip("/") for s, _ in model.named_layers()}
-        ):
-            raise FileFormatError(
-                f"it says that {frozen if not isinstance(frozen, list) else sorted(strays)} are frozen"
-            )
-        for start, layer in model.named_layers():
-            layer.own_trainable = start.rstrip("/") not in frozen
+        layers: dict[Any, Layer] = {start.rstrip("/"): layer for start, layer in model.named_layers()}
+        for path in map(str, description.get("frozen", [])):
+            if path not in layers:
+                raise FileFormatError(f"it says that {path!r} is frozen, which its architecture does not have")
+            layers[path].own_trainable = False
         return model
 
     def named_arrays(self) -> dict[str, Array]:

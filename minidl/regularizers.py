@@ -100,6 +100,6 @@ class MaxNorm(Constraint):
         weights *= self.limit / np.maximum(norms, self.limit)
 
 
-is_regularizer = instance_of(Regularizer, "L2(1e-4)")
-is_constraint = instance_of(Constraint, "MaxNorm(3)")
+is_regularizer = instance_of(Regularizer, "a Regularizer, such as L2(1e-4), or None")
+is_constraint = instance_of(Constraint, "a Constraint, such as MaxNorm(3), or None")
 """The checks of a layer's settings ``regularizer`` and ``constraint``."""

@@ -41,6 +41,8 @@ _ELSEWHERE = {
     "trainable": "the trainable of a layer or model",
     "requires_grad": "the trainable of a layer or model",
     "frozen": "the trainable of a layer or model",
+    "regularizer": "the regularizer of a layer that has one, such as Dense",
+    "constraint": "the constraint of a layer that has one, such as Dense",
     "clip_norm": "the clip_norm of the trainer",
     "clip_value": "the clip_value of the trainer",
 }
@@ -56,6 +58,7 @@ def setting(
     check: Check | None = None,
     quiet: bool = False,
     optional: bool = False,
+    fixed: bool = False,
     repr: bool = True,  # noqa: A002 - as dataclasses call it
     **limits: Any,
 ) -> Any:
@@ -71,6 +74,8 @@ def setting(
         Returns the value to keep, or raises an error that begins with the place.
     quiet : bool, default False
         Leave the setting out of the repr while it has its default. A None that is the default is always left out.
+    fixed : bool, default False
+        Whether it stays once a layer is set up: a file with another value could not be loaded.
     repr : bool, default True
         Whether the repr shows it.
     optional : bool, default False
@@ -80,7 +85,7 @@ def setting(
     """
     if limits:
         check = lambda value, place: as_number(value, place, **limits)  # noqa: E731
-    metadata = {"check": check, "quiet": quiet, "optional": optional or default is None}
+    metadata = {"check": check, "quiet": quiet, "optional": optional or default is None, "fixed": fixed}
     return dataclasses.field(default=default, kw_only=kw_only, repr=repr, metadata=metadata)
 
 
@@ -90,14 +95,7 @@ class _SignatureOfSettings:
     def __get__(self, instance: object, kind: type[Configurable]) -> inspect.Signature:
         if instance is not None or kind._has_own_init:
             raise AttributeError("__signature__")
-        fields = sorted(kind._settings.values(), key=lambda field: bool(field.kw_only))
-        return inspect.Signature([_as_parameter(field) for field in fields])
-
-
-def _as_parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
-    kind = inspect.Parameter.KEYWORD_ONLY if field.kw_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
-    default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
-    return inspect.Parameter(field.name, kind, default=default, annotation=field.type)
+        return kind._signature()
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(setting, dataclasses.field))
@@ -124,19 +122,15 @@ class Configurable:
 
     def __init__(self, *values: Any, **settings: Any) -> None:
         """Set the fields. One method for all classes: dataclasses would write and compile one for each."""
-        kind, names = type(self).__name__, list(self._settings)
-        positional = [name for name, field in self._settings.items() if not field.kw_only]
+        kind, names = type(self), self._settings
         if unknown := [name for name in settings if name not in names]:
             elsewhere = f"set {_ELSEWHERE[unknown[0]]}; " if unknown[0] in _ELSEWHERE else ""
-            raise ArgumentTypeError(f"{kind} has no setting {unknown[0]!r}; {elsewhere}{did_you_mean(unknown[0], names)}")
-        if len(values) > len(positional):
-            first = f"only {' and '.join(positional)} by position" if positional else "no setting by position"
-            others = ", ".join(f"{name}=..." for name in sorted(names, key="name".__eq__) if name not in positional)
-            raise ArgumentTypeError(f"{kind} takes {first}" + f"; give the others by name: {others}" * bool(others))
-        given = dict(zip(positional, values, strict=False))
-        if twice := given.keys() & settings.keys():
-            raise ArgumentTypeError(f"{kind} is given {twice.pop()!r} twice, by position and by name")
-        given |= settings
+            cure = elsewhere + did_you_mean(unknown[0], names)
+            raise ArgumentTypeError(f"{kind.__name__} has no setting {unknown[0]!r}; {cure}")
+        try:
+            given = kind._signature().bind(*values, **settings).arguments
+        except TypeError as error:
+            raise ArgumentTypeError(f"{kind.__name__}: {error}; it is {kind.__name__}{kind._signature()}") from None
         for field in dataclasses.fields(self):
             if field.name in given:
                 setattr(self, field.name, given[field.name])
@@ -144,9 +138,17 @@ class Configurable:
                 setattr(self, field.name, field.default_factory())
             elif field.default is not dataclasses.MISSING:
                 setattr(self, field.name, field.default)
-            elif field.init:
-                raise ArgumentTypeError(f"{kind} needs the setting {field.name!r}")
         self.__post_init__()
+
+    @classmethod
+    def _signature(cls) -> inspect.Signature:
+        def parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
+            kind = inspect.Parameter.KEYWORD_ONLY if field.kw_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
+            empty = field.default is dataclasses.MISSING
+            return inspect.Parameter(field.name, kind, default=inspect.Parameter.empty if empty else field.default)
+
+        fields = sorted(cls._settings.values(), key=lambda field: (bool(field.kw_only), field.name == "name"))
+        return inspect.Signature([parameter(field) for field in fields])
 
     def __post_init__(self) -> None:
         """Do what needs all fields, in a subclass."""
@@ -155,6 +157,8 @@ class Configurable:
         """Set an attribute; a field's value is checked, and a NumPy number becomes a plain one."""
         field = self._settings.get(name)
         if field is not None:
+            if field.metadata.get("fixed") and getattr(self, "input_shape", None) is not None:
+                raise ArgumentError(f"{type(self).__name__} is set up, and its {name} stays: make a new layer")
             if isinstance(value, np.generic):
                 value = value.item()
             check = field.metadata.get("check")
@@ -259,13 +263,6 @@ def as_seed(value: Any, name: str) -> int:
     return int(as_number(value, name, 0, 2**32, whole=True))
 
 
-def as_flag(value: Any, name: str) -> bool:
-    """Return True or False; raise ArgumentTypeError for anything else."""
-    if not isinstance(value, bool):
-        raise ArgumentTypeError(f"{name} is {value!r}; it must be True or False")
-    return value
-
-
 def one_of(*choices: str) -> Check:
     """Return the check of a setting that is one of these texts."""
 
@@ -279,15 +276,18 @@ def one_of(*choices: str) -> Check:
     return check
 
 
-def instance_of(kind: type, example: str) -> Check:
-    """Return the check of a setting that is an object of a class, such as `example`."""
+def instance_of(kind: type, wanted: str) -> Check:
+    """Return the check of a setting that is an object of a class, which errors describe as `wanted`."""
 
     def check(value: Any, name: str) -> Any:
         if not isinstance(value, kind):
-            raise ArgumentTypeError(f"{name} is {value!r:.80}; give {example}, say, or None")
+            raise ArgumentTypeError(f"{name} is {value!r:.80}; it must be {wanted}")
         return value
 
     return check
+
+
+as_flag, as_text = instance_of(bool, "True or False"), instance_of(str, "text")
 
 
 def as_shape(shape: int | Iterable[int], name: str = "a shape") -> Shape:
@@ -311,10 +311,3 @@ def named(names: Collection[str], name: str, kind: str) -> str:
 def snake_case(name: str) -> str:
     """Return the name of a class in small letters: "batch_norm" of "BatchNorm"."""
     return re.sub(r"(?<=[a-zA-Z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z][0-9])", "_", name).lower()
-
-
-def as_text(value: Any, name: str) -> str:
-    """Return a text; raise ArgumentTypeError for anything else."""
-    if not isinstance(value, str):
-        raise ArgumentTypeError(f"{name} is {value!r}; it must be text")
-    return value

@@ -445,8 +445,8 @@ def test_a_layer_may_go_from_one_model_into_a_block_of_another_which_has_it_from
         (lambda: Residual([]), ArgumentError, "layers has no layers: "),
         (lambda: Concatenate([Tanh(), []]), ArgumentError, r"branch_2 has no layers: .*as it is, give Rescale\(1\)"),
         (lambda: Concatenate([None, Tanh()]), ArgumentError, "branch_1 has no layers"),
-        (lambda: Concatenate(Tanh(), Tanh()), ArgumentTypeError, "takes only branches by position; give the others"),
-        (lambda: Residual(Dense(64), ReLU()), ArgumentTypeError, "takes only layers by position; .*projection=..."),
+        (lambda: Concatenate(Tanh(), Tanh()), ArgumentTypeError, "too many positional arguments; it is "),
+        (lambda: Residual(Dense(64), ReLU()), ArgumentTypeError, "too many positional arguments; it is .*projection="),
         (lambda: Residual(Dense), ArgumentTypeError, "takes a list of layers"),
         (lambda: Residual([Dense(3), "relu"]), ArgumentTypeError, "element 2 of the model is no layer but 'relu'"),
         (lambda: Residual([Dense(3), MeanSquaredError()]), ArgumentError, "cannot hold a loss, MeanSquaredError"),
@@ -532,3 +532,23 @@ def test_a_branch_may_be_frozen_alone():
         "branch_2/dense_1/weight",
         "branch_2/dense_1/bias",
     }
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value"),
+    [
+        (lambda: Dense(4), "units", 8),
+        (lambda: Dense(4), "use_bias", False),
+        (lambda: Residual(Dense(4)), "layers", [Tanh()]),
+        (lambda: Residual(Dense(4)), "projection", Dense(4)),
+        (lambda: Concatenate([Dense(2), Dense(2)]), "branches", [Tanh()]),
+    ],
+)
+def test_what_a_layer_is_set_up_by_stays(make, name, value, tmp_path):
+    model = Sequential([make(), MeanSquaredError()], seed=0)
+    setattr(model.layers[0], name, getattr(model.layers[0], name))  # before, it may change
+    model.set_up(4)
+    with pytest.raises(ArgumentError, match=f"is set up, and its {name} stays: make a new layer"):
+        setattr(model.layers[0], name, value)
+    model.save(tmp_path / "model.npz")
+    assert Sequential.load(tmp_path / "model.npz").predict(np.ones((2, 4))).shape == (2, 4)

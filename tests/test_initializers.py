@@ -260,7 +260,7 @@ def test_the_name_of_the_class_is_a_name_too():
 def test_only_what_everybody_gives_by_position_is_given_so():
     assert (Constant(2).value, Orthogonal(3).gain) == (2.0, 3.0)
     for make in (lambda: Normal(0, 1), lambda: Uniform(-1, 1), lambda: HeNormal(1), lambda: Constant(1, 2)):
-        with pytest.raises(ArgumentTypeError, match=r"takes (no setting|only value) by position"):
+        with pytest.raises(ArgumentTypeError, match=r"too many positional arguments; it is "):
             make()
 
 

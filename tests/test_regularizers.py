@@ -85,12 +85,20 @@ def test_max_norm_takes_all_axes_but_the_last_for_one_unit():
         (lambda: L1L2(l1=-0.5), ArgumentError, "L1L2: l1 is -0.5"),
         (lambda: L1L2(l2=np.inf), ArgumentError, "L1L2: l2 is inf"),
         (lambda: MaxNorm(0), ArgumentError, "MaxNorm: limit is 0; it must be .*above 0"),
-        (lambda: Dense(3, regularizer=1e-4), ArgumentTypeError, r"Dense: regularizer is 0.0001; give L2\(1e-4\), say"),
-        (lambda: Dense(3, constraint=L2()), ArgumentTypeError, r"Dense: constraint is L2.*; give MaxNorm\(3\), say"),
+        (
+            lambda: Dense(3, regularizer=1e-4),
+            ArgumentTypeError,
+            r"Dense: regularizer is 0.0001; it must be a Regularizer, such as L2",
+        ),
+        (
+            lambda: Dense(3, constraint=L2()),
+            ArgumentTypeError,
+            r"Dense: constraint is L2.*; it must be a Constraint, such as MaxNorm",
+        ),
         (
             lambda: L1L2(0.1),
             ArgumentTypeError,
-            r"L1L2 takes no setting by position; give the others by name: l1=\.\.\.",
+            r"L1L2: too many positional arguments; it is .*l1=",
         ),
     ],
 )
@@ -188,9 +196,9 @@ def test_what_a_layer_refuses_it_refuses_at_any_time_and_keeps_what_it_had(is_se
     layer = Dense(3, regularizer=L2(0.1))
     if is_set_up:
         layer.set_up(4)
-    with pytest.raises(ArgumentTypeError, match=r"Dense: regularizer is 0\.1; give L2\(1e-4\), say"):
+    with pytest.raises(ArgumentTypeError, match=r"Dense: regularizer is 0\.1; it must be a Regularizer, such as L2"):
         layer.regularizer = 0.1
-    with pytest.raises(ArgumentTypeError, match=r"Dense: constraint is L1.*; give MaxNorm\(3\), say"):
+    with pytest.raises(ArgumentTypeError, match=r"Dense: constraint is L1.*; it must be a Constraint, such as MaxNorm"):
         layer.constraint = L1()
     assert (repr(layer.regularizer), layer.constraint) == ("L2(strength=0.1)", None)
 
@@ -384,3 +392,23 @@ class TestInTraining:
         trainer = Trainer(model, SGD(0.5), batch_size=10, seed=0)
         trainer.fit(x, y, epochs=20, progress=False)
         assert trainer.evaluate(x, y)["accuracy"] == np.mean(model.predict(x) == y) > 0.9
+
+
+@pytest.mark.parametrize("name", ["regularizer", "constraint"])
+def test_on_a_layer_without_that_field_setting_one_does_not_silently_do_nothing(name):
+    with pytest.raises(ArgumentError, match=f"^ReLU has no '{name}', .*: set the {name} of a layer that has one"):
+        setattr(ReLU(), name, L2())
+
+
+def test_a_regularized_parameter_needs_the_field_that_is_saved():
+    class Forgetful(Gain):
+        pass
+
+    class Fieldless(Layer):
+        def build(self, input_shape, declare):
+            self.gain = declare.parameter("gain", input_shape, "ones", regularized=True)
+            return input_shape
+
+    Sequential([Forgetful()], input_shape=3)
+    with pytest.raises(ArgumentTypeError, match="'gain' is regularized, so Fieldless needs a field regularizer"):
+        Sequential([Fieldless()], input_shape=3)

@@ -144,6 +144,10 @@ class Declaration:
         regularized : bool, default False
             Whether the layer's fields ``regularizer`` and ``constraint`` are for it.
         """
+        if regularized and "regularizer" not in self._layer._settings:
+            raise ArgumentTypeError(
+                f"{name!r} is regularized, so {type(self._layer).__name__} needs a field regularizer"
+            )
         value = self._first_value(name, as_shape(shape), initializer)
         decays = value.ndim > 1 if decays is None else as_flag(decays, f"decays of {name!r}")
         self.parameters[name] = parameter = Parameter(value, decays, regularized)

@@ -34,9 +34,9 @@ class Dense(Layer):
     Source: He et al. (2015), arXiv:1502.01852, for the initialization.
     """
 
-    units: int = setting(kw_only=False, low=1, whole=True)
-    initializer: Initializer | str = setting(default="he_normal", check=is_initializer)
-    use_bias: bool = setting(default=True, check=as_flag)
+    units: int = setting(kw_only=False, low=1, whole=True, fixed=True)
+    initializer: Initializer | str = setting(default="he_normal", check=is_initializer, fixed=True)
+    use_bias: bool = setting(default=True, check=as_flag, fixed=True)
     regularizer: Regularizer | None = setting(default=None, check=is_regularizer)
     constraint: Constraint | None = setting(default=None, check=is_constraint)
 

@@ -3,6 +3,7 @@
 At the kink itself all take the derivative of the negative side, as PyTorch does.
 """
 
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ class PReLU(Layer):
     Source: He et al. (2015), arXiv:1502.01852, section 2.1.
     """
 
-    initial_slope: float = setting(default=0.25, check=as_number)
+    initial_slope: float = setting(default=0.25, check=as_number, fixed=True)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         if not input_shape:
@@ -110,22 +111,24 @@ class ELU(Layer):
     """
 
     alpha: float = setting(default=1.0, kw_only=False, check=as_number)
+    scale = 1.0
 
     def forward(self, x: Array, training: bool = False) -> Array:
         below = _exponential_less_1(_negative_part(x))
         if training:
             self.saved = x > 0, below
-        y = below * self.alpha
-        y += functional.relu(x)
+        y = below * (self.scale * self.alpha)
+        y += self.scale * functional.relu(x) if self.scale != 1 else functional.relu(x)
         return y
 
     def backward(self, dy: Array) -> Array:
         positive, below = self.saved
         # below + 1 is exp(x) for negative x, and 1 for positive ones.
-        return dy * (below + 1 if self.alpha == 1 else _slopes(positive, self.alpha * (below + 1)))
+        slopes = below + 1 if self.alpha == 1 else _slopes(positive, self.alpha * (below + 1))
+        return dy * slopes if self.scale == 1 else dy * self.scale * slopes
 
 
-class SELU(Layer):
+class SELU(ELU):
     """Scaled ELU, ``y = scale ELU(x, alpha)``, of which a deep stack keeps mean 0 and variance 1 by itself.
 
     The two numbers, alpha = 1.6733 and scale = 1.0507, make mean 0 and variance 1 a stable fixed point for weights
@@ -135,21 +138,8 @@ class SELU(Layer):
     Source: Klambauer et al. (2017), arXiv:1706.02515.
     """
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        below = _exponential_less_1(_negative_part(x))
-        if training:
-            self.saved = x > 0, below
-        y = below * (_SELU_SCALE * _SELU_ALPHA)
-        y += _SELU_SCALE * functional.relu(x)
-        return y
-
-    def backward(self, dy: Array) -> Array:
-        positive, below = self.saved
-        return dy * _SELU_SCALE * _slopes(positive, _SELU_ALPHA * (below + 1))
-
-
-_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
-"""Equation 14 of the source."""
+    alpha: float = field(default=1.6732632423543772, init=False, repr=False)  # equation 14 of the source
+    scale = 1.0507009873554805
 
 
 def _exponential_less_1(x: Array) -> Array:

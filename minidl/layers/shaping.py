@@ -33,7 +33,7 @@ class Reshape(Layer):
     Raises ShapeError at build when the two shapes have different numbers of elements.
     """
 
-    target_shape: Shape = setting(kw_only=False, check=as_target_shape)
+    target_shape: Any = setting(kw_only=False, check=as_target_shape, fixed=True)
     takes_integers = True
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
@@ -57,7 +57,7 @@ class Flatten(Reshape):
     Shapes: (N, ...) -> (N, product of the sizes). dx = dy in the input's shape.
     """
 
-    target_shape: Shape = field(default=(-1,), init=False, repr=False)
+    target_shape: Any = field(default=(-1,), init=False, repr=False)
 
 
 class Rescale(Layer):

@@ -9,6 +9,7 @@ from minidl.losses.classification import (
     FocalCrossEntropy,
     Hinge,
     KLDivergence,
+    PositionWiseLoss,
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
 )

@@ -13,7 +13,16 @@ from minidl.settings import setting
 from minidl.typing import Array, Shape
 
 
-class CategoricalLoss(Loss):
+class PositionWiseLoss(Loss):
+    """Base of the losses of classes: every position of an output is a sample of its own, and the metric is accuracy."""
+
+    default_metric = "accuracy"
+
+    def positions(self, output_shape: Shape) -> Shape:
+        return output_shape[:-1]
+
+
+class CategoricalLoss(PositionWiseLoss):
     """Base of the losses for one class out of K, of which softmax gives the probabilities: write `per_sample`.
 
     It checks the targets, gives probabilities and labels, and reports the accuracy.
@@ -23,17 +32,12 @@ class CategoricalLoss(Loss):
     Raises ShapeError or DataError for others.
     """
 
-    default_metric = "accuracy"
-
     def check_output(self, output_shape: Shape) -> None:
         if not output_shape or output_shape[-1] < 2:
             raise ShapeError(
                 f"{type(self).__name__} expects scores (classes,) per sample, 2 classes or more, but the model gives "
                 f"{output_shape}; for two classes from one score use SigmoidCrossEntropy()"
             )
-
-    def positions(self, output_shape: Shape) -> Shape:
-        return output_shape[:-1]
 
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         self.check_output(output_shape)
@@ -180,7 +184,7 @@ class KLDivergence(CategoricalLoss):
         return targets
 
 
-class SigmoidCrossEntropy(Loss):
+class SigmoidCrossEntropy(PositionWiseLoss):
     """Cross-entropy of independent sigmoid probabilities, for two classes or several labels, from the scores.
 
     For each output, -t log p - (1 - t) log(1 - p) with p = sigmoid(s), computed as
@@ -189,8 +193,6 @@ class SigmoidCrossEntropy(Loss):
 
     Shapes: scores (N, K), targets (N, K) in [0, 1]; for one output also (N,). Raises DataError for others.
     """
-
-    default_metric = "accuracy"
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         losses = np.maximum(scores, 0) - scores * targets + np.log1p(np.exp(-np.abs(scores)))
@@ -212,26 +214,23 @@ class SigmoidCrossEntropy(Loss):
     def activate(self, scores: Array) -> Array:
         return functional.sigmoid(scores)
 
-    def positions(self, output_shape: Shape) -> Shape:
-        return output_shape[:-1]
-
     def decide(self, scores: Array) -> Array:
-        return super().decide((scores > 0).astype(np.intp))
+        return _without_last_column((scores > 0).astype(np.intp))
 
     def truth(self, targets: Array) -> Array:
-        return super().truth((targets > 0.5).astype(np.intp))
+        return _without_last_column((targets > 0.5).astype(np.intp))
 
     def average(self, scores: Array) -> Array:
         # The score of a probability p is log p - log(1 - p), where log p = -log(1 + exp(-s)).
         return functional.log_mean_exp(-np.logaddexp(0, -scores)) - functional.log_mean_exp(-np.logaddexp(0, scores))
 
     def labels(self, targets: Array) -> Array:
-        if targets.shape[1:] != (1,):
+        if targets.shape[-1] != 1:
             raise ArgumentError("class_weight is for one class per row; for several labels give sample_weight")
-        return (targets[:, 0] > 0.5).astype(np.intp)
+        return (targets[..., 0] > 0.5).astype(np.intp)
 
 
-class Hinge(Loss):
+class Hinge(PositionWiseLoss):
     """Hinge loss, of a support vector machine: nothing to pay from a margin of 1 on, and no probabilities.
 
     From one score for each sample, max(0, 1 - t s) with t = 1 for the label 1, and t = -1 for the other, which is
@@ -246,8 +245,6 @@ class Hinge(Loss):
     Crammer and Singer (2001), "On the algorithmic implementation of multiclass kernel-based vector machines", JMLR 2.
     """
 
-    default_metric = "accuracy"
-
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         if _is_one_score(scores.shape[1:]):
             losses = np.maximum(1 - targets * scores, 0)
@@ -261,9 +258,6 @@ class Hinge(Loss):
         dscores[rows, strongest] = losses > 0
         dscores[rows, targets] -= losses > 0
         return losses, dscores
-
-    def positions(self, output_shape: Shape) -> Shape:
-        return output_shape[:-1]
 
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         targets = super().prepare_targets(targets, output_shape, dtype)
@@ -287,11 +281,11 @@ class Hinge(Loss):
 
     def decide(self, scores: Array) -> Array:
         if _is_one_score(scores.shape[1:]):
-            return super().decide((scores > 0).astype(np.intp))
+            return _without_last_column((scores > 0).astype(np.intp))
         return scores.argmax(axis=-1)
 
     def labels(self, targets: Array) -> Array:
-        return super().truth((targets > 0).astype(np.intp)) if targets.dtype.kind == "f" else targets
+        return _without_last_column((targets > 0).astype(np.intp)) if targets.dtype.kind == "f" else targets
 
     def truth(self, targets: Array) -> Array:
         return self.labels(targets)
@@ -340,6 +334,11 @@ def _difference(found: Array, classes: int) -> str:
     if found[0] < 0 or found[-1] >= len(found):
         cures.append("number them from 0, as LabelEncoder().fit_transform(y) of sklearn.preprocessing does")
     return f"but y holds {counted(len(found), 'label')} from {found[0]} to {found[-1]}: {', and '.join(cures)}"
+
+
+def _without_last_column(labels: Array) -> Array:
+    """Return labels (..., 1) as (...), and those of several outputs (..., K) as they are."""
+    return labels[..., 0] if labels.ndim > 1 and labels.shape[-1] == 1 else labels
 
 
 def _is_one_score(output_shape: Shape) -> bool:

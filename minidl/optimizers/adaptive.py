@@ -45,13 +45,9 @@ class Adam(Optimizer):
 
     def add(self, g: Array, m: Array, v: Array) -> Array:
         """Let the running means m and v take in g; return a scratch vector."""
-        m *= self.beta1
-        t = (1 - self.beta1) * g
-        m += t
-        v *= self.beta2
-        np.multiply(g, g, out=t)
-        t *= 1 - self.beta2
-        v += t
+        t = np.empty_like(g)
+        _follow(m, g, self.beta1, t)
+        _follow(v, np.multiply(g, g, out=t), self.beta2, t)
         return t
 
     def divide(self, m: Array, v: Array, factor: float, out: Array) -> Array:
@@ -178,14 +174,10 @@ class RMSprop(Optimizer):
 
     def update(self, p: Array, g: Array, learning_rate: float, v: Array, *others: Array) -> None:
         t = g * g
-        t *= 1 - self.decay
-        v *= self.decay
-        v += t
+        _follow(v, t, self.decay, t)
         if self.centered:
             m = others[-1]
-            np.multiply(g, 1 - self.decay, out=t)
-            m *= self.decay
-            m += t
+            _follow(m, g, self.decay, t)
             np.multiply(m, m, out=t)
             np.subtract(v, t, out=t)
             np.maximum(t, 0, out=t)  # rounding may make a variance of 0 negative
@@ -258,18 +250,13 @@ class Adadelta(Optimizer):
 
     def update(self, p: Array, g: Array, learning_rate: float, v: Array, u: Array) -> None:
         t = g * g
-        t *= 1 - self.decay
-        v *= self.decay
-        v += t
+        _follow(v, t, self.decay, t)
         d = u + self.epsilon
         np.add(v, self.epsilon, out=t)
         d /= t
         np.sqrt(d, out=d)
         d *= g
-        np.multiply(d, d, out=t)
-        t *= 1 - self.decay
-        u *= self.decay
-        u += t
+        _follow(u, np.multiply(d, d, out=t), self.decay, t)
         d *= learning_rate
         p -= d
 
@@ -304,6 +291,11 @@ class Lion(Optimizer):
         direction /= t
         direction *= learning_rate
         p -= direction
-        np.multiply(g, 1 - self.beta2, out=t)
-        m *= self.beta2
-        m += t
+        _follow(m, g, self.beta2, t)
+
+
+def _follow(mean: Array, x: Array, decay: float, t: Array) -> None:
+    """``mean <- decay mean + (1 - decay) x``, in place; t is scratch, and may be x."""
+    np.multiply(x, 1 - decay, out=t)
+    mean *= decay
+    mean += t

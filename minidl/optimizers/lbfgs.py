@@ -132,7 +132,7 @@ class LBFGS(Optimizer):
             if not end.alpha:
                 parameters[:] = start
                 evaluate()
-                return self._finish(loss, gradient, "no lower loss was found along the gradient")
+                return self._finish(loss, gradient, f"{parameters.dtype} finds no lower loss along the gradient")
         except BaseException:
             parameters[:] = start
             raise

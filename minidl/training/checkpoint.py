@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Checkpoint(Callback):
     runs_last = True
     writes_files = True
 
-    folder: Path = setting(kw_only=False, check=as_path)
+    folder: Any = setting(kw_only=False, check=as_path)
     every_epochs: int | None = setting(default=1, low=1, whole=True, optional=True)
     every_steps: int | None = setting(default=None, low=1, whole=True)
     keep: int | None = setting(default=1, low=1, whole=True, optional=True)

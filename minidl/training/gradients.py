@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minidl.errors import naming
 from minidl.metrics.base import Metric, ScoredRows
 from minidl.model import Sequential
 from minidl.training.rows import Rows
@@ -32,7 +33,10 @@ class Tally:
         self.loss, self.metrics = model.loss, metrics
         first = rows[:1]
         scores, targets, _ = self.loss.flatten(model.forward(first.x), first.targets)
-        self._sizes = [len(metric.sums(ScoredRows(self.loss, scores, targets), None)) for metric in metrics]
+        self._sizes = []
+        for metric in metrics:
+            with naming(f"the metric {metric.name}"):
+                self._sizes.append(len(metric.sums(ScoredRows(self.loss, scores, targets), None)))
 
     @property
     def names(self) -> tuple[str, ...]:

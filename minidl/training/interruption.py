@@ -2,58 +2,50 @@
 
 from __future__ import annotations
 
-from types import FrameType, TracebackType
+import contextlib
+from collections.abc import Iterator
+from types import FrameType
 
 
-class WholeSteps:
-    """Within the outer ``with``, Ctrl-C raises KeyboardInterrupt; within an inner one, only when that ends.
+@contextlib.contextmanager
+def interrupted_between_steps() -> Iterator[Step]:
+    """Within, Ctrl-C raises KeyboardInterrupt; within the `Step` that it yields, only when that ends.
 
     So no interrupt falls between two halves of a step, and what a training run leaves behind is that of whole steps. A
     second Ctrl-C during the same step raises at once, for a step that hangs. Outside the main thread, where Python
     delivers no signals, and where the program handles SIGINT itself, this does nothing.
-
-    >>> with WholeSteps() as whole_steps:
-    ...     with whole_steps.step:
-    ...         ...
     """
+    import signal
+    import threading
 
-    def __init__(self) -> None:
-        self.step = _Step()
-
-    def __enter__(self) -> WholeSteps:
-        import signal
-        import threading
-
-        self._installed = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if self._installed:
-            signal.signal(signal.SIGINT, self.step.handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._installed:
-            import signal
-
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+    step, usual = Step(), signal.default_int_handler
+    is_ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is usual
+    if is_ours:
+        signal.signal(signal.SIGINT, step.handle)
+    try:
+        yield step
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, usual)
 
 
-class _Step:
-    inside = False
+class Step:
+    """What Ctrl-C does not interrupt; one may be within another."""
+
+    depth = 0
     interrupted = False
 
     def handle(self, signal_number: int, frame: FrameType | None) -> None:
-        if not self.inside or self.interrupted:
+        if not self.depth or self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
 
     def __enter__(self) -> None:
-        self.inside = True
+        self.depth += 1
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
-        self.inside = False
-        if self.interrupted:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.depth -= 1
+        if self.interrupted and not self.depth:
             self.interrupted = False
             if kind is None:
                 raise KeyboardInterrupt

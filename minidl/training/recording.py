@@ -12,8 +12,6 @@ from minidl.settings import setting
 from minidl.training.callbacks import Callback
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from minidl.training.trainer import Trainer
 
 
@@ -31,7 +29,7 @@ class CSVLogger(Callback):
 
     writes_files = True
 
-    path: Path = setting(kw_only=False, check=as_path)
+    path: Any = setting(kw_only=False, check=as_path)
 
     def check(self, trainer: Trainer) -> None:
         if self.path.is_dir():
@@ -81,7 +79,7 @@ class TensorBoard(Callback):
 
     writes_files = True
 
-    folder: Path = setting(kw_only=False, check=as_path)
+    folder: Any = setting(kw_only=False, check=as_path)
 
     def check(self, trainer: Trainer) -> None:
         try:

@@ -68,6 +68,8 @@ def prepare_rows(model: Sequential, x: Any, y: Any, sample_weight: Any = None, c
         model.check_input(x)
     output_shape = model.output_shape or ()
     targets = loss.prepare_targets(targets, output_shape, model.dtype)
+    targets = targets.view()
+    targets.flags.writeable = False  # they may be the user's own, which a metric must not change
     positions = loss.positions(output_shape)
     weights = weigh_rows(spread_weights(weights, positions), class_weight, loss, targets, output_shape)
     return Rows(x, targets, weights, math.prod(positions))

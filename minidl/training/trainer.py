@@ -15,18 +15,17 @@ import numpy as np
 
 from minidl.augmentation import Augment, apply_augment, as_augment
 from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError, counted
-from minidl.metrics.base import Metric
 from minidl.metrics.names import as_metrics
 from minidl.model import Sequential
-from minidl.optimizers import Optimizer, get_optimizer
+from minidl.optimizers import get_optimizer
 from minidl.schedules import ConstantRate, Schedule
-from minidl.settings import Configurable, as_flag, as_whole_number, setting
+from minidl.settings import Configurable, as_flag, as_whole_number, instance_of, setting
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback, CallbackList, as_callbacks
 from minidl.training.clipping import clip
 from minidl.training.gradients import Tally, compute_gradients, score_rows
 from minidl.training.history import History
-from minidl.training.interruption import WholeSteps
+from minidl.training.interruption import Step, interrupted_between_steps
 from minidl.training.prefetching import one_core_less, prefetch
 from minidl.training.progress import ProgressBar
 from minidl.training.rows import Rows, prepare_rows, prepare_validation
@@ -79,7 +78,6 @@ class Fit:
     callbacks: CallbackList
     tally: Tally
     model: Sequential
-    whole_steps: WholeSteps = field(default_factory=WholeSteps)
 
     def __post_init__(self) -> None:
         self.parameters, self.gradients = self.model.parameters, self.model.gradients
@@ -96,13 +94,6 @@ class Fit:
             self.trained = self.model.parts(lambda layer, _: layer.own_trainable)
             self.decaying = self.model.parts(lambda layer, parameter: layer.own_trainable and parameter.decays)
             self.frozen = self.model.parts(lambda layer, _: not layer.own_trainable)
-
-
-def is_model(value: Any, name: str) -> Sequential:
-    """Return a model; raise ArgumentTypeError for anything else."""
-    if not isinstance(value, Sequential):
-        raise ArgumentTypeError(f"{name} is {value!r:.80}; a trainer trains a Sequential model")
-    return value
 
 
 def as_new_average(value: Any, name: str) -> Average:
@@ -170,12 +161,12 @@ class Trainer(Configurable):
         Errors of `on_train_end` come after it.
     """
 
-    model: Sequential = setting(kw_only=False, check=is_model)
-    optimizer: Optimizer = setting(default="adam", kw_only=False, check=lambda value, _: get_optimizer(value))
+    model: Sequential = setting(kw_only=False, check=instance_of(Sequential, "a Sequential model"))
+    optimizer: Any = setting(default="adam", kw_only=False, check=lambda value, _: get_optimizer(value))
     batch_size: int | None = setting(default=32, low=1, whole=True, optional=True)
     shuffle: bool = setting(default=True, check=as_flag)
     seed: int | None = setting(default=None, low=0, whole=True)
-    metrics: list[Metric] | None = setting(default=None, check=lambda value, _: as_metrics(value))
+    metrics: Any = setting(default=None, check=lambda value, _: as_metrics(value))
     clip_norm: float | None = setting(default=None, above=0)
     clip_value: float | None = setting(default=None, above=0)
     average: Average | None = setting(default=None, check=as_new_average)
@@ -193,9 +184,11 @@ class Trainer(Configurable):
         self.interrupted = False
         self.ended_by: type[BaseException] | None = None
         self._fit: Fit | None = None
+        self._shown: Array | None = None
         self._stopping = self._over = False
         self._left_states: list[tuple[str, dict[str, Any]]] = []
         self._steps = 0
+        self._whole = Step()
         self._check_optimizer()
 
     @property
@@ -280,16 +273,7 @@ class Trainer(Configurable):
         KeyboardInterrupt
             On Ctrl-C; model, optimizer and history are those of the last whole step.
         """
-        fit = self._prepare(
-            x,
-            y,
-            epochs=epochs,
-            validation_data=validation_data,
-            callbacks=callbacks,
-            progress=progress,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-        )
+        fit = self._prepare(x, y, epochs, validation_data, sample_weight, class_weight, callbacks, progress)
         if self.position.rows != len(fit.data):
             self.position = Position(self.epoch, rows=len(fit.data), average_shown=self.position.average_shown)
         if self.position.totals.shape != fit.tally.zeros().shape:
@@ -297,7 +281,7 @@ class Trainer(Configurable):
         self.last_epoch = self.epoch + epochs
         self._stopping, self._over = self._over, False
         self.interrupted, self.ended_by = True, None  # unless it ends well
-        with fit.whole_steps, contextlib.ExitStack() as endings:
+        with interrupted_between_steps() as self._whole, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
             if self.augment is not None:
                 endings.enter_context(one_core_less())
@@ -331,19 +315,14 @@ class Trainer(Configurable):
         return self._evaluate(data, tally)
 
     @contextlib.contextmanager
-    def averaged_weights(self, step: contextlib.AbstractContextManager[Any] | None = None) -> Iterator[None]:
-        """Within, the model has the averaged weights, as after `fit`; without an `average` nothing changes.
-
-        Each exchange is made within `step`, which Ctrl-C waits for.
-        """
-        before, step = self.position.average_shown, step or contextlib.nullcontext()
-        with step:
-            self._show_average(True)
+    def averaged_weights(self) -> Iterator[None]:
+        """Within, the model has the averaged weights, as after `fit`; without an `average` nothing changes."""
+        before = self.position.average_shown
+        self._show_average(True)
         try:
             yield
         finally:
-            with step:
-                self._show_average(before)
+            self._show_average(before)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that the run is to `path`, an ``.npz`` file, so that `load` goes on to the same bits.
@@ -386,12 +365,12 @@ class Trainer(Configurable):
         self,
         x: Any,
         y: Any,
-        *,
         epochs: int = 1,
         validation_data: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
         callbacks: Callbacks = None,
         progress: bool = False,
-        **weights: Any,
     ) -> Fit:
         """Check all that `fit` gets, and prepare it; after an error the model is as it was."""
         as_whole_number(epochs, "epochs", 0 if self.epoch or self.position.row else 1)
@@ -399,7 +378,7 @@ class Trainer(Configurable):
         self.optimizer.rate()
         hooks = CallbackList([*as_callbacks(callbacks), *[ProgressBar()] * progress])
         with self.model.unbuilt_after_error():
-            data = prepare_rows(self.model, x, y, **weights)
+            data = prepare_rows(self.model, x, y, sample_weight, class_weight)
             weight, rows = self._over_processes(np.array([data.weight, len(data)]))
             data.mean_weight = float(weight / rows)
             validation = prepare_validation(self.model, validation_data)
@@ -462,11 +441,12 @@ class Trainer(Configurable):
 
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
-        self.ended_by, self.interrupted = kind, kind is not None or self.position.row > 0
-        self._steps = self.step
-        self._show_average(True)
-        self._left_states = copy.deepcopy(self.callback_states) if self.interrupted else []
-        self._fit = None
+        with self._whole:
+            self.ended_by, self.interrupted = kind, kind is not None or self.position.row > 0
+            self._steps = self.step
+            self._show_average(True)
+            self._left_states = copy.deepcopy(self.callback_states) if self.interrupted else []
+            self._fit = None
 
     def _show_average(self, shown: bool) -> None:
         """Put the average in the parameters' place, and these in its, or back."""
@@ -474,8 +454,13 @@ class Trainer(Configurable):
         if average is None or average.vector is None or not average.shown or self.position.average_shown == shown:
             return
         parameters = self.model.parameters
-        parameters[:], average.vector = average.vector, parameters.copy()
-        self.position.average_shown = shown
+        with self._whole:  # an interrupt between the two would lose one of them
+            if not shown and self._shown is not None and (parameters != self._shown).any():
+                average.vector = None  # somebody has set other parameters since: it begins anew with these
+            else:
+                parameters[:], average.vector = average.vector, parameters.copy()
+            self._shown = parameters.copy() if shown else None
+            self.position.average_shown = shown
 
     def _rows_per_batch(self, rows: int) -> int:
         """Return the batch size, of a data set of so many rows, as it is set now."""
@@ -491,7 +476,7 @@ class Trainer(Configurable):
             for batch in batches:
                 if self._stopping:
                     return
-                with fit.whole_steps.step:
+                with self._whole:
                     totals = take_step(fit, batch)
                     position.totals += totals
                     self.batch_loss = float(totals[1] / totals[0]) if totals[0] else math.nan
@@ -578,14 +563,14 @@ class Trainer(Configurable):
         if not np.isfinite(fit.parameters).all():
             raise self._diverged("parameters are no longer finite", self.step)
         values = fit.tally.means(self.position.totals)
-        with self.averaged_weights(fit.whole_steps.step):  # for callbacks, too: those that the metrics are of
+        with self.averaged_weights():  # for callbacks, too: those that the metrics are of
             if fit.validation is not None:
                 with _quiet():
                     found = self._evaluate(fit.validation, fit.tally)
                 values |= {f"val_{name}": value for name, value in found.items()}
                 if not math.isfinite(values["val_loss"]):
                     raise self._diverged(f"validation loss is {values['val_loss']}", self.step)
-            with fit.whole_steps.step:
+            with self._whole:
                 self.history.append(values)
                 self.position.epoch, self.position.row, self.position.totals = self.epoch + 1, 0, fit.tally.zeros()
                 fit.callbacks.call("on_epoch_end", self)

@@ -183,7 +183,7 @@ def test_settings_that_are_no_numbers_are_refused(kind, name, value):
 
 @pytest.mark.parametrize("kind", [SoftmaxCrossEntropy, FocalCrossEntropy])
 def test_the_settings_of_these_losses_are_given_by_name(kind):
-    with pytest.raises(ArgumentTypeError, match="takes no setting by position; give the others by name: "):
+    with pytest.raises(ArgumentTypeError, match="too many positional arguments; it is "):
         kind(0.1)
 
 
@@ -505,3 +505,16 @@ def test_a_class_is_told_for_each_row_or_position_and_not_for_several_labels():
         np.testing.assert_array_equal(found, classes)
     with pytest.raises(ArgumentError, match="class_weight is for one class per row; for several labels give sample_w"):
         SigmoidCrossEntropy().labels(np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("loss", [SigmoidCrossEntropy(), Hinge()])
+def test_one_score_for_each_position_gives_one_label_for_each_position(loss):
+    model = Sequential([Dense(1), loss], seed=0)
+    x = rng().normal(size=(40, 5, 3))
+    y = (x.sum(axis=-1) > 0).astype(int)
+    history = Trainer(model, Adam(0.05), seed=0).fit(
+        x, y[..., None], epochs=30, class_weight={0: 1, 1: 2}, progress=False
+    )
+    assert model.predict(x).shape == y.shape
+    assert history["accuracy"][-1] > 0.9
+    assert np.mean(model.predict(x) == y) > 0.9

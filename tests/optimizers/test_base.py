@@ -297,7 +297,10 @@ def test_slots_without_the_comma_are_noticed_where_it_matters():
 
 def test_a_bound_of_the_gradients_is_no_setting_of_an_optimizer():
     for name in ("clip_norm", "clip_value"):
-        with pytest.raises(ArgumentTypeError, match=f"Adam has no setting {name!r}; set the .* of the trainer; there are learning_rate, "):
+        with pytest.raises(
+            ArgumentTypeError,
+            match=f"Adam has no setting {name!r}; set the .* of the trainer; there are learning_rate, ",
+        ):
             Adam(**{name: 1.0})
 
 
@@ -473,7 +476,7 @@ def test_a_setting_given_by_keyword_stays_so_where_a_class_of_ones_own_has_anoth
         lambda: AsSetting(0.1, 0.5),
         lambda: Decaying(0.1, 0.5),
     ):
-        with pytest.raises(ArgumentTypeError, match=r"takes only learning_rate.* by position; .*weight_decay=\.\.\."):
+        with pytest.raises(ArgumentTypeError, match=r"too many positional arguments; it is .*weight_decay="):
             make()
     assert AsField(0.1, 2.0).weight_decay == 2.0  # where it says so itself
 
@@ -545,7 +548,7 @@ def test_weight_decay_is_given_by_its_name_and_shown_where_there_is_some():
     assert repr(AdamW()).startswith("AdamW(learning_rate=0.001, weight_decay=0.01, beta1=0.9,")
     assert repr(AdamW(weight_decay=0)).startswith("AdamW(learning_rate=0.001, weight_decay=0.0, beta1=0.9,")
     for make in (lambda: SGD(0.1, 0.5), lambda: AdamW(0.1, 0.9, 0.999, 1e-8, 0.5), lambda: Lion(0.1, 0.9)):
-        with pytest.raises(ArgumentTypeError, match=r"takes only learning_rate by position; .*: weight_decay=\.\.\."):
+        with pytest.raises(ArgumentTypeError, match=r"too many positional arguments; it is .*weight_decay="):
             make()
     for value in (-0.1, math.nan, math.inf):
         with pytest.raises(ArgumentError, match=f"SGD: weight_decay is {value}; it must be a finite number, 0 or more"):

@@ -204,9 +204,11 @@ def test_another_model_brings_its_loss_and_shapes_and_is_checked():
 
 
 def test_only_what_everybody_knows_is_given_by_position():
-    with pytest.raises(ArgumentTypeError, match="TemperatureScaling takes only model by position; .* temperature=..."):
+    with pytest.raises(
+        ArgumentTypeError, match="TemperatureScaling: too many positional arguments; it is .*temperature="
+    ):
         TemperatureScaling(model(), 1.5)
-    with pytest.raises(ArgumentTypeError, match="AugmentedPrediction takes only model and augment by position"):
+    with pytest.raises(ArgumentTypeError, match="AugmentedPrediction: too many positional arguments; it is "):
         AugmentedPrediction(model(), shift, 8)
 
 

@@ -151,11 +151,11 @@ def test_the_base_alone_says_what_is_missing():
     [
         (lambda: ExponentialMovingAverage(1.0), ArgumentError, r"ExponentialMovingAverage: decay is 1\.0"),
         (lambda: ExponentialMovingAverage("adam"), ArgumentTypeError, "decay is 'adam'; it must be a number"),
-        (lambda: ExponentialMovingAverage(0.9, 3), ArgumentTypeError, "takes only decay by position"),
+        (lambda: ExponentialMovingAverage(0.9, 3), ArgumentTypeError, "too many positional arguments; it is "),
         (
             lambda: StochasticWeightAveraging(5),
             ArgumentTypeError,
-            r"give the others by name: start=\.\.\.",
+            "too many positional arguments; it is .*start=",
         ),
         (lambda: StochasticWeightAveraging(start=-1), ArgumentError, "StochasticWeightAveraging: start is -1"),
         (lambda: StochasticWeightAveraging(every=0), ArgumentError, "StochasticWeightAveraging: every is 0"),

@@ -1,5 +1,8 @@
 """Averaged weights in training: validated and left by fit, while the steps go on from the weights themselves."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 
@@ -319,3 +322,38 @@ def test_without_its_average_a_run_goes_on_from_the_weights_that_the_model_has()
     u.position.epoch = 1  # whose order of rows it is
     u.fit(x, y, progress=False)
     np.testing.assert_array_equal(t.model.parameters, u.model.parameters)
+
+
+def test_ctrl_c_amid_the_exchange_of_average_and_parameters_loses_neither():
+    class Interrupted(ExponentialMovingAverage):
+        exchanges = 0
+
+        def __setattr__(self, name, value):
+            if name == "vector" and value is not None and self.vector is not None:
+                self.exchanges += 1
+                os.kill(os.getpid(), signal.SIGINT)
+            super().__setattr__(name, value)
+
+    (x, y), seen = problem(), Record()
+    t, whole = trainer(Adam(0.05), Interrupted(0.9)), trainer(Adam(0.05), ExponentialMovingAverage(0.9))
+    with pytest.raises(KeyboardInterrupt):
+        t.fit(x, y, callbacks=[seen], progress=False)
+    whole.fit(x, y, progress=False)
+    assert t.average.exchanges > 0
+    assert t.position.average_shown
+    np.testing.assert_array_equal(t.average.vector, seen.parameters[-1])
+    np.testing.assert_array_equal(t.model.parameters, whole.model.parameters)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_parameters_that_are_set_between_fits_are_kept_and_averaged_from_there():
+    (x, y), t, u = problem(), trainer(SGD(0.1), ExponentialMovingAverage(0.9)), trainer(SGD(0.1))
+    t.fit(x, y, progress=False)
+    t.model.parameters = np.ones(t.model.parameters.size)
+    seen = Record()
+    t.fit(x, y, callbacks=[seen], progress=False)
+    u.model.parameters = np.ones(t.model.parameters.size)
+    u.position.epoch = 1  # whose order of rows it is
+    u.fit(x, y, progress=False)
+    np.testing.assert_array_equal(seen.parameters[-1], u.model.parameters)
+    assert t.position.average_shown

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from minidl.training.interruption import WholeSteps
+from minidl.training.interruption import interrupted_between_steps
 
 
 def interrupt():
@@ -14,25 +14,25 @@ def interrupt():
 
 
 def test_between_steps_it_is_raised_at_once():
-    with WholeSteps(), pytest.raises(KeyboardInterrupt):
+    with interrupted_between_steps(), pytest.raises(KeyboardInterrupt):
         interrupt()
 
 
 def test_within_a_step_it_is_raised_when_the_step_is_whole():
     done = []
-    with WholeSteps() as whole_steps:
-        with pytest.raises(KeyboardInterrupt), whole_steps.step:
+    with interrupted_between_steps() as step:
+        with pytest.raises(KeyboardInterrupt), step:
             done.append("first half")
             interrupt()
             done.append("second half")
-        with whole_steps.step:
+        with step:
             done.append("next step")
     assert done == ["first half", "second half", "next step"]
 
 
 def test_a_second_one_within_the_same_step_is_raised_at_once():
     done = []
-    with WholeSteps() as whole_steps, pytest.raises(KeyboardInterrupt), whole_steps.step:
+    with interrupted_between_steps() as step, pytest.raises(KeyboardInterrupt), step:
         interrupt()
         done.append("first")
         interrupt()
@@ -41,13 +41,13 @@ def test_a_second_one_within_the_same_step_is_raised_at_once():
 
 
 def test_an_error_in_an_interrupted_step_is_not_hidden():
-    with WholeSteps() as whole_steps, pytest.raises(ZeroDivisionError), whole_steps.step:
+    with interrupted_between_steps() as step, pytest.raises(ZeroDivisionError), step:
         interrupt()
         1 / 0  # noqa: B018
 
 
 def test_the_handler_is_put_back():
-    with WholeSteps():
+    with interrupted_between_steps():
         assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -56,7 +56,7 @@ def test_a_program_that_handles_the_signal_itself_keeps_its_handler():
     received = []
     previous = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
     try:
-        with WholeSteps() as whole_steps, whole_steps.step:
+        with interrupted_between_steps() as step, step:
             interrupt()
         assert received == [signal.SIGINT]
     finally:
@@ -68,7 +68,7 @@ def test_in_another_thread_it_does_nothing():
 
     def work():
         try:
-            with WholeSteps() as whole_steps, whole_steps.step:
+            with interrupted_between_steps() as step, step:
                 pass
         except ValueError as error:
             errors.append(error)
@@ -77,3 +77,12 @@ def test_in_another_thread_it_does_nothing():
     thread.start()
     thread.join()
     assert errors == []
+
+
+def test_a_step_within_a_step_waits_for_the_outer_one():
+    done = []
+    with interrupted_between_steps() as step, pytest.raises(KeyboardInterrupt), step:
+        with step:
+            interrupt()
+        done.append("rest of the outer step")
+    assert done == ["rest of the outer step"]

@@ -144,3 +144,12 @@ class TestValidation:
     def test_errors_say_that_they_are_about_the_validation_data(self):
         with pytest.raises(DataError, match="validation_data: y is 3 at row 1; the model has 3 classes"):
             prepare_validation(classifier(), (np.zeros((2, 4)), [0, 3]))
+
+
+def test_targets_are_read_only_and_the_users_own_array_is_not():
+    y = np.zeros((4, 2), np.float32)
+    model = Sequential([Dense(2), MeanSquaredError()], seed=0)
+    rows = prepare_rows(model, np.ones((4, 3)), y)
+    with pytest.raises(ValueError, match="read-only"):
+        rows.targets += 1
+    assert y.flags.writeable

@@ -823,7 +823,7 @@ class TestRefusals:
             ("metrics", "accuracy", ArgumentTypeError, r"metrics must be a list: give metrics=\['accuracy'\]"),
             ("metrics", ["acuracy"], ArgumentError, "no metric is named 'acuracy'; did you mean 'accuracy'"),
             ("optimizer", "adm", ArgumentError, "did you mean 'adam'"),
-            ("model", 3, ArgumentTypeError, "model is 3; a trainer trains a Sequential model"),
+            ("model", 3, ArgumentTypeError, "model is 3; it must be a Sequential model"),
         ],
     )
     def test_settings_that_cannot_work_are_refused_where_they_are_set(self, name, value, error, message):
@@ -850,6 +850,7 @@ class TestRefusals:
         self, optimizer, name, value, error, message
     ):
         optimizer = copy.deepcopy(optimizer)
+
         def change(trainer):
             if trainer.step == 1:
                 setattr(trainer.optimizer, name, value)
@@ -880,9 +881,7 @@ class TestRefusals:
             Trainer(model(), SGD(0.1), **{name: 0.5})
 
     def test_only_model_and_optimizer_are_given_by_position(self):
-        with pytest.raises(
-            ArgumentTypeError, match="Trainer takes only model and optimizer by position; .*batch_size="
-        ):
+        with pytest.raises(ArgumentTypeError, match="Trainer: too many positional arguments; it is .*batch_size="):
             Trainer(model(), SGD(0.1), 32)
 
     def test_a_model_without_a_loss_is_refused_with_the_cure(self):
@@ -892,7 +891,7 @@ class TestRefusals:
                 call(*data())
 
     def test_something_else_than_a_model_or_an_optimizer_is_refused(self):
-        with pytest.raises(ArgumentTypeError, match="Trainer: model is 3; a trainer trains a Sequential model"):
+        with pytest.raises(ArgumentTypeError, match="Trainer: model is 3; it must be a Sequential model"):
             Trainer(3)
         with pytest.raises(ArgumentTypeError, match="an optimizer is an Optimizer such as"):
             Trainer(model(), 3)

@@ -162,9 +162,7 @@ def test_the_fields_of_a_distortion_of_the_users_own_are_its_settings():
     assert repr(Faded(share=0.2)) == "Faded(probability=1.0, share=0.2)"
     with pytest.raises(ArgumentError, match=r"^Faded: share is 2; it must be a finite number, in \[0, 1\]"):
         Faded(share=2)
-    with pytest.raises(
-        ArgumentTypeError, match="^Faded takes no setting by position; .*: .*probability=..., share=..."
-    ):
+    with pytest.raises(ArgumentTypeError, match="^Faded: too many positional arguments; it is .*probability=.*share="):
         Faded(0.2)
 
 
