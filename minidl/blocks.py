@@ -52,6 +52,8 @@ class Residual(Layer):
         return {str(branch.name): branch for branch in branches}
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        if self.layers is not self._residual or self.projection not in {None, self._shortcut}:
+            self.__post_init__()  # somebody has changed them since
         shape = declare.sublayer(str(self._residual.name), input_shape)
         if self._shortcut is None and shape != input_shape:
             if not len(input_shape) == len(shape) == 1:
@@ -118,6 +120,8 @@ class Concatenate(Layer):
         return {str(branch.name): branch for branch in self._branches}
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        if self.branches is not self._branches:
+            self.__post_init__()  # somebody has changed them since
         shapes = [declare.sublayer(name, input_shape) for name in self.sublayers()]
         axes = len(shapes[0]) + 1
         if not -axes < self.axis < axes:

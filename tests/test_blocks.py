@@ -552,3 +552,13 @@ def test_what_a_layer_is_set_up_by_stays(make, name, value, tmp_path):
         setattr(model.layers[0], name, value)
     model.save(tmp_path / "model.npz")
     assert Sequential.load(tmp_path / "model.npz").predict(np.ones((2, 4))).shape == (2, 4)
+
+
+def test_until_then_the_layers_of_a_block_may_change():
+    residual, both = Residual(Dense(4)), Concatenate([Dense(2), Dense(2)])
+    residual.layers, residual.projection, both.branches = [Dense(5), Tanh()], Dense(5), [Tanh()]
+    model = Sequential([residual, both, MeanSquaredError()], input_shape=3, seed=0)
+    names = ["parameters/residual_1/layers/dense_1/weight", "parameters/residual_1/layers/dense_1/bias"]
+    names += [f"parameters/residual_1/projection/dense_1/{name}" for name in ("weight", "bias")]
+    assert list(model.named_arrays()) == names
+    assert model.predict(np.ones((2, 3))).shape == (2, 5)
