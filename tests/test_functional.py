@@ -169,3 +169,8 @@ def test_functions_of_the_classes_take_positions_as_well():
     for function in (softmax, log_softmax):
         expected = np.stack([function(scores[:, position]) for position in range(3)], axis=1)
         np.testing.assert_allclose(function(scores), expected, rtol=1e-15)
+
+
+def test_log_mean_exp_underflows_in_no_row_however_much_larger_the_others_are():
+    values = np.array([[0.0, 1.0], [-5000.0, -5001.0]])
+    np.testing.assert_allclose(log_mean_exp(values, axis=1), np.log((1 + np.exp(-1)) / 2) + [1, -5000], rtol=1e-12)

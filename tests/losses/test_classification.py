@@ -503,7 +503,9 @@ def test_a_class_is_told_for_each_row_or_position_and_not_for_several_labels():
         found = loss.labels(loss.prepare_targets(targets, output_shape))
         assert found.dtype.kind == "i"
         np.testing.assert_array_equal(found, classes)
-    with pytest.raises(ArgumentError, match="class_weight is for one class per row; for several labels give sample_w"):
+    with pytest.raises(
+        ArgumentError, match="^class_weight is for one class per row; for several labels give sample_weight$"
+    ):
         SigmoidCrossEntropy().labels(np.zeros((3, 2)))
 
 
@@ -518,3 +520,8 @@ def test_one_score_for_each_position_gives_one_label_for_each_position(loss):
     assert model.predict(x).shape == y.shape
     assert history["accuracy"][-1] > 0.9
     assert np.mean(model.predict(x) == y) > 0.9
+
+
+def test_flatten_is_the_cure_only_where_there_are_positions():
+    with pytest.raises(ShapeError, match=r"give labels \(N,\) or one-hot rows \(N, 3\)$"):
+        SoftmaxCrossEntropy().prepare_targets(np.zeros((4, 2)), (3,))
