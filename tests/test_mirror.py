@@ -22,4 +22,4 @@ MODULES = [path.relative_to(PACKAGE) for path in sorted(PACKAGE.rglob("*.py")) i
 def test_every_module_has_its_tests_at_the_same_place(module):
     mirrored = [str(module.parent / f"test_{module.name}")]
     for name in ELSEWHERE.get(module.parts[0], mirrored):
-        assert (TESTS / name).is_file(), f"minidl/{module} has no tests/{name}: architecture.md, “Adding to it”"
+        assert (TESTS / name).is_file(), f"minidl/{module} has no tests/{name}: docs/testing.md"

@@ -138,7 +138,8 @@ class Trainer(Configurable):
     reduce : callable, optional
         Where several processes train together, each on rows of its own: gets an array, such as the gradients or the
         totals of a batch, and adds up those of all processes in it, in place. It is called before divergence is judged,
-        so that all come to the same decision.
+        so that all come to the same decision. Each process must call `fit`, `check` and `evaluate` alike, with as many
+        batches, as each waits for the others.
 
     Attributes
     ----------
