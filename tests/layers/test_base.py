@@ -1092,3 +1092,11 @@ def test_the_base_alone_says_what_is_missing():
         Layer().forward(np.zeros((1, 2)))
     with pytest.raises(NotImplementedError, match=r"Layer must define backward\(dy\)"):
         Layer().backward(np.zeros((1, 2)))
+
+
+def test_a_class_cannot_hide_the_trainable_of_its_base():
+    message = r"^Fixed.trainable would hide the property that its base has by that name$"
+    with pytest.raises(ArgumentTypeError, match=message):
+        type("Fixed", (Layer,), {"trainable": False})
+    with pytest.raises(ArgumentTypeError, match=message):
+        type("Fixed", (Layer,), {"__annotations__": {"trainable": bool}, "trainable": True})
