@@ -498,6 +498,7 @@ def test_a_class_is_told_for_each_row_or_position_and_not_for_several_labels():
     for loss, targets, output_shape, classes in [
         (SoftmaxCrossEntropy(), [[0, 1], [2, 0]], (2, 3), [[0, 1], [2, 0]]),
         (SigmoidCrossEntropy(), [0, 1, 1], (1,), [0, 1, 1]),
+        (SoftmaxCrossEntropy(), [[[0, 1, 0], [0, 0, 1]]], (2, 3), [[1, 2]]),
         (Hinge(), [-1, 1], (1,), [0, 1]),
     ]:
         found = loss.labels(loss.prepare_targets(targets, output_shape))
