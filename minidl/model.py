@@ -218,26 +218,28 @@ class Sequential(Layer):
         It stops at the first layer that learns, and returns the gradient with respect to the input only where
         `needs_input_gradient` says so.
         """
-        first = next((place for place, layer in enumerate(self.layers) if layer.learns()), len(self.layers))
-        needed, gradient, layer = self.needs_input_gradient, None, self.layers[-1]
+        first = 0
+        while first < len(self.layers) and not self.layers[first].learns():
+            first += 1
         # A model that is not set up has no parameters yet: its layers say so.
-        end = 0 if needed or self.input_shape is None else first
+        reached = self.layers if self.needs_input_gradient or self.input_shape is None else self.layers[first:]
+        layer, dx = self.layers[-1], dy if self.needs_input_gradient else None
         try:
-            for place in reversed(range(end, len(self.layers))):
-                layer = self.layers[place]
-                if layer.needs_input_gradient is not (needed or place > first):
-                    layer.needs_input_gradient = needed or place > first
-                gradient = layer.backward(dy)
-                if gradient is None:
-                    if place > first:
-                        raise ArgumentTypeError("backward must return the input's gradient: layers before it need it")
+            for layer in reversed(reached):
+                needed = self.needs_input_gradient or layer is not reached[0]
+                if layer.needs_input_gradient is not needed:
+                    layer.needs_input_gradient = needed
+                dx = layer.backward(dy)
+                if dx is None:
                     break
-                dy = gradient
+                dy = dx
+            if dx is None and layer in self.layers[first + 1 :]:
+                raise ArgumentTypeError("backward must return the input's gradient: layers before it need it")
         except Exception as error:
             early = isinstance(error, AttributeError) and error.name == "saved"
             cause = NotReadyError("backward needs a forward(x, training=True) before it") if early else error
             raise located(cause, self.place_of(str(layer.name))) from error
-        return gradient if needed else None
+        return dx if self.needs_input_gradient else None
 
     def penalty(self, *, add_gradients: bool = False) -> float:
         """Return the sum of all regularizers' penalties, a part of the loss, and add their gradients if asked."""
