@@ -152,7 +152,8 @@ def test_killed_and_started_again_a_search_ends_in_the_same_bits(tmp_path):
 def test_ctrl_c_ends_all_processes_and_says_how_to_go_on(tmp_path):
     process = start(tmp_path, 2, epochs=10**6)
     try:
-        wait_for(tmp_path / "journal" / "candidate_0001.json", process)
+        for candidate in (1, 2):  # by then both processes run: one that still starts prints how it was interrupted
+            wait_for(tmp_path / "journal" / f"candidate_{candidate:04d}.json", process)
         os.killpg(process.pid, signal.SIGINT)
         # Output ends only when no process is left that holds its end of the pipe.
         out, errors = process.communicate(timeout=60)
