@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from embeddings import Embedding
 
 from minidl import (
     Accuracy,
@@ -505,26 +506,6 @@ class FrozenWithTheGradientOfTraining(BatchNorm):
         if training:
             self.saved = *self.saved[:2], True
         return y
-
-
-class Embedding(Layer):
-    """Right: a vector for each of the numbers 0 .. ids - 1."""
-
-    ids: int = setting(kw_only=False)
-    takes_integers = True
-
-    def build(self, input_shape, declare):
-        self.vectors = declare.parameter("vectors", (self.ids, 3), "normal")
-        return (*input_shape, 3)
-
-    def forward(self, x, training=False):
-        if training:
-            self.saved = x
-        return self.vectors.value[x]
-
-    def backward(self, dy):
-        self.vectors.gradient = 0
-        np.add.at(self.vectors.gradient, self.saved, dy)
 
 
 class EmbeddingOfFloats(Embedding):

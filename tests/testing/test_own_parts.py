@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from embeddings import Embedding
 from scipy.special import huber, log_softmax, rel_entr, softmax
 from sklearn.metrics import (
     f1_score,
@@ -85,7 +86,6 @@ from minidl import (
     optimizers,
     schedules,
 )
-from minidl.settings import setting
 from minidl.testing import (
     average_checks,
     initializer_checks,
@@ -109,26 +109,6 @@ class FixedNoise(Layer):
 
     def backward(self, dy):
         return dy.copy()
-
-
-class Embedding(Layer):
-    """A vector for each id, which is a whole number."""
-
-    ids: int = setting(kw_only=False, low=1, whole=True)
-    takes_integers = True
-
-    def build(self, input_shape, declare):
-        self.vectors = declare.parameter("vectors", (self.ids, 3), "normal")
-        return (*input_shape, 3)
-
-    def forward(self, x, training=False):
-        if training:
-            self.saved = x
-        return self.vectors.value[x]
-
-    def backward(self, dy):
-        self.vectors.gradient = 0
-        np.add.at(self.vectors.gradient, self.saved, dy)
 
 
 LAYERS = [
