@@ -112,7 +112,7 @@ class Configurable:
         for name in vars(cls).keys() | cls.__annotations__:
             inherited = getattr(super(cls, cls), name, None)
             if isinstance(inherited, property) and inherited.fset and not isinstance(vars(cls).get(name), property):
-                raise ArgumentTypeError(f"{cls.__name__}.{name} would hide the property that its base has by that name")
+                raise ArgumentTypeError(f"{cls.__name__}.{name} hides a property of its base: give it another name")
         _keep_kind_of_inherited_fields(cls)
         cls._has_own_init = cls._has_own_init or "__init__" in vars(cls)
         if cls.__annotations__ or len(cls.__bases__) > 1:  # else the fields are those of the base

@@ -1095,7 +1095,7 @@ def test_the_base_alone_says_what_is_missing():
 
 
 def test_a_class_cannot_hide_the_trainable_of_its_base():
-    message = r"^Fixed.trainable would hide the property that its base has by that name$"
+    message = r"^Fixed.trainable hides a property of its base: give it another name$"
     with pytest.raises(ArgumentTypeError, match=message):
         type("Fixed", (Layer,), {"trainable": False})
     with pytest.raises(ArgumentTypeError, match=message):
