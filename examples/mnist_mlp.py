@@ -424,7 +424,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--initializer",
         type=initializer_name,
         metavar="NAME",
-        help="of the weights: he_normal (default), uniform, 'uniform(-0.1, 0.1)', ...",
+        help="of the weights: he_normal (default), uniform, ...",
     )
     add("--normalization", choices=NORMALIZATIONS, help="before each ReLU (default: none)")
     add("--dropout", type=share, metavar="RATE", help="after each ReLU (default: 0)")

@@ -7,17 +7,15 @@ count into both fans.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import re
 from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError, did_you_mean, naming
-from minidl.settings import Configurable, as_number, as_shape, setting
+from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError, naming
+from minidl.settings import Configurable, as_number, as_shape, named, setting, snake_case
 from minidl.typing import Array, Shape
 
 
@@ -86,8 +84,7 @@ class HeNormal(Initializer):
     """
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
-        fan_in, _ = fans(shape)
-        return rng.normal(0, math.sqrt(2 / fan_in), shape)
+        return rng.normal(0, math.sqrt(2 / fans(shape)[0]), shape)
 
 
 class HeUniform(Initializer):
@@ -97,8 +94,7 @@ class HeUniform(Initializer):
     """
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
-        fan_in, _ = fans(shape)
-        limit = math.sqrt(6 / fan_in)
+        limit = math.sqrt(6 / fans(shape)[0])
         return rng.uniform(-limit, limit, shape)
 
 
@@ -131,8 +127,7 @@ class LeCunNormal(Initializer):
     """
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
-        fan_in, _ = fans(shape)
-        return rng.normal(0, math.sqrt(1 / fan_in), shape)
+        return rng.normal(0, math.sqrt(1 / fans(shape)[0]), shape)
 
 
 class Orthogonal(Initializer):
@@ -162,42 +157,19 @@ def fans(shape: Shape) -> tuple[int, int]:
 
 
 _KINDS = (Zeros, Constant, Normal, Uniform, HeNormal, HeUniform, GlorotNormal, GlorotUniform, LeCunNormal, Orthogonal)
-_NAMED: dict[str, type[Initializer]] = {kind.__name__.lower(): kind for kind in _KINDS}
+_NAMED: dict[str, type[Initializer]] = {snake_case(kind.__name__.replace("LeC", "Lec")): kind for kind in _KINDS}
 
 
 def get_initializer(initializer: Initializer | str) -> Initializer:
-    """Return the initializer that a name stands for, or the given one itself.
+    """Return the initializer itself, or a new one with its defaults of the name, such as ``"he_normal"``.
 
-    Parameters
-    ----------
-    initializer : Initializer or str
-        A name such as ``"he_normal"``, also with numbers as arguments: ``"uniform(-0.1, 0.1)"``.
-
-    Raises
-    ------
-    ArgumentError
-        When no initializer has that name, or it does not take these arguments.
-    ArgumentTypeError
-        When `initializer` is neither an Initializer nor a string.
+    Raises ArgumentError for an unknown name, ArgumentTypeError for what is neither an Initializer nor a string.
     """
     if isinstance(initializer, Initializer):
         return initializer
     if not isinstance(initializer, str):
         raise ArgumentTypeError(f"an initializer is an Initializer such as HeNormal() or a name, not {initializer!r}")
-    match = re.fullmatch(r"(\w+)\s*(?:\((.*)\))?", initializer.strip())
-    name, arguments = match.groups() if match else (initializer, None)
-    kind = _NAMED.get(name.replace("_", "").lower())  # also as the class is called: "HeNormal"
-    if kind is None:
-        names = [re.sub(r"(?<=[a-z])(?=[A-Z][a-z]*$)", "_", each.__name__).lower() for each in _KINDS]
-        raise ArgumentError(f"no initializer is named {name!r}; {did_you_mean(name, names)}")
-    import ast
-
-    try:
-        values = ast.literal_eval(f"({arguments},)") if arguments else ()
-        settings = [field.name for field in dataclasses.fields(kind)][: len(values)]
-        return kind(**dict(zip(settings, values, strict=True)))
-    except (TypeError, ValueError, SyntaxError) as error:
-        raise ArgumentError(f"initializer {initializer!r} cannot be made: {error}") from error
+    return _NAMED[named(_NAMED, initializer, "initializer")]()
 
 
 def is_initializer(value: Any, place: str) -> Any:

@@ -141,30 +141,12 @@ def test_a_shape_without_elements_is_refused(shape):
 @pytest.mark.parametrize(("name", "kind"), NAMES.items())
 def test_an_initializer_is_known_by_its_name_in_snake_case(name, kind):
     assert type(get_initializer(name)) is kind
-    assert get_initializer(f" {name}() ").configuration() == kind().configuration()
+    assert get_initializer(name.upper()).configuration() == kind().configuration()
 
 
 def test_every_initializer_of_the_package_has_a_name():
     kinds = {kind for kind in vars(initializers).values() if isinstance(kind, type) and issubclass(kind, Initializer)}
     assert kinds - {Initializer} == set(NAMES.values())
-
-
-@pytest.mark.parametrize(
-    ("text", "configuration"),
-    [
-        ("uniform(-0.1, 0.1)", {"low": -0.1, "high": 0.1}),
-        ("uniform(-2)", {"low": -2, "high": 0.5}),
-        ("constant( 3 )", {"value": 3}),
-        ("normal(0, 1e-3)", {"mean": 0, "standard_deviation": 1e-3}),
-        ("orthogonal (2,)", None),
-    ],
-)
-def test_a_name_may_have_numbers_as_arguments(text, configuration):
-    if configuration is None:  # a second comma is no list of arguments
-        with pytest.raises(ArgumentError, match="cannot be made"):
-            get_initializer(text)
-    else:
-        assert get_initializer(text).configuration() == configuration
 
 
 def test_an_initializer_stands_for_itself():
@@ -177,16 +159,8 @@ def test_an_initializer_stands_for_itself():
     [
         ("he_norml", "no initializer is named 'he_norml'; did you mean 'he_normal'"),
         ("qqqq", "no initializer is named 'qqqq'; there are zeros, constant, .*, orthogonal"),
-        ("uniform(1, 2", r"no initializer is named 'uniform\(1, 2'"),
+        ("uniform(1, 2)", r"no initializer is named 'uniform\(1, 2\)'"),
         ("", "no initializer is named ''"),
-        ("zeros(1)", "cannot be made"),
-        ("uniform(1, 2, 3)", "cannot be made"),
-        ("uniform(2, 1)", "low = 2.0 is above high = 1.0"),
-        ("normal(0, -1)", "standard_deviation is -1"),
-        ("normal(0, 'x')", "cannot be made"),
-        ("uniform(print(1), 2)", "cannot be made"),
-        ("uniform('a', 'b')", "cannot be made"),
-        ("constant('a')", "cannot be made"),
     ],
 )
 def test_a_name_that_makes_no_initializer_is_refused(text, message):
@@ -252,11 +226,6 @@ def test_an_initializer_without_draw_cannot_be_made():
         type("Nothing", (Initializer,), {})()
 
 
-def test_the_name_of_the_class_is_a_name_too():
-    assert type(get_initializer("HeNormal")) is HeNormal
-    assert get_initializer("Uniform(-1, 1)").configuration() == {"low": -1.0, "high": 1.0}
-
-
 def test_only_what_everybody_gives_by_position_is_given_so():
     assert (Constant(2).value, Orthogonal(3).gain) == (2.0, 3.0)
     for make in (lambda: Normal(0, 1), lambda: Uniform(-1, 1), lambda: HeNormal(1), lambda: Constant(1, 2)):
@@ -273,7 +242,7 @@ def test_a_setting_that_is_changed_is_checked_and_counts_from_the_next_draw_on()
     assert (initializer((50,), 0) >= 0.5).all()
 
 
-@pytest.mark.parametrize("value", ["he_normal", "uniform(-0.1, 0.1)", HeNormal()])
+@pytest.mark.parametrize("value", ["he_normal", Uniform(low=-0.1, high=0.1), HeNormal()])
 def test_a_layers_initializer_is_kept_as_it_was_given(value):
     assert is_initializer(value, "Dense: initializer") is value
 

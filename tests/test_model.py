@@ -31,6 +31,7 @@ from minidl import (
     LayerNorm,
     LeakyReLU,
     MeanSquaredError,
+    Normal,
     PReLU,
     ReLU,
     Rescale,
@@ -680,7 +681,7 @@ class Lookup(Layer):
     takes_integers = True
 
     def build(self, input_shape, declare):
-        self.table = declare.parameter("table", (4, 2), "normal(0, 1)")
+        self.table = declare.parameter("table", (4, 2), Normal(standard_deviation=1.0))
         return (*input_shape, 2)
 
     def forward(self, x, training=False):

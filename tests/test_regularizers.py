@@ -17,6 +17,7 @@ from minidl import (
     SGD,
     Callback,
     Checkpoint,
+    Constant,
     Constraint,
     Dense,
     Layer,
@@ -131,8 +132,8 @@ class Gain(Layer):
     constraint: Constraint | None = setting(None)
 
     def build(self, input_shape, declare):
-        self.gain = declare.parameter("gain", input_shape, "constant(2)", regularized=True)
-        self.shift = declare.parameter("shift", input_shape, "constant(2)")
+        self.gain = declare.parameter("gain", input_shape, Constant(2), regularized=True)
+        self.shift = declare.parameter("shift", input_shape, Constant(2))
         return input_shape
 
     def forward(self, x, training=False):

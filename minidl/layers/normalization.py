@@ -4,6 +4,7 @@ import numpy as np
 
 from minidl.errors import ShapeError
 from minidl.functional import sum_rows
+from minidl.initializers import Constant
 from minidl.layers.base import Declaration, Layer
 from minidl.settings import setting
 from minidl.typing import Array, Shape
@@ -42,10 +43,10 @@ class BatchNorm(Layer):
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         features = _count_features(self, input_shape)
-        self.scale = declare.parameter("scale", features, "constant(1)")
+        self.scale = declare.parameter("scale", features, Constant(1))
         self.shift = declare.parameter("shift", features, "zeros")
         self.running_mean = declare.state("running_mean", features, "zeros")
-        self.running_variance = declare.state("running_variance", features, "constant(1)")
+        self.running_variance = declare.state("running_variance", features, Constant(1))
         return input_shape
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -110,7 +111,7 @@ class LayerNorm(Layer):
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         features = _count_features(self, input_shape)
-        self.scale = declare.parameter("scale", features, "constant(1)")
+        self.scale = declare.parameter("scale", features, Constant(1))
         self.shift = declare.parameter("shift", features, "zeros")
         return input_shape
 

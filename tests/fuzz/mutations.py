@@ -27,6 +27,7 @@ from minidl import (
     Sequential,
     SoftmaxCrossEntropy,
     Tanh,
+    Uniform,
 )
 
 KINDS = ("csv", "idx", "model")
@@ -150,7 +151,13 @@ def idx_file(rng, changed):
 @functools.cache
 def good_models():
     """Return a few models' files, as a header and the bytes of each array's ``.npy``."""
-    classifier = [Rescale(1 / 255), Flatten(), Dense(5, initializer="uniform(-0.1, 0.1)"), LeakyReLU(0.2), Dense(3)]
+    classifier = [
+        Rescale(1 / 255),
+        Flatten(),
+        Dense(5, initializer=Uniform(low=-0.1, high=0.1)),
+        LeakyReLU(0.2),
+        Dense(3),
+    ]
     inner = Sequential([Dense(4, use_bias=False), Tanh()], name="inner")
     blocks = [BatchNorm(), Residual(Dense(3)), Reshape((3, 1)), Concatenate([Tanh(), Dense(1)])]
     models = [

@@ -8,7 +8,7 @@ from gradients import check_layer_gradients
 from minidl import layers
 from minidl.blocks import Concatenate, Residual
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError
-from minidl.initializers import Constant, Normal
+from minidl.initializers import Constant, Normal, Uniform
 from minidl.layers import (
     ELU,
     GELU,
@@ -105,7 +105,7 @@ class Around(Layer):
         return {"inner": self.inner}
 
     def build(self, input_shape, declare):
-        self.scale = declare.parameter("scale", 1, "constant(2)")
+        self.scale = declare.parameter("scale", 1, Constant(2))
         return declare.sublayer("inner", input_shape)
 
     def forward(self, x, training=False):
@@ -155,7 +155,7 @@ class ChangesUpstream(Swish):
 BUILT_IN = [
     (BatchNorm(momentum=0.8, epsilon=1e-3), (4,)),
     (Dense(3), (4,)),
-    (Dense(3, initializer="uniform(-1, 1)", use_bias=False), (4,)),
+    (Dense(3, initializer=Uniform(low=-1.0, high=1.0), use_bias=False), (4,)),
     (Dense(3), (2, 4)),
     (Dropout(0.3), (2, 3)),
     (ELU(0.7), (4,)),

@@ -49,7 +49,7 @@ def test_the_weight_is_drawn_by_the_initializer_and_the_bias_starts_at_zero():
     assert layer.weight.value.tobytes() == HeNormal()((4, 3), 7).tobytes()
     np.testing.assert_array_equal(layer.bias.value, [0, 0, 0])
     assert list(layer.named_parameters()) == ["weight", "bias"]
-    np.testing.assert_array_equal(built(Dense(3, initializer="constant(2)")).weight.value, np.full((4, 3), 2))
+    np.testing.assert_array_equal(built(Dense(3, initializer=Constant(2))).weight.value, np.full((4, 3), 2))
     np.testing.assert_array_equal(built(Dense(3, initializer=Constant(2))).weight.value, np.full((4, 3), 2))
 
 
@@ -81,7 +81,7 @@ def test_an_inference_between_forward_and_backward_changes_nothing():
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float64])
 def test_input_of_any_dtype_is_multiplied_without_overflow(dtype):
-    layer = built(Dense(3, initializer="constant(2)"))
+    layer = built(Dense(3, initializer=Constant(2)))
     largest = 1 if dtype is bool else 200
     y = layer.forward(np.full((2, 4), largest, dtype), training=True)
     np.testing.assert_array_equal(y, np.full((2, 3), 4 * 2 * largest))

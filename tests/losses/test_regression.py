@@ -6,6 +6,7 @@ from scipy import special, stats
 
 from minidl import (
     SGD,
+    Constant,
     Dense,
     Huber,
     MeanAbsoluteError,
@@ -167,7 +168,7 @@ def test_targets_that_are_no_counts_are_refused(targets, error, message):
 
 
 def test_a_rate_too_large_for_the_type_ends_the_training_before_a_step():
-    model = Sequential([Dense(1, initializer="constant(100)"), Poisson()], input_shape=1, seed=0)
+    model = Sequential([Dense(1, initializer=Constant(100)), Poisson()], input_shape=1, seed=0)
     before = model.parameters.copy()
     with pytest.raises(DivergenceError, match="loss is inf"):
         Trainer(model, SGD(0.1), seed=0).fit([[1.0]], [1], epochs=1, progress=False)
