@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from minidl.arrays import as_array, as_weights, check_finite, check_lengths
-from minidl.errors import ArgumentError, ShapeError
+from minidl.errors import ArgumentError, DataError, ShapeError
 from minidl.settings import Configurable
 from minidl.typing import Array, Shape
 
@@ -99,10 +99,9 @@ class Loss(Configurable):
         """
         losses, dscores = self.per_sample(scores, targets)
         if losses.shape != (len(scores),) or dscores.shape != scores.shape:
-            raise ShapeError(
-                f"{type(self).__name__}.per_sample must return losses {(len(scores),)} and a gradient "
-                f"{scores.shape}, but returned {losses.shape} and {dscores.shape}"
-            )
+            place = f"{type(self).__name__}.per_sample"
+            wanted, returned = f"{(len(scores),)} and a gradient {scores.shape}", f"{losses.shape} and {dscores.shape}"
+            raise ShapeError(f"{place} must return losses {wanted}, but returned {returned}")
         if weights is None:
             return float(np.add.reduce(losses, dtype=np.float64)), dscores * scale
         # Scaled first, weights of any size fit the scores' type.
@@ -131,7 +130,7 @@ def spread_weights(weights: Array | None, positions: Shape) -> Array | None:
     if weights is None or weights.shape[1:] == positions:
         return weights
     if weights.ndim > 1:
-        each = f" or ({', '.join(map(str, ('N', *positions)))})" if positions else ""
+        each = f" or {batch_shape(positions)}" if positions else ""
         raise ShapeError(f"sample_weight has shape {weights.shape}; it must be (N,){each}")
     return np.broadcast_to(weights.reshape(-1, *[1] * len(positions)), (len(weights), *positions)).copy()
 
@@ -139,11 +138,23 @@ def spread_weights(weights: Array | None, positions: Shape) -> Array | None:
 def check_one_per_output(targets: Array, output_shape: Shape) -> None:
     """Raise ShapeError unless there is a target for each of the model's outputs."""
     if targets.shape[1:] != output_shape:
-        cure = ""
-        if len(output_shape) == 1 and targets.ndim in {1, 2}:
-            cure = f": end the model with Dense({(*targets.shape, 1)[1]}), or, for labels, use SoftmaxCrossEntropy()"
-        output = ", ".join(map(str, ("N", *output_shape)))
-        raise ShapeError(f"y has shape {targets.shape}, but the model's output has shape ({output}){cure}")
+        model = f"the model's output has shape {batch_shape(output_shape)}"
+        raise ShapeError(
+            f"y has shape {targets.shape}, but {model}: make them equal or, for labels, use SoftmaxCrossEntropy()"
+        )
+
+
+def refuse_targets(wrong: Array, targets: Array, rule: str) -> None:
+    """Raise DataError with the place of the first target (N, ...) that is `wrong`, and the rule that it breaks."""
+    if wrong.any():
+        wrong, targets = _without_column(wrong), _without_column(targets)
+        place = tuple(np.argwhere(wrong)[0].tolist())
+        raise DataError(f"y is {targets[place]} at row {', '.join(map(str, place))}; {rule}")
+
+
+def batch_shape(shape: Shape) -> str:
+    """Return how errors show the shape of a batch of samples of this shape: "(N, 3)"."""
+    return str(("N", *shape)).replace("'", "")
 
 
 def count_outputs(scores: Array) -> int:

@@ -7,19 +7,32 @@ from numpy.typing import DTypeLike
 
 from minidl import functional
 from minidl.arrays import as_class_indices
-from minidl.errors import ArgumentError, DataError, ShapeError, counted
-from minidl.losses.base import Loss, check_one_per_output, count_outputs, mean_over_outputs
+from minidl.errors import ArgumentError, DataError, ShapeError
+from minidl.losses.base import Loss, batch_shape, check_one_per_output, count_outputs, mean_over_outputs, refuse_targets
 from minidl.settings import setting
 from minidl.typing import Array, Shape
 
+_AS_ENCODER = "as LabelEncoder().fit_transform(y) of sklearn.preprocessing does"
+
 
 class PositionWiseLoss(Loss):
-    """Base of the losses of classes: every position of an output is a sample of its own, and the metric is accuracy."""
+    """Base of the losses of classes: every position of an output is a sample of its own, and the metric is accuracy.
+
+    It decides for the class 1 of two where there is one score above 0, else for the class of the largest.
+    """
 
     default_metric = "accuracy"
 
     def positions(self, output_shape: Shape) -> Shape:
         return output_shape[:-1]
+
+    def decide(self, scores: Array) -> Array:
+        if _is_one_score(scores.shape[1:]):
+            return _without_last_column((scores > 0).astype(np.intp))
+        return scores.argmax(axis=-1)
+
+    def truth(self, targets: Array) -> Array:
+        return self.labels(targets)
 
 
 class CategoricalLoss(PositionWiseLoss):
@@ -34,10 +47,8 @@ class CategoricalLoss(PositionWiseLoss):
 
     def check_output(self, output_shape: Shape) -> None:
         if not output_shape or output_shape[-1] < 2:
-            raise ShapeError(
-                f"{type(self).__name__} expects scores (classes,) per sample, 2 classes or more, but the model gives "
-                f"{output_shape}; for two classes from one score use SigmoidCrossEntropy()"
-            )
+            what = f"{type(self).__name__} expects scores (classes,) per sample, 2 classes or more, not {output_shape}"
+            raise ShapeError(f"{what}; for two classes from one score use SigmoidCrossEntropy()")
 
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         self.check_output(output_shape)
@@ -45,29 +56,15 @@ class CategoricalLoss(PositionWiseLoss):
         if targets.shape[1:] == output_shape[:-1]:
             return _as_labels(targets, classes)
         if targets.shape[1:] != output_shape:
-            labels = ", ".join(map(str, ("N", *output_shape[:-1]))) + "," * (len(output_shape) == 1)
+            forms = f"labels {batch_shape(output_shape[:-1])} or one-hot rows {batch_shape(output_shape)}"
             cure = "" if len(output_shape) == 1 else "; for one label per sample put Flatten() before the last layer"
-            raise ShapeError(
-                f"y has shape {targets.shape}; give labels ({labels}) or one-hot rows "
-                f"({', '.join(map(str, ('N', *output_shape)))}){cure}"
-            )
-        wrong = np.argwhere((np.abs(targets.sum(axis=-1, dtype=np.float64) - 1) > 1e-3) | (targets < 0).any(axis=-1))
-        if wrong.size:
-            place = tuple(wrong[0].tolist())
-            raise DataError(
-                f"y is no probability distribution at row {', '.join(map(str, place))}: {targets[place].tolist()}; "
-                "one-hot rows hold no negative number and sum to 1"
-            )
+            raise ShapeError(f"y has shape {targets.shape}; give {forms}{cure}")
+        wrong = (np.abs(targets.sum(axis=-1, dtype=np.float64) - 1) > 1e-3) | (targets < 0).any(axis=-1)
+        refuse_targets(wrong, targets, "one-hot rows hold no negative number and sum to 1")
         return targets.astype(dtype, copy=False)
 
     def activate(self, scores: Array) -> Array:
         return functional.softmax(scores)
-
-    def decide(self, scores: Array) -> Array:
-        return scores.argmax(axis=-1)
-
-    def truth(self, targets: Array) -> Array:
-        return self.labels(targets)
 
     def average(self, scores: Array) -> Array:
         return functional.log_mean_exp(functional.log_softmax(scores))
@@ -99,7 +96,8 @@ class SoftmaxCrossEntropy(CategoricalLoss):
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         shifted, probabilities, log_total = _softmax(scores)
         if self.label_smoothing:
-            targets = self._smooth(targets, probabilities)
+            rows = _as_rows(targets, probabilities)
+            targets = (1 - self.label_smoothing) * rows + self.label_smoothing / scores.shape[1]
         if targets.ndim == 1:
             rows = np.arange(len(scores))
             losses = log_total - shifted[rows, targets]
@@ -108,10 +106,6 @@ class SoftmaxCrossEntropy(CategoricalLoss):
         losses = log_total - (targets * shifted).sum(axis=1)
         probabilities -= targets
         return losses, probabilities
-
-    def _smooth(self, targets: Array, like: Array) -> Array:
-        """Return the smoothed targets as rows of the shape and type of `like`."""
-        return (1 - self.label_smoothing) * _as_rows(targets, like) + self.label_smoothing / like.shape[1]
 
 
 class FocalCrossEntropy(CategoricalLoss):
@@ -136,20 +130,16 @@ class FocalCrossEntropy(CategoricalLoss):
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         shifted, dscores, log_total = _softmax(scores)
         targets = _as_rows(targets, dscores)
-        losses, slopes = self._focus(shifted - log_total[:, np.newaxis])
-        slopes *= targets
-        dscores *= slopes.sum(axis=1, keepdims=True)
-        dscores -= slopes
-        return (targets * losses).sum(axis=1), dscores
-
-    def _focus(self, log_p: Array) -> tuple[Array, Array]:
-        """Return -q^gamma log p, with q = 1 - p, and how fast it falls as log p grows."""
+        log_p = shifted - log_total[:, np.newaxis]
         q = -np.expm1(log_p)
         weight = q**self.gamma
         # The slope q^gamma - gamma q^(gamma - 1) p log p would be infinity times 0 at q = 0, where gamma < 1. It is
         # q^gamma (1 + gamma r), with r = -p log(p) / q in [0, 1]; at q = 0 any r will do, and 0 / 1 is taken.
         ratio = (q - 1) * log_p / (q + (q == 0))
-        return -weight * log_p, weight * (1 + self.gamma * ratio)
+        slopes = weight * (1 + self.gamma * ratio) * targets
+        dscores *= slopes.sum(axis=1, keepdims=True)
+        dscores -= slopes
+        return (targets * (-weight * log_p)).sum(axis=1), dscores
 
 
 class KLDivergence(CategoricalLoss):
@@ -177,10 +167,7 @@ class KLDivergence(CategoricalLoss):
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         targets = super().prepare_targets(targets, output_shape, dtype)
         if targets.shape[1:] != output_shape:
-            raise ShapeError(
-                f"y has shape {targets.shape}; KLDivergence takes rows of probabilities (N, {output_shape[-1]}): for "
-                "labels use SoftmaxCrossEntropy()"
-            )
+            raise ShapeError(f"y {targets.shape} holds no rows of probabilities: for labels use SoftmaxCrossEntropy()")
         return targets
 
 
@@ -203,12 +190,8 @@ class SigmoidCrossEntropy(PositionWiseLoss):
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         targets = super().prepare_targets(targets, output_shape, dtype)
         check_one_per_output(targets, output_shape)
-        wrong = np.argwhere((targets < 0) | (targets > 1))
-        if wrong.size:
-            raise DataError(
-                f"y is {targets[tuple(wrong[0])]} at row {wrong[0][0]}; the labels are 0 and 1: number two classes so, "
-                "as LabelEncoder().fit_transform(y) of sklearn.preprocessing does"
-            )
+        rule = f"the labels are 0 and 1: number two classes so, {_AS_ENCODER}"
+        refuse_targets((targets < 0) | (targets > 1), targets, rule)
         return targets.astype(dtype, copy=False)
 
     def activate(self, scores: Array) -> Array:
@@ -227,7 +210,7 @@ class SigmoidCrossEntropy(PositionWiseLoss):
     def labels(self, targets: Array) -> Array:
         if targets.shape[-1] != 1:
             raise ArgumentError("class_weight is for one class per row; for several labels give sample_weight")
-        return (targets[..., 0] > 0.5).astype(np.intp)
+        return self.truth(targets)
 
 
 class Hinge(PositionWiseLoss):
@@ -262,33 +245,18 @@ class Hinge(PositionWiseLoss):
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         targets = super().prepare_targets(targets, output_shape, dtype)
         if targets.shape[1:] != (output_shape if _is_one_score(output_shape) else output_shape[:-1]):
-            raise ShapeError(
-                f"y has shape {targets.shape}; Hinge takes one label for each sample, (N,), or position: of one-hot "
-                "rows pass y.argmax(axis=-1)"
-            )
+            what = f"y has shape {targets.shape}; Hinge takes one label for each sample, (N,), or position"
+            raise ShapeError(f"{what}: of one-hot rows pass y.argmax(axis=-1)")
         if not _is_one_score(output_shape):
             return _as_labels(targets, output_shape[-1])
         signs = np.where(targets > 0, 1, -1)
-        wrong = np.argwhere((targets != signs) & (targets != 0))
-        if wrong.size:
-            raise DataError(
-                f"y is {targets[tuple(wrong[0])]} at row {wrong[0][0]}; with one score the labels are 0 and 1, or -1 "
-                "and 1"
-            )
-        if (targets == 0).any() and (targets == -1).any():
-            raise DataError("y holds both 0 and -1; with one score the labels are 0 and 1, or -1 and 1")
+        second = -1 if (targets == -1).any() else 0
+        wrong = (targets != 1) & (targets != second)
+        refuse_targets(wrong, targets, "with one score the labels are 0 and 1, or -1 and 1")
         return signs.astype(dtype)
-
-    def decide(self, scores: Array) -> Array:
-        if _is_one_score(scores.shape[1:]):
-            return _without_last_column((scores > 0).astype(np.intp))
-        return scores.argmax(axis=-1)
 
     def labels(self, targets: Array) -> Array:
         return _without_last_column((targets > 0).astype(np.intp)) if targets.dtype.kind == "f" else targets
-
-    def truth(self, targets: Array) -> Array:
-        return self.labels(targets)
 
 
 def _softmax(scores: Array) -> tuple[Array, Array, Array]:
@@ -321,19 +289,10 @@ def _as_labels(targets: Array, classes: int) -> Array:
         place = np.unravel_index(wrong[0], targets.shape)
         raise DataError(
             f"y is {targets[place]} at row {', '.join(map(str, place))}; the model has {classes} classes, labelled 0 "
-            f"to {classes - 1}, {_difference(np.unique(targets), classes)}"
+            f"to {classes - 1}, but y goes from {targets.min()} to {targets.max()}: number the labels from 0, "
+            f"{_AS_ENCODER}, or give the model more outputs; for quantities use MeanSquaredError()"
         )
     return labels
-
-
-def _difference(found: Array, classes: int) -> str:
-    """Return what the distinct targets are in place of labels of so many classes, and what makes them these."""
-    if (found != np.rint(found)).any():
-        return "and no fractions: for targets that are quantities end the model with MeanSquaredError()"
-    cures = [f"give the model {len(found)} outputs"] if len(found) > classes else []
-    if found[0] < 0 or found[-1] >= len(found):
-        cures.append("number them from 0, as LabelEncoder().fit_transform(y) of sklearn.preprocessing does")
-    return f"but y holds {counted(len(found), 'label')} from {found[0]} to {found[-1]}: {', and '.join(cures)}"
 
 
 def _without_last_column(labels: Array) -> Array:

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl import functional
-from minidl.errors import DataError
-from minidl.losses.base import Loss, check_one_per_output, count_outputs, mean_over_outputs
+from minidl.losses.base import Loss, check_one_per_output, count_outputs, mean_over_outputs, refuse_targets
 from minidl.settings import setting
 from minidl.typing import Array, Shape
 
@@ -110,9 +109,7 @@ class Poisson(RegressionLoss):
 
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         targets = super().prepare_targets(targets, output_shape, dtype)
-        wrong = np.argwhere(targets < 0)
-        if wrong.size:
-            raise DataError(f"y is {targets[tuple(wrong[0])]} at row {wrong[0][0]}; counts are 0 or more")
+        refuse_targets(targets < 0, targets, "counts are 0 or more")
         return targets
 
     def decide(self, scores: Array) -> Array:

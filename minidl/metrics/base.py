@@ -40,10 +40,8 @@ class ScoredRows:
         self.loss, self.scores, self.targets = loss, scores, targets
         self.predictions, self.truth = loss.decide(scores), loss.truth(targets)
         if self.truth.shape != self.predictions.shape:  # which NumPy might broadcast, (N,) and (N, 1) to (N, N)
-            raise ShapeError(
-                f"{type(loss).__name__}.truth must return targets in the form of decide's predictions, "
-                f"{self.predictions.shape}, not {self.truth.shape}"
-            )
+            shapes = f"in the form of decide's predictions, {self.predictions.shape}, not {self.truth.shape}"
+            raise ShapeError(f"{type(loss).__name__}.truth must return targets {shapes}")
 
     @property
     def probabilities(self) -> Array:
@@ -66,18 +64,15 @@ class Metric(Configurable):
     def value(self, sums: Array, weight: float) -> float:
         """Return the metric of rows with these sums (size,) and this summed weight, > 0; by default the mean."""
         if len(sums) != 1:
-            raise NotImplementedError(
-                f"{type(self).__name__} has {len(sums)} sums, so it must define value(sums, weight)"
-            )
+            raise NotImplementedError(f"{type(self).__name__} has {len(sums)} sums: define value(sums, weight)")
         return float(sums[0] / weight)
 
     def sums(self, rows: ScoredRows, weights: Array | None) -> list[float]:
         """Return the (weighted) sums over the rows of what `per_row` gives."""
         values = np.asarray(self.per_row(rows))
         if values.shape[:1] != rows.scores.shape[:1] or values.ndim > 2:
-            raise ShapeError(
-                f"the metric {self.name} must give a number for each row, {rows.scores.shape[:1]}, not {values.shape}"
-            )
+            wanted = f"a number for each row, {rows.scores.shape[:1]}, not {values.shape}"
+            raise ShapeError(f"the metric {self.name} must give {wanted}")
         if weights is None and values.ndim == 1 and values.dtype.kind == "b":
             return [float(np.count_nonzero(values))]  # in a tenth of the time of a sum
         total = np.add.reduce(values, axis=0, dtype=np.float64) if weights is None else weights @ values
@@ -130,13 +125,9 @@ class FunctionMetric(Metric):
 
     def per_row(self, rows: ScoredRows) -> Array:
         if isinstance(self.function, str):
-            raise NotReadyError(
-                f"the metric {self.name} is a function, of which a file holds the name: set metrics again"
-            )
+            raise NotReadyError(f"of the metric {self.name} a file holds the name alone: set metrics again")
         values = np.asarray(self.function(rows.scores if self._takes_scores else rows.predictions, rows.truth))
         if values.ndim != 1:
-            raise ShapeError(
-                f"the metric {self.name} must return a number for each row, {(len(rows.scores),)}, as "
-                f"abs(predictions - targets) does, not {values.shape}: the mean is taken over all rows, not here"
-            )
+            what = f"must return a number for each row, {(len(rows.scores),)}, not {values.shape}"
+            raise ShapeError(f"the metric {self.name} {what}: the mean is taken over all rows, not here")
         return values

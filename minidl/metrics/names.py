@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from minidl.errors import ArgumentError, ArgumentTypeError, naming
+from minidl.errors import ArgumentError, ArgumentTypeError
 from minidl.losses.base import Loss
 from minidl.metrics.base import FunctionMetric, Metric
 from minidl.metrics.classification import F1, Accuracy, Precision, Recall, TopKAccuracy, TotalVariation
@@ -17,16 +17,8 @@ _KINDS = (Accuracy, TopKAccuracy, Precision, Recall, F1, TotalVariation, *_OF_NU
 METRICS: dict[str, type[Metric]] = {kind().name: kind for kind in _KINDS}
 """Classes by the names that `as_metrics` takes; any number may stand in the place of 5 in "top_5_accuracy"."""
 
-_SHORT = {
-    "mae": "mean_absolute_error",
-    "mse": "mean_squared_error",
-    "rmse": "root_mean_squared_error",
-    "r2": "r2_score",
-}
+_SHORT = {"mae": MeanAbsoluteError, "mse": MeanSquaredError, "rmse": RootMeanSquaredError, "r2": R2Score}
 """What scikit-learn or Keras call some of them."""
-
-_TAKEN = {"loss", "epoch", ""}
-"""Names of other columns of a history."""
 
 
 def as_metrics(
@@ -51,17 +43,13 @@ def as_metrics(
         For anything else, such as a single metric without a list, or a class.
     """
     if metrics is None:
-        if loss is None or not loss.default_metric:
-            return []
-        with naming(f"{type(loss).__name__}.default_metric"):
-            return [_by_name(loss.default_metric)]
+        metrics = [loss.default_metric] if loss is not None and loss.default_metric else []
     if isinstance(metrics, str | Metric) or not isinstance(metrics, Iterable):
-        one = getattr(metrics, "__name__", repr(metrics)) + "()" * isinstance(metrics, type)
-        raise ArgumentTypeError(f"metrics must be a list: give metrics=[{one}], also for one alone")
+        raise ArgumentTypeError(f"metrics must be a list, also for one alone, not {metrics!r:.80}")
     found = [_as_metric(metric) for metric in metrics]
     names = [metric.name for metric in found]
     for index, name in enumerate(names):
-        if name in _TAKEN or name.startswith("val_") or "/" in name:
+        if name in {"loss", "epoch", ""} or name.startswith("val_") or "/" in name:
             raise ArgumentError(f"the history cannot have a metric named {name!r}: give it another name")
         if name in names[:index]:
             raise ArgumentError(f"two metrics are named {name!r}: leave one out, or derive a class with another name")
@@ -74,15 +62,13 @@ def _as_metric(metric: Any) -> Metric:
     if isinstance(metric, str):
         return _by_name(metric)
     if isinstance(metric, type | Loss) or not callable(metric):
-        raise ArgumentTypeError(
-            f"metrics holds {metric!r:.80}; give names such as 'accuracy', objects such as TopKAccuracy(5), or "
-            "functions of (predictions, targets)"
-        )
+        what = "names such as 'accuracy', objects such as TopKAccuracy(5), or functions of (predictions, targets)"
+        raise ArgumentTypeError(f"metrics holds {metric!r:.80}; give {what}")
     return FunctionMetric(metric)
 
 
 def _by_name(name: str) -> Metric:
-    name = _SHORT.get(name.lower(), name)
     if k := re.fullmatch(r"top_(\d+)_accuracy", name.lower()):
         return TopKAccuracy(int(k[1]))
-    return METRICS[named(METRICS, name, "metric")]()
+    kinds = METRICS | _SHORT
+    return kinds[named(kinds, name, "metric")]()

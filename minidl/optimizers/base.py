@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
+from minidl.errors import ArgumentTypeError, ShapeError
 from minidl.settings import Configurable, as_number, setting
 from minidl.typing import Array
 
@@ -70,9 +70,7 @@ class Optimizer(Configurable):
 
     def update(self, parameters: Array, gradients: Array, learning_rate: float, *args: Any, **kwargs: Any) -> None:
         """Take one step: change `parameters` and the slots' vectors in place, and leave `gradients` as they are."""
-        raise NotImplementedError(
-            f"{type(self).__name__} must define update(parameters, gradients, learning_rate, ...)"
-        )
+        raise NotImplementedError(f"{type(self).__name__} must define update(parameters, gradients, learning_rate)")
 
     def minimize(
         self, evaluate: Evaluate, parameters: Array, loss: float, gradient: Array, trained: Parts = None
@@ -85,13 +83,7 @@ class Optimizer(Configurable):
         if not callable(self.learning_rate):
             return self.learning_rate
         place = f"{type(self).__name__}: learning_rate at step {self.step}"
-        try:
-            return float(as_number(self.learning_rate(self.step), place, 0))
-        except OverflowError as error:
-            raise ArgumentError(
-                f"{place} overflows, by {self.learning_rate!r}: take one that does not grow without end, with a factor "
-                "of at most 1"
-            ) from error
+        return float(as_number(self.learning_rate(self.step), place, 0))
 
     def apply(self, parameters: Array, gradients: Array, trained: Parts = None, decaying: Parts = None) -> None:
         """Take one step on 1-D `parameters`, in place, along 1-D `gradients` of the same size, which stay as they are.
@@ -109,10 +101,8 @@ class Optimizer(Configurable):
         rate, size = self.rate(), len(parameters)
         vectors = [parameters, gradients, *self.prepare_state(parameters)]
         if {len(vector) for vector in vectors} != {size}:
-            raise ShapeError(
-                f"{type(self).__name__}: parameters have shape {parameters.shape}, gradients and slots "
-                f"{[vector.shape for vector in vectors[1:]]}; an optimizer serves one model: make a new one for another"
-            )
+            shapes = f"parameters have shape {parameters.shape}, gradients and slots {[v.shape for v in vectors[1:]]}"
+            raise ShapeError(f"{type(self).__name__}: {shapes}; make a new optimizer for another model")
         self.step += 1
         trained = [slice(0, size)] if trained is None else trained
         if self.weight_decay:
@@ -120,14 +110,11 @@ class Optimizer(Configurable):
                 parameters[part] *= 1 - rate * self.weight_decay
         # A norm or a mean must be one of what moves alone; so frozen parts are left out of the vectors.
         is_whole = len(trained) == 1 and trained[0].stop - trained[0].start == size
-        moving = vectors if is_whole else [_gather(vector, trained) for vector in vectors]
+        moving = vectors if is_whole else [np.concatenate([v[:0], *(v[part] for part in trained)]) for v in vectors]
         for p, g, *slots in _blocks(moving) if self.elementwise else [moving]:
             returned: object = self.update(p, g, rate, *slots)  # type: ignore[func-returns-value]
             if returned is not None:
-                raise ArgumentTypeError(
-                    f"{type(self).__name__}: update must change the parameters in place, parameters -= ..., and "
-                    "return None; what it returned would be lost"
-                )
+                raise ArgumentTypeError(f"{type(self).__name__}.update must work in place, and return None")
         if not is_whole:
             for vector, moved in zip(vectors, moving, strict=True):
                 _scatter(moved, vector, trained)
@@ -150,10 +137,6 @@ def _blocks(vectors: list[Array]) -> list[list[Array]]:
         return [vectors]
     length = math.ceil(size / math.ceil(size / _BLOCK))
     return [[vector[start : start + length] for vector in vectors] for start in range(0, size, length)]
-
-
-def _gather(vector: Array, parts: Sequence[slice]) -> Array:
-    return np.concatenate([vector[:0], *(vector[part] for part in parts)])
 
 
 def _scatter(gathered: Array, vector: Array, parts: Sequence[slice]) -> None:

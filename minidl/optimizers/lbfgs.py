@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from minidl.errors import ArgumentError, NotReadyError, ShapeError
+from minidl.errors import NotReadyError, ShapeError
 from minidl.optimizers.base import Evaluate, Optimizer, Parts, Rate
-from minidl.settings import as_number, setting
+from minidl.settings import setting
 from minidl.typing import Array
 
 _C1, _C2 = 1e-4, 0.9
@@ -16,15 +16,6 @@ _C1, _C2 = 1e-4, 0.9
 
 _TRIALS = 20
 """Evaluations of a line search at most; nearly all make one or two."""
-
-
-def _refuse_weight_decay(value: Any, place: str) -> float:
-    if decay := as_number(value, place, 0):
-        raise ArgumentError(
-            f"{place} is {decay:g}, but the line search lowers the loss, and decay is no part of it: leave it 0 and "
-            f"give the layers L2({decay / 2:g})"
-        )
-    return 0.0
 
 
 class LBFGS(Optimizer):
@@ -64,7 +55,7 @@ class LBFGS(Optimizer):
     """
 
     learning_rate: Rate = setting(default=1.0, kw_only=False)
-    weight_decay: float = setting(default=0.0, check=_refuse_weight_decay, quiet=True)
+    weight_decay: float = setting(default=0.0, low=0, most=0, quiet=True)
     memory: int = setting(default=10, low=1, whole=True)
     tolerance: float = setting(default=1e-9, low=0)
     gradient_tolerance: float = setting(default=1e-9, low=0)
@@ -77,10 +68,7 @@ class LBFGS(Optimizer):
 
     def apply(self, *args: Any, **kwargs: Any) -> None:
         """Refuse with a NotReadyError: it takes no single steps."""
-        raise NotReadyError(
-            "LBFGS takes no single steps along a batch's gradients: train by Trainer(model, LBFGS(), batch_size=None), "
-            "or call minimize(evaluate, parameters, loss, gradient)"
-        )
+        raise NotReadyError("LBFGS takes no single steps: train by Trainer(model, LBFGS(), batch_size=None)")
 
     @np.errstate(all="ignore")  # a trial may be so far out that its numbers overflow, and at a bottom they vanish
     def minimize(
@@ -106,10 +94,8 @@ class LBFGS(Optimizer):
         """
         s, y, steepest = self.prepare_state(parameters)
         if not (gradient.shape == parameters.shape and s.shape == y.shape == (self.memory, len(parameters))):
-            raise ShapeError(
-                f"LBFGS: parameters have shape {parameters.shape} but the gradient {gradient.shape} and the pairs "
-                f"{s.shape}, with memory = {self.memory}; an optimizer serves one model: make a new one for another"
-            )
+            shapes = f"{parameters.shape} but the gradient {gradient.shape} and the pairs {s.shape}"
+            raise ShapeError(f"LBFGS: parameters have shape {shapes}; make a new optimizer for another model or memory")
         self.ended = ""
         rate, largest = self.rate(), float(np.abs(gradient).max(initial=0))
         loss, gradient, start = float(loss), gradient.astype(np.float64), parameters.astype(np.float64)

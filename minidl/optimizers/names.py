@@ -21,6 +21,5 @@ def get_optimizer(optimizer: Optimizer | str) -> Optimizer:
     if isinstance(optimizer, Optimizer):
         return optimizer
     if not isinstance(optimizer, str):
-        cure = f": did you mean {optimizer.__name__}()?" if isinstance(optimizer, type) else ""
-        raise ArgumentTypeError(f"an optimizer is an Optimizer such as Adam() or a name, not {optimizer!r}{cure}")
+        raise ArgumentTypeError(f"an optimizer is an Optimizer such as Adam() or a name, not {optimizer!r}")
     return OPTIMIZERS[named(OPTIMIZERS, optimizer, "optimizer")]()

@@ -82,17 +82,17 @@ def test_softmax_cross_entropy_is_exact_at_extreme_scores(scores, label, loss, g
 
 def test_soft_targets_are_taken_to_the_last_thousandth():
     SoftmaxCrossEntropy()(np.zeros((1, 3)), np.float16([[0.1, 0.2, 0.7]]))
-    with pytest.raises(DataError, match="no probability distribution at row 0"):
+    with pytest.raises(DataError, match=r"y is \[0.1 .* at row 0; one-hot rows hold no negative number and sum to 1$"):
         SoftmaxCrossEntropy()(np.zeros((1, 3)), [[0.1, 0.2, 0.702]])
 
 
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        ([0, 3, 1], "y is 3 at row 1; the model has 3 classes, labelled 0 to 2, but y holds 3 labels from 0 to 3"),
+        ([0, 3, 1], "y is 3 at row 1; the model has 3 classes, labelled 0 to 2, but y goes from 0 to 3: number"),
         ([0, 4, 3], "y is 4 at row 1; the model has 3 classes"),
         ([0, 1, -1], "y is -1 at row 2; the model has 3 classes"),
-        ([0, 1.5, 1], r"y is 1\.5 at row 1; the model has 3 classes, labelled 0 to 2, and no fractions: .*MeanSquared"),
+        ([0, 1.5, 1], r"y is 1\.5 at row 1; the model has 3 classes, .*; for quantities use MeanSquared"),
         ([[0], [1], [3]], "y is 3 at row 2"),
         ([0, 1, math.nan], "y holds nan at row 2"),
         ([0, math.inf, 0], "y holds inf at row 1"),
@@ -101,10 +101,10 @@ def test_soft_targets_are_taken_to_the_last_thousandth():
         (["cat", "dog", "cat"], "^targets holds .* values; give numbers only"),
         (
             [[1, 0, 0], [0, 1, 1], [0, 0, 1]],
-            r"no probability distribution at row 1: \[0, 1, 1\]; one-hot rows hold no negative number and sum to 1$",
+            r"y is \[0 1 1\] at row 1; one-hot rows hold no negative number and sum to 1$",
         ),
-        ([[1, 0, 0], [0, 1, 0], [0, 0, 0]], "no probability distribution at row 2"),
-        ([[1, 0, 0], [0, 2, -1], [0, 0, 1]], r"no probability distribution at row 1: \[0, 2, -1\]"),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 0]], r"y is \[0 0 0\] at row 2"),
+        ([[1, 0, 0], [0, 2, -1], [0, 0, 1]], r"y is \[ 0  2 -1\] at row 1"),
         ([[1, 0, 0], [0, 1, 0], [0, math.nan, 0]], "y holds nan at row 2, entry 1"),
     ],
 )
@@ -196,7 +196,7 @@ def test_losses_of_softmax_share_their_checks_and_call_themselves_by_their_names
         loss(np.zeros((3, 1)), [0, 0, 0])
     with pytest.raises(ShapeError, match=r"give labels \(N,\) or one-hot rows \(N, 3\)"):
         loss(np.zeros((3, 3)), np.zeros((3, 4)))
-    with pytest.raises(DataError, match="no probability distribution at row 1"):
+    with pytest.raises(DataError, match=r"y is \[0.5 0.5 0.5\] at row 1"):
         loss(np.zeros((2, 3)), [[0.5, 0.25, 0.25], [0.5, 0.5, 0.5]])
     with pytest.raises(DataError, match="y is 3 at row 1; the model has 3 classes"):
         loss(np.zeros((2, 3)), [0, 3])
@@ -300,7 +300,7 @@ def test_the_divergence_reports_how_far_the_probabilities_are_off():
 def test_the_divergence_from_labels_is_refused_with_the_loss_for_them(labels):
     with pytest.raises(
         ShapeError,
-        match=r"y has shape \(3,\); .* rows of probabilities \(N, 3\): for labels use SoftmaxCrossEntropy\(\)$",
+        match=r"y \(3,\) holds no rows of probabilities: for labels use SoftmaxCrossEntropy\(\)$",
     ):
         KLDivergence()(np.zeros((3, 3)), labels)
 
@@ -336,21 +336,21 @@ def test_several_labels_are_averaged_over_a_sample():
         (
             [[0, 1], [-1, 1], [0, 0]],
             DataError,
-            "y is -1 at row 1; the labels are 0 and 1: number two classes so, as Lab",
+            "y is -1 at row 1, 0; the labels are 0 and 1: number two classes so, as Lab",
         ),
         ([[0, 1], [1, 1], [0, 1.5]], DataError, r"y is 1\.5 at row 2"),
         ([[0, 1], [1, math.nan], [0, 1]], DataError, "y holds nan at row 1, entry 1"),
-        ([[[0, 1]]] * 3, ShapeError, r"has shape \(N, 2\)$"),
+        ([[[0, 1]]] * 3, ShapeError, r"has shape \(N, 2\): make them equal or"),
         (
             [0, 1, 1],
             ShapeError,
-            r"y has shape \(3,\), but the model's output has shape \(N, 2\): end the model with Dense\(1\)",
+            r"y has shape \(3,\), but the model's output has shape \(N, 2\): make them equal or",
         ),
         ([[0], [1], [1]], ShapeError, r"the model's output has shape \(N, 2\)"),
         (
             [[0, 1, 1]] * 3,
             ShapeError,
-            r"y has shape \(3, 3\), but .* with Dense\(3\), or, for labels, use SoftmaxCrossEntropy",
+            r"y has shape \(3, 3\), but .* equal or, for labels, use SoftmaxCrossEntropy",
         ),
     ],
 )
@@ -431,7 +431,7 @@ def test_hinge_gives_decisions_and_accuracy():
         ([0, 2, 1], DataError, "y is 2 at row 1; with one score the labels are 0 and 1, or -1 and 1"),
         ([0, 1, 0.5], DataError, r"y is 0\.5 at row 2"),
         ([-2, 1, 1], DataError, "y is -2 at row 0"),
-        ([0, 1, -1], DataError, "^y holds both 0 and -1; with one score the labels are 0 and 1, or -1 and 1$"),
+        ([0, 1, -1], DataError, "^y is 0 at row 0; with one score the labels are 0 and 1, or -1 and 1$"),
         ([0, 1, math.nan], DataError, "y holds nan at row 2"),
         (np.eye(3), ShapeError, r"y has shape \(3, 3\); Hinge takes one label for each sample, \(N,\)"),
     ],
@@ -444,18 +444,19 @@ def test_labels_that_are_not_of_two_classes_are_refused(shape, targets, error, m
 
 @pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), Hinge()])
 @pytest.mark.parametrize(
-    ("targets", "outputs", "difference"),
+    ("targets", "outputs", "span"),
     [
-        (np.arange(1, 11), 10, r"10 labels from 1 to 10: number them from 0, as LabelEncoder\(\)\.fit_tr"),
-        (np.arange(1, 11), 5, "10 labels from 1 to 10: give the model 10 outputs, and number them from 0, as Label"),
-        (np.arange(11), 10, "11 labels from 0 to 10: give the model 11 outputs$"),
-        (np.float32([-1, 1]), 2, r"2 labels from -1\.0 to 1\.0: number them from 0, as LabelEncoder"),
+        (np.arange(1, 11), 10, "1 to 10"),
+        (np.arange(1, 11), 5, "1 to 10"),
+        (np.arange(11), 10, "0 to 10"),
+        (np.float32([-1, 1]), 2, r"-1\.0 to 1\.0"),
     ],
 )
 def test_labels_that_are_not_numbered_as_the_outputs_are_answered_with_their_range_and_the_cure(
-    loss, targets, outputs, difference
+    loss, targets, outputs, span
 ):
-    with pytest.raises(DataError, match=f"the model has {outputs} classes, .*, but y holds {difference}"):
+    cure = r"number the labels from 0, as LabelEncoder\(\)\.fit_tr.*, or give the model more outputs; for quantities"
+    with pytest.raises(DataError, match=f"the model has {outputs} classes, .*, but y goes from {span}: {cure}"):
         loss.prepare_targets(targets, (outputs,))
     encoded = LabelEncoder().fit_transform(targets)
     loss.prepare_targets(encoded, (len(targets),))

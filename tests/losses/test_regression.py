@@ -46,8 +46,8 @@ def test_squared_error_decides_nothing_and_reports_the_absolute_error():
         loss.activate(scores)
 
 
-def test_squared_error_names_no_layer_as_the_cure_for_outputs_of_two_axes():
-    with pytest.raises(ShapeError, match=r"but the model's output has shape \(N, 2, 4\)$"):
+def test_squared_error_refuses_targets_of_fewer_axes():
+    with pytest.raises(ShapeError, match=r"but the model's output has shape \(N, 2, 4\): make them equal"):
         MeanSquaredError()(np.zeros((3, 2, 4)), np.zeros((3, 2)))
 
 

@@ -108,7 +108,7 @@ def test_a_metric_with_several_sums_must_say_what_its_value_is():
             return np.zeros((len(rows.scores), 2))
 
     sums = sums_of(Several(), Values(), np.zeros((2, 1)), np.zeros((2, 1)))
-    with pytest.raises(NotImplementedError, match=r"^Several has 2 sums, so it must define value\(sums, weight\)$"):
+    with pytest.raises(NotImplementedError, match=r"^Several has 2 sums: define value\(sums, weight\)$"):
         Several().value(sums, 2.0)
 
 
@@ -306,5 +306,5 @@ def test_a_metric_can_be_copied_and_sent_to_another_process(copied):
 def test_a_file_holds_the_name_of_a_function_which_must_be_set_again():
     metric = decode(encode(FunctionMetric(named("far_off", lambda predictions, targets: predictions))))
     assert (metric.name, metric.function) == ("far_off", "far_off")
-    with pytest.raises(NotReadyError, match="the metric far_off is a function, of which a file holds the name: set"):
+    with pytest.raises(NotReadyError, match="of the metric far_off a file holds the name alone: set metrics again"):
         sums_of(metric, SoftmaxCrossEntropy(), np.eye(3), np.zeros(3, int))

@@ -103,13 +103,11 @@ def test_without_metrics_the_loss_names_its_own(loss, names):
     assert [metric.name for metric in as_metrics(None, loss)] == names
 
 
-def test_a_default_metric_that_is_not_there_is_the_loss_to_blame():
+def test_a_default_metric_that_is_not_there_is_refused():
     class Gap(Loss):
         default_metric = "acuracy"
 
-    with pytest.raises(
-        ArgumentError, match="^Gap.default_metric: no metric is named 'acuracy'; did you mean 'accuracy'"
-    ):
+    with pytest.raises(ArgumentError, match="^no metric is named 'acuracy'; did you mean 'accuracy'"):
         as_metrics(None, Gap())
 
 
@@ -134,15 +132,15 @@ def test_an_unknown_name_is_refused_with_what_it_nearly_is(name, hint):
 @pytest.mark.parametrize(
     ("metrics", "shown"),
     [
-        ("accuracy", r"\['accuracy'\]"),
-        (TopKAccuracy(3), r"\[TopKAccuracy\(k=3\)\]"),
-        (is_right, r"\[is_right\]"),
-        (Accuracy, r"\[Accuracy\(\)\]"),
-        (5, r"\[5\]"),
+        ("accuracy", "'accuracy'"),
+        (TopKAccuracy(3), r"TopKAccuracy\(k=3\)"),
+        (is_right, "<function is_right .*"),
+        (Accuracy, "<class .*Accuracy'>"),
+        (5, "5"),
     ],
 )
 def test_one_metric_without_a_list_is_refused(metrics, shown):
-    with pytest.raises(ArgumentTypeError, match=f"^metrics must be a list: give metrics={shown}, also for one alone$"):
+    with pytest.raises(ArgumentTypeError, match=f"^metrics must be a list, also for one alone, not {shown}$"):
         as_metrics(metrics, LOSS)
 
 

@@ -26,9 +26,7 @@ def test_an_unknown_name_is_answered_with_the_closest():
         get_optimizer("adm")
 
 
-@pytest.mark.parametrize(
-    ("value", "end"), [(None, "None"), (Adam, r"<class .*Adam'>: did you mean Adam\(\)\?"), (0.1, r"0\.1")]
-)
+@pytest.mark.parametrize(("value", "end"), [(None, "None"), (Adam, "<class .*Adam'>"), (0.1, r"0\.1")])
 def test_what_is_neither_optimizer_nor_name_is_refused(value, end):
     with pytest.raises(ArgumentTypeError, match=f"or a name, not {end}$"):
         get_optimizer(value)

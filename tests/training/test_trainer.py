@@ -744,7 +744,7 @@ REFUSED = {
     "negative label": ((x_good, y_good - 1), {}, DataError, "y is -1 at row"),
     "fraction": ((x_good, y_good + 0.5), {}, DataError, r"y is \d.5 at row 0"),
     "nan label": ((x_good, np.where(y_good == 2, np.nan, y_good)), {}, DataError, "y holds nan at row"),
-    "one-hot": ((x_good, 2 * np.eye(3)[y_good]), {}, DataError, "y is no probability distribution at row 0"),
+    "one-hot": ((x_good, 2 * np.eye(3)[y_good]), {}, DataError, r"y is \[.* at row 0; one-hot"),
     "one-hot width": ((x_good, np.eye(4)[y_good]), {}, ShapeError, r"y has shape \(12, 4\)"),
     "shape": (
         (x_good[:, :5], y_good),
