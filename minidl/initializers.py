@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError, naming
+from minidl.errors import ArgumentTypeError, ShapeError, naming
 from minidl.settings import Configurable, as_number, as_shape, named, setting, snake_case
 from minidl.typing import Array, Shape
 
@@ -68,10 +68,6 @@ class Uniform(Initializer):
 
     low: float = setting(default=-0.5, check=as_number)
     high: float = setting(default=0.5, check=as_number)
-
-    def __post_init__(self) -> None:
-        if not self.low <= self.high:
-            raise ArgumentError(f"{type(self).__name__}: low = {self.low} is above high = {self.high}")
 
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         return rng.uniform(self.low, self.high, shape)

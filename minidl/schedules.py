@@ -53,7 +53,14 @@ class StepDecay(Schedule):
         return self.rate * self.factor ** (step // self.every)
 
 
-class ExponentialDecay(Schedule):
+class _RateOverSteps(Schedule):
+    """Base of those that change a rate over so many steps."""
+
+    rate: float = setting(kw_only=False, low=0)
+    steps: int = setting(low=1, whole=True)
+
+
+class ExponentialDecay(_RateOverSteps):
     """A rate that is multiplied by `factor` over every `steps` steps, smoothly: ``rate factor^(step / steps)``.
 
     Parameters
@@ -65,15 +72,13 @@ class ExponentialDecay(Schedule):
     factor : float > 0
     """
 
-    rate: float = setting(kw_only=False, low=0)
-    steps: int = setting(low=1, whole=True)
     factor: float = setting(above=0)
 
     def __call__(self, step: int) -> float:
         return float(self.rate * self.factor ** (step / self.steps))
 
 
-class PolynomialDecay(Schedule):
+class PolynomialDecay(_RateOverSteps):
     """From `rate` to `end` along a power: ``end + (rate - end) (1 - step / steps)^power``, then `end`.
 
     Parameters
@@ -88,8 +93,6 @@ class PolynomialDecay(Schedule):
         1 is a straight line.
     """
 
-    rate: float = setting(kw_only=False, low=0)
-    steps: int = setting(low=1, whole=True)
     end: float = setting(default=0.0, low=0)
     power: float = setting(default=1.0, above=0)
 
@@ -98,7 +101,7 @@ class PolynomialDecay(Schedule):
         return float(self.end + (self.rate - self.end) * left**self.power)
 
 
-class CosineDecay(Schedule):
+class CosineDecay(_RateOverSteps):
     """From `rate` to `end` along half a cosine: ``end + (rate - end) (1 + cos(pi step / steps)) / 2``, then `end`.
 
     Parameters
@@ -113,15 +116,13 @@ class CosineDecay(Schedule):
     Source: Loshchilov and Hutter (2017), arXiv:1608.03983, equation 5, without restarts.
     """
 
-    rate: float = setting(kw_only=False, low=0)
-    steps: int = setting(low=1, whole=True)
     end: float = setting(default=0.0, low=0)
 
     def __call__(self, step: int) -> float:
         return _cosine(self.rate, self.end, min(step / self.steps, 1))
 
 
-class CosineRestarts(Schedule):
+class CosineRestarts(CosineDecay):
     """Falls from `rate` to `end` along half a cosine, jumps back and falls again, without end.
 
     Parameters
@@ -140,24 +141,20 @@ class CosineRestarts(Schedule):
     Source: Loshchilov and Hutter (2017), arXiv:1608.03983, section 3.
     """
 
-    rate: float = setting(kw_only=False, low=0)
-    steps: int = setting(low=1, whole=True)
-    end: float = setting(default=0.0, low=0)
     growth: float = setting(default=2.0, low=1)
     decay: float = setting(default=1.0, above=0)
 
     def __call__(self, step: int) -> float:
+        falls, passed, length = 0, float(step), float(self.steps)
         if self.growth == 1:
-            falls, passed, length = step // self.steps, float(step % self.steps), float(self.steps)
-        else:
-            falls, passed, length = 0, float(step), float(self.steps)
-            while passed >= length:  # as often as the logarithm of the step
-                falls, passed, length = falls + 1, passed - length, length * self.growth
+            falls, passed = step // self.steps, float(step % self.steps)
+        while passed >= length:  # as often as the logarithm of the step
+            falls, passed, length = falls + 1, passed - length, length * self.growth
         peak = max(self.rate * self.decay**falls, self.end) if falls else self.rate
         return _cosine(peak, self.end, passed / length)
 
 
-class OneCycle(Schedule):
+class OneCycle(_RateOverSteps):
     """One rise to `rate` and one long fall, each along half a cosine.
 
     From ``start_factor rate`` at step 0 to ``rate`` at step ``rise steps - 1``, and on to ``end_factor rate`` at step
@@ -178,7 +175,6 @@ class OneCycle(Schedule):
     whose final_div_factor of 10,000 is relative to the first rate.
     """
 
-    rate: float = setting(kw_only=False, low=0)
     steps: int = setting(low=2, whole=True)
     rise: float = setting(default=0.3, low=0, below=1)
     start_factor: float = setting(default=1 / 25, low=0)

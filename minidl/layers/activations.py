@@ -149,8 +149,7 @@ class Softplus(Layer):
         return y
 
     def backward(self, dy: Array) -> Array:
-        x = self.saved
-        return dy * functional.sigmoid(x)
+        return dy * functional.sigmoid(self.saved)
 
 
 _SQRT_2_PI = math.sqrt(2 / math.pi)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from minidl.errors import ShapeError
 from minidl.functional import sum_rows
 from minidl.initializers import Initializer, is_initializer
 from minidl.layers.base import Declaration, Layer, Parameter
+from minidl.layers.shaping import count_features
 from minidl.regularizers import Constraint, Regularizer, is_constraint, is_regularizer
 from minidl.settings import as_flag, setting
 from minidl.typing import Array, Shape
@@ -41,9 +41,7 @@ class Dense(Layer):
     constraint: Constraint | None = setting(default=None, check=is_constraint)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        if not input_shape:
-            raise ShapeError("Dense expects samples with features, (features,), but got single numbers")
-        shape = input_shape[-1], self.units
+        shape = count_features(self, input_shape), self.units
         self.weight = declare.parameter("weight", shape, self.initializer, regularized=True)
         self.bias: Parameter | None = declare.parameter("bias", self.units, "zeros") if self.use_bias else None
         return (*input_shape[:-1], self.units)

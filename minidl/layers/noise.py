@@ -14,7 +14,15 @@ _LEVELS = 2**16
 """Dropout compares whole numbers of 16 bits, which cost half of what random floats do."""
 
 
-class Dropout(Layer):
+class _Noise(Layer):
+    """Base of these layers: it keeps the generator that they draw from."""
+
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        self.generator = declare.generator
+        return input_shape
+
+
+class Dropout(_Noise):
     """Set random numbers to zero in training, ``y = m x / (1 - rate)`` with m = 0 or 1; in inference ``y = x``.
 
     Each m is drawn by itself and is 0 with probability `rate`. The division keeps the mean of y at x, so that
@@ -33,28 +41,20 @@ class Dropout(Layer):
 
     rate: float = setting(default=0.5, kw_only=False, low=0, below=1)
 
-    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        self.generator = declare.generator
-        return input_shape
-
     def forward(self, x: Array, training: bool = False) -> Array:
         if not training:
             return x
-        self.saved = mask = self._draw_mask(x)
-        return x * mask
-
-    def backward(self, dy: Array) -> Array:
-        mask = self.saved
-        return dy * mask
-
-    def _draw_mask(self, x: Array) -> Array:
         kept_levels = max(_LEVELS - round(self.rate * _LEVELS), 1)
         kept = draw_16_bits(_generator(self), x.size) < kept_levels
         # A scalar of the array's type: a plain float would make the mask float64.
-        return (kept * x.dtype.type(_LEVELS / kept_levels)).reshape(x.shape)
+        self.saved = mask = (kept * x.dtype.type(_LEVELS / kept_levels)).reshape(x.shape)
+        return x * mask
+
+    def backward(self, dy: Array) -> Array:
+        return dy * self.saved
 
 
-class GaussianNoise(Layer):
+class GaussianNoise(_Noise):
     """Add normal random numbers in training, ``y = x + standard_deviation z`` with z ~ N(0, 1); else ``y = x``.
 
     Parameters
@@ -67,10 +67,6 @@ class GaussianNoise(Layer):
     """
 
     standard_deviation: float = setting(kw_only=False, low=0)
-
-    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        self.generator = declare.generator
-        return input_shape
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if not training:
@@ -86,7 +82,5 @@ class GaussianNoise(Layer):
 
 def _generator(layer: Layer) -> np.random.Generator:
     if layer.generator is None:
-        raise NotReadyError(
-            f"{type(layer).__name__} draws random numbers once it is set up: call set_up(input_shape, seed)"
-        )
+        raise NotReadyError(f"{type(layer).__name__} draws random numbers: first call set_up(input_shape, seed)")
     return layer.generator

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from minidl.errors import ShapeError
 from minidl.functional import sum_rows
 from minidl.initializers import Constant
 from minidl.layers.base import Declaration, Layer
+from minidl.layers.shaping import count_features
 from minidl.settings import setting
 from minidl.typing import Array, Shape
 
@@ -42,7 +42,7 @@ class BatchNorm(Layer):
     mixes_batch = True
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        features = _count_features(self, input_shape)
+        features = count_features(self, input_shape)
         self.scale = declare.parameter("scale", features, Constant(1))
         self.shift = declare.parameter("shift", features, "zeros")
         self.running_mean = declare.state("running_mean", features, "zeros")
@@ -58,7 +58,11 @@ class BatchNorm(Layer):
             centered = rows - mean
             variance = np.einsum("nf,nf->f", centered, centered)
             variance /= len(rows)
-            self._update_running(mean, variance, len(rows))
+            unbiased = variance * (len(rows) / (len(rows) - 1))
+            for state, new in ((self.running_mean, mean), (self.running_variance, unbiased)):
+                running = state.value
+                running *= self.momentum
+                running += (1 - self.momentum) * new
         else:
             centered = rows - self.running_mean.value
             variance = self.running_variance.value
@@ -68,12 +72,6 @@ class BatchNorm(Layer):
         y = centered * (inverse_deviation * self.scale.value)
         y += self.shift.value
         return y.reshape(x.shape)
-
-    def _update_running(self, mean: Array, variance: Array, count: int) -> None:
-        for state, of_batch in ((self.running_mean, mean), (self.running_variance, variance * (count / (count - 1)))):
-            running = state.value
-            running *= self.momentum
-            running += (1 - self.momentum) * of_batch
 
     def backward(self, dy: Array) -> Array:
         centered, inverse_deviation, of_batch = self.saved
@@ -110,7 +108,7 @@ class LayerNorm(Layer):
     epsilon: float = setting(default=1e-5, above=0)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        features = _count_features(self, input_shape)
+        features = count_features(self, input_shape)
         self.scale = declare.parameter("scale", features, Constant(1))
         self.shift = declare.parameter("shift", features, "zeros")
         return input_shape
@@ -143,9 +141,3 @@ class LayerNorm(Layer):
 def _row_means(rows: Array) -> Array:
     """Means over the second axis, (N, 1)."""
     return rows @ np.full((rows.shape[1], 1), 1 / rows.shape[1], rows.dtype)
-
-
-def _count_features(layer: Layer, input_shape: Shape) -> int:
-    if not input_shape:
-        raise ShapeError(f"{type(layer).__name__} expects samples with an axis of features but got single numbers")
-    return input_shape[-1]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from minidl import functional
-from minidl.errors import ShapeError
 from minidl.initializers import Constant
 from minidl.layers.base import Declaration, Layer
+from minidl.layers.shaping import count_features
 from minidl.settings import as_number, setting
 from minidl.typing import Array, Shape
 
@@ -29,8 +29,7 @@ class ReLU(Layer):
         return y
 
     def backward(self, dy: Array) -> Array:
-        y = self.saved
-        return dy * (y > 0)
+        return dy * (self.saved > 0)
 
 
 class LeakyReLU(Layer):
@@ -79,9 +78,7 @@ class PReLU(Layer):
     initial_slope: float = setting(default=0.25, check=as_number, fixed=True)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        if not input_shape:
-            raise ShapeError("PReLU expects samples with an axis of channels but got single numbers")
-        self.slope = declare.parameter("slope", input_shape[-1], Constant(self.initial_slope))
+        self.slope = declare.parameter("slope", count_features(self, input_shape), Constant(self.initial_slope))
         return input_shape
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -114,7 +111,11 @@ class ELU(Layer):
     scale = 1.0
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        below = _exponential_less_1(_negative_part(x))
+        negative = _negative_part(x)
+        # exp(x) - 1 = tanh(x / 2) (exp(x) + 1), exact also near 0: np.expm1 takes three times as long.
+        below = np.exp(negative)
+        below += 1
+        below *= np.tanh(0.5 * negative)
         if training:
             self.saved = x > 0, below
         y = below * (self.scale * self.alpha)
@@ -140,14 +141,6 @@ class SELU(ELU):
 
     alpha: float = field(default=1.6732632423543772, init=False, repr=False)  # equation 14 of the source
     scale = 1.0507009873554805
-
-
-def _exponential_less_1(x: Array) -> Array:
-    """Return exp(x) - 1 = tanh(x / 2) (exp(x) + 1), exact also near 0; np.expm1 takes three times as long."""
-    y = np.exp(x)
-    y += 1
-    y *= np.tanh(0.5 * x)
-    return y
 
 
 def _negative_part(x: Array) -> Array:

@@ -20,6 +20,13 @@ def as_target_shape(shape: Any, name: str) -> Shape:
     return tuple(int(size) for size in sizes)
 
 
+def count_features(layer: Layer, input_shape: Shape) -> int:
+    """Return the size of the last axis of a layer's samples; raise ShapeError where they are single numbers."""
+    if not input_shape:
+        raise ShapeError(f"{type(layer).__name__} expects samples with an axis of features but got single numbers")
+    return input_shape[-1]
+
+
 class Reshape(Layer):
     """Give each sample the shape `target_shape`; its numbers keep their (row-major) order.
 

@@ -99,9 +99,8 @@ class Loss(Configurable):
         """
         losses, dscores = self.per_sample(scores, targets)
         if losses.shape != (len(scores),) or dscores.shape != scores.shape:
-            place = f"{type(self).__name__}.per_sample"
-            wanted, returned = f"{(len(scores),)} and a gradient {scores.shape}", f"{losses.shape} and {dscores.shape}"
-            raise ShapeError(f"{place} must return losses {wanted}, but returned {returned}")
+            returned = f"{losses.shape} and {dscores.shape} for scores {scores.shape}"
+            raise ShapeError(f"{type(self).__name__}.per_sample must give losses (N,) and gradients, not {returned}")
         if weights is None:
             return float(np.add.reduce(losses, dtype=np.float64)), dscores * scale
         # Scaled first, weights of any size fit the scores' type.
@@ -138,10 +137,8 @@ def spread_weights(weights: Array | None, positions: Shape) -> Array | None:
 def check_one_per_output(targets: Array, output_shape: Shape) -> None:
     """Raise ShapeError unless there is a target for each of the model's outputs."""
     if targets.shape[1:] != output_shape:
-        model = f"the model's output has shape {batch_shape(output_shape)}"
-        raise ShapeError(
-            f"y has shape {targets.shape}, but {model}: make them equal or, for labels, use SoftmaxCrossEntropy()"
-        )
+        shapes = f"{targets.shape}, but the model's output has shape {batch_shape(output_shape)}"
+        raise ShapeError(f"y has shape {shapes}: make them equal or, for labels, use SoftmaxCrossEntropy()")
 
 
 def refuse_targets(wrong: Array, targets: Array, rule: str) -> None:

@@ -150,8 +150,8 @@ class KLDivergence(CategoricalLoss):
     is the total variation distance sum_k ``|p_k - t_k|`` / 2 in [0, 1], the most by which the two differ about the
     probability of any set of classes.
 
-    Shapes: scores (N, K), targets rows (N, K) of probabilities that sum to 1. Raises ShapeError for others, such as
-    labels, of which `SoftmaxCrossEntropy` gives the same, and DataError for rows that are no probabilities.
+    Shapes: scores (N, K), targets rows (N, K) of probabilities that sum to 1, or labels (N,), of which it is the
+    cross-entropy. Raises ShapeError or DataError for others.
     Source: Kullback and Leibler (1951), "On information and sufficiency".
     """
 
@@ -159,16 +159,11 @@ class KLDivergence(CategoricalLoss):
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         shifted, probabilities, log_total = _softmax(scores)
+        targets = _as_rows(targets, probabilities)
         logarithms = np.log(targets + (targets == 0))  # 0 where t is 0
         losses = log_total + (targets * (logarithms - shifted)).sum(axis=1)
         probabilities -= targets
         return losses, probabilities
-
-    def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
-        targets = super().prepare_targets(targets, output_shape, dtype)
-        if targets.shape[1:] != output_shape:
-            raise ShapeError(f"y {targets.shape} holds no rows of probabilities: for labels use SoftmaxCrossEntropy()")
-        return targets
 
 
 class SigmoidCrossEntropy(PositionWiseLoss):
@@ -245,15 +240,12 @@ class Hinge(PositionWiseLoss):
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         targets = super().prepare_targets(targets, output_shape, dtype)
         if targets.shape[1:] != (output_shape if _is_one_score(output_shape) else output_shape[:-1]):
-            what = f"y has shape {targets.shape}; Hinge takes one label for each sample, (N,), or position"
-            raise ShapeError(f"{what}: of one-hot rows pass y.argmax(axis=-1)")
+            raise ShapeError(f"y has shape {targets.shape}; Hinge takes labels: of one-hot rows pass y.argmax(axis=-1)")
         if not _is_one_score(output_shape):
             return _as_labels(targets, output_shape[-1])
-        signs = np.where(targets > 0, 1, -1)
-        second = -1 if (targets == -1).any() else 0
-        wrong = (targets != 1) & (targets != second)
-        refuse_targets(wrong, targets, "with one score the labels are 0 and 1, or -1 and 1")
-        return signs.astype(dtype)
+        other = -1 if (targets == -1).any() else 0
+        refuse_targets((targets != 1) & (targets != other), targets, "with one score labels are 0 and 1, or -1 and 1")
+        return np.where(targets > 0, 1, -1).astype(dtype)
 
     def labels(self, targets: Array) -> Array:
         return _without_last_column((targets > 0).astype(np.intp)) if targets.dtype.kind == "f" else targets
@@ -286,11 +278,11 @@ def _as_rows(targets: Array, like: Array) -> Array:
 def _as_labels(targets: Array, classes: int) -> Array:
     labels, wrong = as_class_indices(targets, classes)
     if wrong.size:
-        place = np.unravel_index(wrong[0], targets.shape)
+        where = ", ".join(map(str, np.unravel_index(wrong[0], targets.shape)))
+        span = f"labelled 0 to {classes - 1}, but y goes from {targets.min()} to {targets.max()}"
+        cure = f"number the labels from 0, {_AS_ENCODER}, or add outputs; for quantities use MeanSquaredError()"
         raise DataError(
-            f"y is {targets[place]} at row {', '.join(map(str, place))}; the model has {classes} classes, labelled 0 "
-            f"to {classes - 1}, but y goes from {targets.min()} to {targets.max()}: number the labels from 0, "
-            f"{_AS_ENCODER}, or give the model more outputs; for quantities use MeanSquaredError()"
+            f"y is {targets.flat[wrong[0]]} at row {where}; the model has {classes} classes, {span}: {cure}"
         )
     return labels
 

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, ShapeError
+from minidl.losses.base import Loss
 from minidl.settings import Configurable, setting, snake_case
 from minidl.typing import Array
-
-if TYPE_CHECKING:
-    from minidl.losses.base import Loss
 
 
 class ScoredRows:
@@ -40,8 +38,8 @@ class ScoredRows:
         self.loss, self.scores, self.targets = loss, scores, targets
         self.predictions, self.truth = loss.decide(scores), loss.truth(targets)
         if self.truth.shape != self.predictions.shape:  # which NumPy might broadcast, (N,) and (N, 1) to (N, N)
-            shapes = f"in the form of decide's predictions, {self.predictions.shape}, not {self.truth.shape}"
-            raise ShapeError(f"{type(loss).__name__}.truth must return targets {shapes}")
+            shapes = f"{self.truth.shape}, but decide returns predictions {self.predictions.shape}"
+            raise ShapeError(f"{type(loss).__name__}.truth returns targets {shapes}: give both one shape")
 
     @property
     def probabilities(self) -> Array:
@@ -83,8 +81,10 @@ def _as_function(value: Any, place: str) -> Any:
     """Return a function that has a name, or the name of one; ArgumentTypeError or ArgumentError for anything else."""
     if isinstance(value, str):
         return value
-    if not callable(value) or isinstance(value, type):
-        raise ArgumentTypeError(f"{place} is {value!r:.80}; it must be a function of (predictions, targets)")
+    if not callable(value) or isinstance(value, type | Loss):
+        raise ArgumentTypeError(
+            f"{place} is {value!r:.80}; give a name, a Metric() or a function(predictions, targets)"
+        )
     if (name := _name_of(value)) in {"<lambda>", "partial"}:
         raise ArgumentError(f"{place} is a {name.strip('<>')}, without a name for the history: write it with def")
     return value

@@ -43,8 +43,7 @@ class TopKAccuracy(Metric):
     def per_row(self, rows: ScoredRows) -> Array:
         _check_one_of_several(self, rows)
         if self.k > rows.scores.shape[1]:
-            classes = rows.scores.shape[1]
-            raise ArgumentError(f"{self.name}: k is {self.k}; with {classes} classes it can be 1 to {classes}")
+            raise ArgumentError(f"{self.name}: k is {self.k}, but there are {rows.scores.shape[1]} classes")
         return is_among_largest(rows.scores, rows.truth, self.k)
 
 
@@ -97,8 +96,7 @@ class ClassMetric(Metric):
         classes = max(rows.scores[:1].size, 2)  # one score is of two classes
         is_binary = predicted.ndim == 1 and classes == 2
         if self.average == "binary" and not is_binary:
-            what = f"there are {classes} classes" if predicted.ndim == 1 else "a row has several labels"
-            raise ArgumentError(f'{self.name}: average="binary" is for two classes, but {what}: use average="macro"')
+            raise ArgumentError(f'{self.name}: average="binary" is for one of two classes: use average="macro"')
         if is_binary and self.average in {"auto", "binary"}:  # the class 1 of two is a label that a row has or not
             predicted, actual = predicted[:, np.newaxis], actual[:, np.newaxis]
         if predicted.ndim == 1:

@@ -10,7 +10,6 @@ from minidl.metrics.base import FunctionMetric, Metric
 from minidl.metrics.classification import F1, Accuracy, Precision, Recall, TopKAccuracy, TotalVariation
 from minidl.metrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score, RootMeanSquaredError
 from minidl.settings import named
-from minidl.typing import Array
 
 _OF_NUMBERS = (MeanAbsoluteError, MeanSquaredError, RootMeanSquaredError, R2Score)
 _KINDS = (Accuracy, TopKAccuracy, Precision, Recall, F1, TotalVariation, *_OF_NUMBERS)
@@ -21,9 +20,7 @@ _SHORT = {"mae": MeanAbsoluteError, "mse": MeanSquaredError, "rmse": RootMeanSqu
 """What scikit-learn or Keras call some of them."""
 
 
-def as_metrics(
-    metrics: Iterable[Metric | str | Callable[[Array, Array], Array]] | None, loss: Loss | None = None
-) -> list[Metric]:
+def as_metrics(metrics: Iterable[Metric | str | Callable[..., Any]] | None, loss: Loss | None = None) -> list[Metric]:
     """Return metrics as objects; of None, the loss's own default, if it has one.
 
     Parameters
@@ -57,18 +54,9 @@ def as_metrics(
 
 
 def _as_metric(metric: Any) -> Metric:
-    if isinstance(metric, Metric):
-        return metric
-    if isinstance(metric, str):
-        return _by_name(metric)
-    if isinstance(metric, type | Loss) or not callable(metric):
-        what = "names such as 'accuracy', objects such as TopKAccuracy(5), or functions of (predictions, targets)"
-        raise ArgumentTypeError(f"metrics holds {metric!r:.80}; give {what}")
-    return FunctionMetric(metric)
-
-
-def _by_name(name: str) -> Metric:
-    if k := re.fullmatch(r"top_(\d+)_accuracy", name.lower()):
+    if not isinstance(metric, str):
+        return metric if isinstance(metric, Metric) else FunctionMetric(metric)
+    if k := re.fullmatch(r"top_(\d+)_accuracy", metric.lower()):
         return TopKAccuracy(int(k[1]))
     kinds = METRICS | _SHORT
-    return kinds[named(kinds, name, "metric")]()
+    return kinds[named(kinds, metric, "metric")]()

@@ -115,9 +115,12 @@ class Optimizer(Configurable):
             returned: object = self.update(p, g, rate, *slots)  # type: ignore[func-returns-value]
             if returned is not None:
                 raise ArgumentTypeError(f"{type(self).__name__}.update must work in place, and return None")
-        if not is_whole:
+        start = 0
+        for part in [] if is_whole else trained:
+            stop = start + part.stop - part.start
             for vector, moved in zip(vectors, moving, strict=True):
-                _scatter(moved, vector, trained)
+                vector[part] = moved[start:stop]
+            start = stop
 
     def first_state(self, parameters: Array) -> dict[str, Array]:
         """Return the slots' vectors as they are before the first step on these parameters: zeros."""
@@ -137,11 +140,3 @@ def _blocks(vectors: list[Array]) -> list[list[Array]]:
         return [vectors]
     length = math.ceil(size / math.ceil(size / _BLOCK))
     return [[vector[start : start + length] for vector in vectors] for start in range(0, size, length)]
-
-
-def _scatter(gathered: Array, vector: Array, parts: Sequence[slice]) -> None:
-    start = 0
-    for part in parts:
-        stop = start + part.stop - part.start
-        vector[part] = gathered[start:stop]
-        start = stop

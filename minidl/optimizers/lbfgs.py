@@ -1,7 +1,7 @@
 """L-BFGS: a quasi-Newton method for the loss of all rows at once, with a line search of its own."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -107,8 +107,21 @@ class LBFGS(Optimizer):
         parts = [slice(0, len(parameters))] if trained is None else trained
 
         def search(s: Array, y: Array) -> _Trial:
-            line = _Line(evaluate, parameters, parts, unit, start, _direction(gradient / unit, s, y))
-            return _search_along(line.phi, _Trial(0.0, loss / unit, line.slope(gradient), gradient), rate)
+            direction = _direction(gradient / unit, s, y)
+
+            def slope(gradient: Array) -> float:
+                return sum(float(gradient[part] @ direction[part]) for part in parts) / unit
+
+            def phi(alpha: float) -> _Trial:
+                for part in parts:
+                    parameters[part] = start[part] + alpha * direction[part]
+                loss, reused = evaluate()
+                gradient = reused.astype(np.float64)
+                phi_slope = slope(gradient)
+                is_finite = math.isfinite(loss) and math.isfinite(phi_slope)
+                return _Trial(alpha, float(loss) / unit if is_finite else math.inf, phi_slope, gradient)
+
+            return _search_along(phi, _Trial(0.0, loss / unit, slope(gradient), gradient), rate)
 
         try:
             end = search(s, y)
@@ -145,36 +158,15 @@ class LBFGS(Optimizer):
 
 
 class _Trial(NamedTuple):
-    """A point of a line: alpha, phi(alpha) and phi'(alpha) in the line's unit of the loss, and the gradient itself."""
+    """A point of a line: alpha, phi(alpha) and phi'(alpha) in the line's unit of the loss, and the gradient itself.
+
+    Where the loss or the slope is not finite, phi is infinite.
+    """
 
     alpha: float
     phi: float
     slope: float
     gradient: Array
-
-
-class _Line(NamedTuple):
-    """The loss along a direction, from `start` on."""
-
-    evaluate: Evaluate
-    parameters: Array
-    parts: Sequence[slice]
-    unit: float
-    start: Array
-    direction: Array
-
-    def phi(self, alpha: float) -> _Trial:
-        """Evaluate at ``start + alpha direction``. Where the loss or the slope is not finite, phi is infinite."""
-        for part in self.parts:
-            self.parameters[part] = self.start[part] + alpha * self.direction[part]
-        loss, reused = self.evaluate()
-        gradient = reused.astype(np.float64)
-        slope = self.slope(gradient)
-        phi = float(loss) / self.unit if math.isfinite(loss) and math.isfinite(slope) else math.inf
-        return _Trial(alpha, phi, slope, gradient)
-
-    def slope(self, gradient: Array) -> float:
-        return sum(float(gradient[part] @ self.direction[part]) for part in self.parts) / self.unit
 
 
 def _direction(gradient: Array, s: Array, y: Array) -> Array:

@@ -36,7 +36,7 @@ def test_each_training_pass_draws_other_numbers_and_a_seed_the_same_again(layer)
 
 @pytest.mark.parametrize("layer", RANDOM, ids=repr)
 def test_before_it_is_set_up_there_is_nothing_to_draw_from(layer):
-    with pytest.raises(NotReadyError, match=f"^{type(layer).__name__} draws random numbers once it is set up"):
+    with pytest.raises(NotReadyError, match=f"^{type(layer).__name__} draws random numbers: first call set_up"):
         layer.forward(np.ones((2, 3), np.float32), training=True)
 
 

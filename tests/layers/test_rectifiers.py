@@ -126,7 +126,7 @@ def test_prelu_has_one_slope_for_each_entry_of_the_last_axis():
 
 
 def test_prelu_needs_an_axis_of_channels():
-    with pytest.raises(ShapeError, match="^PReLU expects samples with an axis of channels"):
+    with pytest.raises(ShapeError, match="^PReLU expects samples with an axis of features"):
         PReLU().set_up(())
 
 

@@ -297,12 +297,13 @@ def test_the_divergence_reports_how_far_the_probabilities_are_off():
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], [[0], [1], [2]]])
-def test_the_divergence_from_labels_is_refused_with_the_loss_for_them(labels):
-    with pytest.raises(
-        ShapeError,
-        match=r"y \(3,\) holds no rows of probabilities: for labels use SoftmaxCrossEntropy\(\)$",
-    ):
-        KLDivergence()(np.zeros((3, 3)), labels)
+def test_the_divergence_from_labels_is_the_cross_entropy(labels):
+    loss, scores = KLDivergence(), rng().normal(size=(3, 3))
+    value, gradient = loss(scores, labels)
+    expected_value, expected_gradient = SoftmaxCrossEntropy()(scores, [0, 1, 2])
+    assert value == pytest.approx(expected_value, rel=1e-14)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-14)
+    assert reported(loss, scores, labels)[0] == "total_variation"
 
 
 # Sigmoid
@@ -428,12 +429,12 @@ def test_hinge_gives_decisions_and_accuracy():
 @pytest.mark.parametrize(
     ("targets", "error", "message"),
     [
-        ([0, 2, 1], DataError, "y is 2 at row 1; with one score the labels are 0 and 1, or -1 and 1"),
+        ([0, 2, 1], DataError, "y is 2 at row 1; with one score labels are 0 and 1, or -1 and 1"),
         ([0, 1, 0.5], DataError, r"y is 0\.5 at row 2"),
         ([-2, 1, 1], DataError, "y is -2 at row 0"),
-        ([0, 1, -1], DataError, "^y is 0 at row 0; with one score the labels are 0 and 1, or -1 and 1$"),
+        ([0, 1, -1], DataError, "^y is 0 at row 0; with one score labels are 0 and 1, or -1 and 1$"),
         ([0, 1, math.nan], DataError, "y holds nan at row 2"),
-        (np.eye(3), ShapeError, r"y has shape \(3, 3\); Hinge takes one label for each sample, \(N,\)"),
+        (np.eye(3), ShapeError, r"y has shape \(3, 3\); Hinge takes labels: of one-hot rows pass"),
     ],
 )
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
@@ -455,7 +456,7 @@ def test_labels_that_are_not_of_two_classes_are_refused(shape, targets, error, m
 def test_labels_that_are_not_numbered_as_the_outputs_are_answered_with_their_range_and_the_cure(
     loss, targets, outputs, span
 ):
-    cure = r"number the labels from 0, as LabelEncoder\(\)\.fit_tr.*, or give the model more outputs; for quantities"
+    cure = r"number the labels from 0, as LabelEncoder\(\)\.fit_tr.*, or add outputs; for quantities"
     with pytest.raises(DataError, match=f"the model has {outputs} classes, .*, but y goes from {span}: {cure}"):
         loss.prepare_targets(targets, (outputs,))
     encoded = LabelEncoder().fit_transform(targets)

@@ -161,8 +161,7 @@ def test_a_loss_whose_truth_would_be_broadcast_is_refused():
             return scores.argmax(axis=1)
 
     with pytest.raises(
-        ShapeError,
-        match=r"^Classes\.truth must return .* in the form of decide's predictions, \(3,\), not \(3, 3\)$",
+        ShapeError, match=r"^Classes\.truth returns targets \(3, 3\), but decide returns .* \(3,\): give"
     ):
         ScoredRows(Classes(), np.eye(3), np.eye(3))
 
@@ -287,8 +286,8 @@ def test_one_score_per_row_that_a_function_broadcasts_to_a_square_is_refused():
     [
         (lambda predictions, targets: predictions, ArgumentError, "is a lambda, without a name .* write it with def$"),
         (functools.partial(is_right, targets=0), ArgumentError, "is a partial, without a name"),
-        (5, ArgumentTypeError, "is 5; it must be a function of"),
-        (FarOff, ArgumentTypeError, "is <class .*; it must be a function"),
+        (5, ArgumentTypeError, "is 5; give a name"),
+        (FarOff, ArgumentTypeError, "is <class .*; give a name, a Metric"),
     ],
 )
 def test_what_is_no_function_with_a_name_is_refused(function, error, message):
