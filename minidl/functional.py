@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minidl.arrays import as_array, as_class_indices, check_finite
+from minidl.arrays import as_array, as_class_indices
 from minidl.errors import DataError, ShapeError
 from minidl.typing import Array, Shape
 
@@ -102,7 +102,6 @@ def one_hot(labels: ArrayLike, classes: int | None = None) -> Array:
     labels = as_array(labels, "labels")
     if labels.ndim != 1:
         raise ShapeError(f"one_hot expects labels of shape (N,) but got {labels.shape}")
-    check_finite(labels, "labels")
     if classes is None:
         classes = int(labels.max()) + 1 if labels.size else 0
     indices, wrong = as_class_indices(labels, classes)

@@ -55,8 +55,7 @@ class LeakyReLU(Layer):
         return y
 
     def backward(self, dy: Array) -> Array:
-        positive = self.saved
-        return dy * _slopes(positive, dy.dtype.type(self.negative_slope))
+        return dy * _slopes(self.saved, dy.dtype.type(self.negative_slope))
 
 
 class PReLU(Layer):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import field
 from typing import Any
 
-from minidl.errors import ArgumentError, ShapeError
+from minidl.errors import ShapeError
 from minidl.layers.base import Declaration, Layer
 from minidl.settings import as_number, as_shape, setting
 from minidl.typing import Array, Shape
@@ -15,8 +15,6 @@ def as_target_shape(shape: Any, name: str) -> Shape:
     """Return a shape as a tuple of sizes, of which one may be -1."""
     sizes = tuple(shape) if isinstance(shape, Iterable) else (shape,)
     as_shape(tuple(1 if size == -1 else size for size in sizes), name)
-    if sizes.count(-1) > 1:
-        raise ArgumentError(f"{name}: only one size may be -1, not {sizes}")
     return tuple(int(size) for size in sizes)
 
 

@@ -185,8 +185,7 @@ class SigmoidCrossEntropy(PositionWiseLoss):
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         targets = super().prepare_targets(targets, output_shape, dtype)
         check_one_per_output(targets, output_shape)
-        rule = f"the labels are 0 and 1: number two classes so, {_AS_ENCODER}"
-        refuse_targets((targets < 0) | (targets > 1), targets, rule)
+        refuse_targets((targets < 0) | (targets > 1), targets, f"labels are 0 and 1: number them so, {_AS_ENCODER}")
         return targets.astype(dtype, copy=False)
 
     def activate(self, scores: Array) -> Array:

@@ -69,8 +69,7 @@ class Metric(Configurable):
         """Return the (weighted) sums over the rows of what `per_row` gives."""
         values = np.asarray(self.per_row(rows))
         if values.shape[:1] != rows.scores.shape[:1] or values.ndim > 2:
-            wanted = f"a number for each row, {rows.scores.shape[:1]}, not {values.shape}"
-            raise ShapeError(f"the metric {self.name} must give {wanted}")
+            raise ShapeError(f"{self.name} must give a number for each of {len(rows.scores)} rows, not {values.shape}")
         if weights is None and values.ndim == 1 and values.dtype.kind == "b":
             return [float(np.count_nonzero(values))]  # in a tenth of the time of a sum
         total = np.add.reduce(values, axis=0, dtype=np.float64) if weights is None else weights @ values
@@ -79,9 +78,7 @@ class Metric(Configurable):
 
 def _as_function(value: Any, place: str) -> Any:
     """Return a function that has a name, or the name of one; ArgumentTypeError or ArgumentError for anything else."""
-    if isinstance(value, str):
-        return value
-    if not callable(value) or isinstance(value, type | Loss):
+    if isinstance(value, type | Loss) or not (callable(value) or isinstance(value, str)):
         raise ArgumentTypeError(
             f"{place} is {value!r:.80}; give a name, a Metric() or a function(predictions, targets)"
         )
@@ -128,6 +125,5 @@ class FunctionMetric(Metric):
             raise NotReadyError(f"of the metric {self.name} a file holds the name alone: set metrics again")
         values = np.asarray(self.function(rows.scores if self._takes_scores else rows.predictions, rows.truth))
         if values.ndim != 1:
-            what = f"must return a number for each row, {(len(rows.scores),)}, not {values.shape}"
-            raise ShapeError(f"the metric {self.name} {what}: the mean is taken over all rows, not here")
+            raise ShapeError(f"{self.name} must return a number for each row, not {values.shape}, and not their mean")
         return values

@@ -535,7 +535,7 @@ def test_the_error_about_targets_of_positions_says_both_forms_and_the_cure_for_o
         (SoftmaxCrossEntropy(), 3, [[0, 1], [2, 3]], "y is 3 at row 1, 1; the model has 3 classes, labelled 0 to 2"),
         (Hinge(), 3, [[0, -1], [2, 1]], "y is -1 at row 0, 1; the model has 3 classes"),
         (Hinge(), 1, [[0, 1], [1, 3]], "y is 3 at row 1, 1, 0; with one score labels are 0 and 1"),
-        (SigmoidCrossEntropy(), 1, [[0, 1], [2, 1]], "y is 2 at row 1, 0, 0; the labels are 0 and 1"),
+        (SigmoidCrossEntropy(), 1, [[0, 1], [2, 1]], "y is 2 at row 1, 0, 0; labels are 0 and 1"),
         (
             SoftmaxCrossEntropy(),
             2,

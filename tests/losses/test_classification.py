@@ -337,7 +337,7 @@ def test_several_labels_are_averaged_over_a_sample():
         (
             [[0, 1], [-1, 1], [0, 0]],
             DataError,
-            "y is -1 at row 1, 0; the labels are 0 and 1: number two classes so, as Lab",
+            "y is -1 at row 1, 0; labels are 0 and 1: number them so, as Lab",
         ),
         ([[0, 1], [1, 1], [0, 1.5]], DataError, r"y is 1\.5 at row 2"),
         ([[0, 1], [1, math.nan], [0, 1]], DataError, "y holds nan at row 1, entry 1"),

@@ -118,7 +118,7 @@ def test_a_metric_must_give_something_for_each_row(shape):
         def per_row(self, rows):
             return np.zeros(shape)
 
-    with pytest.raises(ShapeError, match=r"^the metric wrong must give a number for each row, \(3,\), not "):
+    with pytest.raises(ShapeError, match="^wrong must give a number for each of 3 rows, not "):
         sums_of(Wrong(), Values(), np.zeros((3, 1)), np.zeros((3, 1)))
 
 
@@ -261,14 +261,16 @@ def test_a_list_of_numbers_serves_as_well():
 @pytest.mark.parametrize("result", [0.53, np.float32(2), None, np.array(7)])
 def test_a_function_that_returns_one_number_for_all_rows_is_told_to_return_one_for_each(result):
     metric = FunctionMetric(named("score", lambda predictions, targets: result))
-    with pytest.raises(ShapeError, match=r"^the metric score must return a number for each row, .* not here$"):
+    with pytest.raises(ShapeError, match=r"^score must return a number for each row, not \(\), and not their mean$"):
         sums_of(metric, SoftmaxCrossEntropy(), np.eye(3), np.zeros(3, int))
 
 
 @pytest.mark.parametrize("shape", [(1,), (4,), (3, 1), (3, 3), (1, 3)])
 def test_a_function_that_returns_another_shape_is_refused(shape):
     metric = FunctionMetric(named("score", lambda predictions, targets: np.zeros(shape)))
-    with pytest.raises(ShapeError, match=r"^the metric score must (give|return) a number for each row, \(3,\), .*not "):
+    with pytest.raises(
+        ShapeError, match="^score must (return a number for each row|give a number for each of 3 rows), not "
+    ):
         sums_of(metric, SoftmaxCrossEntropy(), np.eye(3), np.zeros(3, int))
 
 
