@@ -153,6 +153,7 @@ def fans(shape: Shape) -> tuple[int, int]:
 
 
 _KINDS = (Zeros, Constant, Normal, Uniform, HeNormal, HeUniform, GlorotNormal, GlorotUniform, LeCunNormal, Orthogonal)
+# LeCun is one word: "lecun_normal".
 _NAMED: dict[str, type[Initializer]] = {snake_case(kind.__name__.replace("LeC", "Lec")): kind for kind in _KINDS}
 
 
