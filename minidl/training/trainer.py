@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from minidl.augmentation import Augment, apply_augment, as_augment
-from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError, counted
+from minidl.errors import ArgumentError, DivergenceError
 from minidl.metrics.names import as_metrics
 from minidl.model import Sequential
 from minidl.optimizers import get_optimizer
-from minidl.schedules import ConstantRate, Schedule
+from minidl.schedules import Schedule
 from minidl.settings import Configurable, as_flag, as_whole_number, instance_of, setting
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback, CallbackList, as_callbacks
@@ -64,8 +64,8 @@ class Position:
     def __post_init__(self) -> None:
         for name in ("epoch", "row", "rows", "batch_rows"):
             as_whole_number(getattr(self, name), f"position: {name}", 1 if name == "batch_rows" and self.row else 0)
-        for name in ("shuffled", "average_shown"):
-            as_flag(getattr(self, name), f"position: {name}")
+        as_flag(self.shuffled, "position: shuffled")
+        as_flag(self.average_shown, "position: average_shown")
         self.totals = np.array(self.totals, np.float64)
 
 
@@ -73,24 +73,26 @@ class Position:
 class Fit:
     """What one call of `fit` works with: prepared data, callbacks, and views of the model's vectors."""
 
+    model: Sequential
     data: Rows
     validation: Rows | None
     callbacks: CallbackList
     tally: Tally
-    model: Sequential
+    place: object = None
+    """Of `totals` and of `lowest`, loss and gradient, with which a search along lines goes on if it is still there."""
+    totals: Array = field(init=False)
+    lowest: tuple[float, Array] = field(init=False)
 
     def __post_init__(self) -> None:
         self.parameters, self.gradients = self.model.parameters, self.model.gradients
         self.layers = list(self.model.walk())
         self.flags: list[bool] = []
-        self.here: tuple[str, Array, float, Array, Array] | None = None
-        """Where a search along lines goes on, if model and parameters are still these: loss, gradient and totals."""
 
     def read_trainable(self) -> None:
         """Find the parts of the vectors that a step moves; layers may be frozen, or not, at any time."""
         flags = [layer.own_trainable for layer in self.layers]
         if flags != self.flags:
-            self.flags, self.here = flags, None
+            self.flags = flags
             self.trained = self.model.parts(lambda layer, _: layer.own_trainable)
             self.decaying = self.model.parts(lambda layer, parameter: layer.own_trainable and parameter.decays)
             self.frozen = self.model.parts(lambda layer, _: not layer.own_trainable)
@@ -98,9 +100,7 @@ class Fit:
 
 def as_new_average(value: Any, name: str) -> Average:
     """Return an average that has not followed anything yet: it serves one model."""
-    if not isinstance(value, Average):
-        raise ArgumentTypeError(f"{name} is {value!r:.80}; give ExponentialMovingAverage(0.999), say, or None")
-    if value.vector is not None:
+    if instance_of(Average, "an Average, such as ExponentialMovingAverage(0.999)")(value, name).vector is not None:
         raise ArgumentError(f"{name} is {value!r}, which has followed another model: make a new one")
     return value
 
@@ -190,7 +190,6 @@ class Trainer(Configurable):
         self._left_states: list[tuple[str, dict[str, Any]]] = []
         self._steps = 0
         self._whole = Step()
-        self._check_optimizer()
 
     @property
     def epoch(self) -> int:
@@ -274,7 +273,8 @@ class Trainer(Configurable):
         KeyboardInterrupt
             On Ctrl-C; model, optimizer and history are those of the last whole step.
         """
-        fit = self._prepare(x, y, epochs, validation_data, sample_weight, class_weight, callbacks, progress)
+        weights = {"sample_weight": sample_weight, "class_weight": class_weight}
+        fit = self._prepare(x, y, epochs, callbacks, progress, validation_data=validation_data, **weights)
         if self.position.rows != len(fit.data):
             self.position = Position(self.epoch, rows=len(fit.data), average_shown=self.position.average_shown)
         if self.position.totals.shape != fit.tally.zeros().shape:
@@ -288,6 +288,7 @@ class Trainer(Configurable):
                 endings.enter_context(one_core_less())
             endings.callback(fit.callbacks.end, self)
             endings.push(self._note_ending)
+            endings.enter_context(_quiet())
             fit.callbacks.begin(self)
             fit.callbacks.restore_states(self._left_states)
             self._fit, self._left_states = fit, []
@@ -363,82 +364,54 @@ class Trainer(Configurable):
         self._over = bool(self.optimizer.ended)
 
     def _prepare(
-        self,
-        x: Any,
-        y: Any,
-        epochs: int = 1,
-        validation_data: Any = None,
-        sample_weight: Any = None,
-        class_weight: Any = None,
-        callbacks: Callbacks = None,
-        progress: bool = False,
+        self, x: Any, y: Any, epochs: int = 1, callbacks: Callbacks = None, progress: bool = False, **data: Any
     ) -> Fit:
         """Check all that `fit` gets, and prepare it; after an error the model is as it was."""
         as_whole_number(epochs, "epochs", 0 if self.epoch or self.position.row else 1)
-        self._check_optimizer()
+        if self.step not in {0, self._steps}:
+            raise ArgumentError(f"the optimizer has taken {self.step} steps elsewhere: make a new one for each model")
         self.optimizer.rate()
         hooks = CallbackList([*as_callbacks(callbacks), *[ProgressBar()] * progress])
-        with self.model.unbuilt_after_error():
-            data = prepare_rows(self.model, x, y, sample_weight, class_weight)
-            weight, rows = self._over_processes(np.array([data.weight, len(data)]))
-            data.mean_weight = float(weight / rows)
+        validation_data = data.pop("validation_data", None)
+        with self.model.unbuilt_after_error(), _quiet():
+            rows = prepare_rows(self.model, x, y, **data)
+            weight, count = self._over_processes(np.array([rows.weight, len(rows)]))
+            rows.mean_weight = float(weight / count)
             validation = prepare_validation(self.model, validation_data)
-            with _quiet():
-                tally = Tally(self.model, as_metrics(self.metrics, self.model.loss), data)
-            fit = Fit(data, validation, hooks, tally, self.model)
-            names = fit.tally.names
-            self.metric_names = names if validation is None else (*names, *(f"val_{name}" for name in names))
+            tally = Tally(self.model, as_metrics(self.metrics, self.model.loss), rows)
+            fit = Fit(self.model, rows, validation, hooks, tally)
+            self.metric_names = (*tally.names, *(f"val_{name}" for name in tally.names if validation is not None))
             if self.augment is not None:  # raises what it raises for such inputs, or for not returning the like
-                apply_augment(self.augment, data.x[:2], np.random.default_rng(0))
+                apply_augment(self.augment, rows.x[:2], np.random.default_rng(0))
             if self.optimizer.full_batch:
                 self._check_full_batch(fit)
             for hook in hooks.callbacks:
                 hook.check(self)
-            self._warn_of_rates_of_zero(epochs, len(data))
+            self._warn_of_rates_of_zero(epochs, len(rows))
         return fit
-
-    def _check_optimizer(self) -> None:
-        if self.step not in {0, self._steps}:
-            raise ArgumentError(
-                f"the {type(self.optimizer).__name__} has taken {counted(self.step, 'step')} elsewhere, and an "
-                "optimizer serves one model: make a new one; a trainer's settings, such as batch_size, can be "
-                "changed in place"
-            )
 
     def _check_full_batch(self, fit: Fit) -> None:
         """Raise ArgumentError for a run in which an optimizer that searches along lines would go astray."""
         kind = type(self.optimizer).__name__
-        if self.batch_size is not None and self.batch_size < len(fit.data):
-            raise ArgumentError(
-                f"{kind} takes all rows at once: make the Trainer with batch_size=None, not {self.batch_size}"
-            )
-        settings = ("augment", "clip_norm", "clip_value", "average")
-        found = [name for name in settings if getattr(self, name) is not None]
+        if self._rows_per_batch(len(fit.data)) < len(fit.data):
+            raise ArgumentError(f"{kind} takes all rows at once: give batch_size=None, not {self.batch_size}")
+        found = [name for name in ("augment", "clip_norm", "clip_value", "average") if getattr(self, name) is not None]
         found += [hook.key for hook in fit.callbacks.callbacks if CallbackList([hook]).doing("on_gradients")]
         found += ["the constraint of a layer"] * self.model.is_constrained
         found += [path.removesuffix("/generator") for path in self.model.named_generators()]
         if found:
-            raise ArgumentError(
-                f"{kind} compares losses along its own gradients, which {found[0]} would change from one to the next: "
-                "leave it out"
-            )
+            raise ArgumentError(f"{kind} compares losses along a line, which {found[0]} would change: leave it out")
 
     def _warn_of_rates_of_zero(self, epochs: int, rows: int) -> None:
         """Warn of a schedule that is over long before these epochs are: what comes after would teach nothing."""
-        schedule = self.optimizer.learning_rate
-        if self.optimizer.full_batch or not isinstance(schedule, Schedule) or isinstance(schedule, ConstantRate):
-            return
-        done = self.position.row if self.position.rows == rows else 0
+        schedule, done = self.optimizer.learning_rate, self.position.row if self.position.rows == rows else 0
         steps = math.ceil((epochs * rows - done) / self._rows_per_batch(rows))
         end = self.step + steps
-        late = [end - 1 - part * steps // 40 for part in range(3)]  # within the last twentieth
+        late = range(end - 1 - steps // 20, end, max(steps // 40, 1))
         with contextlib.suppress(OverflowError):  # which the step itself raises, and by name
-            if steps > 0 and not any(map(schedule, late)):
-                warnings.warn(
-                    f"{schedule!r} is 0 at step {min(late):,}, and this fit goes on to step {end:,}: nothing is learnt "
-                    "there. A schedule counts all steps of a run: make it as long as the run",
-                    stacklevel=4,
-                )
+            if steps > 0 and isinstance(schedule, Schedule) and not any(map(schedule, late)):
+                place = f"step {late[0]:,}, and this fit goes on to step {end:,}"
+                warnings.warn(f"{schedule!r} is 0 at {place}: make it as long as the run", stacklevel=4)
 
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
@@ -465,7 +438,7 @@ class Trainer(Configurable):
 
     def _rows_per_batch(self, rows: int) -> int:
         """Return the batch size, of a data set of so many rows, as it is set now."""
-        return rows if self.batch_size is None else min(self.batch_size, rows)
+        return min(self.batch_size or rows, rows)
 
     def _run_epoch(self, fit: Fit) -> None:
         position, take_step = self.position, self._search if self.optimizer.full_batch else self._take_step
@@ -502,48 +475,41 @@ class Trainer(Configurable):
 
     def _take_step(self, fit: Fit, batch: Rows) -> Array:
         """Move the parameters along the batch's gradient; return the batch's totals."""
-        with _quiet():
-            totals = self._compute_gradients(fit, batch)
-            if not math.isfinite(totals[1]):
-                raise self._diverged(f"loss is {totals[1]}", self.step + 1)
-            fit.callbacks.call("on_gradients", self)
-            clip(fit.gradients, self.clip_norm, self.clip_value)
-            if self.average is not None and self.average.vector is None:
-                self.average.vector, self.position.average_shown = fit.parameters.copy(), False
-            self.optimizer.apply(fit.parameters, fit.gradients, fit.trained, fit.decaying)
-            self.model.constrain()
-            if self.average is not None and self.average.vector is not None:
-                for part in fit.trained:
-                    self.average.follow(fit.parameters[part], self.average.vector[part], self.step)
+        totals = self._compute_gradients(fit, batch)
+        self._check_finite("loss", totals[1], self.step + 1)
+        fit.callbacks.call("on_gradients", self)
+        clip(fit.gradients, self.clip_norm, self.clip_value)
+        if self.average is not None and self.average.vector is None:
+            self.average.vector, self.position.average_shown = fit.parameters.copy(), False
+        self.optimizer.apply(fit.parameters, fit.gradients, fit.trained, fit.decaying)
+        self.model.constrain()
+        if self.average is not None and self.average.vector is not None:
+            for part in fit.trained:
+                self.average.follow(fit.parameters[part], self.average.vector[part], self.step)
         return totals
 
     def _search(self, fit: Fit, rows: Rows) -> Array:
         """Take one iteration of an optimizer that evaluates all rows where it likes; return the totals at its end."""
-        totals: Array = np.zeros(0)
 
         def evaluate() -> tuple[float, Array]:
-            nonlocal totals
-            totals = self._compute_gradients(fit, rows)
-            return float(totals[1] / totals[0]), fit.gradients
+            fit.totals = self._compute_gradients(fit, rows)
+            return float(fit.totals[1] / fit.totals[0]), fit.gradients
 
-        fit.read_trainable()
-        with _quiet():
-            if fit.here is None or fit.here[0] != repr(self.model) or (fit.here[1] != fit.parameters).any():
-                states = [(state, state.value.copy()) for state in self.model.named_states().values()]
-                loss, gradient = evaluate()
-                for state, before in states:  # it is no step: a run that begins here would have its statistics
-                    state.value = before
-                if not math.isfinite(loss):
-                    raise self._diverged(f"loss is {loss}", self.step + 1)
-                gradient = gradient.copy()
-            else:
-                loss, gradient, totals = fit.here[2:]
-            # The last evaluation is that of the place that it leaves.
-            loss, gradient = self.optimizer.minimize(evaluate, fit.parameters, loss, gradient, fit.trained)
-        fit.here = repr(self.model), fit.parameters.copy(), loss, gradient, totals
+        def place() -> object:
+            return repr(self.model), [layer.own_trainable for layer in fit.layers], fit.parameters.tobytes()
+
+        if fit.place != place():
+            states = [(state, state.value.copy()) for state in self.model.named_states().values()]
+            fit.lowest = evaluate()
+            for state, before in states:  # it is no step: a run that begins here would have its statistics
+                state.value = before
+            self._check_finite("loss", fit.lowest[0], self.step + 1)
+        # The last evaluation is that of the place that it leaves.
+        fit.lowest = self.optimizer.minimize(evaluate, fit.parameters, *fit.lowest, fit.trained)
+        fit.place = place()
         if self.optimizer.ended:
             self.stop()
-        return totals
+        return fit.totals
 
     def _compute_gradients(self, fit: Fit, batch: Rows) -> Array:
         """Write the gradients of the batch's mean loss into the model; return the batch's totals."""
@@ -561,16 +527,13 @@ class Trainer(Configurable):
         return totals
 
     def _finish_epoch(self, fit: Fit) -> None:
-        if not np.isfinite(fit.parameters).all():
-            raise self._diverged("parameters are no longer finite", self.step)
+        self._check_finite("largest parameter", np.abs(fit.parameters).max(initial=0), self.step)
         values = fit.tally.means(self.position.totals)
         with self.averaged_weights():  # for callbacks, too: those that the metrics are of
             if fit.validation is not None:
-                with _quiet():
-                    found = self._evaluate(fit.validation, fit.tally)
+                found = self._evaluate(fit.validation, fit.tally)
                 values |= {f"val_{name}": value for name, value in found.items()}
-                if not math.isfinite(values["val_loss"]):
-                    raise self._diverged(f"validation loss is {values['val_loss']}", self.step)
+                self._check_finite("validation loss", found["loss"], self.step)
             with self._whole:
                 self.history.append(values)
                 self.position.epoch, self.position.row, self.position.totals = self.epoch + 1, 0, fit.tally.zeros()
@@ -585,11 +548,10 @@ class Trainer(Configurable):
             self.reduce(array)
         return array
 
-    def _diverged(self, what: str, step: int) -> DivergenceError:
-        return DivergenceError(
-            f"the {what} at epoch {self.epoch + 1}, step {step}: the run diverges. Lower the learning rate, or scale "
-            "the input. No step was taken after that; the parameters may already be too large to go on with"
-        )
+    def _check_finite(self, what: str, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            place = f"the {what} is {value} at epoch {self.epoch + 1}, step {step}"
+            raise DivergenceError(f"{place}: the run diverges. Lower the learning rate, or scale the input")
 
 
 def _quiet() -> np.errstate:

@@ -264,7 +264,8 @@ def test_an_average_of_another_model_is_refused_when_it_is_set():
 def test_what_is_no_average_is_refused_when_it_is_set():
     for wrong in ("ema", 0.999, ExponentialMovingAverage, SGD(0.1)):
         with pytest.raises(
-            ArgumentTypeError, match=r"Trainer: average is .*; give ExponentialMovingAverage\(0.999\), say, or None"
+            ArgumentTypeError,
+            match=r"Trainer: average is .*; it must be an Average, such as Exponential",
         ):
             trainer(SGD(0.1), wrong)
     t = trainer(SGD(0.1))

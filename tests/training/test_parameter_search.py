@@ -522,7 +522,13 @@ def losses(smoothing, seed=0):
         (never, {"units": [4]}, {"optimizer": "adm"}, ArgumentError, "did you mean 'adam'"),
         (never, {"units": [4]}, {"clip_norm": 0}, ArgumentError, r"\(units=4\): Trainer: clip_norm is 0"),
         (never, {"units": [4]}, {"metrics": ["acuracy"]}, ArgumentError, "did you mean 'accuracy'"),
-        (never, {"units": [4]}, {"average": 0.9}, ArgumentTypeError, r"average is 0.9; give Exponen"),
+        (
+            never,
+            {"units": [4]},
+            {"average": 0.9},
+            ArgumentTypeError,
+            r"average is 0.9; it must be an Average",
+        ),
         (never, {"units": [4]}, {"monitor": 3}, ArgumentTypeError, "search: monitor is 3"),
         (
             never,

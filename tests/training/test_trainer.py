@@ -17,7 +17,6 @@ from minidl import (
     SGD,
     Adam,
     Callback,
-    ConstantRate,
     CosineDecay,
     CSVLogger,
     Dense,
@@ -902,10 +901,9 @@ class TestRefusals:
         waiting = Trainer(other, optimizer)
         fit(Trainer(model(), optimizer), *data())
         before = other.parameters.copy()
-        with pytest.raises(ArgumentError, match="has taken 2 steps elsewhere, and an optimizer serves one model"):
-            Trainer(other, optimizer)
-        with pytest.raises(ArgumentError, match="has taken 2 steps elsewhere"):
-            fit(waiting, *data())
+        for trainer in (waiting, Trainer(other, optimizer)):
+            with pytest.raises(ArgumentError, match="has taken 2 steps elsewhere: make a new one for each model"):
+                fit(trainer, *data())
         np.testing.assert_array_equal(other.parameters, before)
 
     def test_a_new_optimizer_may_go_on_with_a_trained_model(self):
@@ -959,7 +957,7 @@ class TestRefusals:
             def __call__(self, step):
                 return [0.1, 0.1, 0.1, 0.1, 0.0, 0.1, 0.1, 0.1, 0.1, 0.1][step]
 
-        for schedule in (CosineDecay(0.1, steps=10), Table(), ConstantRate(0.0)):
+        for schedule in (CosineDecay(0.1, steps=10), Table()):
             trainer = Trainer(model(), SGD(schedule), batch_size=10)
             fit(trainer, *data(50), epochs=2, callbacks=[FunctionCallback(stop_at(9), moment="on_batch_end")])
             fit(trainer, *data(50))
@@ -986,7 +984,7 @@ class TestRefusals:
 
     def test_a_last_step_that_leads_too_far_is_noticed(self):
         net = model()
-        with pytest.raises(DivergenceError, match="the parameters are no longer finite at epoch 1, step 1"):
+        with pytest.raises(DivergenceError, match="the largest parameter is (inf|nan) at epoch 1, step 1"):
             fit(Trainer(net, SGD(1e60), batch_size=None), *data())
 
     def test_a_validation_loss_that_is_not_finite_is_noticed(self):

@@ -141,7 +141,7 @@ def test_a_callback_that_changes_gradients_is_refused_before_anything_changes():
     (x, y), t = problem(), trainer()
     halve = FunctionCallback(lambda t: t.model.gradients.__imul__(0.5), moment="on_gradients")
     with pytest.raises(
-        ArgumentError, match="LBFGS compares losses .*which FunctionCallback would change.*: leave it out"
+        ArgumentError, match="LBFGS compares losses .*which FunctionCallback would change: leave it out"
     ):
         t.fit(x, y, callbacks=[halve], progress=False)
     assert t.step == 0
@@ -165,12 +165,12 @@ def test_ctrl_c_leaves_the_last_whole_iteration():
 def test_mini_batches_and_constraints_are_refused_before_anything_changes():
     x, y = problem()
     t = trainer(batch_size=32)
-    with pytest.raises(ArgumentError, match="takes all rows at once: make the Trainer with batch_size=None, not 32"):
+    with pytest.raises(ArgumentError, match="takes all rows at once: give batch_size=None, not 32"):
         t.fit(x, y, progress=False)
     trainer(batch_size=len(x)).fit(x, y, progress=False)
     t = trainer(Dense(2, constraint=MaxNorm(1)))
     with pytest.raises(
-        ArgumentError, match="LBFGS compares losses .*which the constraint of a layer would change.*: leave it out"
+        ArgumentError, match="LBFGS compares losses .*which the constraint of a layer would change: leave it out"
     ):
         t.fit(x, y, progress=False)
     assert t.step == 0
@@ -211,7 +211,7 @@ def test_an_optimizer_of_steps_minimizes_nothing():
 )
 def test_a_model_that_draws_random_numbers_is_refused(layer, name):
     t = trainer(layer, Dense(2))
-    with pytest.raises(ArgumentError, match=f"compares losses .*, which {name} would change from one to the next"):
+    with pytest.raises(ArgumentError, match=f"compares losses .*, which {name} would change"):
         t.fit(*problem(), progress=False)
 
 
@@ -221,7 +221,7 @@ def test_a_model_that_draws_random_numbers_is_refused(layer, name):
 def test_settings_that_change_gradients_or_parameters_between_evaluations_are_refused(name, value):
     t = trainer()
     setattr(t, name, value)
-    with pytest.raises(ArgumentError, match=f"LBFGS compares losses .*, which {name} would change .*: leave it out"):
+    with pytest.raises(ArgumentError, match=f"LBFGS compares losses .*, which {name} would change: leave it out"):
         t.fit(*problem(), progress=False)
     assert t.step == 0
 
