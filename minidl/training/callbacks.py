@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
-from minidl.settings import Configurable, setting
+from minidl.settings import Configurable, one_of, setting
 
 if TYPE_CHECKING:
     from minidl.training.trainer import Trainer
@@ -33,10 +33,9 @@ class Callback(Configurable):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        moments = _moments()
         for name in vars(cls):
-            if name.startswith("on_") and name not in moments:
-                raise ArgumentError(f"{cls.__name__}.{name} would never be called; {did_you_mean(name, moments)}")
+            if name.startswith("on_") and name not in MOMENTS:
+                raise ArgumentError(f"{cls.__name__}.{name} would never be called; {did_you_mean(name, MOMENTS)}")
 
     @property
     def key(self) -> str:
@@ -76,9 +75,14 @@ class Callback(Configurable):
         """Take back what `state` returned; called after `on_train_begin` of a `fit` that goes on with a run."""
 
 
-def _moments() -> list[str]:
-    """Return the names of a callback's moments."""
-    return [name for name in vars(Callback) if name.startswith("on_")]
+MOMENTS = [name for name in vars(Callback) if name.startswith("on_")]
+
+
+def _as_function(value: Any, _: str) -> Callable[[Trainer], None]:
+    if not callable(value) or isinstance(value, type):
+        cure = f": did you mean {value.__name__}()?" if isinstance(value, type) else ""
+        raise ArgumentTypeError(f"a callback is {value!r}, which is no Callback and no function{cure}")
+    return value
 
 
 class FunctionCallback(Callback):
@@ -92,15 +96,10 @@ class FunctionCallback(Callback):
         on_epoch_end or on_train_end.
     """
 
-    function: Callable[[Trainer], None] = setting(kw_only=False)
-    moment: str = setting(default="on_epoch_end")
+    function: Callable[[Trainer], None] = setting(kw_only=False, check=_as_function)
+    moment: str = setting(default="on_epoch_end", check=one_of(*MOMENTS))
 
     def __post_init__(self) -> None:
-        if not callable(self.function):
-            raise ArgumentTypeError(f"FunctionCallback takes a function, not {self.function!r}")
-        moments = _moments()
-        if self.moment not in moments:
-            raise ArgumentError(f"a callback has no moment {self.moment!r}; {did_you_mean(str(self.moment), moments)}")
         setattr(self, self.moment, self.function)
 
 
@@ -108,16 +107,7 @@ def as_callbacks(callbacks: Iterable[Callback | Callable[[Trainer], None]] | Non
     """Return what `fit` was given as a list of callbacks; raise ArgumentTypeError for anything else."""
     if callbacks is not None and not isinstance(callbacks, Iterable):
         raise ArgumentTypeError(f"callbacks is {callbacks!r}; give a list of callbacks")
-    found: list[Callback] = []
-    for callback in callbacks or ():
-        if isinstance(callback, Callback):
-            found.append(callback)
-        elif callable(callback) and not isinstance(callback, type):
-            found.append(FunctionCallback(callback))
-        else:
-            cure = f": did you mean {callback.__name__}()?" if isinstance(callback, type) else ""
-            raise ArgumentTypeError(f"callbacks holds {callback!r}, which is no Callback and no function{cure}")
-    return found
+    return [each if isinstance(each, Callback) else FunctionCallback(each) for each in callbacks or ()]
 
 
 class CallbackList:
@@ -127,7 +117,7 @@ class CallbackList:
         self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
         self._begun: list[Callback] = []
         # Asked once: most callbacks do nothing at most moments, of which there are thousands a second.
-        self._doing = {moment: self.doing(moment) for moment in _moments()}
+        self._doing = {moment: self.doing(moment) for moment in MOMENTS}
 
     def doing(self, moment: str) -> list[Callable[[Trainer], None]]:
         """Return what the callbacks do at a moment; nothing of those that do not override it."""
@@ -147,14 +137,12 @@ class CallbackList:
 
     def end(self, trainer: Trainer) -> None:
         """End each that has begun, whatever another raises; a bar first, as what others print would run into it."""
-        errors: list[BaseException] = []
-        for callback in sorted(self._begun, key=lambda callback: not callback.ends_first):
+        self._begun.sort(key=lambda callback: not callback.ends_first)
+        if self._begun:
             try:
-                callback.on_train_end(trainer)
-            except BaseException as error:  # Ctrl-C, too, waits until all have ended
-                errors.append(error)
-        if errors:
-            raise errors[0]
+                self._begun.pop(0).on_train_end(trainer)
+            finally:  # Ctrl-C, too, waits until all have ended
+                self.end(trainer)
 
     def states(self) -> list[tuple[str, dict[str, Any]]]:
         """Return key and state of each callback that has one."""

@@ -75,14 +75,12 @@ def compute_gradients(model: Sequential, rows: Rows, tally: Tally, total_weight:
     layer that mixes the rows of a batch gets them whole. The penalties of regularizers are not in it.
     """
     if len(rows) <= model.rows_at_once or any(layer.mixes_batch for layer in model.walk()):
-        totals = _forward_backward(model, rows, tally, total_weight)
-    else:
-        gradients = model.gradients
-        totals, whole = tally.zeros(), np.zeros_like(gradients)
-        for block in rows.blocks(model.rows_at_once):
-            totals += _forward_backward(model, block, tally, total_weight)
-            whole += gradients
-        gradients[:] = whole
+        return _forward_backward(model, rows, tally, total_weight)
+    totals, gradients, whole = tally.zeros(), model.gradients, np.zeros_like(model.gradients)
+    for block in rows.blocks(model.rows_at_once):
+        totals += _forward_backward(model, block, tally, total_weight)
+        whole += gradients
+    gradients[:] = whole
     return totals
 
 

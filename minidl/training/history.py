@@ -42,8 +42,6 @@ class History(dict[str, list[float]]):
         return pd.DataFrame(dict(self), index=pd.RangeIndex(1, self.epochs + 1, name="epoch"))
 
     def __missing__(self, name: str) -> list[float]:
-        if name.startswith("val_") and not any(other.startswith("val_") for other in self):
-            raise KeyError(f"the history has no metric {name!r}: fit had no validation_data")
         raise KeyError(f"the history has no metric {name!r}; {did_you_mean(name, self)}")
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """Prefetching: a thread makes the next batch ready while a step is computed with the present one."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
@@ -14,16 +15,12 @@ def prefetch(make: Callable[[_Place], _Batch], places: Iterable[_Place]) -> Gene
     One thread makes them all, in order, so that each is what it would be without it. What `make` raises is raised here,
     at its turn. Close the iterator when it is left early: that waits for the batch being made.
     """
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     with ThreadPoolExecutor(1, thread_name_prefix="minidl-batches") as thread:
-        upcoming = None
-        for place in places:
-            present, upcoming = upcoming, thread.submit(make, place)
-            if present is not None:
-                yield present.result()
-        if upcoming is not None:
-            yield upcoming.result()
+        submitted = (thread.submit(make, place) for place in places)
+        for present, _ in itertools.pairwise(itertools.chain(submitted, [Future[_Batch]()])):
+            yield present.result()
 
 
 @contextlib.contextmanager

@@ -1,24 +1,22 @@
 """The weight of each row: what `fit` is given, times the weight of the row's class."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError
 from minidl.losses import Loss
 from minidl.settings import as_number
 from minidl.typing import Array, Shape
 
 
-def weigh_rows(
-    sample_weight: Array | None, class_weight: Any, loss: Loss, targets: Array, output_shape: Shape
-) -> Array | None:
+def weigh_rows(weights: Array | None, class_weight: Any, loss: Loss, targets: Array, shape: Shape) -> Array | None:
     """Return the weight of each row, or None where all count the same.
 
     Parameters
     ----------
-    sample_weight : array (N,), of a position-wise output (N, *positions), or None
+    weights : array (N,), of a position-wise output (N, *positions), or None
     class_weight : dict of label -> weight, sequence of a weight per class, "balanced", or None
         Labels that a dict leaves out weigh 1. "balanced" gives label k of the K that occur the weight N / (K N_k),
         so that all of them count the same, as in scikit-learn.
@@ -26,13 +24,12 @@ def weigh_rows(
         Says which class a row of `targets` is of.
     targets : array
         As the loss has prepared them.
-    output_shape : tuple of int
-        Of the model, which tells how many classes there are.
+    shape : tuple of int
+        Of the model's output, which tells how many classes there are.
 
     Raises ArgumentError or ArgumentTypeError for anything else, DataError when all weights are 0.
     """
-    weights = sample_weight
-    classes = max(output_shape[-1] if output_shape else 1, 2)  # one score tells two classes apart
+    classes = max(shape[-1] if shape else 1, 2)  # one score tells two classes apart
     if class_weight is not None:
         of_row = _class_weights(class_weight, labels := loss.labels(targets), classes)[labels]
         weights = of_row if weights is None else weights * of_row
@@ -48,17 +45,15 @@ def _class_weights(class_weight: Any, labels: Array, classes: int) -> Array:
             raise ArgumentError(f'class_weight is {class_weight!r}; the only name is "balanced"')
         counts = np.bincount(labels.ravel(), minlength=classes)
         return labels.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    if isinstance(class_weight, Mapping) or hasattr(class_weight, "to_dict"):  # a pandas series, by its index
-        weights = np.ones(classes)
-        for label, weight in class_weight.items():
-            if label not in range(classes):
-                raise ArgumentError(f"class_weight names the class {label!r}; there are 0 to {classes - 1}")
-            weights[int(label)] = as_number(weight, f"class_weight of {label!r}", 0)
-        return weights
-    if not isinstance(class_weight, Sequence | np.ndarray):
-        raise ArgumentTypeError(
-            f'class_weight is {class_weight!r}; give a dict of weights by label, a list of one per class, or "balanced"'
-        )
-    if len(class_weight) != classes:
-        raise ArgumentError(f"class_weight has {counted(len(class_weight), 'weight')}; the model has {classes} classes")
-    return np.array([as_number(weight, f"class_weight of {label}", 0) for label, weight in enumerate(class_weight)])
+    if isinstance(class_weight, Sequence | np.ndarray):
+        if len(class_weight) != classes:
+            raise ArgumentError(f"class_weight has length {len(class_weight)}; the model has {classes} classes")
+        class_weight = dict(enumerate(class_weight))
+    if not hasattr(class_weight, "items"):  # as a pandas series has, by its index
+        raise ArgumentTypeError(f'class_weight is {class_weight!r}; give a dict by label, a list, or "balanced"')
+    weights = np.ones(classes)
+    for label, weight in class_weight.items():
+        if label not in range(classes):
+            raise ArgumentError(f"class_weight names the class {label!r}; there are 0 to {classes - 1}")
+        weights[int(label)] = as_number(weight, f"class_weight of {label!r}", 0)
+    return weights

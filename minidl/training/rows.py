@@ -67,8 +67,7 @@ def prepare_rows(model: Sequential, x: Any, y: Any, sample_weight: Any = None, c
     with naming(model.place_of(str(model.layers[0].name))):
         model.check_input(x)
     output_shape = model.output_shape or ()
-    targets = loss.prepare_targets(targets, output_shape, model.dtype)
-    targets = targets.view()
+    targets = loss.prepare_targets(targets, output_shape, model.dtype).view()
     targets.flags.writeable = False  # they may be the user's own, which a metric must not change
     positions = loss.positions(output_shape)
     weights = weigh_rows(spread_weights(weights, positions), class_weight, loss, targets, output_shape)
@@ -87,9 +86,7 @@ def prepare_validation(model: Sequential, validation_data: Any) -> Rows | None:
 def check_validation_data(value: Any, without: str) -> None:
     """Raise ArgumentTypeError unless `value` is a pair (x, y) or a triple; the error says what is `without` it."""
     if not isinstance(value, tuple | list) or not 2 <= len(value) <= 3:
-        raise ArgumentTypeError(
-            f"validation_data must be (x, y) or (x, y, sample_weight); leave it out, or give None, {without}"
-        )
+        raise ArgumentTypeError(f"validation_data must be (x, y) or (x, y, sample_weight), or None, {without}")
 
 
 def _part(array: Array, rows: slice | Array) -> Array:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.errors import ArgumentTypeError, FileFormatError, MinidlError, MissingFileError
-from minidl.files import as_json, as_path, read_described, write_described
+from minidl.errors import FileFormatError, MinidlError, MissingFileError, naming
+from minidl.files import as_json, as_path, read_described
 from minidl.layers.base import within
 from minidl.model import Sequential
 from minidl.serialization import decode, encode
 from minidl.settings import as_whole_number
-from minidl.typing import Array
+from minidl.typing import Array, Shape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ BEST = "best.npz"
 
 
 def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return the run as what JSON can hold and arrays; raise as `Trainer.save`."""
+    """Return the run as what JSON can hold, and arrays, for `write_described`; raise as `Trainer.save`."""
     model, optimizer = trainer.model, trainer.optimizer
     arrays = model.named_arrays()
     if optimizer.step:
@@ -37,14 +37,10 @@ def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
         arrays["average"] = trainer.average.vector
     callbacks = []
     for index, (key, state) in enumerate(trainer.callback_states):
-        own = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+        own = {name: one for name, one in state.items() if isinstance(one, np.ndarray) and one.dtype.kind in "biufU"}
         plain = {name: value for name, value in state.items() if name not in own}
-        try:
+        with naming(f"the state of the callback {key} cannot be saved"):
             as_json(plain)
-        except (TypeError, ValueError) as error:
-            raise ArgumentTypeError(f"the state of the callback {key} cannot be saved: {error}") from error
-        if strange := [name for name, array in own.items() if array.dtype.kind not in "biufU"]:
-            raise ArgumentTypeError(f"the state of the callback {key} cannot be saved: {strange} hold no numbers")
         arrays |= {f"callbacks/{index}/{name}": array for name, array in own.items()}
         callbacks.append({"key": key, "state": plain})
     settings = {name: value for name, value in trainer.configuration().items() if name not in {"model", "reduce"}}
@@ -61,17 +57,13 @@ def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
     return description, arrays
 
 
-def write_run(trainer: Trainer, path: str | os.PathLike[str]) -> None:
-    """Write what `Trainer.save` says."""
-    description, arrays = describe(trainer)
-    write_described(path, KIND, VERSION, description, arrays)
-
-
 def read_run(path: str | os.PathLike[str], kind: type[Trainer]) -> Trainer:
     """Read what `Trainer.load` says."""
     path = as_path(path)
     if path.is_dir():
-        path = newest_checkpoint(path)
+        if not (found := [*path.glob(BEST), *checkpoints(path)]):
+            raise MissingFileError(f"there is no checkpoint, step_....npz or {BEST}, in the folder {path}")
+        path = found[-1]
     # Before version 2 the optimizers had other slots.
     description, arrays = read_described(path, KIND, VERSION, KEYS, oldest=2)
     try:
@@ -88,8 +80,16 @@ def _make_trainer(kind: type[Trainer], description: dict[str, Any], arrays: dict
         generator.bit_generator.state = description["generators"][name]
     settings = {name: decode(value) for name, value in description["trainer"].items()}
     trainer = kind(model=model, **settings)
-    trainer.optimizer.ended = str(description["ended"])
-    _restore_vectors(trainer, description["step"], within("optimizer/", arrays), arrays.get("average"))
+    optimizer, slots, average = trainer.optimizer, within("optimizer/", arrays), arrays.get("average")
+    optimizer.step, optimizer.ended = as_whole_number(description["step"], "its step"), str(description["ended"])
+    expected = optimizer.first_state(model.parameters) if optimizer.step or slots else {}
+    if _kinds(slots) != _kinds(expected):
+        raise FileFormatError(f"its optimizer has the slots {_kinds(slots)}, and not those of {optimizer!r}")
+    optimizer.state = slots
+    if average is not None:
+        if trainer.average is None or _kinds({"": average}) != _kinds({"": model.parameters}):
+            raise FileFormatError(f"its average is {average.dtype} {average.shape}, of {trainer.average!r}")
+        trainer.average.vector = average
     for epoch in range(description["history"]["epochs"]):
         columns = description["history"]["columns"].items()
         trainer.history.append({str(name): float(column[epoch]) for name, column in columns})
@@ -101,30 +101,10 @@ def _make_trainer(kind: type[Trainer], description: dict[str, Any], arrays: dict
     return trainer
 
 
-def _restore_vectors(trainer: Trainer, step: int, slots: dict[str, Array], average: Array | None) -> None:
-    """Give the optimizer its step and slots, and the average its vector, if they are as these declare them."""
-    optimizer, parameters = trainer.optimizer, trainer.model.parameters
-    optimizer.step = as_whole_number(step, "its step")
-    expected = optimizer.first_state(parameters) if step or slots else {}
-    found = {name: (vector.shape, vector.dtype) for name, vector in slots.items()}
-    if found != {name: (vector.shape, vector.dtype) for name, vector in expected.items()}:
-        raise FileFormatError(f"its optimizer has the slots {found}, and not those of {optimizer!r}")
-    optimizer.state = slots
-    if average is not None:
-        if trainer.average is None or average.shape != parameters.shape or average.dtype != parameters.dtype:
-            raise FileFormatError(f"its average is {average.dtype} {average.shape}, of {trainer.average!r}")
-        trainer.average.vector = average
+def _kinds(arrays: dict[str, Array]) -> dict[str, tuple[Shape, str]]:
+    return {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder that the callback `Checkpoint` filled, oldest first."""
     return sorted(path for path in folder.iterdir() if re.fullmatch(r"step_\d{10}\.npz", path.name))
-
-
-def newest_checkpoint(folder: Path) -> Path:
-    """Return the newest checkpoint of a folder, else the best; raise MissingFileError where there is neither."""
-    if found := checkpoints(folder):
-        return found[-1]
-    if (folder / BEST).exists():
-        return folder / BEST
-    raise MissingFileError(f"there is no checkpoint, step_....npz or {BEST}, in the folder {folder}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from minidl.augmentation import Augment, apply_augment, as_augment
 from minidl.errors import ArgumentError, DivergenceError
+from minidl.files import write_described
 from minidl.metrics.names import as_metrics
 from minidl.model import Sequential
 from minidl.optimizers import get_optimizer
@@ -29,7 +30,7 @@ from minidl.training.interruption import Step, interrupted_between_steps
 from minidl.training.prefetching import one_core_less, prefetch
 from minidl.training.progress import ProgressBar
 from minidl.training.rows import Rows, prepare_rows, prepare_validation
-from minidl.training.run_file import read_run, write_run
+from minidl.training.run_file import KIND, VERSION, describe, read_run
 from minidl.typing import Array
 
 Callbacks = Iterable[Callback | Callable[["Trainer"], None]] | None
@@ -340,7 +341,7 @@ class Trainer(Configurable):
         Raises NotReadyError before the model is set up; ArgumentTypeError for a learning rate that is a function but no
         `Schedule`, or another setting that JSON cannot hold; OSError when the file cannot be written.
         """
-        write_run(self, path)
+        write_described(path, KIND, VERSION, *describe(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trainer:

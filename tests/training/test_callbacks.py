@@ -130,9 +130,9 @@ class TestFunctions:
     def test_anything_else_is_refused(self):
         with pytest.raises(ArgumentTypeError, match=r"no function: did you mean CSVLogger\(\)\?"):
             run(callbacks=[CSVLogger])
-        with pytest.raises(ArgumentError, match="no moment 'on_epoch'; did you mean 'on_epoch_"):
+        with pytest.raises(ArgumentError, match="moment is 'on_epoch'; it must be 'on_train_begin', 'on_epoch_"):
             FunctionCallback(print, moment="on_epoch")
-        with pytest.raises(ArgumentTypeError, match="takes a function, not 3"):
+        with pytest.raises(ArgumentTypeError, match="a callback is 3, which is no Callback and no function"):
             FunctionCallback(3)
         for wrong in (3, CSVLogger):
             with pytest.raises(ArgumentTypeError, match="no Callback and no function"):

@@ -459,7 +459,7 @@ models_by_seed = {0: classifier(0), 1: classifier(1)}
         (classifier, {"clip_norm": 0}, ArgumentError, "clip_norm is 0"),
         (classifier, {"average": 0.9}, ArgumentTypeError, "average is 0.9"),
         (classifier, {"optimizer": Adam(lambda step: -1)}, ArgumentError, "learning_rate at step 0 is -1"),
-        (classifier, {"callbacks": [3]}, ArgumentTypeError, "callbacks holds 3"),
+        (classifier, {"callbacks": [3]}, ArgumentTypeError, "a callback is 3"),
         (classifier, {"transformer": StandardScaler}, ArgumentTypeError, "such as StandardScaler"),
         (classifier, {"transformer": "standard"}, ArgumentTypeError, "transformer is 'standard'"),
         (classifier, {"sample_weight": y == 9}, DataError, "sample_weight is 0 for every row"),

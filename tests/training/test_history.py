@@ -41,13 +41,6 @@ def test_an_unknown_metric_is_an_error_that_names_the_ones_there_are():
         history["val_acc"]
 
 
-def test_an_unknown_metric_of_a_validation_that_there_was_not_says_so():
-    history = History()
-    history.append({"loss": 2.0})
-    with pytest.raises(KeyError, match="no metric 'val_accuracy': fit had no validation_data"):
-        history["val_accuracy"]
-
-
 def test_repr_shows_the_last_epoch():
     history = History()
     assert repr(history) == "History(0 epochs)"

@@ -547,7 +547,7 @@ def losses(smoothing, seed=0):
         ),
         (never, {"units": [4]}, {"validation": 150}, ArgumentError, "holds out 150 of 150 rows"),
         (never, {"units": [4]}, {"validation_data": x}, ArgumentTypeError, r"must be \(x, y\)"),
-        (never, {"units": [4]}, {"validation_data": 0}, ArgumentTypeError, "give None, to hold out rows of x and y by"),
+        (never, {"units": [4]}, {"validation_data": 0}, ArgumentTypeError, "or None, to hold out rows of x and y by"),
         (never, {"units": [4]}, {"validation_data": (x, y[:3])}, DataError, "validation_data: the lengths differ"),
         (never, {"units": [4]}, {"validation_data": (x[:, :2], y)}, ShapeError, "validation_data"),
         (never, {"units": [4]}, {"x": x[:5]}, DataError, "x has 5 rows, y has 150 rows"),

@@ -135,10 +135,10 @@ class TestValidation:
 
     @pytest.mark.parametrize("value", [0, np.zeros((2, 4)), "xy", (np.zeros((2, 4)),), (1, 2, 3, 4), {}])
     def test_anything_else_is_refused(self, value):
-        message = r"must be \(x, y\) or \(x, y, sample_weight\); leave it out, or give None, to go without"
+        message = r"must be \(x, y\) or \(x, y, sample_weight\), or None, to go without"
         with pytest.raises(ArgumentTypeError, match=message):
             check_validation_data(value, "to go without")
-        with pytest.raises(ArgumentTypeError, match="or give None, to train without validation"):
+        with pytest.raises(ArgumentTypeError, match="or None, to train without validation"):
             prepare_validation(classifier(), value)
 
     def test_errors_say_that_they_are_about_the_validation_data(self):

@@ -352,7 +352,7 @@ class TestRefusals:
         ("make", "message"),
         [
             (lambda: new_trainer(Adam(lambda step: 0.01)), "Adam.learning_rate"),
-            (new_trainer, "the state of the callback Odd cannot be saved: .*values"),
+            (new_trainer, "the state of the callback Odd cannot be saved: .*date"),
         ],
     )
     def test_what_cannot_be_saved_is_an_error_before_the_first_step(self, tmp_path, make, message):
@@ -361,7 +361,7 @@ class TestRefusals:
                 return {"values": np.array(["2026-01-01"], dtype="datetime64[D]")}
 
         (x, y), trainer = data(), make()
-        with pytest.raises(ArgumentTypeError, match=message):
+        with pytest.raises(TypeError, match=message):
             trainer.fit(x, y, callbacks=[Odd(), Checkpoint(tmp_path / "run")], progress=False)
         if "Odd" not in message:  # a callback's state is asked for once there is one
             assert trainer.step == 0
@@ -386,7 +386,7 @@ class TestRefusals:
                 trainer.save(tmp_path / "run.npz")
 
         (x, y), trainer = data(), new_trainer()
-        with pytest.raises(ArgumentTypeError, match="the state of the callback Odd cannot be saved: .*object"):
+        with pytest.raises(TypeError, match="the state of the callback Odd cannot be saved: .*object"):
             trainer.fit(x, y, callbacks=[Odd()], progress=False)
 
     def test_there_is_no_such_file_or_no_checkpoint(self, tmp_path):
@@ -421,11 +421,11 @@ class TestRefusals:
             (lambda d, a: a.pop(SLOT), r"its optimizer has the slots \{'v'.*, and not those of Adam"),
             (
                 lambda d, a: a.update({SLOT: np.zeros(3, np.float32)}),
-                r"the slots .*'m': \(\(3,\), dtype\('float32'\)\)",
+                r"the slots .*'m': \(\(3,\), 'float32'\)",
             ),
             (
                 lambda d, a: a.update({SLOT: a[SLOT].astype(float)}),
-                r"the slots .*'m': \(\(110,\), dtype\('float64'\)\)",
+                r"the slots .*'m': \(\(110,\), 'float64'\)",
             ),
             (lambda d, a: a.update({"optimizer/third": np.zeros(3, np.float32)}), "the slots .*'third'"),
             (lambda d, a: a.update(average=np.zeros(110, np.float32)), r"its average is float32 \(110,\), of None"),
