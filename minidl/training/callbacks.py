@@ -80,8 +80,7 @@ MOMENTS = [name for name in vars(Callback) if name.startswith("on_")]
 
 def _as_function(value: Any, _: str) -> Callable[[Trainer], None]:
     if not callable(value) or isinstance(value, type):
-        cure = f": did you mean {value.__name__}()?" if isinstance(value, type) else ""
-        raise ArgumentTypeError(f"a callback is {value!r}, which is no Callback and no function{cure}")
+        raise ArgumentTypeError(f"a callback is {value!r}; give a function, or a Callback such as EarlyStopping()")
     return value
 
 

@@ -31,17 +31,13 @@ class Tally:
     def __init__(self, model: Sequential, metrics: Sequence[Metric], rows: Rows) -> None:
         assert model.loss is not None
         self.loss, self.metrics = model.loss, metrics
+        self.names = ("loss", *(metric.name for metric in metrics))
         first = rows[:1]
         scores, targets, _ = self.loss.flatten(model.forward(first.x), first.targets)
         self._sizes = []
         for metric in metrics:
             with naming(f"the metric {metric.name}"):
                 self._sizes.append(len(metric.sums(ScoredRows(self.loss, scores, targets), None)))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the means are called."""
-        return ("loss", *(metric.name for metric in self.metrics))
 
     def zeros(self) -> Array:
         """Return the totals of no rows."""

@@ -16,16 +16,12 @@ class History(dict[str, list[float]]):
     """Metrics by name: ``history["loss"]`` is a list with one value per epoch.
 
     An epoch without a metric that others have (one call of `fit` had no validation data, say) holds NaN there.
-
-    Attributes
-    ----------
-    epochs : int
-        Number of epochs, the length of every column.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.epochs = 0
+    @property
+    def epochs(self) -> int:
+        """Number of epochs, the length of every column."""
+        return len(next(iter(self.values()), ()))
 
     def append(self, values: Mapping[str, float]) -> None:
         """Add the loss and the metrics of one epoch."""
@@ -33,7 +29,6 @@ class History(dict[str, list[float]]):
             self.setdefault(name, [math.nan] * self.epochs)
         for name, column in self.items():
             column.append(values.get(name, math.nan))
-        self.epochs += 1
 
     def to_frame(self) -> pd.DataFrame:
         """Return a pandas frame with a column per metric and the epochs, from 1, as its index."""

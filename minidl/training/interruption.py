@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from types import FrameType
 
 
 @contextlib.contextmanager
@@ -35,7 +34,7 @@ class Step:
     depth = 0
     interrupted = False
 
-    def handle(self, signal_number: int, frame: FrameType | None) -> None:
+    def handle(self, *_: object) -> None:
         if not self.depth or self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True

@@ -34,8 +34,7 @@ def weigh_rows(weights: Array | None, class_weight: Any, loss: Loss, targets: Ar
         of_row = _class_weights(class_weight, labels := loss.labels(targets), classes)[labels]
         weights = of_row if weights is None else weights * of_row
     if weights is not None and not weights.any():
-        which = "sample_weight" if class_weight is None else "the product of sample_weight and class_weight"
-        raise DataError(f"{which} is 0 for every row")
+        raise DataError(f"sample_weight{' times class_weight' * (class_weight is not None)} is 0 for every row")
     return weights
 
 

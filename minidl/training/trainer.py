@@ -189,7 +189,6 @@ class Trainer(Configurable):
         self._shown: Array | None = None
         self._stopping = self._over = False
         self._left_states: list[tuple[str, dict[str, Any]]] = []
-        self._steps = 0
         self._whole = Step()
 
     @property
@@ -282,7 +281,6 @@ class Trainer(Configurable):
             self.position.totals = fit.tally.zeros()
         self.last_epoch = self.epoch + epochs
         self._stopping, self._over = self._over, False
-        self.interrupted, self.ended_by = True, None  # unless it ends well
         with interrupted_between_steps() as self._whole, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
             if self.augment is not None:
@@ -315,7 +313,7 @@ class Trainer(Configurable):
         with self.model.unbuilt_after_error():
             data = prepare_rows(self.model, x, y, sample_weight, class_weight)
             tally = Tally(self.model, as_metrics(self.metrics, self.model.loss), data)
-        return self._evaluate(data, tally)
+        return tally.means(self._over_processes(score_rows(self.model, data, tally)))
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -361,7 +359,7 @@ class Trainer(Configurable):
 
     def go_to(self, position: Position, callback_states: list[tuple[str, dict[str, Any]]]) -> None:
         """Continue from a position, with what callbacks knew there; a run that its optimizer has ended is over."""
-        self.position, self._left_states, self._steps = position, callback_states, self.step
+        self.position, self._left_states = position, callback_states
         self._over = bool(self.optimizer.ended)
 
     def _prepare(
@@ -369,7 +367,7 @@ class Trainer(Configurable):
     ) -> Fit:
         """Check all that `fit` gets, and prepare it; after an error the model is as it was."""
         as_whole_number(epochs, "epochs", 0 if self.epoch or self.position.row else 1)
-        if self.step not in {0, self._steps}:
+        if self.step and not self.position.rows:  # this trainer has not begun yet
             raise ArgumentError(f"the optimizer has taken {self.step} steps elsewhere: make a new one for each model")
         self.optimizer.rate()
         hooks = CallbackList([*as_callbacks(callbacks), *[ProgressBar()] * progress])
@@ -394,7 +392,7 @@ class Trainer(Configurable):
     def _check_full_batch(self, fit: Fit) -> None:
         """Raise ArgumentError for a run in which an optimizer that searches along lines would go astray."""
         kind = type(self.optimizer).__name__
-        if self._rows_per_batch(len(fit.data)) < len(fit.data):
+        if self.batch_size is not None and self.batch_size < len(fit.data):
             raise ArgumentError(f"{kind} takes all rows at once: give batch_size=None, not {self.batch_size}")
         found = [name for name in ("augment", "clip_norm", "clip_value", "average") if getattr(self, name) is not None]
         found += [hook.key for hook in fit.callbacks.callbacks if CallbackList([hook]).doing("on_gradients")]
@@ -406,7 +404,7 @@ class Trainer(Configurable):
     def _warn_of_rates_of_zero(self, epochs: int, rows: int) -> None:
         """Warn of a schedule that is over long before these epochs are: what comes after would teach nothing."""
         schedule, done = self.optimizer.learning_rate, self.position.row if self.position.rows == rows else 0
-        steps = math.ceil((epochs * rows - done) / self._rows_per_batch(rows))
+        steps = math.ceil((epochs * rows - done) / min(self.batch_size or rows, rows))
         end = self.step + steps
         late = range(end - 1 - steps // 20, end, max(steps // 40, 1))
         with contextlib.suppress(OverflowError):  # which the step itself raises, and by name
@@ -418,7 +416,6 @@ class Trainer(Configurable):
         """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
         with self._whole:
             self.ended_by, self.interrupted = kind, kind is not None or self.position.row > 0
-            self._steps = self.step
             self._show_average(True)
             self._left_states = copy.deepcopy(self.callback_states) if self.interrupted else []
             self._fit = None
@@ -437,15 +434,11 @@ class Trainer(Configurable):
             self._shown = parameters.copy() if shown else None
             self.position.average_shown = shown
 
-    def _rows_per_batch(self, rows: int) -> int:
-        """Return the batch size, of a data set of so many rows, as it is set now."""
-        return min(self.batch_size or rows, rows)
-
     def _run_epoch(self, fit: Fit) -> None:
         position, take_step = self.position, self._search if self.optimizer.full_batch else self._take_step
         fit.callbacks.call("on_epoch_begin", self)
         if not position.row:
-            position.batch_rows = self._rows_per_batch(position.rows)
+            position.batch_rows = min(self.batch_size or position.rows, position.rows)
             position.shuffled = self.shuffle and position.batch_rows < position.rows
         with contextlib.closing(self._batches(fit.data)) as batches:
             for batch in batches:
@@ -532,16 +525,13 @@ class Trainer(Configurable):
         values = fit.tally.means(self.position.totals)
         with self.averaged_weights():  # for callbacks, too: those that the metrics are of
             if fit.validation is not None:
-                found = self._evaluate(fit.validation, fit.tally)
+                found = fit.tally.means(self._over_processes(score_rows(self.model, fit.validation, fit.tally)))
                 values |= {f"val_{name}": value for name, value in found.items()}
                 self._check_finite("validation loss", found["loss"], self.step)
             with self._whole:
                 self.history.append(values)
                 self.position.epoch, self.position.row, self.position.totals = self.epoch + 1, 0, fit.tally.zeros()
                 fit.callbacks.call("on_epoch_end", self)
-
-    def _evaluate(self, data: Rows, tally: Tally) -> dict[str, float]:
-        return tally.means(self._over_processes(score_rows(self.model, data, tally)))
 
     def _over_processes(self, array: Array) -> Array:
         """Let `reduce` add up an array of all processes, in place, where there is one."""

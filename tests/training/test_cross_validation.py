@@ -482,7 +482,7 @@ models_by_seed = {0: classifier(0), 1: classifier(1)}
             classifier,
             {"folds": KFold(3), "class_weight": {0: 0, 2: 0}},
             DataError,
-            "seed 0, fold 2, of the rows that it trains on: the product of sample_weight and class_weight is 0",
+            "seed 0, fold 2, of the rows that it trains on: sample_weight times class_weight is 0",
         ),
         (classifier, {"callbacks": [EarlyStopping("val_los")]}, ArgumentError, "no metric 'val_los'"),
         (classifier, {"optimizer": "lbfgs"}, ArgumentError, "LBFGS takes all rows at once"),

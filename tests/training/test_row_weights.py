@@ -116,7 +116,7 @@ def test_a_weight_helps_the_rare_class():
         ([1, 2, np.nan], ArgumentError, "class_weight of 2 is nan"),
         ({1.0, 2.0, 3.0}, ArgumentTypeError, "give a dict by label, a list, or"),
         (7, ArgumentTypeError, "class_weight is 7; give a dict"),
-        ([0, 0, 0], DataError, "product of sample_weight and class_weight is 0 for every row"),
+        ([0, 0, 0], DataError, "sample_weight times class_weight is 0 for every row"),
     ],
 )
 def test_class_weights_that_cannot_be_are_refused_before_anything_changes(class_weight, error, message):

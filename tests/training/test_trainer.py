@@ -672,7 +672,7 @@ class TestCallbacks:
     def test_something_else_than_a_callback_is_refused(self):
         with pytest.raises(ArgumentTypeError, match="give a list of callbacks"):
             fit(Trainer(model()), *data(), callbacks=Callback())
-        with pytest.raises(ArgumentTypeError, match="a callback is 3, which is no Callback"):
+        with pytest.raises(ArgumentTypeError, match="a callback is 3; give a function"):
             fit(Trainer(model()), *data(), callbacks=[3])
 
 
