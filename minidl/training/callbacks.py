@@ -60,8 +60,8 @@ class Callback(Configurable):
     def on_epoch_end(self, trainer: Trainer) -> None:
         """An epoch is done and counted; ``trainer.metric_values`` are those that ``trainer.history`` got.
 
-        With an average of the parameters, that is in the model now, as it was for the validation; what is written on it
-        here changes the average, and not the parameters that the next step goes on from.
+        With an average of the parameters, that is in the model now, as it was for the validation. From what is written
+        on it here the next step goes on, and the average begins anew.
         """
 
     def on_train_end(self, trainer: Trainer) -> None:
