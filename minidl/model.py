@@ -433,16 +433,15 @@ def _split_loss(elements: Sequence[Any]) -> tuple[tuple[Layer, ...], Loss | None
 def name_layers(layers: Sequence[Layer]) -> None:
     """Name each layer without a name by its class and a number; raise ArgumentError for a layer or name there twice."""
     names: set[str | None] = set()
-    seen: set[int] = set()
+    seen: list[Layer] = []
     for index, layer in enumerate(layers, start=1):
-        own = {id(each) for each in layer.walk()}
-        if own & seen:
-            raise ArgumentError(f"element {index}, {layer!r}, is in the model twice: make a second layer")
+        seen += layer.walk()
+        if len(set(seen)) < len(seen):
+            raise ArgumentError(f"element {index}, {layer!r}, or what it holds is in the model twice: make another")
         if layer.name is not None and layer.name in names:
             raise ArgumentError(f"element {index} has the name {layer.name!r}, which another one has")
-        if isinstance(layer, Sequential) and layer.loss:
-            raise ArgumentError(f"element {index} is a model with a loss, {layer.loss!r}: only the outermost has one")
-        seen |= own
+        if any(isinstance(each, Sequential) and each.loss for each in seen):
+            raise ArgumentError(f"element {index} has a loss inside: only the outermost model has one, at its end")
         names.add(layer.name)
     for layer in layers:
         if layer.name is None:

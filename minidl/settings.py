@@ -36,15 +36,10 @@ CLASSES: dict[str, dict[str, type[Configurable]]] = {}
 """Every class there is: name -> module -> class."""
 
 _ELSEWHERE = {
-    "lr": "the learning_rate of the optimizer",
-    "learning_rate": "the learning_rate of the optimizer",
-    "trainable": "the trainable of a layer or model",
-    "requires_grad": "the trainable of a layer or model",
-    "frozen": "the trainable of a layer or model",
-    "regularizer": "the regularizer of a layer that has one, such as Dense",
-    "constraint": "the constraint of a layer that has one, such as Dense",
-    "clip_norm": "the clip_norm of the trainer",
-    "clip_value": "the clip_value of the trainer",
+    **dict.fromkeys(["lr", "learning_rate"], "the learning_rate of the optimizer"),
+    **dict.fromkeys(["trainable", "requires_grad", "frozen"], "the trainable of a layer or model"),
+    **{name: f"the {name} of a layer that has one, such as Dense" for name in ("regularizer", "constraint")},
+    **{name: f"the {name} of the trainer" for name in ("clip_norm", "clip_value")},
 }
 """What other libraries call settings, or have them on other objects: setting these here would do nothing."""
 
@@ -93,7 +88,7 @@ class _SignatureOfSettings:
     """What `help` and notebooks show as the arguments of a class: its settings, put together when somebody asks."""
 
     def __get__(self, instance: object, kind: type[Configurable]) -> inspect.Signature:
-        if instance is not None or kind._has_own_init:
+        if instance is not None or kind.__init__ is not Configurable.__init__:
             raise AttributeError("__signature__")
         return kind._signature()
 
@@ -113,15 +108,19 @@ class Configurable:
             inherited = getattr(super(cls, cls), name, None)
             if isinstance(inherited, property) and inherited.fset and not isinstance(vars(cls).get(name), property):
                 raise ArgumentTypeError(f"{cls.__name__}.{name} hides a property of its base: give it another name")
-        _keep_kind_of_inherited_fields(cls)
-        cls._has_own_init = cls._has_own_init or "__init__" in vars(cls)
+        inherited = {field.name: field for field in dataclasses.fields(cls)}
+        for name, old in inherited.items():
+            if name in vars(cls) and not hasattr(vars(cls)[name], "__get__"):  # a new default; no method or property
+                cls.__annotations__.setdefault(name, old.type)
         if cls.__annotations__ or len(cls.__bases__) > 1:  # else the fields are those of the base
             dataclasses.dataclass(init=False, eq=False, repr=False, kw_only=True)(cls)
+        for field in dataclasses.fields(cls):
+            if (old := inherited.get(field.name, field)) is not field:
+                _keep_limits(field, old)
         cls._settings = {field.name: field for field in dataclasses.fields(cls) if field.init}
         CLASSES.setdefault(cls.__name__, {})[cls.__module__] = cls
 
     __signature__ = _SignatureOfSettings()
-    _has_own_init: ClassVar[bool] = False
     _settings: ClassVar[dict[str, dataclasses.Field[Any]]] = {}
 
     def __init__(self, *values: Any, **settings: Any) -> None:
@@ -146,13 +145,12 @@ class Configurable:
 
     @classmethod
     def _signature(cls) -> inspect.Signature:
-        def parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
+        parameters = []
+        for field in sorted(cls._settings.values(), key=lambda field: (bool(field.kw_only), field.name == "name")):
             kind = inspect.Parameter.KEYWORD_ONLY if field.kw_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
-            empty = field.default is dataclasses.MISSING
-            return inspect.Parameter(field.name, kind, default=inspect.Parameter.empty if empty else field.default)
-
-        fields = sorted(cls._settings.values(), key=lambda field: (bool(field.kw_only), field.name == "name"))
-        return inspect.Signature([parameter(field) for field in fields])
+            default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+            parameters.append(inspect.Parameter(field.name, kind, default=default))
+        return inspect.Signature(parameters)
 
     def __post_init__(self) -> None:
         """Do what needs all fields, in a subclass."""
@@ -169,9 +167,7 @@ class Configurable:
             if check is not None and (value is not None or not field.metadata.get("optional")):
                 value = check(value, f"{type(self).__name__}: {name}")
         elif name in _ELSEWHERE and not hasattr(type(self), name):
-            raise ArgumentError(
-                f"{type(self).__name__} has no {name!r}, so setting it does nothing: set {_ELSEWHERE[name]}"
-            )
+            raise ArgumentError(f"{type(self).__name__} has no {name!r}: set {_ELSEWHERE[name]}")
         object.__setattr__(self, name, value)
 
     @reprlib.recursive_repr()
@@ -186,11 +182,9 @@ class Configurable:
 
     def configuration(self) -> dict[str, Any]:
         """Return the settings that make an object equal to this one."""
-        if self._has_own_init:
-            raise ArgumentTypeError(
-                f"{type(self).__name__} has an __init__ of its own, so its settings are not known: declare them as "
-                "fields, name: type = default, instead"
-            )
+        if type(self).__init__ is not Configurable.__init__:
+            name = type(self).__name__
+            raise ArgumentTypeError(f"{name} has an __init__ of its own: declare its settings as fields, size: int = 3")
         return {name: getattr(self, name) for name in self._settings}
 
     @classmethod
@@ -199,24 +193,12 @@ class Configurable:
         return cls(**configuration)
 
 
-def _keep_kind_of_inherited_fields(cls: type[Configurable]) -> None:
-    """Let an inherited field that a class declares anew keep its limits, and stay positional or by keyword."""
-    annotations = inspect.get_annotations(cls)
-    for inherited in dataclasses.fields(cls):
-        default = vars(cls).get(inherited.name, inherited.default)
-        is_new = inherited.name in vars(cls) and not hasattr(default, "__get__")  # no method or property
-        if not is_new and inherited.name not in annotations:
-            continue
-        field = default if isinstance(default, dataclasses.Field) else dataclasses.field(default=default)
-        if field is not default:
-            field.init, field.repr = inherited.init, inherited.repr
-        if field.kw_only is dataclasses.MISSING:
-            field.kw_only = inherited.kw_only
-        limits = {key: value for key, value in inherited.metadata.items() if key != "quiet"}
-        field.metadata = limits | {key: value for key, value in field.metadata.items() if value}
-        setattr(cls, inherited.name, field)
-        annotations = {inherited.name: inherited.type} | annotations
-    cls.__annotations__ = annotations
+def _keep_limits(field: Any, old: dataclasses.Field[Any]) -> None:
+    """Let a field that a class declares anew keep the limits that it had, and its place among the arguments."""
+    field.init, field.repr = field.init and old.init, field.repr and old.repr
+    field.kw_only = field.kw_only and old.kw_only
+    new = {key: value for key, value in field.metadata.items() if value}
+    field.metadata = {**old.metadata, "quiet": False, **new}
 
 
 def as_number(
@@ -272,9 +254,7 @@ def one_of(*choices: str) -> Check:
 
     def check(value: Any, name: str) -> str:
         if value not in choices:
-            raise ArgumentError(
-                f"{name} is {value!r}; it must be {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
-            )
+            raise ArgumentError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, choices))}")
         return str(value)
 
     return check

@@ -72,7 +72,7 @@ def test_where_the_size_changes_the_input_is_projected():
     x = batch_of((3,))
     inner = np.maximum(x @ named["layers/dense_1/weight"], 0) @ named["layers/dense_2/weight"]
     np.testing.assert_allclose(block.forward(x), inner + x @ named["projection/dense_1/weight"], rtol=1e-5, atol=1e-6)
-    assert block.configuration()["projection"] is None  # what was made is no setting
+    assert repr(block.projection) == "Sequential([Dense(units=2, initializer='he_normal', use_bias=False)])"
 
 
 def test_branches_are_joined_in_their_order():
@@ -383,22 +383,23 @@ def test_shapes_that_do_not_fit_inside_name_the_place():
         (
             lambda: Residual([Flatten(), Dense(3)]),
             (2, 2),
-            r"^Residual cannot add its input \(2, 2\) to \(3,\) of its layers, per sample: give projection=",
+            r"^Residual cannot add \(2, 2\) to \(3,\) of its layers: give projection=, or another$",
         ),
         (
             lambda: Residual(Dense(3), projection=Dense(4)),
             2,
-            r"^Residual adds \(3,\) of its layers to \(4,\) of its projection, per sample$",
+            r"^Residual cannot add \(4,\) to \(3,\) of its layers: give projection=, or another$",
         ),
         (
             lambda: Concatenate([Tanh(), Reshape((4, 3))]),
             (2, 6),
-            r"^Concatenate cannot join outputs \(2, 6\), \(4, 3\) per sample: along all axes but -1",
+            r"^Concatenate cannot join outputs \[\(2, 6\), \(4, 3\)\] per sample along axis -1$",
         ),
-        (lambda: Concatenate([Tanh(), Flatten()]), (2, 6), r"cannot join outputs \(2, 6\), \(12,\) per sample"),
-        (lambda: Concatenate([Flatten(), Tanh()]), (2, 6), r"cannot join outputs \(12,\), \(2, 6\) per sample"),
+        (lambda: Concatenate([Tanh(), Flatten()]), (2, 6), r"cannot join outputs \[\(2, 6\), \(12,\)\] per sample"),
+        (lambda: Concatenate([Flatten(), Tanh()]), (2, 6), r"cannot join outputs \[\(12,\), \(2, 6\)\] per sample"),
         (lambda: Concatenate([Tanh()], axis=2), 3, r"^Concatenate has no axis 2 to join outputs \(3,\)"),
         (lambda: Concatenate([Tanh()], axis=-2), 3, r"^Concatenate has no axis -2 to join outputs \(3,\)"),
+        (lambda: Concatenate([Tanh()], axis=0), 3, r"^Concatenate has no axis 0 to join outputs \(3,\)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused_at_build(make, shape, message):
@@ -411,10 +412,10 @@ def test_a_layer_is_taken_once():
     for attempt in (
         lambda: Concatenate([layer, layer]),
         lambda: Concatenate([layer, [Tanh(), layer]]),
-        lambda: Residual(layer, projection=layer),
+        lambda: Sequential([Residual(layer, projection=layer)]),
         lambda: Concatenate([model, model]),
-        lambda: Residual(model, projection=model),
-        lambda: Residual(named, projection=named),
+        lambda: Sequential([Residual(model, projection=model)]),
+        lambda: Residual(Residual(named, projection=named)),
         lambda: Sequential([block := Residual(Tanh()), block]),
         lambda: Sequential([layer, Residual(layer)]),
     ):
@@ -443,24 +444,25 @@ def test_a_layer_may_go_from_one_model_into_a_block_of_another_which_has_it_from
     ("attempt", "error", "message"),
     [
         (lambda: Residual([]), ArgumentError, "layers has no layers: "),
-        (lambda: Concatenate([Tanh(), []]), ArgumentError, r"branch_2 has no layers: .*as it is, give Rescale\(1\)"),
-        (lambda: Concatenate([None, Tanh()]), ArgumentError, "branch_1 has no layers"),
+        (
+            lambda: Concatenate([Tanh(), []]),
+            ArgumentError,
+            r"branches\[1\] has no layers: .*, give Rescale\(1\)",
+        ),
+        (lambda: Concatenate([None, Tanh()]), ArgumentError, r"branches\[0\] has no layers"),
         (lambda: Concatenate(Tanh(), Tanh()), ArgumentTypeError, "too many positional arguments; it is "),
         (lambda: Residual(Dense(64), ReLU()), ArgumentTypeError, "too many positional arguments; it is .*projection="),
         (lambda: Residual(Dense), ArgumentTypeError, "takes a list of layers"),
         (lambda: Residual([Dense(3), "relu"]), ArgumentTypeError, "element 2 of the model is no layer but 'relu'"),
-        (lambda: Residual([Dense(3), MeanSquaredError()]), ArgumentError, "cannot hold a loss, MeanSquaredError"),
-        (lambda: Residual(Tanh(), projection=[]), ArgumentError, "projection has no layers"),
-        (lambda: Residual(Sequential([Tanh()], name="projection")), ArgumentError, "the name 'projection'"),
         (
-            lambda: Residual(Sequential([Tanh()], name="a"), projection=Sequential([Tanh()], name="a")),
+            lambda: Sequential([Tanh(), Residual([Dense(3), MeanSquaredError()])]),
             ArgumentError,
-            "element 2 has the name 'a', which another one has",
+            "element 2 has a loss inside: only the outermost model has one",
         ),
-        (lambda: Concatenate([]), ArgumentTypeError, "takes a list of branches"),
-        (lambda: Concatenate(Dense(3)), ArgumentTypeError, "takes a list of branches"),
+        (lambda: Residual(Tanh(), projection=[]), ArgumentError, "projection has no layers"),
+        (lambda: Concatenate([]), ArgumentTypeError, r"branches is \[\]; it must be a list of branches"),
+        (lambda: Concatenate(Dense(3)), ArgumentTypeError, "it must be a list of branches"),
         (lambda: Concatenate([Dense(3), MeanSquaredError()]), ArgumentTypeError, "takes a list of layers"),
-        (lambda: Concatenate([Tanh()], axis=0), ArgumentError, "axis is 0, the batch"),
         (lambda: Concatenate([Tanh()], axis=1.0), ArgumentTypeError, "axis is 1.0; it must be a whole number"),
         (lambda: Concatenate([Tanh()], axis=True), ArgumentTypeError, "axis is True; it must be a whole number"),
         (
@@ -473,6 +475,13 @@ def test_a_layer_may_go_from_one_model_into_a_block_of_another_which_has_it_from
 def test_what_cannot_be_a_block_is_refused(attempt, error, message):
     with pytest.raises(error, match=message):
         attempt()
+
+
+def test_the_parts_of_a_residual_block_are_called_so_whatever_their_names():
+    block = Residual(Sequential([Dense(3)], name="projection"), projection=Sequential([Dense(3)], name="projection"))
+    block.set_up(2, 0)
+    inner = ["dense_1/weight", "dense_1/bias"]
+    assert list(block.named_parameters()) == [f"{part}/{path}" for part in ("layers", "projection") for path in inner]
 
 
 def test_a_block_with_a_layer_that_returns_nothing_is_named():

@@ -360,7 +360,7 @@ class TestComposition:
             Sequential([Dense(3), MeanSquaredError(), Dense(2)])
 
     def test_a_nested_model_with_a_loss_is_refused(self):
-        with pytest.raises(ArgumentError, match="element 1 is a model with a loss"):
+        with pytest.raises(ArgumentError, match="element 1 has a loss inside: only the outermost"):
             Sequential([digit_model(), Dense(2)])
 
     def test_the_same_layer_twice_is_refused(self):

@@ -127,7 +127,7 @@ def test_a_function_that_cannot_be_saved_is_answered_with_the_cure():
 
 @pytest.mark.parametrize("shape", [Circle(2.0), Disc(2.0)])
 def test_a_class_with_an_init_of_its_own_has_to_declare_its_settings(shape):
-    with pytest.raises(ArgumentTypeError, match=f"{type(shape).__name__} .*: declare them as fields, name: type = def"):
+    with pytest.raises(ArgumentTypeError, match=f"{type(shape).__name__} .*: declare its settings as fields, size:"):
         encode(shape)
 
 

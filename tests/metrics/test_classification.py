@@ -243,7 +243,7 @@ def test_binary_is_refused_for_more_classes_and_for_several_labels(kind):
 
 
 def test_other_averages_are_refused():
-    with pytest.raises(ArgumentError, match="^F1: average is 'samples'; it must be 'auto', 'binary'"):
+    with pytest.raises(ArgumentError, match="^F1: average is 'samples'; it must be one of 'auto', 'binary'"):
         F1(average="samples")
 
 

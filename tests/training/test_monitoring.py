@@ -191,7 +191,7 @@ class TestSettings:
             (lambda: EarlyStopping(patience=1.5), ArgumentTypeError, "patience is 1.5; it must be a whole number"),
             (lambda: EarlyStopping(10), ArgumentTypeError, "EarlyStopping: monitor is 10; it must be text"),
             (lambda: EarlyStopping(min_delta=-1), ArgumentError, "EarlyStopping: min_delta is -1"),
-            (lambda: EarlyStopping(mode="up"), ArgumentError, "mode is 'up'; it must be 'auto', 'min' or 'max'"),
+            (lambda: EarlyStopping(mode="up"), ArgumentError, "mode is 'up'; it must be one of 'auto', 'min', 'max'"),
             (
                 lambda: ReduceLROnPlateau(factor=1),
                 ArgumentError,
