@@ -99,10 +99,8 @@ class Sequential(Layer):
 
     def configuration(self) -> dict[str, Any]:
         if type(self).__init__ is not Sequential.__init__:
-            raise ArgumentTypeError(
-                f"{type(self).__name__} has an __init__ of its own, so a file could not say how to make it: write a "
-                "function that returns a Sequential, or define configuration() and from_configuration()"
-            )
+            name = type(self).__name__
+            raise ArgumentTypeError(f"{name} has an __init__ of its own, unknown to files: write a function instead")
         elements = [*self.layers, self.loss] if self.loss else [*self.layers]
         return {"layers": elements, "seed": self.seed, "dtype": self.dtype.name, "name": self.name}
 
@@ -124,25 +122,21 @@ class Sequential(Layer):
             shape = declare.sublayer(name, shape)
         if self.loss:
             self.loss.check_output(shape)
-        return shape
-
-    def finish_set_up(self) -> None:
-        """Move all parameters into two vectors, side by side; note what depends on all layers."""
         size = self.count_parameters()
         values, gradients = np.empty(size, self.dtype), np.empty(size, self.dtype)
         start = 0
         for parameter in self.named_parameters().values():
             start = parameter.move_to(values, gradients, start)
-        numbers = math.prod(self.input_shape or ()) + self.numbers_per_row()
+        numbers = math.prod(input_shape) + self.numbers_per_row()
         self.rows_at_once = int(2 ** max(math.log2(_BYTES_AT_ONCE / (numbers * self.dtype.itemsize)) // 1, 0))
         each = [(layer, parameter) for layer in self.walk() for parameter in layer._parameters.values()]
         self._regularized = [(layer, parameter) for layer, parameter in each if parameter.regularized]
+        return shape
 
     @property
     def parameters(self) -> Array:
         """All parameters, as one vector."""
-        first, stop = self._vectors()
-        return first.values[first.start : stop]
+        return self._vector("values")
 
     @parameters.setter
     def parameters(self, values: Array) -> None:
@@ -151,29 +145,23 @@ class Sequential(Layer):
     @property
     def gradients(self) -> Array:
         """The gradient of the loss with respect to `parameters`, as one vector."""
-        first, stop = self._vectors()
-        return first.gradients[first.start : stop]
+        return self._vector("gradients")
 
     @gradients.setter
     def gradients(self, values: Array) -> None:
         copy_into(self.gradients, values)
 
-    def _vectors(self) -> tuple[Parameter, int]:
-        """Return the first parameter, whose vectors hold all others behind it, and where these end."""
+    def _vector(self, name: str) -> Array:
+        """Return the part of the first parameter's values, or gradients, behind which those of all others lie."""
         if self.input_shape is None:
-            raise NotReadyError(
-                "the model does not know its input shape yet: give input_shape=, call set_up, or pass data first"
-            )
+            raise NotReadyError("the model does not know its input shape: give input_shape=, or pass data first")
         parameters = list(self.named_parameters().values()) or [Parameter(np.empty(0, self.dtype), False, False)]
-        stop = parameters[0].start
+        first, stop = parameters[0], parameters[0].start
         for parameter in parameters:
-            if parameter.values is not parameters[0].values or parameter.start != stop:
-                raise ArgumentError(
-                    "layers of this model have become part of another one, and their parameters are there now: go on "
-                    "with that model, or build it from copies, copy.deepcopy(model.layers)"
-                )
+            if parameter.values is not first.values or parameter.start != stop:
+                raise ArgumentError("layers of this model have become part of another one: use that, or copy them")
             stop = parameter.stop
-        return parameters[0], stop
+        return getattr(first, name)[first.start : stop]
 
     def parts(self, chosen: Callable[[Layer, Parameter], bool]) -> list[slice]:
         """Return where the chosen parameters lie in `parameters`: slices in order, with a gap between any two."""
@@ -268,10 +256,7 @@ class Sequential(Layer):
         if self.input_shape is not None:
             return
         if x.ndim < 2:
-            raise ShapeError(
-                f"x has shape {x.shape}; a batch has a row per sample, (N, features) or more axes: pass "
-                "x[np.newaxis] for a single sample, x.reshape(-1, 1) for a single feature"
-            )
+            raise ShapeError(f"x has shape {x.shape}; a batch has a row per sample: x.reshape(-1, 1) or x[np.newaxis]")
         with _first_use:
             if self.input_shape is None:
                 self.set_up(x.shape[1:], self.seed)
@@ -374,7 +359,7 @@ class Sequential(Layer):
 
     def description(self) -> dict[str, Any]:
         """Return what JSON can hold of the model: its input shape, its architecture, and the paths of frozen layers."""
-        self._vectors()
+        self._vector("values")
         frozen = [start.rstrip("/") for start, layer in self.named_layers() if not layer.own_trainable]
         return {"input_shape": self.input_shape, "model": encode(self), "frozen": frozen}
 
@@ -413,20 +398,14 @@ def _split_loss(elements: Sequence[Any]) -> tuple[tuple[Layer, ...], Loss | None
     loss = elements[-1] if elements and isinstance(elements[-1], Loss) else None
     layers = tuple(elements[:-1] if loss else elements)
     for index, element in enumerate(layers, start=1):
-        if isinstance(element, Loss):
-            raise ArgumentError(f"element {index} of {len(elements)} is a loss, {element!r}: a loss comes last")
         if not isinstance(element, Layer):
-            cure = (
-                f"did you mean {element.__name__}()?" if isinstance(element, type) else "give layers, and a loss last"
-            )
+            cure = "give layers, such as ReLU(), and a loss last"
             raise ArgumentTypeError(f"element {index} of the model is no layer but {element!r}: {cure}")
     if not layers:
         raise ArgumentError("a model needs at least one layer")
     for kind, activation in ((CategoricalLoss, Softmax), (SigmoidCrossEntropy, Sigmoid)):
         if isinstance(loss, kind) and isinstance(layers[-1], activation):
-            raise ArgumentError(
-                f"{type(loss).__name__} takes scores, and contains the {activation.__name__} before it: leave that out"
-            )
+            raise ArgumentError(f"{type(loss).__name__} contains the {activation.__name__} before it: leave that out")
     return layers, loss
 
 

@@ -216,7 +216,7 @@ class TestVectors:
     def test_parameters_before_the_input_is_known_are_an_error_with_the_cure(self):
         model = digit_model(input_shape=None)
         for attempt in (lambda: model.parameters, lambda: model.gradients, model.description):
-            with pytest.raises(NotReadyError, match="give input_shape=, call set_up, or pass data first"):
+            with pytest.raises(NotReadyError, match="give input_shape=, or pass data first"):
                 attempt()
 
     def test_a_backward_pass_before_a_training_forward_names_its_layer(self):
@@ -343,9 +343,7 @@ class TestComposition:
             Sequential(given)
 
     def test_an_element_that_is_no_layer_is_named(self):
-        with pytest.raises(
-            ArgumentTypeError, match=r"element 2 of the model is no layer but .*did you mean ReLU\(\)\?"
-        ):
+        with pytest.raises(ArgumentTypeError, match=r"element 2 of the model is no layer but .*, such as ReLU\(\)"):
             Sequential([Dense(3), ReLU, Dense(2)])
         with pytest.raises(ArgumentTypeError, match=r"element 1 of the model is no layer but 3: give layers"):
             Sequential([3])
@@ -356,7 +354,7 @@ class TestComposition:
             Sequential(layers)
 
     def test_a_loss_before_the_end_is_refused(self):
-        with pytest.raises(ArgumentError, match="element 2 of 3 is a loss.*a loss comes last"):
+        with pytest.raises(ArgumentTypeError, match="element 2 of the model is no layer but Mean.*, and a loss last$"):
             Sequential([Dense(3), MeanSquaredError(), Dense(2)])
 
     def test_a_nested_model_with_a_loss_is_refused(self):
@@ -401,7 +399,7 @@ class TestComposition:
         ],
     )
     def test_an_activation_that_the_loss_contains_is_refused(self, activation, loss):
-        with pytest.raises(ArgumentError, match=rf"{type(loss).__name__} takes scores, and contains the \w+ before it"):
+        with pytest.raises(ArgumentError, match=rf"{type(loss).__name__} contains the \w+ before it: leave that out"):
             Sequential([Dense(2), activation, loss])
 
     @pytest.mark.parametrize("dtype", ["float16", "int32", "complex128", "float33", None])
@@ -483,7 +481,7 @@ class TestSharedLayers:
         np.testing.assert_array_equal(new.parameters[:344], values[:344])
         assert np.shares_memory(old.layers[1].weight.value, new.parameters)
         np.testing.assert_array_equal(old.forward(x), scores)  # its layers are all there
-        moved = "layers of this model have become part of another one.*build it from copies"
+        moved = "layers of this model have become part of another one: use that, or copy them"
         for attempt in (
             lambda: old.parameters,
             lambda: old.gradients,
@@ -1206,7 +1204,7 @@ class TestFiles:
             (lambda header: layers(header)[1]["configuration"].update(units="x"), "units"),
             (lambda header: layers(header)[1]["configuration"].update(color="red"), "Dense has no setting 'color'"),
             (lambda header: layers(header)[1]["configuration"].update(use_bias=False), "'parameters/dense_1/bias'"),
-            (lambda header: layers(header).append(layers(header)[1]), "a loss comes last"),
+            (lambda header: layers(header).append(layers(header)[1]), "no layer but Softmax.* a loss last"),
             (lambda header: layers(header).clear(), "at least one layer"),
             (lambda header: layers(header).insert(0, 3), "no layer but 3"),
             (lambda header: header["model"]["configuration"].update(dtype="float64"), "float32.*float64"),
@@ -1245,7 +1243,7 @@ class TestFiles:
             ),
             (
                 lambda arrays: arrays.update({"parameters/dense_2/bias": np.zeros(9, np.float32)}),
-                r"layer 4 'dense_2': the array 'bias' is float32 \(9,\) in the file, but the architecture",
+                r"layer 4 'dense_2': the array 'bias' is float32 \(9,\) in the file, but its architecture",
             ),
             (
                 lambda arrays: arrays.update({"parameters/dense_2/bias": np.zeros(8)}),

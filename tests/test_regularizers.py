@@ -411,5 +411,5 @@ def test_a_regularized_parameter_needs_the_field_that_is_saved():
             return input_shape
 
     Sequential([Forgetful()], input_shape=3)
-    with pytest.raises(ArgumentTypeError, match="'gain' is regularized, so Fieldless needs a field regularizer"):
+    with pytest.raises(ArgumentTypeError, match="'gain' is regularized: Fieldless needs a field regularizer"):
         Sequential([Fieldless()], input_shape=3)

@@ -38,10 +38,6 @@ class State:
     def value(self, values: ArrayLike) -> None:
         copy_into(self._value, values)
 
-    def change_dtype(self, dtype: np.dtype[Any]) -> None:
-        """Keep the values in another type from now on."""
-        self._value = self._value.astype(dtype, copy=False)
-
 
 class Parameter(State):
     """An array that is trained, and beside it the gradient of the loss with respect to it, of the same shape.
@@ -145,9 +141,7 @@ class Declaration:
             Whether the layer's fields ``regularizer`` and ``constraint`` are for it.
         """
         if regularized and "regularizer" not in self._layer._settings:
-            raise ArgumentTypeError(
-                f"{name!r} is regularized, so {type(self._layer).__name__} needs a field regularizer"
-            )
+            raise ArgumentTypeError(f"{name!r} is regularized: {type(self._layer).__name__} needs a field regularizer")
         value = self._first_value(name, as_shape(shape), initializer)
         decays = value.ndim > 1 if decays is None else as_flag(decays, f"decays of {name!r}")
         self.parameters[name] = parameter = Parameter(value, decays, regularized)
@@ -179,10 +173,8 @@ class Declaration:
             raise FileFormatError(f"there is no array {name!r} in the file")
         value = self._stored[name]
         if value.shape != shape or value.dtype != self.dtype:
-            raise FileFormatError(
-                f"the array {name!r} is {value.dtype} {value.shape} in the file, but the architecture there says "
-                f"{self.dtype} {shape}"
-            )
+            found, wanted = f"{value.dtype} {value.shape}", f"{self.dtype} {shape}"
+            raise FileFormatError(f"the array {name!r} is {found} in the file, but its architecture says {wanted}")
         return value.copy()
 
 
@@ -282,18 +274,9 @@ class Layer(Configurable):
         with self.unbuilt_after_error():
             declare = Declaration(self, np.random.default_rng(rng), np.dtype(dtype or self.dtype), stored)
             self.dtype = declare.dtype
-            output_shape: Any = self.build(shape, declare)
-            if output_shape is None:
-                raise ArgumentTypeError(
-                    f"{type(self).__name__}: build must return the shape of an output sample, not None"
-                )
-            self.output_shape = as_shape(output_shape)
+            self.output_shape = as_shape(self.build(shape, declare), f"what {type(self).__name__}.build returns")
             self.input_shape, self._parameters, self._states = shape, declare.parameters, declare.states
-            self.finish_set_up()
         return self.output_shape
-
-    def finish_set_up(self) -> None:
-        """Do what needs the whole layer, with its parameters and those of all inside it."""
 
     @property
     def trainable(self) -> bool:
@@ -306,9 +289,8 @@ class Layer(Configurable):
 
     def learns(self) -> bool:
         """Whether a step changes parameters of the layer, or of one inside it."""
-        return (self.own_trainable and bool(self._parameters)) or any(
-            layer.learns() for layer in self.sublayers().values()
-        )
+        own = self.own_trainable and bool(self._parameters)
+        return own or any(layer.learns() for layer in self.sublayers().values())
 
     def numbers_per_row(self) -> int:
         """Return about how many numbers a pass over one row makes, for the model to choose its blocks by."""
@@ -327,17 +309,15 @@ class Layer(Configurable):
 
     def named_parameters(self) -> dict[str, Parameter]:
         """Return the parameters by name, those of sublayers by path: ``"dense_1/weight"``."""
-        return {
-            f"{start}{name}": each for start, layer in self.named_layers() for name, each in layer._parameters.items()
-        }
+        return {f"{at}{name}": each for at, layer in self.named_layers() for name, each in layer._parameters.items()}
 
     def named_states(self) -> dict[str, State]:
         """Return the arrays that are kept but not trained, by path."""
-        return {f"{start}{name}": each for start, layer in self.named_layers() for name, each in layer._states.items()}
+        return {f"{at}{name}": each for at, layer in self.named_layers() for name, each in layer._states.items()}
 
     def named_generators(self) -> dict[str, np.random.Generator]:
         """Return what layers draw random numbers from in training, by path: ``"dropout_1/generator"``."""
-        return {f"{start}generator": layer.generator for start, layer in self.named_layers() if layer.generator}
+        return {f"{at}generator": layer.generator for at, layer in self.named_layers() if layer.generator}
 
     def count_parameters(self) -> int:
         """Return how many trained numbers the layer and its sublayers hold."""
@@ -361,7 +341,7 @@ class Layer(Configurable):
         for layer in self.walk():
             layer.dtype = dtype
             for state in layer._states.values():
-                state.change_dtype(dtype)
+                state._value = state._value.astype(dtype, copy=False)
 
     @contextlib.contextmanager
     def unbuilt_after_error(self) -> Iterator[None]:
@@ -373,9 +353,8 @@ class Layer(Configurable):
             yield
         except BaseException:
             for now, then in before:
+                now.clear()
                 now.update(then)
-                for name in now.keys() - then.keys():
-                    del now[name]
             raise
 
     def forget_saved(self) -> None:
