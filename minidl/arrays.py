@@ -25,9 +25,7 @@ def as_array(values: Any, name: str) -> Array:
         if hasattr(values, "toarray"):
             raise DataError(f"{name} is a sparse matrix: pass {name}.toarray()")
         if isinstance(values, np.ma.MaskedArray):
-            raise DataError(
-                f"{name} is a masked array, whose mask would be lost: fill or drop its missing values first"
-            )
+            raise DataError(f"{name} is a masked array: fill or drop its missing values, its mask would be lost")
         # pandas frames and series convert themselves; of a memory map the plain array is a view, not a copy. Nested
         # lists with rows of different lengths raise ValueError.
         try:
@@ -35,10 +33,8 @@ def as_array(values: Any, name: str) -> Array:
         except (ValueError, TypeError) as error:
             raise DataError(f"{name} is no table of numbers: {error}") from error
     if values.dtype.kind not in "biuf":
-        raise DataError(
-            f"{name} holds {values.dtype} values; give numbers only: drop or encode text, dates and missing values "
-            "first (labels, for example, by numpy.unique(labels, return_inverse=True))"
-        )
+        cure = "drop or encode text and dates, labels by numpy.unique(labels, return_inverse=True)"
+        raise DataError(f"{name} holds {values.dtype} values; give numbers only: {cure}")
     return np.ascontiguousarray(values) if values.ndim and not values.flags.c_contiguous else values
 
 
@@ -47,13 +43,11 @@ def _from_pandas(values: Any) -> Array:
     if array.dtype != object:
         return array
     # Columns of different types, or types that can hold missing values: each may be one of numbers none the less.
-    is_frame = hasattr(values, "columns")
-    columns, dtypes = (values.columns, values.dtypes) if is_frame else ([values.name], [values.dtype])
-    for column, dtype in zip(columns, dtypes, strict=True):
+    table = values.to_frame() if hasattr(values, "to_frame") else values
+    for column, dtype in zip(table.columns, table.dtypes, strict=True):
         if dtype.kind not in "biuf":
-            where = f"column {column!r}" if is_frame else "it"
-            raise TypeError(f"{where} holds {dtype} values; drop or encode these")
-    common = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes))
+            raise TypeError(f"column {column!r} holds {dtype} values; drop or encode these")
+    common = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in table.dtypes))
     return values.to_numpy(dtype=common)
 
 
@@ -95,17 +89,12 @@ def check_lengths(**arrays: Array | None) -> int:
 
 
 def as_weights(values: Any) -> Array:
-    """Return sample weights as float64; DataError unless they are a number per row, or position, none negative."""
+    """Return sample weights as float64; DataError unless they are finite numbers, none negative."""
     weights = as_array(values, "sample_weight")
     check_finite(weights, "sample_weight")
-    if weights.ndim == 0:
-        raise DataError("sample_weight is a single number; it must hold one number per row, (N,)")
     if (weights < 0).any():
-        row = tuple(np.argwhere(weights < 0)[0].tolist())
-        raise DataError(
-            f"sample_weight is {weights[row]} in row {', '.join(map(str, row))}; it must hold one number per row, none "
-            "below 0"
-        )
+        first, row = weights[weights < 0][0], ", ".join(map(str, np.argwhere(weights < 0)[0]))
+        raise DataError(f"sample_weight is {first} in row {row}; it must hold one number per row, none below 0")
     return weights.astype(np.float64)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import reprlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -19,18 +18,11 @@ Augment: TypeAlias = "Callable[[Array, np.random.Generator], Array]"
 
 def as_augment(augment: Any, name: str) -> Augment:
     """Return a function of inputs and a generator; raise ArgumentTypeError, with the `name`, for anything else."""
-    if isinstance(augment, type):
-        raise ArgumentTypeError(f"{name} is the class {augment.__name__}; make one, {augment.__name__}(...)")
-    if not callable(augment):
-        several = isinstance(augment, list | tuple)
-        cure = "put several into a Compose([...])" if several else "it must be a function of (inputs, generator)"
-        raise ArgumentTypeError(f"{name} is {reprlib.repr(augment)}; {cure}")
     try:
         inspect.signature(augment).bind(0, 0)
     except TypeError as error:
-        raise ArgumentTypeError(
-            f"{name} is called with (inputs, generator), which it does not take: {error}"
-        ) from error
+        wanted = "a function of (inputs, generator), such as Rotation(20) or a Compose([...]) of several"
+        raise ArgumentTypeError(f"{name} must be {wanted}: {error}") from error
     except ValueError:
         pass  # one written in C, say, does not tell what it takes
     return augment

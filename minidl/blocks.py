@@ -26,10 +26,7 @@ def _as_branches(branches: Any, place: str) -> tuple[Sequential, ...]:
     if not isinstance(branches, Sequence) or not branches:
         raise ArgumentTypeError(f"{place} is {branches!r}; it must be a list of branches")
     found = tuple(_as_branch(branch, f"{place}[{index}]") for index, branch in enumerate(branches))
-    for number, branch in enumerate(found, start=1):
-        if branch.name is None:
-            branch.name = f"branch_{number}"
-    name_layers(found)
+    name_layers(found, "branch")
     return found
 
 

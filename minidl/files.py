@@ -10,20 +10,20 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
-from typing import IO, TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, MissingFileError
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, MissingFileError, naming
 from minidl.typing import Array
 
 if TYPE_CHECKING:
-    import zipfile
     from pathlib import Path
 
 _NPY_HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype>[<>|][biufU]\d{1,9})', 'fortran_order': (?P<fortran>True|False), "
+    rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype>[<>|](?:b1|[iu][1248]|f[248]|f16|U\d{1,9}))', "
+    rb"'fortran_order': (?P<fortran>True|False), "
     rb"'shape': \((?P<shape>[\d, ]*)\), \} *\n",
     re.DOTALL,
 )
@@ -89,18 +89,27 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
     import zipfile
 
     path = as_path(path)
-    if path.is_dir():
-        raise FileFormatError(f"{path} is a folder, not an .npz file")
-    if not path.exists():
+    if not path.is_file():
         raise MissingFileError(f"there is no file {path}")
+    arrays: dict[str, Array] = {}
+    size = left = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read_entries(archive, path.stat().st_size)
-    except FileFormatError as error:
-        raise FileFormatError(f"{path}: {error}") from error
-    # What the zip reader raises for corrupt fields: a wrong checksum, unknown flags, offsets outside the file.
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError) as error:
+            for entry in archive.infolist():
+                name = entry.filename.removesuffix(".npy")
+                if name == entry.filename or name in arrays:
+                    raise FileFormatError(f"entry {entry.filename!r} is no array, or there twice")
+                # Uncompressed entries side by side are together no larger than the file. Entries that overlap could be.
+                left -= entry.file_size
+                if entry.compress_type or entry.compress_size != entry.file_size or left < 0:
+                    raise FileFormatError(f"entry {entry.filename!r} is compressed, or has a wrong size")
+                if not 0 <= entry.header_offset < size:
+                    raise FileFormatError(f"entry {entry.filename!r} is said to be outside the file")
+                arrays[name] = _array(archive.read(entry), f"entry {entry.filename!r}")
+    # Also what the zip reader raises for corrupt fields: a wrong checksum, unknown flags, offsets outside the file.
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OverflowError, TypeError) as error:
         raise FileFormatError(f"{path} is no .npz file, or a truncated or corrupt one: {error}") from error
+    return arrays
 
 
 def write_described(
@@ -124,72 +133,35 @@ def as_json(description: Mapping[str, Any], *, indent: int | None = None) -> str
 
 
 def read_described(
-    path: str | os.PathLike[str],
-    kind: str,
-    version: int,
-    keys: set[str],
-    *,
-    optional: Collection[str] = (),
-    oldest: int = 1,
+    path: str | os.PathLike[str], kind: str, version: int, keys: set[str], *, oldest: int = 1
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Read what `write_described` wrote: description, of exactly these keys, and arrays.
+    """Read what `write_described` wrote: description, which has at least these keys, and arrays.
 
     Raises as `read_arrays`, and FileFormatError for another kind of file, or one of a version newer than `version` or
-    older than `oldest`. Keys that are `optional` need not be there.
+    older than `oldest`.
     """
     arrays = read_arrays(path)
-    try:
-        description = _read_description(arrays.pop("header", None), kind, version, oldest)
-        if not keys - set(optional) <= description.keys() <= keys:
-            raise FileFormatError(f"its header holds {sorted(description)}, not {sorted(keys)}")
-        return description, arrays
-    except (FileFormatError, RecursionError) as error:
-        raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {error}") from error
+    with naming(f"{os.fspath(path)} cannot be loaded"):
+        return _read_description(arrays.pop("header", None), kind, version, keys, oldest), arrays
 
 
-def _read_description(header: Array | None, kind: str, version: int, oldest: int) -> dict[str, Any]:
+def _read_description(header: Array | None, kind: str, version: int, keys: set[str], oldest: int) -> dict[str, Any]:
     import json
 
-    if header is None or header.shape != () or header.dtype.kind != "U":
-        raise FileFormatError(f"it has no header: it is no {kind} that minidl saved")
     try:
-        content = json.loads(header.item())
+        content = json.loads(str(header))
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"its header is no JSON: {error}") from error
-    found = str(content.get("format")) if isinstance(content, dict) else ""
+        raise FileFormatError(f"it has no header, which each {kind} that minidl saved has: {error}") from error
+    found = content.get("format") if isinstance(content, dict) else content
     if found != f"minidl {kind}":
-        readers = {"minidl model": "Sequential.load(path)", "minidl training run": "Trainer.load(path), and its .model"}
-        other = f", but a {found}: read it by {readers[found]}" if found in readers else ""
-        raise FileFormatError(f"it is no {kind} that minidl saved{other}")
-    its_version = content.pop("version", None)
-    if not isinstance(its_version, int) or its_version > version:
-        raise FileFormatError(
-            f"its format has version {its_version!r}, and this minidl reads versions up to {version}: upgrade minidl"
-        )
-    if its_version < oldest:
-        raise FileFormatError(
-            f"its format has version {its_version}, of an earlier minidl; this one reads version {oldest} on: load "
-            "it with the minidl that wrote it, and save its model"
-        )
-    del content["format"]
+        raise FileFormatError(f"it is no {kind} that minidl saved, but {found!r:.80}")
+    its_version = content.get("version")
+    if not isinstance(its_version, int) or not oldest <= its_version <= version:
+        readable = f"this minidl reads {oldest} to {version}: use the one that wrote it"
+        raise FileFormatError(f"its format has version {its_version!r}, and {readable}")
+    if not keys <= content.keys():
+        raise FileFormatError(f"its header holds {sorted(content)}, not {sorted(keys)}")
     return dict(content)
-
-
-def _read_entries(archive: zipfile.ZipFile, size: int) -> dict[str, Array]:
-    arrays: dict[str, Array] = {}
-    left = size
-    for entry in archive.infolist():
-        name = entry.filename.removesuffix(".npy")
-        if name == entry.filename or name in arrays:
-            raise FileFormatError(f"entry {entry.filename!r} is no array, or there twice")
-        # Uncompressed entries side by side are together no larger than the file. Entries that overlap could be.
-        left -= entry.file_size
-        if entry.compress_type or entry.compress_size != entry.file_size or left < 0:
-            raise FileFormatError(f"entry {entry.filename!r} is compressed, or has a wrong size")
-        if not 0 <= entry.header_offset < size:
-            raise FileFormatError(f"entry {entry.filename!r} is said to be outside the file")
-        arrays[name] = _array(archive.read(entry), f"entry {entry.filename!r}")
-    return arrays
 
 
 def _array(content: bytes, place: str) -> Array:
@@ -198,13 +170,9 @@ def _array(content: bytes, place: str) -> Array:
     if header is None:
         raise FileFormatError(f"{place} holds something else than a plain array of numbers")
     shape = tuple(int(size) for size in header["shape"].split(b",") if size.strip())
-    try:
-        dtype = np.dtype(header["dtype"].decode())
-    except TypeError as error:
-        raise FileFormatError(f"{place} has an unknown type of numbers: {error}") from error
+    dtype = np.dtype(header["dtype"].decode())
     values = content[10 + int.from_bytes(content[8:10], "little") :]
     # The declared shape is compared with what is there before an array of its size is made.
     if len(values) != math.prod(shape) * dtype.itemsize:
         raise FileFormatError(f"{place} declares shape {shape} of {dtype}, which its {len(values)} bytes are not")
-    order: Literal["F", "C"] = "F" if header["fortran"] == b"True" else "C"
-    return np.frombuffer(values, dtype=dtype).reshape(shape, order=order).copy()
+    return np.frombuffer(values, dtype).reshape(shape, order="F" if header["fortran"] == b"True" else "C").copy()

@@ -13,15 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl.arrays import as_array, check_finite
-from minidl.errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    FileFormatError,
-    MinidlError,
-    NotReadyError,
-    ShapeError,
-    located,
-)
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located
 from minidl.files import read_described, write_described
 from minidl.layers import Layer, Sigmoid, Softmax
 from minidl.layers.base import Declaration, Parameter, copy_into
@@ -129,8 +121,7 @@ class Sequential(Layer):
             start = parameter.move_to(values, gradients, start)
         numbers = math.prod(input_shape) + self.numbers_per_row()
         self.rows_at_once = int(2 ** max(math.log2(_BYTES_AT_ONCE / (numbers * self.dtype.itemsize)) // 1, 0))
-        each = [(layer, parameter) for layer in self.walk() for parameter in layer._parameters.values()]
-        self._regularized = [(layer, parameter) for layer, parameter in each if parameter.regularized]
+        self._regularized = [(layer, p) for layer in self.walk() for p in layer._parameters.values() if p.regularized]
         return shape
 
     @property
@@ -350,11 +341,10 @@ class Sequential(Layer):
             When it is truncated, corrupt, no model, of a newer format, names a class that is not defined (import the
             module that defines it first), or holds other arrays than its architecture has.
         """
-        keys = {"input_shape", "model", "frozen"}
-        header, arrays = read_described(path, "model", FILE_VERSION, keys, optional={"frozen"})
+        header, arrays = read_described(path, "model", FILE_VERSION, {"input_shape", "model"})
         try:
             return cls.from_description(header, arrays)
-        except (MinidlError, TypeError, ValueError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {error}") from error
 
     def description(self) -> dict[str, Any]:
@@ -409,8 +399,11 @@ def _split_loss(elements: Sequence[Any]) -> tuple[tuple[Layer, ...], Loss | None
     return layers, loss
 
 
-def name_layers(layers: Sequence[Layer]) -> None:
-    """Name each layer without a name by its class and a number; raise ArgumentError for a layer or name there twice."""
+def name_layers(layers: Sequence[Layer], what: str | None = None) -> None:
+    """Name each layer without a name, by its class or `what` it is, and a number.
+
+    Raises ArgumentError for a layer or name that is there twice, or a loss inside.
+    """
     names: set[str | None] = set()
     seen: list[Layer] = []
     for index, layer in enumerate(layers, start=1):
@@ -424,7 +417,7 @@ def name_layers(layers: Sequence[Layer]) -> None:
         names.add(layer.name)
     for layer in layers:
         if layer.name is None:
-            kind = snake_case(type(layer).__name__)
+            kind = what or snake_case(type(layer).__name__)
             layer.name = next(name for number in itertools.count(1) if (name := f"{kind}_{number}") not in names)
             names.add(layer.name)
 

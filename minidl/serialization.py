@@ -19,11 +19,8 @@ def encode(value: Any, place: str = "the value") -> Any:
     """Turn a configurable object, or a value of its settings, into what JSON can hold."""
     if isinstance(value, Configurable):
         name = type(value).__name__
-        return {
-            "class": name,
-            "module": type(value).__module__,
-            "configuration": {key: encode(item, f"{name}.{key}") for key, item in value.configuration().items()},
-        }
+        settings = {key: encode(item, f"{name}.{key}") for key, item in value.configuration().items()}
+        return {"class": name, "module": type(value).__module__, "configuration": settings}
     if isinstance(value, list | tuple):
         return [encode(item, f"{place}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, np.generic):
@@ -31,10 +28,7 @@ def encode(value: Any, place: str = "the value") -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     cure = "; write the function as a class derived from Schedule, Distortion or such" * callable(value)
-    raise ArgumentTypeError(
-        f"{place} = {value!r} cannot be saved: settings hold numbers, strings, None, lists of these, and layers, "
-        f"losses, initializers, schedules, metrics or distortions{cure}"
-    )
+    raise ArgumentTypeError(f"{place} = {value!r} cannot be saved: give numbers, text, None, lists or parts{cure}")
 
 
 def decode(data: Any) -> Any:
@@ -65,8 +59,5 @@ def _find_class(name: str, module: str) -> type[Configurable]:
     # A class saved by a script has the module "__main__"; loaded from elsewhere it has its file's name.
     if len(candidates) == 1:
         return next(iter(candidates.values()))
-    if candidates:
-        raise FileFormatError(f"class {name!r} of {module!r} is not defined, but {sorted(candidates)} each have one")
-    raise FileFormatError(
-        f"class {name!r} is not known: import the module that defines it (it was saved from {module!r}) first"
-    )
+    known = f"; {sorted(candidates)} have one" if candidates else ""
+    raise FileFormatError(f"class {name!r} is not known: import the module that defines it, as {module!r} did{known}")

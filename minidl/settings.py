@@ -127,8 +127,8 @@ class Configurable:
         """Set the fields. One method for all classes: dataclasses would write and compile one for each."""
         kind, names = type(self), self._settings
         if unknown := [name for name in settings if name not in names]:
-            elsewhere = f"set {_ELSEWHERE[unknown[0]]}; " if unknown[0] in _ELSEWHERE else ""
-            cure = elsewhere + did_you_mean(unknown[0], names)
+            cure = f"set {_ELSEWHERE[unknown[0]]}; " if unknown[0] in _ELSEWHERE else ""
+            cure += did_you_mean(unknown[0], names)
             raise ArgumentTypeError(f"{kind.__name__} has no setting {unknown[0]!r}; {cure}")
         try:
             given = kind._signature().bind(*values, **settings).arguments

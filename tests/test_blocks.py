@@ -83,6 +83,7 @@ def test_branches_are_joined_in_their_order():
     expected = [x @ first.weight.value, np.maximum(x @ second.weight.value, 0), np.tanh(x)]
     np.testing.assert_allclose(block.forward(x), np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-6)
     assert list(block.sublayers()) == ["branch_1", "branch_2", "branch_3"]
+    assert list(Concatenate([Tanh(), Sequential([Tanh()], name="branch_1")]).sublayers()) == ["branch_2", "branch_1"]
 
 
 @pytest.mark.parametrize(
@@ -466,9 +467,9 @@ def test_a_layer_may_go_from_one_model_into_a_block_of_another_which_has_it_from
         (lambda: Concatenate([Tanh()], axis=1.0), ArgumentTypeError, "axis is 1.0; it must be a whole number"),
         (lambda: Concatenate([Tanh()], axis=True), ArgumentTypeError, "axis is True; it must be a whole number"),
         (
-            lambda: Concatenate([Tanh(), Sequential([Tanh()], name="branch_1")]),
+            lambda: Concatenate([Sequential([Tanh()], name="a"), Sequential([Tanh()], name="a")]),
             ArgumentError,
-            "element 2 has the name 'branch_1', which another one has",
+            "element 2 has the name 'a', which another one has",
         ),
     ],
 )

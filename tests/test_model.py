@@ -1188,11 +1188,11 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda header: header.update(version=3), "version 3, and this minidl reads versions up to 2: upgrade"),
+            (lambda header: header.update(version=3), "version 3, and this minidl reads 1 to 2: use"),
             (lambda header: header.update(version="1"), "version '1'"),
             (lambda header: header.update(format="other"), "no model that minidl saved"),
             (lambda header: header.update(format=["minidl model"]), "no model that minidl saved"),
-            (lambda header: header.update(extra=1), "its header holds"),
+            (lambda header: header.pop("input_shape"), "its header holds"),
             (lambda header: header.update(input_shape=[13]), r"'weight' is float32 \(12, 16\) in the file.*\(13, 16\)"),
             (lambda header: header.update(input_shape="12"), "a shape is a whole number or a tuple"),
             (lambda header: header.update(input_shape=None), "a shape is a whole number or a tuple"),
@@ -1231,8 +1231,8 @@ class TestFiles:
         [
             (lambda arrays: arrays.pop("header"), "no header"),
             (lambda arrays: arrays.update(header=np.array([1, 2])), "no header"),
-            (lambda arrays: arrays.update(header=np.array("{")), "its header is no JSON"),
-            (lambda arrays: arrays.update(header=np.array("[" * 100_000)), "its header is no JSON"),
+            (lambda arrays: arrays.update(header=np.array("{")), "no header"),
+            (lambda arrays: arrays.update(header=np.array("[" * 100_000)), "no header"),
             (lambda arrays: arrays.update(header=np.array("[]")), "no model that minidl saved"),
             (lambda arrays: arrays.pop("parameters/dense_2/bias"), "layer 4 'dense_2': there is no array 'bias'"),
             (lambda arrays: arrays.update({"parameters/dense_9/bias": np.zeros(3)}), "parameters/dense_9/bias"),
@@ -1332,8 +1332,8 @@ class TestOldFiles:
     def test_a_training_run_of_version_1_is_refused_by_its_version_and_with_the_cure(self):
         with pytest.raises(
             FileFormatError,
-            match=r"run_version_1\.npz cannot be loaded: its format has version 1, of an earlier minidl; this one "
-            "reads version 2 on: load it with the minidl that wrote it, and save its model",
+            match=r"run_version_1\.npz cannot be loaded: its format has version 1, and this "
+            "minidl reads 2 to 2: use the one that wrote it",
         ):
             Trainer.load(self.FOLDER / "run_version_1.npz")
 

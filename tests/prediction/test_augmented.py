@@ -109,9 +109,9 @@ def test_noise_that_is_averaged_out_leaves_the_prediction():
         (
             {"augment": lambda inputs: inputs},
             ArgumentTypeError,
-            r"augment is called with \(inputs, generator\), which it does not take: too many positional",
+            r"augment must be a function of \(inputs, generator\), .*: too many positional",
         ),
-        ({"augment": "flip"}, ArgumentTypeError, r"augment is 'flip'; it must be a function of \(inputs, generator\)"),
+        ({"augment": "flip"}, ArgumentTypeError, r"augment must be a function of \(inputs, generator\)"),
         ({"repeats": 0}, ArgumentError, "repeats is 0; it must be a whole number, 1 or more"),
         ({"repeats": 2.5}, ArgumentTypeError, "repeats is 2.5; it must be a whole number"),
         ({"repeats": True}, ArgumentTypeError, "repeats is True"),

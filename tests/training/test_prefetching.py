@@ -205,7 +205,7 @@ def test_what_does_not_fit_the_data_is_refused_before_anything_changes(augment, 
 def test_a_function_that_does_not_take_inputs_and_a_generator_is_refused_by_name(augment, problem, of):
     with pytest.raises(
         ArgumentTypeError,
-        match=rf"Trainer: augment is called with \(inputs, generator\), which it does not take: {problem}",
+        match=rf"Trainer: augment must be a function of \(inputs, generator\), such as .*: {problem}",
     ):
         of(augment)
 
@@ -227,18 +227,16 @@ class Untold:
 
 
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(
-        ArgumentTypeError, match=r"Trainer: augment is 3; it must be a function of \(inputs, generator\)"
-    ):
+    with pytest.raises(ArgumentTypeError, match=r"Trainer: augment must be a function of \(inputs, generator\)"):
         trainer(3)
-    with pytest.raises(ArgumentTypeError, match=r"Trainer: augment is the class Rotation; make one, Rotation\(...\)"):
+    with pytest.raises(ArgumentTypeError, match=r"Trainer: augment must be .*, such as Rotation\(20\)"):
         trainer(Rotation)
-    with pytest.raises(ArgumentTypeError, match=r"put several into a Compose\(\[...\]\)"):
+    with pytest.raises(ArgumentTypeError, match=r"or a Compose\(\[...\]\) of several"):
         trainer([Rotation()])
     run = trainer(Rotation(image_shape=SHAPE))
     with pytest.raises(ArgumentError, match="degrees is 1000"):
         run.augment.degrees = 1000
-    with pytest.raises(ArgumentTypeError, match="Trainer: augment is 'flip'"):
+    with pytest.raises(ArgumentTypeError, match="Trainer: augment must be .*: 'flip' is not"):
         run.augment = "flip"
     with pytest.raises(ArgumentError, match="LBFGS compares losses along a line, which augment would change"):
         trainer(optimizer=LBFGS(), batch_size=None).fit(*data(), progress=False)
@@ -276,7 +274,7 @@ def test_what_a_distortion_holds_and_cannot_be_saved_is_named_with_its_place(tmp
     run = trainer(Brighter(probability=1.0, image_shape=SHAPE))
     run.fit(*data(), progress=False)
     run.augment.share = print
-    with pytest.raises(ArgumentTypeError, match=r"Brighter\.share = <built-in.* cannot be saved: settings hold"):
+    with pytest.raises(ArgumentTypeError, match=r"Brighter\.share = <built-in.* cannot be saved: give numbers"):
         run.save(tmp_path / "run.npz")
 
 

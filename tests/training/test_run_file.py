@@ -397,10 +397,10 @@ class TestRefusals:
 
     def test_models_and_runs_are_told_apart(self, tmp_path):
         path = self.saved(tmp_path)
-        with pytest.raises(FileFormatError, match="it is no model that minidl saved, but a minidl training run"):
+        with pytest.raises(FileFormatError, match="it is no model that minidl saved, but 'minidl training run'"):
             Sequential.load(path)
         Trainer.load(path).model.save(tmp_path / "model.npz")
-        with pytest.raises(FileFormatError, match="it is no training run that minidl saved, but a minidl model"):
+        with pytest.raises(FileFormatError, match="it is no training run that minidl saved, but 'minidl model'"):
             Trainer.load(tmp_path / "model.npz")
 
     @pytest.mark.parametrize(
