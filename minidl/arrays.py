@@ -65,20 +65,17 @@ def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike 
         with np.errstate(over="ignore"):
             finite = np.isfinite(block if dtype == np.float64 else block.astype(dtype, copy=False))
         if not finite.all():
-            first = tuple(np.argwhere(~finite)[0].tolist())
-            where = f"row {first_row + start + first[0]}"
-            where += f", entry {', '.join(map(str, first[1:]))}" if first[1:] else ""
-            raise DataError(f"{name} holds {block[first]} at {where}: remove or fill such values first")
+            row, *entry = np.argwhere(~finite)[0].tolist()
+            where = f"row {first_row + start + row}" + f", entry {', '.join(map(str, entry))}" * bool(entry)
+            raise DataError(f"{name} holds {block[~finite][0]} at {where}: remove or fill such values first")
 
 
 def check_lengths(**arrays: Array | None) -> int:
     """Return the number of rows that all arrays have; DataError when they differ or there are none."""
-    lengths = {}
-    for name, values in arrays.items():
-        if values is not None:
-            if values.ndim == 0:
-                raise DataError(f"{name} is a single number, not an array with one row per sample")
-            lengths[name] = len(values)
+    given = {name: values for name, values in arrays.items() if values is not None}
+    if single := [name for name, values in given.items() if values.ndim == 0]:
+        raise DataError(f"{single[0]} is a single number, not an array with one row per sample")
+    lengths = {name: len(values) for name, values in given.items()}
     if len(set(lengths.values())) > 1:
         different = ", ".join(f"{name} has {counted(length, 'row')}" for name, length in lengths.items())
         raise DataError(f"the lengths differ: {different}")

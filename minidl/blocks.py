@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError, located
+from minidl.errors import ArgumentTypeError, ShapeError, located, naming
 from minidl.layers import Declaration, Dense, Layer
 from minidl.model import Sequential, name_layers
 from minidl.settings import setting
@@ -15,11 +15,10 @@ from minidl.typing import Array, Shape
 
 def _as_branch(layers: Any, place: str) -> Sequential:
     """Return a Sequential of `layers`, a layer or several, or the one that they are."""
-    if layers is None or (isinstance(layers, Sequence) and not layers):
-        raise ArgumentError(f"{place} has no layers: for what hands the input on as it is, give Rescale(1)")
     if isinstance(layers, Sequential):
         return layers
-    return Sequential([layers] if isinstance(layers, Layer) else layers)
+    with naming(place):
+        return Sequential([layers] if isinstance(layers, Layer) else layers)
 
 
 def _as_branches(branches: Any, place: str) -> tuple[Sequential, ...]:
@@ -123,8 +122,7 @@ class Concatenate(Layer):
 
     def backward(self, dy: Array) -> Array | None:
         _ask_for_input_gradients(self)
-        parts = np.split(dy, self._cuts, axis=self.axis)
-        pairs = zip(self.branches, parts, strict=True)
+        pairs = zip(self.branches, np.split(dy, self._cuts, axis=self.axis), strict=True)
         gradients = [_run(self, branch.name, branch.backward, part) for branch, part in pairs]
         return None if any(each is None for each in gradients) else sum(gradients[1:], start=gradients[0])
 

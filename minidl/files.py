@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, MissingFileError, naming
+from minidl.errors import ArgumentTypeError, FileFormatError, MissingFileError, naming
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     new one. The content goes to a temporary file beside `path`, reaches the disk, and is renamed.
     """
     target = as_path(path).resolve()
-    if target.is_dir():
-        raise ArgumentError(f"cannot write {target}: it is a folder; give the name of a file")
     if not target.parent.is_dir():
         raise MissingFileError(f"cannot write {target}: its folder does not exist")
     temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
@@ -101,10 +99,9 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
                     raise FileFormatError(f"entry {entry.filename!r} is no array, or there twice")
                 # Uncompressed entries side by side are together no larger than the file. Entries that overlap could be.
                 left -= entry.file_size
-                if entry.compress_type or entry.compress_size != entry.file_size or left < 0:
-                    raise FileFormatError(f"entry {entry.filename!r} is compressed, or has a wrong size")
-                if not 0 <= entry.header_offset < size:
-                    raise FileFormatError(f"entry {entry.filename!r} is said to be outside the file")
+                inside = 0 <= entry.header_offset < size and left >= 0
+                if entry.compress_type or entry.compress_size != entry.file_size or not inside:
+                    raise FileFormatError(f"entry {entry.filename!r} is compressed, or has a wrong size or place")
                 arrays[name] = _array(archive.read(entry), f"entry {entry.filename!r}")
     # Also what the zip reader raises for corrupt fields: a wrong checksum, unknown flags, offsets outside the file.
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OverflowError, TypeError) as error:
@@ -140,28 +137,24 @@ def read_described(
     Raises as `read_arrays`, and FileFormatError for another kind of file, or one of a version newer than `version` or
     older than `oldest`.
     """
-    arrays = read_arrays(path)
-    with naming(f"{os.fspath(path)} cannot be loaded"):
-        return _read_description(arrays.pop("header", None), kind, version, keys, oldest), arrays
-
-
-def _read_description(header: Array | None, kind: str, version: int, keys: set[str], oldest: int) -> dict[str, Any]:
     import json
 
-    try:
-        content = json.loads(str(header))
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"it has no header, which each {kind} that minidl saved has: {error}") from error
-    found = content.get("format") if isinstance(content, dict) else content
-    if found != f"minidl {kind}":
-        raise FileFormatError(f"it is no {kind} that minidl saved, but {found!r:.80}")
-    its_version = content.get("version")
-    if not isinstance(its_version, int) or not oldest <= its_version <= version:
-        readable = f"this minidl reads {oldest} to {version}: use the one that wrote it"
-        raise FileFormatError(f"its format has version {its_version!r}, and {readable}")
-    if not keys <= content.keys():
-        raise FileFormatError(f"its header holds {sorted(content)}, not {sorted(keys)}")
-    return dict(content)
+    arrays = read_arrays(path)
+    with naming(f"{os.fspath(path)} cannot be loaded"):
+        try:
+            content = json.loads(str(arrays.pop("header", None)))
+        except (ValueError, RecursionError) as error:
+            raise FileFormatError(f"it has no header, which each {kind} that minidl saved has: {error}") from error
+        found = content.get("format") if isinstance(content, dict) else content
+        if found != f"minidl {kind}":
+            raise FileFormatError(f"it is no {kind} that minidl saved, but {found!r:.80}")
+        its_version = content.get("version")
+        if not isinstance(its_version, int) or not oldest <= its_version <= version:
+            readable = f"this minidl reads {oldest} to {version}: use the one that wrote it"
+            raise FileFormatError(f"its format has version {its_version!r}, and {readable}")
+        if not keys <= content.keys():
+            raise FileFormatError(f"its header holds {sorted(content)}, not {sorted(keys)}")
+        return content, arrays
 
 
 def _array(content: bytes, place: str) -> Array:

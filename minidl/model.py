@@ -91,8 +91,7 @@ class Sequential(Layer):
 
     def configuration(self) -> dict[str, Any]:
         if type(self).__init__ is not Sequential.__init__:
-            name = type(self).__name__
-            raise ArgumentTypeError(f"{name} has an __init__ of its own, unknown to files: write a function instead")
+            raise ArgumentTypeError(f"{type(self).__name__} has an __init__ of its own: write a function that makes it")
         elements = [*self.layers, self.loss] if self.loss else [*self.layers]
         return {"layers": elements, "seed": self.seed, "dtype": self.dtype.name, "name": self.name}
 

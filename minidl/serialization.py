@@ -59,5 +59,5 @@ def _find_class(name: str, module: str) -> type[Configurable]:
     # A class saved by a script has the module "__main__"; loaded from elsewhere it has its file's name.
     if len(candidates) == 1:
         return next(iter(candidates.values()))
-    known = f"; {sorted(candidates)} have one" if candidates else ""
-    raise FileFormatError(f"class {name!r} is not known: import the module that defines it, as {module!r} did{known}")
+    saved = f"it was saved from {module!r}" + f", and {sorted(candidates)} have one" * bool(candidates)
+    raise FileFormatError(f"class {name!r} is not known: import the module that defines it first; {saved}")

@@ -13,7 +13,7 @@ import operator
 import re
 import reprlib
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
 from minidl.typing import Shape
 
 if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
+    from typing_extensions import Self, dataclass_transform
 else:
 
     def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
@@ -42,8 +42,6 @@ _ELSEWHERE = {
     **{name: f"the {name} of the trainer" for name in ("clip_norm", "clip_value")},
 }
 """What other libraries call settings, or have them on other objects: setting these here would do nothing."""
-
-_Kind = TypeVar("_Kind", bound="Configurable")
 
 
 def setting(
@@ -127,8 +125,7 @@ class Configurable:
         """Set the fields. One method for all classes: dataclasses would write and compile one for each."""
         kind, names = type(self), self._settings
         if unknown := [name for name in settings if name not in names]:
-            cure = f"set {_ELSEWHERE[unknown[0]]}; " if unknown[0] in _ELSEWHERE else ""
-            cure += did_you_mean(unknown[0], names)
+            cure = f"set {_ELSEWHERE[unknown[0]]}" if unknown[0] in _ELSEWHERE else did_you_mean(unknown[0], names)
             raise ArgumentTypeError(f"{kind.__name__} has no setting {unknown[0]!r}; {cure}")
         try:
             given = kind._signature().bind(*values, **settings).arguments
@@ -157,8 +154,7 @@ class Configurable:
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a field's value is checked, and a NumPy number becomes a plain one."""
-        field = self._settings.get(name)
-        if field is not None:
+        if field := self._settings.get(name):
             if field.metadata.get("fixed") and getattr(self, "input_shape", None) is not None:
                 raise ArgumentError(f"{type(self).__name__} is set up, and its {name} stays: make a new layer")
             if isinstance(value, np.generic):
@@ -183,12 +179,11 @@ class Configurable:
     def configuration(self) -> dict[str, Any]:
         """Return the settings that make an object equal to this one."""
         if type(self).__init__ is not Configurable.__init__:
-            name = type(self).__name__
-            raise ArgumentTypeError(f"{name} has an __init__ of its own: declare its settings as fields, size: int = 3")
+            raise ArgumentTypeError(f"{type(self).__name__} has an __init__ of its own: declare its settings as fields")
         return {name: getattr(self, name) for name in self._settings}
 
     @classmethod
-    def from_configuration(cls: type[_Kind], **configuration: Any) -> _Kind:
+    def from_configuration(cls, **configuration: Any) -> Self:
         """Make an object from what `configuration` returned."""
         return cls(**configuration)
 

@@ -444,13 +444,13 @@ def test_a_layer_may_go_from_one_model_into_a_block_of_another_which_has_it_from
 @pytest.mark.parametrize(
     ("attempt", "error", "message"),
     [
-        (lambda: Residual([]), ArgumentError, "layers has no layers: "),
+        (lambda: Residual([]), ArgumentError, "^Residual: layers: a model needs at least one layer"),
         (
             lambda: Concatenate([Tanh(), []]),
             ArgumentError,
-            r"branches\[1\] has no layers: .*, give Rescale\(1\)",
+            r"^Concatenate: branches\[1\]: a model needs at least one",
         ),
-        (lambda: Concatenate([None, Tanh()]), ArgumentError, r"branches\[0\] has no layers"),
+        (lambda: Concatenate([None, Tanh()]), ArgumentTypeError, r"branches\[0\]: Sequential takes a list of layers"),
         (lambda: Concatenate(Tanh(), Tanh()), ArgumentTypeError, "too many positional arguments; it is "),
         (lambda: Residual(Dense(64), ReLU()), ArgumentTypeError, "too many positional arguments; it is .*projection="),
         (lambda: Residual(Dense), ArgumentTypeError, "takes a list of layers"),
@@ -460,7 +460,11 @@ def test_a_layer_may_go_from_one_model_into_a_block_of_another_which_has_it_from
             ArgumentError,
             "element 2 has a loss inside: only the outermost model has one",
         ),
-        (lambda: Residual(Tanh(), projection=[]), ArgumentError, "projection has no layers"),
+        (
+            lambda: Residual(Tanh(), projection=[]),
+            ArgumentError,
+            "^Residual: projection: a model needs at least one layer",
+        ),
         (lambda: Concatenate([]), ArgumentTypeError, r"branches is \[\]; it must be a list of branches"),
         (lambda: Concatenate(Dense(3)), ArgumentTypeError, "it must be a list of branches"),
         (lambda: Concatenate([Dense(3), MeanSquaredError()]), ArgumentTypeError, "takes a list of layers"),

@@ -1243,7 +1243,7 @@ class TestFiles:
             ),
             (
                 lambda arrays: arrays.update({"parameters/dense_2/bias": np.zeros(9, np.float32)}),
-                r"layer 4 'dense_2': the array 'bias' is float32 \(9,\) in the file, but its architecture",
+                r"layer 4 'dense_2': the array 'bias' is float32 \(9,\) in the file, not float32",
             ),
             (
                 lambda arrays: arrays.update({"parameters/dense_2/bias": np.zeros(8)}),

@@ -173,8 +173,8 @@ class Declaration:
             raise FileFormatError(f"there is no array {name!r} in the file")
         value = self._stored[name]
         if value.shape != shape or value.dtype != self.dtype:
-            found, wanted = f"{value.dtype} {value.shape}", f"{self.dtype} {shape}"
-            raise FileFormatError(f"the array {name!r} is {found} in the file, but its architecture says {wanted}")
+            wanted = f"{self.dtype} {shape}"
+            raise FileFormatError(f"the array {name!r} is {value.dtype} {value.shape} in the file, not {wanted}")
         return value.copy()
 
 
@@ -346,9 +346,8 @@ class Layer(Configurable):
     @contextlib.contextmanager
     def unbuilt_after_error(self) -> Iterator[None]:
         """Within, an error leaves the layer, and those inside it, as they were."""
-        layers = list(self.walk())
-        arrays = [each for layer in layers for each in (*layer._parameters.values(), *layer._states.values())]
-        before = [(vars(each), dict(vars(each))) for each in (*layers, *arrays)]
+        parts = (*self.walk(), *self.named_parameters().values(), *self.named_states().values())
+        before = [(vars(each), dict(vars(each))) for each in parts]
         try:
             yield
         except BaseException:
