@@ -407,7 +407,7 @@ def name_layers(layers: Sequence[Layer], what: str | None = None) -> None:
     seen: list[Layer] = []
     for index, layer in enumerate(layers, start=1):
         seen += layer.walk()
-        if len(set(seen)) < len(seen):
+        if len(set(map(id, seen))) < len(seen):
             raise ArgumentError(f"element {index}, {layer!r}, or what it holds is in the model twice: make another")
         if layer.name is not None and layer.name in names:
             raise ArgumentError(f"element {index} has the name {layer.name!r}, which another one has")

@@ -275,10 +275,7 @@ def test_slots_without_the_comma_are_noticed_where_it_matters():
 
 def test_a_bound_of_the_gradients_is_no_setting_of_an_optimizer():
     for name in ("clip_norm", "clip_value"):
-        with pytest.raises(
-            ArgumentTypeError,
-            match=f"Adam has no setting {name!r}; set the .* of the trainer; there are learning_rate, ",
-        ):
+        with pytest.raises(ArgumentTypeError, match=f"Adam has no setting {name!r}; set the {name} of the trainer$"):
             Adam(**{name: 1.0})
 
 
