@@ -159,8 +159,7 @@ class Configurable:
                 raise ArgumentError(f"{type(self).__name__} is set up, and its {name} stays: make a new layer")
             if isinstance(value, np.generic):
                 value = value.item()
-            check = field.metadata.get("check")
-            if check is not None and (value is not None or not field.metadata.get("optional")):
+            if (check := field.metadata.get("check")) and (value is not None or not field.metadata.get("optional")):
                 value = check(value, f"{type(self).__name__}: {name}")
         elif name in _ELSEWHERE and not hasattr(type(self), name):
             raise ArgumentError(f"{type(self).__name__} has no {name!r}: set {_ELSEWHERE[name]}")

@@ -346,8 +346,9 @@ class Layer(Configurable):
     @contextlib.contextmanager
     def unbuilt_after_error(self) -> Iterator[None]:
         """Within, an error leaves the layer, and those inside it, as they were."""
-        parts = (*self.walk(), *self.named_parameters().values(), *self.named_states().values())
-        before = [(vars(each), dict(vars(each))) for each in parts]
+        layers = list(self.walk())
+        arrays = [each for layer in layers for each in (*layer._parameters.values(), *layer._states.values())]
+        before = [(vars(each), dict(vars(each))) for each in (*layers, *arrays)]
         try:
             yield
         except BaseException:
