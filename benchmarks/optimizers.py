@@ -50,7 +50,7 @@ from minidl import (
 )
 from minidl.data import load_mnist, train_validation_split
 from minidl.errors import ArgumentError, DivergenceError, MinidlError, MissingDependencyError, MissingFileError
-from minidl.optimizers.names import OPTIMIZERS
+from minidl.optimizers import OPTIMIZERS
 from minidl.typing import Array
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "minidl"
 CORE = [
     "arrays.py",
-    "augmentation.py",
     "blocks.py",
     "errors.py",
     "files.py",
@@ -38,12 +37,10 @@ CORE = [
     "optimizers",
     "training/averages.py",
     "training/callbacks.py",
-    "training/clipping.py",
     "training/gradients.py",
     "training/history.py",
     "training/interruption.py",
     "training/prefetching.py",
-    "training/row_weights.py",
     "training/rows.py",
     "training/run_file.py",
     "training/trainer.py",

@@ -35,7 +35,7 @@ from minidl import (
     RMSprop,
     SoftmaxCrossEntropy,
 )
-from minidl.training.clipping import clip
+from minidl.training.gradients import clip
 
 RNG = np.random.default_rng(0)
 Ways = dict[str, Callable[[], object]]

@@ -64,7 +64,7 @@ from minidl.data import ImageDataset, load_mnist, train_validation_split
 from minidl.errors import ArgumentError, DataError, MinidlError, counted
 from minidl.initializers import get_initializer
 from minidl.metrics import confusion_matrix
-from minidl.optimizers.names import OPTIMIZERS, get_optimizer
+from minidl.optimizers import OPTIMIZERS, get_optimizer
 from minidl.typing import Array
 
 NORMALIZATIONS = {"none": list, "batch": lambda: [BatchNorm()], "layer": lambda: [LayerNorm()]}

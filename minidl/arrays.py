@@ -1,12 +1,19 @@
-"""Data as users have them, turned into arrays: NumPy arrays, memory maps, pandas frames and series, nested lists."""
+"""Data as users have them, turned into arrays: NumPy arrays, memory maps, pandas frames and series, nested lists.
 
-from typing import Any
+And functions that distort a batch of them: checked, and called so that the data stay as they are.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.errors import DataError, counted
+from minidl.errors import ArgumentTypeError, DataError, ShapeError, counted
 from minidl.typing import Array
+
+Augment: TypeAlias = "Callable[[Array, np.random.Generator], Array]"
+"""Takes the inputs of a batch and a generator, and returns what to train on instead, of the same shape."""
 
 _ENTRIES_AT_ONCE = 65_536
 """Blocks of so many numbers stay in the processor's cache."""
@@ -96,7 +103,28 @@ def as_weights(values: Any) -> Array:
 
 
 def as_class_indices(labels: Array, classes: int) -> tuple[Array, Array]:
-    """Return labels as integers, and the places, in the flat array, of those that are not among 0 .. classes - 1."""
+    """Return labels as integers, and which of them are not among 0 .. classes - 1."""
     with np.errstate(invalid="ignore"):  # NaN and numbers too large become others, and are found by comparing
         indices = labels.astype(np.intp)
-    return indices, np.flatnonzero((indices != labels) | (indices < 0) | (indices >= classes))
+    return indices, (indices != labels) | (indices < 0) | (indices >= classes)
+
+
+def as_augment(augment: Any, name: str) -> Augment:
+    """Return a function of inputs and a generator; raise ArgumentTypeError, with the `name`, for anything else."""
+    if not callable(augment) or isinstance(augment, type):
+        raise ArgumentTypeError(f"{name} must be a function of (inputs, generator) like Rotation(20), not {augment!r}")
+    return augment
+
+
+def apply_augment(augment: Augment, x: Array, rng: "np.random.Generator") -> Array:
+    """Return what `augment` makes of `x`, which it gets to read only: a part of the user's data.
+
+    Raises ShapeError or DataError unless that are finite numbers in an array of the same shape.
+    """
+    untouched = x.view()
+    untouched.flags.writeable = False
+    augmented = as_array(augment(untouched, rng), "what augment returned")
+    if augmented.shape != x.shape:
+        raise ShapeError(f"augment must return an array of the shape that it gets, {x.shape}, not {augmented.shape}")
+    check_finite(augmented, "what augment returned")
+    return augmented

@@ -1,12 +1,12 @@
 """Blocks: layers that lead their input through others side by side, and join what comes out."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentTypeError, ShapeError, located, naming
+from minidl.errors import ShapeError, located, naming
 from minidl.layers import Declaration, Dense, Layer
 from minidl.model import Sequential, name_layers
 from minidl.settings import setting
@@ -22,8 +22,6 @@ def _as_branch(layers: Any, place: str) -> Sequential:
 
 
 def _as_branches(branches: Any, place: str) -> tuple[Sequential, ...]:
-    if not isinstance(branches, Sequence) or not branches:
-        raise ArgumentTypeError(f"{place} is {branches!r}; it must be a list of branches")
     found = tuple(_as_branch(branch, f"{place}[{index}]") for index, branch in enumerate(branches))
     name_layers(found, "branch")
     return found

@@ -65,14 +65,10 @@ def located(error: Exception, place: object) -> Exception:
     # The text of a KeyError is the repr of its key, which would be quoted once more at each place.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     link = " " if text.startswith("expects ") else ", " if text.startswith("layer ") else ": "
-    return _with_text(type(error), f"{place}{link}{text}")
-
-
-def _with_text(kind: type[Exception], text: str) -> Exception:
-    try:
-        return kind(text)
-    except Exception:  # what a class of one's own asks for, nobody knows; Exception, the last base, asks for nothing
-        return _with_text(next(base for base in kind.__bases__ if issubclass(base, Exception)), text)
+    for kind in type(error).__mro__:
+        with contextlib.suppress(Exception):  # what a class of one's own asks for, nobody knows
+            return kind(f"{place}{link}{text}")
+    return error
 
 
 def counted(number: int, what: str) -> str:
@@ -88,9 +84,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     import difflib
 
-    known = list(known)
     spelt = {each.lower(): each for each in known}
     # At 0.75 "xavier_uniform" is taken for "he_uniform", which it is not; a slip in a word of four letters has 0.86.
     near = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.76)
     near = near or [each for each in spelt if each.startswith(name.lower())]
-    return (f"did you mean {spelt[near[0]]!r}? " if len(near) == 1 else "") + f"there are {', '.join(known)}"
+    return (f"did you mean {spelt[near[0]]!r}? " if len(near) == 1 else "") + f"there are {', '.join(spelt.values())}"

@@ -4,37 +4,27 @@ The format is NumPy's ``.npz`` (a zip of ``.npy``), uncompressed, so ``numpy.loa
 never unpickles, and never allocates more than the file has bytes, whatever its headers declare.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
-from minidl.errors import ArgumentTypeError, FileFormatError, MissingFileError, naming
+from minidl.errors import FileFormatError, MinidlError, MissingFileError
 from minidl.typing import Array
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _NPY_HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype>[<>|](?:b1|[iu][1248]|f[248]|f16|U\d{1,9}))', "
-    rb"'fortran_order': (?P<fortran>True|False), "
-    rb"'shape': \((?P<shape>[\d, ]*)\), \} *\n",
-    re.DOTALL,
+    rb"(?s)\x93NUMPY\x01\x00..\{'descr': '(?P<dtype>[<>|](?:b1|[iu][1248]|f[248]|f16|U\d{1,9}))', "
+    rb"'fortran_order': (?P<fortran>True|False), 'shape': \((?P<shape>[\d, ]*)\), \} *\n"
 )
 
 
-def as_path(path: str | os.PathLike[str], name: str = "the path") -> Path:
-    """Make a path of what the user gave, which errors call `name`, with ``~`` expanded."""
-    from pathlib import Path
-
-    if not isinstance(path, str | os.PathLike):
-        raise ArgumentTypeError(f"{name} is {path!r}; give a path as text or a pathlib.Path")
+def as_path(path: str | os.PathLike[str], _: str = "") -> Path:
+    """Make a path of what the user gave, with ``~`` expanded; also the check of a setting."""
     # Path.expanduser raises RuntimeError for an unknown ~user; this leaves it, to be reported as missing.
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
@@ -129,32 +119,29 @@ def as_json(description: Mapping[str, Any], *, indent: int | None = None) -> str
     return json.dumps(description, default=plain, indent=indent)
 
 
-def read_described(
-    path: str | os.PathLike[str], kind: str, version: int, keys: set[str], *, oldest: int = 1
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Read what `write_described` wrote: description, which has at least these keys, and arrays.
+def read_described(path: str | os.PathLike[str], kind: str, versions: range, make: Callable[..., Any]) -> Any:
+    """Return what `make` makes of the description and the arrays that `write_described` wrote.
 
-    Raises as `read_arrays`, and FileFormatError for another kind of file, or one of a version newer than `version` or
-    older than `oldest`.
+    Raises as `read_arrays`, and FileFormatError for another kind of file, one of a version that is not in `versions`,
+    or one that `make` can do nothing with.
     """
     import json
 
     arrays = read_arrays(path)
-    with naming(f"{os.fspath(path)} cannot be loaded"):
-        try:
-            content = json.loads(str(arrays.pop("header", None)))
-        except (ValueError, RecursionError) as error:
-            raise FileFormatError(f"it has no header, which each {kind} that minidl saved has: {error}") from error
-        found = content.get("format") if isinstance(content, dict) else content
-        if found != f"minidl {kind}":
-            raise FileFormatError(f"it is no {kind} that minidl saved, but {found!r:.80}")
-        its_version = content.get("version")
-        if not isinstance(its_version, int) or not oldest <= its_version <= version:
-            readable = f"this minidl reads {oldest} to {version}: use the one that wrote it"
-            raise FileFormatError(f"its format has version {its_version!r}, and {readable}")
-        if not keys <= content.keys():
-            raise FileFormatError(f"its header holds {sorted(content)}, not {sorted(keys)}")
-        return content, arrays
+    try:
+        if "header" not in arrays:
+            raise FileFormatError(f"it has no header, which each {kind} that minidl saved has")
+        content = json.loads(str(arrays.pop("header")))
+        if content["format"] != f"minidl {kind}":
+            raise FileFormatError(f"it is no {kind} that minidl saved, but {content['format']!r:.80}")
+        if content["version"] not in versions:
+            raise FileFormatError(f"its version is {content['version']!r}, this minidl reads {[*versions]}")
+        return make(content, arrays)
+    except KeyError as error:
+        raise FileFormatError(f"{path} cannot be loaded: it has no {error}") from error
+    # What wrong types in the description raise, of a file that another program wrote.
+    except (MinidlError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise FileFormatError(f"{path} cannot be loaded: {error}") from error
 
 
 def _array(content: bytes, place: str) -> Array:

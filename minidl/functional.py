@@ -105,8 +105,8 @@ def one_hot(labels: ArrayLike, classes: int | None = None) -> Array:
     if classes is None:
         classes = int(labels.max()) + 1 if labels.size else 0
     indices, wrong = as_class_indices(labels, classes)
-    if wrong.size:
-        raise DataError(f"label {labels[wrong[0]]} at row {wrong[0]} is not one of the classes 0 to {classes - 1}")
+    if wrong.any():
+        raise DataError(f"label {labels[wrong][0]} at row {wrong.argmax()} is none of the classes 0 to {classes - 1}")
     rows = np.zeros((len(indices), classes), dtype=np.float32)
     rows[np.arange(len(indices)), indices] = 1
     return rows
@@ -122,7 +122,7 @@ def sum_rows(x: Array, out: Array | None = None) -> Array:
 
 def filled(shape: Shape, value: int, dtype: np.dtype[Any]) -> Array:
     """Return an array of one value, to read only; small ones are kept, since a run asks for the same again."""
-    return _kept(shape, value, dtype) if math.prod(shape) <= _SMALL else np.full(shape, value, dtype)
+    return _kept(shape, value, dtype) if math.prod(shape) <= 65_536 else np.full(shape, value, dtype)
 
 
 @functools.lru_cache(maxsize=16)
@@ -130,9 +130,6 @@ def _kept(shape: Shape, value: int, dtype: np.dtype[Any]) -> Array:
     array = np.full(shape, value, dtype)
     array.flags.writeable = False
     return array
-
-
-_SMALL = 65_536
 
 
 def _as_float(values: ArrayLike) -> Array:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.errors import ArgumentTypeError, ShapeError, naming
-from minidl.settings import Configurable, as_number, as_shape, named, setting, snake_case
+from minidl.errors import ShapeError, naming
+from minidl.settings import Configurable, as_number, as_shape, by_name, setting, snake_case
 from minidl.typing import Array, Shape
 
 
@@ -162,11 +162,7 @@ def get_initializer(initializer: Initializer | str) -> Initializer:
 
     Raises ArgumentError for an unknown name, ArgumentTypeError for what is neither an Initializer nor a string.
     """
-    if isinstance(initializer, Initializer):
-        return initializer
-    if not isinstance(initializer, str):
-        raise ArgumentTypeError(f"an initializer is an Initializer such as HeNormal() or a name, not {initializer!r}")
-    return _NAMED[named(_NAMED, initializer, "initializer")]()
+    return by_name(initializer, Initializer, _NAMED)
 
 
 def is_initializer(value: Any, place: str) -> Any:

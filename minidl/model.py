@@ -16,7 +16,7 @@ from minidl.arrays import as_array, check_finite
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located
 from minidl.files import read_described, write_described
 from minidl.layers import Layer, Sigmoid, Softmax
-from minidl.layers.base import Declaration, Parameter, copy_into
+from minidl.layers.base import Declaration, Parameter, assigned_in_place
 from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy
 from minidl.serialization import decode, encode
 from minidl.settings import as_shape, as_whole_number, snake_case
@@ -123,23 +123,15 @@ class Sequential(Layer):
         self._regularized = [(layer, p) for layer in self.walk() for p in layer._parameters.values() if p.regularized]
         return shape
 
-    @property
+    @assigned_in_place
     def parameters(self) -> Array:
         """All parameters, as one vector."""
         return self._vector("values")
 
-    @parameters.setter
-    def parameters(self, values: Array) -> None:
-        copy_into(self.parameters, values)
-
-    @property
+    @assigned_in_place
     def gradients(self) -> Array:
         """The gradient of the loss with respect to `parameters`, as one vector."""
         return self._vector("gradients")
-
-    @gradients.setter
-    def gradients(self, values: Array) -> None:
-        copy_into(self.gradients, values)
 
     def _vector(self, name: str) -> Array:
         """Return the part of the first parameter's values, or gradients, behind which those of all others lie."""
@@ -229,11 +221,6 @@ class Sequential(Layer):
                 if add_gradients:
                     parameter.gradient[...] += gradient
         return penalty
-
-    @property
-    def is_constrained(self) -> bool:
-        """Whether a parameter has a constraint."""
-        return any(getattr(layer, "constraint", None) is not None for layer, _ in self._regularized)
 
     def constrain(self) -> None:
         """Hold each parameter that is trained to its constraint, as the trainer does after each step."""
@@ -340,11 +327,7 @@ class Sequential(Layer):
             When it is truncated, corrupt, no model, of a newer format, names a class that is not defined (import the
             module that defines it first), or holds other arrays than its architecture has.
         """
-        header, arrays = read_described(path, "model", FILE_VERSION, {"input_shape", "model"})
-        try:
-            return cls.from_description(header, arrays)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {error}") from error
+        return read_described(path, "model", range(1, FILE_VERSION + 1), cls.from_description)
 
     def description(self) -> dict[str, Any]:
         """Return what JSON can hold of the model: its input shape, its architecture, and the paths of frozen layers."""
@@ -364,9 +347,7 @@ class Sequential(Layer):
         if unknown := arrays.keys() - model.named_arrays().keys():
             raise FileFormatError(f"it holds {sorted(unknown)}, which its architecture does not have")
         layers: dict[Any, Layer] = {start.rstrip("/"): layer for start, layer in model.named_layers()}
-        for path in map(str, description.get("frozen", [])):
-            if path not in layers:
-                raise FileFormatError(f"it says that {path!r} is frozen, which its architecture does not have")
+        for path in description.get("frozen", []):
             layers[path].own_trainable = False
         return model
 
@@ -388,8 +369,7 @@ def _split_loss(elements: Sequence[Any]) -> tuple[tuple[Layer, ...], Loss | None
     layers = tuple(elements[:-1] if loss else elements)
     for index, element in enumerate(layers, start=1):
         if not isinstance(element, Layer):
-            cure = "give layers, such as ReLU(), and a loss last"
-            raise ArgumentTypeError(f"element {index} of the model is no layer but {element!r}: {cure}")
+            raise ArgumentTypeError(f"element {index} is no layer but {element!r}: give layers, and a loss last")
     if not layers:
         raise ArgumentError("a model needs at least one layer")
     for kind, activation in ((CategoricalLoss, Softmax), (SigmoidCrossEntropy, Sigmoid)):

@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from minidl.settings import Configurable, setting
+from minidl.settings import Configurable, as_rate, setting
 
 
 class Schedule(Configurable, ABC):
@@ -204,7 +204,7 @@ class Warmup(Schedule):
     Source: Goyal et al. (2017), arXiv:1706.02677, section 2.2.
     """
 
-    schedule: Callable[[int], float] | float = setting(kw_only=False, low=0, or_function=True)
+    schedule: Callable[[int], float] | float = setting(kw_only=False, check=as_rate)
     steps: int = setting(low=1, whole=True)
     start: float = setting(default=0.0, low=0)
 

@@ -12,7 +12,7 @@ import math
 import operator
 import re
 import reprlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -204,21 +204,17 @@ def as_number(
     above: float = -math.inf,
     most: float = math.inf,
     whole: bool = False,
-    or_function: bool = False,
 ) -> Any:
     """Return `value` as a float or, if `whole`, an int, within low <= value < below and above < value <= most.
 
     Raises ArgumentTypeError for what is no number, such as text or a truth value, and ArgumentError for other numbers.
-    With `or_function`, a callable is returned as it is.
     """
-    if or_function and callable(value):
-        return value
     try:
         number = None if isinstance(value, str | bool | np.bool_) else operator.index(value) if whole else float(value)
     except (TypeError, ValueError):
         number = None
     if number is None:
-        kind = "whole number" if whole else "number or a function of the step" if or_function else "number"
+        kind = "whole number" if whole else "number"
         raise ArgumentTypeError(f"{name} is {value!r}; it must be a {kind}{_limits(low, below, above, most)}")
     if not (low <= number < below and above < number <= most):
         kind = "whole" if whole else "finite"
@@ -236,6 +232,11 @@ def _limits(low: float, below: float, above: float, most: float) -> str:
 def as_whole_number(value: Any, name: str, low: int = 0) -> int:
     """Return a whole number of at least `low`; raise as `as_number`."""
     return int(as_number(value, name, low, whole=True))
+
+
+def as_rate(value: Any, name: str) -> Any:
+    """Return a number of at least 0, or a function of the step that returns such numbers; raise as `as_number`."""
+    return value if callable(value) else as_number(value, name, 0)
 
 
 def as_seed(value: Any, name: str) -> int:
@@ -268,22 +269,29 @@ def instance_of(kind: type, wanted: str) -> Check:
 as_flag, as_text = instance_of(bool, "True or False"), instance_of(str, "text")
 
 
-def as_shape(shape: int | Iterable[int], name: str = "a shape") -> Shape:
-    """Turn 784 or (28, 28, 1) into a tuple of positive ints."""
+def as_shape(shape: int | Iterable[int], name: str = "a shape", rest: int | None = None) -> Shape:
+    """Turn 784 or (28, 28, 1) into a tuple of positive ints, or of `rest`, which then stands for what is left."""
     try:
         sizes = tuple(operator.index(size) for size in (shape if isinstance(shape, Iterable) else (shape,)))
     except TypeError:
         raise ArgumentTypeError(f"{name} is a whole number or a tuple of these, not {shape!r}") from None
-    if any(size < 1 for size in sizes):
+    if any(size < 1 and size != rest for size in sizes):
         raise ArgumentError(f"the sizes of {name} are 1 or more, not {sizes}")
     return sizes
 
 
-def named(names: Collection[str], name: str, kind: str) -> str:
-    """Return the known name that `name` means, without regard to case; raise ArgumentError for none."""
-    if name.lower() not in names:
-        raise ArgumentError(f"no {kind} is named {name!r}; {did_you_mean(name, names)}")
-    return name.lower()
+def by_name(value: Any, base: type[Any], kinds: Mapping[str, type[Any]]) -> Any:
+    """Return a part as it is or, of a name, a new one of that kind with its defaults; case does not matter.
+
+    Raises ArgumentError for another name, ArgumentTypeError for what is neither of the base's kinds nor text.
+    """
+    if isinstance(value, base):
+        return value
+    if not isinstance(value, str):
+        raise ArgumentTypeError(f"give an {base.__name__} or a name, such as {next(iter(kinds))!r}, not {value!r:.80}")
+    if value.lower() not in kinds:
+        raise ArgumentError(f"no {base.__name__.lower()} is named {value!r}; {did_you_mean(value, kinds)}")
+    return kinds[value.lower()]()
 
 
 def snake_case(name: str) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from minidl.augmentation import apply_augment, as_augment
+from minidl.arrays import apply_augment, as_augment
 from minidl.data.augment import Rotation
 from minidl.errors import ArgumentTypeError, DataError, ShapeError
 
@@ -40,14 +40,10 @@ def test_what_can_be_called_with_inputs_and_a_generator_is_taken_as_it_is(augmen
 @pytest.mark.parametrize(
     ("augment", "message"),
     [
-        (Rotation, r"^Trainer: augment must be .*, such as Rotation\(20\) .*: too many positional arguments"),
-        ([Flip(), Flip()], r"or a Compose\(\[\.\.\.\]\) of several: \[.*\] is not a callable object$"),
-        ("flip", r"must be a function of \(inputs, generator\), such as .*: 'flip' is not a callable object$"),
-        (3, "3 is not a callable object"),
-        (lambda: X, r"\(inputs, generator\), .*: too many positional arguments"),
-        (lambda x: x, "several: too many positional arguments"),
-        (lambda x, rng, scale: x, "several: missing a required argument: 'scale'"),
-        (lambda x, rng, *, scale: x, "several: missing a required .*argument: 'scale'"),
+        (Rotation, r"^Trainer: augment must be .* like Rotation\(20\), not <class .*Rotation'>$"),
+        ([Flip(), Flip()], r"function of \(inputs, generator\) .*, not \[.*"),
+        ("flip", r"must be a function of \(inputs, generator\) like .*, not 'flip'$"),
+        (3, "not 3$"),
     ],
 )
 def test_what_cannot_be_called_so_is_refused_with_its_place_and_the_cure(augment, message):

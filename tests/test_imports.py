@@ -20,7 +20,6 @@ BASE, COMPONENTS, MODEL, TRAINING, ADD_ONS = range(1, 6)
 ROOMS = {
     "allocator": BASE,
     "arrays": BASE,
-    "augmentation": BASE,
     "errors": BASE,
     "files": BASE,
     "functional": BASE,

@@ -16,12 +16,13 @@ from minidl.settings import (
     Configurable,
     as_flag,
     as_number,
+    as_rate,
     as_seed,
     as_shape,
     as_text,
     as_whole_number,
+    by_name,
     instance_of,
-    named,
     one_of,
     setting,
 )
@@ -816,9 +817,10 @@ def test_an_object_of_a_class_is_taken_and_another_answered_with_what_is_wanted(
 
 
 def test_a_name_means_what_is_known_by_it_in_any_case():
-    assert named(["adam", "sgd"], "Adam", "optimizer") == "adam"
+    kinds = {"adam": minidl.Adam, "sgd": minidl.SGD}
+    assert type(by_name("Adam", minidl.Optimizer, kinds)) is minidl.Adam
     with pytest.raises(ArgumentError, match="^no optimizer is named 'adm'; did you mean 'adam'"):
-        named(["adam", "sgd"], "adm", "optimizer")
+        by_name("adm", minidl.Optimizer, kinds)
 
 
 @pytest.mark.parametrize(
@@ -898,9 +900,9 @@ def test_a_function_is_a_number_only_where_that_is_said():
     def rate(step):
         return 0.1
 
-    assert as_number(rate, "rate", 0, or_function=True) is rate
-    assert as_number(2, "rate", 0, or_function=True) == 2.0
+    assert as_rate(rate, "rate") is rate
+    assert as_rate(2, "rate") == 2.0
     with pytest.raises(ArgumentTypeError, match="rate is <function .*; it must be a number, 0 or more"):
         as_number(rate, "rate", 0)
-    with pytest.raises(ArgumentTypeError, match="rate is 'x'; it must be a number or a function of the step, 0 or mo"):
-        as_number("x", "rate", 0, or_function=True)
+    with pytest.raises(ArgumentTypeError, match="rate is 'x'; it must be a number, 0 or more"):
+        as_rate("x", "rate")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from typing import Any, TypeAlias, final
 
@@ -21,6 +21,18 @@ Stored = Mapping[str, Array] | None
 """First values by path, as a file has them; None: they are drawn."""
 
 
+def assigned_in_place(read: Callable[[Any], Array]) -> Any:
+    """Make a property of a method that returns an array; assigning copies values of its shape, or a number, into it."""
+
+    def copy_into(owner: Any, values: ArrayLike) -> None:
+        array = read(owner)
+        if np.shape(values) not in (array.shape, ()):
+            raise ShapeError(f"an array of shape {array.shape} cannot take values of shape {np.shape(values)}")
+        array[...] = values
+
+    return property(read, copy_into)
+
+
 class State:
     """An array that a layer keeps and saves but that is not trained, such as a running mean.
 
@@ -30,13 +42,9 @@ class State:
     def __init__(self, value: Array) -> None:
         self._value = value
 
-    @property
+    @assigned_in_place
     def value(self) -> Array:
         return self._value
-
-    @value.setter
-    def value(self, values: ArrayLike) -> None:
-        copy_into(self._value, values)
 
 
 class Parameter(State):
@@ -63,13 +71,9 @@ class Parameter(State):
         self._value = values[self.start : self.stop].reshape(shape)
         self._gradient = gradients[self.start : self.stop].reshape(shape)
 
-    @property
+    @assigned_in_place
     def gradient(self) -> Array:
         return self._gradient
-
-    @gradient.setter
-    def gradient(self, values: ArrayLike) -> None:
-        copy_into(self._gradient, values)
 
     def move_to(self, values: Array, gradients: Array, start: int) -> int:
         """Copy value and gradient into two 1-D vectors, be views of these from now on; return where they end."""
@@ -92,13 +96,6 @@ def as_layer_name(value: Any, place: str) -> str:
     if not as_text(value, place) or "/" in value or not value.isprintable():
         raise ArgumentError(f"{place} is {value!r}; it must not be empty, hold a '/' or a sign that cannot be printed")
     return str(value)
-
-
-def copy_into(array: Array, values: ArrayLike) -> None:
-    """Copy `values`, of the same shape or a single number, into `array`."""
-    if np.shape(values) not in (array.shape, ()):
-        raise ShapeError(f"an array of shape {array.shape} cannot take values of shape {np.shape(values)}")
-    array[...] = values
 
 
 class Declaration:
@@ -173,8 +170,7 @@ class Declaration:
             raise FileFormatError(f"there is no array {name!r} in the file")
         value = self._stored[name]
         if value.shape != shape or value.dtype != self.dtype:
-            wanted = f"{self.dtype} {shape}"
-            raise FileFormatError(f"the array {name!r} is {value.dtype} {value.shape} in the file, not {wanted}")
+            raise FileFormatError(f"{name!r} is {value.dtype} {value.shape} in the file, not {self.dtype} {shape}")
         return value.copy()
 
 

@@ -1,7 +1,7 @@
 """Layers that rearrange or rescale the input and learn nothing."""
 
+import functools
 import math
-from collections.abc import Iterable
 from dataclasses import field
 from typing import Any
 
@@ -9,13 +9,6 @@ from minidl.errors import ShapeError
 from minidl.layers.base import Declaration, Layer
 from minidl.settings import as_number, as_shape, setting
 from minidl.typing import Array, Shape
-
-
-def as_target_shape(shape: Any, name: str) -> Shape:
-    """Return a shape as a tuple of sizes, of which one may be -1."""
-    sizes = tuple(shape) if isinstance(shape, Iterable) else (shape,)
-    as_shape(tuple(1 if size == -1 else size for size in sizes), name)
-    return tuple(int(size) for size in sizes)
 
 
 def count_features(layer: Layer, input_shape: Shape) -> int:
@@ -38,7 +31,7 @@ class Reshape(Layer):
     Raises ShapeError at build when the two shapes have different numbers of elements.
     """
 
-    target_shape: Any = setting(kw_only=False, check=as_target_shape, fixed=True)
+    target_shape: Any = setting(kw_only=False, check=functools.partial(as_shape, rest=-1), fixed=True)
     takes_integers = True
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:

@@ -134,11 +134,12 @@ def spread_weights(weights: Array | None, positions: Shape) -> Array | None:
     return np.broadcast_to(weights.reshape(-1, *[1] * len(positions)), (len(weights), *positions)).copy()
 
 
-def check_one_per_output(targets: Array, output_shape: Shape) -> None:
-    """Raise ShapeError unless there is a target for each of the model's outputs."""
+def as_one_per_output(targets: Array, output_shape: Shape, dtype: DTypeLike) -> Array:
+    """Return targets as numbers of a type; raise ShapeError unless there is one for each of the model's outputs."""
     if targets.shape[1:] != output_shape:
         shapes = f"{targets.shape}, but the model's output has shape {batch_shape(output_shape)}"
         raise ShapeError(f"y has shape {shapes}: make them equal or, for labels, use SoftmaxCrossEntropy()")
+    return targets.astype(dtype, copy=False)
 
 
 def refuse_targets(wrong: Array, targets: Array, rule: str) -> None:

@@ -7,8 +7,8 @@ from numpy.typing import DTypeLike
 
 from minidl import functional
 from minidl.arrays import as_class_indices
-from minidl.errors import ArgumentError, DataError, ShapeError
-from minidl.losses.base import Loss, batch_shape, check_one_per_output, count_outputs, mean_over_outputs, refuse_targets
+from minidl.errors import ArgumentError, ShapeError
+from minidl.losses.base import Loss, as_one_per_output, batch_shape, count_outputs, mean_over_outputs, refuse_targets
 from minidl.settings import setting
 from minidl.typing import Array, Shape
 
@@ -184,9 +184,8 @@ class SigmoidCrossEntropy(PositionWiseLoss):
 
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         targets = super().prepare_targets(targets, output_shape, dtype)
-        check_one_per_output(targets, output_shape)
         refuse_targets((targets < 0) | (targets > 1), targets, f"labels are 0 and 1: number them so, {_AS_ENCODER}")
-        return targets.astype(dtype, copy=False)
+        return as_one_per_output(targets, output_shape, dtype)
 
     def activate(self, scores: Array) -> Array:
         return functional.sigmoid(scores)
@@ -276,13 +275,8 @@ def _as_rows(targets: Array, like: Array) -> Array:
 
 def _as_labels(targets: Array, classes: int) -> Array:
     labels, wrong = as_class_indices(targets, classes)
-    if wrong.size:
-        where = ", ".join(map(str, np.unravel_index(wrong[0], targets.shape)))
-        span = f"labelled 0 to {classes - 1}, but y goes from {targets.min()} to {targets.max()}"
-        cure = f"number the labels from 0, {_AS_ENCODER}, or add outputs; for quantities use MeanSquaredError()"
-        raise DataError(
-            f"y is {targets.flat[wrong[0]]} at row {where}; the model has {classes} classes, {span}: {cure}"
-        )
+    cure = f"number the labels from 0, {_AS_ENCODER}, or add outputs; for quantities use MeanSquaredError()"
+    refuse_targets(wrong, targets, f"the model has {classes} classes, labelled 0 to {classes - 1}: {cure}")
     return labels
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl import functional
-from minidl.losses.base import Loss, check_one_per_output, count_outputs, mean_over_outputs, refuse_targets
+from minidl.losses.base import Loss, as_one_per_output, count_outputs, mean_over_outputs, refuse_targets
 from minidl.settings import setting
 from minidl.typing import Array, Shape
 
@@ -22,9 +22,7 @@ class RegressionLoss(Loss):
     default_metric = "mean_absolute_error"
 
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
-        targets = super().prepare_targets(targets, output_shape, dtype)
-        check_one_per_output(targets, output_shape)
-        return targets.astype(dtype, copy=False)
+        return as_one_per_output(super().prepare_targets(targets, output_shape, dtype), output_shape, dtype)
 
 
 class MeanSquaredError(RegressionLoss):

@@ -3,8 +3,6 @@
 Sums are exact over all rows, whether these are computed at once or in blocks, batches and processes: theirs are added.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -38,8 +36,7 @@ class ScoredRows:
         self.loss, self.scores, self.targets = loss, scores, targets
         self.predictions, self.truth = loss.decide(scores), loss.truth(targets)
         if self.truth.shape != self.predictions.shape:  # which NumPy might broadcast, (N,) and (N, 1) to (N, N)
-            shapes = f"{self.truth.shape}, but decide returns predictions {self.predictions.shape}"
-            raise ShapeError(f"{type(loss).__name__}.truth returns targets {shapes}: give both one shape")
+            raise ShapeError(f"{type(loss).__name__}: truth gives {self.truth.shape}, decide {self.predictions.shape}")
 
     @property
     def probabilities(self) -> Array:
@@ -79,9 +76,7 @@ class Metric(Configurable):
 def _as_function(value: Any, place: str) -> Any:
     """Return a function that has a name, or the name of one; ArgumentTypeError or ArgumentError for anything else."""
     if isinstance(value, type | Loss) or not (callable(value) or isinstance(value, str)):
-        raise ArgumentTypeError(
-            f"{place} is {value!r:.80}; give a name, a Metric() or a function(predictions, targets)"
-        )
+        raise ArgumentTypeError(f"{place} is {value!r}; give a name, a Metric() or a function(predictions, targets)")
     if (name := _name_of(value)) in {"<lambda>", "partial"}:
         raise ArgumentError(f"{place} is a {name.strip('<>')}, without a name for the history: write it with def")
     return value

@@ -156,8 +156,8 @@ def _labels(targets: Array, rows: int, classes: int) -> Array:
             f"one-hot rows {(rows, classes)}"
         )
     labels, wrong = as_class_indices(targets.reshape(rows), classes)
-    if wrong.size:
-        raise DataError(f"targets must be whole numbers in 0 to {classes - 1}, not {targets.reshape(rows)[wrong[0]]}")
+    if wrong.any():
+        raise DataError(f"targets must be whole numbers in 0 to {classes - 1}, not {targets.reshape(rows)[wrong][0]}")
     return labels
 
 

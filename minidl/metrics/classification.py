@@ -1,7 +1,5 @@
 """Metrics of classes and labels: how many are right, of all, of those predicted, or of those that are there."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from minidl.errors import ArgumentError
@@ -175,13 +173,11 @@ def _count_labels(predicted: Array, actual: Array, weights: Array) -> tuple[Arra
 def _check_labels(metric: Metric, rows: ScoredRows) -> None:
     """Raise ArgumentError where predictions are numbers: equal ones are hardly ever found."""
     if rows.predictions.dtype.kind == "f":
-        what = f"{metric.name} is a metric of labels, but {type(rows.loss).__name__} predicts numbers"
-        raise ArgumentError(f'{what}: use one of numbers, such as "mean_absolute_error"')
+        raise ArgumentError(f'{metric.name}: {type(rows.loss).__name__} predicts numbers; use "mean_absolute_error"')
 
 
 def _check_one_of_several(metric: Metric, rows: ScoredRows) -> None:
     """Raise ArgumentError unless each row has one class, and each class a score."""
     _check_labels(metric, rows)
     if rows.truth.ndim != 1 or rows.scores.shape[1:] in {(), (1,)}:
-        what = f"{metric.name} is for one class out of two or more with a score each"
-        raise ArgumentError(f"{what}, but {type(rows.loss).__name__} got scores {rows.scores.shape}")
+        raise ArgumentError(f"{metric.name} is for one class out of two or more, not for scores {rows.scores.shape}")

@@ -9,7 +9,7 @@ from minidl.losses.base import Loss
 from minidl.metrics.base import FunctionMetric, Metric
 from minidl.metrics.classification import F1, Accuracy, Precision, Recall, TopKAccuracy, TotalVariation
 from minidl.metrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score, RootMeanSquaredError
-from minidl.settings import named
+from minidl.settings import by_name
 
 _OF_NUMBERS = (MeanAbsoluteError, MeanSquaredError, RootMeanSquaredError, R2Score)
 _KINDS = (Accuracy, TopKAccuracy, Precision, Recall, F1, TotalVariation, *_OF_NUMBERS)
@@ -58,5 +58,4 @@ def _as_metric(metric: Any) -> Metric:
         return metric if isinstance(metric, Metric) else FunctionMetric(metric)
     if k := re.fullmatch(r"top_(\d+)_accuracy", metric.lower()):
         return TopKAccuracy(int(k[1]))
-    kinds = METRICS | _SHORT
-    return kinds[named(kinds, metric, "metric")]()
+    return by_name(metric, Metric, METRICS | _SHORT)

@@ -1,7 +1,5 @@
 """Metrics of numbers: how far the predictions are from the truth."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from minidl.losses.base import mean_over_outputs

@@ -1,7 +1,20 @@
-"""Optimizers: how the vector of gradients moves the vector of parameters."""
+"""Optimizers: how the vector of gradients moves the vector of parameters; by name, as in ``Trainer(model, "adam")``."""
 
 from minidl.optimizers.adaptive import Adadelta, Adagrad, Adam, AdamW, AMSGrad, Lion, NAdam, RMSprop
 from minidl.optimizers.base import Optimizer
 from minidl.optimizers.descent import SGD, Momentum
 from minidl.optimizers.lbfgs import LBFGS
-from minidl.optimizers.names import get_optimizer
+from minidl.settings import by_name
+
+_KINDS = (SGD, Momentum, Adam, AdamW, AMSGrad, NAdam, RMSprop, Adagrad, Adadelta, Lion, LBFGS)
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in _KINDS}
+"""Classes by the names that `get_optimizer` takes."""
+
+
+def get_optimizer(optimizer: Optimizer | str) -> Optimizer:
+    """Return the optimizer itself, or a new one with its defaults of the name, such as "adam", "sgd" or "rmsprop".
+
+    The names are those of the classes, in small letters. Raises ArgumentError for another name, ArgumentTypeError for
+    anything else.
+    """
+    return by_name(optimizer, Optimizer, OPTIMIZERS)

@@ -12,14 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidl.errors import ArgumentTypeError, ShapeError
-from minidl.settings import Configurable, as_number, setting
+from minidl.settings import Configurable, as_number, as_rate, setting
 from minidl.typing import Array
 
 Rate = float | Callable[[int], float]
 """A learning rate, or a function of the step (0, 1, 2, ...) that returns it, such as a Schedule."""
-
-Evaluate = Callable[[], tuple[float, Array]]
-"""Returns loss and gradient at the parameters as they are now."""
 
 Parts = Sequence[slice] | None
 """Parts of a vector, in order; None: all of it."""
@@ -59,7 +56,7 @@ class Optimizer(Configurable):
     Source: Loshchilov and Hutter (2019), arXiv:1711.05101, for weight_decay.
     """
 
-    learning_rate: Rate = setting(default=0.01, kw_only=False, low=0, or_function=True)
+    learning_rate: Rate = setting(default=0.01, kw_only=False, check=as_rate)
     weight_decay: float = setting(default=0.0, low=0, quiet=True)
     slots: ClassVar[tuple[str, ...]] = ()
     elementwise: ClassVar[bool] = False
@@ -71,12 +68,6 @@ class Optimizer(Configurable):
     def update(self, parameters: Array, gradients: Array, learning_rate: float, *args: Any, **kwargs: Any) -> None:
         """Take one step: change `parameters` and the slots' vectors in place, and leave `gradients` as they are."""
         raise NotImplementedError(f"{type(self).__name__} must define update(parameters, gradients, learning_rate)")
-
-    def minimize(
-        self, evaluate: Evaluate, parameters: Array, loss: float, gradient: Array, trained: Parts = None
-    ) -> tuple[float, Array]:
-        """Take one iteration that lowers the loss, for one that is `full_batch`; see `LBFGS.minimize`."""
-        raise NotImplementedError(f"{type(self).__name__} takes steps: call apply(parameters, gradients)")
 
     def rate(self) -> float:
         """Return the learning rate of the next step; ArgumentError or ArgumentTypeError when it is no rate."""
@@ -101,8 +92,7 @@ class Optimizer(Configurable):
         rate, size = self.rate(), len(parameters)
         vectors = [parameters, gradients, *self.prepare_state(parameters)]
         if {len(vector) for vector in vectors} != {size}:
-            shapes = f"parameters have shape {parameters.shape}, gradients and slots {[v.shape for v in vectors[1:]]}"
-            raise ShapeError(f"{type(self).__name__}: {shapes}; make a new optimizer for another model")
+            raise ShapeError(f"{type(self).__name__} got vectors {[v.shape for v in vectors]}: make one for each model")
         self.step += 1
         trained = [slice(0, size)] if trained is None else trained
         if self.weight_decay:

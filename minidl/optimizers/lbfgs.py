@@ -7,9 +7,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from minidl.errors import NotReadyError, ShapeError
-from minidl.optimizers.base import Evaluate, Optimizer, Parts, Rate
+from minidl.optimizers.base import Optimizer, Parts, Rate
 from minidl.settings import setting
 from minidl.typing import Array
+
+Evaluate = Callable[[], tuple[float, Array]]
+"""Returns loss and gradient at the parameters as they are now."""
 
 _C1, _C2 = 1e-4, 0.9
 """The constants of the Wolfe conditions: those that the book takes for quasi-Newton methods."""
@@ -94,8 +97,7 @@ class LBFGS(Optimizer):
         """
         s, y, steepest = self.prepare_state(parameters)
         if not (gradient.shape == parameters.shape and s.shape == y.shape == (self.memory, len(parameters))):
-            shapes = f"{parameters.shape} but the gradient {gradient.shape} and the pairs {s.shape}"
-            raise ShapeError(f"LBFGS: parameters have shape {shapes}; make a new optimizer for another model or memory")
+            raise ShapeError(f"LBFGS: {parameters.shape}, {gradient.shape} and pairs {s.shape} differ: make a new one")
         self.ended = ""
         rate, largest = self.rate(), float(np.abs(gradient).max(initial=0))
         loss, gradient, start = float(loss), gradient.astype(np.float64), parameters.astype(np.float64)

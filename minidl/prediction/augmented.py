@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import as_array, check_finite
-from minidl.augmentation import Augment, apply_augment, as_augment
+from minidl.arrays import Augment, apply_augment, as_array, as_augment, check_finite
 from minidl.errors import ShapeError
 from minidl.model import Sequential
 from minidl.prediction.base import Predictor, as_model

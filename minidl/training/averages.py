@@ -17,14 +17,25 @@ class Average(Configurable):
     vector : array (P,) or None
         What it keeps, which begins as the first parameters; None before the first step. While it is shown, the
         parameters that the next step goes on from.
+    shown_as : array (P,) or None
+        While it is shown: a copy of what it has put in the parameters' place.
     """
 
     shown: ClassVar[bool] = True
     vector: Array | None = field(default=None, init=False, repr=False)
+    shown_as: Array | None = field(default=None, init=False, repr=False)
 
     def follow(self, parameters: Array, vector: Array, step: int) -> None:
         """Change `vector`, in place, after the optimizer's step 1, 2, ...; both are the same part of two vectors."""
         raise NotImplementedError(f"{type(self).__name__} must define follow(parameters, vector, step)")
+
+    def show(self, parameters: Array, shown: bool) -> None:
+        """Put the vector in the parameters' place, and these in its, or back, where that is not done yet."""
+        if self.shown_as is not None and (parameters != self.shown_as).any():
+            self.vector = self.shown_as = None  # somebody has set other parameters since: it begins anew with these
+        elif self.vector is not None and self.shown and shown != (self.shown_as is not None):
+            parameters[:], self.vector = self.vector, parameters.copy()
+            self.shown_as = parameters.copy() if shown else None
 
 
 class ExponentialMovingAverage(Average):

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.arrays import as_array, as_weights, check_lengths
-from minidl.augmentation import Augment
+from minidl.arrays import Augment, as_array, as_weights, check_lengths
 from minidl.errors import ArgumentError, ArgumentTypeError, counted, naming
 from minidl.losses import Loss
 from minidl.losses.base import spread_weights
@@ -26,7 +25,7 @@ from minidl.training.callbacks import Callback, as_callbacks
 from minidl.training.folds import Fold, classes_of, deal_folds
 from minidl.training.history import History
 from minidl.training.processes import as_processes, run_tasks
-from minidl.training.row_weights import weigh_rows
+from minidl.training.rows import weigh_rows
 from minidl.training.trainer import Trainer
 from minidl.typing import Array
 

@@ -1,4 +1,4 @@
-"""The gradient of a batch, and the loss and metrics of rows: functions of model and rows.
+"""The gradient of a batch, held within bounds, and the loss and metrics of rows: functions of model and rows.
 
 All are sums over rows until a mean is read. The totals of rows are one vector: their weight, the sum of their losses,
 and the sums of each metric. Those of blocks, batches and processes are added.
@@ -43,14 +43,16 @@ class Tally:
         """Return the totals of no rows."""
         return np.zeros(2 + sum(self._sizes))
 
-    def of(self, scores: Array, targets: Array, weights: Array | None, summed_loss: float) -> Array:
-        """Return the totals of flat rows."""
+    def count(self, output: Array, rows: Rows, scale: float) -> tuple[Array, Array]:
+        """Return the totals of rows, given the model's output, and `scale` times the gradient of their summed loss."""
+        scores, targets, weights = self.loss.flatten(output, rows.targets, rows.weights)
+        summed_loss, gradient = self.loss.total(scores, targets, weights, scale)
         totals = [len(scores) if weights is None else float(weights.sum()), summed_loss]
         if self.metrics:
-            rows = ScoredRows(self.loss, scores, targets)
+            scored = ScoredRows(self.loss, scores, targets)
             for metric in self.metrics:
-                totals += metric.sums(rows, weights)
-        return np.array(totals, np.float64)
+                totals += metric.sums(scored, weights)
+        return np.array(totals, np.float64), gradient if scores is output else gradient.reshape(output.shape)
 
     def means(self, totals: Array) -> dict[str, float]:
         """Return loss and metrics by name; all are NaN where no row counts."""
@@ -80,20 +82,44 @@ def compute_gradients(model: Sequential, rows: Rows, tally: Tally, total_weight:
     return totals
 
 
+def clip(gradients: Array, clip_norm: float | None, clip_value: float | None) -> None:
+    """Hold a vector of gradients within bounds, in place.
+
+    Parameters
+    ----------
+    gradients : array (P,)
+    clip_norm : float > 0 or None
+        A larger Euclidean norm, of the whole vector, is scaled down to it: ``g <- g clip_norm / |g|``.
+    clip_value : float > 0 or None
+        Each entry is cut to [-clip_value, clip_value]. With both, the norm is taken afterwards, so that both bounds
+        hold (Keras takes one of them only).
+
+    Source: Pascanu et al. (2013), arXiv:1211.5063, for the norm.
+    """
+    if clip_value is not None:
+        np.clip(gradients, -clip_value, clip_value, out=gradients)
+    if clip_norm is None:
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        norm = math.sqrt(gradients @ gradients)
+        if not 1e-15 < norm < math.inf:  # squares have overflowed, or may have vanished: the largest entry is the unit
+            largest = float(np.abs(gradients).max(initial=0)) or 1.0
+            unit = gradients / largest
+            norm = largest * math.sqrt(unit @ unit)
+    if clip_norm < norm < math.inf:  # what no scaling makes finite stays as it is
+        gradients *= clip_norm / norm
+
+
 def score_rows(model: Sequential, rows: Rows, tally: Tally) -> Array:
     """Return the totals of rows, of the model as it is in inference."""
     totals = tally.zeros()
     for block in rows.blocks(model.rows_at_once):
-        scores, targets, weights = tally.loss.flatten(model.forward(block.x), block.targets, block.weights)
-        summed_loss, _ = tally.loss.total(scores, targets, weights, scale=0)  # nobody needs the gradient
-        totals += tally.of(scores, targets, weights, summed_loss)
+        totals += tally.count(model.forward(block.x), block, scale=0)[0]  # nobody needs the gradient
     totals[1] += model.penalty() * totals[0]
     return totals
 
 
 def _forward_backward(model: Sequential, rows: Rows, tally: Tally, total_weight: float) -> Array:
-    scores = model.forward(rows.x, training=True)
-    flat, targets, weights = tally.loss.flatten(scores, rows.targets, rows.weights)
-    summed_loss, gradient = tally.loss.total(flat, targets, weights, 1 / total_weight)
-    model.backward(gradient if flat is scores else gradient.reshape(scores.shape))
-    return tally.of(flat, targets, weights, summed_loss)
+    totals, gradient = tally.count(model.forward(rows.x, training=True), rows, 1 / total_weight)
+    model.backward(gradient)
+    return totals

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minidl.arrays import as_array, as_weights, check_finite, check_lengths
-from minidl.augmentation import Augment
+from minidl.arrays import Augment, as_array, as_weights, check_finite, check_lengths
 from minidl.errors import ArgumentError, DivergenceError, counted, naming
 from minidl.files import as_path
 from minidl.metrics import Metric, as_metrics

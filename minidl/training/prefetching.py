@@ -3,13 +3,11 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TypeVar
 
-_Place = TypeVar("_Place")
-_Batch = TypeVar("_Batch")
+from minidl.training.rows import Rows
 
 
-def prefetch(make: Callable[[_Place], _Batch], places: Iterable[_Place]) -> Generator[_Batch, None, None]:
+def prefetch(make: Callable[[int], Rows], places: Iterable[int]) -> Generator[Rows, None, None]:
     """Yield ``make(place)`` for each place in turn; the next one is made while the caller works with the present one.
 
     One thread makes them all, in order, so that each is what it would be without it. What `make` raises is raised here,
@@ -19,7 +17,7 @@ def prefetch(make: Callable[[_Place], _Batch], places: Iterable[_Place]) -> Gene
 
     with ThreadPoolExecutor(1, thread_name_prefix="minidl-batches") as thread:
         submitted = (thread.submit(make, place) for place in places)
-        for present, _ in itertools.pairwise(itertools.chain(submitted, [Future[_Batch]()])):
+        for present, _ in itertools.pairwise(itertools.chain(submitted, [Future[Rows]()])):
             yield present.result()
 
 

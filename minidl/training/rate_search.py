@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.augmentation import Augment
+from minidl.arrays import Augment
 from minidl.errors import ArgumentError, DataError, DivergenceError
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer

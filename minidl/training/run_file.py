@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.errors import FileFormatError, MinidlError, MissingFileError, naming
+from minidl.errors import FileFormatError, MissingFileError, naming
 from minidl.files import as_json, as_path, read_described
 from minidl.layers.base import within
 from minidl.model import Sequential
@@ -17,12 +19,9 @@ from minidl.settings import as_whole_number
 from minidl.typing import Array, Shape
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from minidl.training.trainer import Trainer
 
 KIND, VERSION = "training run", 2
-KEYS = {"input_shape", "model", "frozen", "trainer", "step", "ended", "position", "history", "generators", "callbacks"}
 BEST = "best.npz"
 
 
@@ -33,8 +32,10 @@ def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
     if optimizer.step:
         slots = zip(optimizer.slots, optimizer.prepare_state(model.parameters), strict=True)
         arrays |= {f"optimizer/{name}": vector for name, vector in slots}
-    if trainer.average is not None and trainer.average.vector is not None:
-        arrays["average"] = trainer.average.vector
+    average = trainer.average
+    if average is not None:
+        average.show(model.parameters, average.shown_as is not None)  # what is written on it counts from now on
+        arrays |= {} if average.vector is None else {"average": average.vector}
     callbacks = []
     for index, (key, state) in enumerate(trainer.callback_states):
         own = {name: one for name, one in state.items() if isinstance(one, np.ndarray) and one.dtype.kind in "biufU"}
@@ -49,7 +50,7 @@ def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
         "trainer": {name: encode(value, f"the trainer's {name}") for name, value in settings.items()},
         "step": optimizer.step,
         "ended": optimizer.ended,
-        "position": vars(trainer.position),
+        "position": {**vars(trainer.position), "average_shown": average is not None and average.shown_as is not None},
         "history": {"epochs": trainer.history.epochs, "columns": dict(trainer.history)},
         "generators": {name: each.bit_generator.state for name, each in model.named_generators().items()},
         "callbacks": callbacks,
@@ -65,12 +66,7 @@ def read_run(path: str | os.PathLike[str], kind: type[Trainer]) -> Trainer:
             raise MissingFileError(f"there is no checkpoint, step_....npz or {BEST}, in the folder {path}")
         path = found[-1]
     # Before version 2 the optimizers had other slots.
-    description, arrays = read_described(path, KIND, VERSION, KEYS, oldest=2)
-    try:
-        return _make_trainer(kind, description, arrays)
-    # What wrong types in the description raise, of a file that another program wrote.
-    except (MinidlError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise FileFormatError(f"{path} cannot be loaded: {error}") from error
+    return read_described(path, KIND, range(2, VERSION + 1), functools.partial(_make_trainer, kind))
 
 
 def _make_trainer(kind: type[Trainer], description: dict[str, Any], arrays: dict[str, Array]) -> Trainer:
@@ -80,6 +76,7 @@ def _make_trainer(kind: type[Trainer], description: dict[str, Any], arrays: dict
         generator.bit_generator.state = description["generators"][name]
     settings = {name: decode(value) for name, value in description["trainer"].items()}
     trainer = kind(model=model, **settings)
+    shown = description["position"].pop("average_shown")
     optimizer, slots, average = trainer.optimizer, within("optimizer/", arrays), arrays.get("average")
     optimizer.step, optimizer.ended = as_whole_number(description["step"], "its step"), str(description["ended"])
     expected = optimizer.first_state(model.parameters) if optimizer.step or slots else {}
@@ -90,6 +87,7 @@ def _make_trainer(kind: type[Trainer], description: dict[str, Any], arrays: dict
         if trainer.average is None or _kinds({"": average}) != _kinds({"": model.parameters}):
             raise FileFormatError(f"its average is {average.dtype} {average.shape}, of {trainer.average!r}")
         trainer.average.vector = average
+        trainer.average.shown_as = model.parameters.copy() if shown else None
     for epoch in range(description["history"]["epochs"]):
         columns = description["history"]["columns"].items()
         trainer.history.append({str(name): float(column[epoch]) for name, column in columns})

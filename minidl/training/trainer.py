@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.augmentation import Augment, apply_augment, as_augment
+from minidl.arrays import Augment, apply_augment, as_augment
 from minidl.errors import ArgumentError, DivergenceError
 from minidl.files import write_described
 from minidl.metrics.names import as_metrics
@@ -23,8 +23,7 @@ from minidl.schedules import Schedule
 from minidl.settings import Configurable, as_flag, as_whole_number, instance_of, setting
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback, CallbackList, as_callbacks
-from minidl.training.clipping import clip
-from minidl.training.gradients import Tally, compute_gradients, score_rows
+from minidl.training.gradients import Tally, clip, compute_gradients, score_rows
 from minidl.training.history import History
 from minidl.training.interruption import Step, interrupted_between_steps
 from minidl.training.prefetching import one_core_less, prefetch
@@ -50,8 +49,6 @@ class Position:
         What the present epoch began with: settings that a callback changes count from the next epoch on.
     totals : array
         The sums of the present epoch, of which its loss and metrics are means.
-    average_shown : bool
-        Whether the average is in the parameters' place.
     """
 
     epoch: int = 0
@@ -60,13 +57,10 @@ class Position:
     batch_rows: int = 0
     shuffled: bool = False
     totals: Array = field(default_factory=lambda: np.zeros(0))
-    average_shown: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epoch", "row", "rows", "batch_rows"):
             as_whole_number(getattr(self, name), f"position: {name}", 1 if name == "batch_rows" and self.row else 0)
-        as_flag(self.shuffled, "position: shuffled")
-        as_flag(self.average_shown, "position: average_shown")
         self.totals = np.array(self.totals, np.float64)
 
 
@@ -126,7 +120,7 @@ class Trainer(Configurable):
         metric. A function gets predictions (or, if its first argument is called ``scores``, scores) and targets, and
         returns a number per row.
     clip_norm, clip_value : float > 0, optional
-        Bounds of the gradients, of their norm and of each entry: see `minidl.training.clipping.clip`.
+        Bounds of the gradients, of their norm and of each entry: see `minidl.training.gradients.clip`.
     average : Average, optional
         An average of the parameters, such as ``ExponentialMovingAverage(0.999)``. It takes their place for the
         validation after each epoch and after `fit`; the next step goes on from the parameters themselves.
@@ -186,7 +180,6 @@ class Trainer(Configurable):
         self.interrupted = False
         self.ended_by: type[BaseException] | None = None
         self._fit: Fit | None = None
-        self._shown: Array | None = None
         self._stopping = self._over = False
         self._left_states: list[tuple[str, dict[str, Any]]] = []
         self._whole = Step()
@@ -276,7 +269,7 @@ class Trainer(Configurable):
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         fit = self._prepare(x, y, epochs, callbacks, progress, validation_data=validation_data, **weights)
         if self.position.rows != len(fit.data):
-            self.position = Position(self.epoch, rows=len(fit.data), average_shown=self.position.average_shown)
+            self.position = Position(self.epoch, rows=len(fit.data))
         if self.position.totals.shape != fit.tally.zeros().shape:
             self.position.totals = fit.tally.zeros()
         self.last_epoch = self.epoch + epochs
@@ -318,7 +311,7 @@ class Trainer(Configurable):
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
         """Within, the model has the averaged weights, as after `fit`; without an `average` nothing changes."""
-        before = self.position.average_shown
+        before = self.average is not None and self.average.shown_as is not None
         self._show_average(True)
         try:
             yield
@@ -396,7 +389,7 @@ class Trainer(Configurable):
             raise ArgumentError(f"{kind} takes all rows at once: give batch_size=None, not {self.batch_size}")
         found = [name for name in ("augment", "clip_norm", "clip_value", "average") if getattr(self, name) is not None]
         found += [hook.key for hook in fit.callbacks.callbacks if CallbackList([hook]).doing("on_gradients")]
-        found += ["the constraint of a layer"] * self.model.is_constrained
+        found += ["the constraint of a layer"] * any(getattr(layer, "constraint", None) for layer in fit.layers)
         found += [path.removesuffix("/generator") for path in self.model.named_generators()]
         if found:
             raise ArgumentError(f"{kind} compares losses along a line, which {found[0]} would change: leave it out")
@@ -405,12 +398,9 @@ class Trainer(Configurable):
         """Warn of a schedule that is over long before these epochs are: what comes after would teach nothing."""
         schedule, done = self.optimizer.learning_rate, self.position.row if self.position.rows == rows else 0
         steps = math.ceil((epochs * rows - done) / min(self.batch_size or rows, rows))
-        end = self.step + steps
-        late = range(end - 1 - steps // 20, end, max(steps // 40, 1))
-        with contextlib.suppress(OverflowError):  # which the step itself raises, and by name
-            if steps > 0 and isinstance(schedule, Schedule) and not any(map(schedule, late)):
-                place = f"step {late[0]:,}, and this fit goes on to step {end:,}"
-                warnings.warn(f"{schedule!r} is 0 at {place}: make it as long as the run", stacklevel=4)
+        last = self.step + steps - 1
+        if steps > 0 and isinstance(schedule, Schedule) and schedule(last - steps // 20) == schedule(last) == 0:
+            warnings.warn(f"{schedule!r} is 0 long before step {last + 1:,}: make it as long as the run", stacklevel=4)
 
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
@@ -421,18 +411,9 @@ class Trainer(Configurable):
             self._fit = None
 
     def _show_average(self, shown: bool) -> None:
-        """Put the average in the parameters' place, and these in its, or back."""
-        average = self.average
-        if average is None or average.vector is None or not average.shown or self.position.average_shown == shown:
-            return
-        parameters = self.model.parameters
-        with self._whole:  # an interrupt between the two would lose one of them
-            if not shown and self._shown is not None and (parameters != self._shown).any():
-                average.vector = None  # somebody has set other parameters since: it begins anew with these
-            else:
-                parameters[:], average.vector = average.vector, parameters.copy()
-            self._shown = parameters.copy() if shown else None
-            self.position.average_shown = shown
+        if self.average is not None:
+            with self._whole:  # an interrupt between the two would lose one of them
+                self.average.show(self.model.parameters, shown)
 
     def _run_epoch(self, fit: Fit) -> None:
         position, take_step = self.position, self._search if self.optimizer.full_batch else self._take_step
@@ -474,7 +455,7 @@ class Trainer(Configurable):
         fit.callbacks.call("on_gradients", self)
         clip(fit.gradients, self.clip_norm, self.clip_value)
         if self.average is not None and self.average.vector is None:
-            self.average.vector, self.position.average_shown = fit.parameters.copy(), False
+            self.average.vector = fit.parameters.copy()
         self.optimizer.apply(fit.parameters, fit.gradients, fit.trained, fit.decaying)
         self.model.constrain()
         if self.average is not None and self.average.vector is not None:

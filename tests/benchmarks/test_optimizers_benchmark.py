@@ -13,7 +13,7 @@ from scripts import ROOT, run
 from sklearn.metrics import r2_score
 
 from minidl import SGD, Adam, Dense, Lookahead, MeanSquaredError, Optimizer, Sequential, optimizers
-from minidl.optimizers.names import OPTIMIZERS
+from minidl.optimizers import OPTIMIZERS
 
 SCRIPT = ROOT / "benchmarks" / "optimizers.py"
 SMALL = ["--problems", "friedman1", "--quick", "--epochs", "3", "--seeds", "2"]

@@ -675,8 +675,8 @@ def test_stored_arrays_take_the_place_of_initializers():
     ("change", "message"),
     [
         ({}, "^there is no array 'gain' in the file$"),
-        ({"gain": np.ones(5, np.float32)}, r"^the array 'gain' is float32 \(5,\) in the file, not float32 \(4,\)$"),
-        ({"gain": np.ones(4)}, r"^the array 'gain' is float64 \(4,\) in the file, not float32 \(4,\)$"),
+        ({"gain": np.ones(5, np.float32)}, r"^'gain' is float32 \(5,\) in the file, not float32 \(4,\)$"),
+        ({"gain": np.ones(4)}, r"^'gain' is float64 \(4,\) in the file, not float32 \(4,\)$"),
         ({"gain": np.ones(4, np.float32)}, "^there is no array 'batches' in the file$"),
     ],
 )

@@ -159,7 +159,7 @@ def test_there_is_a_bias_or_there_is_none(use_bias):
 def test_a_misspelt_initializer_is_refused_where_it_is_written():
     with pytest.raises(ArgumentError, match="did you mean 'he_normal'"):
         Dense(3, initializer="he_nromal")
-    with pytest.raises(ArgumentTypeError, match="an initializer is"):
+    with pytest.raises(ArgumentTypeError, match="give an Initializer or a name"):
         Dense(3, initializer=0.1)
 
 

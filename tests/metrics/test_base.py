@@ -160,9 +160,7 @@ def test_a_loss_whose_truth_would_be_broadcast_is_refused():
         def decide(self, scores):
             return scores.argmax(axis=1)
 
-    with pytest.raises(
-        ShapeError, match=r"^Classes\.truth returns targets \(3, 3\), but decide returns .* \(3,\): give"
-    ):
+    with pytest.raises(ShapeError, match=r"^Classes: truth gives \(3, 3\), decide \(3,\)"):
         ScoredRows(Classes(), np.eye(3), np.eye(3))
 
 

@@ -227,7 +227,7 @@ def test_a_rate_that_turns_bad_on_the_way_is_refused_with_its_step_and_changes_n
 @every_optimizer
 def test_gradients_of_another_size_are_refused_and_change_nothing(optimizer):
     optimizer, parameters = fresh(optimizer), np.zeros(3)
-    message = rf"^{type(optimizer).__name__}: parameters have shape \(3,\), gradients and slots \[\(1,\)"
+    message = rf"^{type(optimizer).__name__} got vectors \[\(3,\), \(1,\)"
     with pytest.raises(ShapeError, match=message):
         optimizer.apply(parameters, np.ones(1))
     np.testing.assert_array_equal(parameters, 0)
@@ -241,7 +241,7 @@ def test_gradients_of_another_size_are_refused_and_change_nothing(optimizer):
 def test_the_parameters_of_another_model_are_refused():
     optimizer = Momentum()
     optimizer.apply(np.zeros(3), np.ones(3))
-    message = r"parameters have shape \(4,\), gradients and slots \[\(4,\), \(3,\)\]; make a new optimizer"
+    message = r"Momentum got vectors \[\(4,\), \(4,\), \(3,\)\]: make one for each model"
     with pytest.raises(ShapeError, match=message):
         optimizer.apply(np.zeros(4), np.ones(4))
     assert optimizer.step == 1

@@ -708,13 +708,13 @@ def test_a_rate_that_is_none_is_refused_before_anything_changes():
 
 def test_a_gradient_or_a_model_or_a_memory_of_another_size_is_refused():
     optimizer, parameters = LBFGS(), np.array([-1.2, 1.0])
-    with pytest.raises(ShapeError, match=r"parameters have shape \(2,\) but the gradient \(3,\)"):
+    with pytest.raises(ShapeError, match=r"LBFGS: \(2,\), \(3,\) and pairs"):
         optimizer.minimize(lambda: (0.0, np.zeros(3)), parameters, 0.0, np.zeros(3))
     minimized(optimizer, rosenbrock, parameters, 3)
-    with pytest.raises(ShapeError, match=r"LBFGS: parameters have shape \(3,\) .* the pairs \(10, 2\); make a new"):
+    with pytest.raises(ShapeError, match=r"LBFGS: \(3,\), .* and pairs \(10, 2\) differ: make a new"):
         minimized(optimizer, rosenbrock, np.zeros(3))
     optimizer.memory = 5
-    with pytest.raises(ShapeError, match=r"the pairs \(10, 2\); make a new optimizer for another model or memory"):
+    with pytest.raises(ShapeError, match=r"pairs \(10, 2\) differ: make a new one"):
         minimized(optimizer, rosenbrock, parameters)
     assert optimizer.step == 3
 

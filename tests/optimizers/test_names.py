@@ -28,5 +28,5 @@ def test_an_unknown_name_is_answered_with_the_closest():
 
 @pytest.mark.parametrize(("value", "end"), [(None, "None"), (Adam, "<class .*Adam'>"), (0.1, r"0\.1")])
 def test_what_is_neither_optimizer_nor_name_is_refused(value, end):
-    with pytest.raises(ArgumentTypeError, match=f"or a name, not {end}$"):
+    with pytest.raises(ArgumentTypeError, match=f"or a name, such as .*, not {end}$"):
         get_optimizer(value)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.training.clipping import clip
+from minidl.training.gradients import clip
 
 # The same sums in another order: a few units of 2^-53 = 1e-16 or 2^-24 = 6e-8 per addition, of at most 64 terms of
 # order 1 to 100, and as much again through the exponential functions. Gradients go through two such sums.

@@ -168,7 +168,7 @@ def test_a_run_that_ends_before_its_first_step_shows_no_average():
 
     t.fit(x, y, callbacks=[Stop()], progress=False)
     np.testing.assert_array_equal(t.model.parameters, before)
-    assert not t.position.average_shown
+    assert t.average.shown_as is None
     assert t.average.vector is None
 
 
@@ -219,7 +219,7 @@ def test_lookahead_goes_a_part_of_the_way_of_plain_gradient_descent(steps, slow_
             fast = slow = slow + np.float32(slow_rate) * (fast - slow)
         np.testing.assert_allclose(seen.parameters[step - 1], fast, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(t.model.parameters, seen.parameters[-1])  # what it predicts with
-    assert not t.position.average_shown
+    assert t.average.shown_as is None
 
 
 def test_clipping_comes_before_and_constraints_before_the_average():
@@ -296,7 +296,7 @@ def test_ctrl_c_leaves_the_average_in_the_model_and_the_run_goes_on_to_the_same_
     t, seen = trainer(Adam(0.05), ExponentialMovingAverage(0.9)), Record()
     with pytest.raises(KeyboardInterrupt):
         t.fit(x, y, epochs=3, validation_data=(x, y), callbacks=[seen, Interrupt()], progress=False)
-    assert t.position.average_shown
+    assert t.average.shown_as is not None
     np.testing.assert_array_equal(t.average.vector, seen.parameters[-1])
     assert not np.array_equal(t.model.parameters, seen.parameters[-1])
     t.fit(x, y, epochs=2, validation_data=(x, y), progress=False)
@@ -311,7 +311,7 @@ def test_a_new_average_after_a_fit_follows_from_there_and_is_shown():
     t.average = StochasticWeightAveraging(start=10)
     t.fit(x, y, callbacks=[seen], progress=False)
     np.testing.assert_allclose(t.model.parameters, np.mean([first, *seen.parameters], axis=0), rtol=1e-5, atol=1e-6)
-    assert t.position.average_shown
+    assert t.average.shown_as is not None
 
 
 def test_without_its_average_a_run_goes_on_from_the_weights_that_the_model_has():
@@ -341,7 +341,7 @@ def test_ctrl_c_amid_the_exchange_of_average_and_parameters_loses_neither():
         t.fit(x, y, callbacks=[seen], progress=False)
     whole.fit(x, y, progress=False)
     assert t.average.exchanges > 0
-    assert t.position.average_shown
+    assert t.average.shown_as is not None
     np.testing.assert_array_equal(t.average.vector, seen.parameters[-1])
     np.testing.assert_array_equal(t.model.parameters, whole.model.parameters)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -357,4 +357,23 @@ def test_parameters_that_are_set_between_fits_are_kept_and_averaged_from_there()
     u.position.epoch = 1  # whose order of rows it is
     u.fit(x, y, progress=False)
     np.testing.assert_array_equal(seen.parameters[-1], u.model.parameters)
-    assert t.position.average_shown
+    assert t.average.shown_as is not None
+
+
+@pytest.mark.parametrize("saves", [False, True])
+def test_a_run_saved_after_a_callback_has_written_on_the_shown_average_goes_on_from_that(tmp_path, saves):
+    class Write(Callback):
+        def on_epoch_end(self, t):
+            if t.epoch == 1:
+                t.model.parameters = np.linspace(-1, 1, t.model.parameters.size)
+                if saves:
+                    t.save(tmp_path / "run.npz")
+
+    (x, y), whole = problem(), trainer(Adam(0.05), ExponentialMovingAverage(0.9))
+    whole.fit(x, y, epochs=3, callbacks=[Write()], progress=False)
+    resumed = trainer(Adam(0.05), ExponentialMovingAverage(0.9))
+    if saves:
+        resumed = Trainer.load(tmp_path / "run.npz")
+    resumed.fit(x, y, epochs=3 - resumed.epoch, callbacks=[Write()], progress=False)
+    np.testing.assert_array_equal(resumed.model.parameters, whole.model.parameters)
+    np.testing.assert_array_equal(resumed.average.vector, whole.average.vector)

@@ -130,7 +130,7 @@ class TestFunctions:
     def test_anything_else_is_refused(self):
         with pytest.raises(ArgumentTypeError, match="a callback is .*CSVLogger.*; give a function, or a Callback such"):
             run(callbacks=[CSVLogger])
-        with pytest.raises(ArgumentError, match="moment is 'on_epoch'; it must be 'on_train_begin', 'on_epoch_"):
+        with pytest.raises(ArgumentError, match="moment is 'on_epoch'; it must be one of 'on_train_begin', 'on_epoch_"):
             FunctionCallback(print, moment="on_epoch")
         with pytest.raises(ArgumentTypeError, match="a callback is 3; give a function"):
             FunctionCallback(3)

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from minidl import SGD, Dense, MeanSquaredError, Momentum, Sequential, Trainer
 from minidl.errors import ArgumentError, ArgumentTypeError
-from minidl.training.clipping import clip
+from minidl.training.gradients import clip
 
 
 def clipped(gradients, clip_norm=None, clip_value=None):

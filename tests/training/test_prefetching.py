@@ -19,7 +19,6 @@ from minidl import (
     Sequential,
     SoftmaxCrossEntropy,
     Trainer,
-    cross_validate,
 )
 from minidl.data.augment import Compose, CutOut, Distortion, Elastic, PixelNoise, Rotation
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
@@ -190,24 +189,12 @@ def test_what_does_not_fit_the_data_is_refused_before_anything_changes(augment, 
     assert run.step == 0
 
 
-@pytest.mark.parametrize(
-    ("augment", "problem"),
-    [
-        (lambda inputs: inputs, "too many positional arguments"),
-        (lambda: 0, "too many positional arguments"),
-        (lambda inputs, rng, strength: inputs, "missing a required argument: 'strength'"),
-        (lambda inputs, *, rng: inputs, "too many positional arguments"),
-    ],
-)
-@pytest.mark.parametrize(
-    "of", [trainer, lambda augment: cross_validate(lambda seed: model(), *data(), epochs=1, augment=augment)]
-)
-def test_a_function_that_does_not_take_inputs_and_a_generator_is_refused_by_name(augment, problem, of):
-    with pytest.raises(
-        ArgumentTypeError,
-        match=rf"Trainer: augment must be a function of \(inputs, generator\), such as .*: {problem}",
-    ):
-        of(augment)
+@pytest.mark.parametrize("augment", [lambda inputs: inputs, lambda: 0, lambda inputs, rng, strength: inputs])
+def test_a_function_that_does_not_take_inputs_and_a_generator_is_refused_before_anything_changes(augment):
+    run = trainer(augment)
+    with pytest.raises(TypeError, match="takes [01] positional arguments? but|missing 1 required"):
+        run.fit(*data(), progress=False)
+    assert run.model.input_shape is None
 
 
 def test_functions_that_take_more_or_do_not_tell_what_they_take_serve():
@@ -229,14 +216,14 @@ class Untold:
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(ArgumentTypeError, match=r"Trainer: augment must be a function of \(inputs, generator\)"):
         trainer(3)
-    with pytest.raises(ArgumentTypeError, match=r"Trainer: augment must be .*, such as Rotation\(20\)"):
+    with pytest.raises(ArgumentTypeError, match=r"Trainer: augment must be .* like Rotation\(20\)"):
         trainer(Rotation)
-    with pytest.raises(ArgumentTypeError, match=r"or a Compose\(\[...\]\) of several"):
+    with pytest.raises(ArgumentTypeError, match=r"must be .*, not \[Rotation"):
         trainer([Rotation()])
     run = trainer(Rotation(image_shape=SHAPE))
     with pytest.raises(ArgumentError, match="degrees is 1000"):
         run.augment.degrees = 1000
-    with pytest.raises(ArgumentTypeError, match="Trainer: augment must be .*: 'flip' is not"):
+    with pytest.raises(ArgumentTypeError, match="Trainer: augment must be .*, not 'flip'"):
         run.augment = "flip"
     with pytest.raises(ArgumentError, match="LBFGS compares losses along a line, which augment would change"):
         trainer(optimizer=LBFGS(), batch_size=None).fit(*data(), progress=False)

@@ -265,7 +265,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("metrics", "options", "error", "message"),
         [
-            (["accuracy"], {"loss": MeanSquaredError(), "outputs": 1}, ArgumentError, "accuracy is a metric of labels"),
+            (
+                ["accuracy"],
+                {"loss": MeanSquaredError(), "outputs": 1},
+                ArgumentError,
+                "accuracy: MeanSquaredError predicts",
+            ),
             ([TopKAccuracy(5)], {}, ArgumentError, "top_5_accuracy: k is 5, but there are 4 classes"),
             ([Precision(average="binary")], {}, ArgumentError, "binary.* is for one of two classes"),
             (

@@ -22,7 +22,6 @@ from minidl import (
     GaussianNoise,
     MaxNorm,
     MeanSquaredError,
-    Optimizer,
     Residual,
     Sequential,
     SoftmaxCrossEntropy,
@@ -194,11 +193,6 @@ def test_it_trains_a_classifier_by_name():
     t = Trainer(model, "lbfgs", batch_size=None)
     t.fit(x, y, epochs=200, progress=False)
     assert t.evaluate(x, y)["accuracy"] > 0.98
-
-
-def test_an_optimizer_of_steps_minimizes_nothing():
-    with pytest.raises(NotImplementedError, match="Optimizer takes steps: call apply"):
-        Optimizer().minimize(lambda: (0.0, np.zeros(2)), np.zeros(2), 0.0, np.zeros(2))
 
 
 @pytest.mark.parametrize(
