@@ -367,9 +367,6 @@ def _split_loss(elements: Sequence[Any]) -> tuple[tuple[Layer, ...], Loss | None
         raise ArgumentTypeError(f"Sequential takes a list of layers, not {elements!r}")
     loss = elements[-1] if elements and isinstance(elements[-1], Loss) else None
     layers = tuple(elements[:-1] if loss else elements)
-    for index, element in enumerate(layers, start=1):
-        if not isinstance(element, Layer):
-            raise ArgumentTypeError(f"element {index} is no layer but {element!r}: give layers, and a loss last")
     if not layers:
         raise ArgumentError("a model needs at least one layer")
     for kind, activation in ((CategoricalLoss, Softmax), (SigmoidCrossEntropy, Sigmoid)):
@@ -381,11 +378,13 @@ def _split_loss(elements: Sequence[Any]) -> tuple[tuple[Layer, ...], Loss | None
 def name_layers(layers: Sequence[Layer], what: str | None = None) -> None:
     """Name each layer without a name, by its class or `what` it is, and a number.
 
-    Raises ArgumentError for a layer or name that is there twice, or a loss inside.
+    Raises ArgumentTypeError for what is no layer; ArgumentError for a layer or name that is there twice, a loss inside.
     """
     names: set[str | None] = set()
     seen: list[Layer] = []
     for index, layer in enumerate(layers, start=1):
+        if not isinstance(layer, Layer):
+            raise ArgumentTypeError(f"element {index} is no layer but {layer!r}: give layers, and a loss last")
         seen += layer.walk()
         if len(set(map(id, seen))) < len(seen):
             raise ArgumentError(f"element {index}, {layer!r}, or what it holds is in the model twice: make another")
