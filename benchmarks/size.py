@@ -23,6 +23,7 @@ CORE = [
     "files.py",
     "functional.py",
     "initializers.py",
+    "lazy_rows.py",
     "model.py",
     "regularizers.py",
     "schedules.py",

@@ -4,12 +4,13 @@ And functions that distort a batch of them: checked, and called so that the data
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl.errors import ArgumentTypeError, DataError, ShapeError, counted
+from minidl.lazy_rows import LazyRows
 from minidl.typing import Array
 
 Augment: TypeAlias = "Callable[[Array, np.random.Generator], Array]"
@@ -26,7 +27,7 @@ def as_array(values: Any, name: str) -> Array:
 
     Raises DataError when it holds anything but real numbers or truth values.
     """
-    if type(values) is not np.ndarray:
+    if type(values) is not np.ndarray and not isinstance(values, LazyRows):
         if values is None:
             raise DataError(f"{name} is missing: it is None")
         if hasattr(values, "toarray"):
@@ -40,15 +41,31 @@ def as_array(values: Any, name: str) -> Array:
         except (ValueError, TypeError) as error:
             raise DataError(f"{name} is no table of numbers: {error}") from error
     if values.dtype.kind not in "biuf":
-        cure = "drop or encode text and dates, labels by numpy.unique(labels, return_inverse=True)"
-        raise DataError(f"{name} holds {values.dtype} values; give numbers only: {cure}")
-    return np.ascontiguousarray(values) if values.ndim and not values.flags.c_contiguous else values
+        some = [value for value in np.ravel(values)[:1000].tolist() if isinstance(value, str)]
+        such = f", such as {' and '.join(map(repr, list(dict.fromkeys(some))[:2]))}" if some else ""
+        cure = "minidl.estimators take text labels; else classes, y = numpy.unique(y, return_inverse=True)"
+        raise DataError(f"{name} holds {values.dtype} values{such}; give numbers only: {cure}")
+    if isinstance(values, LazyRows):
+        return cast(Array, values)
+    # The rows of a window over a series are contiguous, and overlap: a copy could be a hundred times as large.
+    return np.ascontiguousarray(values) if values.ndim and not values[:1].flags.c_contiguous else values
+
+
+def column_names(values: Any) -> list[str] | None:
+    """Return the names of a frame's columns; None for what is no frame, or has others than texts."""
+    names = list(getattr(values, "columns", []))
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def as_rows(values: Any, name: str) -> Array:
+    """Return inputs as `as_array`; of a sparse matrix, rows that become dense when they are used."""
+    return cast(Array, LazyRows(values.tocsr())) if hasattr(values, "tocsr") else as_array(values, name)
 
 
 def _from_pandas(values: Any) -> Array:
     array: Array = values.to_numpy()
-    if array.dtype != object:
-        return array
+    if array.dtype != object or getattr(getattr(values, "dtype", None), "kind", "f") not in "biuf":
+        return array  # of numbers, or a series that is none of numbers
     # Columns of different types, or types that can hold missing values: each may be one of numbers none the less.
     table = values.to_frame() if hasattr(values, "to_frame") else values
     for column, dtype in zip(table.columns, table.dtypes, strict=True):
@@ -65,7 +82,7 @@ def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike 
     """
     if values.dtype.kind != "f":
         return
-    values = np.atleast_1d(values)
+    values = values if values.ndim else values.reshape(1)
     rows = max(_ENTRIES_AT_ONCE // max(values[:1].size, 1), 1)
     for start in range(0, len(values), rows):
         block = values[start : start + rows]
@@ -74,7 +91,8 @@ def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike 
         if not finite.all():
             row, *entry = np.argwhere(~finite)[0].tolist()
             where = f"row {first_row + start + row}" + f", entry {', '.join(map(str, entry))}" * bool(entry)
-            raise DataError(f"{name} holds {block[~finite][0]} at {where}: remove or fill such values first")
+            value = "NaN" if np.isnan(block[~finite][0]) else block[~finite][0]
+            raise DataError(f"{name} holds {value} at {where}: remove or fill such values first")
 
 
 def check_lengths(**arrays: Array | None) -> int:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.arrays import as_array, check_finite
+from minidl.arrays import as_rows, check_finite, column_names
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located
 from minidl.files import read_described, write_described
 from minidl.layers import Layer, Sigmoid, Softmax
-from minidl.layers.base import Declaration, Parameter, assigned_in_place
+from minidl.layers.base import Declaration, Parameter, Vectors, assigned_in_place
 from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy
 from minidl.serialization import decode, encode
-from minidl.settings import as_shape, as_whole_number, snake_case
+from minidl.settings import as_flag, as_shape, as_whole_number, snake_case
 from minidl.typing import Array, Shape
 
 FILE_VERSION = 2
@@ -48,9 +48,14 @@ class Sequential(Layer):
         Of parameters, gradients and outputs. Input of other types, such as uint8 pixels, is converted batch by batch.
     name : str, optional
         As for any layer.
+    reorder_columns : bool, default False
+        Whether frames may have their columns in another order than the first one, and more of them: those of
+        `feature_names` are taken, by name. It may be set at any time.
 
     Attributes
     ----------
+    feature_names : list of str or None
+        The columns of the first frame that it was trained or evaluated on. Frames with others are refused from then on.
     parameters, gradients : arrays of shape (count_parameters(),)
         All of the model's parameters, and the gradient of the loss with respect to them. Each layer's
         ``weight.value`` and ``weight.gradient`` are shaped views into these two, so changing one in place changes
@@ -77,8 +82,11 @@ class Sequential(Layer):
         seed: int | None = None,
         dtype: DTypeLike = "float32",
         name: str | None = None,
+        reorder_columns: bool = False,
     ) -> None:
         super().__init__(name=name)
+        self.reorder_columns = as_flag(reorder_columns, "reorder_columns")
+        self.feature_names: list[str] | None = None
         if str(dtype) not in {"float32", "float64"} and dtype not in (np.float32, np.float64):
             raise ArgumentError(f"dtype is {dtype!r}; a model computes in float32 or float64")
         self.dtype = np.dtype(dtype)
@@ -93,7 +101,8 @@ class Sequential(Layer):
         if type(self).__init__ is not Sequential.__init__:
             raise ArgumentTypeError(f"{type(self).__name__} has an __init__ of its own: write a function that makes it")
         elements = [*self.layers, self.loss] if self.loss else [*self.layers]
-        return {"layers": elements, "seed": self.seed, "dtype": self.dtype.name, "name": self.name}
+        own = {"dtype": self.dtype.name, "name": self.name, "reorder_columns": self.reorder_columns}
+        return {"layers": elements, "seed": self.seed} | own
 
     @classmethod
     def from_configuration(cls, **configuration: Any) -> Sequential:
@@ -114,10 +123,10 @@ class Sequential(Layer):
         if self.loss:
             self.loss.check_output(shape)
         size = self.count_parameters()
-        values, gradients = np.empty(size, self.dtype), np.empty(size, self.dtype)
+        vectors = np.empty(size, self.dtype), np.empty(size, self.dtype)
         start = 0
         for parameter in self.named_parameters().values():
-            start = parameter.move_to(values, gradients, start)
+            start = parameter.move_to(vectors, start)
         numbers = math.prod(input_shape) + self.numbers_per_row()
         self.rows_at_once = int(2 ** max(math.log2(_BYTES_AT_ONCE / (numbers * self.dtype.itemsize)) // 1, 0))
         self._regularized = [(layer, p) for layer in self.walk() for p in layer._parameters.values() if p.regularized]
@@ -126,24 +135,25 @@ class Sequential(Layer):
     @assigned_in_place
     def parameters(self) -> Array:
         """All parameters, as one vector."""
-        return self._vector("values")
+        return self._vectors()[0]
 
     @assigned_in_place
     def gradients(self) -> Array:
         """The gradient of the loss with respect to `parameters`, as one vector."""
-        return self._vector("gradients")
+        return self._vectors()[1]
 
-    def _vector(self, name: str) -> Array:
-        """Return the part of the first parameter's values, or gradients, behind which those of all others lie."""
+    def _vectors(self) -> Vectors:
+        """Return the parts of the first parameter's vectors behind which those of all others lie."""
         if self.input_shape is None:
             raise NotReadyError("the model does not know its input shape: give input_shape=, or pass data first")
         parameters = list(self.named_parameters().values()) or [Parameter(np.empty(0, self.dtype), False, False)]
         first, stop = parameters[0], parameters[0].start
         for parameter in parameters:
-            if parameter.values is not first.values or parameter.start != stop:
+            if parameter.vectors is not first.vectors or parameter.start != stop:
                 raise ArgumentError("layers of this model have become part of another one: use that, or copy them")
             stop = parameter.stop
-        return getattr(first, name)[first.start : stop]
+        values, gradients = first.vectors
+        return values[first.start : stop], gradients[first.start : stop]
 
     def parts(self, chosen: Callable[[Layer, Parameter], bool]) -> list[slice]:
         """Return where the chosen parameters lie in `parameters`: slices in order, with a gap between any two."""
@@ -167,7 +177,7 @@ class Sequential(Layer):
             Keep what `backward` needs. Without it nothing is written on the model, and threads may share it.
         """
         if not isinstance(x, np.ndarray):
-            x = as_array(x, "x")
+            x = self.as_inputs(x)[...]
         self.set_up_for(x)
         layer = self.layers[0]
         try:
@@ -228,6 +238,18 @@ class Sequential(Layer):
             if (constraint := getattr(layer, "constraint", None)) is not None and layer.own_trainable:
                 constraint.apply(parameter.value)
 
+    def as_inputs(self, x: Any) -> Array:
+        """Return inputs as an array; raise ShapeError for a frame whose columns are not those of `feature_names`."""
+        names, known = column_names(x), self.feature_names
+        if names is None or known is None or names == known:
+            return as_rows(x, "x")
+        if missing := [name for name in known if name not in names]:
+            raise ShapeError(f"x lacks the column {missing[0]!r} of the frame that the model was trained on")
+        if not self.reorder_columns:
+            cure = "pass x[model.feature_names], or set model.reorder_columns = True"
+            raise ShapeError(f"x has more columns than the model was trained on, or another order: {cure}")
+        return as_rows(x[known], "x")
+
     def set_up_for(self, x: Array) -> None:
         """Set the model up for the shape of the samples in the batch `x`, unless it is already."""
         if self.input_shape is not None:
@@ -281,7 +303,7 @@ class Sequential(Layer):
 
         They are the output of ``forward``, computed with the checks and in the blocks of `predict`.
         """
-        x = as_array(x, "x")
+        x = self.as_inputs(x)
         self.set_up_for(x)
         rows = self.rows_at_once if batch_size is None else as_whole_number(batch_size, "batch_size", 1)
         blocks = []
@@ -331,9 +353,10 @@ class Sequential(Layer):
 
     def description(self) -> dict[str, Any]:
         """Return what JSON can hold of the model: its input shape, its architecture, and the paths of frozen layers."""
-        self._vector("values")
+        self._vectors()[0]
         frozen = [start.rstrip("/") for start, layer in self.named_layers() if not layer.own_trainable]
-        return {"input_shape": self.input_shape, "model": encode(self), "frozen": frozen}
+        own = {"input_shape": self.input_shape, "feature_names": self.feature_names}
+        return own | {"model": encode(self), "frozen": frozen}
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> Sequential:
@@ -346,6 +369,7 @@ class Sequential(Layer):
         model.set_up(description["input_shape"], model.seed, stored=stored)
         if unknown := arrays.keys() - model.named_arrays().keys():
             raise FileFormatError(f"it holds {sorted(unknown)}, which its architecture does not have")
+        model.feature_names = description.get("feature_names")
         layers: dict[Any, Layer] = {start.rstrip("/"): layer for start, layer in model.named_layers()}
         for path in description.get("frozen", []):
             layers[path].own_trainable = False

@@ -87,7 +87,7 @@ def test_the_users_data_are_there_to_read_only_and_can_be_written_by_their_owner
         (lambda x, rng: 0.5, ShapeError, r"not \(\)"),
         (lambda x, rng: None, DataError, "what augment returned is missing: it is None"),
         (lambda x, rng: x.astype(str), DataError, "^what augment returned holds .* values"),
-        (lambda x, rng: np.where(x == 6, np.nan, x), DataError, "what augment returned holds nan at row 1, entry 2"),
+        (lambda x, rng: np.where(x == 6, np.nan, x), DataError, "what augment returned holds NaN at row 1, entry 2"),
     ],
 )
 def test_a_result_that_cannot_be_trained_on_is_refused(augment, error, message):

@@ -1019,7 +1019,7 @@ class TestPredict:
     def test_a_number_that_is_not_finite_is_named_by_row_and_entry(self):
         x = np.ones((9, 12))
         x[7, 3] = np.nan
-        with pytest.raises(DataError, match=r"x holds nan at row 7, entry 3"):
+        with pytest.raises(DataError, match=r"x holds NaN at row 7, entry 3"):
             digit_model().predict(x, batch_size=2)
 
     def test_a_batch_size_of_zero_is_refused(self):

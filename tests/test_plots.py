@@ -981,7 +981,7 @@ def test_many_classes_still_differ_in_colour():
         (halves(), [[0, 0, 0]], [0], ShapeError, r"x has shape \(1, 3\); a plane"),
         (halves(), [0, 0], [0], ShapeError, r"x has shape \(2,\)"),
         (halves(), np.empty((0, 2)), [], DataError, "x is empty"),
-        (halves(), [[0, nan]], [0], DataError, "x holds nan"),
+        (halves(), [[0, nan]], [0], DataError, "x holds NaN"),
         (halves(), [[0, 0]], [0, 1], ShapeError, "there are 2 y for 1 row:"),
         (halves(), [[0, 0]], [0.5], DataError, "y must be classes, not 0.5"),
         (halves(), [[0, 0]], [2], ArgumentError, "y has the classes 2 to 2, the model 0 to 1"),

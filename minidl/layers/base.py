@@ -17,6 +17,8 @@ from minidl.settings import Configurable, as_flag, as_shape, as_text, setting
 from minidl.typing import Array, Shape
 
 Seed: TypeAlias = "np.random.Generator | int | None"
+Vectors = tuple[Array, Array]
+"""All parameters of a model, or of a layer that stands alone, and their gradients."""
 Stored = Mapping[str, Array] | None
 """First values by path, as a file has them; None: they are drawn."""
 
@@ -63,32 +65,32 @@ class Parameter(State):
 
     def __init__(self, value: Array, decays: bool, regularized: bool) -> None:
         self.decays, self.regularized = decays, regularized
-        self._place(value.ravel(), np.zeros(value.size, value.dtype), 0, value.shape)
+        self._place((value.ravel(), np.zeros(value.size, value.dtype)), 0, value.shape)
 
-    def _place(self, values: Array, gradients: Array, start: int, shape: Shape) -> None:
+    def _place(self, vectors: Vectors, start: int, shape: Shape) -> None:
         """Be a view of these two vectors from entry `start` on."""
-        self.values, self.gradients, self.start, self.stop = values, gradients, start, start + math.prod(shape)
-        self._value = values[self.start : self.stop].reshape(shape)
-        self._gradient = gradients[self.start : self.stop].reshape(shape)
+        self.vectors, self.start, self.stop = vectors, start, start + math.prod(shape)
+        self._value, self._gradient = (vector[start : self.stop].reshape(shape) for vector in vectors)
 
     @assigned_in_place
     def gradient(self) -> Array:
         return self._gradient
 
-    def move_to(self, values: Array, gradients: Array, start: int) -> int:
+    def move_to(self, vectors: Vectors, start: int) -> int:
         """Copy value and gradient into two 1-D vectors, be views of these from now on; return where they end."""
         value, gradient = self._value, self._gradient
-        self._place(values, gradients, start, value.shape)
+        self._place(vectors, start, value.shape)
         self.value, self.gradient = value, gradient
         return self.stop
 
     def __getstate__(self) -> dict[str, Any]:
-        # The vectors are copied or pickled once for all their parameters. The views are made anew.
+        # The pair of vectors is copied or pickled once for all parameters, also by joblib, which would write an array
+        # again for each that holds it. The views are made anew.
         return {**vars(self), "_value": self._value.shape, "_gradient": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._place(self.values, self.gradients, self.start, state["_value"])
+        self._place(self.vectors, self.start, state["_value"])
 
 
 def as_layer_name(value: Any, place: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import as_array, check_finite, check_lengths
+from minidl.arrays import check_finite, check_lengths
 from minidl.errors import DataError
 from minidl.layers import BatchNorm
 from minidl.model import Sequential
@@ -38,7 +38,7 @@ def recompute_statistics(model: Sequential, x: Any, batch_size: int = 1024) -> N
     Raises as `Sequential.predict`, and DataError for fewer than two rows. What fails changes no statistics.
     Source: Izmailov et al. (2018), arXiv:1803.05407, the end of algorithm 1.
     """
-    x = as_array(x, "x")
+    x = model.as_inputs(x)
     as_whole_number(batch_size, "batch_size", 2)
     if check_lengths(x=x) < 2:
         raise DataError("x has one row, and a variance takes two or more")

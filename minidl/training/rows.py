@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import as_array, as_weights, check_finite, check_lengths
+from minidl.arrays import as_array, as_weights, check_finite, check_lengths, column_names
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, naming
+from minidl.lazy_rows import take_rows
 from minidl.losses.base import Loss, spread_weights
 from minidl.model import Sequential
 from minidl.settings import as_number
@@ -47,8 +48,15 @@ class Rows:
         return float(len(self.x) * self.positions) if self.weights is None else float(self.weights.sum())
 
     def __getitem__(self, rows: slice | Array) -> Rows:
-        weights = None if self.weights is None else _part(self.weights, rows)
-        return Rows(_part(self.x, rows), _part(self.targets, rows), weights, self.positions, self.mean_weight)
+        weights = None if self.weights is None else take_rows(self.weights, rows)
+        is_all = isinstance(rows, slice) and rows == slice(0, len(self))  # a sparse matrix stays one, until its blocks
+        return Rows(
+            self.x if is_all else take_rows(self.x, rows),
+            take_rows(self.targets, rows),
+            weights,
+            self.positions,
+            self.mean_weight,
+        )
 
     def blocks(self, size: int) -> Iterator[Rows]:
         """Yield the rows in blocks of at most so many."""
@@ -61,7 +69,8 @@ def prepare_rows(model: Sequential, x: Any, y: Any, sample_weight: Any = None, c
     loss = model.loss
     if loss is None:
         raise ArgumentError("the model has no loss: end its list of layers with one, such as SoftmaxCrossEntropy()")
-    x, targets = as_array(x, "x"), as_array(y, "y")
+    model.feature_names = model.feature_names or column_names(x)
+    x, targets = model.as_inputs(x), as_array(y, "y")
     weights = None if sample_weight is None else as_weights(sample_weight)
     check_lengths(x=x, y=targets, sample_weight=weights)
     check_finite(x, "x", dtype=model.dtype)
@@ -138,6 +147,8 @@ def check_validation_data(value: Any, without: str) -> None:
         raise ArgumentTypeError(f"validation_data must be (x, y) or (x, y, sample_weight), or None, {without}")
 
 
-def _part(array: Array, rows: slice | Array) -> Array:
-    """Return these rows; for an index, take is quicker than ``array[rows]``."""
-    return array[rows] if isinstance(rows, slice) else array.take(rows, axis=0)
+def random_order(rows: int, seed: tuple[int, int]) -> Array:
+    """Return the numbers of rows in a random order: that of ``default_rng(seed).permutation(rows)``."""
+    order = np.arange(rows, dtype=np.int32 if 2**20 < rows < 2**31 else np.intp)  # of many rows in half of the memory
+    np.random.default_rng(seed).shuffle(order)
+    return order

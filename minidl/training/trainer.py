@@ -28,7 +28,7 @@ from minidl.training.history import History
 from minidl.training.interruption import Step, interrupted_between_steps
 from minidl.training.prefetching import one_core_less, prefetch
 from minidl.training.progress import ProgressBar
-from minidl.training.rows import Rows, prepare_rows, prepare_validation
+from minidl.training.rows import Rows, prepare_rows, prepare_validation, random_order
 from minidl.training.run_file import KIND, VERSION, describe, read_run
 from minidl.typing import Array
 
@@ -436,7 +436,7 @@ class Trainer(Configurable):
     def _batches(self, data: Rows) -> Generator[Rows, None, None]:
         """Make the batches that are left of the present epoch, one ahead where they are distorted."""
         seed, epoch, size = self.seed or 0, self.epoch, self.position.batch_rows
-        order = np.random.default_rng((seed, epoch)).permutation(len(data)) if self.position.shuffled else None
+        order = random_order(len(data), (seed, epoch)) if self.position.shuffled else None
 
         def batch_at(row: int) -> Rows:
             rows = slice(row, row + size)

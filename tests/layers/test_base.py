@@ -1,6 +1,8 @@
 import copy
+import io
 import pickle
 
+import joblib
 import numpy as np
 import pytest
 from gradients import check_layer_gradients
@@ -608,13 +610,13 @@ def parameter_in_vectors():
     """A parameter of shape (2, 3) in the middle of two vectors, which hold its entries 4 to 9."""
     parameter = Parameter(np.arange(6.0).reshape(2, 3), decays=True, regularized=False)
     parameter.gradient = np.arange(6.0).reshape(2, 3) + 10
-    values, gradients = np.zeros((2, 12))
-    assert parameter.move_to(values, gradients, 4) == 10
-    return parameter, values, gradients
+    vectors = np.zeros(12), np.zeros(12)
+    assert parameter.move_to(vectors, 4) == 10
+    return parameter, vectors
 
 
 def test_a_parameter_is_a_view_of_its_vectors():
-    parameter, values, gradients = parameter_in_vectors()
+    parameter, (values, gradients) = parameter_in_vectors()
     np.testing.assert_array_equal(parameter.value, [[0, 1, 2], [3, 4, 5]])
     np.testing.assert_array_equal(values, [0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 0, 0])
     np.testing.assert_array_equal(gradients, [0, 0, 0, 0, 10, 11, 12, 13, 14, 15, 0, 0])
@@ -629,29 +631,37 @@ def test_a_parameter_is_a_view_of_its_vectors():
 
 
 def test_a_parameter_of_a_single_number_or_of_none_is_a_view_too():
-    values, gradients = np.zeros((2, 4))
+    values, gradients = np.zeros(4), np.zeros(4)
     number = Parameter(np.full((), 3.0), decays=False, regularized=False)
-    assert number.move_to(values, gradients, 1) == 2
+    assert number.move_to((values, gradients), 1) == 2
     number.value = 5
     assert values.tolist() == [0, 5, 0, 0]
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def through_joblib(value):
+    file = io.BytesIO()
+    joblib.dump(value, file)
+    return joblib.load(io.BytesIO(file.getvalue()))
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value)), through_joblib]
+)
 def test_a_copy_of_parameters_is_of_views_of_vectors_that_are_copied_once(duplicate):
-    first, values, gradients = parameter_in_vectors()
+    first, vectors = parameter_in_vectors()
     second = Parameter(np.full(2, 9.0), decays=False, regularized=True)
-    second.move_to(values, gradients, 10)
+    second.move_to(vectors, 10)
     twins = duplicate([first, second]) if duplicate is not copy.copy else [copy.copy(first), copy.copy(second)]
-    assert twins[0].values is twins[1].values
-    assert twins[0].gradients is twins[1].gradients
-    assert np.shares_memory(twins[0].values, values) == (duplicate is copy.copy)  # which shares, as of a list
+    assert twins[0].vectors is twins[1].vectors
+    values, gradients = twins[0].vectors
+    assert np.shares_memory(values, vectors[0]) == (duplicate is copy.copy)  # which shares, as of a list
     for twin, parameter in zip(twins, (first, second), strict=True):
         np.testing.assert_array_equal((twin.value, twin.gradient), (parameter.value, parameter.gradient))
-        assert np.shares_memory(twin.value, twin.values)
-        assert np.shares_memory(twin.gradient, twin.gradients)
+        assert np.shares_memory(twin.value, values)
+        assert np.shares_memory(twin.gradient, gradients)
         assert (twin.decays, twin.regularized) == (parameter.decays, parameter.regularized)
-    twins[1].values[:] = 3
-    assert (twins[0].value == 3).all()
+    values[:] = 3
+    assert all((twin.value == 3).all() for twin in twins)
     assert (first.value == 3).all() == (duplicate is copy.copy)
 
 

@@ -94,18 +94,18 @@ def test_soft_targets_are_taken_to_the_last_thousandth():
         ([0, 1, -1], "y is -1 at row 2; the model has 3 classes"),
         ([0, 1.5, 1], r"y is 1\.5 at row 1; the model has 3 classes, .*; for quantities use MeanSquared"),
         ([[0], [1], [3]], "y is 3 at row 2"),
-        ([0, 1, math.nan], "y holds nan at row 2"),
+        ([0, 1, math.nan], "y holds NaN at row 2"),
         ([0, math.inf, 0], "y holds inf at row 1"),
         ([0, 1e30, 0], r"y is 1e\+30 at row 1"),
         (np.array([0, 2**64 - 1, 0], np.uint64), "y is 18446744073709551615 at row 1"),
-        (["cat", "dog", "cat"], "^targets holds .* values; give numbers only"),
+        (["cat", "dog", "cat"], "^targets holds .* values, such as .*; give numbers only"),
         (
             [[1, 0, 0], [0, 1, 1], [0, 0, 1]],
             r"y is \[0 1 1\] at row 1; one-hot rows hold no negative number and sum to 1$",
         ),
         ([[1, 0, 0], [0, 1, 0], [0, 0, 0]], r"y is \[0 0 0\] at row 2"),
         ([[1, 0, 0], [0, 2, -1], [0, 0, 1]], r"y is \[ 0  2 -1\] at row 1"),
-        ([[1, 0, 0], [0, 1, 0], [0, math.nan, 0]], "y holds nan at row 2, entry 1"),
+        ([[1, 0, 0], [0, 1, 0], [0, math.nan, 0]], "y holds NaN at row 2, entry 1"),
     ],
 )
 def test_targets_that_are_no_classes_are_refused_with_their_row(targets, message):
@@ -340,7 +340,7 @@ def test_several_labels_are_averaged_over_a_sample():
             "y is -1 at row 1, 0; labels are 0 and 1: number them so, as Lab",
         ),
         ([[0, 1], [1, 1], [0, 1.5]], DataError, r"y is 1\.5 at row 2"),
-        ([[0, 1], [1, math.nan], [0, 1]], DataError, "y holds nan at row 1, entry 1"),
+        ([[0, 1], [1, math.nan], [0, 1]], DataError, "y holds NaN at row 1, entry 1"),
         ([[[0, 1]]] * 3, ShapeError, r"has shape \(N, 2\): make them equal or"),
         (
             [0, 1, 1],
@@ -433,7 +433,7 @@ def test_hinge_gives_decisions_and_accuracy():
         ([0, 1, 0.5], DataError, r"y is 0\.5 at row 2"),
         ([-2, 1, 1], DataError, "y is -2 at row 0"),
         ([0, 1, -1], DataError, "^y is 0 at row 0; with one score labels are 0 and 1, or -1 and 1$"),
-        ([0, 1, math.nan], DataError, "y holds nan at row 2"),
+        ([0, 1, math.nan], DataError, "y holds NaN at row 2"),
         (np.eye(3), ShapeError, r"y has shape \(3, 3\); Hinge takes labels: of one-hot rows pass"),
     ],
 )

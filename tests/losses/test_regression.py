@@ -158,7 +158,7 @@ def test_a_model_with_poisson_loss_finds_the_rates_of_counts():
     ("targets", "error", "message"),
     [
         ([0, -1, 2], DataError, "y is -1.* at row 1; counts are 0 or more"),
-        ([0, 1, math.nan], DataError, "y holds nan at row 2"),
+        ([0, 1, math.nan], DataError, "y holds NaN at row 2"),
         ([[1, 2], [1, 2], [0, 0]], ShapeError, r"y has shape \(3, 2\), but the model's output has shape \(N, 1\)"),
     ],
 )

@@ -126,7 +126,7 @@ def test_settings_out_of_range_are_refused(options, error, message):
         (lambda x, rng: x[:, :5], ShapeError, r"the shape that it gets, \(3, 6\), not \(3, 5\)"),
         (lambda x, rng: x[:2], ShapeError, r"not \(2, 6\)"),
         (lambda x, rng: None, DataError, "what augment returned is missing: it is None"),
-        (lambda x, rng: x * np.nan, DataError, "what augment returned holds nan at row 0"),
+        (lambda x, rng: x * np.nan, DataError, "what augment returned holds NaN at row 0"),
         (lambda x, rng: x.astype(str), DataError, "give numbers only"),
     ],
 )

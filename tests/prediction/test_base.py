@@ -116,7 +116,7 @@ def test_copies_and_pickles_predict_the_same(make):
         (pixels(3)[:, :5], {}, ShapeError, r"\(3, 5\)|got \(5,\)"),
         (pixels(3)[0], {}, ShapeError, r"\(12,\)"),
         (np.float32(1), {}, ShapeError, r"single number|shape \(\)"),
-        ([[1.0] * 11 + [np.nan]], {}, DataError, "x holds nan at row 0, entry 11"),
+        ([[1.0] * 11 + [np.nan]], {}, DataError, "x holds NaN at row 0, entry 11"),
         (None, {}, DataError, "x is missing"),
         (pixels(3), {"batch_size": 0}, ArgumentError, "batch_size is 0"),
     ],

@@ -253,7 +253,7 @@ def test_a_temperature_is_a_number_above_0(temperature, error):
         (np.ones((3, 4)), [0, 1], DataError, "the lengths differ: x has 3 rows, y has 2 rows"),
         (np.ones((0, 4)), [], DataError, "x is empty"),
         (np.ones((2, 4)), [0, 4], DataError, "y is 4 at row 1; the model has 4 classes"),
-        (np.ones((2, 4)), [0, np.nan], DataError, "y holds nan"),
+        (np.ones((2, 4)), [0, np.nan], DataError, "y holds NaN"),
         (np.ones((2, 4)), np.ones((2, 3)), ShapeError, r"y has shape \(2, 3\)"),
         (np.ones((2, 3)), [0, 1], ShapeError, r"\(4,\)"),
         (np.ones((2, 4)), None, DataError, "y is missing"),

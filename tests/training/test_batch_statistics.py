@@ -73,7 +73,7 @@ def test_statistics_that_cannot_be_had_are_refused_and_the_old_ones_stay():
     before = {name: values.copy() for name, values in model.named_arrays().items()}
     with pytest.raises(ArgumentError, match="batch_size is 1; it must be a whole number, 2 or more"):
         recompute_statistics(model, np.ones((4, 6)), batch_size=1)
-    with pytest.raises(DataError, match="x holds nan"):
+    with pytest.raises(DataError, match="x holds NaN"):
         recompute_statistics(model, np.full((4, 6), np.nan))
     with pytest.raises(DataError, match="x is empty: there are no rows"):
         recompute_statistics(model, np.ones((0, 6)))

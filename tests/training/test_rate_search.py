@@ -147,5 +147,5 @@ def test_a_range_that_is_none_is_refused(options, message):
 
 def test_bad_data_are_refused_as_in_training():
     x, y = problem()
-    with pytest.raises(DataError, match="x holds nan"):
+    with pytest.raises(DataError, match="x holds NaN"):
         find_learning_rate(model(), np.full_like(x, np.nan), y)

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
-from minidl import Dense, MeanSquaredError, ReLU, Sequential, SoftmaxCrossEntropy
+from minidl import Dense, MeanSquaredError, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
-from minidl.training.rows import Rows, check_validation_data, prepare_rows, prepare_validation
+from minidl.training.rows import Rows, check_validation_data, prepare_rows, prepare_validation, random_order
 
 
 def rows(count, weighted=True):
@@ -153,3 +154,67 @@ def test_targets_are_read_only_and_the_users_own_array_is_not():
     with pytest.raises(ValueError, match="read-only"):
         rows.targets += 1
     assert y.flags.writeable
+
+
+class TestColumnsOfFrames:
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), columns=["a", "b", "c"])
+    y = np.arange(20) % 2
+
+    def trained(self, **settings):
+        model = Sequential([Dense(2), SoftmaxCrossEntropy()], seed=0, **settings)
+        Trainer(model, "sgd", seed=0).fit(self.frame, self.y, progress=False)
+        return model
+
+    def test_the_model_remembers_the_names_and_a_file_keeps_them(self, tmp_path):
+        model = self.trained(reorder_columns=True)
+        assert model.feature_names == ["a", "b", "c"]
+        model.save(tmp_path / "model.npz")
+        loaded = Sequential.load(tmp_path / "model.npz")
+        assert (loaded.feature_names, loaded.reorder_columns) == (["a", "b", "c"], True)
+
+    @pytest.mark.parametrize("columns", [["c", "b", "a"], ["a", "b", "c", "c2"]])
+    def test_another_order_or_more_columns_are_refused_unless_they_may_be_reordered(self, columns):
+        model = self.trained()
+        other = self.frame.assign(c2=1.0)[columns]
+        with pytest.raises(ShapeError, match=r"another order: pass x\[model.feature_names\], or set model.reorder_col"):
+            model.predict(other)
+        with pytest.raises(ShapeError, match="another order"):
+            Trainer(model, "sgd").evaluate(other, self.y)
+        model.reorder_columns = True
+        np.testing.assert_array_equal(model.predict_proba(other), model.predict_proba(self.frame))
+
+    @pytest.mark.parametrize("reorders", [True, False])
+    def test_a_missing_column_is_named(self, reorders):
+        model = self.trained(reorder_columns=reorders)
+        with pytest.raises(ShapeError, match="x lacks the column 'b' of the frame that the model was trained on"):
+            model.predict(self.frame.rename(columns={"b": "B"}))
+
+    def test_arrays_and_frames_without_names_are_taken_as_they_are(self):
+        model = self.trained()
+        values = self.frame.to_numpy()
+        np.testing.assert_array_equal(model.predict(values), model.predict(self.frame))
+        np.testing.assert_array_equal(model.predict(pd.DataFrame(values)), model.predict(self.frame))
+
+    def test_validation_data_have_the_names_of_the_training_data(self):
+        model = Sequential([Dense(2), SoftmaxCrossEntropy()], seed=0)
+        with pytest.raises(ShapeError, match="validation_data: x lacks the column 'a'"):
+            validation = self.frame.drop(columns="a"), self.y
+            Trainer(model, "sgd").fit(self.frame, self.y, validation_data=validation, progress=False)
+        assert model.feature_names is None  # nothing has changed
+
+
+def test_a_sparse_matrix_trains_as_its_dense_rows_do():
+    dense = np.random.default_rng(0).integers(0, 3, (50, 8)) * 1.0
+    y = np.arange(50) % 3
+    models = [Sequential([Dense(3), SoftmaxCrossEntropy()], seed=0) for _ in range(2)]
+    for model, x in zip(models, (dense, scipy.sparse.csr_array(dense)), strict=True):
+        Trainer(model, "adam", batch_size=16, seed=0).fit(x, y, epochs=2, validation_data=(x, y), progress=False)
+    np.testing.assert_array_equal(models[0].parameters, models[1].parameters)
+    np.testing.assert_array_equal(models[0].predict(dense), models[1].predict(scipy.sparse.csr_array(dense)))
+
+
+@pytest.mark.parametrize("count", [1, 10, 2**20, 2**20 + 1])
+def test_a_random_order_is_that_of_numpy_whatever_its_type(count):
+    order = random_order(count, (3, 5))
+    np.testing.assert_array_equal(order, np.random.default_rng((3, 5)).permutation(count))
+    assert order.dtype == (np.int32 if count > 2**20 else np.intp)

@@ -736,14 +736,14 @@ infinite_x[3, 1] = np.inf
 REFUSED = {
     "lengths": ((x_good, y_good[:-1]), {}, DataError, "the lengths differ: x has 12 rows, y has 11 rows"),
     "empty": ((x_good[:0], y_good[:0]), {}, DataError, "x is empty"),
-    "nan": ((nan_x, y_good), {}, DataError, "x holds nan at row 5, entry 2"),
+    "nan": ((nan_x, y_good), {}, DataError, "x holds NaN at row 5, entry 2"),
     "infinity": ((infinite_x, y_good), {}, DataError, "x holds inf at row 3, entry 1"),
-    "text": ((x_good.astype(str), y_good), {}, DataError, "x holds <U3 values; give numbers only"),
+    "text": ((x_good.astype(str), y_good), {}, DataError, r"x holds <U\d+ values, such as"),
     "text labels": ((x_good, y_good.astype(str)), {}, DataError, "y holds <U.* values"),
     "label": ((x_good, np.where(y_good == 2, 3, y_good)), {}, DataError, "y is 3 at row .*; the model has 3 classes"),
     "negative label": ((x_good, y_good - 1), {}, DataError, "y is -1 at row"),
     "fraction": ((x_good, y_good + 0.5), {}, DataError, r"y is \d.5 at row 0"),
-    "nan label": ((x_good, np.where(y_good == 2, np.nan, y_good)), {}, DataError, "y holds nan at row"),
+    "nan label": ((x_good, np.where(y_good == 2, np.nan, y_good)), {}, DataError, "y holds NaN at row"),
     "one-hot": ((x_good, 2 * np.eye(3)[y_good]), {}, DataError, r"y is \[.* at row 0; one-hot"),
     "one-hot width": ((x_good, np.eye(4)[y_good]), {}, ShapeError, r"y has shape \(12, 4\)"),
     "shape": (
@@ -783,7 +783,7 @@ REFUSED = {
     "weights": ((x_good, y_good), {"sample_weight": np.ones(3)}, DataError, "sample_weight has 3 rows"),
     "negative weight": ((x_good, y_good), {"sample_weight": -np.ones(12)}, DataError, "-1.0 in row 0; .*none below 0"),
     "no weight": ((x_good, y_good), {"sample_weight": np.zeros(12)}, DataError, "sample_weight is 0 for every row"),
-    "nan weight": ((x_good, y_good), {"sample_weight": np.full(12, np.nan)}, DataError, "sample_weight holds nan"),
+    "nan weight": ((x_good, y_good), {"sample_weight": np.full(12, np.nan)}, DataError, "sample_weight holds NaN"),
     "weight table": ((x_good, y_good), {"sample_weight": np.ones((12, 2))}, ShapeError, r"it must be \(N,\)"),
 }
 

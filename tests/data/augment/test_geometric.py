@@ -115,7 +115,7 @@ class Moves(Geometric):
     [
         (None, NotImplementedError, "Moves must define matrices or displacements, and return them"),
         (np.eye(3), ShapeError, r"Moves: what matrices returned has shape \(3, 3\); it must have \(3, 3, 3\)"),
-        (np.full((3, 3, 3), np.nan), DataError, "Moves: what matrices returned holds nan"),
+        (np.full((3, 3, 3), np.nan), DataError, "Moves: what matrices returned holds NaN"),
         ("turn", DataError, "Moves: what matrices returned"),
     ],
 )

@@ -1,0 +1,54 @@
+"""Rows that become an array only when they are used: of a sparse matrix, or of other rows by an index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.typing import Array, Shape
+
+
+class LazyRows:
+    """Rows of a dense or sparse table, in the order of an index; a part of them is an ordinary array.
+
+    Parameters
+    ----------
+    table : array (M, ...), SciPy's CSR matrix or array (M, features), or LazyRows
+    index : integer array (N,), optional
+        Which rows of the table, each as often as it is there; left out, all in their order.
+
+    Attributes
+    ----------
+    is_sparse : bool
+        Whether the table is.
+    """
+
+    def __init__(self, table: Any, index: Array | None = None) -> None:
+        self._table: Any = table
+        self._index: Array | None = index
+        if isinstance(table, LazyRows):
+            self._table = table._table
+            if table._index is not None:
+                self._index = table._index if index is None else table._index[index]
+        self.is_sparse = hasattr(self._table, "toarray")
+        self.shape: Shape = (len(self._index) if self._index is not None else table.shape[0], *table.shape[1:])
+        self.dtype: np.dtype[Any] = table.dtype
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> Array:
+        """Return these rows, which a slice, an index or ``...`` names, as an array."""
+        index = rows if self._index is None else take_rows(self._index, rows)
+        if self.is_sparse:
+            return (self._table if index is ... else self._table[index]).toarray()
+        return take_rows(self._table, index)
+
+
+def take_rows(array: Any, rows: Any) -> Array:
+    """Return rows of an array or LazyRows; take is quicker for an index, but copies what is not contiguous."""
+    is_index = isinstance(rows, np.ndarray) and rows.dtype != np.bool_
+    is_quick = is_index and isinstance(array, np.ndarray) and array.flags.c_contiguous
+    return array.take(rows, axis=0) if is_quick else array[rows]
