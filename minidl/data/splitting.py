@@ -16,9 +16,15 @@ from minidl.typing import Array
 
 
 def train_validation_split(
-    x: Any, y: Any, validation_size: float | int = 0.2, *, seed: int | None = 0, stratify: bool = True
+    x: Any,
+    y: Any,
+    validation_size: float | int = 0.2,
+    *,
+    seed: int | None = 0,
+    stratify: bool = True,
+    shuffle: bool = True,
 ) -> tuple[Any, Any, Any, Any]:
-    """Split rows at random into a training part and a validation part.
+    """Split rows into a training part and a validation part: at random or, for a time series, at a point in time.
 
     Parameters
     ----------
@@ -30,12 +36,16 @@ def train_validation_split(
         The same seed gives the same split; None another one each time.
     stratify : bool, default True
         Keep the share of each class the same in both parts. The classes are integer, boolean or string
-        labels, or the columns of one-hot rows; other targets are those of a regression and have none.
+        labels, or the columns of one-hot rows. Whole numbers of a float type are classes if there are enough rows of
+        each for both parts. Other targets are those of a regression and have none.
+    shuffle : bool, default True
+        If False, the last rows are the validation part, in their order: both parts are slices, `seed` and `stratify`
+        mean nothing.
 
     Returns
     -------
     x_train, x_validation, y_train, y_validation
-        In the order and, for each, in the type of scikit-learn's ``train_test_split``, which does the work.
+        In the order and, for each, in the type of scikit-learn's ``train_test_split``, which does the work at random.
 
     Raises
     ------
@@ -49,7 +59,17 @@ def train_validation_split(
     if len(x) == 0:
         raise DataError("x and y have no rows to split")
     seed = None if seed is None else as_seed(seed, "seed")
+    of_none = f"validation_size={validation_size} holds out no row: to train without validation, do not split the data"
+    if not shuffle:
+        start = len(x) - _rows_held_out(validation_size, len(x), "validation_size", of_none)
+        cut = [(each[:start], each[start:]) for each in (getattr(values, "iloc", values) for values in (x, y))]
+        return cut[0][0], cut[0][1], cut[1][0], cut[1][1]
     classes = _classes(y) if stratify else None
+    if classes is not None and classes.dtype.kind == "f":  # or they are numbers that happen to be whole
+        held_out = _rows_held_out(validation_size, len(x), "validation_size", of_none)
+        _, counts = np.unique(classes, return_counts=True)
+        if counts.min() < 2 or min(held_out, len(x) - held_out) < len(counts):
+            classes = None
     x_train, x_validation, y_train, y_validation = split_at_random(
         [x, y],
         validation_size,
@@ -57,8 +77,7 @@ def train_validation_split(
         classes,
         name="validation_size",
         without_classes="give more rows, or pass stratify=False",
-        of_none=f"validation_size={validation_size} holds out no row: to train without validation, do not split the "
-        "data",
+        of_none=of_none,
     )
     return x_train, x_validation, y_train, y_validation
 
@@ -95,9 +114,7 @@ def split_at_random(
     from sklearn.model_selection import train_test_split
 
     rows = len(arrays[0])
-    if isinstance(validation_size, Real) and not isinstance(validation_size, bool) and validation_size == 0:
-        raise ArgumentError(of_none)
-    held_out = _rows_held_out(validation_size, rows, name)
+    held_out = _rows_held_out(validation_size, rows, name, of_none)
     if classes is not None:
         classes_found, counts = np.unique(classes, return_counts=True)
         if counts.min() < 2:
@@ -114,7 +131,9 @@ def split_at_random(
     return parts
 
 
-def _rows_held_out(validation_size: float | int, rows: int, name: str) -> int:
+def _rows_held_out(validation_size: float | int, rows: int, name: str, of_none: str) -> int:
+    if isinstance(validation_size, Real) and not isinstance(validation_size, bool) and validation_size == 0:
+        raise ArgumentError(of_none)
     if isinstance(validation_size, Integral) and not isinstance(validation_size, bool):
         held_out = as_whole_number(validation_size, name, 1)
     else:
@@ -135,7 +154,7 @@ def _classes(y: Any) -> Array | None:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 1:
-        if labels.dtype.kind in "biu":
+        if labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and (labels % 1 == 0).all()):
             return labels
         return labels.astype(str) if labels.dtype.kind in "SUTO" else None
     is_one_hot = (

@@ -225,3 +225,35 @@ def test_without_a_seed_splits_differ():
     x, y = np.arange(200)[:, np.newaxis], np.zeros(200)
     first, other = (train_validation_split(x, y, seed=None)[1] for _ in range(2))
     assert (first != other).any()
+
+
+def test_whole_numbers_of_a_float_type_are_stratified():
+    x, y = rows_and_labels(rows=40, classes=4)
+    ours = train_validation_split(x, y.astype(np.float64), 0.2, seed=3)
+    theirs = train_validation_split(x, y, 0.2, seed=3)
+    for our, their in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(our, their)
+
+
+@pytest.mark.parametrize("y", [np.arange(40.0), np.arange(40) % 15 * 1.0])
+def test_whole_floats_of_too_many_values_are_those_of_a_regression(y):
+    ours = train_validation_split(np.arange(40), y, 0.2, seed=3)
+    theirs = train_test_split(np.arange(40), y, test_size=8, random_state=3)
+    for our, their in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(our, their)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, list, pd.Series, lambda values: pd.DataFrame({"a": values})])
+def test_without_shuffling_the_last_rows_are_held_out(kind):
+    values = kind(range(10))
+    x_train, x_validation, y_train, y_validation = train_validation_split(values, np.arange(10), 0.25, shuffle=False)
+    assert type(x_train) is type(x_validation) is type(values)
+    np.testing.assert_array_equal(np.ravel(x_train), range(7))
+    np.testing.assert_array_equal(np.ravel(x_validation), range(7, 10))
+    np.testing.assert_array_equal(y_train, range(7))
+    np.testing.assert_array_equal(y_validation, range(7, 10))
+
+
+def test_without_shuffling_a_part_of_no_rows_is_refused_as_well():
+    with pytest.raises(ArgumentError, match="holds out no row"):
+        train_validation_split(np.arange(10), np.arange(10), 0, shuffle=False)
