@@ -4,8 +4,10 @@ import functools
 
 import numpy as np
 import pandas as pd
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from minidl import (
@@ -60,6 +62,26 @@ def by_hand(trainer, epochs, **options):
     return trainer
 
 
+def frame_of_flowers():
+    """Iris with a text column, some of whose values only a few rows have, and an index that is no count."""
+    frame = pd.DataFrame(x, columns=["length", "width", "petal", "petal width"], index=np.arange(150)[::-1] * 10)
+    colours = np.array(["red", "green", "blue"])[(10 * x[:, 0]).astype(int) % 3]
+    colours[[3, 90]] = "rare", "rarer"
+    return frame.assign(colour=colours, count=np.arange(150, dtype="int16"))
+
+
+FLOWERS = frame_of_flowers()
+
+
+def by_columns(sparse=False):
+    """A transformer that names columns, and gives other features where it is fitted to other rows."""
+    words = OneHotEncoder(handle_unknown="ignore", sparse_output=sparse)
+    return ColumnTransformer(
+        [("numbers", StandardScaler(), ["length", "petal"]), ("words", words, ["colour"])],
+        sparse_threshold=1.0 if sparse else 0.0,
+    )
+
+
 def without_seconds(result):
     return result.table.drop(columns="seconds")
 
@@ -67,7 +89,9 @@ def without_seconds(result):
 def assert_same(one, two):
     """Compare all but the time that it took, to the last bit."""
     pd.testing.assert_frame_equal(without_seconds(one), without_seconds(two), check_exact=True)
-    assert [dict(history) for history in one.histories] == [dict(history) for history in two.histories]
+    for first, second in zip(one.runs, two.runs, strict=True):
+        assert dict(first.history) == dict(second.history)
+        assert list(map(dict, first.fold_histories)) == list(map(dict, second.fold_histories))
     assert np.array_equal(one.best_model.parameters, two.best_model.parameters)
     np.testing.assert_equal(vars(one.best_trainer.position), vars(two.best_trainer.position))
 

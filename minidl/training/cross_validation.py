@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.arrays import Augment, as_array, as_weights, check_lengths
+from minidl.arrays import Augment, as_rows
 from minidl.errors import ArgumentError, ArgumentTypeError, counted, naming
 from minidl.losses import Loss
 from minidl.losses.base import spread_weights
@@ -22,7 +22,7 @@ from minidl.optimizers import Optimizer
 from minidl.settings import as_seed, as_whole_number
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback, as_callbacks
-from minidl.training.folds import Fold, classes_of, deal_folds
+from minidl.training.folds import Split, as_data_set, classes_of, deal_folds
 from minidl.training.history import History
 from minidl.training.processes import as_processes, run_tasks
 from minidl.training.rows import weigh_rows
@@ -68,7 +68,7 @@ def cross_validate(
         Takes a seed and returns a model that ends with a loss: ``lambda seed: Sequential([...], seed=seed)``.
         It is called here, before the training; every fold of a seed begins with the same parameters.
     x, y : arrays of N rows
-        As `Trainer.fit` takes them.
+        As `Trainer.fit` takes them; for a `transformer`, `x` is what that takes, such as a frame with text columns.
     epochs : int >= 1
         Of each run. It has no default: after a single epoch, that of `Trainer.fit`, most networks know little.
     folds : int >= 2, scikit-learn splitter, or iterable of (training rows, held-out rows), default 5
@@ -83,8 +83,11 @@ def cross_validate(
     sample_weight, class_weight
         As for `Trainer.fit`; class weights do not count for the rows held out.
     transformer : scikit-learn transformer, optional
-        Such as StandardScaler(). Each run fits a clone to its training rows alone and passes all of `x` through it, so
-        that nothing is learnt from the rows held out.
+        Such as StandardScaler(), or a ColumnTransformer that selects the columns of a frame. It gets rows of `x` as
+        you gave it: of a pandas frame a frame, of a sparse matrix a sparse one; a list becomes an array. Each run fits
+        a clone to its training rows alone, by ``fit_transform`` as in a Pipeline, so that nothing is learnt from the
+        rows held out. What it returns must be finite numbers, dense or sparse. A `random_state` of None becomes the
+        run's seed.
     groups : array (N,), optional
         For splitters such as GroupKFold, which keep the rows of a group together.
     callbacks : iterable of Callback
@@ -124,40 +127,48 @@ def cross_validate(
         "average": average,
         "augment": augment,
     }
-    x, y = as_array(x, "x"), as_array(y, "y")
-    weights = None if sample_weight is None else as_weights(sample_weight)
-    rows = check_lengths(x=x, y=y, sample_weight=weights)
+    whole = as_data_set(x, y, sample_weight, transformer=transformer)
     # Of all rows, and for the checks alone: the runs fit their own.
-    inputs = x if transformer is None else as_array(_fitted(transformer, x, y).transform(x), "x")
+    inputs = as_rows(Split(whole).transformed(transformer, seeds[0])[0].training.x, "x")
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
-        trainers = {}
-        for seed, model in _build_models(build_model, seeds).items():
-            trainers[seed] = Trainer(model, seed=seed, **settings)
-            trainers[seed].check(
+        trainers = {
+            seed: Trainer(model, seed=seed, **settings) for seed, model in _build_models(build_model, seeds).items()
+        }
+        new = copy.deepcopy(trainers)  # not set up, since a fold may have other features
+        for trainer in trainers.values():
+            trainer.check(
                 inputs,
-                y,
+                whole.y,
                 epochs=epochs,
-                validation_data=(inputs[:1], y[:1]),
-                sample_weight=weights,
+                validation_data=(inputs[:1], whole.y[:1]),
+                sample_weight=whole.weights,
                 class_weight=class_weight,
                 callbacks=hooks,
             )
         model = trainers[seeds[0]].model
         _check_seeds_matter(build_model, {seed: trainer.model for seed, trainer in trainers.items()}, inputs)
-        classes = classes_of(model, y)
-    dealt = deal_folds(folds, seeds, x, y, classes, groups)
+        classes = classes_of(model, whole.y)
+    dealt = deal_folds(folds, seeds, whole.table, whole.y, classes, groups)
     tasks = [
-        _Task(trainers[seed], seed, number, fold, epochs, transformer, class_weight, hooks)
+        _Task(
+            new[seed],
+            seed,
+            number,
+            held_out,
+            Split(whole.take(train), whole.take(held_out)),
+            epochs,
+            transformer,
+            class_weight,
+            hooks,
+        )
         for seed in seeds
-        for number, fold in enumerate(dealt[seed], start=1)
+        for number, (train, held_out) in enumerate(dealt[seed], start=1)
     ]
     for task in tasks:
-        task.check_weights(y, weights)
-    runs = run_tasks(
-        [task.run for task in tasks], x, y, weights, processes=processes, name="cross-validation", progress=progress
-    )
+        task.check_weights(model)
+    runs = run_tasks([task.run for task in tasks], processes=processes, name="cross-validation", progress=progress)
     assert model.loss is not None
-    return CrossValidation(runs, rows, model.loss)
+    return CrossValidation(runs, len(whole.y), model.loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,7 +321,8 @@ class _Task:
     trainer: Trainer
     seed: int
     number: int
-    fold: Fold
+    held_out: Array
+    split: Split
     epochs: int
     transformer: Any
     class_weight: Any
@@ -320,46 +332,34 @@ class _Task:
     def place(self) -> str:
         return f"seed {self.seed}, fold {self.number}"
 
-    def check_weights(self, y: Array, weights: Array | None) -> None:
-        """Raise DataError where no row that the run trains on, or holds out, counts."""
-        if weights is None and self.class_weight is None:
-            return
-        model, (train, held_out) = self.trainer.model, self.fold
-        assert model.loss is not None
-        for what, rows, class_weight in (("trains on", train, self.class_weight), ("holds out", held_out, None)):
-            shape = model.output_shape or ()
-            targets = model.loss.prepare_targets(y[rows], shape, model.dtype)
-            own = spread_weights(None if weights is None else weights[rows], model.loss.positions(shape))
-            with naming(f"{self.place}, of the rows that it {what}"):
-                weigh_rows(own, class_weight, model.loss, targets, shape)
+    def check_weights(self, model: Sequential) -> None:
+        """Raise DataError where no row that the run trains on, or holds out, counts for a model that is set up."""
+        loss, shape = model.loss, model.output_shape or ()
+        assert loss is not None
+        parts = (("trains on", self.split.training, self.class_weight), ("holds out", self.split.held_out, None))
+        for what, data, class_weight in parts:
+            if data is not None and (data.weights is not None or class_weight is not None):
+                targets = loss.prepare_targets(data.y, shape, model.dtype)
+                with naming(f"{self.place}, of the rows that it {what}"):
+                    weights = spread_weights(data.weights, loss.positions(shape))
+                    weigh_rows(weights, class_weight, loss, targets, shape)
 
-    def run(self, x: Array, y: Array, weights: Array | None) -> Run:
+    def run(self) -> Run:
         from threadpoolctl import threadpool_limits
 
-        train, held_out = self.fold
         trainer, hooks = copy.deepcopy((self.trainer, self.hooks))
-        inputs, held_out_inputs = x[train], x[held_out]
-        weights, held_out_weights = (None, None) if weights is None else (weights[train], weights[held_out])
         with threadpool_limits(1, user_api="blas"), naming(self.place):
-            if self.transformer is not None:
-                transformer = _fitted(self.transformer, inputs, y[train])
-                inputs, held_out_inputs = transformer.transform(inputs), transformer.transform(held_out_inputs)
+            data = self.split.transformed(self.transformer, self.seed)[0].arguments()
             history = trainer.fit(
-                inputs,
-                y[train],
-                epochs=self.epochs,
-                validation_data=(held_out_inputs, y[held_out], held_out_weights),
-                sample_weight=weights,
-                class_weight=self.class_weight,
-                callbacks=hooks,
-                progress=False,
+                **data, epochs=self.epochs, class_weight=self.class_weight, callbacks=hooks, progress=False
             )
             # Not the last epoch's: a callback may have put better parameters back since.
-            last = trainer.evaluate(held_out_inputs, y[held_out], sample_weight=held_out_weights)
-            scores = trainer.model.predict_scores(held_out_inputs)
+            x, y, weights = data["validation_data"]
+            last = trainer.evaluate(x, y, sample_weight=weights)
+            scores = trainer.model.predict_scores(x)
         values = {name: column[-1] for name, column in history.items()}
         values |= {f"val_{name}": value for name, value in last.items()}
-        return Run(self.seed, self.number, held_out, history, values, scores)
+        return Run(self.seed, self.number, self.held_out, history, values, scores)
 
 
 def _build_models(build_model: Callable[[int], Sequential], seeds: Sequence[int]) -> dict[int, Sequential]:
@@ -404,16 +404,6 @@ def _check_seeds_matter(build_model: Callable[[int], Sequential], models: dict[i
                 f"build_model gives the same first parameters for the seeds {seed} and {other}: hand the seed on, "
                 "Sequential([...], seed=seed)"
             )
-
-
-def _fitted(transformer: Any, x: Array, y: Array) -> Any:
-    from sklearn.base import clone
-
-    if isinstance(transformer, type) or not hasattr(transformer, "fit") or not hasattr(transformer, "transform"):
-        raise ArgumentTypeError(
-            f"transformer is {transformer!r:.80}; give one of scikit-learn, such as StandardScaler()"
-        )
-    return clone(transformer).fit(x, y)
 
 
 def _copied(hooks: list[Callback]) -> list[Callback]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from minidl.arrays import as_array, as_rows, as_weights, check_finite, check_lengths
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
 from minidl.model import Sequential
 from minidl.settings import as_whole_number
@@ -16,8 +18,128 @@ Fold = tuple[Array, Array]
 """The rows to train on, and those held out."""
 
 
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Rows of inputs, targets and weights that belong together.
+
+    Parameters
+    ----------
+    table : array, CSR matrix, or what a transformer takes, such as a pandas frame
+    y : array (N, ...)
+    weights : array (N, ...) or None
+    rows : integer array (N,), optional
+        Which rows of the table are the inputs; None for all. They are taken when `x` is read, so folds of one table
+        cost no memory.
+    """
+
+    table: Any
+    y: Array
+    weights: Array | None
+    rows: Array | None = None
+
+    @property
+    def x(self) -> Any:
+        """The inputs, of the same kind as the table: of a frame a frame, of a sparse matrix a sparse one."""
+        from sklearn.utils import _safe_indexing
+
+        return _safe_indexing(self.table, self.rows)
+
+    def take(self, rows: Array) -> DataSet:
+        """Return these rows, of a data set that has all rows of its table."""
+        return DataSet(self.table, self.y[rows], None if self.weights is None else self.weights[rows], rows)
+
+
+def as_data_set(x: Any, y: Any, sample_weight: Any = None, *, transformer: Any = None) -> DataSet:
+    """Check data as a user has them; without a transformer the inputs must be numbers that are finite.
+
+    Inputs for a transformer stay as they are, except that lists become arrays. It gets copies of their rows, since some
+    transformers work in place.
+
+    Raises DataError for other data.
+    """
+    table = _as_numbers(x, "x") if transformer is None else _as_table(x)
+    y = as_array(y, "y")
+    weights = None if sample_weight is None else as_weights(sample_weight)
+    # A frame or a sparse matrix may not tell its length as an array does.
+    rows = check_lengths(x=np.empty(table.shape[:1]), y=y, sample_weight=weights)
+    return DataSet(table, y, weights, None if transformer is None else np.arange(rows))
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """What a run trains on, and what it is judged by; None where nothing is held out."""
+
+    training: DataSet
+    held_out: DataSet | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the data as `Trainer.fit` takes them."""
+        data, held_out = self.training, self.held_out
+        validation_data = None if held_out is None else (held_out.x, held_out.y, held_out.weights)
+        return {"x": data.x, "y": data.y, "sample_weight": data.weights, "validation_data": validation_data}
+
+    def transformed(self, transformer: Any, seed: int) -> tuple[Split, Any]:
+        """Return the data as a transformer returns them, and its clone, which was fitted to the training rows alone.
+
+        The training rows are those of `fit_transform`, as in a scikit-learn Pipeline. A `random_state` of None becomes
+        the seed. Without a transformer nothing changes.
+
+        Raises ArgumentTypeError for no transformer, DataError for what a network cannot train on.
+        """
+        if transformer is None:
+            return self, None
+        if isinstance(transformer, type) or not hasattr(transformer, "fit") or not hasattr(transformer, "transform"):
+            raise ArgumentTypeError(
+                f"transformer is {transformer!r:.80}; give one of scikit-learn, such as StandardScaler()"
+            )
+        from sklearn.base import clone
+
+        new = clone(transformer)
+        if unset := [name for name, value in new.get_params().items() if value is None and _is_random_state(name)]:
+            new.set_params(**dict.fromkeys(unset, seed))
+        x, y = self.training.x, self.training.y
+        returned = new.fit_transform(x, y) if hasattr(new, "fit_transform") else new.fit(x, y).transform(x)
+        training = _with_inputs(self.training, returned)
+        held_out = None if self.held_out is None else _with_inputs(self.held_out, new.transform(self.held_out.x))
+        return Split(training, held_out), new
+
+
+def _is_random_state(name: str) -> bool:
+    return name.rpartition("__")[-1] == "random_state"
+
+
+def _with_inputs(data: DataSet, returned: Any) -> DataSet:
+    """Return the data with what a transformer returned as inputs."""
+    name = "what the transformer returned"
+    x = _as_numbers(returned, name)
+    check_lengths(**{name: as_rows(x, name), "y": data.y})
+    return replace(data, table=x, rows=None)
+
+
+def _as_numbers(x: Any, name: str) -> Any:
+    """Return an array, or of any sparse matrix a CSR matrix, of numbers that are finite."""
+    x = x.tocsr() if hasattr(x, "tocsr") else as_array(x, name)
+    check_finite(as_rows(x, name), name)
+    return x
+
+
+def _as_table(x: Any) -> Any:
+    """Return what a transformer takes such that rows can be taken of it."""
+    if hasattr(x, "tocsr"):
+        return x.tocsr()
+    if x is None or isinstance(x, np.ma.MaskedArray):
+        return as_array(x, "x")  # which raises
+    if hasattr(x, "shape"):
+        return x
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise DataError(f"x is no table: {error}; give an array or a pandas frame") from error
+    return np.asarray(x, object) if array.dtype.kind in "US" else array  # numbers beside texts stay numbers
+
+
 def deal_folds(
-    folds: Any, seeds: Sequence[int], x: Array, y: Array, classes: Array | None, groups: Any = None
+    folds: Any, seeds: Sequence[int], x: Any, y: Array, classes: Array | None, groups: Any = None
 ) -> dict[int, list[Fold]]:
     """Return the folds of each seed.
 
@@ -27,7 +149,8 @@ def deal_folds(
         A number deals all rows anew for each seed, each fold with the classes' shares of the whole; the
         others give each seed the same folds.
     seeds : sequence of int in [0, 2**32)
-    x, y : arrays of N rows
+    x : array, frame or CSR matrix of N rows
+    y : array of N rows
     classes : array (N,) or None
         The class of each row; None for those of a regression.
     groups : array (N,), optional
@@ -39,14 +162,14 @@ def deal_folds(
         try:
             dealt = list(folds.split(x, y if classes is None else classes, groups))
         except ValueError as error:
-            raise ArgumentError(f"folds={folds!r} cannot split {counted(len(x), 'row')}: {error}") from error
-        return dict.fromkeys(seeds, _as_folds(dealt, len(x)))
+            raise ArgumentError(f"folds={folds!r} cannot split {counted(len(y), 'row')}: {error}") from error
+        return dict.fromkeys(seeds, _as_folds(dealt, len(y)))
     if groups is not None:
         raise ArgumentError("groups are for a splitter that heeds them: pass folds=GroupKFold(5), say, of scikit-learn")
     if isinstance(folds, Iterable) and not isinstance(folds, str):
-        return dict.fromkeys(seeds, _as_folds(list(folds), len(x)))
+        return dict.fromkeys(seeds, _as_folds(list(folds), len(y)))
     number = as_whole_number(folds, "folds", 2)
-    return {seed: _shuffled_folds(number, seed, len(x), classes) for seed in seeds}
+    return {seed: _shuffled_folds(number, seed, len(y), classes) for seed in seeds}
 
 
 def hold_out(validation: float | int, seed: int, rows: int, classes: Array | None) -> Fold:

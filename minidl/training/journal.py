@@ -6,6 +6,9 @@
 | ``candidate_0001.npz`` | the candidate's trainer at the end of its last epoch, as `Trainer.save` writes it |
 | ``candidate_0001.json`` | its metrics so far, for the result's table |
 
+With folds a candidate has such files for each, ``candidate_0001_fold_1.npz``, and the best one for its run on all rows,
+``candidate_0001_all_rows.npz``.
+
 Each file is written whole or not at all; reading them executes nothing.
 """
 
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,21 +30,37 @@ from minidl.training.history import History
 from minidl.training.parameter_space import Candidate
 from minidl.training.run_file import describe
 from minidl.training.trainer import Trainer
-from minidl.typing import Array
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = 2
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_OF_CANDIDATE = re.compile(r"candidate_\d{4,}\.(npz|json)")
+_OF_CANDIDATE = re.compile(r"candidate_\d{4,}(_fold_\d+|_all_rows)?\.(npz|json)")
 _HALF = re.compile(rf"\.(search\.json|{_OF_CANDIDATE.pattern})\.[0-9a-f]{{8}}\.tmp")
 """What `atomic_write` leaves of one of the journal's files when it is killed; the file itself is the older one."""
 
 
+@dataclass(frozen=True)
+class FoldRun:
+    """The run of a candidate on one fold: "fold 1", "all rows", or "" where there is but one."""
+
+    candidate: Candidate
+    fold: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """What its files are called in the journal, without their endings."""
+        number = f"candidate_{self.candidate.number:04d}"
+        return f"{number}_{self.fold.replace(' ', '_')}" if self.fold else number
+
+    def __str__(self) -> str:
+        return f"{self.candidate}, {self.fold}" if self.fold else str(self.candidate)
+
+
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """How far a candidate is.
+    """How far a run is, or a candidate with the runs of all its folds.
 
     Attributes
     ----------
@@ -60,6 +79,27 @@ class Progress:
     seconds: float = 0.0
     diverged: bool = False
     ended: bool = False
+
+    @classmethod
+    def together(cls, folds: Sequence[Progress]) -> Progress:
+        """Return how far a candidate is: the mean history of its folds, and no further than the last of them.
+
+        A fold that its optimizer ended keeps its last metrics. Where a fold diverged, the others' further epochs have
+        no mean.
+        """
+        diverged = any(fold.diverged for fold in folds)
+        histories = [fold.history for fold in folds]
+        epochs = [each.epochs for each in histories]
+        history = History()
+        for epoch in range(min(epochs) if diverged else max(epochs)):
+            values = {name: [each[name][: epoch + 1][-1] for each in histories] for name in histories[0]}
+            history.append({name: float(np.mean(column)) for name, column in values.items()})
+        return cls(
+            history,
+            reached=min(fold.reached for fold in folds),
+            seconds=sum(fold.seconds for fold in folds),
+            diverged=diverged,
+        )
 
     def is_past(self, rung: int) -> bool:
         """Return whether there is nothing left to do for this rung."""
@@ -109,13 +149,13 @@ class Journal:
                     f"is {value!r}. Call search as before to go on, or give another folder"
                 )
 
-    def checkpoint(self, candidate: Candidate) -> Path:
-        """Return the path of the candidate's trainer, which may not exist yet."""
-        return self.folder / f"candidate_{candidate.number:04d}.npz"
+    def checkpoint(self, run: FoldRun) -> Path:
+        """Return the path of the run's trainer, which may not exist yet."""
+        return self.folder / f"{run.file_name}.npz"
 
-    def read(self, candidate: Candidate) -> Progress:
-        """Return how far the candidate is."""
-        path = self._record(candidate)
+    def read(self, run: FoldRun) -> Progress:
+        """Return how far the run is."""
+        path = self._record(run)
         if not path.exists():
             return Progress()
         content = _read(path)
@@ -129,12 +169,12 @@ class Journal:
         except (ValueError, TypeError, LookupError) as error:
             raise FileFormatError(_damaged(path, error)) from error
         # One that diverged in its first epoch has no checkpoint; of any other, none means to begin anew.
-        return progress if progress.diverged or self.checkpoint(candidate).exists() else Progress()
+        return progress if progress.diverged or self.checkpoint(run).exists() else Progress()
 
-    def write(self, candidate: Candidate, progress: Progress) -> None:
-        """Note how far the candidate is."""
+    def write(self, run: FoldRun, progress: Progress) -> None:
+        """Note how far the run is."""
         content = {
-            "parameters": described(candidate.parameters),
+            "parameters": described(run.candidate.parameters),
             "epochs": progress.history.epochs,
             "reached": progress.reached,
             "seconds": progress.seconds,
@@ -142,24 +182,24 @@ class Journal:
             "ended": progress.ended,
             "history": dict(progress.history),
         }
-        _write(self._record(candidate), content)
+        _write(self._record(run), content)
 
-    def save(self, candidate: Candidate, trainer: Trainer) -> None:
-        """Write the candidate's trainer, with the model that was validated."""
+    def save(self, run: FoldRun, trainer: Trainer) -> None:
+        """Write the run's trainer, with the model that was validated."""
         with trainer.averaged_weights(), _without_functions(trainer):
-            trainer.save(self.checkpoint(candidate))
+            trainer.save(self.checkpoint(run))
 
-    def load(self, candidate: Candidate, new: Trainer) -> Trainer:
-        """Return the candidate's trainer where its last checkpoint left it, with the metrics of a new one."""
+    def load(self, run: FoldRun, new: Trainer) -> Trainer:
+        """Return the run's trainer where its last checkpoint left it, with the metrics of a new one."""
         try:
-            trainer = type(new).load(self.checkpoint(candidate))
+            trainer = type(new).load(self.checkpoint(run))
         except FileFormatError as error:
             raise FileFormatError(f"{error}. Delete the file, and the candidate is trained anew") from error
         trainer.metrics = new.metrics
         return trainer
 
-    def _record(self, candidate: Candidate) -> Path:
-        return self.checkpoint(candidate).with_suffix(".json")
+    def _record(self, run: FoldRun) -> Path:
+        return self.checkpoint(run).with_suffix(".json")
 
 
 @contextlib.contextmanager
@@ -183,14 +223,17 @@ def described(value: Any) -> Any:
     return value if value is None or isinstance(value, int | float) else _ADDRESS.sub("", repr(value))
 
 
-def fingerprint(*arrays: Array | None) -> str:
-    """Return a text that other values, types or shapes would change."""
+def fingerprint(*arrays: Any) -> str:
+    """Return a text that other values, types or shapes, of arrays or CSR matrices, would change."""
     import hashlib
 
     digest = hashlib.sha256()
     for array in arrays:
         if array is None:
             digest.update(b"none")
+            continue
+        if hasattr(array, "indptr"):
+            digest.update(fingerprint(array.data, array.indices, array.indptr, np.array(array.shape)).encode())
             continue
         digest.update(f"{array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)

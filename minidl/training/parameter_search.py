@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minidl.arrays import Augment, as_array, as_weights, check_finite, check_lengths
+from minidl.arrays import Augment
 from minidl.errors import ArgumentError, DivergenceError, counted, naming
 from minidl.files import as_path
 from minidl.metrics import Metric, as_metrics
@@ -20,9 +20,9 @@ from minidl.optimizers import Optimizer, get_optimizer
 from minidl.settings import as_seed, as_text, as_whole_number
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback
-from minidl.training.folds import classes_of, hold_out
+from minidl.training.folds import DataSet, Split, as_data_set, classes_of, deal_folds, hold_out
 from minidl.training.history import History
-from minidl.training.journal import Journal, Progress, described, fingerprint, fingerprint_of_trainer
+from minidl.training.journal import FoldRun, Journal, Progress, described, fingerprint, fingerprint_of_trainer
 from minidl.training.monitored_metric import MonitoredMetric, as_mode
 from minidl.training.parameter_space import Candidate, Recipe, list_candidates, text_of
 from minidl.training.processes import as_processes, run_tasks
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+ALL_ROWS = "all rows"
+"""The run of the best candidate after those of the folds."""
+
+
 def search(
     build_model: Callable[..., Sequential | Trainer],
     space: Mapping[str, Any] | Sequence[Mapping[str, Any]],
@@ -45,7 +49,10 @@ def search(
     epochs: int,
     candidates: int | None = None,
     validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
-    validation: float | int = 0.2,
+    validation: float | int | None = None,
+    folds: Any = None,
+    groups: Any = None,
+    transformer: Any = None,
     optimizer: Optimizer | str = "adam",
     batch_size: int | None = 32,
     metrics: Iterable[Metric | str | Callable[[Array, Array], Array]] | None = None,
@@ -66,6 +73,8 @@ def search(
 ) -> Search:
     """Train a network for each candidate, a choice of parameters, and rank them by the rows held out.
 
+    With `folds`, a candidate is trained once for each fold, and ranked by the mean over the folds.
+
     With `halving`, all candidates begin with few epochs, of which the best ones go on: successive halving. A network
     that goes on is trained as if it had never stopped, to the same bits. Each run computes its matrix products on one
     thread, so that the results are the same bits with any number of `jobs`.
@@ -82,7 +91,7 @@ def search(
         Values are a list, or a distribution as in scipy.stats: anything with ``rvs(random_state=...)``. Of several
         dicts each is a space of its own, as in scikit-learn's ParameterGrid.
     x, y : arrays of N rows
-        As `Trainer.fit` takes them.
+        As `Trainer.fit` takes them; for a `transformer`, `x` is what that takes, such as a frame with text columns.
     epochs : int >= 1
         Of each candidate; with `halving`, of those that are never out. It has no default: after a single epoch, that of
         `Trainer.fit`, those that begin fast would look best.
@@ -90,10 +99,21 @@ def search(
         How many to draw at random, of lists without repetition. None tries all combinations.
     validation_data : (x, y) or (x, y, sample_weight), optional
         The rows that the candidates are judged by.
-    validation : float in (0, 1) or int in [1, N), default 0.2
-        Without `validation_data`: the fraction, or the number, of the rows to hold out, drawn at random; for a
-        classifier with the classes' shares of the whole. They are the same for all candidates. Rows are copied;
-        a memory map that is larger than the memory needs `validation_data`.
+    validation : float in (0, 1) or int in [1, N), optional
+        The fraction, or the number, of the rows to hold out, drawn at random; for a classifier with the classes' shares
+        of the whole. They are the same for all candidates. 0.2 where neither `validation_data` nor `folds` are given.
+        Each run copies its rows; a memory map that is larger than the memory needs `validation_data`.
+    folds : int >= 2, scikit-learn splitter, or iterable of (training rows, held-out rows), optional
+        Each candidate is trained once for each fold, with the rows of the fold held out, and ranked by the mean of the
+        monitored metric over the folds, which depends less on the luck of one split and takes as many times as long.
+        Folds are dealt as by `cross_validate`, the same for all candidates. At the end the best one is trained on all
+        rows.
+    groups : array (N,), optional
+        For splitters such as GroupKFold, which keep the rows of a group together.
+    transformer : scikit-learn transformer, optional
+        Such as StandardScaler(), or a ColumnTransformer that selects the columns of a frame; as for `cross_validate`. A
+        clone is fitted to the training rows alone, of each fold one, before any training; what it returns of them, and
+        of the rows held out, is kept in memory for all candidates. A `random_state` of None becomes the search's seed.
     optimizer, batch_size, metrics, clip_norm, clip_value, average, augment
         For a `build_model` that returns a `Sequential`: as for `Trainer`. Each run has copies. A `Trainer` has its own.
     halving : int >= 2, optional
@@ -127,7 +147,7 @@ def search(
     Raises
     ------
     DataError, ShapeError, ArgumentError, ArgumentTypeError
-        For data, a space, models or settings that cannot work, and for a journal of another search; before any
+        For data, folds, a space, models or settings that cannot work, and for a journal of another search; before any
         training. An error of one candidate names its parameters, also one that a layer or a distortion raises.
     FileFormatError
         For a file in the journal that is damaged.
@@ -163,12 +183,22 @@ def search(
     defaults = {"optimizer": "adam", "batch_size": 32}
     given = [name for name, value in settings.items() if value != defaults.get(name)]
     recipe = Recipe(build_model, settings | {"optimizer": get_optimizer(optimizer)}, given, seed)
+    ways = {"validation_data": validation_data, "validation": validation, "folds": folds}
+    if len(chosen := [name for name, value in ways.items() if value is not None]) > 1:
+        raise ArgumentError(f"search: {' and '.join(chosen)} each say which rows are held out: give one of them")
+    if groups is not None and folds is None:
+        raise ArgumentError("groups are for folds by a splitter that heeds them: pass folds=GroupKFold(5), say")
     listed = list_candidates(space, candidates, seed)
     recipe.check_names(listed)
     rungs = plan_rungs(len(listed), epochs, halving, first_epochs)
     with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
-        data = _deal(recipe, listed[0], x, y, validation_data, validation, sample_weight, class_weight)
-        fingerprints = _rehearse(recipe, listed, data, monitored)
+        whole = as_data_set(x, y, sample_weight, transformer=transformer)
+        if validation_data is not None:
+            splits = {"": Split(whole, _as_held_out(validation_data, transformer))}
+        else:
+            splits = _deal(recipe, listed[0], whole, validation, folds, groups, transformer, class_weight)
+        splits, fitted = _transform(splits, transformer, seed)
+        fingerprints = _rehearse(recipe, listed, splits, class_weight, monitored)
     with _folder(journal) as folder:
         home = Journal(folder)
         if journal is not None:
@@ -180,17 +210,21 @@ def search(
                 "mode": monitored.mode,
                 "seed": seed,
                 "class_weight": described(class_weight),
+                "transformer": described(transformer),
+                "number of folds": None if folds is None else len(splits) - 1,
             }
             description |= {name: described(value) for name, value in recipe.settings.items()}
-            home.begin(description | _describe(data, listed, fingerprints))
-        runner = _Runner(recipe, home, keeps_epochs=journal is not None, searcher=os.getpid())
+            home.begin(description | _describe(splits, fingerprints))
+        runner = _Runner(recipe, home, class_weight, keeps_epochs=journal is not None, searcher=os.getpid())
         try:
-            states = _climb(runner, listed, data, rungs, halving, monitored, processes, progress)
+            states = _climb(runner, listed, splits, rungs, halving, monitored, processes, progress)
+            runs, best = _rank_all(states, monitored, epochs)
+            trainer = _best_trainer(runner, best, states, splits, progress)
         except KeyboardInterrupt:
             if journal is None:
                 raise
             raise KeyboardInterrupt(f"called again with journal={os.fspath(journal)!r}, the search goes on") from None
-        return _result(recipe, home, listed, states, monitored, epochs)
+        return Search(runs, monitored.monitor, monitored.mode, trainer, fitted)
 
 
 def plan_rungs(candidates: int, epochs: int, halving: int | None, first_epochs: int) -> list[int]:
@@ -222,13 +256,17 @@ class SearchRun:
         Of the candidate, from 1, as in the journal.
     parameters : dict of name -> value
     history : History
-        Of the epochs that it was trained for.
+        Of the epochs that it was trained for; with folds the mean over these.
     status : "finished", "stopped" or "diverged"
-        Trained to the last rung, or out after an earlier one.
+        Trained to the last rung, or out after an earlier one. With folds, one that diverges decides.
     seconds : float
-        Time spent in training.
+        Time spent in training, on all folds.
+    fold_histories : list of History
+        One for each fold; without folds `history` alone.
     metric_values : dict of name -> float
-        Loss and metrics of the last epoch; none of a run that diverged.
+        Loss and metrics of the last epoch, with folds their means; none of a run that diverged.
+    fold_metric_values : list of dict of name -> float
+        The same of each fold.
     """
 
     number: int
@@ -236,11 +274,20 @@ class SearchRun:
     history: History
     status: str
     seconds: float
+    fold_histories: Sequence[History] = ()
 
     @property
     def metric_values(self) -> dict[str, float]:
-        """Loss and metrics of the last epoch; none of a run that diverged."""
-        return {} if self.status == "diverged" else {name: column[-1] for name, column in self.history.items()}
+        """Loss and metrics of the last epoch, with folds their means; none of a run that diverged."""
+        return self._last(self.history)
+
+    @property
+    def fold_metric_values(self) -> list[dict[str, float]]:
+        """Loss and metrics of the last epoch, for each fold; none of a run that diverged."""
+        return [self._last(history) for history in self.fold_histories]
+
+    def _last(self, history: History) -> dict[str, float]:
+        return {} if self.status == "diverged" else {name: column[-1] for name, column in history.items()}
 
 
 class Search:
@@ -259,22 +306,48 @@ class Search:
     table : pandas frame
         A row for each run, indexed by the candidate's number: its rank, parameters, epochs, metrics of the last epoch
         (NaN where it diverged), seconds and status. A parameter with the name of another column has "(parameter)" after
-        it.
+        it. With folds the metrics are means, and "std_val_loss", say, is the sample standard deviation of the monitored
+        one.
+    fold_table : pandas frame
+        The metrics of the last epoch on each fold: a row for each run and fold, indexed by the candidate's number and
+        the fold's, from 1.
     best_parameters : dict of name -> value
         Those of the first run.
     best_trainer : Trainer
-        That of the first run, which another `fit` goes on with; `best_model` is its model.
+        That of the first run, which another `fit` goes on with; `best_model` is its model. With folds it is a new one
+        with the best parameters, trained on all rows for as many epochs, so its history has no validation.
+        DivergenceError where that diverged, though no fold did.
+    best_transformer : transformer or None
+        A clone of the `transformer`, fitted to the rows that the best trainer was trained on. New data go through it:
+        ``result.best_model.predict(result.best_transformer.transform(x_new))``.
     """
 
-    def __init__(self, runs: Sequence[SearchRun], monitor: str, mode: str, best_trainer: Trainer) -> None:
+    def __init__(
+        self,
+        runs: Sequence[SearchRun],
+        monitor: str,
+        mode: str,
+        best_trainer: Trainer | None,
+        best_transformer: Any = None,
+    ) -> None:
         self.runs = list(runs)
         self.monitor, self.mode = monitor, mode
-        self.best_trainer = best_trainer
+        self._best_trainer, self.best_transformer = best_trainer, best_transformer
 
     @property
     def best_parameters(self) -> dict[str, Any]:
         """The parameters of the first run."""
         return self.runs[0].parameters
+
+    @property
+    def best_trainer(self) -> Trainer:
+        """The trainer of the first run; with folds a new one, trained on all rows."""
+        if self._best_trainer is None:
+            raise DivergenceError(
+                f"the best candidate, {text_of(self.best_parameters)}, diverged on all rows, though on no fold: train "
+                "the next one of runs, or lower its learning rate"
+            )
+        return self._best_trainer
 
     @property
     def best_model(self) -> Sequential:
@@ -291,9 +364,9 @@ class Search:
         """Rank, parameters, epochs, metrics, seconds and status of each run, indexed by the candidate's number."""
         import pandas as pd
 
-        runs = self.runs
+        runs, has_folds = self.runs, len(self.runs[0].fold_histories) > 1
         metrics = list(dict.fromkeys([self.monitor, *(name for run in runs for name in run.history)]))
-        others = {"rank", "epochs", "seconds", "status", *metrics}
+        others = {"rank", "epochs", "seconds", "status", f"std_{self.monitor}", *metrics}
         columns: dict[str, Any] = {"rank": range(1, len(runs) + 1)}
         for name in dict.fromkeys(name for run in runs for name in run.parameters):
             values = [run.parameters.get(name, math.nan) for run in runs]
@@ -304,11 +377,26 @@ class Search:
         columns["epochs"] = [run.history.epochs for run in runs]
         for name in metrics:
             columns[name] = [run.metric_values.get(name, math.nan) for run in runs]
+            if name == self.monitor and has_folds:
+                columns[f"std_{name}"] = self.fold_table[name].groupby("candidate", sort=False).std().to_numpy()
         columns["seconds"] = [run.seconds for run in runs]
         columns["status"] = [run.status for run in runs]
         table = pd.DataFrame(columns)
         table.index = pd.Index([run.number for run in runs], name="candidate")
         return table
+
+    @property
+    def fold_table(self) -> pd.DataFrame:
+        """The metrics of the last epoch of each run on each fold, indexed by the candidate's number and the fold's."""
+        import pandas as pd
+
+        rows = {
+            (run.number, fold): values
+            for run in self.runs
+            for fold, values in enumerate(run.fold_metric_values, start=1)
+        }
+        index = pd.MultiIndex.from_tuples(rows, names=["candidate", "fold"])
+        return pd.DataFrame(list(rows.values()), index=index)
 
     def summary(self) -> None:
         """Print the table, and how many runs went how far."""
@@ -340,68 +428,67 @@ def _ranked(
     return sorted(candidates, key=cost)
 
 
+def _as_held_out(validation_data: Any, transformer: Any) -> DataSet:
+    check_validation_data(validation_data, "to hold out rows of x and y by validation")
+    with naming("validation_data"):
+        return as_data_set(*validation_data, transformer=transformer)
+
+
 def _deal(
     recipe: Recipe,
     candidate: Candidate,
-    x: Any,
-    y: Any,
-    validation_data: Any,
-    validation: float | int,
-    sample_weight: Any,
+    whole: DataSet,
+    validation: float | int | None,
+    folds: Any,
+    groups: Any,
+    transformer: Any,
     class_weight: Any,
-) -> dict[str, Any]:
-    """Return what `fit` takes of data, the same for all candidates; of `validation_data` a triple."""
-    x, y = as_array(x, "x"), as_array(y, "y")
-    weights = None if sample_weight is None else as_weights(sample_weight)
-    rows = check_lengths(x=x, y=y, sample_weight=weights)
-    check_finite(x, "x")
-    if validation_data is not None:
-        check_validation_data(validation_data, "to hold out rows of x and y by validation")
-        names = ("x", "y", "sample_weight")
-        held_out = [
-            None if part is None and name == "sample_weight" else as_array(part, f"validation_data: {name}")
-            for name, part in zip(names, validation_data, strict=False)
-        ]
-        held_out += [None] * (3 - len(held_out))
+) -> dict[str, Split]:
+    """Return what each run of a candidate is trained on and judged by; with folds, last, all rows to train on."""
+    # Fitted to all rows: that tells the classes alone, and what is wrong with the data or the transformer.
+    data = Split(whole).transformed(transformer, recipe.seed)[0].arguments()
+    with naming(candidate):
+        trainer = recipe.make(candidate)
+        trainer.check(**data, class_weight=class_weight)
+        classes = classes_of(trainer.model, whole.y)
+    if folds is None:
+        dealt = {"": hold_out(0.2 if validation is None else validation, recipe.seed, len(whole.y), classes)}
     else:
-        with naming(candidate):
-            trainer = recipe.make(candidate)
-            trainer.check(x, y, sample_weight=weights, class_weight=class_weight)
-            classes = classes_of(trainer.model, y)
-        train, apart = hold_out(validation, recipe.seed, rows, classes)
-        held_out = [x[apart], y[apart], None if weights is None else weights[apart]]
-        x, y, weights = x[train], y[train], None if weights is None else weights[train]
-    return {
-        "x": x,
-        "y": y,
-        "sample_weight": weights,
-        "class_weight": class_weight,
-        "validation_data": tuple(held_out),
-    }
+        pairs = deal_folds(folds, [recipe.seed], whole.table, whole.y, classes, groups)[recipe.seed]
+        dealt = {f"fold {number}": pair for number, pair in enumerate(pairs, start=1)}
+    splits = {fold: Split(whole.take(train), whole.take(apart)) for fold, (train, apart) in dealt.items()}
+    return splits if folds is None else splits | {ALL_ROWS: Split(whole)}
+
+
+def _transform(splits: Mapping[str, Split], transformer: Any, seed: int) -> tuple[dict[str, Split], Any]:
+    """Return each split as a clone of the transformer returns it, and the clone of the last one."""
+    transformed = {}
+    for fold, split in splits.items():
+        with naming(fold) if fold else contextlib.nullcontext():
+            transformed[fold], fitted = split.transformed(transformer, seed)
+    return transformed, fitted
 
 
 def _rehearse(
-    recipe: Recipe, candidates: Sequence[Candidate], data: Mapping[str, Any], monitored: MonitoredMetric
-) -> list[str]:
-    """Check each candidate's trainer as `fit` does; return their fingerprints."""
-    found: list[str] = []
+    recipe: Recipe,
+    candidates: Sequence[Candidate],
+    splits: Mapping[str, Split],
+    class_weight: Any,
+    monitored: MonitoredMetric,
+) -> dict[Candidate, str]:
+    """Check the trainer of each run as `fit` does; return the candidates' fingerprints."""
+    found: dict[Candidate, str] = {}
     losses: dict[str, Candidate] = {}
-    for candidate in candidates:
-        with naming(candidate):
-            trainer, again = recipe.make(candidate), recipe.make(candidate)
-            trainer.check(**data)
-            monitored.check(trainer.metric_names)
-            again.model.set_up_for(data["x"])
-            found.append(fingerprint_of_trainer(trainer))
-            parts = ((getattr(each, name) for each in (trainer, again)) for name in ("model", "optimizer", "average"))
-            if any(one is other is not None for one, other in parts):
-                raise ArgumentError("build_model returned the same object twice: make a new one at each call")
-            if fingerprint_of_trainer(again) != found[-1]:
-                raise ArgumentError(
-                    "build_model makes something else at each call: let it take seed, and hand that on: "
-                    "Sequential([...], seed=seed), Trainer(..., seed=seed)"
-                )
-            losses.setdefault(described(trainer.model.loss), candidate)
+    for fold, split in splits.items():
+        data = split.arguments()
+        for candidate in candidates:
+            with naming(FoldRun(candidate, fold)):
+                trainer = recipe.make(candidate)
+                trainer.check(**data, class_weight=class_weight)
+                if candidate not in found:  # the first split has rows held out
+                    monitored.check(trainer.metric_names)
+                    found[candidate] = _fingerprint_of_new(trainer, recipe.make(candidate), data["x"])
+                    losses.setdefault(described(trainer.model.loss), candidate)
     if len(losses) > 1 and monitored.monitor in {"loss", "val_loss"}:
         (one, first), (other, second), *_ = losses.items()
         raise ArgumentError(
@@ -411,15 +498,33 @@ def _rehearse(
     return found
 
 
-def _describe(data: Mapping[str, Any], candidates: Sequence[Candidate], fingerprints: Sequence[str]) -> dict[str, Any]:
+def _fingerprint_of_new(trainer: Trainer, again: Trainer, x: Any) -> str:
+    """Return the fingerprint of a trainer that was checked; raise ArgumentError where another call makes another."""
+    again.model.set_up_for(x)
+    found = fingerprint_of_trainer(trainer)
+    parts = ((getattr(each, name) for each in (trainer, again)) for name in ("model", "optimizer", "average"))
+    if any(one is other is not None for one, other in parts):
+        raise ArgumentError("build_model returned the same object twice: make a new one at each call")
+    if fingerprint_of_trainer(again) != found:
+        raise ArgumentError(
+            "build_model makes something else at each call: let it take seed, and hand that on: "
+            "Sequential([...], seed=seed), Trainer(..., seed=seed)"
+        )
+    return found
+
+
+def _describe(splits: Mapping[str, Split], fingerprints: Mapping[Candidate, str]) -> dict[str, Any]:
     """Return what tells a search from others with the same settings, by names that an error can give."""
-    description: dict[str, Any] = {
-        "training data (fingerprint)": fingerprint(data["x"], data["y"], data["sample_weight"]),
-        "validation data (fingerprint)": fingerprint(*data["validation_data"]),
-        "number of candidates": len(candidates),
-    }
-    description |= {f"candidate {each.number}": described(each.parameters) for each in candidates}
-    for each, found in zip(candidates, fingerprints, strict=True):
+    description: dict[str, Any] = {}
+    for fold, split in splits.items():
+        data, of_fold = split.arguments(), f" of {fold}" if fold else ""
+        found = fingerprint(data["x"], data["y"], data["sample_weight"])
+        description[f"training data{of_fold} (fingerprint)"] = found
+        if data["validation_data"]:
+            description[f"validation data{of_fold} (fingerprint)"] = fingerprint(*data["validation_data"])
+    description["number of candidates"] = len(fingerprints)
+    description |= {f"candidate {each.number}": described(each.parameters) for each in fingerprints}
+    for each, found in fingerprints.items():
         description[f"trainer that build_model makes of candidate {each.number} (fingerprint)"] = found
     return description
 
@@ -437,7 +542,7 @@ def _folder(journal: str | os.PathLike[str] | None) -> Iterator[Path]:
 
 
 class _Keeper(Callback):
-    """Saves a candidate's trainer and its metrics as it goes.
+    """Saves a run's trainer and its metrics as it goes.
 
     Of a process whose search has been killed it ends the run: another call may go on with the same files.
     """
@@ -445,7 +550,7 @@ class _Keeper(Callback):
     runs_last = True
 
     home: Journal
-    candidate: Candidate
+    run: FoldRun
     before: Progress
     searcher: int
     keeps_epochs: bool
@@ -466,7 +571,7 @@ class _Keeper(Callback):
         """Save the trainer, then write down how far it is: killed between the two, it goes on from there."""
         if trainer.optimizer.ended:  # which the trainer's file would not tell
             self.note(trainer, self.before.reached)
-        self.home.save(self.candidate, trainer)
+        self.home.save(self.run, trainer)
         return self.note(trainer, reached)
 
     def note(self, trainer: Trainer, reached: int, *, diverged: bool = False) -> Progress:
@@ -474,7 +579,7 @@ class _Keeper(Callback):
         seconds = self.before.seconds + time.perf_counter() - self._begin
         ended = self.before.ended or bool(trainer.optimizer.ended)
         progress = Progress(trainer.history, reached, seconds, diverged, ended)
-        self.home.write(self.candidate, progress)
+        self.home.write(self.run, progress)
         return progress
 
 
@@ -484,28 +589,31 @@ class _Runner:
 
     recipe: Recipe
     home: Journal
+    class_weight: Any
     keeps_epochs: bool
     searcher: int
 
-    def train(self, candidate: Candidate, before: Progress, rung: int, data: Mapping[str, Any]) -> Progress:
-        """Train a candidate from where it stands to the end of a rung."""
+    def train(self, run: FoldRun, before: Progress, rung: int, split: Split) -> Progress:
+        """Train a candidate on a fold from where it stands to the end of a rung."""
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1, user_api="blas"), naming(candidate):
-            trainer = self.recipe.make(candidate)  # also before loading: it defines the classes of its layers
-            if self.home.checkpoint(candidate).exists():
-                trainer = self.home.load(candidate, trainer)
+        with threadpool_limits(1, user_api="blas"), naming(run):
+            trainer = self.recipe.make(run.candidate)  # also before loading: it defines the classes of its layers
+            if self.home.checkpoint(run).exists():
+                trainer = self.home.load(run, trainer)
             keeper = _Keeper(
-                home=self.home,
-                candidate=candidate,
-                before=before,
-                searcher=self.searcher,
-                keeps_epochs=self.keeps_epochs,
+                home=self.home, run=run, before=before, searcher=self.searcher, keeps_epochs=self.keeps_epochs
             )
             is_over = before.ended and trainer.epoch == before.history.epochs
             epochs = 0 if is_over else max(rung - trainer.epoch, 0)
             try:
-                trainer.fit(**data, epochs=epochs, callbacks=[keeper], progress=False)
+                trainer.fit(
+                    **split.arguments(),
+                    class_weight=self.class_weight,
+                    epochs=epochs,
+                    callbacks=[keeper],
+                    progress=False,
+                )
             except DivergenceError:
                 return keeper.note(trainer, before.reached, diverged=True)
             return keeper.keep(trainer, rung)
@@ -514,54 +622,71 @@ class _Runner:
 def _climb(
     runner: _Runner,
     candidates: Sequence[Candidate],
-    data: Mapping[str, Any],
+    splits: Mapping[str, Split],
     rungs: Sequence[int],
     halving: int | None,
     monitored: MonitoredMetric,
     processes: int,
     progress: bool,
-) -> dict[Candidate, Progress]:
-    """Train the candidates to the end of each rung, and after it the best of them on."""
-    states = {candidate: runner.home.read(candidate) for candidate in candidates}
+) -> dict[Candidate, list[Progress]]:
+    """Train the candidates to the end of each rung, and after it the best of them on; return the folds of each."""
+    folds = [fold for fold, split in splits.items() if split.held_out is not None]
+    runs = {candidate: [FoldRun(candidate, fold) for fold in folds] for candidate in candidates}
+    states = {run: runner.home.read(run) for each in runs.values() for run in each}
     left = list(candidates)
     for rung in rungs:
         # What an earlier call has done of this rung, and of those after it, stands in the journal.
-        due = [each for each in left if not states[each].is_past(rung)]
+        due = [run for each in left for run in runs[each] if not states[run].is_past(rung)]
         if due:
             done = run_tasks(
-                [functools.partial(runner.train, each, states[each], rung) for each in due],
-                data,
+                [functools.partial(runner.train, run, states[run], rung, splits[run.fold]) for run in due],
                 processes=processes,
                 name="search" if len(rungs) == 1 else f"search, to epoch {rung}",
                 progress=progress,
             )
             states |= zip(due, done, strict=True)
-        whole = _ranked((each for each in left if states[each].reached >= rung), states, monitored, rung)
-        left = whole[: max(len(left) // (halving or 1), 1)]
-    return states
+        whole = {each: Progress.together([states[run] for run in runs[each]]) for each in left}
+        whole = {each: state for each, state in whole.items() if state.reached >= rung}
+        left = _ranked(whole, whole, monitored, rung)[: max(len(left) // (halving or 1), 1)]
+    return {each: [states[run] for run in runs[each]] for each in candidates}
 
 
-def _result(
-    recipe: Recipe,
-    home: Journal,
-    candidates: Sequence[Candidate],
-    states: Mapping[Candidate, Progress],
-    monitored: MonitoredMetric,
-    epochs: int,
-) -> Search:
-    whole = [each for each in candidates if not states[each].diverged]
+def _rank_all(
+    folds: Mapping[Candidate, Sequence[Progress]], monitored: MonitoredMetric, epochs: int
+) -> tuple[list[SearchRun], Candidate]:
+    """Return what the candidates' runs leave, best first, and the best candidate."""
+    states = {each: Progress.together(parts) for each, parts in folds.items()}
+    whole = [each for each, state in states.items() if not state.diverged]
     if not whole:
+        first, state = next(iter(states.items()))
         raise DivergenceError(
-            f"no candidate of {len(candidates)} is left, for all diverged, {candidates[0]} after "
-            f"{counted(states[candidates[0]].history.epochs, 'epoch')}: search among lower learning rates, or scale "
-            "the input"
+            f"no candidate of {len(states)} is left, for all diverged, {first} after "
+            f"{counted(state.history.epochs, 'epoch')}: search among lower learning rates, or scale the input"
         )
     whole = sorted(_ranked(whole, states, monitored), key=lambda each: -states[each].reached)
-    others = sorted(set(candidates) - set(whole), key=lambda each: (-states[each].history.epochs, each.number))
+    others = sorted(set(states) - set(whole), key=lambda each: (-states[each].history.epochs, each.number))
     runs = []
     for each in [*whole, *others]:
-        state = states[each]
+        state, histories = states[each], [part.history for part in folds[each]]
         status = "diverged" if state.diverged else "finished" if state.reached == epochs else "stopped"
-        runs.append(SearchRun(each.number, each.parameters, state.history, status, state.seconds))
-    best = home.load(whole[0], recipe.make(whole[0]))
-    return Search(runs, monitored.monitor, monitored.mode, best)
+        runs.append(SearchRun(each.number, each.parameters, state.history, status, state.seconds, histories))
+    return runs, whole[0]
+
+
+def _best_trainer(
+    runner: _Runner,
+    best: Candidate,
+    folds: Mapping[Candidate, Sequence[Progress]],
+    splits: Mapping[str, Split],
+    progress: bool,
+) -> Trainer | None:
+    """Return the best candidate's trainer; with folds that of one more run, on all rows; None where that diverges."""
+    run = FoldRun(best, list(splits)[-1])
+    if run.fold == ALL_ROWS:
+        rung, state = min(part.reached for part in folds[best]), runner.home.read(run)
+        if not state.is_past(rung):
+            task = functools.partial(runner.train, run, state, rung, splits[run.fold])
+            [state] = run_tasks([task], processes=1, name="search, the best on all rows", progress=progress)
+        if state.diverged:
+            return None
+    return runner.home.load(run, runner.recipe.make(best))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from minidl.errors import MissingDependencyError
 from minidl.settings import as_whole_number
@@ -41,22 +41,20 @@ def _check_joblib() -> None:
         )
 
 
-def run_tasks(
-    tasks: Sequence[Callable[..., _Result]], *arguments: Any, processes: int, name: str, progress: bool
-) -> list[_Result]:
-    """Call each task with the same arguments and return what they return, in their order.
+def run_tasks(tasks: Sequence[Callable[[], _Result]], *, processes: int, name: str, progress: bool) -> list[_Result]:
+    """Call each task and return what they return, in their order.
 
     A bar of that name counts the tasks that are done. On Ctrl-C no process is left.
     """
     from tqdm.auto import tqdm
 
     if (processes := min(processes, len(tasks))) == 1:
-        done = (task(*arguments) for task in tasks)
+        done = (task() for task in tasks)
     else:
         from joblib import Parallel, delayed
 
-        # Larger arrays come to the processes as memory maps, not as copies.
-        done = Parallel(processes, backend="loky", return_as="generator")(delayed(task)(*arguments) for task in tasks)
+        # Larger arrays come to the processes as memory maps, not as copies: one that several tasks share is one.
+        done = Parallel(processes, backend="loky", return_as="generator")(delayed(task)() for task in tasks)
     try:
         return list(tqdm(done, total=len(tasks), unit=" runs", desc=name, disable=not progress))
     finally:

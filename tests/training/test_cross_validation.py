@@ -9,9 +9,13 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import coo_array, csc_array, csr_matrix
+from searches import FLOWERS, by_columns
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_iris, make_regression
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold, TimeSeriesSplit
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from minidl import (
@@ -221,6 +225,186 @@ def test_a_transformer_may_fill_what_is_missing():
     from sklearn.impute import SimpleImputer
 
     assert validate(x=np.where(x > 5, np.nan, x), transformer=SimpleImputer()).predictions.shape == (150,)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_a_frame_reaches_a_transformer_that_selects_its_columns_by_name(jobs, sparse):
+    transformer = by_columns(sparse)
+    result = validate(optimizer=Adam(0.01), batch_size=16, epochs=3, x=FLOWERS, transformer=transformer, jobs=jobs)
+    widths = set()
+    for run, (train, held_out) in zip(
+        result.runs, StratifiedKFold(3, shuffle=True, random_state=0).split(x, y), strict=True
+    ):
+        fitted = clone(transformer).fit(FLOWERS.iloc[train])
+        table = np.zeros((150, len(fitted.get_feature_names_out())))
+        for rows in (train, held_out):
+            returned = fitted.transform(FLOWERS.iloc[rows])
+            table[rows] = returned.toarray() if sparse else returned
+        widths.add(table.shape[1])
+        history, predictions, _ = by_hand(0, train, held_out, x=table)
+        assert dict(run.history) == dict(history)
+        assert result.predictions[held_out].tolist() == predictions.tolist()
+    assert len(widths) > 1
+    assert not hasattr(transformer, "transformers_")
+
+
+class Look(TransformerMixin, BaseEstimator):
+    """Returns numbers, and tells the class what it gets."""
+
+    def __init__(self, seen=()):
+        self.seen = seen
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __sklearn_clone__(self):
+        return self
+
+    def fit(self, x, y):
+        self.seen.append(("fit", x))
+        return self
+
+    def transform(self, x):
+        self.seen.append(("transform", x))
+        return np.arange(2.0 * x.shape[0]).reshape(-1, 2)
+
+
+def seen_of(data):
+    look = Look([])
+    validate(x=data, transformer=look, folds=[(np.arange(149, 49, -1), np.arange(50))])
+    return dict(zip(["all", "all again", "training", "training again", "held out"], look.seen, strict=True))
+
+
+def test_a_frame_stays_a_frame_with_its_columns_types_and_index():
+    frame = FLOWERS.astype({"colour": "category"})
+    seen = seen_of(frame)
+    for name, expected in (("all", frame), ("training", frame.iloc[:49:-1]), ("held out", frame.iloc[:50])):
+        pd.testing.assert_frame_equal(seen[name][1], expected)
+
+
+@pytest.mark.parametrize("kind", [csr_matrix, csc_array, coo_array])
+def test_a_sparse_matrix_stays_sparse_on_its_way_to_the_transformer(kind):
+    seen = seen_of(kind(x))
+    for name, expected in (("all", x), ("training", x[:49:-1]), ("held out", x[:50])):
+        assert np.array_equal(seen[name][1].toarray(), expected)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (x.tolist(), x),
+        (["a", "b"] * 75, np.array(["a", "b"] * 75, object)),
+        ([[1, "a"]] * 150, np.array([[1, "a"]] * 150, object)),
+    ],
+)
+def test_a_list_becomes_an_array_on_its_way_to_the_transformer(data, expected):
+    kind, seen = seen_of(data)["training"]
+    assert kind == "fit"
+    assert seen.dtype == expected.dtype
+    assert np.array_equal(seen, expected[:49:-1])
+
+
+def test_texts_are_taken_by_a_transformer_that_makes_sparse_numbers_of_them():
+    words = np.array(["sepal petal", "petal leaf", "leaf stem"])[y]
+    result = validate(x=words.tolist(), transformer=TfidfVectorizer(), optimizer=Adam(0.1), epochs=5)
+    assert result.mean["val_accuracy"] == 1
+
+
+@pytest.mark.parametrize("kind", [csr_matrix, csc_array, coo_array])
+def test_a_sparse_matrix_gives_the_bits_of_the_same_numbers_in_an_array(kind):
+    few = np.where(x > 3, x, 0)
+    one, two = validate(x=few), validate(x=kind(few))
+    assert [dict(history) for history in one.histories] == [dict(history) for history in two.histories]
+    assert np.array_equal(one.probabilities, two.probabilities)
+
+
+class OthersMean(BaseEstimator):
+    """The mean target of the rows of a name; of the rows that it is fitted to, without the row itself."""
+
+    def fit(self, names, y):
+        self.sums_ = {name: (y[names[:, 0] == name].sum(), (names[:, 0] == name).sum()) for name in np.unique(names)}
+        return self
+
+    def transform(self, names):
+        found = [self.sums_.get(name, (0.0, 1)) for name in names[:, 0]]
+        return np.array([[total / count] for total, count in found])
+
+    def fit_transform(self, names, y):
+        found = [self.fit(names, y).sums_[name] for name in names[:, 0]]
+        return np.array([[(total - own) / max(count - 1, 1)] for (total, count), own in zip(found, y, strict=True)])
+
+
+def test_the_rows_trained_on_are_those_of_fit_transform_as_in_a_pipeline():
+    names, numbers = (10 * x[:, [0]]).astype(int).astype(str), y.astype(float)
+    result = validate(regression, names, numbers, transformer=OthersMean())
+    for run, (train, held_out) in zip(result.runs, KFold(3, shuffle=True, random_state=0).split(names), strict=True):
+        fitted = OthersMean()
+        encoded = fitted.fit_transform(names[train], numbers[train])
+        assert not np.array_equal(encoded, fitted.transform(names[train]))
+        trainer = Trainer(regression(0), seed=0)
+        with threadpool_limits(1, user_api="blas"):
+            validation = (fitted.transform(names[held_out]), numbers[held_out])
+            trainer.fit(encoded, numbers[train], epochs=2, validation_data=validation, progress=False)
+        assert dict(run.history) == dict(trainer.history)
+
+
+def test_a_transformer_without_a_random_state_has_that_of_the_run():
+    from sklearn.kernel_approximation import RBFSampler
+    from sklearn.pipeline import make_pipeline
+
+    one, two = (validate(transformer=make_pipeline(StandardScaler(), RBFSampler(n_components=5))) for _ in range(2))
+    assert dict(one.histories[0]) == dict(two.histories[0])
+    given = validate(transformer=make_pipeline(StandardScaler(), RBFSampler(n_components=5, random_state=0)))
+    assert dict(one.histories[0]) == dict(given.histories[0])  # of the seed 0
+    other = validate(transformer=make_pipeline(StandardScaler(), RBFSampler(n_components=5, random_state=7)))
+    assert dict(one.histories[0]) != dict(other.histories[0])
+
+
+def test_a_transformer_that_works_in_place_does_not_reach_the_data_of_the_caller():
+    mine = x.copy()
+    one = validate(x=mine, transformer=StandardScaler(copy=False))
+    assert np.array_equal(mine, x)
+    assert dict(one.histories[0]) == dict(validate(transformer=StandardScaler()).histories[0])
+
+
+def texts(table):
+    return np.full((len(table), 2), "red", object)
+
+
+def missing(table):
+    return np.where(np.arange(len(table))[:, np.newaxis] == 7, np.nan, table)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (texts, "what the transformer returned holds object values, such as"),
+        (missing, "what the transformer returned holds NaN at row 7, entry 0: remove or fill"),
+        (lambda table: csr_matrix(missing(table)), "what the transformer returned holds NaN at row 7, entry 0"),
+        (
+            lambda table: pd.DataFrame({"a": ["red"] * len(table)}),
+            "what the transformer returned .*'a' holds .* values",
+        ),
+        (lambda table: table[1:], "what the transformer returned has 149 rows, y has 150 rows"),
+        (lambda table: None, "what the transformer returned is missing"),
+    ],
+)
+def test_what_a_network_cannot_use_is_said_to_come_from_the_transformer(function, message):
+    with pytest.raises(DataError, match=message):
+        validate(transformer=FunctionTransformer(function), callbacks=[NoTraining()])
+
+
+def test_what_only_the_rows_of_a_fold_make_unusable_is_said_to_come_from_the_transformer_there():
+    with pytest.raises(DataError, match="^seed 0, fold 1: what the transformer returned holds NaN at row 0"):
+        validate(transformer=FunctionTransformer(lambda table: table * np.nan if len(table) == 100 else table))
+
+
+def test_lists_of_rows_of_different_lengths_are_no_table():
+    with pytest.raises(DataError, match="x is no table: .*give an array or a pandas frame"):
+        validate(x=[[1.0]] * 149 + [[1.0, 2.0]], transformer=StandardScaler())
+    with pytest.raises(DataError, match="x is missing"):
+        validate(x=None, transformer=StandardScaler())
 
 
 def test_a_regression_is_dealt_without_classes_and_pandas_are_taken():
@@ -464,7 +648,7 @@ models_by_seed = {0: classifier(0), 1: classifier(1)}
         (classifier, {"transformer": "standard"}, ArgumentTypeError, "transformer is 'standard'"),
         (classifier, {"sample_weight": y == 9}, DataError, "sample_weight is 0 for every row"),
         (classifier, {"x": x[:5]}, DataError, "x has 5 rows, y has 150 rows"),
-        (classifier, {"x": np.where(x > 5, np.nan, x)}, DataError, "x holds nan"),
+        (classifier, {"x": np.where(x > 5, np.nan, x)}, DataError, "x holds NaN"),
         (classifier, {"groups": y}, ArgumentError, "groups are for a splitter"),
         (
             classifier,

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array, issparse
+from sklearn.decomposition import PCA
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit, train_test_split
 
 from minidl import Dense, Hinge, MeanSquaredError, Sequential, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError
-from minidl.training.folds import classes_of, deal_folds, hold_out
+from minidl.training.folds import Split, as_data_set, classes_of, deal_folds, hold_out
 
 x = np.arange(24.0).reshape(12, 2)
 y = np.array([0, 1, 2] * 4)
@@ -93,6 +95,45 @@ def test_folds_that_cannot_be_are_refused(folds, error, message):
 
 def test_a_row_may_be_trained_on_twice():
     assert as_lists(deal_folds([([0, 0, 1], [2])], [0], x, y, y)[0]) == [([0, 0, 1], [2])]
+
+
+def test_a_sparse_matrix_is_split_as_an_array_is():
+    assert as_lists(deal_folds(KFold(3), [0], csr_array(x), y, None)[0]) == as_lists(KFold(3).split(x))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_array])
+def test_a_split_has_its_rows_and_weights_in_their_order(kind):
+    weights = np.arange(12.0)
+    whole = as_data_set(kind(x), y, weights)
+    split = Split(whole.take(np.array([5, 5, 2])), whole.take(np.array([0])))
+    arguments = split.arguments()
+    inputs, targets, held_out_weights = arguments["validation_data"]
+    for found, expected in ((arguments["x"], x[[5, 5, 2]]), (inputs, x[:1])):
+        assert issparse(found) == (kind is csr_array)
+        assert np.array_equal(found.toarray() if issparse(found) else found, expected)
+    assert arguments["y"].tolist() == y[[5, 5, 2]].tolist()
+    assert arguments["sample_weight"].tolist() == [5, 5, 2]
+    assert (targets.tolist(), held_out_weights.tolist()) == ([0], [0.0])
+    assert Split(whole).arguments()["validation_data"] is None
+
+
+def test_folds_do_not_copy_the_inputs_until_they_are_read():
+    whole = as_data_set(x, y)
+    assert whole.x is x
+    assert whole.take(np.arange(3)).table is x
+
+
+def test_a_transformed_split_is_fitted_to_its_training_rows():
+    transformer = PCA(1)
+    whole = as_data_set(x + y[:, np.newaxis] ** 2, y, transformer=transformer)
+    train, apart = np.arange(4, 12), np.arange(4)
+    split, fitted = Split(whole.take(train), whole.take(apart)).transformed(transformer, 0)
+    data = whole.table - whole.table[train].mean(axis=0)
+    expected = data @ np.linalg.svd(data[train])[2][0]
+    for part, rows in ((split.training, train), (split.held_out, apart)):
+        np.testing.assert_allclose(np.abs(part.x[:, 0]), np.abs(expected[rows]), rtol=1e-12, atol=1e-12)
+    assert fitted is not transformer
+    np.testing.assert_allclose(fitted.mean_, whole.table[train].mean(axis=0))
 
 
 def test_groups_without_a_splitter_are_refused():

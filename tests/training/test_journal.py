@@ -12,11 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from searches import NOISE, assert_same, brief, by_hand, classifier, line, look, network, regression, x, y
+from sklearn.model_selection import KFold
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from minidl import LBFGS, Dense, Lookahead, MeanSquaredError, ReLU, Sequential, SoftmaxCrossEntropy, Tanh, Trainer
 from minidl.errors import ArgumentError, FileFormatError
-from minidl.training.journal import Journal, Progress
+from minidl.training.history import History
+from minidl.training.journal import FoldRun, Journal, Progress
 from minidl.training.parameter_search import _Keeper, _Runner
+from minidl.training.parameter_space import Candidate
 
 
 def test_a_journal_changes_nothing_and_a_search_that_is_over_trains_nothing_more(tmp_path, monkeypatch):
@@ -30,6 +34,38 @@ def test_a_journal_changes_nothing_and_a_search_that_is_over_trains_nothing_more
     again = look(**options, journal=str(tmp_path), jobs=2)
     assert_same(first, again)
     pd.testing.assert_frame_equal(first.table, again.table, check_exact=True)  # with the seconds
+
+
+def test_a_search_over_folds_that_is_over_trains_nothing_more(tmp_path, monkeypatch):
+    # By "max" the first candidate goes on, and has less than the other then: what it had at the cut still counts.
+    space = [{"units": [8], "rate": [0.01]}, {"units": [4], "rate": [0.001]}]
+    options = {"epochs": 3, "halving": 2, "folds": 3, "mode": "max", "journal": tmp_path}
+    options["transformer"] = StandardScaler()
+    first = look(space=space, **options)
+    assert first.table["val_loss"].is_monotonic_increasing
+    monkeypatch.setattr(_Runner, "train", None)
+    again = look(space=space, **options)
+    assert_same(first, again)
+    pd.testing.assert_frame_equal(first.table, again.table, check_exact=True)  # with the seconds
+
+
+def progress_of(*losses, **state):
+    history = History()
+    for loss in losses:
+        history.append({"loss": loss, "val_loss": 2 * loss})
+    return Progress(history, **state)
+
+
+def test_a_candidate_is_as_far_as_the_last_of_its_folds_and_has_their_mean():
+    both = Progress.together([progress_of(1, 3, reached=2, seconds=0.5), progress_of(2, 5, reached=2, seconds=1.25)])
+    assert dict(both.history) == {"loss": [1.5, 4], "val_loss": [3, 8]}
+    assert (both.history.epochs, both.reached, both.seconds, both.diverged) == (2, 2, 1.75, False)
+    # Where an optimizer ended a fold, its last metrics stay; where a fold diverged, there is no mean from there on.
+    ended = Progress.together([progress_of(1, 3, 8, reached=4), progress_of(2, reached=4, ended=True)])
+    assert ended.history["loss"] == [1.5, 2.5, 5]
+    diverged = Progress.together([progress_of(1, 3, 8, reached=2), progress_of(2, reached=0, diverged=True)])
+    assert (diverged.history["loss"], diverged.reached, diverged.diverged) == ([1.5], 0, True)
+    assert Progress.together([progress_of(1), progress_of(diverged=True)]).history.epochs == 0
 
 
 class Stop(BaseException):
@@ -64,6 +100,9 @@ def soon_over(units, seed):
     return Trainer(model, LBFGS(tolerance=0.5), batch_size=None, seed=seed)
 
 
+FEW, MANY = np.arange(30), np.arange(30, 100)
+
+
 @pytest.mark.parametrize(
     "run",
     [
@@ -71,8 +110,21 @@ def soon_over(units, seed):
         functools.partial(look, regression, {"rate": [1e9, 1e-3]}, line, line, epochs=4, halving=2),
         functools.partial(look, full_batch, {"units": [2, 3]}, line, line**2, epochs=4, halving=2),
         functools.partial(look, soon_over, {"units": [2, 3]}, epochs=64, halving=2, first_epochs=32),
+        functools.partial(look, epochs=3, halving=3, candidates=3, folds=2, transformer=StandardScaler()),
+        functools.partial(
+            look, regression, {"rate": [1e9, 1e-3]}, line, line, epochs=4, halving=2, folds=[(FEW, MANY), (MANY, FEW)]
+        ),
+        functools.partial(look, soon_over, {"units": [2, 3]}, epochs=64, halving=2, first_epochs=32, folds=KFold(2)),
     ],
-    ids=["mini-batches", "diverging", "full batch", "full batch, soon over"],
+    ids=[
+        "mini-batches",
+        "diverging",
+        "full batch",
+        "full batch, soon over",
+        "folds",
+        "folds, diverging",
+        "folds, full batch, soon over",
+    ],
 )
 def test_stopped_before_any_of_its_writes_it_goes_on_to_the_same_bits(run, tmp_path, monkeypatch):
     undisturbed = run()
@@ -91,6 +143,7 @@ def test_stopped_before_any_of_its_writes_it_goes_on_to_the_same_bits(run, tmp_p
 PROGRAM = """
 import sys
 import numpy as np
+from sklearn.preprocessing import StandardScaler
 from minidl import Adam, Dense, Dropout, Sequential, SoftmaxCrossEntropy, Trainer, search
 
 x = np.random.default_rng(0).normal(size=(600, 5))
@@ -99,25 +152,25 @@ def build(units, rate, seed):
     layers = [Dense(units), Dropout(0.1), Dense(2), SoftmaxCrossEntropy()]
     return Trainer(Sequential(layers, seed=seed), Adam(rate), batch_size=8, seed=seed)
 
-def look(journal, jobs, epochs=9):
+def look(journal, jobs, epochs=9, folds=None):
     space = {"units": [4, 8, 16], "rate": [0.01, 0.1, 0.001]}
-    return search(
-        build, space, x, (x[:, 0] > 0).astype(int), epochs=epochs, halving=3, jobs=jobs, journal=journal, progress=False
-    )
+    options = {"epochs": epochs, "halving": 3, "jobs": jobs, "journal": journal, "progress": False}
+    transformer = StandardScaler() if folds else None
+    return search(build, space, x, (x[:, 0] > 0).astype(int), folds=folds, transformer=transformer, **options)
 
 if __name__ == "__main__":
     try:
-        look(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+        look(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]) or None)
     except KeyboardInterrupt as interrupt:
         print(interrupt, flush=True)
 """
 
 
-def start(folder, jobs, epochs=9):
+def start(folder, jobs, epochs=9, folds=None):
     program = folder / "program.py"
     program.write_text(PROGRAM)
     return subprocess.Popen(
-        [sys.executable, program, folder / "journal", str(jobs), str(epochs)],
+        [sys.executable, program, folder / "journal", str(jobs), str(epochs), str(folds or 0)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -134,26 +187,32 @@ def wait_for(path, process):
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs the signals of POSIX")
-def test_killed_and_started_again_a_search_ends_in_the_same_bits(tmp_path):
-    process = start(tmp_path, 2)
-    wait_for(tmp_path / "journal" / "candidate_0004.json", process)
+@pytest.mark.parametrize(
+    ("folds", "file", "files"), [(None, "candidate_0004", 9), (3, "candidate_0003_fold_2", 28)], ids=["", "folds"]
+)
+def test_killed_and_started_again_a_search_ends_in_the_same_bits(folds, file, files, tmp_path):
+    process = start(tmp_path, 2, folds=folds)
+    wait_for(tmp_path / "journal" / f"{file}.json", process)
     process.send_signal(signal.SIGKILL)  # to the first process alone; those that it started find that out
     process.wait()
     process.stdout.close()
     process.stderr.close()
     program = {"__name__": "program"}
     exec(PROGRAM, program)
-    undisturbed = program["look"](None, 1)
-    assert len(list((tmp_path / "journal").glob("candidate_*.npz"))) < 9
-    assert_same(program["look"](tmp_path / "journal", 2), undisturbed)
+    undisturbed = program["look"](None, 1, folds=folds)
+    journal = tmp_path / "journal"
+    assert len(list(journal.glob("candidate_*.npz"))) < files
+    assert_same(program["look"](journal, 2, folds=folds), undisturbed)
+    assert len(list(journal.glob("candidate_*.npz"))) == files
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs the process groups of POSIX")
-def test_ctrl_c_ends_all_processes_and_says_how_to_go_on(tmp_path):
-    process = start(tmp_path, 2, epochs=10**6)
+@pytest.mark.parametrize(("folds", "files"), [(None, ["0001", "0002"]), (2, ["0001_fold_1", "0001_fold_2"])])
+def test_ctrl_c_ends_all_processes_and_says_how_to_go_on(folds, files, tmp_path):
+    process = start(tmp_path, 2, epochs=10**6, folds=folds)
     try:
-        for candidate in (1, 2):  # by then both processes run: one that still starts prints how it was interrupted
-            wait_for(tmp_path / "journal" / f"candidate_{candidate:04d}.json", process)
+        for file in files:  # by then both processes run: one that still starts prints how it was interrupted
+            wait_for(tmp_path / "journal" / f"candidate_{file}.json", process)
         os.killpg(process.pid, signal.SIGINT)
         # Output ends only when no process is left that holds its end of the pipe.
         out, errors = process.communicate(timeout=60)
@@ -186,10 +245,9 @@ def test_without_a_journal_no_file_is_left(tmp_path, monkeypatch):
 
 
 def test_a_process_whose_search_was_killed_ends_its_run(tmp_path, monkeypatch):
-    result = look(space={"units": [4]})
     keeper = _Keeper(
         home=Journal(tmp_path),
-        candidate=result.runs[0],
+        run=FoldRun(Candidate(1, {"units": 4})),
         before=Progress(),
         searcher=os.getpid(),
         keeps_epochs=False,
@@ -234,6 +292,8 @@ def wider(units, rate=0.01, seed=0):
         ({"sample_weight": np.ones(150)}, "its training data"),
         ({"class_weight": "balanced"}, "its class_weight is None, here it is \"'balanced'\""),
         ({"validation": 31}, "its training data"),
+        ({"folds": 3, "validation": None}, "its number of folds is None, here it is 3"),
+        ({"transformer": StandardScaler()}, r"its transformer is None, here it is 'StandardScaler\(\)'"),
         ({"build_model": wider}, "its trainer that build_model makes of candidate 1"),
     ],
 )
@@ -246,6 +306,36 @@ def test_the_journal_of_another_search_is_refused_with_what_differs(options, mes
     ):
         brief(**{"journal": tmp_path} | options)
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_other_folds_or_another_transformer_are_another_search(tmp_path):
+    options = {"folds": KFold(3, shuffle=True, random_state=0), "transformer": StandardScaler(), "journal": tmp_path}
+    brief(**options)
+    names = ["candidate_0001_fold_3.json", "candidate_0002_fold_1.npz"]
+    assert {*names, "search.json"} < {path.name for path in tmp_path.iterdir()}
+    assert len(list(tmp_path.glob("candidate_000?_all_rows.*"))) == 2
+    others = {
+        r"its training data of fold 1 \(fingerprint\) is": {"folds": KFold(3, shuffle=True, random_state=1)},
+        "its number of folds is 3, here it is 4": {"folds": 4},
+        "its number of folds is 3, here it is None": {"folds": None},
+        "its transformer is 'StandardScaler.*here it is 'MinMaxScaler": {"transformer": MinMaxScaler()},
+    }
+    for message, changed in others.items():
+        with pytest.raises(ArgumentError, match=message):
+            brief(**options | changed)
+
+
+def test_a_transformer_of_ones_own_that_gives_other_numbers_is_another_search(tmp_path):
+    class Scale(StandardScaler):
+        factor = 1.0
+
+        def transform(self, x):
+            return self.factor * super().transform(x)
+
+    brief(transformer=Scale(), journal=tmp_path)
+    Scale.factor = 2.0
+    with pytest.raises(ArgumentError, match=r"its training data \(fingerprint\) is"):
+        brief(transformer=Scale(), journal=tmp_path)
 
 
 def test_other_rows_to_validate_with_are_another_search(tmp_path):
@@ -344,6 +434,24 @@ def test_another_halving_is_another_search(tmp_path):
     brief(journal=tmp_path, epochs=2)
     with pytest.raises(ArgumentError, match="that of another search: its halving is None, here it is 2"):
         brief(journal=tmp_path, epochs=2, halving=2)
+
+
+@pytest.mark.parametrize("end", ["json", "npz"])
+@pytest.mark.parametrize("name", ["_fold_1", "_all_rows", ""])
+def test_a_fold_of_which_a_file_is_gone_is_trained_anew_where_that_is_needed(name, end, tmp_path):
+    options = {"epochs": 2, "halving": 2, "folds": 2}
+    whole = brief(journal=tmp_path, **options)
+    for path in tmp_path.glob(f"candidate_*{name}.{end}"):
+        path.unlink()
+    assert_same(brief(journal=tmp_path, **options), whole)
+
+
+def test_the_half_of_a_folds_write_that_was_killed_is_removed(tmp_path):
+    brief(journal=tmp_path, folds=2)
+    for name in ("candidate_0001_fold_12.npz", "candidate_0002_all_rows.json"):
+        (tmp_path / f".{name}.0badcafe.tmp").write_bytes(b"half")
+    brief(journal=tmp_path, folds=2)
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("end", ["json", "npz"])

@@ -3,10 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from searches import (
+    FLOWERS,
     GRID,
     NOISE,
     assert_same,
+    by_columns,
     by_hand,
     classifier,
     line,
@@ -18,8 +21,11 @@ from searches import (
     x,
     y,
 )
+from sklearn.base import clone
 from sklearn.datasets import make_regression
-from sklearn.model_selection import train_test_split
+from sklearn.kernel_approximation import RBFSampler
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, train_test_split
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from minidl import (
@@ -51,6 +57,7 @@ from minidl.errors import (
 )
 from minidl.functional import softmax
 from minidl.settings import setting
+from minidl.training.folds import Split
 from minidl.training.parameter_search import _Runner, plan_rungs
 
 # What the runs are
@@ -370,6 +377,213 @@ def test_a_run_that_lbfgs_ends_before_a_rung_does_not_go_on():
     assert np.array_equal(result.best_model.parameters, alone.model.parameters)
 
 
+# Folds and transformers
+
+PAIRS = list(StratifiedKFold(3, shuffle=True, random_state=0).split(x, y))
+
+
+def on_fold(trainer, train, held_out, epochs, table=x, **options):
+    """A trainer's run on one fold, without search; `train` may be all rows, and `held_out` none."""
+    with threadpool_limits(1, user_api="blas"):
+        if held_out is not None:
+            options["validation_data"] = (table[held_out], y[held_out])
+        trainer.fit(table[train], y[train], epochs=epochs, progress=False, **options)
+    return trainer
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_with_folds_each_candidate_is_trained_on_each_and_ranked_by_the_mean(jobs):
+    result = look(epochs=3, folds=3, jobs=jobs)
+    means = []
+    for run in result.runs:
+        trainers = [on_fold(classifier(**run.parameters), *pair, epochs=3) for pair in PAIRS]
+        assert list(map(dict, run.fold_histories)) == [dict(trainer.history) for trainer in trainers]
+        assert run.fold_metric_values == [trainer.metric_values for trainer in trainers]
+        for name, column in run.history.items():
+            assert column == np.mean([trainer.history[name] for trainer in trainers], axis=0).tolist()
+        values = [trainer.history["val_loss"][-1] for trainer in trainers]
+        row = result.table.loc[run.number]
+        assert row["val_loss"] == run.metric_values["val_loss"] == np.mean(values)
+        assert row["std_val_loss"] == pytest.approx(np.std(values, ddof=1))
+        assert result.fold_table.loc[run.number, "val_loss"].tolist() == values
+        means.append(np.mean(values))
+    assert means == sorted(means)
+    assert len(means) == 6
+    assert result.fold_table.index.names == ["candidate", "fold"]
+    assert result.fold_table.index.tolist() == [(run.number, fold) for run in result.runs for fold in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_with_folds_the_best_trainer_is_a_new_one_trained_on_all_rows(jobs):
+    result = look(epochs=3, folds=3, transformer=StandardScaler(), jobs=jobs)
+    scaler = StandardScaler().fit(x)
+    best = on_fold(classifier(**result.best_parameters), np.arange(150), None, 3, scaler.transform(x))
+    assert np.array_equal(result.best_model.parameters, best.model.parameters)
+    assert dict(result.best_trainer.history) == dict(best.history)
+    assert np.array_equal(result.best_transformer.mean_, scaler.mean_)
+    new = result.best_transformer.transform(x[:9])
+    assert result.best_model.predict(new).tolist() == best.model.predict(scaler.transform(x[:9])).tolist()
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_with_halving_the_folds_of_a_candidate_go_on_together_to_the_bits_of_runs_that_never_stopped(jobs):
+    space = {"units": [2, 4, 8], "rate": [0.1, 0.01, 0.001]}
+    result = look(epochs=6, halving=3, first_epochs=2, folds=3, jobs=jobs, space=space)
+    assert result.table["epochs"].tolist() == [6] * 3 + [2] * 6
+    for run in result.runs:
+        for history, pair in zip(run.fold_histories, PAIRS, strict=True):
+            assert dict(history) == dict(on_fold(classifier(**run.parameters), *pair, run.history.epochs).history)
+    after_two = sorted(result.runs, key=lambda run: np.mean([each["val_loss"][1] for each in run.fold_histories]))
+    assert {run.number for run in after_two[:3]} == {run.number for run in result.runs[:3]}
+    best = on_fold(classifier(**result.best_parameters), np.arange(150), None, 6)
+    assert np.array_equal(result.best_model.parameters, best.model.parameters)
+
+
+def test_folds_may_be_a_splitter_with_groups_or_pairs_of_row_numbers():
+    groups = np.arange(150) // 10
+    dealt = list(GroupKFold(4).split(x, y, groups))
+    one = look(space={"units": [4, 8]}, folds=GroupKFold(4), groups=groups)
+    assert_same(one, look(space={"units": [4, 8]}, folds=dealt))
+    for run in one.runs:
+        expected = [dict(on_fold(classifier(**run.parameters), *pair, 2).history) for pair in dealt]
+        assert list(map(dict, run.fold_histories)) == expected
+
+
+def test_one_fold_ranks_as_validation_data_do_and_has_no_deviation():
+    train, apart = PAIRS[0]
+    one = look(folds=[(train, apart)])
+    two = look(x=x[train], y=y[train], validation_data=(x[apart], y[apart]))
+    assert list(map(dict, one.histories)) == list(map(dict, two.histories))
+    assert list(one.table.columns) == list(two.table.columns)
+    assert two.fold_table.index.tolist() == [(run.number, 1) for run in two.runs]
+
+
+def test_weights_of_rows_and_classes_count_on_folds_and_on_all_rows():
+    weights, class_weight = np.linspace(0.5, 2, 150), {2: 3.0}
+    result = look(space={"units": [8]}, folds=3, sample_weight=weights, class_weight=class_weight)
+    for history, (train, apart) in zip(result.runs[0].fold_histories, PAIRS, strict=True):
+        held_out = (x[apart], y[apart], weights[apart])
+        options = {"sample_weight": weights[train], "class_weight": class_weight, "validation_data": held_out}
+        trainer = classifier(8)
+        with threadpool_limits(1, user_api="blas"):
+            trainer.fit(x[train], y[train], epochs=2, progress=False, **options)
+        assert dict(history) == dict(trainer.history)
+    options = {"sample_weight": weights, "class_weight": class_weight}
+    best = on_fold(classifier(8), np.arange(150), None, 2, **options)
+    assert np.array_equal(result.best_model.parameters, best.model.parameters)
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_transformer_of_a_frame_is_fitted_to_the_rows_that_are_trained_on(sparse, jobs):
+    transformer = by_columns(sparse)
+    result = look(network, {"units": [4, 8]}, FLOWERS, transformer=transformer, jobs=jobs)
+    train, apart = train_test_split(np.arange(150), test_size=30, random_state=0, stratify=y)
+    fitted = clone(transformer).fit(FLOWERS.iloc[train], y[train])
+    table = fitted.transform(FLOWERS)
+    table = table.toarray() if sparse else table
+    for run in result.runs:
+        expected = on_fold(Trainer(network(**run.parameters), seed=0), train, apart, 2, table)
+        assert dict(run.history) == dict(expected.history)
+    expected = on_fold(Trainer(network(**result.best_parameters), seed=0), train, apart, 2, table)
+    returned = result.best_transformer.transform(FLOWERS[:20])
+    assert result.best_model.predict(returned).tolist() == expected.model.predict(table[:20]).tolist()
+    assert not hasattr(transformer, "transformers_")
+
+
+def test_a_transformer_gets_the_rows_of_validation_data_too():
+    train, apart = PAIRS[1]
+    held_out = (FLOWERS.iloc[apart], y[apart])
+    result = look(
+        network, {"units": [8]}, FLOWERS.iloc[train], y[train], validation_data=held_out, transformer=by_columns()
+    )
+    table = by_columns().fit(FLOWERS.iloc[train]).transform(FLOWERS)
+    assert dict(result.histories[0]) == dict(on_fold(Trainer(network(8), seed=0), train, apart, 2, table).history)
+
+
+def test_folds_may_have_as_many_features_each_as_their_transformer_gives():
+    result = look(network, {"units": [4, 8]}, FLOWERS, folds=3, transformer=by_columns())
+    widths = set()
+    for run in result.runs:
+        for history, (train, apart) in zip(run.fold_histories, PAIRS, strict=True):
+            table = by_columns().fit(FLOWERS.iloc[train]).transform(FLOWERS)
+            widths.add(table.shape[1])
+            expected = on_fold(Trainer(network(**run.parameters), seed=0), train, apart, 2, table)
+            assert dict(history) == dict(expected.history)
+    assert len(widths) > 1
+    assert result.best_model.input_shape == (7,)  # two numbers and five colours
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_a_random_transformer_is_the_same_in_all_runs_and_calls(folds, tmp_path):
+    options = {"epochs": 4, "halving": 2, "folds": folds}
+    one = look(**options, transformer=RBFSampler(n_components=4), journal=tmp_path)
+    again = look(**options, transformer=RBFSampler(n_components=4), journal=tmp_path)
+    assert_same(one, again)
+    given = look(**options, transformer=RBFSampler(n_components=4, random_state=0))
+    assert_same(one, given)  # the search's seed
+
+
+def test_a_transformer_is_fitted_once_for_each_fold_whatever_the_candidates(monkeypatch):
+    calls = []
+    transformed = Split.transformed
+    monkeypatch.setattr(Split, "transformed", lambda *arguments: calls.append(1) or transformed(*arguments))
+    look(folds=3, epochs=4, halving=2, transformer=StandardScaler())
+    assert len(calls) == 1 + 3 + 1  # the check, the folds, all rows
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_a_sparse_matrix_gives_the_bits_of_the_same_numbers_in_an_array(folds, tmp_path):
+    few = np.where(x > 3, x, 0)
+    one = look(x=few, folds=folds)
+    for _ in range(2):
+        assert_same(look(x=csr_array(few), folds=folds, journal=tmp_path), one)
+
+
+# A row that is so large that a high rate diverges where it is trained on.
+LARGE = np.concatenate([line, [[1e4]]]).astype(np.float32)
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+@pytest.mark.parametrize("halving", [None, 2])
+def test_a_candidate_that_diverges_on_one_fold_is_ranked_as_diverged(halving, jobs):
+    even, odd = np.arange(0, 100, 2), np.arange(1, 100, 2)
+    folds = [(even, odd), (np.append(odd, 100), even)]
+    space = {"rate": [0.05, 1e-9, 2e-9, 0.04]}
+    result = look(regression, space, LARGE, LARGE, epochs=4, halving=halving, folds=folds, jobs=jobs, first_epochs=2)
+    assert [(run.parameters["rate"], run.status) for run in result.runs[2:]] == [(0.05, "diverged"), (0.04, "diverged")]
+    assert result.table["val_loss"].isna().tolist() == [False, False, True, True]
+    assert result.table["std_val_loss"].isna().tolist() == [False, False, True, True]
+    assert result.fold_table.loc[result.runs[2].number].isna().to_numpy().all()
+    assert result.runs[2].fold_histories[0].epochs > 0  # that fold went well
+    assert result.best_trainer.epoch == 4
+
+
+def test_where_the_best_diverges_on_all_rows_alone_the_ranking_is_kept(tmp_path):
+    even, odd = np.arange(0, 100, 2), np.arange(1, 100, 2)
+    options = {"epochs": 4, "folds": [(even, odd), (odd, even)], "journal": tmp_path}  # none is trained on the last row
+    for _ in range(2):
+        result = look(regression, {"rate": [0.05, 1e-9]}, LARGE, LARGE, **options)
+        assert result.best_parameters == {"rate": 0.05}
+        assert [run.status for run in result.runs] == ["finished", "finished"]
+        with pytest.raises(DivergenceError, match="best candidate, rate=0.05, diverged on all rows, though on no fold"):
+            _ = result.best_trainer
+
+
+def test_a_fold_that_lbfgs_ends_keeps_its_last_metrics():
+    def build(units, seed):
+        layers = [Dense(units), Dense(1), MeanSquaredError()]
+        model = Sequential(layers, dtype="float64", seed=seed)
+        return Trainer(model, LBFGS(tolerance=1e-2), batch_size=None, seed=seed)
+
+    result = look(build, {"units": [2, 3]}, y=y.astype(float), epochs=64, halving=2, folds=KFold(3))
+    for run in result.runs:
+        last = [history["val_loss"][-1] for history in run.fold_histories]
+        assert run.metric_values["val_loss"] == np.mean(last)
+    lengths = [history.epochs for history in result.runs[0].fold_histories]
+    assert min(lengths) < max(lengths) == result.runs[0].history.epochs
+
+
 # The result
 
 
@@ -490,6 +704,10 @@ def loose_order(units, seed):
     return Trainer(never(units, seed=seed))
 
 
+def lost_in_a_fold(table):
+    return table * np.nan if len(table) == 100 else table
+
+
 same_optimizer = Adam()
 same_average = ExponentialMovingAverage()
 same_model = network()
@@ -546,12 +764,61 @@ def losses(smoothing, seed=0):
             "validation is 0.0, but candidates are ranked by rows held out",
         ),
         (never, {"units": [4]}, {"validation": 150}, ArgumentError, "holds out 150 of 150 rows"),
+        (
+            never,
+            {"units": [4]},
+            {"folds": 3, "validation": 0.2},
+            ArgumentError,
+            "search: validation and folds each say which rows are held out: give one of them",
+        ),
+        (
+            never,
+            {"units": [4]},
+            {"folds": 3, "validation_data": (x, y)},
+            ArgumentError,
+            "search: validation_data and folds each say",
+        ),
+        (never, {"units": [4]}, {"folds": 1}, ArgumentError, "folds is 1; it must be"),
+        (never, {"units": [4]}, {"groups": y}, ArgumentError, r"groups are for .* pass folds=GroupKFold\(5\)"),
+        (never, {"units": [4]}, {"folds": 3, "groups": y}, ArgumentError, "groups are for a splitter"),
+        (
+            never,
+            {"units": [4]},
+            {"folds": KFold(3), "class_weight": {0: 0, 2: 0}},
+            DataError,
+            r"candidate 1 \(units=4\), fold 2: sample_weight times class_weight is 0",
+        ),
+        (never, {"units": [4]}, {"transformer": StandardScaler}, ArgumentTypeError, "transformer is <class"),
+        (
+            never,
+            {"units": [4]},
+            {"transformer": FunctionTransformer(lambda table: table.astype(str))},
+            DataError,
+            "what the transformer returned holds <U32 values, such as",
+        ),
+        (
+            never,
+            {"units": [4]},
+            {
+                "folds": 3,
+                "transformer": FunctionTransformer(lambda table: table * (np.nan if len(table) == 100 else 1)),
+            },
+            DataError,
+            "^fold 1: what the transformer returned holds NaN at row 0, entry 0",
+        ),
+        (
+            lambda units, seed: Sequential([Dense(units), SoftmaxCrossEntropy()], input_shape=7, seed=seed),
+            {"units": [4]},
+            {"x": FLOWERS, "folds": 3, "transformer": by_columns()},
+            ShapeError,
+            r"candidate 1 \(units=4\), fold 2, layer 1 'dense_1' expects input \(7,\) per sample but got \(6,\)",
+        ),
         (never, {"units": [4]}, {"validation_data": x}, ArgumentTypeError, r"must be \(x, y\)"),
         (never, {"units": [4]}, {"validation_data": 0}, ArgumentTypeError, "or None, to hold out rows of x and y by"),
         (never, {"units": [4]}, {"validation_data": (x, y[:3])}, DataError, "validation_data: the lengths differ"),
         (never, {"units": [4]}, {"validation_data": (x[:, :2], y)}, ShapeError, "validation_data"),
         (never, {"units": [4]}, {"x": x[:5]}, DataError, "x has 5 rows, y has 150 rows"),
-        (never, {"units": [4]}, {"x": np.where(x > 5, np.nan, x)}, DataError, "^x holds nan"),
+        (never, {"units": [4]}, {"x": np.where(x > 5, np.nan, x)}, DataError, "^x holds NaN"),
         (never, {"units": [4]}, {"y": y + 1}, DataError, "y is 3 at row"),
         (never, {"units": [4]}, {"sample_weight": -y}, DataError, "none below 0"),
         (never, {"units": [4]}, {"class_weight": "even"}, ArgumentError, "even"),

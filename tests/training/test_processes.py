@@ -5,9 +5,11 @@ import operator
 import os
 
 import joblib
+import numpy as np
 import pytest
 
 from minidl.errors import MissingDependencyError
+from minidl.training.folds import as_data_set
 from minidl.training.processes import as_processes, run_tasks
 
 
@@ -24,9 +26,9 @@ def old_joblib(monkeypatch):
 
 
 def test_one_process_needs_nothing_of_joblib(old_joblib):
-    tasks = [functools.partial(operator.add, number) for number in range(3)]
+    tasks = [functools.partial(operator.add, number, 10) for number in range(3)]
     for jobs in (None, 1):
-        assert run_tasks(tasks, 10, processes=as_processes(jobs), name="sums", progress=False) == [10, 11, 12]
+        assert run_tasks(tasks, processes=as_processes(jobs), name="sums", progress=False) == [10, 11, 12]
 
 
 def test_several_processes_need_a_joblib_that_returns_results_as_they_come(old_joblib, monkeypatch):
@@ -41,3 +43,14 @@ def test_several_processes_need_a_joblib_that_returns_results_as_they_come(old_j
 def test_a_single_task_is_called_here_whatever_processes_there_may_be():
     assert run_tasks([os.getpid], processes=2, name="one", progress=False) == [os.getpid()]
     assert os.getpid() not in run_tasks([os.getpid] * 2, processes=as_processes(2), name="two", progress=False)
+
+
+def file_of(data):
+    return data.table.filename
+
+
+def test_folds_of_one_table_come_to_the_processes_as_one_memory_map():
+    table = np.zeros((2000, 100))
+    whole = as_data_set(table, np.zeros(2000))
+    tasks = [functools.partial(file_of, whole.take(np.arange(number, 2000))) for number in range(4)]
+    assert len(set(run_tasks(tasks, processes=as_processes(2), name="maps", progress=False))) == 1
