@@ -11,8 +11,8 @@ import numpy as np
 from minidl.errors import ArgumentTypeError, FileFormatError
 from minidl.settings import CLASSES, Configurable
 
-_LOADED_LATE = "minidl.data.augment"
-"""A package of ours that has classes which files name, but that `import minidl` does not load."""
+_LOADED_LATE = ("minidl.data.augment", "minidl.estimators")
+"""Packages of ours that have classes which files name, but that `import minidl` does not load."""
 
 
 def encode(value: Any, place: str = "the value") -> Any:
@@ -48,8 +48,9 @@ def decode(data: Any) -> Any:
 
 
 def _find_class(name: str, module: str) -> type[Configurable]:
-    if module.startswith(f"{_LOADED_LATE}."):
-        importlib.import_module(_LOADED_LATE)
+    for package in _LOADED_LATE:
+        if module.startswith(f"{package}."):
+            importlib.import_module(package)
     candidates = CLASSES.get(name, {})
     if module in candidates:
         return candidates[module]

@@ -24,6 +24,7 @@ ROOMS = {
     "files": BASE,
     "functional": BASE,
     "initializers": BASE,
+    "lazy_rows": BASE,
     "randomness": BASE,
     "regularizers": BASE,
     "serialization": BASE,
@@ -40,6 +41,7 @@ ROOMS = {
     "prediction": MODEL,
     "training": TRAINING,
     "diagnostics": ADD_ONS,
+    "estimators": ADD_ONS,
     "plots": ADD_ONS,
     "testing": ADD_ONS,
 }

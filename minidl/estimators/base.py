@@ -1,0 +1,416 @@
+"""What all estimators share: data in scikit-learn's manner, a model and a trainer inside, predictions in labels."""
+
+from __future__ import annotations
+
+import copy
+import os
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from minidl.errors import ArgumentError, did_you_mean
+from minidl.estimators.file import read_estimator, write_estimator
+from minidl.estimators.labels import Labels
+from minidl.estimators.parameters import inner_settings, with_setting
+from minidl.estimators.rows import TrainingRows, training_rows
+from minidl.estimators.standardization import Standardize, StandardizedTargets, measure
+from minidl.layers import Layer
+from minidl.losses import CategoricalLoss, Loss, Poisson
+from minidl.model import Sequential
+from minidl.optimizers import get_optimizer
+from minidl.training import Callback, History, Trainer
+from minidl.typing import Array, Shape
+
+_SEEDS = 2**31
+_Self = TypeVar("_Self", bound="NetworkEstimator")
+_Classifier = TypeVar("_Classifier", bound="NetworkClassifierBase")
+_Regressor = TypeVar("_Regressor", bound="NetworkRegressorBase")
+
+
+class NetworkEstimator(BaseEstimator):
+    """Base of the estimators: a subclass says how its network is made and trained.
+
+    Attributes
+    ----------
+    model_ : Sequential
+        The network. It predicts numbers of classes, where the estimator predicts labels.
+    trainer_ : Trainer
+    history_ : History
+        Loss and metrics of each epoch of `trainer_`.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        The columns of the frame that it was fitted on.
+    """
+
+    _takes_images = False
+
+    @abstractmethod
+    def _loss_for(self, kind: str) -> Loss:
+        """Return the loss for targets that are "binary", "multiclass", "multilabel" or "numbers"."""
+
+    @abstractmethod
+    def _make_model(
+        self, input_shape: Shape, first: list[Layer], loss: Loss, outputs: int, dtype: Any, random_state: Any
+    ) -> Sequential:
+        """Return a new network, set up; `first` are layers that the input passes first."""
+
+    @abstractmethod
+    def _train(self, rows: TrainingRows, random_state: Any, *, goes_on: bool, keep_optimizer: bool) -> None:
+        """Train `model_` on rows with a new trainer, or go on with the old one for an epoch."""
+
+    @abstractmethod
+    def _prepare_targets(self, y: Any, *, first: bool, classes: Any) -> Array:
+        """Return targets as the loss takes them; `first` if the estimator has not seen any yet."""
+
+    @property
+    @abstractmethod
+    def _kind(self) -> tuple[str, int]:
+        """What the targets are, "binary" and so on, and how many outputs they need."""
+
+    model_: Sequential
+    trainer_: Trainer
+    history_: History
+
+    def fit(self: _Self, X: Any, y: Any, sample_weight: Any = None) -> _Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array or frame (N, features), sparse matrix
+            float32 is computed in float32; so are truth values and integers of one byte, such as pixels, which are
+            converted batch by batch. All else is computed in float64. A sparse matrix becomes dense batch by batch.
+        y : array (N,) or (N, outputs)
+        sample_weight : array (N,), >= 0, optional
+            A row of a whole number as its weight counts as so many rows, unless that made more than ten times as many.
+
+        Returns
+        -------
+        self
+
+        Raises ValueError, in scikit-learn's words, for data or parameters that cannot be.
+        """
+        return self._fit(X, y, sample_weight, goes_on=self.warm_start and hasattr(self, "model_"))
+
+    def _fit(
+        self: _Self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        goes_on: bool,
+        keep_optimizer: bool = False,
+        classes: Any = None,
+    ) -> _Self:
+        self._validate_params()
+        X, y = validate_data(
+            self, X, y, multi_output=True, y_numeric=isinstance(self, RegressorMixin), reset=not goes_on,
+            **self._input_checks(X),
+        )  # fmt: skip
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        targets = self._prepare_targets(y, first=not goes_on, classes=classes)
+        rows = training_rows(X, targets, weights, self.shuffle)
+        if (class_weight := getattr(self, "class_weight", None)) is not None:
+            of_class = compute_sample_weight(class_weight, self._decode(rows.targets))
+            rows.weights = of_class if rows.weights is None else rows.weights * of_class
+        if rows.weights is not None and not rows.weights.any():
+            raise ArgumentError("sample_weight is 0 for every row, or class_weight is: one row must weigh more than 0")
+        random_state = check_random_state(self.random_state)
+        if not goes_on:
+            self.model_ = self._new_model(rows, _dtype_for(X), random_state)
+            names = getattr(self, "feature_names_in_", None)
+            self.model_.feature_names = None if names is None else names.tolist()
+        self._train(rows, random_state, goes_on=goes_on, keep_optimizer=keep_optimizer)
+        return self
+
+    def _new_model(self, rows: TrainingRows, dtype: Any, random_state: Any) -> Sequential:
+        kind, outputs = self._kind
+        loss = copy.deepcopy(self._loss_for(kind))
+        if kind == "binary" and isinstance(loss, CategoricalLoss):
+            outputs = 2
+        scaling = Standardize()
+        first: list[Layer] = [scaling] if self.standardize else []
+        model = self._make_model(rows.x.shape[1:], first, loss, outputs, dtype, random_state)
+        if self.standardize:
+            scaling.adapt(rows.x, rows.weights)
+            if kind == "numbers" and model.loss is not None and not isinstance(model.loss, Poisson):
+                mean, deviation = measure(rows.targets, rows.weights)
+                model.loss = StandardizedTargets(model.loss, mean=mean, deviation=deviation)
+        return model
+
+    @property
+    def _is_stochastic(self) -> bool:
+        """Whether it can be trained batch by batch, and so by `partial_fit`."""
+        return not get_optimizer(self.optimizer).full_batch
+
+    def _strata(self, rows: TrainingRows) -> Array | None:
+        """Return the classes whose shares rows held out shall have, if there are any."""
+        return None
+
+    def _run(
+        self,
+        trainer: Trainer,
+        rows: TrainingRows,
+        epochs: int,
+        callbacks: list[Callback | Callable[[Trainer], None]],
+        held_out: TrainingRows | None = None,
+    ) -> None:
+        """Train for some epochs; a full batch is put in order once, and not in every step."""
+        is_whole = trainer.batch_size is None or trainer.batch_size >= len(rows)
+        trainer.fit(
+            rows.x[...] if is_whole and not rows.x.is_sparse else rows.x,
+            rows.targets,
+            epochs=epochs,
+            sample_weight=rows.weights,
+            validation_data=None if held_out is None else (held_out.x, held_out.targets, held_out.weights),
+            callbacks=callbacks,
+            progress=self.verbose == "bar",
+        )
+
+    def _input_checks(self, X: Any) -> dict[str, Any]:
+        """Return how `validate_data` shall look at inputs; NaN and infinity are for the model to find, by row."""
+        dtypes = set(X.dtypes) if hasattr(X, "dtypes") else {getattr(X, "dtype", None)}  # of a frame's columns
+        small = len(dtypes) == 1 and dtypes.pop() in (np.bool_, np.uint8, np.int8)
+        return {
+            "accept_sparse": "csr",
+            "dtype": "numeric" if small else (np.float64, np.float32),
+            "ensure_all_finite": False,
+            "allow_nd": self._takes_images,
+        }
+
+    def _scores(self, X: Any) -> Array:
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, **self._input_checks(X))
+        return self.model_.predict_scores(X)
+
+    def _decode(self, decisions: Array) -> Array:
+        """Return what the user calls the model's decisions."""
+        return decisions
+
+    def predict(self, X: Any) -> Array:
+        """Return predictions, labels or numbers, (N,) or (N, outputs), of inputs as `fit` takes them."""
+        scores = self._scores(X)
+        loss = self.model_.loss
+        assert loss is not None
+        return self._decode(loss.decide(scores))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to a model file, ``.npz``; `Sequential.load` reads the network from it as well.
+
+        It holds the network, the parameters, the names of classes and features, and the numbers of `fit`, such as
+        ``loss_curve_``; not the state of the optimizer, so that a later `partial_fit` begins with a new one.
+
+        Raises NotFittedError before `fit`, ArgumentTypeError for a parameter that a file cannot hold, such as a
+        function, and OSError when the file cannot be written.
+        """
+        check_is_fitted(self)
+        write_estimator(self, path)
+
+    @classmethod
+    def load(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
+        """Read an estimator that `save` wrote; FileFormatError, as `Sequential.load`, for anything else."""
+        return read_estimator(cls, path)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name; `deep` adds the settings of layers and such, as ``layers__0__units``."""
+        parameters: dict[str, Any] = super().get_params(deep=deep)
+        if deep:
+            for name, value in list(parameters.items()):
+                parameters |= dict(inner_settings(name, value))
+        return parameters
+
+    def set_params(self: _Self, **params: Any) -> _Self:
+        """Set parameters, also those inside others, as ``layers__0__units``; ValueError for one that is not there."""
+        inside = {name: value for name, value in params.items() if "__" in name}
+        super().set_params(**{name: value for name, value in params.items() if name not in inside})
+        for name, value in inside.items():
+            outer, _, path = name.partition("__")
+            whole = getattr(self, outer, None)
+            if outer == "optimizer" and isinstance(whole, str):
+                whole = get_optimizer(whole)
+            try:
+                setattr(self, outer, with_setting(whole, path, value))
+            except KeyError:
+                known = did_you_mean(name, self.get_params())
+                raise ValueError(f"Invalid parameter {name!r} for {type(self).__name__}; {known}") from None
+        return self
+
+    def _fitted(self) -> dict[str, Any]:
+        """Return what `fit` has found, as a model file holds it."""
+        names = getattr(self, "feature_names_in_", None)
+        return {
+            "n_features_in": self.n_features_in_,
+            "feature_names_in": None if names is None else names.tolist(),
+            "history": dict(self.history_),
+        }
+
+    def _restore_fitted(self, fitted: dict[str, Any]) -> None:
+        self.n_features_in_ = int(fitted["n_features_in"])
+        if fitted["feature_names_in"] is not None:
+            self.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)
+        columns = fitted["history"]
+        self.history_ = History()
+        for values in zip(*columns.values(), strict=True):
+            self.history_.append(dict(zip(columns, map(float, values), strict=True)))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.three_d_array = self._takes_images
+        return tags
+
+
+class NetworkClassifierBase(ClassifierMixin, NetworkEstimator):
+    """What the classifiers share: labels of any kind.
+
+    Attributes
+    ----------
+    classes_ : array (K,)
+    """
+
+    _labels: Labels
+
+    @property
+    def classes_(self) -> Array:
+        """The labels, sorted."""
+        return self._labels.classes
+
+    @property
+    def _kind(self) -> tuple[str, int]:
+        labels = self._labels
+        kind = "multilabel" if labels.several else "binary" if labels.outputs == 1 else "multiclass"
+        return kind, labels.outputs
+
+    def _prepare_targets(self, y: Any, *, first: bool, classes: Any) -> Array:
+        found = Labels.of(y)
+        if first:
+            self._labels = found if classes is None or found.several else Labels(np.unique(np.asarray(classes)))
+        elif self.warm_start and set(found.classes) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                f"Previously got {self.classes_}, `y` has {found.classes}"
+            )
+        if set(found.classes) - set(self.classes_):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {found.classes}."
+            )
+        return self._labels.encode(y)
+
+    def _strata(self, rows: TrainingRows) -> Array | None:
+        if self._labels.several:
+            return None
+        return rows.targets if len(self.classes_) > 2 else rows.targets.reshape(-1, 1).astype(bool)
+
+    def _decode(self, decisions: Array) -> Array:
+        return self._labels.decode(decisions)
+
+    def _fitted(self) -> dict[str, Any]:
+        kind = "O" if self.classes_.dtype == object else self.classes_.dtype.str
+        own = {"classes": self.classes_.tolist(), "kind_of_classes": kind, "several_labels": self._labels.several}
+        return super()._fitted() | own
+
+    def _restore_fitted(self, fitted: dict[str, Any]) -> None:
+        super()._restore_fitted(fitted)
+        classes = np.array(fitted["classes"], dtype=str(fitted["kind_of_classes"]))
+        self._labels = Labels(classes, bool(fitted["several_labels"]))
+
+    @available_if(lambda estimator: estimator._is_stochastic)
+    def partial_fit(self: _Classifier, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> _Classifier:
+        """Train for one epoch on these rows; not for an optimizer that needs all rows at once, such as L-BFGS.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        classes : array (K,), optional
+            All labels that there will be: needed in the first call, unless rows have several labels.
+
+        Returns
+        -------
+        self
+        """
+        is_first = not hasattr(self, "model_")
+        if is_first and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if not is_first and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
+            )
+        return self._fit(X, y, sample_weight, goes_on=not is_first, keep_optimizer=True, classes=classes)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return each class's probability (N, K), in the order of `classes_`; each label's where rows have several.
+
+        Raises ArgumentError for a loss that gives no probabilities.
+        """
+        scores = self._scores(X)
+        loss = self.model_.loss
+        assert loss is not None
+        if len(self.classes_) == 1:
+            return np.ones((len(scores), 1), scores.dtype)
+        if self._labels.outputs == scores.shape[1] == 1:  # one score, of the second of two classes
+            return loss.activate(np.hstack([-scores, scores]))
+        return loss.activate(scores)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithms of `predict_proba`."""
+        probabilities = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            return np.log(probabilities, out=probabilities)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class NetworkRegressorBase(RegressorMixin, NetworkEstimator):
+    """What the regressors share: numbers, one or several a row."""
+
+    _outputs: int
+
+    @property
+    def _kind(self) -> tuple[str, int]:
+        return "numbers", self._outputs
+
+    @available_if(lambda estimator: estimator._is_stochastic)
+    def partial_fit(self: _Regressor, X: Any, y: Any, sample_weight: Any = None) -> _Regressor:
+        """Train for one epoch on these rows; parameters and result as of `fit`. Not for L-BFGS."""
+        return self._fit(X, y, sample_weight, goes_on=hasattr(self, "model_"), keep_optimizer=True)
+
+    def _prepare_targets(self, y: Any, *, first: bool, classes: Any) -> Array:
+        y = np.asarray(y)
+        self._outputs = 1 if y.ndim == 1 else y.shape[1]
+        return y.reshape(len(y), -1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def keep_arguments(estimator: NetworkEstimator, arguments: dict[str, Any]) -> None:
+    """Set the arguments of an `__init__`, its ``locals()``, as attributes: scikit-learn wants them unchanged."""
+    for name, value in arguments.items():
+        if name != "self":
+            setattr(estimator, name, value)
+
+
+def seed_from(random_state: Any) -> int:
+    """Draw a seed."""
+    return int(random_state.randint(_SEEDS))
+
+
+def _dtype_for(X: Any) -> Any:
+    return np.float64 if X.dtype == np.float64 else np.float32

@@ -1,0 +1,116 @@
+"""The rows that an estimator trains on, so that what they are decides the model, and not how they are written down.
+
+The same rows in another order, or with a whole number as weight in place of as many copies, give the same model to the
+bit: in mini-batches, with dropout, with batch normalization, and with rows held out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minidl.lazy_rows import LazyRows
+from minidl.typing import Array
+
+_ENTRIES_AT_ONCE = 65_536
+"""Blocks of so many numbers stay in the processor's cache."""
+_MOST_COPIES = 10
+"""Whole-number weights count as copies of rows as long as there are at most so many copies of a row on average."""
+
+
+@dataclass
+class TrainingRows:
+    """Rows to train on, or to validate with.
+
+    Attributes
+    ----------
+    x : array (N, ...) or LazyRows
+    targets : array (N, ...)
+        As the loss takes them.
+    weights : array (N,) or None
+    keys : array (N,) of uint64
+        The same for rows of the same content.
+    """
+
+    x: Any
+    targets: Array
+    weights: Array | None
+    keys: Array
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def mean_weight(self) -> float:
+        """The mean of the rows' weights."""
+        return 1.0 if self.weights is None else float(self.weights.mean())
+
+    def take(self, index: Array) -> TrainingRows:
+        """Return rows by their numbers; the inputs are not copied."""
+        weights = None if self.weights is None else self.weights[index]
+        return TrainingRows(LazyRows(self.x, index), self.targets[index], weights, self.keys[index])
+
+
+def training_rows(x: Any, targets: Array, weights: Array | None, shuffle: bool) -> TrainingRows:
+    """Return rows in an order that their content decides or, unless they may be shuffled, in that of the user.
+
+    Rows of whole-number weights become copies: none of a row of weight 0, three of one of weight 3. Where that would
+    be more than ten times as many rows, or weights are no whole numbers, they stay weights.
+    """
+    source = LazyRows(x) if hasattr(x, "toarray") else x
+    keys = content_keys(source, targets)
+    index = np.argsort(keys, kind="stable") if shuffle else np.arange(len(targets))
+    if weights is not None and 0 < weights.sum() <= _MOST_COPIES * len(weights) and not (weights % 1).any():
+        index, weights = np.repeat(index, weights[index].astype(np.intp)), None
+    chosen = None if weights is None else weights[index]
+    return TrainingRows(LazyRows(x, index), targets[index], chosen, keys[index])
+
+
+def content_keys(x: Any, targets: Array) -> Array:
+    """Return a number (N,) for each row that is the same for the same inputs and targets, dense or sparse.
+
+    Of the bits of all numbers, as float64, the upper half is folded into the lower one, and they are summed up with odd
+    factors, modulo 2^64. Rows that differ in a single number never have the same key, and others hardly ever.
+    """
+    targets = targets.reshape(len(targets), -1)
+    width = math.prod(x.shape[1:])
+    factors = np.random.default_rng(2).integers(2**63, size=width + targets.shape[1], dtype=np.uint64) * 2 + 1
+    keys = _sum_of_bits(targets, factors[width:])
+    rows = max(_ENTRIES_AT_ONCE // max(width, 1), 1)
+    for start in range(0, len(keys), rows):
+        block = x[start : start + rows]
+        keys[start : start + rows] += _sum_of_bits(block.reshape(len(block), width), factors[:width])
+    return keys
+
+
+def _sum_of_bits(values: Array, factors: Array) -> Array:
+    bits = np.array(values, np.float64).view(np.uint64)
+    bits ^= bits >> 32
+    return bits @ factors
+
+
+def split_rows(
+    rows: TrainingRows, fraction: float, random_state: Any, classes: Array | None
+) -> tuple[TrainingRows, TrainingRows]:
+    """Hold out a fraction of the different rows, all copies of one together; return those to train on, and the others.
+
+    `classes` (N,) gives both parts the classes' shares of the whole. Raises ValueError for fewer than two rows held
+    out, and as scikit-learn's `train_test_split`.
+    """
+    from sklearn.model_selection import train_test_split
+
+    _, first, which = np.unique(rows.keys, return_index=True, return_inverse=True)
+    first_in_order = np.sort(first)
+    _, held_out = train_test_split(
+        first_in_order,
+        test_size=fraction,
+        random_state=random_state,
+        stratify=None if classes is None else classes[first_in_order],
+    )
+    if len(held_out) < 2:
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    is_held_out = np.isin(which, which[held_out])
+    return rows.take(np.flatnonzero(~is_held_out)), rows.take(np.flatnonzero(is_held_out))

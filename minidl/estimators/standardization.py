@@ -1,0 +1,118 @@
+"""Inputs and targets in units of their own spread: a first layer for the ones, a loss for the others.
+
+Both are parts of the model, so a model that was saved needs nothing else to predict in the user's units.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from minidl.initializers import Constant
+from minidl.layers import Declaration, Layer
+from minidl.losses import Loss
+from minidl.settings import instance_of, setting
+from minidl.typing import Array, Shape
+
+_ENTRIES_AT_ONCE = 2**18
+
+
+class Standardize(Layer):
+    """Take off each feature's mean and divide by its deviation, ``y = (x - mean) / deviation``, which `adapt` measures.
+
+    A feature that never changes is divided by 1. The layer learns nothing in training.
+
+    Shapes: (N, *input_shape) -> (N, *input_shape); states ``mean`` and ``deviation`` of the input's shape, 0 and 1 at
+    first. dx = dy / deviation.
+    """
+
+    takes_integers = True
+
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        self.mean = declare.state("mean", input_shape, "zeros")
+        self.deviation = declare.state("deviation", input_shape, Constant(1))
+        return input_shape
+
+    def adapt(self, x: Any, weights: Array | None = None) -> None:
+        """Measure mean and deviation of rows (N, *input_shape), which may be sparse; `weights` (N,) weigh the rows."""
+        mean, deviation = measure(x, weights)
+        self.mean.value, self.deviation.value = (
+            mean.reshape(self.mean.value.shape),
+            deviation.reshape(self.mean.value.shape),
+        )
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        y: Array = (x - self.mean.value).astype(self.dtype, copy=False)
+        y /= self.deviation.value
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        return dy / self.deviation.value
+
+
+class StandardizedTargets(Loss):
+    """Another loss, of targets in units of their spread, ``(t - mean) / deviation``; predictions are scaled back.
+
+    Parameters
+    ----------
+    loss : Loss
+        Of a regression.
+    mean, deviation : float or sequence of float
+        Of each output's targets.
+
+    Shapes: those of the inner loss.
+    """
+
+    loss: Loss = setting(kw_only=False, check=instance_of(Loss, "a loss"))
+    mean: Any = setting()
+    deviation: Any = setting()
+
+    def __post_init__(self) -> None:
+        self.mean, self.deviation = tuple(np.ravel(self.mean).tolist()), tuple(np.ravel(self.deviation).tolist())
+
+    @property
+    def default_metric(self) -> str:  # type: ignore[override]
+        """The metric of the inner loss."""
+        return self.loss.default_metric
+
+    def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
+        return self.loss.per_sample(scores, targets)
+
+    def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
+        raw = super().prepare_targets(targets, output_shape, np.float64)
+        return self.loss.prepare_targets(
+            (raw - np.asarray(self.mean)) / np.asarray(self.deviation), output_shape, dtype
+        )
+
+    def check_output(self, output_shape: Shape) -> None:
+        self.loss.check_output(output_shape)
+
+    def decide(self, scores: Array) -> Array:
+        return self._scaled_back(self.loss.decide(scores))
+
+    def truth(self, targets: Array) -> Array:
+        return self._scaled_back(self.loss.truth(targets))
+
+    def average(self, scores: Array) -> Array:
+        return self.loss.average(scores)
+
+    def _scaled_back(self, values: Array) -> Array:
+        mean, deviation = np.asarray(self.mean, values.dtype), np.asarray(self.deviation, values.dtype)
+        return values * deviation + mean
+
+
+def measure(x: Any, weights: Array | None = None) -> tuple[Array, Array]:
+    """Return each feature's mean and deviation over rows (N, ...), both of shape (features,), 1 for no deviation."""
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler()
+    size = max(_ENTRIES_AT_ONCE // math.prod(x.shape[1:]), 1)
+    for start in range(0, len(x), size):
+        rows = slice(start, start + size)
+        block, sample_weight = x[rows], None if weights is None else weights[rows]
+        if sample_weight is None or sample_weight.any():
+            scaler.partial_fit(block.reshape(len(block), -1), sample_weight=sample_weight)
+    return scaler.mean_, scaler.scale_
