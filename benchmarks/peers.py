@@ -32,6 +32,7 @@ from contestants.report import describe, kernels, print_table, table, write
 from contestants.results import Results
 from contestants.workloads import Workload
 from reports import mnist_folder
+from sklearn.datasets import load_digits, make_classification
 
 from minidl.diagnostics import installed_version, processor, usable_cores
 
@@ -47,7 +48,10 @@ def runs_of(workload: Workload, peers: Iterable[Peer], brief: bool) -> list[Run]
     for peer in peers:
         if workload.name in {"plain-128", "normalised"} and not peer.normalizes:
             continue
-        if workload.name in peer.without or (workload.kind == "import" and not peer.imports):
+        takes_part = workload.name in peer.only if peer.only else workload.name not in peer.without
+        if workload.kind == "fit" and peer.name not in {"minidl", "estimators", "scikit-learn"}:
+            continue
+        if not takes_part or (workload.kind == "import" and not peer.imports):
             continue
         variants = peer.variants
         if brief or workload.kind != "training":
@@ -77,7 +81,7 @@ class Processes:
             command = ["-c", f"import {run.peer.imports}"]
         else:
             command = ["-m", "contestants.worker", run.peer.module, run.variant, workload.name, str(self.folder)]
-        if workload.kind in {"training", "prediction"}:
+        if workload.kind in {"training", "fit", "prediction"}:
             figures = json.loads(self._run(command).splitlines()[-1])
             self.warm.add(("", run.peer))
             return figures
@@ -120,7 +124,11 @@ def prepare(folder: Path, workloads: Iterable[Workload], mnist: str | None) -> s
     rows = np.arange(max(workload.rows for workload in WORKLOADS if workload.data == "mnist")) % len(digits.y_train)
     np.save(folder / "mnist_x.npy", digits.x_train[rows])
     np.save(folder / "mnist_y.npy", digits.y_train[rows].astype(np.int64))
-    for number, workload in enumerate(workload for workload in WORKLOADS if workload.data != "mnist"):
+    classes = {"digits": load_digits(return_X_y=True), "table": make_table()}
+    for name, (x, y) in classes.items():
+        np.save(folder / f"{name}_x.npy", x.astype(np.float32))
+        np.save(folder / f"{name}_y.npy", y.astype(np.int64))
+    for number, workload in enumerate(workload for workload in WORKLOADS if not workload.classifies):
         # Standard normal input, and as target what a random network of 16 hidden units makes of it.
         rng = np.random.default_rng((1, number))
         inputs, outputs = workload.sizes[0], workload.sizes[-1]
@@ -131,6 +139,11 @@ def prepare(folder: Path, workloads: Iterable[Workload], mnist: str | None) -> s
     for workload in workloads:
         (folder / f"{workload.name}.json").write_text(json.dumps(workload._asdict()))
     return digits.source
+
+
+def make_table() -> tuple[np.ndarray, np.ndarray]:
+    """Return 20,000 rows of 50 features in four classes."""
+    return make_classification(20_000, 50, n_informative=20, n_classes=4, random_state=0)
 
 
 def race(results: Results, workload: Workload, processes: Processes, runs: list[Run], rounds: int) -> None:
@@ -169,6 +182,18 @@ def unfair(results: Results, workload: Workload) -> list[str]:
         if agreement < SAME_CLASSES:
             faults.append(f"{workload.name}: {name} predicts only {agreement:.1%} of the rows as minidl does")
     return faults
+
+
+def of_estimators(results: Results) -> list[str]:
+    """Return a line for each fit: the estimator's time by that of the Trainer, and of scikit-learn."""
+    peers = {peer.name: peer for peer in results.peers}
+    lines = []
+    for workload in results.workloads:
+        if workload.kind == "fit" and "estimators" in peers:
+            for name, of_whom in (("minidl", "the Trainer's"), ("scikit-learn", "scikit-learn's")):
+                if name in peers and (ratio := results.ratio(workload, peers[name], of=peers["estimators"])):
+                    lines.append(f"{workload.name}: the estimator's time is {ratio:.2f} of {of_whom}")
+    return lines
 
 
 def about(rounds: int, pixels: str) -> dict[str, Any]:
@@ -253,6 +278,8 @@ def main() -> int:
         print_table(f"Median time, {options.rounds} round{'s' * (options.rounds > 1)}", table(results, "seconds"))
         print_table("minidl's time by the peer's: below 1 minidl is faster", table(results, "ratio"))
         print(f"\n{kernels(results)}")
+        for line in of_estimators(results):
+            print(line)
         write(results, options.output)
     for fault in faults:
         print(f"UNFAIR: {fault}", file=sys.stderr)

@@ -23,16 +23,20 @@ class Peer(NamedTuple):
     """Each runs in its own processes; the fastest in a workload stands for the peer."""
     without: tuple[str, ...] = ()
     """The workloads in which it takes no part."""
+    only: tuple[str, ...] = ()
+    """The workloads in which alone it takes part; empty: those that are not left out."""
     normalizes: bool = False
     """Whether it takes part in the workload with batch normalisation and dropout, and the like one without."""
     install: str = BENCH_EXTRA
 
 
+FITS = ("fit-digits", "fit-table", "fit-mnist")
 TRAINING = ("deep-sgd", "deep-adam", "small-fullbatch", "tiny", "skinny", "wide")
 PREDICTION = ("predict-1", "predict-10k")
 
 PEERS = (
     Peer("minidl", "minidl", "minidl", ("minidl",), normalizes=True),
+    Peer("estimators", "minidl_estimators", packages=("minidl",), only=(*FITS, "predict-10k")),
     Peer("pytorch", "pytorch", "torch", ("torch",), ("fused", "foreach"), install=TORCH, normalizes=True),
     Peer("pytorch-compiled", "pytorch", "", ("torch",), ("compiled",), install=TORCH),
     Peer("jax-step", "jax", "jax", ("jax",), ("step",)),
@@ -81,6 +85,9 @@ WORKLOADS = (
     Workload("wide", "training", sizes=(784, 1024, 1024, 10), rows=12_800, batch=128),
     Workload("plain-128", "training", batch=128, times=2),
     Workload("normalised", "training", batch=128, dropout=0.2, times=2),
+    Workload("fit-digits", "fit", "digits", (64, 100, 10), 1_797, 200, times=50, repeats=5),
+    Workload("fit-table", "fit", "table", (50, 100, 4), 20_000, 200, times=20, repeats=3),
+    Workload("fit-mnist", "fit", sizes=(784, 100, 10), rows=60_000, batch=200, times=10),
     Workload("predict-1", "prediction", rows=1, times=1000, repeats=5),
     Workload("predict-10k", "prediction", rows=10_000, times=5, repeats=5),
     Workload("import", "import"),
@@ -96,6 +103,9 @@ MEANING = {
     "wide": "784-1024-1024-10, Adam, batch 128: an epoch of {rows} rows",
     "plain-128": "784-128-64-10, Adam, batch 128: an epoch of {rows} rows",
     "normalised": "the same with batch normalisation and dropout after both hidden layers",
+    "fit-digits": "MLPClassifier(), 64-100-10 on scikit-learn's digits: an epoch of a fit of {times}, {rows} rows",
+    "fit-table": "MLPClassifier(), 50-100-4 on a table: an epoch of a fit of {times}, {rows} rows",
+    "fit-mnist": "MLPClassifier(), 784-100-10: an epoch of a fit of {times}, {rows} rows",
     "predict-1": "784-128-64-10: the class of 1 row",
     "predict-10k": "784-128-64-10: the classes of {rows} rows",
     "import": "a process that only imports the package",
@@ -108,6 +118,8 @@ def quick(workload: Workload) -> Workload:
     if workload.kind == "training":
         fewer = {"small-fullbatch": 20_480, "wide": 1_280}.get(workload.name, 6_400)
         return workload._replace(rows=fewer, batch=fewer if workload.full_batch else workload.batch, times=1, repeats=2)
+    if workload.kind == "fit":
+        return workload._replace(rows=min(workload.rows, 6_400), repeats=2)
     if workload.kind == "prediction":
         return workload._replace(times=max(workload.times // 5, 1), repeats=3)
     return workload

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minidl import (
+    L2,
     SGD,
     Adam,
     BatchNorm,
@@ -35,6 +36,23 @@ def trainer(workload, data, variant):
     trainer = Trainer(network(workload), optimizer, batch_size=workload.batch, seed=0)
     x = data.scaled
     return lambda epochs: trainer.fit(x, data.y, epochs=len(epochs), progress=False)["loss"][-len(epochs) :]
+
+
+def fitter(workload, data):
+    """Do what an estimator's `fit` does: scikit-learn's penalty and first weights, and a history of the loss alone."""
+    x, y = data.scaled, data.y
+    penalty = L2(1e-4 / 2 / workload.batch)
+
+    def fit():
+        layers: list[Layer] = []
+        for units in workload.sizes[1:]:
+            layers += [Dense(units, initializer="glorot_uniform", regularizer=penalty), ReLU()]
+        model = Sequential([*layers[:-1], SoftmaxCrossEntropy()], input_shape=workload.sizes[0], seed=0)
+        optimizer = Adam(workload.learning_rate)
+        trainer = Trainer(model, optimizer, batch_size=workload.batch, seed=0, metrics=[])
+        return trainer.fit(x, y, epochs=workload.times, progress=False)["loss"]
+
+    return fit
 
 
 def predictor(workload, data, variant):

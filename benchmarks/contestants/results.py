@@ -33,9 +33,9 @@ class Results:
     def failed(self, workload: Workload, peer: Peer) -> bool:
         return any(Run(peer, variant).name in self.errors[workload.name] for variant in peer.variants)
 
-    def ratio(self, workload: Workload, peer: Peer) -> float | None:
-        """Return the median over the rounds of minidl's time by the peer's; below 1 minidl is faster."""
-        own, other = self.best(workload, PEERS[0]), self.best(workload, peer)
+    def ratio(self, workload: Workload, peer: Peer, of: Peer = PEERS[0]) -> float | None:
+        """Return the median over the rounds of minidl's time, or another's, by the peer's; below 1 it is faster."""
+        own, other = self.best(workload, of), self.best(workload, peer)
         if own is None or other is None:
             return None
         pairs = zip(self.seconds(workload, own[0]), self.seconds(workload, other[0]), strict=False)

@@ -5,6 +5,9 @@ They draw their first weights and their orders of rows themselves.
 
 from __future__ import annotations
 
+import warnings
+
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 
@@ -32,6 +35,20 @@ def trainer(workload, data, variant):
         return float(model.partial_fit(x, y, **classes).loss_) * loss_scale
 
     return lambda epochs: [train(epoch) for epoch in epochs]
+
+
+def fitter(workload, data):
+    x, y = data.scaled, data.y
+
+    def fit():
+        # As many epochs as asked for, whether or not the loss still falls.
+        model = MLPClassifier(workload.sizes[1:-1], max_iter=workload.times, tol=0, n_iter_no_change=10**6)
+        model.set_params(batch_size=workload.batch, learning_rate_init=workload.learning_rate, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return model.fit(x, y).loss_curve_
+
+    return fit
 
 
 def predictor(workload, data, variant):

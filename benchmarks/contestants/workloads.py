@@ -14,7 +14,7 @@ class Workload(NamedTuple):
 
     name: str
     kind: str
-    """training, prediction, import, or cold start."""
+    """training, fit (all of it, of a new network), prediction, import, or cold start."""
     data: str = "mnist"
     sizes: tuple[int, ...] = (784, 128, 64, 10)
     """Width of the input and of each layer; ReLU between the layers."""
@@ -26,14 +26,14 @@ class Workload(NamedTuple):
     dropout: float = 0.0
     """After each hidden layer, which then has batch normalisation, too; 0: neither."""
     times: int = 1
-    """How many epochs, or calls of a prediction, are timed together; what is reported is the time of one."""
+    """How many epochs, or calls of a prediction, are timed together, or make a fit; the time of one is reported."""
     repeats: int = 2
     """How many timings a process takes, after one that does not count."""
 
     @property
     def classifies(self) -> bool:
-        """Softmax cross-entropy on pixels, or else squared error."""
-        return self.data == "mnist"
+        """Softmax cross-entropy of classes, or else squared error."""
+        return self.data in {"mnist", "digits", "table"}
 
     @property
     def full_batch(self) -> bool:
