@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -75,3 +76,14 @@ def output_folder(text: str) -> Path:
         if place.exists() and not place.is_dir():
             raise argparse.ArgumentTypeError(f"{place} is a file: give a folder")
     return path
+
+
+def pictures_possible() -> bool:
+    """Set matplotlib to draw into files; without it say how to get it, and return False."""
+    try:
+        import matplotlib
+    except ImportError:
+        print("no pictures: they need matplotlib, pip install 'minidl[plots]'", file=sys.stderr)
+        return False
+    matplotlib.use("Agg")
+    return True

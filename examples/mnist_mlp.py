@@ -29,6 +29,7 @@ from example_options import (
     network_name,
     not_negative,
     output_folder,
+    pictures_possible,
     positive,
     resized,
     share,
@@ -520,16 +521,6 @@ def as_given(options: argparse.Namespace, x: Array, y: Array) -> dict[str, str]:
     settings["network"] = options.network
     texts = {name: text(name, value) for name, value in settings.items() if name not in {"data", "output", "resume"}}
     return texts | {"data": f"other --data, {sha256(x.tobytes() + y.tobytes()).hexdigest()[:16]}"}
-
-
-def pictures_possible() -> bool:
-    try:
-        import matplotlib
-    except ImportError:
-        print("no pictures: they need matplotlib, pip install 'minidl[plots]'", file=sys.stderr)
-        return False
-    matplotlib.use("Agg")
-    return True
 
 
 def main(arguments: list[str] | None = None) -> None:

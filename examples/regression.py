@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from example_options import Parser, network_name, output_folder, positive, resized, whole_number
+from example_options import (
+    Parser,
+    network_name,
+    output_folder,
+    pictures_possible,
+    positive,
+    resized,
+    whole_number,
+)
 
 from minidl import Adam, CrossValidation, Dense, MeanSquaredError, ReLU, Rescale, Sequential, cross_validate
 from minidl.errors import ArgumentError, MinidlError, counted
@@ -157,15 +165,6 @@ def jobs(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of processes: give 1 or more, or -1")
     return int(text)
-
-
-def pictures_possible() -> bool:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        print("no pictures: they need matplotlib, pip install 'minidl[plots]'", file=sys.stderr)
-        return False
-    return True
 
 
 def main(arguments: list[str] | None = None) -> None:

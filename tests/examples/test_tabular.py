@@ -1,0 +1,106 @@
+"""The example of a table in scikit-learn's tools, in a short run."""
+
+import json
+import re
+import runpy
+import sys
+
+import numpy as np
+import pytest
+from scripts import ROOT, run_here
+from sklearn.model_selection import GroupKFold
+
+SHORT = ["--folds", 2, "--epochs", 2]
+CLASSIFIERS = [
+    "logistic regression",
+    "gradient boosting",
+    "network",
+    "network, balanced classes",
+    "the same, calibrated",
+]
+REGRESSORS = ["ridge", "gradient boosting", "network", "network, no logarithm"]
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "tabular"
+    result = run_here("examples/tabular", *SHORT, "--output", output)
+    assert result.returncode == 0, result.stderr
+    return result.stdout, output
+
+
+def test_the_tables_show_mean_and_deviation_of_each_metric_in_the_report(short_run):
+    out, output = short_run
+    report = json.loads((output / "report.json").read_text())
+    assert "1,309 passengers on 929 tickets, of whom 61.8% died" in out
+    for part, names, digits in (("survival", CLASSIFIERS, 3), ("fares", REGRESSORS, 2)):
+        assert list(report[part]) == names
+        for name, folds in report[part].items():
+            assert len(folds) == 2
+            values = np.array([list(fold.values()) for fold in folds])
+            texts = [
+                f"{mean:.{digits}f} +- {deviation:.{digits}f}"
+                for mean, deviation in zip(values.mean(axis=0), values.std(axis=0, ddof=1), strict=True)
+            ]
+            assert re.search(rf"^{name} +" + " +".join(map(re.escape, texts)) + "$", out, re.MULTILINE)
+
+
+def test_no_column_that_was_filled_in_afterwards_is_used(short_run):
+    _, output = short_run
+    used = json.loads((output / "report.json").read_text())["importance"].keys()
+    known_at_departure = {"age", "siblings, spouses", "parents, children", "people on ticket", "fare"}
+    assert used == known_at_departure | {"class", "sex", "title", "port"}
+
+
+def test_the_models_learn_but_none_knows_the_answer(short_run):
+    _, output = short_run
+    report = json.loads((output / "report.json").read_text())
+    for folds in report["survival"].values():
+        # Women and children first: 0.76 by sex alone. Above 0.9 the lifeboat or the like would be known.
+        assert all(0.7 < fold["ROC AUC"] < 0.9 for fold in folds)
+    assert all(fold["R^2"] > 0.3 for fold in report["fares"]["ridge"])
+
+
+def test_there_are_pictures_of_survival_and_fares(short_run):
+    _, output = short_run
+    assert {path.name for path in output.iterdir()} == {"fares.png", "report.json", "survival.png"}
+    for name in ("fares.png", "survival.png"):
+        assert (output / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_fares_predicted_again_have_the_same_bits(short_run, monkeypatch):
+    _, output = short_run
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    example = runpy.run_path(str(ROOT / "examples" / "tabular.py"))
+    monkeypatch.delitem(sys.modules, "example_options")
+    passengers = example["load_passengers"]()
+    priced = passengers[passengers["fare"] > 0]
+    folds = list(GroupKFold(2).split(priced, groups=priced["ticket"]))
+    again = example["predict_fares"](priced, folds, epochs=2)
+    report = json.loads((output / "report.json").read_text())
+    assert example["judge"](example["regression_metrics"], priced["fare"], again, folds) == report["fares"]
+
+
+def test_a_scikit_learn_without_the_table_is_one_plain_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path / package)
+    result = run_here("examples/tabular", "--output", tmp_path / "out")
+    assert result.returncode != 0
+    assert "was installed without the table of passengers, sklearn/datasets/tests/data" in result.stderr
+    assert "install the wheel from PyPI" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--folds", "1"], "argument --folds: invalid choice: 1"),
+        (["--epochs", "0"], "argument --epochs: '0' is no whole number, 1 or more"),
+        (["--output", __file__], "test_tabular.py is a file: give a folder"),
+    ],
+)
+def test_a_wrong_option_of_the_table_is_one_plain_line(arguments, message):
+    result = run_here("examples/tabular", *arguments)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
