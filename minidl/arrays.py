@@ -45,10 +45,10 @@ def as_array(values: Any, name: str) -> Array:
         such = f", such as {' and '.join(map(repr, list(dict.fromkeys(some))[:2]))}" if some else ""
         cure = "minidl.estimators take text labels; else classes, y = numpy.unique(y, return_inverse=True)"
         raise DataError(f"{name} holds {values.dtype} values{such}; give numbers only: {cure}")
-    if isinstance(values, LazyRows):
-        return cast(Array, values)
     # The rows of a window over a series are contiguous, and overlap: a copy could be a hundred times as large.
-    return np.ascontiguousarray(values) if values.ndim and not values[:1].flags.c_contiguous else values
+    if isinstance(values, LazyRows) or values.flags.c_contiguous or values[:1].flags.c_contiguous:
+        return cast(Array, values)
+    return np.ascontiguousarray(values)
 
 
 def column_names(values: Any) -> list[str] | None:
@@ -59,7 +59,8 @@ def column_names(values: Any) -> list[str] | None:
 
 def as_rows(values: Any, name: str) -> Array:
     """Return inputs as `as_array`; of a sparse matrix, rows that become dense when they are used."""
-    return cast(Array, LazyRows(values.tocsr())) if hasattr(values, "tocsr") else as_array(values, name)
+    is_sparse = type(values) is not np.ndarray and hasattr(values, "tocsr")
+    return cast(Array, LazyRows(values.tocsr())) if is_sparse else as_array(values, name)
 
 
 def _from_pandas(values: Any) -> Array:

@@ -240,8 +240,8 @@ class Sequential(Layer):
 
     def as_inputs(self, x: Any) -> Array:
         """Return inputs as an array; raise ShapeError for a frame whose columns are not those of `feature_names`."""
-        names, known = column_names(x), self.feature_names
-        if names is None or known is None or names == known:
+        known = self.feature_names
+        if known is None or (names := column_names(x)) is None or names == known:
             return as_rows(x, "x")
         if missing := [name for name in known if name not in names]:
             raise ShapeError(f"x lacks the column {missing[0]!r} of the frame that the model was trained on")
