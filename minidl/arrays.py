@@ -43,7 +43,7 @@ def as_array(values: Any, name: str) -> Array:
     if values.dtype.kind not in "biuf":
         some = [value for value in np.ravel(values)[:1000].tolist() if isinstance(value, str)]
         such = f", such as {' and '.join(map(repr, list(dict.fromkeys(some))[:2]))}" if some else ""
-        cure = "minidl.estimators take text labels; else classes, y = numpy.unique(y, return_inverse=True)"
+        cure = "encode text (labels by numpy.unique(y, return_inverse=True)); minidl.estimators take text labels"
         raise DataError(f"{name} holds {values.dtype} values{such}; give numbers only: {cure}")
     # The rows of a window over a series are contiguous, and overlap: a copy could be a hundred times as large.
     if isinstance(values, LazyRows) or values.flags.c_contiguous or values[:1].flags.c_contiguous:

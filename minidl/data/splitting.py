@@ -28,7 +28,7 @@ def train_validation_split(
 
     Parameters
     ----------
-    x, y : array, memmap, pandas frame or series, or list, of N rows each
+    x, y : array, memmap, sparse matrix, pandas frame or series, or list, of N rows each
         Inputs and their labels or targets.
     validation_size : float in (0, 1) or int in [1, N), default 0.2
         The fraction of the rows, rounded up, or the number of rows of the validation part.
@@ -54,21 +54,22 @@ def train_validation_split(
     ArgumentError, ArgumentTypeError
         ``validation_size`` or ``seed`` is out of range, or a part is too small to have every class.
     """
-    if len(x) != len(y):
-        raise DataError(f"x has {counted(len(x), 'row')}, but y has {len(y)}")
-    if len(x) == 0:
+    rows = x.shape[0] if hasattr(x, "tocsr") else len(x)
+    if rows != len(y):
+        raise DataError(f"x has {counted(rows, 'row')}, but y has {len(y)}")
+    if rows == 0:
         raise DataError("x and y have no rows to split")
     seed = None if seed is None else as_seed(seed, "seed")
     of_none = f"validation_size={validation_size} holds out no row: to train without validation, do not split the data"
     if not shuffle:
-        start = len(x) - _rows_held_out(validation_size, len(x), "validation_size", of_none)
+        start = rows - _rows_held_out(validation_size, rows, "validation_size", of_none)
         cut = [(each[:start], each[start:]) for each in (getattr(values, "iloc", values) for values in (x, y))]
         return cut[0][0], cut[0][1], cut[1][0], cut[1][1]
     classes = _classes(y) if stratify else None
     if classes is not None and classes.dtype.kind == "f":  # or they are numbers that happen to be whole
-        held_out = _rows_held_out(validation_size, len(x), "validation_size", of_none)
+        held_out = _rows_held_out(validation_size, rows, "validation_size", of_none)
         _, counts = np.unique(classes, return_counts=True)
-        if counts.min() < 2 or min(held_out, len(x) - held_out) < len(counts):
+        if counts.min() < 2 or min(held_out, rows - held_out) < len(counts):
             classes = None
     x_train, x_validation, y_train, y_validation = split_at_random(
         [x, y],
@@ -113,7 +114,7 @@ def split_at_random(
     """
     from sklearn.model_selection import train_test_split
 
-    rows = len(arrays[0])
+    rows = arrays[0].shape[0] if hasattr(arrays[0], "tocsr") else len(arrays[0])
     held_out = _rows_held_out(validation_size, rows, name, of_none)
     if classes is not None:
         classes_found, counts = np.unique(classes, return_counts=True)

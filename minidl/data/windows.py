@@ -27,7 +27,7 @@ def windows(series: Any, length: int, *, horizon: int = 1, stride: int = 1, targ
         The target of a window is that of `horizon` steps after its last one; with 0 that of its last step.
     stride : int >= 1, default 1
         Steps from the start of a window to that of the next.
-    targets : array (T,) or (T, outputs), optional
+    targets : array (T,) or (T, outputs), or the name of a column of the frame, optional
         What to predict at each step; by default the series itself.
 
     Returns
@@ -41,6 +41,7 @@ def windows(series: Any, length: int, *, horizon: int = 1, stride: int = 1, targ
     length, stride = as_whole_number(length, "length", 1), as_whole_number(stride, "stride", 1)
     horizon = as_whole_number(horizon, "horizon")
     values = as_array(series, "series")
+    targets = series[targets] if isinstance(targets, str) else targets
     wanted = values if targets is None else as_array(targets, "targets")
     if not 1 <= values.ndim <= 2 or not 1 <= wanted.ndim <= 2:
         raise DataError(f"series and targets are (T,) or (T, features), not {values.shape} and {wanted.shape}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,7 +16,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from minidl.errors import ArgumentError, did_you_mean
+from minidl.arrays import as_rows, check_finite
+from minidl.errors import ArgumentError, DataError, did_you_mean
 from minidl.estimators.file import read_estimator, write_estimator
 from minidl.estimators.labels import Labels
 from minidl.estimators.parameters import inner_settings, with_setting
@@ -109,10 +111,10 @@ class NetworkEstimator(BaseEstimator):
         classes: Any = None,
     ) -> _Self:
         self._validate_params()
-        X, y = validate_data(
-            self, X, y, multi_output=True, y_numeric=isinstance(self, RegressorMixin), reset=not goes_on,
-            **self._input_checks(X),
-        )  # fmt: skip
+        checks = self._input_checks(X) | {"multi_output": True, "y_numeric": isinstance(self, RegressorMixin)}
+        with _columns_named(X):
+            X, y = validate_data(self, X, y, reset=not goes_on, **checks)
+        check_finite(as_rows(X, "X"), "X")  # here, where rows have the user's numbers
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
@@ -188,7 +190,8 @@ class NetworkEstimator(BaseEstimator):
 
     def _scores(self, X: Any) -> Array:
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, **self._input_checks(X))
+        with _columns_named(X):
+            X = validate_data(self, X, reset=False, **self._input_checks(X))
         return self.model_.predict_scores(X)
 
     def _decode(self, decisions: Array) -> Array:
@@ -410,6 +413,20 @@ def keep_arguments(estimator: NetworkEstimator, arguments: dict[str, Any]) -> No
 def seed_from(random_state: Any) -> int:
     """Draw a seed."""
     return int(random_state.randint(_SEEDS))
+
+
+@contextlib.contextmanager
+def _columns_named(X: Any) -> Iterator[None]:
+    """Within, an error about a frame says which of its columns holds no numbers, if one does."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        kinds = dict(X.dtypes) if hasattr(X, "columns") else {}
+        for name, kind in kinds.items():
+            if kind.kind not in "biuf":
+                cure = "encode text and dates first, by a ColumnTransformer, say"
+                raise DataError(f"column {name!r} holds {kind} values: {cure} ({error})") from error
+        raise
 
 
 def _dtype_for(X: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from minidl.errors import FileFormatError
+from minidl.errors import ArgumentTypeError, FileFormatError
 from minidl.files import read_described, write_described
 from minidl.model import FILE_VERSION, Sequential
 from minidl.serialization import decode, encode
@@ -23,6 +23,8 @@ def write_estimator(estimator: NetworkEstimator, path: str | os.PathLike[str]) -
     """Write what `NetworkEstimator.save` says."""
     kind, model = type(estimator).__name__, estimator.model_
     settings = estimator.get_params(deep=False)
+    if settings.get("build_model") is not None:
+        raise ArgumentTypeError(f"{kind}: a file holds no function build_model: pickle it, or save its model_")
     described = {
         "class": kind,
         "parameters": {name: _encode(value, f"{kind}: {name}") for name, value in settings.items()},

@@ -19,7 +19,7 @@ from minidl.estimators.base import (
     seed_from,
 )
 from minidl.estimators.rows import TrainingRows, split_rows
-from minidl.layers import Dense, Layer
+from minidl.layers import Dense, Layer, Softmax
 from minidl.losses import Loss, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer
@@ -74,6 +74,10 @@ class NetworkBase(NetworkEstimator):
         seed = seed_from(random_state)
         elements = self._elements(seed, input_shape, outputs)
         if not (elements and isinstance(elements[-1], Loss)):
+            if elements and isinstance(elements[-1], Softmax):
+                raise ArgumentError(
+                    f"layers end with {elements[-1]!r}: leave it and the output layer out, they are added"
+                )
             elements += [Dense(outputs, initializer="glorot_uniform"), loss]
         elif self.loss is not None:
             raise ArgumentError("the layers end with a loss, and loss= gives another one: leave one out")
@@ -95,7 +99,8 @@ class NetworkBase(NetworkEstimator):
     def _train(self, rows: TrainingRows, random_state: Any, *, goes_on: bool, keep_optimizer: bool) -> None:
         held_out = None
         if self.validation_fraction is not None:
-            rows, held_out = split_rows(rows, self.validation_fraction, random_state, self._strata(rows))
+            fraction, strata = self.validation_fraction, self._strata(rows)
+            rows, held_out = split_rows(rows, fraction, random_state, strata, at_random=self.shuffle)
         if not (keep_optimizer and hasattr(self, "trainer_")):
             self.trainer_ = Trainer(
                 self.model_,
@@ -160,7 +165,8 @@ class NetworkClassifier(NetworkClassifierBase, NetworkBase):
     callbacks : list of Callback or functions, optional
         Each `fit` uses copies.
     validation_fraction : float in (0, 1), optional
-        The share of the rows to hold out, for callbacks such as ``EarlyStopping("val_loss")`` to go by.
+        The share of the rows to hold out, for callbacks such as ``EarlyStopping("val_loss")`` to go by: drawn at random
+        or, with ``shuffle=False``, the last ones.
     class_weight : dict of label -> weight, "balanced" or None, default None
     standardize : bool, default False
         Scale each input feature to mean 0 and deviation 1, inside the network.

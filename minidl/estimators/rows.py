@@ -93,10 +93,11 @@ def _sum_of_bits(values: Array, factors: Array) -> Array:
 
 
 def split_rows(
-    rows: TrainingRows, fraction: float, random_state: Any, classes: Array | None
+    rows: TrainingRows, fraction: float, random_state: Any, classes: Array | None, *, at_random: bool = True
 ) -> tuple[TrainingRows, TrainingRows]:
     """Hold out a fraction of the different rows, all copies of one together; return those to train on, and the others.
 
+    They are drawn `at_random`, or else the last ones, as a time series needs them.
     `classes` (N,) gives both parts the classes' shares of the whole. Raises ValueError for fewer than two rows held
     out, and as scikit-learn's `train_test_split`.
     """
@@ -107,8 +108,9 @@ def split_rows(
     _, held_out = train_test_split(
         first_in_order,
         test_size=fraction,
-        random_state=random_state,
-        stratify=None if classes is None else classes[first_in_order],
+        shuffle=at_random,
+        random_state=random_state if at_random else None,
+        stratify=None if classes is None or not at_random else classes[first_in_order],
     )
     if len(held_out) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")

@@ -43,7 +43,11 @@ class MonitoredMetric(Configurable):
         """Raise ArgumentError unless the run has the metric, and it is known whether a small or a large one is good."""
         if self.monitor not in metric_names:
             validates = any(name.startswith("val_") for name in metric_names)
-            cure = "; give fit validation_data" if self.monitor.startswith("val_") and not validates else ""
+            cure = (
+                "; give fit validation_data, or an estimator validation_fraction"
+                if self.monitor.startswith("val_") and not validates
+                else ""
+            )
             raise ArgumentError(
                 f"{self.asker}: the run has no metric {self.monitor!r}; "
                 f"{did_you_mean(self.monitor, metric_names)}{cure}"

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
@@ -257,3 +258,11 @@ def test_without_shuffling_the_last_rows_are_held_out(kind):
 def test_without_shuffling_a_part_of_no_rows_is_refused_as_well():
     with pytest.raises(ArgumentError, match="holds out no row"):
         train_validation_split(np.arange(10), np.arange(10), 0, shuffle=False)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_sparse_matrix_is_split_as_its_dense_rows_are(shuffle):
+    dense, y = np.eye(40), np.arange(40) % 2
+    parts = train_validation_split(scipy.sparse.csr_matrix(dense), y, 0.25, shuffle=shuffle)
+    for ours, theirs in zip(parts[:2], train_validation_split(dense, y, 0.25, shuffle=shuffle)[:2], strict=True):
+        np.testing.assert_array_equal(ours.toarray(), theirs)

@@ -32,6 +32,11 @@ def test_targets_of_their_own_take_the_place_of_the_series():
     np.testing.assert_array_equal(y, rain.to_numpy()[3:])
 
 
+def test_targets_may_be_a_column_of_the_frame():
+    frame = pd.DataFrame({"temperature": np.arange(10.0), "pressure": np.arange(10.0, 20.0)})
+    np.testing.assert_array_equal(windows(frame, 3, targets="pressure")[1], np.arange(13.0, 20.0))
+
+
 def test_windows_are_views_that_cannot_be_written():
     series = np.arange(10.0)
     x, y = windows(series, 3)

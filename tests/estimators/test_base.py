@@ -25,6 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from minidl import L2, Adam, BatchNorm, Callback, Dense, Dropout, ReLU, SoftmaxCrossEntropy
+from minidl.errors import DataError
 from minidl.estimators import MLPClassifier, MLPRegressor, NetworkClassifier, NetworkRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -537,3 +538,11 @@ def test_the_random_state_decides_the_bits(make):
         warnings.simplefilter("ignore")
         free = [make().set_params(random_state=None).fit(x, targets_for(one)) for _ in range(2)]
     assert not np.array_equal(free[0].model_.parameters, free[1].model_.parameters)
+
+
+@all_four
+def test_a_column_that_holds_no_numbers_is_named(make):
+    wrong = pd.DataFrame(x, columns=[f"column {number}" for number in range(x.shape[1])]).assign(island="Dream")
+    estimator = make()
+    with pytest.raises(DataError, match="column 'island' holds .* values: encode text and dates first, by a ColumnTr"):
+        estimator.fit(wrong, targets_for(estimator))

@@ -198,7 +198,10 @@ class Watch(Callback):
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (NetworkRegressor(build_model=lambda: Sequential([Dense(2)]), max_iter=1), "NetworkRegressor: build_model = "),
+        (
+            NetworkRegressor(build_model=lambda: Sequential([Dense(2)]), max_iter=1),
+            "NetworkRegressor: a file holds no function build_model",
+        ),
         (MLPRegressor(schedule=lambda step: 0.1, max_iter=1), "MLPRegressor: schedule = .* cannot be saved"),
         (MLPRegressor(augment=lambda inputs, rng: inputs, max_iter=1), "MLPRegressor: augment = .*Distortion"),
         (MLPRegressor(callbacks=[Watch("loss")], max_iter=1), "Watch has an __init__ of its own"),

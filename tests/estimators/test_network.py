@@ -22,6 +22,7 @@ from minidl import (
     Rescale,
     Sequential,
     SigmoidCrossEntropy,
+    Softmax,
     SoftmaxCrossEntropy,
     Tanh,
     Trainer,
@@ -270,9 +271,29 @@ def test_classes_keep_their_shares_among_rows_held_out():
     x, _ = problem(rows=100)
     y = np.repeat(["a", "b"], [90, 10])
     estimator = estimator_of("two classes", validation_fraction=0.2, metrics=["accuracy"], max_iter=60)
-    estimator.set_params(build_model=lambda: Sequential([Rescale(0.0)])).fit(x, y)
+    estimator.set_params(shuffle=True, build_model=lambda: Sequential([Rescale(0.0)])).fit(x, y)
     # Of no information the larger class is predicted, which 18 of the 20 rows are of.
     assert estimator.history_["val_accuracy"][-1] == pytest.approx(0.9, abs=1e-12)
+
+
+def test_in_the_order_of_time_the_last_rows_are_held_out():
+    x = np.arange(50.0)[:, np.newaxis]
+    seen = []
+
+    class See(Rescale):
+        def forward(self, x, training=False):
+            seen.append((training, x[:, 0].tolist()))
+            return super().forward(x, training)
+
+    settings = {"build_model": lambda: Sequential([See(0.01)]), "batch_size": 10, "max_iter": 1}
+    NetworkRegressor(validation_fraction=0.2, shuffle=False, **settings).fit(x, x[:, 0])
+    assert [rows for training, rows in seen if training] == np.arange(40.0).reshape(4, 10).tolist()
+    assert [row for training, rows in seen[-1:] for row in rows] == np.arange(40.0, 50.0).tolist()
+
+
+def test_layers_that_end_with_a_softmax_are_refused():
+    with pytest.raises(ArgumentError, match=r"end with Softmax\(\): leave it and the output layer out"):
+        NetworkClassifier([Dense(3), Softmax()]).fit(np.eye(6), np.arange(6) % 3)
 
 
 def test_epochs_are_printed_or_shown_in_a_bar(capsys):
