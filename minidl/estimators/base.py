@@ -7,6 +7,7 @@ import copy
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -111,6 +112,19 @@ class NetworkEstimator(BaseEstimator):
         classes: Any = None,
     ) -> _Self:
         self._validate_params()
+        before = dict(vars(self))
+        steps = self.trainer_.step if "trainer_" in before else 0
+        try:
+            return self._fit_checked(X, y, sample_weight, goes_on, keep_optimizer, classes)
+        except BaseException:
+            trainer = vars(self).get("trainer_")
+            if trainer is None or trainer.step == (steps if trainer is before.get("trainer_") else 0):
+                self.__dict__ = before  # nothing has been trained: what was fitted stays
+            raise
+
+    def _fit_checked(
+        self: _Self, X: Any, y: Any, sample_weight: Any, goes_on: bool, keep_optimizer: bool, classes: Any
+    ) -> _Self:
         checks = self._input_checks(X) | {"multi_output": True, "y_numeric": isinstance(self, RegressorMixin)}
         with _columns_named(X):
             X, y = validate_data(self, X, y, reset=not goes_on, **checks)
@@ -122,6 +136,8 @@ class NetworkEstimator(BaseEstimator):
         rows = training_rows(X, targets, weights, self.shuffle)
         if (class_weight := getattr(self, "class_weight", None)) is not None:
             of_class = compute_sample_weight(class_weight, self._decode(rows.targets))
+            if (of_class < 0).any():
+                raise ArgumentError(f"class_weight is {class_weight!r}; weights are 0 or more")
             rows.weights = of_class if rows.weights is None else rows.weights * of_class
         if rows.weights is not None and not rows.weights.any():
             raise ArgumentError("sample_weight is 0 for every row, or class_weight is: one row must weigh more than 0")
@@ -141,12 +157,16 @@ class NetworkEstimator(BaseEstimator):
         scaling = Standardize()
         first: list[Layer] = [scaling] if self.standardize else []
         model = self._make_model(rows.x.shape[1:], first, loss, outputs, dtype, random_state)
+        self._check_model(model)
         if self.standardize:
             scaling.adapt(rows.x, rows.weights)
             if kind == "numbers" and model.loss is not None and not isinstance(model.loss, Poisson):
                 mean, deviation = measure(rows.targets, rows.weights)
                 model.loss = StandardizedTargets(model.loss, mean=mean, deviation=deviation)
         return model
+
+    def _check_model(self, model: Sequential) -> None:
+        """Raise ArgumentError for a network that cannot tell what the targets are."""
 
     @property
     def _is_stochastic(self) -> bool:
@@ -166,6 +186,7 @@ class NetworkEstimator(BaseEstimator):
         held_out: TrainingRows | None = None,
     ) -> None:
         """Train for some epochs; a full batch is put in order once, and not in every step."""
+        trainer.position = replace(trainer.position, row=0)  # what was interrupted is not finished on other rows
         is_whole = trainer.batch_size is None or trainer.batch_size >= len(rows)
         trainer.fit(
             rows.x[...] if is_whole and not rows.x.is_sparse else rows.x,
@@ -315,6 +336,22 @@ class NetworkClassifierBase(ClassifierMixin, NetworkEstimator):
             return None
         return rows.targets if len(self.classes_) > 2 else rows.targets.reshape(-1, 1).astype(bool)
 
+    def _check_model(self, model: Sequential) -> None:
+        classes, shape, loss = len(self.classes_), model.output_shape or (), model.loss
+        if shape not in {(self._labels.outputs,), (max(classes, 2),)}:
+            raise ArgumentError(
+                f"the network's output is {shape}, but y has {classes} classes: end it with Dense({classes}), or leave "
+                "the output layer and the loss out"
+            )
+        if loss is None or loss.decide(np.zeros((1, *shape))).dtype.kind not in "iu":
+            raise ArgumentError(f"a classifier needs a loss of classes, not {loss!r}")
+
+    @property
+    def _gives_probabilities(self) -> bool:
+        fitted = vars(self).get("model_")
+        given = fitted.loss if fitted is not None else getattr(self, "loss", None)
+        return given is None or type(given).activate is not Loss.activate
+
     def _decode(self, decisions: Array) -> Array:
         return self._labels.decode(decisions)
 
@@ -352,10 +389,11 @@ class NetworkClassifierBase(ClassifierMixin, NetworkEstimator):
             )
         return self._fit(X, y, sample_weight, goes_on=not is_first, keep_optimizer=True, classes=classes)
 
+    @available_if(lambda estimator: estimator._gives_probabilities)
     def predict_proba(self, X: Any) -> Array:
         """Return each class's probability (N, K), in the order of `classes_`; each label's where rows have several.
 
-        Raises ArgumentError for a loss that gives no probabilities.
+        A loss that gives no probabilities, such as `Hinge`, has no such method.
         """
         scores = self._scores(X)
         loss = self.model_.loss
@@ -366,6 +404,7 @@ class NetworkClassifierBase(ClassifierMixin, NetworkEstimator):
             return loss.activate(np.hstack([-scores, scores]))
         return loss.activate(scores)
 
+    @available_if(lambda estimator: estimator._gives_probabilities)
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of `predict_proba`."""
         probabilities = self.predict_proba(X)

@@ -6,7 +6,7 @@ import copy
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -78,14 +78,24 @@ class MLPBase(NetworkEstimator):
     }
 
     @property
-    def coefs_(self) -> list[Array]:
-        """The weights (inputs, units) of each layer: views of the network's."""
-        return [layer.weight.value for layer in self._dense_layers()]
+    def coefs_(self) -> tuple[Array, ...]:
+        """The weights (inputs, units) of each layer: views of the network's, to be changed in place."""
+        return tuple(layer.weight.value for layer in self._dense_layers())
+
+    @coefs_.setter
+    def coefs_(self, values: Sequence[Array]) -> None:
+        for own, value in zip(self.coefs_, values, strict=True):
+            own[...] = value
 
     @property
-    def intercepts_(self) -> list[Array]:
-        """The biases (units,) of each layer: views of the network's."""
-        return [layer.bias.value for layer in self._dense_layers() if layer.bias is not None]
+    def intercepts_(self) -> tuple[Array, ...]:
+        """The biases (units,) of each layer: views of the network's, to be changed in place."""
+        return tuple(layer.bias.value for layer in self._dense_layers() if layer.bias is not None)
+
+    @intercepts_.setter
+    def intercepts_(self, values: Sequence[Array]) -> None:
+        for own, value in zip(self.intercepts_, values, strict=True):
+            own[...] = value
 
     @property
     def n_layers_(self) -> int:
@@ -353,8 +363,8 @@ class MLPClassifier(NetworkClassifierBase, MLPBase):
     Attributes
     ----------
     classes_, n_features_in_, feature_names_in_, n_outputs_, n_layers_, out_activation_
-    coefs_, intercepts_ : list of array
-        Weights (inputs, units) and biases (units,) of each layer: views of the network's.
+    coefs_, intercepts_ : tuple of array
+        Weights (inputs, units) and biases (units,) of each layer: views of the network's, to be changed in place.
     loss_, best_loss_ : float
         The last epoch's loss, and the lowest; `best_loss_` is None with `early_stopping`.
     loss_curve_ : list of float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import weakref
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -25,6 +26,9 @@ from minidl.model import Sequential
 from minidl.optimizers import Optimizer
 from minidl.training import Average, Trainer
 from minidl.typing import Shape
+
+_built: weakref.WeakSet[Layer] = weakref.WeakSet()
+"""Layers that functions have built: a second network that had them would begin with what the first has learnt."""
 
 
 class NetworkBase(NetworkEstimator):
@@ -94,6 +98,9 @@ class NetworkBase(NetworkEstimator):
         model = self.build_model(**{name: value for name, value in known.items() if name in wanted})
         if not isinstance(model, Sequential):
             raise ArgumentTypeError(f"build_model returned {model!r:.80}; it must return a Sequential")
+        if any(layer in _built for layer in model.layers):
+            raise ArgumentError("build_model returned layers that it has returned before: make new ones at each call")
+        _built.update(model.layers)
         return [*model.layers, *([model.loss] if model.loss else [])]
 
     def _train(self, rows: TrainingRows, random_state: Any, *, goes_on: bool, keep_optimizer: bool) -> None:

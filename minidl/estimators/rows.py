@@ -87,7 +87,7 @@ def content_keys(x: Any, targets: Array) -> Array:
 
 
 def _sum_of_bits(values: Array, factors: Array) -> Array:
-    bits = np.array(values, np.float64).view(np.uint64)
+    bits = (np.asarray(values, np.float64) + 0.0).view(np.uint64)  # -0.0 + 0.0 is 0.0
     bits ^= bits >> 32
     return bits @ factors
 

@@ -78,6 +78,11 @@ class StandardizedTargets(Loss):
         """The metric of the inner loss."""
         return self.loss.default_metric
 
+    @property
+    def units(self) -> tuple[Any, Any]:
+        """What scores are measured in: those of another unit cannot be averaged with them."""
+        return self.mean, self.deviation
+
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
         return self.loss.per_sample(scores, targets)
 
@@ -100,8 +105,8 @@ class StandardizedTargets(Loss):
         return self.loss.average(scores)
 
     def _scaled_back(self, values: Array) -> Array:
-        mean, deviation = np.asarray(self.mean, values.dtype), np.asarray(self.deviation, values.dtype)
-        return values * deviation + mean
+        # In float64: the mean may have more digits than the scores' type, as times do.
+        return values * np.asarray(self.deviation) + np.asarray(self.mean)
 
 
 def measure(x: Any, weights: Array | None = None) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import Augment, apply_augment, as_array, as_augment, check_finite
+from minidl.arrays import Augment, apply_augment, as_augment, check_finite
 from minidl.errors import ShapeError
 from minidl.model import Sequential
 from minidl.prediction.base import Predictor, as_model
@@ -57,7 +57,7 @@ class AugmentedPrediction(Predictor):
     include_original: bool = setting(default=True, check=as_flag)
 
     def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
-        x = as_array(x, "x")
+        x = self.model.as_inputs(x)
         if x.ndim == 0 or x.shape[1:] != self.input_shape:
             raise ShapeError(f"x has shape {x.shape}; the model takes {('N', *self.input_shape)}")
         if not len(x):

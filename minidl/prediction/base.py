@@ -45,6 +45,10 @@ class Predictor(Configurable):
     def output_shape(self) -> Shape:
         return cast(Shape, self.model.output_shape)
 
+    def as_inputs(self, x: Any) -> Array:
+        """Return inputs as `Sequential.as_inputs` does; parameters and errors as there."""
+        return self.model.as_inputs(x)
+
     def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
         """Return scores (N, *output_shape), whose meaning the loss knows; parameters as in `predict`."""
         raise NotImplementedError(f"{type(self).__name__} must define predict_scores(x, batch_size)")

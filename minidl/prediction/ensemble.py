@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import as_array
+from minidl.arrays import column_names
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
 from minidl.losses import Loss
 from minidl.model import Sequential
@@ -42,8 +42,9 @@ def _as_models(models: Any, name: str) -> tuple[Sequential | Predictor, ...]:
 
 
 def _mean_the_same(one: Loss | None, other: Loss | None) -> bool:
-    """Whether both losses turn scores into probabilities, decisions and averages by the same methods."""
-    return all(getattr(type(one), name) is getattr(type(other), name) for name in ("activate", "decide", "average"))
+    """Whether both losses turn scores into probabilities, decisions and averages by the same methods, in one unit."""
+    methods, units = ("activate", "decide", "average"), [getattr(loss, "units", None) for loss in (one, other)]
+    return units[0] == units[1] and all(getattr(type(one), name) is getattr(type(other), name) for name in methods)
 
 
 class Ensemble(Predictor):
@@ -81,5 +82,6 @@ class Ensemble(Predictor):
         return next(iter(self.models))
 
     def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
-        x = as_array(x, "x")  # once, not by each model
+        if column_names(x) is None:  # the columns of a frame are for each model to look at
+            x = self.model.as_inputs(x)
         return self.loss.average(np.stack([model.predict_scores(x, batch_size) for model in self.models]))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import as_array, as_rows, as_weights, check_finite, check_lengths
+from minidl.arrays import as_array, as_rows, as_weights, check_finite, check_lengths, column_names
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
 from minidl.model import Sequential
 from minidl.settings import as_whole_number
@@ -117,10 +117,10 @@ def _with_inputs(data: DataSet, returned: Any) -> DataSet:
 
 
 def _as_numbers(x: Any, name: str) -> Any:
-    """Return an array, or of any sparse matrix a CSR matrix, of numbers that are finite."""
-    x = x.tocsr() if hasattr(x, "tocsr") else as_array(x, name)
-    check_finite(as_rows(x, name), name)
-    return x
+    """Return an array, of any sparse matrix a CSR matrix, or a frame of named columns, of numbers that are finite."""
+    array = x.tocsr() if hasattr(x, "tocsr") else as_array(x, name)
+    check_finite(as_rows(array, name), name)
+    return array if column_names(x) is None else x
 
 
 def _as_table(x: Any) -> Any:

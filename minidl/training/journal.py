@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minidl.arrays import as_array, column_names
 from minidl.errors import ArgumentError, FileFormatError
 from minidl.files import as_json, atomic_write
 from minidl.metrics.base import FunctionMetric
@@ -224,7 +225,7 @@ def described(value: Any) -> Any:
 
 
 def fingerprint(*arrays: Any) -> str:
-    """Return a text that other values, types or shapes, of arrays or CSR matrices, would change."""
+    """Return a text that other values, types or shapes, of arrays, frames or CSR matrices, would change."""
     import hashlib
 
     digest = hashlib.sha256()
@@ -235,6 +236,9 @@ def fingerprint(*arrays: Any) -> str:
         if hasattr(array, "indptr"):
             digest.update(fingerprint(array.data, array.indices, array.indptr, np.array(array.shape)).encode())
             continue
+        if names := column_names(array):
+            digest.update(repr(names).encode())
+            array = as_array(array, "x")  # noqa: PLW2901 - of a frame the numbers
         digest.update(f"{array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]

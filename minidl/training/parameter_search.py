@@ -501,6 +501,7 @@ def _rehearse(
 def _fingerprint_of_new(trainer: Trainer, again: Trainer, x: Any) -> str:
     """Return the fingerprint of a trainer that was checked; raise ArgumentError where another call makes another."""
     again.model.set_up_for(x)
+    again.model.feature_names = trainer.model.feature_names
     found = fingerprint_of_trainer(trainer)
     parts = ((getattr(each, name) for each in (trainer, again)) for name in ("model", "optimizer", "average"))
     if any(one is other is not None for one, other in parts):

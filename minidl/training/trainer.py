@@ -442,7 +442,7 @@ class Trainer(Configurable):
             rows = slice(row, row + size)
             batch = data[rows if order is None else order[rows]]
             if self.augment is not None:
-                batch.x = apply_augment(self.augment, batch.x, np.random.default_rng((seed, epoch, row, 1)))
+                batch.x = apply_augment(self.augment, batch.x[...], np.random.default_rng((seed, epoch, row, 1)))
             return batch
 
         starts = range(self.position.row, len(data), size)

@@ -546,3 +546,21 @@ def test_a_column_that_holds_no_numbers_is_named(make):
     estimator = make()
     with pytest.raises(DataError, match="column 'island' holds .* values: encode text and dates first, by a ColumnTr"):
         estimator.fit(wrong, targets_for(estimator))
+
+
+@all_four
+def test_a_fit_that_fails_leaves_what_was_fitted(make):
+    estimator = fitted(make)
+    targets, before = targets_for(estimator), estimator.predict(x)
+    wrong = x.copy()
+    wrong[5, 1] = np.nan
+    with pytest.raises(ValueError, match="X holds NaN at row 5, entry 1"):
+        estimator.fit(wrong, targets)
+    with pytest.raises(ValueError, match="no metric is named 'nothing'"):
+        estimator.set_params(metrics=["nothing"]).fit(x, targets)
+    np.testing.assert_array_equal(estimator.predict(x), before)
+    fresh = make()
+    with pytest.raises(ValueError, match="X holds NaN"):
+        fresh.fit(wrong, targets)
+    with pytest.raises(NotFittedError):
+        fresh.predict(x)

@@ -34,7 +34,6 @@ from minidl import (
     SoftmaxCrossEntropy,
     Tanh,
 )
-from minidl.errors import ArgumentError
 from minidl.estimators import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -620,8 +619,8 @@ def test_a_loss_of_ones_own_has_the_last_word():
     assert softmax.score(x, y) > 0.9
     hinge = MLPClassifier(**settings, loss=Hinge()).fit(x, y)
     assert hinge.score(x, y) > 0.9
-    with pytest.raises(ArgumentError, match="probabilities"):
-        hinge.predict_proba(x)
+    assert not hasattr(hinge, "predict_proba")
+    assert not hasattr(MLPClassifier(loss=Hinge()), "predict_log_proba")
     huber = MLPRegressor(Huber(), **settings).fit(*problem("number"))
     assert isinstance(huber.model_.loss, Huber)
     assert huber.out_activation_ == "identity"
@@ -715,3 +714,13 @@ def test_attributes_of_the_network_are_there_once_it_is_fitted():
     assert {type(layer) for layer in estimator.model_.layers} == {Dense, ReLU}
     tanh = MLPClassifier(activation="tanh", normalization="layer", max_iter=1).fit(*problem())
     assert {type(layer) for layer in tanh.model_.layers} == {Dense, LayerNorm, Tanh}
+
+
+def test_weights_may_be_assigned_as_a_whole_and_not_to_a_list_that_is_made_anew():
+    x, y = problem("three classes")
+    ours = MLPClassifier((4,), max_iter=2, random_state=0).fit(x, y)
+    with pytest.raises(TypeError, match="item assignment"):
+        ours.coefs_[0] = np.zeros_like(ours.coefs_[0])
+    ours.coefs_ = [np.zeros_like(weights) for weights in ours.coefs_]
+    ours.intercepts_ = [np.zeros(4), [0, 0, 9]]
+    assert (ours.predict(x) == ours.classes_[2]).all()

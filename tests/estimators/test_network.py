@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.utils.class_weight import compute_sample_weight
 
 from minidl import (
@@ -155,8 +156,7 @@ def test_a_loss_may_be_given():
     estimator = estimator_of("two classes", [Dense(6)], loss=SoftmaxCrossEntropy()).fit(x, y)
     trainer = by_hand(x, y, [Dense(6)], 2, SoftmaxCrossEntropy())
     np.testing.assert_array_equal(estimator.predict_proba(x), trainer.model.predict_proba(x))
-    with pytest.raises(ArgumentError, match="probabilities"):
-        estimator_of("two classes", loss=Hinge()).fit(x, y).predict_proba(x)
+    assert not hasattr(estimator_of("two classes", loss=Hinge()).fit(x, y), "predict_proba")
 
 
 def whole(outputs=3):
@@ -371,3 +371,55 @@ def test_images_are_inputs():
     assert estimator.model_.input_shape == (6, 5, 1)
     assert estimator.n_features_in_ == 6
     assert estimator.predict_proba(images).dtype == np.float32
+
+
+def test_a_function_that_builds_the_same_layers_twice_is_refused():
+    x, y = problem()
+    model = Sequential([Dense(4), ReLU()])
+    estimator = NetworkClassifier(build_model=lambda: model, max_iter=1).fit(x, y)
+    with pytest.raises(ArgumentError, match="build_model returned layers that it has returned before"):
+        NetworkClassifier(build_model=lambda: model, max_iter=1).fit(x, y)
+    estimator.predict(x)
+
+
+@pytest.mark.parametrize("outputs", [1, 5])
+def test_a_network_of_another_number_of_classes_is_refused(outputs):
+    with pytest.raises(ArgumentError, match="output is .*, but y has 3 classes: end it with Dense"):
+        loss = SigmoidCrossEntropy() if outputs == 1 else SoftmaxCrossEntropy()
+        NetworkClassifier([Dense(outputs), loss]).fit(np.eye(6), np.arange(6) % 3)
+
+
+def test_a_classifier_refuses_a_loss_of_numbers():
+    with pytest.raises(ArgumentError, match="a classifier needs a loss of classes, not MeanSquaredError"):
+        NetworkClassifier(loss=MeanSquaredError()).fit(np.eye(6), np.arange(6) % 2)
+
+
+def test_weights_of_classes_below_zero_are_refused_by_their_own_name():
+    with pytest.raises(ArgumentError, match="class_weight is .*; weights are 0 or more"):
+        NetworkClassifier(class_weight={0: 1, 1: -1}).fit(np.eye(6), np.arange(6) % 2)
+
+
+def test_partial_fit_after_an_interruption_takes_all_rows():
+    x, y = problem()
+
+    class Stop(Callback):
+        def on_batch_end(self, trainer):
+            raise KeyboardInterrupt
+
+    estimator = NetworkClassifier([Dense(4)], batch_size=len(x) // 4, callbacks=[Stop()], random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(x, y)
+    estimator.callbacks, before = None, estimator.trainer_.step
+    assert estimator.partial_fit(x, y).trainer_.step == before + 4
+
+
+def test_augment_gets_arrays_also_of_a_sparse_matrix_that_is_one_batch():
+    shapes = []
+
+    def augment(inputs, rng):
+        shapes.append(inputs.shape)
+        return inputs.copy()
+
+    x = scipy.sparse.eye_array(6).tocsr()
+    NetworkClassifier(augment=augment, batch_size=None, max_iter=1).fit(x, np.arange(6) % 2)
+    assert shapes[-1] == (6, 6)

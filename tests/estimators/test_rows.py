@@ -212,3 +212,8 @@ def test_weights_of_hundreds_stay_weights(make):
     # Only the ratios of weights matter, but for the penalty of an MLP.
     np.testing.assert_allclose(one.predict(x), other.predict(x), rtol=1e-2, atol=1e-2)
     assert one.trainer_.position.rows <= 60
+
+
+def test_both_zeros_are_one_number():
+    x = np.array([[0.0, 1.0], [2.0, 0.0]])
+    np.testing.assert_array_equal(content_keys(x, np.zeros(2)), content_keys(np.where(x == 0, -0.0, x), np.zeros(2)))

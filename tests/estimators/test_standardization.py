@@ -8,11 +8,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from minidl import Adam, Dense, Flatten, Huber, MeanSquaredError, Poisson, ReLU, Rescale, Sequential
-from minidl.errors import ShapeError
+from minidl.errors import ArgumentError, ShapeError
 from minidl.estimators import MLPClassifier, MLPRegressor, NetworkClassifier, NetworkRegressor
 from minidl.estimators.losses import HalfSquaredError
 from minidl.estimators.standardization import Standardize, StandardizedTargets, measure
 from minidl.lazy_rows import LazyRows
+from minidl.prediction import Ensemble
 from minidl.testing import layer_checks, loss_checks
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -213,3 +214,19 @@ def test_of_other_outputs_the_loss_speaks_as_the_inner_one():
         Sequential([Dense(2), loss], input_shape=3).loss(np.zeros((4, 2)), np.zeros((4, 3)))
     scores = np.array([[1.0], [2.0]])
     np.testing.assert_array_equal(StandardizedTargets(Poisson(), mean=0.0, deviation=1.0).average(scores[None]), scores)
+
+
+def test_targets_of_many_digits_are_scaled_back_in_float64():
+    x = np.random.default_rng(0).integers(0, 255, (300, 4)).astype(np.uint8)
+    y = 1.7e9 + x[:, 0]  # times in seconds, which float32 knows to a hundred
+    estimator = MLPRegressor(standardize=True, max_iter=100, learning_rate_init=0.01, random_state=0).fit(x, y)
+    assert estimator.model_.dtype == np.float32
+    assert estimator.score(x, y) > 0.9
+
+
+def test_models_of_other_units_do_not_predict_together():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    models = [MLPRegressor(standardize=True, max_iter=2).fit(x, y).model_ for y in (x[:, 0], 1000 + 100 * x[:, 0])]
+    with pytest.raises(ArgumentError, match="scores mean something else to it"):
+        Ensemble(models)
+    Ensemble([models[0], MLPRegressor(standardize=True, max_iter=2, random_state=1).fit(x, x[:, 0]).model_])

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -17,8 +18,10 @@ from minidl import (
     Sequential,
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
+    Trainer,
 )
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
+from minidl.prediction import AugmentedPrediction
 
 
 def model(loss, outputs, seed=0, inputs=5, **options):
@@ -163,3 +166,21 @@ def test_models_that_do_not_go_together_are_refused_by_their_number(models, erro
 def test_models_of_both_types_give_the_wider_one():
     models = [model(SoftmaxCrossEntropy(), 4), model(SoftmaxCrossEntropy(), 4, 1, dtype="float64")]
     assert Ensemble(models).predict_proba(rows()).dtype == np.float64
+
+
+def test_columns_of_frames_are_those_of_each_model():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 3)), columns=["a", "b", "c"])
+    models = []
+    for seed in range(2):
+        model = Sequential([Dense(2), SoftmaxCrossEntropy()], seed=seed)
+        Trainer(model, "sgd", seed=0).fit(frame, np.arange(30) % 2, progress=False)
+        models.append(model)
+    other = frame[["c", "a", "b"]]
+    for predictor in (Ensemble(models), AugmentedPrediction(models[0], lambda x, rng: x + 0.0)):
+        with pytest.raises(ShapeError, match="another order"):
+            predictor.predict(other)
+    for model in models:
+        model.reorder_columns = True
+    np.testing.assert_array_equal(Ensemble(models).predict_proba(other), Ensemble(models).predict_proba(frame))
+    sparse = scipy.sparse.csr_array(frame.to_numpy())
+    np.testing.assert_array_equal(Ensemble(models).predict_proba(sparse), Ensemble(models).predict_proba(frame))

@@ -898,3 +898,18 @@ def test_an_error_of_code_of_ones_own_in_training_names_the_candidate(jobs):
 
 def test_losses_that_differ_are_compared_by_another_metric():
     assert len(look(losses, {"smoothing": [0.0, 0.1]}, monitor="val_accuracy").runs) == 2
+
+
+def test_the_best_model_knows_the_columns_and_validation_data_must_have_them():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=["a", "b", "c"])
+    y = np.arange(40) % 2
+
+    def build(units, seed):
+        return Sequential([Dense(units), ReLU(), Dense(2), SoftmaxCrossEntropy()], seed=seed)
+
+    arguments = {"epochs": 1, "progress": False}
+    for more in ({}, {"folds": 2}, {"validation_data": (frame, y)}):
+        best = search(build, {"units": [2, 3]}, frame, y, **arguments, **more).best_model
+        assert best.feature_names == ["a", "b", "c"]
+    with pytest.raises(ShapeError, match="another order"):
+        search(build, {"units": [2, 3]}, frame, y, validation_data=(frame[["b", "a", "c"]], y), **arguments)
