@@ -85,7 +85,7 @@ WORKLOADS = (
     Workload("wide", "training", sizes=(784, 1024, 1024, 10), rows=12_800, batch=128),
     Workload("plain-128", "training", batch=128, times=2),
     Workload("normalised", "training", batch=128, dropout=0.2, times=2),
-    Workload("fit-digits", "fit", "digits", (64, 100, 10), 1_797, 200, times=50, repeats=5),
+    Workload("fit-digits", "fit", "digits", (64, 100, 10), 1_797, 200, times=200, repeats=3),
     Workload("fit-table", "fit", "table", (50, 100, 4), 20_000, 200, times=20, repeats=3),
     Workload("fit-mnist", "fit", sizes=(784, 100, 10), rows=60_000, batch=200, times=10),
     Workload("predict-1", "prediction", rows=1, times=1000, repeats=5),

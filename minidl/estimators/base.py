@@ -32,6 +32,8 @@ from minidl.training import Callback, History, Trainer
 from minidl.typing import Array, Shape
 
 _SEEDS = 2**31
+_SMALL = 2**24
+"""Bytes of a table of which a copy does no harm."""
 _Self = TypeVar("_Self", bound="NetworkEstimator")
 _Classifier = TypeVar("_Classifier", bound="NetworkClassifierBase")
 _Regressor = TypeVar("_Regressor", bound="NetworkRegressorBase")
@@ -185,11 +187,12 @@ class NetworkEstimator(BaseEstimator):
         callbacks: list[Callback | Callable[[Trainer], None]],
         held_out: TrainingRows | None = None,
     ) -> None:
-        """Train for some epochs; a full batch is put in order once, and not in every step."""
+        """Train for some epochs; a small table, or a full batch, is put in order once, and not in every step."""
         trainer.position = replace(trainer.position, row=0)  # what was interrupted is not finished on other rows
+        is_small = len(rows) * rows.x[:1].nbytes <= _SMALL
         is_whole = trainer.batch_size is None or trainer.batch_size >= len(rows)
         trainer.fit(
-            rows.x[...] if is_whole and not rows.x.is_sparse else rows.x,
+            rows.x[...] if (is_small or is_whole) and not rows.x.is_sparse else rows.x,
             rows.targets,
             epochs=epochs,
             sample_weight=rows.weights,
