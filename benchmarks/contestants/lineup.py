@@ -30,7 +30,7 @@ class Peer(NamedTuple):
     install: str = BENCH_EXTRA
 
 
-FITS = ("fit-digits", "fit-table", "fit-mnist")
+FITS = ("fit-digits", "fit-table", "fit-mnist", "fit-pixels")
 TRAINING = ("deep-sgd", "deep-adam", "small-fullbatch", "tiny", "skinny", "wide")
 PREDICTION = ("predict-1", "predict-10k")
 
@@ -88,6 +88,7 @@ WORKLOADS = (
     Workload("fit-digits", "fit", "digits", (64, 100, 10), 1_797, 200, times=200, repeats=3),
     Workload("fit-table", "fit", "table", (50, 100, 4), 20_000, 200, times=20, repeats=3),
     Workload("fit-mnist", "fit", sizes=(784, 100, 10), rows=60_000, batch=200, times=10),
+    Workload("fit-pixels", "fit", sizes=(784, 100, 10), rows=60_000, batch=200, raw=True, times=10, repeats=1),
     Workload("predict-1", "prediction", rows=1, times=1000, repeats=5),
     Workload("predict-10k", "prediction", rows=10_000, times=5, repeats=5),
     Workload("import", "import"),
@@ -106,6 +107,7 @@ MEANING = {
     "fit-digits": "MLPClassifier(), 64-100-10 on scikit-learn's digits: an epoch of a fit of {times}, {rows} rows",
     "fit-table": "MLPClassifier(), 50-100-4 on a table: an epoch of a fit of {times}, {rows} rows",
     "fit-mnist": "MLPClassifier(), 784-100-10: an epoch of a fit of {times}, {rows} rows",
+    "fit-pixels": "the same, of pixels as they are stored, bytes",
     "predict-1": "784-128-64-10: the class of 1 row",
     "predict-10k": "784-128-64-10: the classes of {rows} rows",
     "import": "a process that only imports the package",

@@ -40,7 +40,7 @@ def trainer(workload, data, variant):
 
 def fitter(workload, data):
     """Do what an estimator's `fit` does: scikit-learn's penalty and first weights, and a history of the loss alone."""
-    x, y = data.scaled, data.y
+    x, y = data.x if workload.raw else data.scaled, data.y
     penalty = L2(1e-4 / 2 / workload.batch)
 
     def fit():

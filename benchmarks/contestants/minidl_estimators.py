@@ -10,7 +10,7 @@ from minidl.estimators import MLPClassifier
 
 
 def fitter(workload, data):
-    x, y = data.scaled, data.y
+    x, y = data.x if workload.raw else data.scaled, data.y
 
     def fit():
         # As many epochs as asked for, whether or not the loss still falls.

@@ -25,6 +25,8 @@ class Workload(NamedTuple):
     learning_rate: float = 1e-3
     dropout: float = 0.0
     """After each hidden layer, which then has batch normalisation, too; 0: neither."""
+    raw: bool = False
+    """Whether a fit gets the pixels as they are stored, bytes from 0 to 255."""
     times: int = 1
     """How many epochs, or calls of a prediction, are timed together, or make a fit; the time of one is reported."""
     repeats: int = 2
