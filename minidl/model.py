@@ -353,7 +353,7 @@ class Sequential(Layer):
 
     def description(self) -> dict[str, Any]:
         """Return what JSON can hold of the model: its input shape, its architecture, and the paths of frozen layers."""
-        self._vectors()[0]
+        self._vectors()  # raises before the model is set up
         frozen = [start.rstrip("/") for start, layer in self.named_layers() if not layer.own_trainable]
         own = {"input_shape": self.input_shape, "feature_names": self.feature_names}
         return own | {"model": encode(self), "frozen": frozen}

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
+import functools
 
-from sklearn.exceptions import ConvergenceWarning
-
+from contestants.scikit_learn import fitter_of
 from minidl.estimators import MLPClassifier
 
-
-def fitter(workload, data):
-    x, y = data.x if workload.raw else data.scaled, data.y
-
-    def fit():
-        # As many epochs as asked for, whether or not the loss still falls.
-        estimator = MLPClassifier(workload.sizes[1:-1], max_iter=workload.times, tol=0, n_iter_no_change=10**6)
-        estimator.set_params(batch_size=workload.batch, learning_rate_init=workload.learning_rate, random_state=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return estimator.fit(x, y).loss_curve_
-
-    return fit
+fitter = functools.partial(fitter_of, MLPClassifier)
 
 
 def predictor(workload, data, variant):

@@ -5,6 +5,7 @@ They draw their first weights and their orders of rows themselves.
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 from sklearn.exceptions import ConvergenceWarning
@@ -37,18 +38,21 @@ def trainer(workload, data, variant):
     return lambda epochs: [train(epoch) for epoch in epochs]
 
 
-def fitter(workload, data):
+def fitter_of(kind, workload, data):
     x, y = data.x if workload.raw else data.scaled, data.y
 
     def fit():
         # As many epochs as asked for, whether or not the loss still falls.
-        model = MLPClassifier(workload.sizes[1:-1], max_iter=workload.times, tol=0, n_iter_no_change=10**6)
+        model = kind(workload.sizes[1:-1], max_iter=workload.times, tol=0, n_iter_no_change=10**6)
         model.set_params(batch_size=workload.batch, learning_rate_init=workload.learning_rate, random_state=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             return model.fit(x, y).loss_curve_
 
     return fit
+
+
+fitter = functools.partial(fitter_of, MLPClassifier)
 
 
 def predictor(workload, data, variant):

@@ -17,7 +17,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from minidl.arrays import as_rows, check_finite
 from minidl.errors import ArgumentError, DataError, did_you_mean
 from minidl.estimators.file import read_estimator, write_estimator
 from minidl.estimators.labels import Labels
@@ -130,7 +129,6 @@ class NetworkEstimator(BaseEstimator):
         checks = self._input_checks(X) | {"multi_output": True, "y_numeric": isinstance(self, RegressorMixin)}
         with _columns_named(X):
             X, y = validate_data(self, X, y, reset=not goes_on, **checks)
-        check_finite(as_rows(X, "X"), "X")  # here, where rows have the user's numbers
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
@@ -272,17 +270,12 @@ class NetworkEstimator(BaseEstimator):
 
     def _fitted(self) -> dict[str, Any]:
         """Return what `fit` has found, as a model file holds it."""
-        names = getattr(self, "feature_names_in_", None)
-        return {
-            "n_features_in": self.n_features_in_,
-            "feature_names_in": None if names is None else names.tolist(),
-            "history": dict(self.history_),
-        }
+        return {"n_features_in": self.n_features_in_, "history": dict(self.history_)}
 
     def _restore_fitted(self, fitted: dict[str, Any]) -> None:
         self.n_features_in_ = int(fitted["n_features_in"])
-        if fitted["feature_names_in"] is not None:
-            self.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)
+        if self.model_.feature_names is not None:
+            self.feature_names_in_ = np.array(self.model_.feature_names, dtype=object)
         columns = fitted["history"]
         self.history_ = History()
         for values in zip(*columns.values(), strict=True):

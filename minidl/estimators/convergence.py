@@ -13,10 +13,10 @@ from minidl.optimizers import LBFGS
 from minidl.optimizers.base import Parts
 from minidl.optimizers.lbfgs import Evaluate
 from minidl.training.callbacks import Callback
+from minidl.training.monitoring import copy_arrays
 from minidl.typing import Array
 
 if TYPE_CHECKING:
-    from minidl.model import Sequential
     from minidl.training.trainer import Trainer
 
 _SMALLEST_RATE = 1e-6
@@ -92,7 +92,7 @@ class Convergence(Callback):
         self.losses, self.scores = list(estimator.loss_curve_), list(estimator.validation_scores_ or ())
         self.best_loss = math.inf if estimator.best_loss_ is None else estimator.best_loss_
         if estimator.best_validation_score_ is not None:
-            self.best_score, self.best_model = estimator.best_validation_score_, _copies(estimator.model_)
+            self.best_score, self.best_model = estimator.best_validation_score_, copy_arrays(estimator.model_)
         self.rows_seen, self.waited = estimator.t_, estimator._waited
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -126,7 +126,7 @@ class Convergence(Callback):
         self.waited = self.waited + 1 if score < self.best_score + self.tol else 0
         if score > self.best_score:
             self.best_score = score
-            self.best_model = _copies(trainer.model)
+            self.best_model = copy_arrays(trainer.model)
 
     def _end_search(self, trainer: Trainer, optimizer: CountedLBFGS) -> None:
         """End L-BFGS as SciPy does: by the number of evaluations, or the largest entry of the gradient."""
@@ -154,18 +154,8 @@ class Convergence(Callback):
             print(line)
 
 
-def _copies(model: Sequential) -> dict[str, Array]:
-    return {name: array.copy() for name, array in model.named_arrays().items()}
-
-
 def _change_rate(trainer: Trainer, rate: float) -> None:
     """Set the learning rate of a `Momentum`, whose past steps keep their size, as in scikit-learn."""
     for velocity in trainer.optimizer.state.values():
         velocity[...] *= trainer.optimizer.rate() / rate
     trainer.optimizer.learning_rate = rate
-
-
-def restore(arrays: dict[str, Array], into: dict[str, Array]) -> None:
-    """Copy a model's best arrays back."""
-    for name, array in into.items():
-        array[...] = arrays[name]

@@ -22,7 +22,7 @@ from minidl.estimators.base import (
     keep_arguments,
     seed_from,
 )
-from minidl.estimators.convergence import Convergence, CountedLBFGS, ExactMatch, restore
+from minidl.estimators.convergence import Convergence, CountedLBFGS, ExactMatch
 from minidl.estimators.losses import HalfPoissonDeviance, HalfSquaredError, SummedSigmoidCrossEntropy
 from minidl.estimators.rows import TrainingRows, split_rows
 from minidl.layers import BatchNorm, Dense, Dropout, Layer, LayerNorm, ReLU, Sigmoid, Tanh
@@ -33,6 +33,7 @@ from minidl.optimizers import Adam, Momentum, Optimizer, get_optimizer
 from minidl.regularizers import L2
 from minidl.schedules import Schedule
 from minidl.training import Average, Trainer
+from minidl.training.monitoring import put_back
 from minidl.typing import Array, Shape
 
 _ACTIVATIONS: dict[str, Callable[[], Layer]] = {"logistic": Sigmoid, "tanh": Tanh, "relu": ReLU}
@@ -189,18 +190,17 @@ class MLPBase(NetworkEstimator):
         finally:
             self._keep_numbers(convergence)
             if convergence.best_model:
-                restore(convergence.best_model, self.model_.named_arrays())
-        stopped_early = convergence.epochs < epochs and not self.trainer_.optimizer.full_batch
-        if not (convergence.converged or keep_optimizer or stopped_early):
-            warnings.warn(
-                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
-                "converged yet."
-                if not self.trainer_.optimizer.full_batch
-                else f"lbfgs did not converge in {convergence.epochs} iterations: raise max_iter or max_fun, or scale "
-                "the data.",
-                ConvergenceWarning,
-                stacklevel=4,
+                put_back(convergence.best_model, self.model_)
+        if convergence.converged or keep_optimizer:
+            return
+        if self.trainer_.optimizer.full_batch:
+            message = (
+                f"lbfgs did not converge in {convergence.epochs} iterations: raise max_iter or max_fun, or scale X."
             )
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
+        elif convergence.epochs == epochs:
+            message = f"Maximum iterations ({epochs}) reached and the optimization hasn't converged yet."
+            warnings.warn(f"Stochastic Optimizer: {message}", ConvergenceWarning, stacklevel=4)
 
     def _make_trainer(self, random_state: Any) -> Trainer:
         metrics: list[Any] = list(self.metrics or ())
@@ -224,15 +224,11 @@ class MLPBase(NetworkEstimator):
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=5
             )
-        self.trainer_.batch_size = self._batch_rows(rows)
-
-    def _batch_rows(self, rows: TrainingRows) -> int:
-        return min(200 if self.batch_size == "auto" else self.batch_size, len(rows))
+        self.trainer_.batch_size = min(200 if self.batch_size == "auto" else self.batch_size, len(rows))
 
     def _regularize(self, rows: TrainingRows) -> None:
         """Give the weights scikit-learn's penalty, alpha / 2 times their squares over the summed weight of a batch."""
-        whole = self.trainer_.batch_size is None
-        batch = (len(rows) if whole else self._batch_rows(rows)) * rows.mean_weight
+        batch = (self.trainer_.batch_size or len(rows)) * rows.mean_weight
         for layer in self._dense_layers():
             layer.regularizer = L2(self.alpha / 2 / batch) if self.alpha else None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.arrays import as_rows, check_finite
 from minidl.lazy_rows import LazyRows
 from minidl.typing import Array
 
@@ -60,8 +61,9 @@ def training_rows(x: Any, targets: Array, weights: Array | None, shuffle: bool) 
     Rows of whole-number weights become copies: none of a row of weight 0, three of one of weight 3. Where that would
     be more than ten times as many rows, or weights are no whole numbers, they stay weights.
     """
-    source = LazyRows(x) if hasattr(x, "toarray") else x
-    keys = content_keys(source, targets)
+    x = as_rows(x, "X")
+    check_finite(x, "X")  # here, where rows still have the user's numbers
+    keys = content_keys(x, targets)
     index = np.argsort(keys, kind="stable") if shuffle else np.arange(len(targets))
     if weights is not None and 0 < weights.sum() <= _MOST_COPIES * len(weights) and not (weights % 1).any():
         index, weights = np.repeat(index, weights[index].astype(np.intp)), None

@@ -14,7 +14,19 @@ from minidl.training.monitored_metric import MonitoredMetric, as_mode
 from minidl.typing import Array
 
 if TYPE_CHECKING:
+    from minidl.model import Sequential
     from minidl.training.trainer import Trainer
+
+
+def copy_arrays(model: Sequential) -> dict[str, Array]:
+    """Return copies of a model's parameters and states, for `put_back`."""
+    return {name: array.copy() for name, array in model.named_arrays().items()}
+
+
+def put_back(arrays: dict[str, Array], model: Sequential) -> None:
+    """Give a model the parameters and states that `copy_arrays` has returned."""
+    for name, array in model.named_arrays().items():
+        array[...] = arrays[name]
 
 
 class Monitor(Callback):
@@ -105,7 +117,7 @@ class EarlyStopping(Monitor):
         if self.improves(trainer.history[self.monitor][-1], trainer.epoch):
             self.waited = 0
             if self.restore_best:
-                self._best_model = {name: array.copy() for name, array in trainer.model.named_arrays().items()}
+                self._best_model = copy_arrays(trainer.model)
             return
         self.waited += 1
         if self.waited >= self.patience:
@@ -113,8 +125,7 @@ class EarlyStopping(Monitor):
 
     def on_train_end(self, trainer: Trainer) -> None:
         if self._best_model and not trainer.interrupted:
-            for name, array in trainer.model.named_arrays().items():
-                array[...] = self._best_model[name]
+            put_back(self._best_model, trainer.model)
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "waited": self.waited, **self._best_model}

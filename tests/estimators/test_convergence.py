@@ -9,8 +9,9 @@ from scripted_runs import Script, problem, trainer
 from sklearn.metrics import accuracy_score
 
 from minidl import SGD, Dense, MeanSquaredError, Momentum, Sequential, SigmoidCrossEntropy, Trainer
-from minidl.estimators.convergence import Convergence, CountedLBFGS, ExactMatch, restore
+from minidl.estimators.convergence import Convergence, CountedLBFGS, ExactMatch
 from minidl.metrics import ScoredRows
+from minidl.training.monitoring import put_back
 
 
 def run(values, callback, name="loss", optimizer=None):
@@ -57,7 +58,7 @@ def test_the_best_network_is_that_of_the_first_epoch_with_the_best_score():
     t = run([0.5, 0.75, 0.25, 0.75, 0.5], convergence, "val_accuracy")
     best = t.script.parameters[1]
     assert not np.array_equal(t.model.parameters, best)
-    restore(convergence.best_model, t.model.named_arrays())
+    put_back(convergence.best_model, t.model)
     np.testing.assert_array_equal(t.model.parameters, best)
 
 
