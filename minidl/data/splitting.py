@@ -54,7 +54,7 @@ def train_validation_split(
     ArgumentError, ArgumentTypeError
         ``validation_size`` or ``seed`` is out of range, or a part is too small to have every class.
     """
-    rows = x.shape[0] if hasattr(x, "tocsr") else len(x)
+    rows = _count_rows(x)
     if rows != len(y):
         raise DataError(f"x has {counted(rows, 'row')}, but y has {len(y)}")
     if rows == 0:
@@ -114,7 +114,7 @@ def split_at_random(
     """
     from sklearn.model_selection import train_test_split
 
-    rows = arrays[0].shape[0] if hasattr(arrays[0], "tocsr") else len(arrays[0])
+    rows = _count_rows(arrays[0])
     held_out = _rows_held_out(validation_size, rows, name, of_none)
     if classes is not None:
         classes_found, counts = np.unique(classes, return_counts=True)
@@ -130,6 +130,10 @@ def split_at_random(
             )
     parts: list[Any] = train_test_split(*arrays, test_size=held_out, random_state=seed, stratify=classes)
     return parts
+
+
+def _count_rows(values: Any) -> int:
+    return int(values.shape[0]) if hasattr(values, "tocsr") else len(values)  # a sparse matrix has no length
 
 
 def _rows_held_out(validation_size: float | int, rows: int, name: str, of_none: str) -> int:
