@@ -3,6 +3,7 @@
 And functions that distort a batch of them: checked, and called so that the data stay as they are.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
@@ -87,8 +88,11 @@ def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike 
     rows = max(_ENTRIES_AT_ONCE // max(values[:1].size, 1), 1)
     for start in range(0, len(values), rows):
         block = values[start : start + rows]
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(block if dtype == np.float64 else block.astype(dtype, copy=False))
+        with np.errstate(over="ignore", invalid="ignore"):
+            numbers = (block if dtype == np.float64 else block.astype(dtype, copy=False)).ravel()
+            if math.isfinite(numbers @ numbers):  # in half the time that looking at each takes
+                continue
+        finite = np.isfinite(numbers).reshape(block.shape)
         if not finite.all():
             row, *entry = np.argwhere(~finite)[0].tolist()
             where = f"row {first_row + start + row}" + f", entry {', '.join(map(str, entry))}" * bool(entry)

@@ -129,21 +129,27 @@ class Sequential(Layer):
             start = parameter.move_to(vectors, start)
         numbers = math.prod(input_shape) + self.numbers_per_row()
         self.rows_at_once = int(2 ** max(math.log2(_BYTES_AT_ONCE / (numbers * self.dtype.itemsize)) // 1, 0))
-        self._regularized = [(layer, p) for layer in self.walk() for p in layer._parameters.values() if p.regularized]
+        self._owned = [(layer, parameter) for layer in self.walk() for parameter in layer._parameters.values()]
+        self._regularized = [(layer, parameter) for layer, parameter in self._owned if parameter.regularized]
         return shape
+
+    def multiplications_per_row(self) -> int:
+        """Return how many multiplications the largest matrix product takes for one row."""
+        sizes = (math.prod((layer.output_shape or ())[:-1]) * each.value.size for layer, each in self._owned)
+        return max(sizes, default=0)
 
     @assigned_in_place
     def parameters(self) -> Array:
         """All parameters, as one vector."""
-        return self._vectors()[0]
+        return self.vectors()[0]
 
     @assigned_in_place
     def gradients(self) -> Array:
         """The gradient of the loss with respect to `parameters`, as one vector."""
-        return self._vectors()[1]
+        return self.vectors()[1]
 
-    def _vectors(self) -> Vectors:
-        """Return the parts of the first parameter's vectors behind which those of all others lie."""
+    def vectors(self) -> Vectors:
+        """Return `parameters` and `gradients`: parts of the vectors that the model's parameters share."""
         if self.input_shape is None:
             raise NotReadyError("the model does not know its input shape: give input_shape=, or pass data first")
         parameters = list(self.named_parameters().values()) or [Parameter(np.empty(0, self.dtype), False, False)]
@@ -159,12 +165,11 @@ class Sequential(Layer):
         """Return where the chosen parameters lie in `parameters`: slices in order, with a gap between any two."""
         parts: list[slice] = []
         stop = 0
-        for layer in self.walk():
-            for parameter in layer._parameters.values():
-                start, stop = stop, stop + parameter.value.size
-                if chosen(layer, parameter):
-                    first = parts.pop().start if parts and parts[-1].stop == start else start
-                    parts.append(slice(first, stop))
+        for layer, parameter in self._owned:
+            start, stop = stop, stop + parameter.value.size
+            if chosen(layer, parameter):
+                first = parts.pop().start if parts and parts[-1].stop == start else start
+                parts.append(slice(first, stop))
         return parts
 
     def forward(self, x: Any, training: bool = False) -> Array:
@@ -353,7 +358,7 @@ class Sequential(Layer):
 
     def description(self) -> dict[str, Any]:
         """Return what JSON can hold of the model: its input shape, its architecture, and the paths of frozen layers."""
-        self._vectors()  # raises before the model is set up
+        self.vectors()  # raises before the model is set up
         frozen = [start.rstrip("/") for start, layer in self.named_layers() if not layer.own_trainable]
         own = {"input_shape": self.input_shape, "feature_names": self.feature_names}
         return own | {"model": encode(self), "frozen": frozen}

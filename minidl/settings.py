@@ -7,6 +7,7 @@ constructor, what the repr shows and what a file stores. They are checked here a
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 import operator
@@ -294,6 +295,7 @@ def by_name(value: Any, base: type[Any], kinds: Mapping[str, type[Any]]) -> Any:
     return kinds[value.lower()]()
 
 
+@functools.cache
 def snake_case(name: str) -> str:
     """Return the name of a class in small letters: "batch_norm" of "BatchNorm"."""
     return re.sub(r"(?<=[a-zA-Z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z][0-9])", "_", name).lower()

@@ -193,14 +193,6 @@ def test_a_star_import_brings_every_public_name_and_dir_knows_them_before():
     assert set(here.split()) >= set(minidl.__all__)
 
 
-def test_of_threadpoolctl_only_what_version_2_has_is_used():
-    # scikit-learn 1.4 is content with that version, and nothing else asks for a newer one.
-    texts = [path.read_text(encoding="utf-8") for path in MODULES.values()]
-    lines = [line for text in texts for line in text.splitlines() if "import" in line and "threadpoolctl" in line]
-    names = {name.strip() for line in lines for name in line.partition("from threadpoolctl import ")[2].split(",")}
-    assert names == {"threadpool_info", "threadpool_limits"}
-
-
 def names_of(module):
     return importlib.import_module(module).__all__
 

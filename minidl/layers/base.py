@@ -295,15 +295,16 @@ class Layer(Configurable):
         inside = sum(layer.numbers_per_row() for layer in self.sublayers().values())
         return inside or math.prod(self.output_shape or ())
 
-    def named_layers(self, start: str = "") -> Iterator[tuple[str, Layer]]:
-        """Yield this layer and all inside it, each with the beginning of its parameters' paths: ``"block_1/"``."""
-        yield start, self
+    def named_layers(self, start: str = "") -> list[tuple[str, Layer]]:
+        """Return this layer and all inside it, each with the beginning of its parameters' paths: ``"block_1/"``."""
+        found: list[tuple[str, Layer]] = [(start, self)]
         for name, layer in self.sublayers().items():
-            yield from layer.named_layers(f"{start}{name}/")
+            found += layer.named_layers(f"{start}{name}/")
+        return found
 
-    def walk(self) -> Iterator[Layer]:
-        """Yield this layer and every layer inside it."""
-        return (layer for _, layer in self.named_layers())
+    def walk(self) -> list[Layer]:
+        """Return this layer and every layer inside it."""
+        return [layer for _, layer in self.named_layers()]
 
     def named_parameters(self) -> dict[str, Parameter]:
         """Return the parameters by name, those of sublayers by path: ``"dense_1/weight"``."""
@@ -344,7 +345,7 @@ class Layer(Configurable):
     @contextlib.contextmanager
     def unbuilt_after_error(self) -> Iterator[None]:
         """Within, an error leaves the layer, and those inside it, as they were."""
-        layers = list(self.walk())
+        layers = self.walk()
         arrays = [each for layer in layers for each in (*layer._parameters.values(), *layer._states.values())]
         before = [(vars(each), dict(vars(each))) for each in (*layers, *arrays)]
         try:

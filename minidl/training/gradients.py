@@ -25,15 +25,15 @@ class Tally:
         Set up, with a loss.
     metrics : sequence of Metric
     rows : Rows
-        Whose first row shows that each metric can be computed, and how many sums it has.
+        Whose first row, with scores of 0, shows that each metric can be computed, and how many sums it has.
     """
 
     def __init__(self, model: Sequential, metrics: Sequence[Metric], rows: Rows) -> None:
         assert model.loss is not None
         self.loss, self.metrics = model.loss, metrics
         self.names = ("loss", *(metric.name for metric in metrics))
-        first = rows[:1]
-        scores, targets, _ = self.loss.flatten(model.forward(first.x), first.targets)
+        scores = np.zeros((1, *(model.output_shape or ())), model.dtype)
+        scores, targets, _ = self.loss.flatten(scores, rows.targets[:1])
         self._sizes = []
         for metric in metrics:
             with naming(f"the metric {metric.name}"):

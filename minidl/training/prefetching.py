@@ -1,8 +1,7 @@
 """Prefetching: a thread makes the next batch ready while a step is computed with the present one."""
 
-import contextlib
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 from minidl.training.rows import Rows
 
@@ -19,16 +18,3 @@ def prefetch(make: Callable[[int], Rows], places: Iterable[int]) -> Generator[Ro
         submitted = (thread.submit(make, place) for place in places)
         for present, _ in itertools.pairwise(itertools.chain(submitted, [Future[Rows]()])):
             yield present.result()
-
-
-@contextlib.contextmanager
-def one_core_less() -> Iterator[None]:
-    """Within, matrix products leave one of their threads' cores to the thread that prepares batches.
-
-    BLAS keeps its threads spinning between products, where they would take the time that the preparation needs.
-    """
-    from threadpoolctl import threadpool_info, threadpool_limits
-
-    threads = min((library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"), default=1)
-    with threadpool_limits(max(threads - 1, 1), user_api="blas"):
-        yield

@@ -26,10 +26,11 @@ from minidl.training.callbacks import Callback, CallbackList, as_callbacks
 from minidl.training.gradients import Tally, clip, compute_gradients, score_rows
 from minidl.training.history import History
 from minidl.training.interruption import Step, interrupted_between_steps
-from minidl.training.prefetching import one_core_less, prefetch
+from minidl.training.prefetching import prefetch
 from minidl.training.progress import ProgressBar
 from minidl.training.rows import Rows, prepare_rows, prepare_validation, random_order
 from minidl.training.run_file import KIND, VERSION, describe, read_run
+from minidl.training.threads import blas_threads, threads_for
 from minidl.typing import Array
 
 Callbacks = Iterable[Callback | Callable[["Trainer"], None]] | None
@@ -79,8 +80,8 @@ class Fit:
     lowest: tuple[float, Array] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.parameters, self.gradients = self.model.parameters, self.model.gradients
-        self.layers = list(self.model.walk())
+        self.parameters, self.gradients = self.model.vectors()
+        self.layers = self.model.walk()
         self.flags: list[bool] = []
 
     def read_trainable(self) -> None:
@@ -90,7 +91,7 @@ class Fit:
             self.flags = flags
             self.trained = self.model.parts(lambda layer, _: layer.own_trainable)
             self.decaying = self.model.parts(lambda layer, parameter: layer.own_trainable and parameter.decays)
-            self.frozen = self.model.parts(lambda layer, _: not layer.own_trainable)
+            self.frozen = [] if all(flags) else self.model.parts(lambda layer, _: not layer.own_trainable)
 
 
 def as_new_average(value: Any, name: str) -> Average:
@@ -135,6 +136,9 @@ class Trainer(Configurable):
         totals of a batch, and adds up those of all processes in it, in place. It is called before divergence is judged,
         so that all come to the same decision. Each process must call `fit`, `check` and `evaluate` alike, with as many
         batches, as each waits for the others.
+    threads : int >= 1, optional
+        How many threads matrix products have in `fit`. By default one where the shapes are so small that more would not
+        pay (`minidl.training.threads`), otherwise as many as BLAS has.
 
     Attributes
     ----------
@@ -168,6 +172,7 @@ class Trainer(Configurable):
     average: Average | None = setting(default=None, check=as_new_average)
     augment: Augment | None = setting(default=None, check=as_augment)
     reduce: Callable[[Array], None] | None = setting(default=None)
+    threads: int | None = setting(default=None, low=1, whole=True)
 
     def __post_init__(self) -> None:
         if self.seed is None:
@@ -276,8 +281,9 @@ class Trainer(Configurable):
         self._stopping, self._over = self._over, False
         with interrupted_between_steps() as self._whole, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
-            if self.augment is not None:
-                endings.enter_context(one_core_less())
+            rows = min(self.batch_size or len(fit.data), len(fit.data), self.model.rows_at_once)
+            threads = self.threads or threads_for(self.model, rows)
+            endings.enter_context(blas_threads(threads, spared=int(self.augment is not None)))
             endings.callback(fit.callbacks.end, self)
             endings.push(self._note_ending)
             endings.enter_context(_quiet())

@@ -6,7 +6,6 @@ import threading
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from minidl import (
     LBFGS,
@@ -22,7 +21,7 @@ from minidl import (
 )
 from minidl.data.augment import Compose, CutOut, Distortion, Elastic, PixelNoise, Rotation
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError, ShapeError
-from minidl.training.prefetching import one_core_less, prefetch
+from minidl.training.prefetching import prefetch
 
 SHAPE = (8, 8)
 AUGMENT = Compose(
@@ -295,16 +294,3 @@ def test_one_batch_is_made_ahead_and_in_order():
     assert made in ([0], [0, 1])
     assert list(prefetch(make, range(5))) == [0, 1, 2, 3, 4]
     assert list(prefetch(make, [])) == []
-
-
-def blas_threads():
-    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
-
-
-@pytest.mark.parametrize(("before", "within"), [(1, 1), (2, 1)])
-def test_blas_leaves_a_core_and_gets_it_back(before, within):
-    with threadpool_limits(before, user_api="blas"):
-        had = blas_threads()
-        with one_core_less():
-            assert set(blas_threads()) == {max(min(had) - 1, 1)} == {within}
-        assert blas_threads() == had
