@@ -290,6 +290,10 @@ class Layer(Configurable):
         own = self.own_trainable and bool(self._parameters)
         return own or any(layer.learns() for layer in self.sublayers().values())
 
+    def mixes_rows(self) -> bool:
+        """Whether the outputs of the layer, or of one inside it, depend on the other rows of a training batch."""
+        return any(layer.mixes_batch for layer in self.walk())
+
     def numbers_per_row(self) -> int:
         """Return about how many numbers a pass over one row makes, for the model to choose its blocks by."""
         inside = sum(layer.numbers_per_row() for layer in self.sublayers().values())

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minidl.errors import ShapeError
 from minidl.functional import sum_rows
 from minidl.initializers import Constant
 from minidl.layers.base import Declaration, Layer
@@ -18,9 +19,9 @@ class BatchNorm(Layer):
     with 1/n), and running means of them are kept (the variance with 1/(n - 1), which has no bias):
     ``running <- momentum running + (1 - momentum) batch``. Inference uses the running ones.
 
-    One number a feature, n = 1, has no variance: such a batch, which the end of an epoch may be, is normalised by the
-    running mean and variance, as in inference, and leaves them as they are. So is every batch while the layer is frozen
-    (``trainable = False``), as in Keras.
+    One number a feature, n = 1, has no variance: in training, such a batch is an error. In `Trainer.fit`, a row that
+    would be alone at the end of an epoch joins the batch before it. While the layer is frozen (``trainable = False``),
+    every batch is normalised by the running mean and variance, as in Keras.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class BatchNorm(Layer):
     Gradients, with x^ the normalised x and sums over all but the last axis: dscale = sum dy x^, dshift = sum dy,
     dx = scale / sqrt(variance + epsilon) (dy - dshift / n - x^ dscale / n).
 
-    Raises ShapeError at build for samples without an axis.
+    Raises ShapeError at build for samples without an axis, and in training for a batch of one number a feature.
     Source: Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1.
     """
 
@@ -51,8 +52,10 @@ class BatchNorm(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         rows = x.reshape(-1, x.shape[-1])
-        of_batch = training and self.own_trainable and len(rows) > 1
+        of_batch = training and self.own_trainable and len(rows) > 0
         if of_batch:
+            if len(rows) == 1:
+                raise ShapeError("a batch of one sample has no variance: use a batch_size of 2 or more, or LayerNorm")
             mean = sum_rows(rows)
             mean /= len(rows)
             centered = rows - mean

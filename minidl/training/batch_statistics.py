@@ -14,6 +14,7 @@ from minidl.errors import DataError
 from minidl.layers import BatchNorm
 from minidl.model import Sequential
 from minidl.settings import as_whole_number
+from minidl.training.rows import split_rows
 from minidl.typing import Array
 
 
@@ -44,9 +45,6 @@ def recompute_statistics(model: Sequential, x: Any, batch_size: int = 1024) -> N
         raise DataError("x has one row, and a variance takes two or more")
     check_finite(x, "x", dtype=model.dtype)
     model.set_up_for(x)
-    starts = list(range(0, len(x), batch_size))
-    if len(x) - starts[-1] == 1:
-        starts.pop()
     generators = [(each, each.bit_generator.state) for each in model.named_generators().values()]
     layers = [layer for layer in model.walk() if isinstance(layer, BatchNorm) and layer.own_trainable]
     kept = [(layer.momentum, *_statistics(layer)) for layer in layers]
@@ -55,10 +53,10 @@ def recompute_statistics(model: Sequential, x: Any, batch_size: int = 1024) -> N
         batches: list[list[tuple[int, Array, Array]]] = [[] for _ in layers]
         for layer in layers:
             layer.momentum = 0.0  # so that the running statistics are those of the last batch
-        for start, stop in itertools.pairwise([*starts, len(x)]):
-            model.forward(x[start:stop], training=True)
+        for batch in split_rows(0, len(x), batch_size, joined=True):
+            model.forward(x[batch], training=True)
             for layer, found in zip(layers, batches, strict=True):
-                count = (stop - start) * math.prod((layer.input_shape or ())[:-1])
+                count = (batch.stop - batch.start) * math.prod((layer.input_shape or ())[:-1])
                 found.append((count, *_statistics(layer)))
         pooled = [_pool(found) for found in batches]
     finally:

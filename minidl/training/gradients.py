@@ -72,7 +72,7 @@ def compute_gradients(model: Sequential, rows: Rows, tally: Tally, total_weight:
     More rows than ``model.rows_at_once`` are computed in blocks, whose gradients add up to that of all. A model with a
     layer that mixes the rows of a batch gets them whole. The penalties of regularizers are not in it.
     """
-    if len(rows) <= model.rows_at_once or any(layer.mixes_batch for layer in model.walk()):
+    if len(rows) <= model.rows_at_once or model.mixes_rows():
         return _forward_backward(model, rows, tally, total_weight)
     totals, gradients, whole = tally.zeros(), model.gradients, np.zeros_like(model.gradients)
     for block in rows.blocks(model.rows_at_once):

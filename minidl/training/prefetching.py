@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable
 from minidl.training.rows import Rows
 
 
-def prefetch(make: Callable[[int], Rows], places: Iterable[int]) -> Generator[Rows, None, None]:
+def prefetch(make: Callable[[slice], Rows], places: Iterable[slice]) -> Generator[Rows, None, None]:
     """Yield ``make(place)`` for each place in turn; the next one is made while the caller works with the present one.
 
     One thread makes them all, in order, so that each is what it would be without it. What `make` raises is raised here,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -145,6 +146,17 @@ def check_validation_data(value: Any, without: str) -> None:
     """Raise ArgumentTypeError unless `value` is a pair (x, y) or a triple; the error says what is `without` it."""
     if not isinstance(value, tuple | list) or not 2 <= len(value) <= 3:
         raise ArgumentTypeError(f"validation_data must be (x, y) or (x, y, sample_weight), or None, {without}")
+
+
+def split_rows(first: int, rows: int, size: int, *, joined: bool) -> list[slice]:
+    """Return the batches of the rows from `first` on; where they are `joined`, a last row alone is in the one before.
+
+    A row alone has no variance, and says nothing of other rows: a layer that mixes a batch needs at least two.
+    """
+    starts = list(range(first, rows, size))
+    if joined and len(starts) > 1 and rows - starts[-1] == 1:
+        starts.pop()
+    return [slice(start, stop) for start, stop in itertools.pairwise([*starts, rows])]
 
 
 def random_order(rows: int, seed: tuple[int, int]) -> Array:

@@ -28,7 +28,7 @@ from minidl.training.history import History
 from minidl.training.interruption import Step, interrupted_between_steps
 from minidl.training.prefetching import prefetch
 from minidl.training.progress import ProgressBar
-from minidl.training.rows import Rows, prepare_rows, prepare_validation, random_order
+from minidl.training.rows import Rows, prepare_rows, prepare_validation, random_order, split_rows
 from minidl.training.run_file import KIND, VERSION, describe, read_run
 from minidl.training.threads import blas_threads, threads_for
 from minidl.typing import Array
@@ -444,15 +444,14 @@ class Trainer(Configurable):
         seed, epoch, size = self.seed or 0, self.epoch, self.position.batch_rows
         order = random_order(len(data), (seed, epoch)) if self.position.shuffled else None
 
-        def batch_at(row: int) -> Rows:
-            rows = slice(row, row + size)
+        def batch_at(rows: slice) -> Rows:
             batch = data[rows if order is None else order[rows]]
             if self.augment is not None:
-                batch.x = apply_augment(self.augment, batch.x[...], np.random.default_rng((seed, epoch, row, 1)))
+                batch.x = apply_augment(self.augment, batch.x[...], np.random.default_rng((seed, epoch, rows.start, 1)))
             return batch
 
-        starts = range(self.position.row, len(data), size)
-        return prefetch(batch_at, starts) if self.augment is not None else (batch_at(row) for row in starts)
+        parts = split_rows(self.position.row, len(data), size, joined=self.model.mixes_rows())
+        return prefetch(batch_at, parts) if self.augment is not None else (batch_at(part) for part in parts)
 
     def _take_step(self, fit: Fit, batch: Rows) -> Array:
         """Move the parameters along the batch's gradient; return the batch's totals."""

@@ -139,7 +139,6 @@ def test_a_model_with_a_layer_that_mixes_rows_gets_the_batch_whole_in_training_a
     data = prepare_rows(model, x, y)
     model.rows_at_once = 2
     tally = Tally(model, [], data)
-    seen.counts.clear()
     compute_gradients(model, data, tally, 9.0)
     assert seen.counts == [9]
     np.testing.assert_allclose(norm.running_mean.value, 0.1 * x.mean(axis=0), rtol=1e-12)

@@ -16,6 +16,7 @@ from minidl import (
     L2,
     SGD,
     Adam,
+    BatchNorm,
     Callback,
     CosineDecay,
     CSVLogger,
@@ -218,6 +219,46 @@ class TestBatches:
         seen.mixes_batch = True
         fit(Trainer(net, SGD(0.0), batch_size=None), x, x)
         assert seen.batches == [[0, 1, 2, 3, 4, 5, 6]]
+
+    @pytest.mark.parametrize(
+        ("rows", "batch_size", "mixed", "alone"),
+        [(7, 3, [3, 4], [3, 3, 1]), (4, 3, [4], [3, 1]), (8, 3, [3, 3, 2], [3, 3, 2]), (3, 2, [3], [2, 1])],
+    )
+    def test_where_rows_are_mixed_a_last_row_alone_joins_the_batch_before_it(self, rows, batch_size, mixed, alone):
+        for mixes, expected in ((True, mixed), (False, alone)):
+            net, seen, x = watched(rows)
+            seen.mixes_batch = mixes
+            fit(Trainer(net, SGD(0.0), batch_size=batch_size, seed=0), x, x, epochs=2)
+            assert [len(batch) for batch in seen.batches] == 2 * expected
+            assert sorted(row for batch in seen.batches[: len(expected)] for row in batch) == list(range(rows))
+
+    def test_a_run_stopped_before_the_batch_that_a_row_has_joined_goes_on_with_it(self):
+        net, seen, x = watched(7)
+        seen.mixes_batch = True
+        trainer = Trainer(net, SGD(0.0), batch_size=3, seed=0)
+        fit(trainer, x, x, callbacks=[FunctionCallback(Trainer.stop, moment="on_batch_end")])
+        fit(trainer, x, x)
+        assert [len(batch) for batch in seen.batches] == [3, 4]
+
+    def test_batch_norm_trains_as_well_with_one_row_more_than_whole_batches(self):
+        rng = np.random.default_rng(0)
+        x = np.stack([rng.uniform(1950, 2020, 65), rng.uniform(270, 300, 65)], axis=1)
+        y = (x[:, 0] - 1985) / 20 + (x[:, 1] - 285) / 9
+        losses = []
+        for rows in (64, 65):
+            layers = [BatchNorm(), Dense(16), ReLU(), Dense(1), MeanSquaredError()]
+            trainer = Trainer(Sequential(layers, seed=0), SGD(0.02), batch_size=32, seed=0)
+            losses.append(fit(trainer, x[:rows], y[:rows], epochs=150)["loss"][-1])
+        assert losses[1] == pytest.approx(losses[0], rel=0.5)
+        assert losses[1] < 0.1 * y.var()
+
+    def test_batch_norm_takes_no_batches_of_one_row(self):
+        x, y = data(5)
+        net = Sequential([Dense(3), BatchNorm(), Dense(3), SoftmaxCrossEntropy()], input_shape=6, seed=0)
+        before = net.parameters.copy()
+        with pytest.raises(ShapeError, match=r"layer 2 'batch_norm_1': .*use a batch_size of 2 or more"):
+            fit(Trainer(net, SGD(0.1), batch_size=1), x, y)
+        np.testing.assert_array_equal(net.parameters, before)
 
 
 class TestContinuation:
