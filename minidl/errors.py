@@ -36,6 +36,10 @@ class MissingFileError(MinidlError, FileNotFoundError):
     """A file or folder that does not exist."""
 
 
+class DataWarning(UserWarning):
+    """Data that can be trained on, and look as if they were not meant so."""
+
+
 class DivergenceError(MinidlError, ArithmeticError):
     """A training run whose loss is no longer a finite number."""
 

@@ -27,7 +27,7 @@ def test_each_error_is_caught_as_the_builtin_a_caller_would_expect(error, builti
 
 def test_no_error_class_is_left_out_of_the_table_above():
     classes = {item for _, item in inspect.getmembers(errors, inspect.isclass) if issubclass(item, Exception)}
-    assert classes == {MinidlError, *BUILTINS}
+    assert classes == {MinidlError, errors.DataWarning, *BUILTINS}
 
 
 def test_a_file_of_a_wrong_format_is_a_value_error_too():

@@ -23,6 +23,7 @@ from minidl.settings import as_seed, as_whole_number
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback, as_callbacks
 from minidl.training.folds import Split, as_data_set, classes_of, deal_folds
+from minidl.training.hints import no_hints
 from minidl.training.history import History
 from minidl.training.processes import as_processes, run_tasks
 from minidl.training.rows import weigh_rows
@@ -348,7 +349,7 @@ class _Task:
         from threadpoolctl import threadpool_limits
 
         trainer, hooks = copy.deepcopy((self.trainer, self.hooks))
-        with threadpool_limits(1, user_api="blas"), naming(self.place):
+        with threadpool_limits(1, user_api="blas"), naming(self.place), no_hints():
             data = self.split.transformed(self.transformer, self.seed)[0].arguments()
             history = trainer.fit(
                 **data, epochs=self.epochs, class_weight=self.class_weight, callbacks=hooks, progress=False

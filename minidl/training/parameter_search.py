@@ -21,6 +21,7 @@ from minidl.settings import as_seed, as_text, as_whole_number
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback
 from minidl.training.folds import DataSet, Split, as_data_set, classes_of, deal_folds, hold_out
+from minidl.training.hints import no_hints
 from minidl.training.history import History
 from minidl.training.journal import FoldRun, Journal, Progress, described, fingerprint, fingerprint_of_trainer
 from minidl.training.monitored_metric import MonitoredMetric, as_mode
@@ -598,7 +599,7 @@ class _Runner:
         """Train a candidate on a fold from where it stands to the end of a rung."""
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1, user_api="blas"), naming(run):
+        with threadpool_limits(1, user_api="blas"), naming(run), no_hints():
             trainer = self.recipe.make(run.candidate)  # also before loading: it defines the classes of its layers
             if self.home.checkpoint(run).exists():
                 trainer = self.home.load(run, trainer)

@@ -15,6 +15,7 @@ from minidl.model import Sequential
 from minidl.optimizers import Optimizer, get_optimizer
 from minidl.settings import as_number, as_whole_number
 from minidl.training.callbacks import Callback
+from minidl.training.hints import no_hints
 from minidl.training.trainer import Trainer
 from minidl.typing import Array
 
@@ -141,15 +142,16 @@ def find_learning_rate(
     trainer = Trainer(copy.deepcopy(model), optimizer, batch_size=batch_size, seed=seed, augment=augment)
     notes = _Notes(steps=steps)
     try:
-        trainer.fit(
-            x,
-            y,
-            epochs=steps,  # an epoch has a step or more
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            callbacks=[notes],
-            progress=False,
-        )
+        with no_hints():
+            trainer.fit(
+                x,
+                y,
+                epochs=steps,  # an epoch has a step or more
+                sample_weight=sample_weight,
+                class_weight=class_weight,
+                callbacks=[notes],
+                progress=False,
+            )
     except DivergenceError:  # a rate that is too high ends the search, this way too
         if not notes.losses:
             raise

@@ -24,6 +24,7 @@ from minidl.settings import Configurable, as_flag, as_whole_number, instance_of,
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback, CallbackList, as_callbacks
 from minidl.training.gradients import Tally, clip, compute_gradients, score_rows
+from minidl.training.hints import warn_of_no_gain, warn_of_scales
 from minidl.training.history import History
 from minidl.training.interruption import Step, interrupted_between_steps
 from minidl.training.prefetching import prefetch
@@ -186,6 +187,7 @@ class Trainer(Configurable):
         self.ended_by: type[BaseException] | None = None
         self._fit: Fit | None = None
         self._stopping = self._over = False
+        self._unproven = True
         self._left_states: list[tuple[str, dict[str, Any]]] = []
         self._whole = Step()
 
@@ -273,6 +275,8 @@ class Trainer(Configurable):
         """
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         fit = self._prepare(x, y, epochs, callbacks, progress, validation_data=validation_data, **weights)
+        if not self.step:
+            warn_of_scales(self.model, fit.data)
         if self.position.rows != len(fit.data):
             self.position = Position(self.epoch, rows=len(fit.data))
         if self.position.totals.shape != fit.tally.zeros().shape:
@@ -293,6 +297,9 @@ class Trainer(Configurable):
             self._show_average(False)
             while self.epoch < self.last_epoch and not self._stopping:
                 self._run_epoch(fit)
+        if self._unproven and self.epoch and self.step >= 20:
+            self._unproven = False
+            warn_of_no_gain(self.model, fit.data, fit.tally, self.history["loss"][-1])
         return self.history
 
     def check(self, x: Any, y: Any, **arguments: Any) -> None:

@@ -1,0 +1,128 @@
+"""Warnings of mistakes that raise no error: a run would teach the network little, or has taught it nothing.
+
+They look at a sample of the rows, so that they cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+
+from minidl.errors import DataWarning
+from minidl.layers import Rescale
+from minidl.lazy_rows import LazyRows
+from minidl.losses.base import Loss
+from minidl.losses.classification import CategoricalLoss, Hinge, SigmoidCrossEntropy
+from minidl.losses.regression import Poisson, RegressionLoss
+from minidl.model import Sequential
+from minidl.training.gradients import Tally, score_rows
+from minidl.training.rows import Rows
+from minidl.typing import Array
+
+_FAR = 1000
+"""Targets so many times as large as what the network gives at first are out of its reach."""
+
+_TINY = 1e-9
+
+_FEW, _MANY = 250, 10_000
+"""Rows of a sample: some gain is seen in a few, and that there is none in many."""
+
+
+def warn_of_scales(model: Sequential, rows: Rows) -> None:
+    """Warn of inputs that are scaled twice, and of targets far beyond the outputs of a model that is not yet trained.
+
+    Both are DataWarning. Targets are compared for losses of plain numbers alone, by their root mean square.
+    """
+    sample, first = _sample(rows, _FEW), model.layers[0]
+    x = sample.x[...]
+    if isinstance(first, Rescale) and abs(first.scale) <= 0.1 and not first.offset and _is_in_unit_interval(x):
+        scaled = f"x lies in [0, 1] already, and {first!r} would scale it again: leave out one of the two"
+        warnings.warn(f"check the data: {scaled}", DataWarning, stacklevel=3)
+    if isinstance(model.loss, RegressionLoss) and not isinstance(model.loss, Poisson):
+        wanted, reached = (_root_mean_square(values) for values in (sample.targets, model.forward(x)))
+        if wanted > _FAR * max(reached, 1):
+            far = f"y is of the size {wanted:.2g}, and the network begins at {reached:.2g}: it would take very long"
+            cure = "standardize y, (y - y.mean()) / y.std(), or use MLPRegressor(standardize=True)"
+            warnings.warn(f"check the data: {far}; {cure}", DataWarning, stacklevel=3)
+
+
+def warn_of_no_gain(model: Sequential, rows: Rows, tally: Tally, loss: float) -> None:
+    """Warn, by a DataWarning, of a trained model whose loss is no better than that of the best constant prediction.
+
+    Parameters
+    ----------
+    model : Sequential
+    rows : Rows
+        Of the training.
+    tally : Tally
+    loss : float
+        Of the last epoch. Only if that is no better, the model itself is asked.
+    """
+    constant = _constant_loss(model, _sample(rows, _FEW))
+    if not loss >= constant - 0.2 * abs(constant):
+        return
+    sample = _sample(rows, _MANY)
+    constant = _constant_loss(model, sample)
+    learned = tally.means(score_rows(model, sample, tally))["loss"] - model.penalty()
+    if abs(constant) > _TINY and learned >= constant - 0.001 * abs(constant):  # else all targets are the same
+        what = "the mean" if isinstance(model.loss, RegressionLoss) else "how frequent each class is"
+        result = f"the loss is {learned:.4g}, no better than that of always predicting {what}, {constant:.4g}"
+        cure = "scale x, try other learning rates and more epochs, and see that the rows of x and y belong together"
+        warnings.warn(f"check the data: {result}; {cure}", DataWarning, stacklevel=3)
+
+
+@contextlib.contextmanager
+def no_hints() -> Iterator[None]:
+    """Within, nobody is warned: of many runs that are compared, some are bad."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        yield
+
+
+def _sample(rows: Rows, size: int) -> Rows:
+    """Return about so many rows at equal distances, or all of fewer; their inputs are taken when they are used."""
+    index = np.arange(0, len(rows), max(len(rows) // size, 1))
+    weights = None if rows.weights is None else rows.weights[index]
+    x = cast(Array, LazyRows(rows.x, index))
+    return Rows(x, rows.targets[index], weights, rows.positions, rows.mean_weight)
+
+
+def _is_in_unit_interval(x: Array) -> bool:
+    return bool(x.min() >= 0 and 0 < x.max() <= 1)
+
+
+def _root_mean_square(values: Array) -> float:
+    return math.sqrt(np.mean(np.square(values, dtype=np.float64)))
+
+
+def _constant_loss(model: Sequential, rows: Rows) -> float:
+    """Return the mean loss of the best constant prediction; infinity for a loss of which that is not known."""
+    loss, scores = model.loss, np.zeros((len(rows), *(model.output_shape or ())), model.dtype)
+    assert loss is not None
+    scores, targets, weights = loss.flatten(scores, rows.targets, rows.weights)
+    if weights is not None and not weights.any():
+        return math.inf
+    if (best := _best_constant(loss, targets, weights, scores.shape[-1])) is None:
+        return math.inf
+    scores[...] = best
+    return loss.total(scores, targets, weights)[0] / (len(scores) if weights is None else float(weights.sum()))
+
+
+def _best_constant(loss: Loss, targets: Array, weights: Array | None, classes: int) -> Array | None:
+    """Return the scores of the mean target, or of the frequencies of the classes, with rows counted by weight."""
+    if isinstance(loss, CategoricalLoss | Hinge) and targets.dtype.kind != "f":
+        frequencies = np.bincount(targets, weights, classes) / (len(targets) if weights is None else weights.sum())
+    else:
+        frequencies = np.average(targets, axis=0, weights=weights)
+    if isinstance(loss, Hinge):  # of one score, the targets are -1 and 1
+        return np.sign(frequencies) if targets.dtype.kind == "f" else np.eye(classes)[frequencies.argmax()]
+    if isinstance(loss, SigmoidCrossEntropy):
+        return np.log(np.maximum(frequencies, _TINY)) - np.log(np.maximum(1 - frequencies, _TINY))
+    if isinstance(loss, CategoricalLoss | Poisson):
+        return np.log(np.maximum(frequencies, _TINY))
+    return frequencies if isinstance(loss, RegressionLoss) else None
