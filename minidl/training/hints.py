@@ -9,7 +9,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from minidl.losses.base import Loss
 from minidl.losses.classification import CategoricalLoss, Hinge, SigmoidCrossEntropy
 from minidl.losses.regression import Poisson, RegressionLoss
 from minidl.model import Sequential
+from minidl.schedules import Schedule
 from minidl.training.gradients import Tally, score_rows
 from minidl.training.rows import Rows
 from minidl.typing import Array
@@ -74,6 +75,13 @@ def warn_of_no_gain(model: Sequential, rows: Rows, tally: Tally, loss: float) ->
         result = f"the loss is {learned:.4g}, no better than that of always predicting {what}, {constant:.4g}"
         cure = "scale x, try other learning rates and more epochs, and see that the rows of x and y belong together"
         warnings.warn(f"check the data: {result}; {cure}", DataWarning, stacklevel=3)
+
+
+def warn_of_rates_of_zero(rate: Any, first: int, steps: int) -> None:
+    """Warn of a schedule that is 0 long before so many steps from the first are taken: those would teach nothing."""
+    last = first + steps - 1
+    if steps > 0 and isinstance(rate, Schedule) and rate(last - steps // 20) == rate(last) == 0:
+        warnings.warn(f"{rate!r} is 0 long before step {last + 1:,}: make it as long as the run", stacklevel=4)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import math
 import os
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,12 +18,11 @@ from minidl.files import write_described
 from minidl.metrics.names import as_metrics
 from minidl.model import Sequential
 from minidl.optimizers import get_optimizer
-from minidl.schedules import Schedule
 from minidl.settings import Configurable, as_flag, as_whole_number, instance_of, setting
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback, CallbackList, as_callbacks
 from minidl.training.gradients import Tally, clip, compute_gradients, score_rows
-from minidl.training.hints import warn_of_no_gain, warn_of_scales
+from minidl.training.hints import warn_of_no_gain, warn_of_rates_of_zero, warn_of_scales
 from minidl.training.history import History
 from minidl.training.interruption import Step, interrupted_between_steps
 from minidl.training.prefetching import prefetch
@@ -392,7 +390,9 @@ class Trainer(Configurable):
                 self._check_full_batch(fit)
             for hook in hooks.callbacks:
                 hook.check(self)
-            self._warn_of_rates_of_zero(epochs, len(rows))
+            done = self.position.row if self.position.rows == len(rows) else 0
+            steps = math.ceil((epochs * len(rows) - done) / min(self.batch_size or len(rows), len(rows)))
+            warn_of_rates_of_zero(self.optimizer.learning_rate, self.step, steps)
         return fit
 
     def _check_full_batch(self, fit: Fit) -> None:
@@ -406,14 +406,6 @@ class Trainer(Configurable):
         found += [path.removesuffix("/generator") for path in self.model.named_generators()]
         if found:
             raise ArgumentError(f"{kind} compares losses along a line, which {found[0]} would change: leave it out")
-
-    def _warn_of_rates_of_zero(self, epochs: int, rows: int) -> None:
-        """Warn of a schedule that is over long before these epochs are: what comes after would teach nothing."""
-        schedule, done = self.optimizer.learning_rate, self.position.row if self.position.rows == rows else 0
-        steps = math.ceil((epochs * rows - done) / min(self.batch_size or rows, rows))
-        last = self.step + steps - 1
-        if steps > 0 and isinstance(schedule, Schedule) and schedule(last - steps // 20) == schedule(last) == 0:
-            warnings.warn(f"{schedule!r} is 0 long before step {last + 1:,}: make it as long as the run", stacklevel=4)
 
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
