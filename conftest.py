@@ -6,6 +6,7 @@ stands below it. Each document gets a folder of its own, a small stand-in for MN
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from doctest import ELLIPSIS
 from pathlib import Path
@@ -24,6 +25,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
 )
 settings.load_profile("minidl")
+
+# A shell without job control starts a job in the background with Ctrl-C ignored, and processes inherit that: tests that
+# press Ctrl-C, also in processes of their own, need Python's own handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)],

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +89,16 @@ def test_a_step_within_a_step_waits_for_the_outer_one():
             interrupt()
         done.append("rest of the outer step")
     assert done == ["rest of the outer step"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell of POSIX")
+def test_tests_that_run_in_the_background_can_press_ctrl_c_also_in_processes_of_their_own():
+    show = "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, flush=True)"
+    program = (
+        f"import signal, subprocess, sys\n{show}\nimport conftest\n{show}\n"
+        f"subprocess.run([sys.executable, '-c', 'import signal; {show}'], check=True)"
+    )
+    command = ["sh", "-c", 'trap \'\' INT; exec "$0" -c "$1"', sys.executable, program]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=60, cwd=root)
+    assert done.stdout.split() == ["False", "True", "True"]
