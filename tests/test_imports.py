@@ -20,6 +20,7 @@ BASE, COMPONENTS, MODEL, TRAINING, ADD_ONS = range(1, 6)
 ROOMS = {
     "allocator": BASE,
     "arrays": BASE,
+    "console": BASE,
     "errors": BASE,
     "files": BASE,
     "functional": BASE,
@@ -48,7 +49,7 @@ ROOMS = {
 FRONT_DOOR = TRAINING  # minidl/__init__.py shows the rooms up to the training floor
 BESIDE, KNOWN_BESIDE = (
     "data",
-    ("arrays", "data", "errors", "files", "randomness", "settings", "typing"),
+    ("arrays", "console", "data", "errors", "files", "randomness", "settings", "typing"),
 )  # nobody in the house knows the house beside it
 BORROWED = ("minidl.training.folds", "minidl.data.splitting")  # but for one thing: how rows to hold out are drawn
 

@@ -13,6 +13,7 @@ from typing import IO
 
 import numpy as np
 
+from minidl.console import Console
 from minidl.data.csv import load_csv
 from minidl.data.dataset import ImageDataset
 from minidl.data.digits import load_digits_as_mnist
@@ -198,4 +199,4 @@ def _store(folder: Path, contents: dict[str, bytes]) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"minidl: {text}", file=sys.stderr)
+    Console(sys.stderr).write(f"minidl: {text}\n")

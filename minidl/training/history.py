@@ -40,5 +40,5 @@ class History(dict[str, list[float]]):
         raise KeyError(f"the history has no metric {name!r}; {did_you_mean(name, self)}")
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{name}={column[-1]:.4g}" for name, column in self.items())
+        last = ", ".join(f"{name}={column[-1]:.4g}" for name, column in self.items() if not math.isnan(column[-1]))
         return f"History({counted(self.epochs, 'epoch')}{f', the last: {last}' if last else ''})"

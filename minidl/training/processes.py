@@ -6,8 +6,10 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from minidl.console import streams_that_flush
 from minidl.errors import MissingDependencyError
 from minidl.settings import as_whole_number
+from minidl.training.progress import counted_on_bar
 
 _Result = TypeVar("_Result")
 
@@ -46,16 +48,15 @@ def run_tasks(tasks: Sequence[Callable[[], _Result]], *, processes: int, name: s
 
     A bar of that name counts the tasks that are done. On Ctrl-C no process is left.
     """
-    from tqdm.auto import tqdm
+    with streams_that_flush():
+        if (processes := min(processes, len(tasks))) == 1:
+            done = (task() for task in tasks)
+        else:
+            from joblib import Parallel, delayed
 
-    if (processes := min(processes, len(tasks))) == 1:
-        done = (task() for task in tasks)
-    else:
-        from joblib import Parallel, delayed
-
-        # Larger arrays come to the processes as memory maps, not as copies: one that several tasks share is one.
-        done = Parallel(processes, backend="loky", return_as="generator")(delayed(task)() for task in tasks)
-    try:
-        return list(tqdm(done, total=len(tasks), unit=" runs", desc=name, disable=not progress))
-    finally:
-        done.close()  # after Ctrl-C ends the processes
+            # Larger arrays come to the processes as memory maps, not as copies: one that several tasks share is one.
+            done = Parallel(processes, backend="loky", return_as="generator")(delayed(task)() for task in tasks)
+        try:
+            return list(counted_on_bar(done, len(tasks), name) if progress else done)
+        finally:
+            done.close()  # after Ctrl-C ends the processes

@@ -207,7 +207,7 @@ class Trainer(Configurable):
         """
         if self.position.row and self._fit is not None:
             return self._fit.tally.means(self.position.totals)
-        return {name: column[-1] for name, column in self.history.items()}
+        return {name: self.history[name][-1] for name in self.metric_names or self.history if name in self.history}
 
     @property
     def callback_states(self) -> list[tuple[str, dict[str, Any]]]:

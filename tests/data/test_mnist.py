@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from streams import NO_STREAMS
 
 from minidl.data import load_mnist
 from minidl.errors import FileFormatError, MissingFileError
@@ -186,6 +187,13 @@ def test_an_environment_variable_that_names_nothing_is_an_error(tmp_path, monkey
 def test_an_empty_environment_variable_counts_as_unset(monkeypatch):
     monkeypatch.setenv("MINIDL_DATA", "")
     assert_small_mnist(load_mnist(), "MNIST (downloaded from first.example)")
+
+
+@pytest.mark.parametrize("make", NO_STREAMS.values(), ids=NO_STREAMS)
+def test_a_download_works_whatever_standard_error_is(cache, network, monkeypatch, capsys, make):
+    monkeypatch.setattr(sys, "stderr", make())
+    assert load_mnist().source.startswith("MNIST")
+    assert capsys.readouterr().out == ""
 
 
 def test_a_download_is_announced_kept_and_not_repeated(cache, network, capsys):

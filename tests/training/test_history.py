@@ -46,3 +46,6 @@ def test_repr_shows_the_last_epoch():
     assert repr(history) == "History(0 epochs)"
     history.append({"loss": 2.0, "accuracy": 0.5})
     assert repr(history) == "History(1 epoch, the last: loss=2, accuracy=0.5)"
+    history.append({"loss": 1.0, "val_loss": 1.5})
+    history.append({"loss": 0.5})
+    assert repr(history) == "History(3 epochs, the last: loss=0.5)"  # without what other epochs have

@@ -557,6 +557,16 @@ class TestMetrics:
         assert seen[10] != seen[20]
         assert seen["end"] == {name: column[0] for name, column in history.items()}
 
+    def test_metrics_of_a_continued_fit_are_those_that_it_reports(self, tmp_path):
+        (x, y), trainer, seen = data(20), Trainer(model(), SGD(0.1)), []
+        fit(trainer, x, y, validation_data=(x, y))
+        fit(trainer, x, y, callbacks=[lambda trainer: seen.append(trainer.metric_values)])
+        last = {name: trainer.history[name][-1] for name in ("loss", "accuracy")}
+        assert seen == [last]
+        assert trainer.metric_values == last
+        trainer.save(tmp_path / "run.npz")
+        assert Trainer.load(tmp_path / "run.npz").metric_values.items() >= last.items()
+
 
 class TestCallbacks:
     def test_each_moment_comes_in_its_place(self):
