@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import multiprocessing
+import os
+import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from minidl.console import streams_that_flush
 from minidl.errors import MissingDependencyError
@@ -46,7 +52,8 @@ def _check_joblib() -> None:
 def run_tasks(tasks: Sequence[Callable[[], _Result]], *, processes: int, name: str, progress: bool) -> list[_Result]:
     """Call each task and return what they return, in their order.
 
-    A bar of that name counts the tasks that are done. On Ctrl-C no process is left.
+    A bar of that name counts the tasks that are done. On Ctrl-C no process is left. Otherwise the processes wait for
+    other tasks, as starting them costs a second or more, and end with this one, whatever ends it.
     """
     with streams_that_flush():
         if (processes := min(processes, len(tasks))) == 1:
@@ -55,8 +62,40 @@ def run_tasks(tasks: Sequence[Callable[[], _Result]], *, processes: int, name: s
             from joblib import Parallel, delayed
 
             # Larger arrays come to the processes as memory maps, not as copies: one that several tasks share is one.
-            done = Parallel(processes, backend="loky", return_as="generator")(delayed(task)() for task in tasks)
+            done = Parallel(processes, backend=_backend(), return_as="generator")(delayed(task)() for task in tasks)
         try:
             return list(counted_on_bar(done, len(tasks), name) if progress else done)
         finally:
             done.close()  # after Ctrl-C ends the processes
+
+
+def _backend() -> Any:
+    """Return joblib's own processes, but for how they end."""
+    from joblib.parallel import LokyBackend
+
+    class Backend(LokyBackend):  # type: ignore[misc]
+        def configure(self, *arguments: Any, **options: Any) -> Any:
+            return super().configure(*arguments, initializer=end_with, initargs=(os.getpid(),), **options)
+
+    return Backend()
+
+
+def end_with(parent: int) -> None:
+    """Let this process end when the one that started it has ended, be that by a signal that nothing can catch.
+
+    joblib's would work on for nobody, and then wait for tasks for five minutes more.
+    """
+
+    def wait() -> None:
+        if os.name == "nt":
+            process = multiprocessing.parent_process()
+            assert process is not None
+            process.join()
+        else:
+            while os.getppid() == parent:  # an orphan gets another one
+                time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+    if sys.stderr is None:  # into which joblib lets a process that crashes write
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives

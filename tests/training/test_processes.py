@@ -1,8 +1,12 @@
 """Tasks shared out: in this process or in others, also with the oldest joblib that scikit-learn is content with."""
 
+import contextlib
 import functools
 import operator
 import os
+import signal
+import subprocess
+import sys
 
 import joblib
 import numpy as np
@@ -54,3 +58,41 @@ def test_folds_of_one_table_come_to_the_processes_as_one_memory_map():
     whole = as_data_set(table, np.zeros(2000))
     tasks = [functools.partial(file_of, whole.take(np.arange(number, 2000))) for number in range(4)]
     assert len(set(run_tasks(tasks, processes=as_processes(2), name="maps", progress=False))) == 1
+
+
+LEFT = """
+import functools, os, time
+from minidl.training.processes import run_tasks
+
+def work(seconds):
+    os.write(1, b"begun\\n")  # in one piece: two processes may write at once
+    time.sleep(seconds)
+
+tasks = [functools.partial(work, seconds) for seconds in (0, 10**6)]
+run_tasks(tasks, processes=2, name="left", progress=False)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs the signals of POSIX")
+def test_processes_that_work_and_that_wait_end_with_one_that_is_killed():
+    process = subprocess.Popen([sys.executable, "-c", LEFT], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        begun = [process.stdout.readline() for _ in range(2)]
+        process.kill()
+        out, _ = process.communicate(timeout=60)  # output ends only when no process is left that holds the pipe
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert (begun, out) == ([b"begun\n"] * 2, b"")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell of POSIX")
+def test_processes_do_without_standard_error():
+    program = (
+        "import functools, operator, sys; from minidl.training.processes import run_tasks\n"
+        "tasks = [functools.partial(operator.add, number, 10) for number in range(3)]\n"
+        "print(sys.stderr, run_tasks(tasks, processes=2, name='sums', progress=True))"
+    )
+    command = ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, program]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert done.stdout == "None [10, 11, 12]\n"
