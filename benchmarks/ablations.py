@@ -11,6 +11,7 @@ and docs/schedules.md explain the figures; ``--document docs`` renews them there
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -19,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from reports import machine, mnist_folder, number, put_into_document
+from reports import machine, mnist_folder, number, put_into_document, table_text
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from minidl import (
     L1,
@@ -57,6 +57,7 @@ from minidl import (
 )
 from minidl.data import load_mnist, train_validation_split
 from minidl.errors import MinidlError
+from minidl.training.processes import run_tasks
 from minidl.typing import Array
 
 BATCH = 128
@@ -168,15 +169,12 @@ def train(variant: Variant, seed: int, epochs: int, data: tuple[Array, Array, Ar
 
 def run(study: Study, options: argparse.Namespace, data: tuple[Array, Array, Array, Array]) -> str:
     """Run all variants from all seeds; return the table."""
-    from joblib import Parallel, delayed
-
     calls = [
-        delayed(train)(variant, seed, study.epochs, data)
+        functools.partial(train, variant, seed, study.epochs, data)
         for seed in range(1, options.seeds + 1)
         for variant in study.variants
     ]
-    runs = Parallel(n_jobs=options.jobs, return_as="generator_unordered")(calls)
-    results = pd.DataFrame(list(tqdm(runs, total=len(calls), desc=study.name)))
+    results = pd.DataFrame(run_tasks(calls, processes=options.jobs, name=study.name, progress=True))
     grouped = results.groupby("variant")
     mean, deviation = grouped.mean(), grouped.std(ddof=1).fillna(0)
 
@@ -188,7 +186,7 @@ def run(study: Study, options: argparse.Namespace, data: tuple[Array, Array, Arr
     table = pd.DataFrame(
         {
             "validation accuracy": column("validation accuracy", 2, 100),
-            "training accuracy": column("training accuracy", 2, 100),
+            "train accuracy": column("training accuracy", 2, 100),
             "validation loss": column("validation loss", 4),
         }
     ).reindex([variant.name for variant in study.variants])
@@ -196,7 +194,7 @@ def run(study: Study, options: argparse.Namespace, data: tuple[Array, Array, Arr
     return (
         f"{study.name}: 784-128-64-10, {rows}, {study.epochs} epochs, Adam, batch {BATCH};\nmean ± standard deviation "
         f"over {options.seeds} seeds, accuracies in %\n{machine()}\n\n"
-        f"{table.rename_axis(None).to_string()}"
+        f"{table_text(table)}"
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import importlib.util
 import os
 import re
@@ -28,9 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from reports import machine, mnist_folder, number, put_into_document
+from reports import machine, mnist_folder, number, put_into_document, table_text
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from minidl import (
     Adam,
@@ -51,6 +51,7 @@ from minidl import (
 from minidl.data import load_mnist, train_validation_split
 from minidl.errors import ArgumentError, DivergenceError, MinidlError, MissingDependencyError, MissingFileError
 from minidl.optimizers import OPTIMIZERS
+from minidl.training.processes import run_tasks
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -296,14 +297,9 @@ def train(problem: Problem, candidate: Candidate, rate: float, seed: int) -> pd.
 
 def train_all(problem: Problem, runs: Iterable[tuple[Candidate, float, int]], jobs: int, purpose: str) -> pd.DataFrame:
     """Train in parallel processes; return the epochs of all runs, in the order of the runs."""
-    import joblib
-
-    runs = list(runs)
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    results = parallel(joblib.delayed(train)(problem, *run) for run in runs)
-    # A bar on terminals only.
-    bar = tqdm(results, total=len(runs), desc=f"{problem.name}, {purpose}", unit=" runs", disable=None, leave=False)
-    return pd.concat(bar, ignore_index=True).assign(purpose=purpose)
+    tasks = [functools.partial(train, problem, *run) for run in runs]
+    results = run_tasks(tasks, processes=jobs, name=f"{problem.name}, {purpose}", progress=True)
+    return pd.concat(results, ignore_index=True).assign(purpose=purpose)
 
 
 def search(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> pd.DataFrame:
@@ -441,7 +437,7 @@ def summary_tables(problem: Problem, summary: pd.DataFrame) -> str:
             for quantity, digits in (("epochs", ".1f"), ("seconds", ".3f"))
         }
     )
-    return "\n\n".join(table.rename_axis(None).to_string() for table in (final, way))
+    return "\n\n".join(table_text(table) for table in (final, way))
 
 
 def rates_table(problem: Problem, results: pd.DataFrame) -> str:
@@ -451,7 +447,7 @@ def rates_table(problem: Problem, results: pd.DataFrame) -> str:
     texts = searched["score"].map(number.format).where(~searched["diverged"], "diverged")
     table = searched.assign(text=texts).pivot(index="optimizer", columns="rate", values="text")
     table = table.reindex(searched["optimizer"].unique()).fillna("").rename(columns="{:g}".format)
-    return table.rename_axis(index=None, columns=None).to_string()
+    return table_text(table)
 
 
 def report(problem: Problem, results: pd.DataFrame, summary: pd.DataFrame, options: argparse.Namespace) -> str:

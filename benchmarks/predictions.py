@@ -19,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from reports import machine, mnist_folder, number, put_into_document
-from tqdm import tqdm
+from reports import machine, mnist_folder, number, put_into_document, table_text
 
 from minidl import (
     Adam,
@@ -38,6 +37,7 @@ from minidl import (
 from minidl.data import load_mnist, train_validation_split
 from minidl.errors import MinidlError
 from minidl.metrics import accuracy, expected_calibration_error
+from minidl.training.progress import counted_on_bar
 from minidl.typing import Array
 
 MEMBERS, COPIES = 5, 3
@@ -122,7 +122,7 @@ def report(results: list[dict[str, dict[str, float]]]) -> str:
             column: f"{scale * mean[column]:.{digits}f} ± {scale * deviation[column]:.{digits}f}"
             for column, (scale, digits) in COLUMNS.items()
         }
-    return pd.DataFrame(cells).T.to_string()
+    return table_text(pd.DataFrame(cells).T)
 
 
 def draw(model: Sequential, rows: Rows, path: Path) -> None:
@@ -157,7 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = Rows(x[: options.rows], y[: options.rows], x_validation, y_validation, mnist.x_test, mnist.y_test)
     for name, shifted in (("trained on the rows", False), ("trained on shifted copies, too", True)):
         results, seeds = [], iter(range(options.rounds * MEMBERS))
-        for number_of_round in tqdm(range(options.rounds), desc=name):
+        for number_of_round in counted_on_bar(range(options.rounds), options.rounds, name):
             models = [train(rows, next(seeds), options.epochs, shifted) for _ in range(MEMBERS)]
             results.append(compare(models, rows))
             if number_of_round == 0 and not shifted:

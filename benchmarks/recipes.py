@@ -80,10 +80,10 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
         }
         for each in reports
     ).groupby("recipe", sort=False)
-    lines = [f"{'':<26}{'seeds':>6}{'test accuracy in %':>22}{'least':>8}{'test loss':>11}{'seconds':>9}"]
+    lines = [f"{'':<26}{'seeds':>6}{'test accuracy in %':>20}{'least':>8}{'test loss':>11}{'seconds':>9}"]
     for recipe, rows in table:
         lines.append(
-            f"{recipe:<26}{len(rows):>6}{spread(rows['test accuracy'], 2):>22}{rows['test accuracy'].min():>8.2f}"
+            f"{recipe:<26}{len(rows):>6}{spread(rows['test accuracy'], 2):>20}{rows['test accuracy'].min():>8.2f}"
             f"{rows['test loss'].mean():>11.4f}{rows['seconds'].median():>9.1f}"
         )
     return "\n".join([machine(), "", *lines])
@@ -116,16 +116,20 @@ def ablation(seeds: int, epochs: int, data: Path | None, output: Path, jobs: int
         for names, length in ((list(VARIANTS), epochs), ([SHORT], short))
     ]
     table = pd.concat([each.table for each in searches]).groupby("taken_away", sort=False)
-    lines = [f"{'taken away':<38}{'validation accuracy in %':>26}{'training accuracy':>21}{'validation loss':>18}"]
+    lines = [
+        f"{'':<36}{'validation':>13}{'training':>15}",
+        f"{'taken away':<36}{'accuracy':>13}{'accuracy':>15}{'validation loss':>16}",
+    ]
     for name in [*VARIANTS, SHORT]:
         rows = table.get_group(name)
         lines.append(
-            f"{name:<38}{spread(rows['val_accuracy'] * 100, 2):>26}{spread(rows['accuracy'] * 100, 2):>21}"
-            f"{spread(rows['val_loss'], 4):>18}"
+            f"{name:<36}{spread(rows['val_accuracy'] * 100, 2):>13}{spread(rows['accuracy'] * 100, 2):>15}"
+            f"{spread(rows['val_loss'], 4):>16}"
         )
     head = (
         f"best on {len(y):,} training images, judged by {len(y_validation):,} others, {epochs} epochs;\n"
-        f"mean ± standard deviation over {seeds} seeds; training accuracy is that of the images as distorted\n"
+        f"mean ± standard deviation over {seeds} seeds, accuracies in %;\n"
+        f"training accuracy is that of the images as distorted\n"
         f"{machine()}"
     )
     return "\n".join([head, "", *lines]), searches

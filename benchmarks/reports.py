@@ -1,4 +1,4 @@
-"""What benchmarks have in common: where MNIST is, numbers among their options, the machine, tables in documents."""
+"""What benchmarks have in common: where MNIST is, numbers among their options, the machine, and tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from minidl.diagnostics import blas_pools
 from minidl.errors import ArgumentError
@@ -33,6 +34,15 @@ def machine() -> str:
     kernels = {f"{pool['internal_api']} {pool.get('architecture', '')}".strip() for pool in blas_pools()}
     python = f"Python {platform.python_version()}, NumPy {np.__version__}"
     return ", ".join([f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", python, *sorted(kernels)])
+
+
+def table_text(table: pd.DataFrame) -> str:
+    """Format a table in 80 columns: pandas puts the parts that are too much below, as a line with a backslash says."""
+    table = table.rename_axis(index=None, columns=None)
+    text = table.to_string()
+    if text.index("\n") > 80:
+        text = table.to_string(line_width=80)
+    return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 def put_into_document(path: Path, name: str, text: str) -> None:

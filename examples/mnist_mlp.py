@@ -310,14 +310,16 @@ def draw_rows(x: Array, y: Array, most: int, seed: int) -> tuple[Array, Array]:
 def table(report: list[dict[str, Any]]) -> str:
     """Format the networks side by side."""
     judged_by = report[0]["judged_by"]
+    width = max(len(entry["network"]) for entry in report)
     lines = [
-        f"{'network':<16}{'parameters':>11}{'seconds':>9}{'loss':>9}{'train accuracy':>16}{f'{judged_by} accuracy':>21}"
+        f"{'':<{width}}{'':>12}{'':>9}{'':>9}{'train':>10}{judged_by:>12}",
+        f"{'network':<{width}}{'parameters':>12}{'seconds':>9}{'loss':>9}{'accuracy':>10}{'accuracy':>12}",
     ]
     for entry in report:
         loss, accuracy = (entry["history"][name][entry["kept_epoch"] - 1] for name in ("loss", "accuracy"))
         lines.append(
-            f"{entry['network']:<16}{entry['parameters']:>11,}{entry['seconds']:>9.1f}{figure(loss)}"
-            f"{accuracy:>16.2%}{entry[judged_by]['accuracy']:>21.2%}"
+            f"{entry['network']:<{width}}{entry['parameters']:>12,}{entry['seconds']:>9.1f}{figure(loss)}"
+            f"{accuracy:>10.2%}{entry[judged_by]['accuracy']:>12.2%}"
         )
     lines += [f"{entry['network']}: {text}" for entry in report if (text := which_epoch(entry))]
     return "\n".join(lines)

@@ -213,13 +213,14 @@ def judge(metrics: Callable[..., Any], y: pd.Series, predictions: dict[str, Arra
 
 
 def table(judged: dict[str, Any], digits: int) -> str:
-    """Format mean and standard deviation over the folds."""
+    """Format mean and standard deviation over the folds; metrics for which 80 columns are too few come below."""
     frames = {name: pd.DataFrame(folds) for name, folds in judged.items()}
     means, deviations = (
         pd.DataFrame({name: summary(frame) for name, frame in frames.items()}).T.map(f"{{:.{digits}f}}".format)
         for summary in (pd.DataFrame.mean, pd.DataFrame.std)
     )
-    return (means + " +- " + deviations).to_string(col_space=16)
+    text = (means + " +- " + deviations).to_string(col_space=16, line_width=80)
+    return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 def draw_survival(folder: Path, y: pd.Series, probabilities: dict[str, Array], importance: pd.DataFrame) -> None:

@@ -41,14 +41,22 @@ def table(results: Results, what: str) -> list[list[str]]:
 
 
 def print_table(title: str, rows: list[list[str]]) -> None:
-    """Print aligned columns, the names of the peers broken at their hyphens."""
+    """Print aligned columns, the names of the peers broken at their hyphens; below, what is more than 80 wide."""
     header = zip_longest(*(name.replace("-", "- ").split() for name in rows[0]), fillvalue="")
     lines = [*header, *rows[1:]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(rows[0]))]
+    parts: list[list[int]] = [[]]
+    for column in range(1, len(widths)):
+        if widths[0] + sum(2 + widths[each] for each in [*parts[-1], column]) > 80:
+            parts.append([])
+        parts[-1].append(column)
     print(f"\n{title}")
-    for line in lines:
-        cells = [f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True)]
-        print("  ".join([f"{line[0]:<{widths[0]}}", *cells]).rstrip())
+    for number, part in enumerate(parts):
+        if number:
+            print()
+        for line in lines:
+            cells = [f"{line[column]:>{widths[column]}}" for column in part]
+            print("  ".join([f"{line[0]:<{widths[0]}}", *cells]).rstrip())
 
 
 def as_markdown(rows: list[list[str]]) -> str:

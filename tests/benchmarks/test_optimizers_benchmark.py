@@ -1,6 +1,7 @@
 """The comparison of optimizers: what it runs, what it leaves, and its arithmetic on tables made by hand."""
 
 import importlib.util
+import re
 import signal
 import subprocess
 import sys
@@ -96,6 +97,9 @@ def test_the_report_is_what_is_printed_and_goes_into_a_document(benchmark, finis
     folder, text = finished
     report = (folder / "runs/optimizers/friedman1/report.txt").read_text()
     assert report in text
+    tables = re.findall(r"^(?:SGD|Lion| ).*", report, re.MULTILINE)
+    assert len(tables) >= 9
+    assert max(map(len, tables)) <= 80
     document = tmp_path / "optimizers.md"
     document.write_text("Before\n\n<!-- friedman1 -->\n\n```text\nold\n```\n\nAfter\n\n```text\nother\n```\n")
     (tmp_path / "images").mkdir()

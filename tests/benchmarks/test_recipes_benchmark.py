@@ -29,7 +29,8 @@ def test_the_figures_are_those_that_the_example_reports(mnist_folder, tmp_path, 
     out = measure(*options, "1")
     path = tmp_path / "runs" / "fast-0" / "report.json"
     (report,) = json.loads(path.read_text())
-    line = re.search(r"^fast, 784-256-128-10 +1 +([\d.]+) +([\d.]+)", out, re.MULTILINE)
+    line = re.search(r"^fast, 784-256-128-10 +1 +([\d.]+) +([\d.]+).*", out, re.MULTILINE)
+    assert len(line[0]) <= 80
     assert float(line[1]) == float(line[2]) == pytest.approx(100 * report["test"]["accuracy"], abs=0.01)
     assert line[0] in (documents / "recipes.md").read_text()
     assert (documents / "images" / "fast_mistakes.png").read_bytes().startswith(b"\x89PNG")
@@ -52,4 +53,5 @@ def test_the_ablation_has_a_line_for_each_part(mnist_folder, tmp_path, documents
     for name in ("nothing: the whole recipe", "rotation", "elastic deformation", "all distortions", "three quarters"):
         line = re.search(rf"^{name}.* +\d+\.\d\d +\d+\.\d\d +\d+\.\d{{4}}$", out, re.MULTILINE)
         assert line[0] in text
+        assert len(line[0]) <= 80
     assert (documents / "images" / "recipe_curves.png").read_bytes().startswith(b"\x89PNG")
