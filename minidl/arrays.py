@@ -1,4 +1,4 @@
-"""Data as users have them, turned into arrays: NumPy arrays, memory maps, pandas frames and series, nested lists.
+"""Data as users have them, turned into arrays of numbers whose rows are contiguous, and checked.
 
 And functions that distort a batch of them: checked, and called so that the data stay as they are.
 """
@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 
 from minidl.errors import ArgumentTypeError, DataError, ShapeError, counted
 from minidl.lazy_rows import LazyRows
+from minidl.tables import as_numbers
 from minidl.typing import Array
 
 Augment: TypeAlias = "Callable[[Array, np.random.Generator], Array]"
@@ -24,57 +25,22 @@ _ENTRIES_AT_ONCE = 65_536
 def as_array(values: Any, name: str) -> Array:
     """Return `values` as an array of numbers whose rows are contiguous; `name` is what errors call it.
 
-    An array or memory map that is already so is returned itself, not copied.
+    An array or memory map that is already so is returned itself, not copied. What else it may be: `minidl.tables`.
 
     Raises DataError when it holds anything but real numbers or truth values.
     """
-    if type(values) is not np.ndarray and not isinstance(values, LazyRows):
-        if values is None:
-            raise DataError(f"{name} is missing: it is None")
-        if hasattr(values, "toarray"):
-            raise DataError(f"{name} is a sparse matrix: pass {name}.toarray()")
-        if isinstance(values, np.ma.MaskedArray):
-            raise DataError(f"{name} is a masked array: fill or drop its missing values, its mask would be lost")
-        # pandas frames and series convert themselves; of a memory map the plain array is a view, not a copy. Nested
-        # lists with rows of different lengths raise ValueError.
-        try:
-            values = _from_pandas(values) if hasattr(values, "to_numpy") else np.asarray(values)
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{name} is no table of numbers: {error}") from error
-    if values.dtype.kind not in "biuf":
-        some = [value for value in np.ravel(values)[:1000].tolist() if isinstance(value, str)]
-        such = f", such as {' and '.join(map(repr, list(dict.fromkeys(some))[:2]))}" if some else ""
-        cure = "encode text (labels by numpy.unique(y, return_inverse=True)); minidl.estimators take text labels"
-        raise DataError(f"{name} holds {values.dtype} values{such}; give numbers only: {cure}")
+    is_array = type(values) is np.ndarray and values.dtype.kind in "biuf"
+    array = values if is_array or isinstance(values, LazyRows) else as_numbers(values, name)
     # The rows of a window over a series are contiguous, and overlap: a copy could be a hundred times as large.
-    if isinstance(values, LazyRows) or values.flags.c_contiguous or values[:1].flags.c_contiguous:
-        return cast(Array, values)
-    return np.ascontiguousarray(values)
-
-
-def column_names(values: Any) -> list[str] | None:
-    """Return the names of a frame's columns; None for what is no frame, or has others than texts."""
-    names = list(getattr(values, "columns", []))
-    return names if names and all(isinstance(name, str) for name in names) else None
+    if isinstance(array, LazyRows) or array.flags.c_contiguous or array[:1].flags.c_contiguous:
+        return cast(Array, array)
+    return np.ascontiguousarray(array)
 
 
 def as_rows(values: Any, name: str) -> Array:
     """Return inputs as `as_array`; of a sparse matrix, rows that become dense when they are used."""
     is_sparse = type(values) is not np.ndarray and hasattr(values, "tocsr")
     return cast(Array, LazyRows(values.tocsr())) if is_sparse else as_array(values, name)
-
-
-def _from_pandas(values: Any) -> Array:
-    array: Array = values.to_numpy()
-    if array.dtype != object or getattr(getattr(values, "dtype", None), "kind", "f") not in "biuf":
-        return array  # of numbers, or a series that is none of numbers
-    # Columns of different types, or types that can hold missing values: each may be one of numbers none the less.
-    table = values.to_frame() if hasattr(values, "to_frame") else values
-    for column, dtype in zip(table.columns, table.dtypes, strict=True):
-        if dtype.kind not in "biuf":
-            raise TypeError(f"column {column!r} holds {dtype} values; drop or encode these")
-    common = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in table.dtypes))
-    return values.to_numpy(dtype=common)
 
 
 def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike = np.float64) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.arrays import as_rows, check_finite, column_names
+from minidl.arrays import as_rows, check_finite
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located
 from minidl.files import read_described, write_described
 from minidl.layers import Layer, Sigmoid, Softmax
@@ -20,6 +20,7 @@ from minidl.layers.base import Declaration, Parameter, Vectors, assigned_in_plac
 from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy
 from minidl.serialization import decode, encode
 from minidl.settings import as_flag, as_shape, as_whole_number, snake_case
+from minidl.tables import as_frame, column_names
 from minidl.typing import Array, Shape
 
 FILE_VERSION = 2
@@ -49,7 +50,7 @@ class Sequential(Layer):
     name : str, optional
         As for any layer.
     reorder_columns : bool, default False
-        Whether frames may have their columns in another order than the first one, and more of them: those of
+        Whether frames and tables may have their columns in another order than the first one, and more of them: those of
         `feature_names` are taken, by name. It may be set at any time.
 
     Attributes
@@ -177,7 +178,7 @@ class Sequential(Layer):
 
         Parameters
         ----------
-        x : array of shape (N, *input_shape), or a pandas frame or nested list of that shape
+        x : array of shape (N, *input_shape), or a frame, a table or a nested list of that shape
         training : bool, default False
             Keep what `backward` needs. Without it nothing is written on the model, and threads may share it.
         """
@@ -253,7 +254,7 @@ class Sequential(Layer):
         if not self.reorder_columns:
             cure = "pass x[model.feature_names], or set model.reorder_columns = True"
             raise ShapeError(f"x has more columns than the model was trained on, or another order: {cure}")
-        return as_rows(x[known], "x")
+        return as_rows(as_frame(x)[known], "x")
 
     def set_up_for(self, x: Array) -> None:
         """Set the model up for the shape of the samples in the batch `x`, unless it is already."""
@@ -270,7 +271,7 @@ class Sequential(Layer):
 
         Parameters
         ----------
-        x : array of shape (N, *input_shape), or a memory map, a pandas frame or a nested list
+        x : array of shape (N, *input_shape), or a memory map, a frame, a table or a nested list
         batch_size : int, optional
             Rows computed at once; left out, as many as fit the processor's cache. It changes nothing but the last bits.
 

@@ -7,7 +7,7 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.arrays import as_array, as_class_indices, as_rows, as_weights, check_finite, check_lengths, column_names
+from minidl.arrays import as_array, as_class_indices, as_rows, as_weights, check_finite, check_lengths
 from minidl.errors import DataError
 
 TABLE = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
@@ -60,73 +60,6 @@ def test_tables_of_every_kind_become_arrays_with_contiguous_rows(values):
     assert array.dtype == np.float64
     assert all(row.flags.c_contiguous for row in array)
     np.testing.assert_array_equal(array, TABLE)
-
-
-PANDAS = {
-    "uint8": (pd.Series([1, 2], dtype="uint8"), np.uint8),
-    "nullable integers": (pd.Series([1, 2], dtype="Int64"), np.int64),
-    "nullable truth values": (pd.Series([True, False], dtype="boolean"), bool),
-    "nullable floats": (pd.Series([1.5, 2.5], dtype="Float32"), np.float32),
-    "categories": (pd.Series([3, 1], dtype="category"), np.int64),
-    "an index": (pd.Index([1, 2]), np.int64),
-    "integers beside floats": (pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5]}), np.float64),
-    "floats beside truth values": (pd.DataFrame({"a": [1.5, 2.5], "b": [True, False]}), np.float64),
-    "integers beside truth values": (pd.DataFrame({"a": [1, 2], "b": [True, False]}), np.int64),
-    "a nullable table": (pd.DataFrame({"a": [1, 2], "b": [3, 4]}, dtype="Int64"), np.int64),
-    "nullable beside plain": (pd.DataFrame({"a": pd.array([1, 2], dtype="Int64"), "b": [0.5, 1.5]}), np.float64),
-}
-
-
-@pytest.mark.parametrize(("values", "dtype"), PANDAS.values(), ids=PANDAS)
-def test_pandas_columns_of_numbers_and_truth_values_become_numbers(values, dtype):
-    array = as_array(values, "x")
-    assert array.dtype == dtype
-    expected = [values[name].tolist() for name in values] if isinstance(values, pd.DataFrame) else values.tolist()
-    np.testing.assert_array_equal(array.T, expected)
-
-
-def test_columns_of_the_same_name_keep_their_own_numbers():
-    twice = pd.concat([pd.DataFrame({"a": [1.5, 2.5]}), pd.DataFrame({"a": [True, False]})], axis=1)
-    np.testing.assert_array_equal(as_array(twice, "x"), [[1.5, 1], [2.5, 0]])
-
-
-def test_missing_values_of_a_nullable_series_are_found_at_the_latest_as_not_finite():
-    for dtype in ("Int64", "Float64"):
-        with pytest.raises(DataError):
-            check_finite(as_array(pd.Series([1, None], dtype=dtype), "x"), "x")
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        pd.Series(["a", "b"]),
-        pd.Series(pd.to_datetime(["2020-01-01", "2021-01-01"])),
-        np.array(["1", "2"]),
-        np.array([1, 2], dtype=object),
-        np.array([1j]),
-        [1, None],
-        [1, "a"],
-        "text",
-        {"a": 1},
-        (number for number in range(3)),
-    ],
-    ids=repr,
-)
-def test_anything_but_numbers_is_refused_by_the_name_it_was_given(values):
-    with pytest.raises(DataError, match="^targets holds .* values(, such as .*)?; give numbers only"):
-        as_array(values, "targets")
-
-
-def test_a_column_of_something_else_is_named():
-    frame = pd.DataFrame({"age": [1, 2], "name": ["a", "b"]})
-    with pytest.raises(DataError, match="targets is no table of numbers: column 'name' holds .*; drop or encode these"):
-        as_array(frame, "targets")
-
-
-@pytest.mark.parametrize("values", [[[1, 2], [3]], [[1, 2], 3], [np.zeros(2), np.zeros(3)]])
-def test_rows_of_different_lengths_are_refused(values):
-    with pytest.raises(DataError, match="x is no table of numbers"):
-        as_array(values, "x")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8, bool])
@@ -241,21 +174,6 @@ def test_labels_that_are_no_class_are_found_by_their_rows(labels):
     assert wrong.tolist() == [[False, True], [False, True]]
 
 
-def test_missing_and_sparse_input_is_told_from_text():
-    with pytest.raises(DataError, match="y is missing: it is None"):
-        as_array(None, "y")
-    with pytest.raises(DataError, match=r"x is a sparse matrix: pass x\.toarray\(\)"):
-        as_array(scipy.sparse.eye(3), "x")
-
-
-def test_text_labels_are_named_with_the_fix():
-    labels = pd.Series(["cat", "dog", "cat", "owl"], name="animal")
-    with pytest.raises(DataError, match="y holds .* values, such as 'cat' and 'dog'; give numbers only.*unique"):
-        as_array(labels, "y")
-    with pytest.raises(DataError, match="y holds .* values, such as 'cat' and 'dog'"):
-        as_array(labels.astype("category"), "y")
-
-
 @pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.csc_array, scipy.sparse.coo_array])
 def test_sparse_inputs_become_dense_rows_when_they_are_used(kind):
     dense = np.random.default_rng(0).integers(0, 3, (6, 4)) * 1.0
@@ -264,9 +182,3 @@ def test_sparse_inputs_become_dense_rows_when_they_are_used(kind):
     np.testing.assert_array_equal(rows[2:5], dense[2:5])
     np.testing.assert_array_equal(rows[np.array([5, 0])], dense[[5, 0]])
     np.testing.assert_array_equal(rows[...], dense)
-
-
-def test_column_names_are_those_of_a_frame_of_named_columns():
-    assert column_names(pd.DataFrame({"a": [1], "b": [2]})) == ["a", "b"]
-    for values in (pd.DataFrame([[1, 2]]), pd.DataFrame({"a": [1], 0: [2]}), pd.Series([1]), np.zeros((1, 2)), [[1]]):
-        assert column_names(values) is None

@@ -140,7 +140,7 @@ def test_a_label_that_is_no_class_is_refused_with_its_row(labels, place):
 
 
 def test_one_hot_refuses_labels_that_are_text():
-    with pytest.raises(DataError, match="^labels holds .* values, such as .*; give numbers only"):
+    with pytest.raises(DataError, match=r"^labels holds '.*' \(str\) in row 0; give numbers only"):
         one_hot(["0", "cat"])
 
 

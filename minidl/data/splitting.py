@@ -12,6 +12,7 @@ import numpy as np
 
 from minidl.errors import ArgumentError, DataError, counted
 from minidl.settings import as_number, as_seed, as_whole_number
+from minidl.tables import as_labels, rows_of
 from minidl.typing import Array
 
 
@@ -28,7 +29,7 @@ def train_validation_split(
 
     Parameters
     ----------
-    x, y : array, memmap, sparse matrix, pandas frame or series, or list, of N rows each
+    x, y : array, memmap, sparse matrix, frame, table, column or list, of N rows each
         Inputs and their labels or targets.
     validation_size : float in (0, 1) or int in [1, N), default 0.2
         The fraction of the rows, rounded up, or the number of rows of the validation part.
@@ -128,8 +129,8 @@ def split_at_random(
                 f"{name}={validation_size} holds out {held_out} of {rows} rows, too few or too many for both parts to "
                 f"have all {len(counts)} classes: change it, or {without_classes}"
             )
-    parts: list[Any] = train_test_split(*arrays, test_size=held_out, random_state=seed, stratify=classes)
-    return parts
+    drawn = train_test_split(np.arange(rows), test_size=held_out, random_state=seed, stratify=classes)
+    return [rows_of(values, index) for values in arrays for index in drawn]
 
 
 def _count_rows(values: Any) -> int:
@@ -155,7 +156,7 @@ def _rows_held_out(validation_size: float | int, rows: int, name: str, of_none: 
 
 def _classes(y: Any) -> Array | None:
     """Return the class of each row, or None for the targets of a regression."""
-    labels = np.asarray(y)
+    labels = as_labels(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 1:

@@ -20,7 +20,7 @@ def windows(series: Any, length: int, *, horizon: int = 1, stride: int = 1, targ
 
     Parameters
     ----------
-    series : array (T,) or (T, features), pandas series or frame
+    series : array (T,) or (T, features), column, frame or table
     length : int >= 1
         Steps of a window.
     horizon : int >= 0, default 1

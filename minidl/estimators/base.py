@@ -17,6 +17,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from minidl.arrays import as_array
 from minidl.errors import ArgumentError, DataError, did_you_mean
 from minidl.estimators.file import read_estimator, write_estimator
 from minidl.estimators.labels import Labels
@@ -27,6 +28,7 @@ from minidl.layers import Layer
 from minidl.losses import CategoricalLoss, Loss, Poisson
 from minidl.model import Sequential
 from minidl.optimizers import get_optimizer
+from minidl.tables import as_frame, as_labels
 from minidl.training import Callback, History, Trainer
 from minidl.typing import Array, Shape
 
@@ -87,7 +89,7 @@ class NetworkEstimator(BaseEstimator):
 
         Parameters
         ----------
-        X : array or frame (N, features), sparse matrix
+        X : array, frame or table (N, features), sparse matrix
             float32 is computed in float32; so are truth values and integers of one byte, such as pixels, which are
             converted batch by batch. All else is computed in float64. A sparse matrix becomes dense batch by batch.
         y : array (N,) or (N, outputs)
@@ -126,6 +128,7 @@ class NetworkEstimator(BaseEstimator):
     def _fit_checked(
         self: _Self, X: Any, y: Any, sample_weight: Any, goes_on: bool, keep_optimizer: bool, classes: Any
     ) -> _Self:
+        X, y = as_frame(X), _plain_targets(y)
         checks = self._input_checks(X) | {"multi_output": True, "y_numeric": isinstance(self, RegressorMixin)}
         with _columns_named(X):
             X, y = validate_data(self, X, y, reset=not goes_on, **checks)
@@ -212,6 +215,7 @@ class NetworkEstimator(BaseEstimator):
 
     def _scores(self, X: Any) -> Array:
         check_is_fitted(self)
+        X = as_frame(X)
         with _columns_named(X):
             X = validate_data(self, X, reset=False, **self._input_checks(X))
         return self.model_.predict_scores(X)
@@ -315,7 +319,7 @@ class NetworkClassifierBase(ClassifierMixin, NetworkEstimator):
     def _prepare_targets(self, y: Any, *, first: bool, classes: Any) -> Array:
         found = Labels.of(y)
         if first:
-            self._labels = found if classes is None or found.several else Labels(np.unique(np.asarray(classes)))
+            self._labels = found if classes is None or found.several else Labels(np.unique(as_labels(classes)))
         elif self.warm_start and set(found.classes) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
@@ -379,7 +383,7 @@ class NetworkClassifierBase(ClassifierMixin, NetworkEstimator):
         is_first = not hasattr(self, "model_")
         if is_first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        if not is_first and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
+        if not is_first and classes is not None and not np.array_equal(np.unique(as_labels(classes)), self.classes_):
             raise ValueError(
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
             )
@@ -452,16 +456,23 @@ def seed_from(random_state: Any) -> int:
 
 @contextlib.contextmanager
 def _columns_named(X: Any) -> Iterator[None]:
-    """Within, an error about a frame says which of its columns holds no numbers, if one does."""
+    """Within, an error says which column of a frame, or of an array of texts, holds no numbers, if one does."""
     try:
         yield
     except (ValueError, TypeError) as error:
-        kinds = dict(X.dtypes) if hasattr(X, "columns") else {}
-        for name, kind in kinds.items():
-            if kind.kind not in "biuf":
-                cure = "encode text and dates first, by a ColumnTransformer, say"
-                raise DataError(f"column {name!r} holds {kind} values: {cure} ({error})") from error
+        # What the entries of an array of objects must be, scikit-learn says by TypeError.
+        is_text = isinstance(X, list) or getattr(X, "dtype", np.dtype(float)).kind in "OUS"
+        if hasattr(X, "columns") or (is_text and isinstance(error, ValueError)):
+            as_array(X, "X")
         raise
+
+
+def _plain_targets(y: Any) -> Any:
+    """Return targets that are numbers as an array, also of objects, and others as they are, for scikit-learn."""
+    y = as_frame(y)
+    with contextlib.suppress(DataError):
+        return as_array(y, "y")
+    return y
 
 
 def _dtype_for(X: Any) -> Any:

@@ -14,6 +14,7 @@ from minidl.arrays import check_finite
 from minidl.errors import ArgumentError, DataError, ShapeError
 from minidl.metrics.classification import is_among_largest
 from minidl.settings import as_whole_number
+from minidl.tables import as_labels
 from minidl.typing import Array
 
 
@@ -57,7 +58,7 @@ def top_k_accuracy(targets: ArrayLike, scores: ArrayLike, k: int = 5) -> float:
     ShapeError, DataError, ArgumentError, ArgumentTypeError
         For other shapes, no rows, labels outside 0 .. K-1, scores that are NaN or infinite, or another `k`.
     """
-    targets, scores = np.asarray(targets), np.asarray(scores)
+    targets, scores = as_labels(targets), as_labels(scores)
     if scores.ndim != 2 or targets.shape != scores.shape[:1]:
         raise ShapeError(f"top_k_accuracy takes targets (N,) and scores (N, K), not {targets.shape} and {scores.shape}")
     if not len(targets):
@@ -75,14 +76,14 @@ def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, labels: ArrayLi
     """Counts of shape (K, K): rows are true labels, columns predicted ones (scikit-learn's)."""
     from sklearn import metrics
 
-    return metrics.confusion_matrix(targets, predictions, labels=labels)
+    return metrics.confusion_matrix(as_labels(targets), as_labels(predictions), labels=labels)
 
 
 def classification_report(targets: ArrayLike, predictions: ArrayLike, **options: Any) -> str:
     """Precision, recall and F1 of each class as text; `options` are those of scikit-learn's function."""
     from sklearn import metrics
 
-    return metrics.classification_report(targets, predictions, **options)
+    return metrics.classification_report(as_labels(targets), as_labels(predictions), **options)
 
 
 def mean_absolute_error(targets: ArrayLike, predictions: ArrayLike) -> float:
@@ -107,7 +108,7 @@ def r2_score(targets: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def _as_labels(values: ArrayLike, name: str) -> Array:
-    values = np.asarray(values)
+    values = as_labels(values)
     check_finite(values, name)
     if values.ndim == 2 and values.shape[1] > 1:
         if values.dtype.kind in "biu" and (values.sum(axis=1) != 1).any():

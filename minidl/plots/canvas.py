@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minidl.errors import DataError, MissingDependencyError, ShapeError, counted
+from minidl.tables import as_labels
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def class_labels(name: str, values: ArrayLike, rows: int | None = None) -> Array
 
     Raises ShapeError for other shapes and when N is not `rows`, DataError for numbers that are no classes.
     """
-    labels = np.asarray(values)
+    labels = as_labels(values)
     if labels.ndim == 2:
         labels = labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=1)
     if labels.ndim != 1:

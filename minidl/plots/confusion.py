@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from minidl.errors import ArgumentError, DataError
 from minidl.metrics import confusion_matrix
 from minidl.plots.canvas import class_labels, new_axes
+from minidl.tables import as_labels
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _classes(true: Array, predicted: Array, labels: Sequence[Any] | None) -> tup
     if _are_names(true) != _are_names(predicted):
         raise DataError(f"targets such as {true[0]!r} cannot be compared with predictions such as {predicted[0]!r}")
     present = np.unique(np.concatenate([true, predicted]))
-    names = present if labels is None else np.asarray(labels)
+    names = present if labels is None else as_labels(labels)
     classes = np.arange(len(names)) if _are_names(names) and not _are_names(present) else names
     unknown = np.setdiff1d(present, classes).tolist()
     if unknown:

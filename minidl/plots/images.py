@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minidl.arrays import as_array
 from minidl.errors import DataError, ShapeError, counted
 from minidl.plots.canvas import class_labels, new_axes
 from minidl.plots.grid import WRONG, check_positive, draw_grid
+from minidl.tables import as_labels
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -108,7 +110,7 @@ def plot_mistakes(
     """
     pixels = _as_images(images)
     check_positive(columns=columns, count=count)
-    chances = np.asarray(probabilities)
+    chances = as_array(probabilities, "probabilities")
     if chances.ndim == 2 and chances.shape[1] == 1:  # that of the second of two classes
         chances = np.hstack([1 - chances, chances])
     if chances.ndim != 2 or chances.shape[1] < 2 or len(chances) != len(pixels):
@@ -121,7 +123,7 @@ def plot_mistakes(
     strange = np.setdiff1d(true, np.arange(classes)).tolist()
     if strange:
         raise DataError(f"target {strange[0]!r} is not one of the classes 0 to {classes - 1}")
-    names = np.arange(classes) if labels is None else np.asarray(labels)
+    names = np.arange(classes) if labels is None else as_labels(labels)
     if names.shape != (classes,):
         raise ShapeError(f"labels must name {classes} classes, not have shape {names.shape}")
     confidence = _probabilities(chances.max(axis=1), len(pixels))
@@ -149,7 +151,7 @@ def plot_mistakes(
 
 def _as_images(images: ArrayLike) -> Array:
     """Return images as (N, height, width) or (N, height, width, 3)."""
-    pixels = np.asarray(images)
+    pixels = as_array(images, "images")
     if not pixels.size:
         raise DataError("there is no image to draw")
     if pixels.ndim == 2:
@@ -178,7 +180,7 @@ def _unit_range(pixels: Array) -> Array:
 
 
 def _probabilities(values: ArrayLike, rows: int) -> Array:
-    chances = np.asarray(values)
+    chances = as_array(values, "confidences")
     if chances.shape != (rows,):
         raise ShapeError(f"confidences must have shape ({rows},), one per image, not {chances.shape}")
     strange = chances[~((chances >= 0) & (chances <= 1))]

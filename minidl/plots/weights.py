@@ -9,6 +9,7 @@ import numpy as np
 
 from minidl.errors import ArgumentTypeError, DataError, NotReadyError, ShapeError
 from minidl.plots.grid import check_positive, draw_grid
+from minidl.tables import as_labels
 from minidl.typing import Array, Shape
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _first_weight(model_or_weight: Any) -> Array:
             if path.endswith("weight") and np.ndim(parameter.value) == 2:
                 return np.asarray(parameter.value)
         raise NotReadyError("the model has no weight of shape (inputs, units): call set_up, or fit it, first")
-    weight = np.asarray(model_or_weight)
+    weight = as_labels(model_or_weight)
     if weight.dtype.kind not in "biuf":
         raise ArgumentTypeError(f"plot_weights takes a model or a weight array, not {model_or_weight!r:.80}")
     if weight.ndim != 2:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import column_names
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
 from minidl.losses import Loss
 from minidl.model import Sequential
 from minidl.prediction.base import Predictor, as_model
 from minidl.settings import setting
+from minidl.tables import column_names
 from minidl.typing import Array
 
 

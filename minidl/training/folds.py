@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import as_array, as_rows, as_weights, check_finite, check_lengths, column_names
+from minidl.arrays import as_array, as_rows, as_weights, check_finite, check_lengths
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
 from minidl.model import Sequential
 from minidl.settings import as_whole_number
+from minidl.tables import as_frame, column_names, rows_of
 from minidl.typing import Array
 
 Fold = tuple[Array, Array]
@@ -24,7 +25,7 @@ class DataSet:
 
     Parameters
     ----------
-    table : array, CSR matrix, or what a transformer takes, such as a pandas frame
+    table : array, CSR matrix, or what a transformer takes, such as a frame
     y : array (N, ...)
     weights : array (N, ...) or None
     rows : integer array (N,), optional
@@ -40,9 +41,7 @@ class DataSet:
     @property
     def x(self) -> Any:
         """The inputs, of the same kind as the table: of a frame a frame, of a sparse matrix a sparse one."""
-        from sklearn.utils import _safe_indexing
-
-        return _safe_indexing(self.table, self.rows)
+        return rows_of(self.table, self.rows)
 
     def take(self, rows: Array) -> DataSet:
         """Return these rows, of a data set that has all rows of its table."""
@@ -118,6 +117,7 @@ def _with_inputs(data: DataSet, returned: Any) -> DataSet:
 
 def _as_numbers(x: Any, name: str) -> Any:
     """Return an array, of any sparse matrix a CSR matrix, or a frame of named columns, of numbers that are finite."""
+    x = as_frame(x)
     array = x.tocsr() if hasattr(x, "tocsr") else as_array(x, name)
     check_finite(as_rows(array, name), name)
     return array if column_names(x) is None else x
@@ -129,6 +129,8 @@ def _as_table(x: Any) -> Any:
         return x.tocsr()
     if x is None or isinstance(x, np.ma.MaskedArray):
         return as_array(x, "x")  # which raises
+    if hasattr(x, "column_names"):
+        return as_frame(x)  # of pyarrow, in which scikit-learn finds no columns by name
     if hasattr(x, "shape"):
         return x
     try:

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.arrays import as_array, column_names
+from minidl.arrays import as_array
 from minidl.errors import ArgumentError, FileFormatError
 from minidl.files import as_json, atomic_write
 from minidl.metrics.base import FunctionMetric
 from minidl.settings import as_number, as_whole_number
+from minidl.tables import column_names
 from minidl.training.history import History
 from minidl.training.parameter_space import Candidate
 from minidl.training.run_file import describe

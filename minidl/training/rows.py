@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import as_array, as_weights, check_finite, check_lengths, column_names
+from minidl.arrays import as_array, as_weights, check_finite, check_lengths
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, naming
 from minidl.lazy_rows import take_rows
 from minidl.losses.base import Loss, spread_weights
 from minidl.model import Sequential
 from minidl.settings import as_number
+from minidl.tables import column_names
 from minidl.typing import Array, Shape
 
 

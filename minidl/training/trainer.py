@@ -238,7 +238,7 @@ class Trainer(Configurable):
 
         Parameters
         ----------
-        x : array (N, *input_shape), memory map, pandas frame or nested list
+        x : array (N, *input_shape), memory map, nested list, or table of pandas, polars or pyarrow
             Integers such as uint8 pixels stay as they are, and are converted batch by batch.
         y : array, pandas series or list
             Targets as the model's loss takes them, such as integer labels (N,).

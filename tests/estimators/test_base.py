@@ -544,7 +544,7 @@ def test_the_random_state_decides_the_bits(make):
 def test_a_column_that_holds_no_numbers_is_named(make):
     wrong = pd.DataFrame(x, columns=[f"column {number}" for number in range(x.shape[1])]).assign(island="Dream")
     estimator = make()
-    with pytest.raises(DataError, match="column 'island' holds .* values: encode text and dates first, by a ColumnTr"):
+    with pytest.raises(DataError, match=r"X holds 'Dream' \(str\) in column 'island', row 0; .*encode text"):
         estimator.fit(wrong, targets_for(estimator))
 
 

@@ -379,12 +379,12 @@ def missing(table):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (texts, "what the transformer returned holds object values, such as"),
+        (texts, r"what the transformer returned holds '.*' \(str\) in column 0, row 0; give numbers only"),
         (missing, "what the transformer returned holds NaN at row 7, entry 0: remove or fill"),
         (lambda table: csr_matrix(missing(table)), "what the transformer returned holds NaN at row 7, entry 0"),
         (
             lambda table: pd.DataFrame({"a": ["red"] * len(table)}),
-            "what the transformer returned .*'a' holds .* values",
+            r"what the transformer returned holds 'red' \(str\) in column 'a', row 0; give numbers only",
         ),
         (lambda table: table[1:], "what the transformer returned has 149 rows, y has 150 rows"),
         (lambda table: None, "what the transformer returned is missing"),

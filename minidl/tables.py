@@ -1,0 +1,106 @@
+"""What is no array of numbers yet: nested lists, arrays of objects, frames, tables and columns of other libraries.
+
+Tables and columns of polars and pyarrow become those of pandas and NumPy in one place, `as_frame`. None of the three is
+needed until data of it come.
+"""
+
+import contextlib
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from minidl.errors import DataError
+from minidl.typing import Array
+
+_NUMBERS = (Real, Decimal, np.bool_)
+_CURES = {
+    "str": "encode text (inputs by pandas.get_dummies, labels by numpy.unique(labels, return_inverse=True)); "
+    "minidl.estimators take text labels",
+    **dict.fromkeys(["NoneType", "NAType", "NaTType"], "fill missing values, or drop their rows"),
+    **dict.fromkeys(["ndarray", "list", "tuple"], "stack arrays inside the array by numpy.stack: they need one shape"),
+}
+
+
+def as_frame(values: Any) -> Any:
+    """Return a table of polars or pyarrow as a pandas frame, a column of theirs as an array, and all else as it is."""
+    if not hasattr(values, "to_pandas") or hasattr(values, "iloc"):
+        return values
+    if (names := column_names(values)) is None:
+        return np.asarray(values)
+    import pandas as pd
+
+    return pd.DataFrame({name: np.asarray(values[name]) for name in names})  # to_pandas() of polars needs pyarrow
+
+
+def column_names(values: Any) -> list[str] | None:
+    """Return the names of a table's columns; None for what is no table, or has others than texts."""
+    names = list(getattr(values, "column_names", getattr(values, "columns", [])))  # pyarrow's columns are the data
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def rows_of(values: Any, index: Array | None) -> Any:
+    """Return rows, by their numbers, of what a user has rows in, of the same type; None: all rows."""
+    from sklearn.utils import _safe_indexing
+
+    if index is None:
+        return values
+    if hasattr(values, "to_pandas") and hasattr(values, "take"):
+        return values.take(index)  # scikit-learn 1.6 cannot index pyarrow's
+    return _safe_indexing(values.tocsr() if hasattr(values, "tocsr") else values, index)
+
+
+def as_numbers(values: Any, name: str) -> Array:
+    """Return an array of the numbers or truth values that `values` holds; `name` is what errors call it.
+
+    Raises DataError for anything else: it names the first value that is no number, with its column and row.
+    """
+    if values is None:
+        raise DataError(f"{name} is missing: it is None")
+    if hasattr(values, "toarray"):
+        raise DataError(f"{name} is a sparse matrix: pass {name}.toarray()")
+    if isinstance(values, np.ma.MaskedArray):
+        raise DataError(f"{name} is a masked array: fill or drop its missing values, its mask would be lost")
+    # Of a memory map the plain array is a view, not a copy. Nested lists of different lengths raise ValueError.
+    try:
+        values = as_frame(values)
+        array = _from_pandas(values) if hasattr(values, "iloc") else np.asarray(values)
+        if array.dtype.kind in "US":
+            array = np.asarray(values, object)  # in a list, numbers beside a text are still numbers
+    except (ValueError, TypeError, LookupError) as error:
+        raise DataError(f"{name} is no table of numbers: {error}") from error
+    if array.dtype.kind in "biuf":
+        return array
+    return _from_objects(array, name, list(getattr(values, "columns", [])))
+
+
+def as_labels(values: Any) -> Array:
+    """Return an array of numbers if all values are numbers; else, as of texts, what NumPy makes of them."""
+    with contextlib.suppress(DataError):
+        return as_numbers(values, "labels")
+    return np.asarray(as_frame(values))
+
+
+def _from_pandas(values: Any) -> Array:
+    dtypes = [getattr(dtype, "numpy_dtype", dtype) for dtype in np.ravel(values.dtypes)]
+    if all(dtype.kind in "biuf" for dtype in dtypes):
+        # It fails for missing values and for sparse columns; looked at one by one, they can be named or are numbers.
+        with contextlib.suppress(ValueError, TypeError):
+            return np.asarray(values, np.result_type(*dtypes))
+    return np.asarray(values)
+
+
+def _from_objects(array: Array, name: str, columns: list[Any]) -> Array:
+    """Return objects that are all numbers as an array of numbers."""
+    kinds = set(map(type, array.flat))
+    others = [kind for kind in kinds if not issubclass(kind, _NUMBERS) or kind is np.timedelta64]
+    if not others:
+        numbers = np.array(list(array.flat)).reshape(array.shape)
+        return numbers.astype(np.float64) if numbers.dtype == object else numbers  # decimals, or very large integers
+    place, value = next(found for found in np.ndenumerate(array) if type(found[1]) in others)
+    where = f" in row {place[0]}" if place else ""
+    if array.ndim == 2:
+        where = f" in column {columns[place[1]] if columns else place[1]!r:.40}, row {place[0]}"
+    cure = _CURES.get(type(value).__name__, "encode or drop the others")
+    raise DataError(f"{name} holds {value!r:.40} ({type(value).__name__}){where}; give numbers only: {cure}")
