@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from minidl.errors import FileFormatError, MinidlError, MissingFileError
+from minidl.signatures import kind_of
 from minidl.typing import Array
 
 _NPY_HEADER = re.compile(
@@ -78,7 +79,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
 
     path = as_path(path)
     if not path.is_file():
-        raise MissingFileError(f"there is no file {path}")
+        raise MissingFileError(f"there is no file {path}{', but a folder' * path.is_dir()}")
     arrays: dict[str, Array] = {}
     size = left = path.stat().st_size
     try:
@@ -95,6 +96,10 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
                 arrays[name] = _array(archive.read(entry), f"entry {entry.filename!r}")
     # Also what the zip reader raises for corrupt fields: a wrong checksum, unknown flags, offsets outside the file.
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OverflowError, TypeError) as error:
+        with path.open("rb") as file:
+            start = file.read(512)
+        if (kind := kind_of(start)) and not start.startswith(b"PK"):
+            raise FileFormatError(f"{path} is no .npz file, but {kind}") from error
         raise FileFormatError(f"{path} is no .npz file, or a truncated or corrupt one: {error}") from error
     return arrays
 

@@ -30,6 +30,7 @@ ROOMS = {
     "regularizers": BASE,
     "serialization": BASE,
     "settings": BASE,
+    "signatures": BASE,
     "tables": BASE,
     "typing": BASE,
     "version": BASE,
@@ -50,7 +51,7 @@ ROOMS = {
 FRONT_DOOR = TRAINING  # minidl/__init__.py shows the rooms up to the training floor
 BESIDE, KNOWN_BESIDE = (
     "data",
-    ("arrays", "console", "data", "errors", "files", "randomness", "settings", "tables", "typing"),
+    ("arrays", "console", "data", "errors", "files", "randomness", "settings", "signatures", "tables", "typing"),
 )  # nobody in the house knows the house beside it
 BORROWED = ("minidl.training.folds", "minidl.data.splitting")  # but for one thing: how rows to hold out are drawn
 

@@ -1,4 +1,7 @@
-"""Images as rows of a CSV file, in the form of the Digit Recognizer competition."""
+"""Images as rows of a CSV file, in the form of the Digit Recognizer competition.
+
+A row has a separator that the first line tells: the one of comma, semicolon and tab that is most often there.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ import re
 from collections.abc import Iterator
 from io import BytesIO
 from operator import index
-from pathlib import Path
 from reprlib import repr as shortened
 from typing import IO, NamedTuple, overload
 
 import numpy as np
 
-from minidl.data.reading import open_bytes
+from minidl.data.reading import open_bytes, shown
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, counted
 from minidl.files import as_path
+from minidl.signatures import kind_of
 from minidl.typing import Array
 
 # As int64 a block of this size takes 18 MB; much smaller ones would make pandas' fixed cost felt.
@@ -27,7 +30,13 @@ _PIXELS = range(256)
 _LABELS = range(-(2**63), 2**63)
 # Of all else, pandas would take "1e2" and "5.0" for integers, and pandas 2.1 would end a cell at a NUL byte.
 _INTEGER = re.compile(r"[ \t]*[+-]?[0-9]{1,4000}[ \t]*")
-_CHARACTERS = b'0123456789+- \t,"\r\n'
+_CHARACTERS = b'0123456789+- \t"\r\n'
+_NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
+_SEPARATORS = ",;\t"
+_MARK = b"\xef\xbb\xbf"  # that Excel puts before UTF-8
+_UNNAMED = re.compile(r"(Unnamed: [0-9]+)?")
+# An index is recognized by as many rows; without column names it takes so many to tell it from labels and pixels.
+_ROWS_OF_INDEX = 1000
 
 
 @overload
@@ -44,12 +53,14 @@ def load_csv(
     Parameters
     ----------
     path : str or path
-        UTF-8 text, plain or gzip. ``~`` is expanded; blank lines are skipped.
+        UTF-8 text with commas, semicolons or tabs, plain, gzip or alone in a zip archive. ``~`` is expanded; blank
+        lines are skipped.
     label : str, int or None, default "label"
         The label column by name or by position (negative: from the end), or None for a file without
         labels, such as the competition's ``test.csv``. Every other column is a pixel.
     header : bool, default True
-        Whether line 1 holds the column names. If False, it is the first image, and ``label`` a position.
+        Whether line 1 holds the column names. If False, it is the first image, and ``label`` a position. Names may
+        be the numbers 0, 1, 2, ..., as of a frame without names; other numbers are refused, they may be an image.
 
     Returns
     -------
@@ -62,7 +73,8 @@ def load_csv(
         The file does not exist.
     FileFormatError
         The file is not such a table of integers, pixels in 0-255: names the file, the line (counted from 1,
-        the header included) and the column.
+        the header included) and the column. A column that counts the rows is an index, saved without
+        ``index=False``. Of a file of another kind, what it is.
     ArgumentError, ArgumentTypeError
         ``label`` is no column of the file.
 
@@ -72,43 +84,60 @@ def load_csv(
 
     path = as_path(path)
     with open_bytes(path) as file, ThreadPoolExecutor(max_workers=2) as pool:
-        first_line = _rest_of_line(file, path, 1).removeprefix(b"\xef\xbb\xbf")  # the mark that Excel puts before UTF-8
-        names = _column_names(first_line, header, path)
-        table = _Table(path, names, _label_column(label, names, path))
-        blocks = _blocks(file, path, 2, b"") if header else _blocks(file, path, 1, first_line)
+        place = shown(path)
+        first_line = _rest_of_line(file, place, 1).removeprefix(_MARK)
+        separator = _separator(first_line)
+        names = _column_names(first_line, separator, header, place)
+        table = _Table(place, names, separator, header, _label_column(label, names, header, place))
+        blocks = _blocks(file, place, 2, b"") if header else _blocks(file, place, 1, first_line)
         # pandas' parser releases the GIL, so that the two threads overlap.
         parts = list(pool.map(lambda block: _parse(table, *block), blocks))
     if not any(len(pixels) for pixels, _ in parts):
-        raise FileFormatError(f"{path}: a header, but no rows after it")
+        raise FileFormatError(f"{place}: a header, but no rows after it")
     x = np.concatenate([pixels for pixels, _ in parts])
     return x, None if label is None else np.concatenate([labels for _, labels in parts])
 
 
 class _Table(NamedTuple):
-    path: Path
+    place: str
     names: list[str]
+    separator: str
+    header: bool
     label_column: int | None
 
 
-def _column_names(line: bytes, header: bool, path: Path) -> list[str]:
+def _separator(line: bytes) -> str:
+    """Return what separates the cells of a line: outside of quotes, what is most often there."""
+    plain = re.sub(rb'"[^"]*"', b"", line)
+    return max(_SEPARATORS, key=lambda separator: plain.count(separator.encode()))
+
+
+def _column_names(line: bytes, separator: str, header: bool, place: str) -> list[str]:
     """Read the names in the first line; without a header they are ``"0"``, ``"1"``, ..."""
     if not line:
-        raise FileFormatError(f"{path} is empty")
+        raise FileFormatError(f"{place} is empty")
+    if kind := kind_of(line):
+        raise FileFormatError(f"{place} is no CSV file, but {kind}")
     try:
-        cells = [cell.strip() for cell in _cells(line)]
+        cells = [cell.strip() for cell in _cells(line, separator)]
     except ValueError as error:
-        raise FileFormatError(f"{path}, line 1: not CSV text: {error}") from error
+        raise FileFormatError(f"{place}, line 1: not CSV text: {error}") from error
     if not any(cells):
-        raise FileFormatError(f"{path}, line 1: blank, where the column names should be")
+        raise FileFormatError(f"{place}, line 1: blank, where the column names should be")
+    if len(cells) == 1 and len(cells[0].split()) > 1 and all(map(_NUMBER.fullmatch, cells[0].split())):
+        cure = "commas, semicolons or tabs, such as by numpy.savetxt(..., fmt='%d', delimiter=',')"
+        raise FileFormatError(f"{place}, line 1: spaces between numbers: separate cells by {cure}")
     if not header:
         return [str(position) for position in range(len(cells))]
-    # Whole numbers that repeat are pixels; a frame saved without names has the distinct names 0, 1, 2, ...
-    if all(map(_INTEGER.fullmatch, cells)) and len(set(cells)) < len(cells):
-        raise FileFormatError(f"{path}, line 1: numbers, where the column names should be; pass header=False")
+    # A frame that was saved without names has the names 0, 1, 2, ...
+    named = [cell for cell in cells if cell]
+    if all(map(_NUMBER.fullmatch, named)) and named != [str(position) for position in range(len(named))]:
+        cure = "if it is the first image, load_csv(path, header=False, label=0) reads it"
+        raise FileFormatError(f"{place}, line 1: numbers, where the column names should be; {cure}")
     return cells
 
 
-def _label_column(label: str | int | None, names: list[str], path: Path) -> int | None:
+def _label_column(label: str | int | None, names: list[str], header: bool, place: str) -> int | None:
     """Turn ``label`` into a position among ``names``."""
     from difflib import get_close_matches
 
@@ -117,35 +146,39 @@ def _label_column(label: str | int | None, names: list[str], path: Path) -> int 
     if isinstance(label, str):
         if label in names:
             return names.index(label)
-        close = " or ".join(map(repr, get_close_matches(label, names[:1000])))  # comparing takes time
-        guess = f", did you mean {close}?" if close else ";"
+        if not header or all(map(_NUMBER.fullmatch, names)):
+            cure = "give a position, label=0; if line 1 is the first image, header=False, label=0"
+            raise ArgumentError(f"{place} has no column {label!r:.25}, nor other names: {cure}")
+        known = [name for name in names[:1000] if len(name) < 30]  # comparing takes time
+        close = get_close_matches(label, known, 1)
+        guess = f", did you mean {close[0]!r}?" if close else ";"
+        some = f"{', '.join(map(repr, names[:4])):.50}{', ...' * (len(names) > 4)}"
         raise ArgumentError(
-            f"{path} has no column {label!r}{guess} its columns are {shortened(names)}; "
-            "pass label=None if none of them is the label"
+            f"{place} has no column {label!r:.25}{guess} its columns are [{some}]; pass label=None if none is the label"
         )
     try:
         position = index(label)
     except TypeError as error:
-        raise ArgumentTypeError(f"label={label!r} is neither a name nor a position nor None") from error
+        raise ArgumentTypeError(f"label={shortened(label)} is neither a name nor a position nor None") from error
     if not -len(names) <= position < len(names):
-        raise ArgumentError(f"{path} has {counted(len(names), 'column')}, so none at label={position}")
+        raise ArgumentError(f"{place} has {counted(len(names), 'column')}, so none at label={shortened(position)}")
     return position % len(names)
 
 
-def _blocks(file: IO[bytes], path: Path, line: int, start: bytes) -> Iterator[tuple[int, bytes]]:
+def _blocks(file: IO[bytes], place: str, line: int, start: bytes) -> Iterator[tuple[int, bytes]]:
     """Cut ``start`` and the rest of the file into blocks of whole lines, each with its first line number."""
     while block := start + file.read(_BLOCK_BYTES):
         last_line = line + block.count(b"\n")
-        block += _rest_of_line(file, path, last_line)
+        block += _rest_of_line(file, place, last_line)
         yield line, block
         line += block.count(b"\n")
         start = b""
 
 
-def _rest_of_line(file: IO[bytes], path: Path, number: int) -> bytes:
+def _rest_of_line(file: IO[bytes], place: str, number: int) -> bytes:
     line = file.readline(_LONGEST_LINE)
     if len(line) == _LONGEST_LINE:
-        raise FileFormatError(f"{path}, line {number}: longer than {_LONGEST_LINE:,} bytes")
+        raise FileFormatError(f"{place}, line {number}: longer than {_LONGEST_LINE:,} bytes")
     return line
 
 
@@ -153,13 +186,23 @@ def _parse(table: _Table, first_line: int, block: bytes) -> tuple[Array, Array]:
     """Parse whole lines into pixels, (rows, pixels), and labels, (rows,): zeros without a label column."""
     import pandas as pd
 
+    if first_line == 1 + table.header:
+        _check_no_index(table, block)
+    separator = table.separator.encode()
     # pandas holds a row to the width of the row before it; these zeros hold the first.
-    zeros = b",".join([b"0"] * len(table.names)) + b"\n"
+    zeros = separator.join([b"0"] * len(table.names)) + b"\n"
     try:
-        if block.translate(None, delete=_CHARACTERS):
+        if block.translate(None, delete=_CHARACTERS + separator):
             raise ValueError("a character that no integer has")
         # As uint8, pandas 2.1 would take 256 for 0 and -1 for 255.
-        frame = pd.read_csv(BytesIO(zeros + block), header=None, dtype=np.int64, na_filter=False, low_memory=False)
+        frame = pd.read_csv(
+            BytesIO(zeros + block),
+            sep=table.separator,
+            header=None,
+            dtype=np.int64,
+            na_filter=False,
+            low_memory=False,
+        )
         values = frame.to_numpy()[1:]
         wrong = (values.min(axis=0, initial=0) < 0) | (values.max(axis=0, initial=0) > 255)
         if table.label_column is not None:
@@ -174,18 +217,43 @@ def _parse(table: _Table, first_line: int, block: bytes) -> tuple[Array, Array]:
     return np.delete(pixels, table.label_column, axis=1), values[:, table.label_column].astype(np.intp)
 
 
+def _check_no_index(table: _Table, block: bytes) -> None:
+    """Raise FileFormatError for a column without a name whose first rows count the rows, as an index that was saved."""
+    unnamed = [0] if not table.header else [at for at, name in enumerate(table.names) if _UNNAMED.fullmatch(name)]
+    if not unnamed:
+        return
+    # In a block every line ends; those after the last row looked at stay in one piece.
+    lines = [line for line in block.split(b"\n", 2 * _ROWS_OF_INDEX)[: 2 * _ROWS_OF_INDEX] if line.strip()]
+    try:
+        rows = [_cells(line, table.separator) for line in lines[:_ROWS_OF_INDEX]]
+    except ValueError:
+        return  # which is reported with its line
+    if not table.header and len(rows) < _ROWS_OF_INDEX:
+        return
+    for column in unnamed:
+        cells = [row[column].strip() for row in rows if column < len(row)]
+        if cells and any(cells == [str(start + row) for row in range(len(rows))] for start in (0, 1)):
+            name = shortened(table.names[column]) if table.names[column] else "without a name"
+            raise FileFormatError(
+                f"{table.place}: column {name} counts the rows: an index, saved by mistake. "
+                "Leave it out, by table.to_csv(path, index=False)"
+            )
+
+
 def _diagnosis(table: _Table, first_line: int, block: bytes, error: Exception) -> FileFormatError:
     """Find the line and the column that made a block fail, cell by cell: slow, but only ever once."""
     for number, line in enumerate(block.split(b"\n"), first_line):
-        if line.strip(b" \t\r") and (fault := _fault(table, line)):
-            return FileFormatError(f"{table.path}, line {number}{fault}")
-    return FileFormatError(f"{table.path}, from line {first_line} on: pandas cannot read it: {error}")
+        blank = b" \r" if table.separator == "\t" else b" \t\r"
+        if line.strip(blank) and (fault := _fault(table, line)):
+            hint = "" if table.header or number > 1 else "; if line 1 holds the column names, leave header=False out"
+            return FileFormatError(f"{table.place}, line {number}{fault}{hint}")
+    return FileFormatError(f"{table.place}, from line {first_line} on: pandas cannot read it: {error!s:.80}")
 
 
 def _fault(table: _Table, line: bytes) -> str | None:
     """Say what is wrong with one row, if anything."""
     try:
-        cells = _cells(line)
+        cells = _cells(line, table.separator)
     except ValueError as error:
         return f": not CSV text: {error}"
     if len(cells) != len(table.names):
@@ -194,15 +262,26 @@ def _fault(table: _Table, line: bytes) -> str | None:
         allowed = _LABELS if position == table.label_column else _PIXELS
         if not (_INTEGER.fullmatch(cell) and int(cell) in allowed):
             wanted = "a 64-bit integer" if allowed is _LABELS else "an integer in 0-255"
-            return f", column {name!r}: {shortened(cell)} is not {wanted}"
+            return f", column {shortened(name)}: {shortened(cell)} is not {wanted}{_cure(cell)}"
     return None
 
 
-def _cells(line: bytes) -> list[str]:
-    """Split one line at its commas; a ValueError says why it is not a line of CSV text."""
+def _cure(cell: str) -> str:
+    """Return how to make a cell an integer, if it can be told."""
+    if not cell.strip() or cell.strip().lower() in {"nan", "na", "null", "none"}:
+        return ": fill missing values"
+    if not _NUMBER.fullmatch(cell) or _INTEGER.fullmatch(cell):
+        return ""
+    if "," in cell:
+        return ": a decimal comma? write whole numbers"
+    return ": write whole numbers, by astype(int), or fmt='%d' of numpy.savetxt"
+
+
+def _cells(line: bytes, separator: str) -> list[str]:
+    """Split one line into its cells; a ValueError says why it is not a line of CSV text."""
     if b"\0" in line:
         raise ValueError(f"a NUL byte at position {line.index(0)}")
     try:
-        return next(csv.reader([line.decode().rstrip("\r\n")], strict=True), [])
+        return next(csv.reader([line.decode().rstrip("\r\n")], delimiter=separator, strict=True), [])
     except csv.Error as error:
         raise ValueError(str(error)) from error

@@ -10,9 +10,10 @@ from typing import IO
 import numpy as np
 
 from minidl.data.dataset import ImageDataset
-from minidl.data.reading import open_bytes
+from minidl.data.reading import open_bytes, shown
 from minidl.errors import FileFormatError, MissingFileError, counted
 from minidl.files import as_path
+from minidl.signatures import kind_of
 from minidl.typing import Array
 
 # Numbers in a file are big-endian.
@@ -34,7 +35,7 @@ def load_idx(path: str | os.PathLike[str]) -> Array | ImageDataset:
     Parameters
     ----------
     path : str or path
-        An IDX file, plain or gzip whatever its name; ``~`` is expanded. Or a folder with
+        An IDX file, plain, gzip or alone in a zip archive, whatever its name; ``~`` is expanded. Or a folder with
         ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
         ``t10k-labels-idx1-ubyte``, each with or without ``.gz``, also spelt ``train-images.idx3-ubyte``.
 
@@ -64,9 +65,8 @@ def load_folder(folder: Path) -> ImageDataset:
     x_train, y_train, x_test, y_test = map(_load_named, paths, _FOUR_FILES)
     for images, labels, path in ((x_train, y_train, paths[0]), (x_test, y_test, paths[2])):
         if len(images) != len(labels):
-            raise FileFormatError(
-                f"{path} holds {counted(len(images), 'image')}, but has {counted(len(labels), 'label')} beside it"
-            )
+            held = f"{counted(len(images), 'image')}, but has {counted(len(labels), 'label')} beside it"
+            raise FileFormatError(f"{shown(path)} holds {held}")
     return ImageDataset(x_train, y_train, x_test, y_test, source=f"idx folder {folder}")
 
 
@@ -76,7 +76,7 @@ def find(folder: Path, name: str) -> Path:
     for candidate in (folder / (spelling + suffix) for spelling in spellings for suffix in ("", ".gz")):
         if candidate.is_file():
             return candidate
-    raise MissingFileError(f"{folder} lacks {name} (or {name}.gz)")
+    raise MissingFileError(f"{shown(folder)} lacks {name} (or {name}.gz)")
 
 
 def _load_named(path: Path, name: str) -> Array:
@@ -84,7 +84,7 @@ def _load_named(path: Path, name: str) -> Array:
     dimensions = 3 if "idx3" in name else 1
     if array.ndim != dimensions or array.dtype != np.uint8:
         raise FileFormatError(
-            f"{path} should hold a {dimensions}-dimensional array of uint8, "
+            f"{shown(path)} should hold a {dimensions}-dimensional array of uint8, "
             f"but holds {array.dtype} of shape {array.shape}"
         )
     return array
@@ -92,7 +92,7 @@ def _load_named(path: Path, name: str) -> Array:
 
 def _load_file(path: Path) -> Array:
     with open_bytes(path) as file:
-        return read_idx(file, str(path), path.stat().st_size)
+        return read_idx(file, shown(path), path.stat().st_size)
 
 
 def read_idx(file: IO[bytes], place: str, size: int) -> Array:
@@ -102,7 +102,10 @@ def read_idx(file: IO[bytes], place: str, size: int) -> Array:
     """
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
-        raise FileFormatError(f"{place} is not an IDX file: it begins with {magic!r}, not with two zero bytes")
+        if kind := kind_of(magic + file.read(508)):
+            raise FileFormatError(f"{place} is not an IDX file, but {kind}")
+        hint = "; load_csv reads tables" if magic.decode("latin-1").isprintable() and magic else ""
+        raise FileFormatError(f"{place} is not an IDX file: it begins with {magic!r}, not with two zero bytes{hint}")
     code, dimensions = magic[2:]
     if code not in _TYPES:
         known = ", ".join(f"0x{known:02x}" for known in _TYPES)

@@ -19,7 +19,7 @@ from minidl.data.dataset import ImageDataset
 from minidl.data.digits import load_digits_as_mnist
 from minidl.data.download import fetch
 from minidl.data.idx import find, load_folder, read_idx
-from minidl.data.reading import open_bytes, unpack
+from minidl.data.reading import open_bytes, shown, unpack
 from minidl.errors import FileFormatError, MissingFileError
 from minidl.files import as_path, atomic_write
 from minidl.typing import Array
@@ -110,7 +110,7 @@ def _shaped(images: Array, flatten: bool, source: str) -> Array:
 def _load_path(path: Path, origin: str) -> ImageDataset:
     if not path.exists():
         raise MissingFileError(
-            f"{origin}{path}, which does not exist" if origin else f"there is no file or folder {path}"
+            f"{origin}{shown(path)}, which does not exist" if origin else f"there is no file or folder {shown(path)}"
         )
     table = path
     if path.is_dir():

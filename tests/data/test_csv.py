@@ -3,9 +3,11 @@
 import csv
 import gzip
 import io
+import pickle
 import re
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl.data import load_csv
+from minidl.data import load_csv, load_mnist
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, MissingFileError
 
 SMALL = "label,pixel0,pixel1\n7,0,255\n3,1,2\n"
@@ -262,12 +264,14 @@ def test_a_trouble_that_only_pandas_sees_still_names_file_and_line(file, monkeyp
         ("label,pixel0", ": a header, but no rows after it"),
         ("label,pixel0\n\r\n\n", ": a header, but no rows after it"),
         ("\n1,2\n", ", line 1: blank, where the column names should be"),
-        (b"\x89PNG\r\n\x1a\n\0\0", ", line 1: not CSV text: 'utf-8' codec can't decode byte 0x89 in position 0"),
-        (b"PK\x03\x04\0\0\n", ", line 1: not CSV text: a NUL byte at position 4"),
-        ("label,pixel0\n1,2\n".encode("utf-16"), ", line 1: not CSV text: a NUL byte at position 3"),
+        (b"\x89PNG\r\n\x1a\n\0\0", " is no CSV file, but a PNG image"),
+        (b"\x89\r\n\x1a\n\0\0", ", line 1: not CSV text: 'utf-8' codec can't decode byte 0x89 in position 0"),
+        (b"PK\x03\x04\0\0\n", ": damaged zip file: File is not a zip file"),
+        ("label,pixel0\n1,2\n".encode("utf-16"), " is no CSV file, but UTF-16 text: save it as UTF-8"),
+        ("label,pixel0\n1,2\n".encode("utf-16-le"), ", line 1: not CSV text: a NUL byte at position 1"),
         ('label,"pixel0\n1,2\n', ", line 1: not CSV text: unexpected end of data"),
     ],
-    ids=["empty", "header only", "header and blanks", "blank first", "PNG", "zip", "UTF-16", "open quote"],
+    ids=["empty", "header", "header and blanks", "blank first", "PNG", "bytes", "zip", "UTF-16", "UTF-16-LE", "quote"],
 )
 def test_a_file_that_is_no_table_says_why(file, content, message):
     assert fault(file(content)).startswith(message)
@@ -332,3 +336,241 @@ def test_a_label_position_outside_the_table_is_refused(file, label):
 def test_a_label_of_another_type_is_refused(file):
     with pytest.raises(ArgumentTypeError, match=re.escape("label=0.0 is neither a name nor a position nor None")):
         load_csv(file(SMALL), label=0.0)
+
+
+def packed_in_zip(*contents, names=("train.csv", "test.csv", "sample.csv")):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in zip(names, contents, strict=False):
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["train.csv.zip", "train.csv"])
+def test_a_zip_of_one_file_is_read_whatever_its_name(file, name):
+    assert_small(*load_csv(file(packed_in_zip(SMALL), name)))
+    assert_small(*load_csv(file(packed_in_zip("", SMALL, names=["data/", "data/train.csv"]), name)))
+    of_a_mac = packed_in_zip(SMALL, b"\0", b"\0", names=["train.csv", "__MACOSX/._train.csv", ".DS_Store"])
+    assert_small(*load_csv(file(of_a_mac, name)))
+
+
+@pytest.mark.parametrize("compression", ["infer", None, "gzip", "zip"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_what_pandas_writes_is_read(tmp_path, compression, separator):
+    path = tmp_path / {"infer": "train.csv.gz", None: "train.csv", "gzip": "a.csv.gz", "zip": "a.csv.zip"}[compression]
+    table = pd.DataFrame([[7, 0, 255], [3, 1, 2]], columns=["label", "pixel0", "pixel1"])
+    table.to_csv(path, index=False, sep=separator, compression=compression)
+    assert_small(*load_csv(path))
+    table.to_csv(path, index=False, header=False, sep=separator, compression=compression)
+    assert_small(*load_csv(path, header=False, label=0))
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.usefixtures("tiny_blocks")
+def test_semicolons_and_tabs_separate_like_commas(file, separator):
+    for content in (SMALL, '"label","a,b","c;d"\n"7","0","255"\n 3,1 ,2\n\n'):
+        assert_small(*load_csv(file(content.replace('","', f'"{separator}"').replace(",", separator))))
+    wrong = "label,pixel0,pixel1\n7,0,255\n3,1\n".replace(",", separator)
+    assert fault(file(wrong)) == ", line 3: 2 cells, where line 1 has 3"
+    empty = "label,pixel0,pixel1\n7,0,255\n,,\n".replace(",", separator)
+    assert fault(file(empty)) == ", line 3, column 'label': '' is not a 64-bit integer: fill missing values"
+
+
+def test_names_with_other_separators_do_not_decide(file):
+    assert_small(*load_csv(file('label,"a;b;c;d","\te\t\t"\n7,0,255\n3,1,2\n')))
+    assert_small(*load_csv(file('"label";"a,b,c,d";e\n7;0;255\n3;1;2\n')))
+
+
+def test_a_decimal_comma_is_named(file):
+    message = fault(file("label;pixel0;pixel1\n7;0,5;1\n"))
+    assert (
+        message == ", line 2, column 'pixel0': '0,5' is not an integer in 0-255: a decimal comma? write whole numbers"
+    )
+
+
+def test_numbers_that_are_not_whole_are_told_how_to_be_written(file):
+    message = ": write whole numbers, by astype(int), or fmt='%d' of numpy.savetxt"
+    for cell in ("5.0", "0.5", ".5", "1e2", "7.000000000000000000e+00"):
+        assert fault(file(f"label,pixel0\n7,{cell}\n")).endswith(message)
+    assert fault(file("label,pixel0\n7,nan\n")).endswith(": fill missing values")
+
+
+def test_numbers_between_spaces_are_told_the_separators(tmp_path):
+    path = tmp_path / "train.txt"
+    np.savetxt(path, [[7, 0, 255], [3, 1, 2]])
+    assert fault(path, header=False, label=0).startswith(", line 1: spaces between numbers: separate cells by commas")
+    assert fault(path).startswith(", line 1: spaces between numbers")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 300, 3000])
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_an_index_saved_by_mistake_is_named(tmp_path, rows, first, separator):
+    path = tmp_path / "train.csv"
+    table = pd.DataFrame({"label": [3] * rows, "pixel0": [255] * rows}, index=range(first, first + rows))
+    table.to_csv(path, sep=separator)
+    cure = "Leave it out, by table.to_csv(path, index=False)"
+    found = f": column without a name counts the rows: an index, saved by mistake. {cure}"
+    for label in ("label", 0, 1, None):
+        assert fault(path, label=label) == found
+    pd.read_csv(path, sep=separator).to_csv(path, index=False, sep=separator)
+    assert fault(path) == found.replace("without a name", "'Unnamed: 0'")
+    with pytest.raises(FileFormatError, match="index=False"):
+        load_mnist(path)
+    table.to_csv(path, index=False, sep=separator)
+    assert load_csv(path)[0].shape == (rows, 1)
+
+
+def test_an_index_of_a_frame_without_names_is_named(tmp_path):
+    pd.DataFrame([[7, 0, 255], [3, 1, 2]]).to_csv(tmp_path / "train.csv")
+    assert "index=False" in fault(tmp_path / "train.csv", label=0)
+    pd.DataFrame([[7, 0, 255]] * 2000).to_csv(tmp_path / "train.csv", header=False)
+    assert "index=False" in fault(tmp_path / "train.csv", header=False, label=0)
+
+
+def test_a_column_without_a_name_that_does_not_count_is_a_column(file):
+    x, _ = load_csv(file("label,,pixel1\n7,0,255\n3,2,2\n"))
+    assert x.tolist() == [[0, 255], [2, 2]]
+    x, _ = load_csv(file("label,Unnamed: 0\n" + "".join(f"7,{row % 256}\n" for row in range(300))))
+    assert x[:, 0].tolist() == [row % 256 for row in range(300)]
+
+
+@pytest.mark.parametrize("row", ["7,0,255", "5,0,0", "7,8,9", "1,2,3", "0.5,0.25,1", "7.0,0.0,255.0", "-1,0,1", "7,,1"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_first_row_of_numbers_is_never_taken_for_a_header(file, row, separator):
+    path = file(f"{row}\n3,1,2\n4,5,6\n".replace(",", separator))
+    cure = "if it is the first image, load_csv(path, header=False, label=0) reads it"
+    for label in ("label", 0, None):
+        assert fault(path, label=label) == f", line 1: numbers, where the column names should be; {cure}"
+    with pytest.raises(FileFormatError, match="header=False, label=0"):
+        load_mnist(path)
+
+
+def test_names_that_only_count_have_positions(file):
+    path = file("0,1,2\n7,0,255\n3,1,2\n")
+    for load in (load_csv, load_mnist, lambda path: load_csv(path, header=False)):
+        with pytest.raises(ArgumentError, match="has no column 'label', nor other names: .*header=False, label=0"):
+            load(path)
+
+
+def test_a_header_that_was_read_as_an_image_is_named(file):
+    message = fault(file(SMALL), header=False, label=0)
+    assert message.endswith("'label' is not a 64-bit integer; if line 1 holds the column names, leave header=False out")
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def xlsx():
+    return packed_in_zip("<a/>", "<b/>", names=["[Content_Types].xml", "xl/workbook.xml"])
+
+
+def parquet():
+    file = io.BytesIO()
+    pd.DataFrame({"label": [7, 3]}).to_parquet(file)
+    return file.getvalue()
+
+
+IDX = b"\0\0\x08\x01\0\0\0\x02\x07\x03"
+OTHERS = {
+    "npy": (npy(np.zeros((2, 3))), "a NumPy array (.npy): numpy.load reads it"),
+    "npz": (npz(x_train=np.zeros(3), y_train=np.zeros(3)), "an .npz file: numpy.load reads it"),
+    "npz of one": (npz(x=np.zeros(3)), "an .npz file: numpy.load reads it"),
+    "pickle": (pickle.dumps({"label": [7]}), "a pickle: pandas.read_pickle reads it, if you trust"),
+    "old pickle": (pickle.dumps([7], protocol=2), "a pickle: pandas.read_pickle reads it"),
+    "IDX": (IDX, "an IDX file: load_idx reads it, and load_mnist the folder"),
+    "xlsx": (xlsx(), "an Excel file: pandas.read_excel reads it"),
+    "parquet": (parquet(), "a Parquet file: pandas.read_parquet reads it"),
+    "zip": (
+        packed_in_zip(SMALL, SMALL, SMALL),
+        "a zip archive of 3 files, 'train.csv', 'test.csv', ...: unpack it first",
+    ),
+    "empty zip": (packed_in_zip(), "a zip archive of 0 files: unpack it first"),
+    "HTML": (b"\n<!DOCTYPE html>\n<html>"[1:], "a web page: perhaps of a log-in; download the file itself"),
+    "html": (b"  <html><body>", "a web page"),
+    "JSON": (b'{"message": "Unauthorized"}', "JSON text"),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer"),
+    "JPEG": (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG image"),
+    "tar": (b"train.csv".ljust(257, b"\0") + b"ustar\x0000".ljust(255, b"\0"), "a tar archive: unpack it first"),
+    "xz": (b"\xfd7zXZ\0", "an xz file: unpack it first"),
+}
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, packed_in_zip], ids=["plain", "gzip", "zip"])
+@pytest.mark.parametrize(("content", "kind"), OTHERS.values(), ids=OTHERS)
+def test_a_file_of_another_kind_is_named_with_what_reads_it(file, pack, content, kind):
+    if pack is packed_in_zip and content[:2] == b"PK":
+        kind = "a zip archive: unpack it first"  # inside of another
+    if pack is gzip.compress and content[:2] == b"PK":
+        kind = "a zip archive: unpack it first" if len(content) > 22 else "an empty zip archive"
+    elif content == packed_in_zip() and pack is packed_in_zip:
+        kind = "an empty zip archive"
+    path = file(pack(content))
+    for load in (load_csv, load_mnist):
+        with pytest.raises(FileFormatError) as caught:
+            load(path)
+        assert kind in str(caught.value)
+        assert str(caught.value).startswith(f"{path} is ")
+
+
+@pytest.mark.parametrize("cut", [5, 30, 60, -30, -1])
+def test_a_damaged_zip_file_is_named(file, cut):
+    packed = packed_in_zip(SMALL + "1,1,1\n" * 1000)
+    assert fault(file(packed[:cut], "train.csv.zip")).startswith(": damaged zip file: ")
+
+
+def test_a_zip_file_with_a_wrong_sum_or_a_password_is_named(file):
+    packed = bytearray(packed_in_zip(SMALL))
+    packed[14] ^= 1
+    at = packed.index(b"PK\x01\x02")
+    packed[at + 16] ^= 1
+    assert fault(file(bytes(packed))).startswith(": damaged zip file: Bad CRC-32")
+    packed = bytearray(packed_in_zip(SMALL))
+    packed[packed.index(b"PK\x01\x02") + 8] |= 1
+    assert fault(file(bytes(packed))) == " is a zip archive with a password, or not packed by deflate: unpack it first"
+
+
+def test_an_empty_file_is_empty_however_it_is_packed(file):
+    for pack in (bytes, gzip.compress, packed_in_zip):
+        assert fault(file(pack(b""))) == " is empty"
+
+
+def test_no_message_is_longer_than_300_characters(tmp_path, monkeypatch):
+    monkeypatch.setattr("minidl.data.csv._LONGEST_LINE", 100_000)
+    folder = tmp_path.joinpath(*["a folder of a long name"] * 9)
+    folder.mkdir(parents=True)
+    path = folder / "train.csv"
+    long = "".join(map(chr, range(97, 123))) * 100
+    names = ",".join(f"{long}{number}" for number in range(20))
+    contents = [content for content, _ in OTHERS.values()]
+    contents += [packed_in_zip("", "", names=[long, long + "b"]), packed_in_zip(SMALL)[:-9], gzip.compress(b"1")[:-9]]
+    contents += [text.encode() for text in ("", "\n", "1" * 100_000, f'"{long}', f"{long}\0,", names, SMALL[:20])]
+    contents += [f"label,{names}\n{names},{row}\n".encode() for row in ("1", "1,2", '"', "\0", "1\r,")]
+    contents += [f"label,{long}\n1,{cell}\n".encode() for cell in (long, "9" * 300, "0," * 300, "0.5", "", "1" * 5000)]
+    contents += [f"label;{long}\n1;{cell}\n".encode() for cell in ("0,5" * 200, "0,5", long)]
+    contents += [("," + names + "\n").encode() + b"0" + b",1" * 20 + b"\n", b"5,7\n1,2\n", b"0 1 2\n", b"0,1\n1,2\n"]
+    contents += [b"label,\xff\n", b"label,a\n1,\xff\n", SMALL.encode("utf-16")]
+    found = set()
+    for content in contents:
+        path.write_bytes(content)
+        for options in ({}, {"label": 0}, {"label": "label" + long}, {"header": False, "label": 0}, {"header": False}):
+            for label in ({}, {"label": 10**200}, {"label": 0.5}, {"label": [long]}, {"label": f"{long}1"[-30:]}):
+                try:
+                    load_csv(path, **(options | label))
+                except (FileFormatError, ArgumentError, ArgumentTypeError) as error:
+                    found.add(str(error))
+    for missing in (path / "none.csv", folder / "none.csv", folder):
+        with pytest.raises((FileFormatError, MissingFileError)) as caught:
+            load_csv(missing)
+        found.add(str(caught.value))
+    assert len(found) > 60
+    assert max(map(len, found)) <= 300, max(found, key=len)

@@ -150,7 +150,12 @@ HUGE = struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1)
     [
         (b"", " is not an IDX file: it begins with b'', not with two zero bytes"),
         (b"\0\0\x08", " is not an IDX file: it begins with b'\\x00\\x00\\x08'"),
-        (b"\x89PNG\r\n", " is not an IDX file: it begins with b'\\x89PNG'"),
+        (b"\x89PNG\r\n", " is not an IDX file, but a PNG image"),
+        (b"\x89\0\0\0\r\n", " is not an IDX file: it begins with b'\\x89\\x00\\x00\\x00', not with two zero bytes"),
+        (
+            b"label,pixel0\n",
+            " is not an IDX file: it begins with b'labe', not with two zero bytes; load_csv reads tables",
+        ),
         (b"\0\0\x0a\x01\0\0\0\0", ", byte 2: unknown type code 0x0a, not one of 0x08, 0x09, 0x0b, 0x0c, 0x0d, 0x0e"),
         (b"\0\0\x08\0", ", byte 3: 0 dimensions, not 1-32"),
         (b"\0\0\x08\xff" + b"\0\0\0\1" * 255, ", byte 3: 255 dimensions, not 1-32"),

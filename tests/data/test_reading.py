@@ -2,15 +2,24 @@
 
 import gzip
 import io
+import random
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from minidl.data.reading import open_bytes, unpack
+from minidl.data.reading import open_bytes, shown, unpack
 from minidl.errors import FileFormatError, MissingFileError
 
 CONTENT = b"one line\nand another\n" * 100
+
+
+def zipped(content):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("file", content)
+    return file.getvalue()
 
 
 def read(path):
@@ -19,7 +28,7 @@ def read(path):
 
 
 @pytest.mark.parametrize("name", ["file", "file.gz"])  # its name does not count
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zipped], ids=["plain", "gzip", "zip"])
 @pytest.mark.parametrize("content", [CONTENT, b"", b"\x1f", b"\x8b\x1f"], ids=["lines", "empty", "one byte", "swapped"])
 def test_plain_and_packed_files_have_the_same_content(tmp_path, name, pack, content):
     (tmp_path / name).write_bytes(pack(content))
@@ -60,3 +69,27 @@ def test_a_damaged_gzip_file_is_named_with_what_is_wrong(damage, message):
         unpack(io.BytesIO(damage(gzip.compress(CONTENT))), "the place") as file,
     ):
         file.read()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zipped], ids=["gzip", "zip"])
+def test_whatever_is_damaged_is_an_error_that_names_it_or_changes_nothing_else(pack):
+    whole = pack(CONTENT[:200])
+    chance = random.Random(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        try:
+            with unpack(
+                io.BytesIO(damaged[: chance.choice([len(damaged), chance.randrange(4, len(damaged))])]), "it"
+            ) as file:
+                file.read()
+        except FileFormatError as error:
+            assert str(error).startswith("it")  # noqa: PT017
+
+
+def test_of_a_very_long_path_the_end_is_shown():
+    assert shown(Path("folder/train.csv")) == str(Path("folder/train.csv"))
+    text = shown(Path("a" * 200, "train.csv"))
+    assert text.startswith("...a")
+    assert text.endswith("train.csv")
+    assert len(text) == 110
