@@ -30,6 +30,7 @@ CORE = [
     "schedules.py",
     "serialization.py",
     "settings.py",
+    "tables.py",
     "layers",
     "losses",
     "optimizers",
