@@ -5,8 +5,7 @@ needed until data of it come.
 """
 
 import contextlib
-from decimal import Decimal
-from numbers import Real
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,13 @@ import numpy as np
 from minidl.errors import DataError
 from minidl.typing import Array
 
-_NUMBERS = (Real, Decimal, np.bool_)
+_NUMBERS = (Number, np.bool_)  # also decimals and fractions
+_NO_REAL_NUMBERS = (complex, np.complexfloating, np.timedelta64)
 _CURES = {
     "str": "encode text (inputs by pandas.get_dummies, labels by numpy.unique(labels, return_inverse=True)); "
     "minidl.estimators take text labels",
     **dict.fromkeys(["NoneType", "NAType", "NaTType"], "fill missing values, or drop their rows"),
+    "LazyFrame": "pass x.collect()",
     **dict.fromkeys(["ndarray", "list", "tuple"], "stack arrays inside the array by numpy.stack: they need one shape"),
 }
 
@@ -36,6 +37,8 @@ def as_frame(values: Any) -> Any:
 
 def column_names(values: Any) -> list[str] | None:
     """Return the names of a table's columns; None for what is no table, or has others than texts."""
+    if not hasattr(values, "__len__"):  # such as a lazy frame of polars, whose columns are not to be asked for
+        return None
     names = list(getattr(values, "column_names", getattr(values, "columns", [])))  # pyarrow's columns are the data
     return names if names and all(isinstance(name, str) for name in names) else None
 
@@ -72,7 +75,7 @@ def as_numbers(values: Any, name: str) -> Array:
         raise DataError(f"{name} is no table of numbers: {error}") from error
     if array.dtype.kind in "biuf":
         return array
-    return _from_objects(array, name, list(getattr(values, "columns", [])))
+    return _from_objects(array, name, list(values.columns) if hasattr(values, "iloc") and array.ndim == 2 else [])
 
 
 def as_labels(values: Any) -> Array:
@@ -94,7 +97,7 @@ def _from_pandas(values: Any) -> Array:
 def _from_objects(array: Array, name: str, columns: list[Any]) -> Array:
     """Return objects that are all numbers as an array of numbers."""
     kinds = set(map(type, array.flat))
-    others = [kind for kind in kinds if not issubclass(kind, _NUMBERS) or kind is np.timedelta64]
+    others = [kind for kind in kinds if not issubclass(kind, _NUMBERS) or issubclass(kind, _NO_REAL_NUMBERS)]
     if not others:
         numbers = np.array(list(array.flat)).reshape(array.shape)
         return numbers.astype(np.float64) if numbers.dtype == object else numbers  # decimals, or very large integers

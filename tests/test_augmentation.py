@@ -86,7 +86,7 @@ def test_the_users_data_are_there_to_read_only_and_can_be_written_by_their_owner
         (lambda x, rng: x.ravel(), ShapeError, r"not \(12,\)"),
         (lambda x, rng: 0.5, ShapeError, r"not \(\)"),
         (lambda x, rng: None, DataError, "what augment returned is missing: it is None"),
-        (lambda x, rng: x.astype(str), DataError, "^what augment returned holds .* values"),
+        (lambda x, rng: x.astype(str), DataError, r"^what augment returned holds '.*' \(str\) in column 0, row 0"),
         (lambda x, rng: np.where(x == 6, np.nan, x), DataError, "what augment returned holds NaN at row 1, entry 2"),
     ],
 )

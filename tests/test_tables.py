@@ -210,6 +210,7 @@ def test_dummies_of_a_frame_are_trained_on_as_objects_and_as_numbers():
         ((number for number in range(3)), "(generator); give numbers only"),
         (pd.Series([np.zeros(2), np.zeros(2)]), "array([0., 0.]) (ndarray) in row 0; give numbers only: stack arrays"),
         (pd.DataFrame({"a": [1, 2], "b": [[1], [2]]}), "[1] (list) in column 'b', row 0; give numbers only: stack"),
+        (pl.DataFrame({"a": [1, 2]}).lazy(), "(LazyFrame); give numbers only: pass x.collect()"),
         (pd.DataFrame({"a": [1, 2], "b" * 99: ["c" * 99, "d"]}), "in column 'bbbbbbb"),
     ],
     ids=repr,

@@ -85,7 +85,7 @@ def cross_validate(
         As for `Trainer.fit`; class weights do not count for the rows held out.
     transformer : scikit-learn transformer, optional
         Such as StandardScaler(), or a ColumnTransformer that selects the columns of a frame. It gets rows of `x` as
-        you gave it: of a pandas frame a frame, of a sparse matrix a sparse one; a list becomes an array. Each run fits
+        you gave it: of a frame a frame, of a sparse matrix a sparse one; a list becomes an array. Each run fits
         a clone to its training rows alone, by ``fit_transform`` as in a Pipeline, so that nothing is learnt from the
         rows held out. What it returns must be finite numbers, dense or sparse. A `random_state` of None becomes the
         run's seed.

@@ -284,9 +284,9 @@ def test_a_target_too_large_for_the_models_type_is_refused_with_its_row():
 
 
 def test_errors_call_the_arguments_by_their_names():
-    with pytest.raises(DataError, match="^scores holds .* values"):
+    with pytest.raises(DataError, match=r"^scores holds 'high' \(str\) in row 0; give numbers only"):
         MeanSquaredError()(["high", "low"], [1, 0])
-    with pytest.raises(DataError, match="^y holds .* values"):
+    with pytest.raises(DataError, match=r"^y holds '.*' \(str\) in row 0; give numbers only"):
         MeanSquaredError().prepare_targets(["high", "low"], (1,))
 
 

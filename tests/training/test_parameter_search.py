@@ -793,7 +793,7 @@ def losses(smoothing, seed=0):
             {"units": [4]},
             {"transformer": FunctionTransformer(lambda table: table.astype(str))},
             DataError,
-            "what the transformer returned holds <U32 values, such as",
+            r"what the transformer returned holds '5.1' \(str\) in column 0, row 0; give numbers only",
         ),
         (
             never,

@@ -174,7 +174,11 @@ def test_no_thread_is_left_by_stops_interrupts_and_divergence():
         (lambda inputs, rng: inputs[:, :3], ShapeError, r"shape that it gets, \(2, 64\), not \(2, 3\)"),
         (lambda inputs, rng: None, DataError, "what augment returned is missing: it is None"),
         (lambda inputs, rng: inputs * np.float32(np.nan), DataError, "what augment returned holds NaN at row 0"),
-        (lambda inputs, rng: inputs.astype(complex), DataError, "what augment returned holds complex"),
+        (
+            lambda inputs, rng: inputs.astype(complex),
+            DataError,
+            r"what augment returned holds .* \(complex128\) in column 0, row 0",
+        ),
         (Rotation(), ShapeError, "flat, 64 numbers each"),
         (Rotation(image_shape=(8, 9)), ShapeError, r"image_shape is \(8, 9\)"),
         (CutOut(9, image_shape=SHAPE), ShapeError, "does not fit"),
