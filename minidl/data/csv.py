@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from io import BytesIO
 from operator import index
@@ -17,7 +18,7 @@ from typing import IO, NamedTuple, overload
 import numpy as np
 
 from minidl.data.reading import open_bytes, shown
-from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, counted
+from minidl.errors import ArgumentError, ArgumentTypeError, DataWarning, FileFormatError, counted
 from minidl.files import as_path
 from minidl.signatures import kind_of
 from minidl.typing import Array
@@ -131,9 +132,13 @@ def _column_names(line: bytes, separator: str, header: bool, place: str) -> list
         return [str(position) for position in range(len(cells))]
     # A frame that was saved without names has the names 0, 1, 2, ...
     named = [cell for cell in cells if cell]
-    if all(map(_NUMBER.fullmatch, named)) and named != [str(position) for position in range(len(named))]:
+    if all(map(_NUMBER.fullmatch, named)):
         cure = "if it is the first image, load_csv(path, header=False, label=0) reads it"
-        raise FileFormatError(f"{place}, line 1: numbers, where the column names should be; {cure}")
+        if named != [str(position) for position in range(len(named))]:
+            raise FileFormatError(f"{place}, line 1: numbers, where the column names should be; {cure}")
+        warnings.warn(
+            f"check the data: {place}, line 1: 0, 1, 2, ... are taken for column names; {cure}", DataWarning, 4
+        )
     return cells
 
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidl.data import load_csv, load_mnist
-from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, MissingFileError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataWarning, FileFormatError, MissingFileError
 
 SMALL = "label,pixel0,pixel1\n7,0,255\n3,1,2\n"
 
@@ -119,8 +119,12 @@ def test_a_first_row_of_pixels_is_not_taken_for_a_header(file):
     assert fault(file("5,0,0\n4,0,0\n"), label=0).startswith(", line 1: numbers, where the column names should be")
 
 
-def test_a_header_that_counts_the_columns_is_a_header(file):
-    x, y = load_csv(file("0,1,2\n7,0,255\n3,1,2\n"), label=0)
+def test_a_header_that_counts_the_columns_is_a_header_and_that_is_said(file):
+    with pytest.warns(
+        DataWarning, match=r"line 1: 0, 1, 2, \.\.\. are taken for column names; .*header=False"
+    ) as found:
+        x, y = load_csv(file("0,1,2\n7,0,255\n3,1,2\n"), label=0)
+    assert found[0].filename == __file__
     assert_small(x, y)
 
 
