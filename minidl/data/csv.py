@@ -137,7 +137,7 @@ def _column_names(line: bytes, separator: str, header: bool, place: str) -> list
         if named != [str(position) for position in range(len(named))]:
             raise FileFormatError(f"{place}, line 1: numbers, where the column names should be; {cure}")
         warnings.warn(
-            f"check the data: {place}, line 1: 0, 1, 2, ... are taken for column names; {cure}", DataWarning, 4
+            f"check the data: {place}, line 1: 0, 1, 2, ... are taken for column names; {cure}", DataWarning, 3
         )
     return cells
 
