@@ -597,7 +597,7 @@ def pictures_possible() -> bool:
     try:
         import matplotlib
     except ImportError:
-        print("no pictures: they need matplotlib, pip install 'minidl[bench]'", file=sys.stderr)
+        print("no pictures: they need matplotlib, pip install -e '.[bench]'", file=sys.stderr)
         return False
     matplotlib.use("Agg")
     return True
@@ -675,7 +675,7 @@ def main(arguments: list[str] | None = None) -> None:
     sys.path.insert(0, str(Path.cwd()))  # for modules of the user's; the processes get the same path
     options = parse_arguments(arguments)
     if importlib.util.find_spec("joblib") is None:
-        raise MissingDependencyError("this benchmark needs joblib: pip install 'minidl[bench]'")
+        raise MissingDependencyError("this benchmark needs joblib: pip install -e '.[bench]'")
     if options.document and not options.document.is_file():
         raise MissingFileError(f"--document {options.document}: there is no such file")
     candidates = choose_candidates(options)

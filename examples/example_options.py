@@ -83,7 +83,7 @@ def pictures_possible() -> bool:
     try:
         import matplotlib
     except ImportError:
-        print("no pictures: they need matplotlib, pip install 'minidl[plots]'", file=sys.stderr)
+        print("no pictures: they need matplotlib, pip install -e '.[plots]'", file=sys.stderr)
         return False
     matplotlib.use("Agg")
     return True

@@ -184,6 +184,6 @@ if __name__ == "__main__":
     except (MinidlError, OSError) as error:
         sys.exit(f"error: {error}")
     except ImportError as error:
-        sys.exit(f"error: the pictures need matplotlib, pip install 'minidl[plots]' ({error})")
+        sys.exit(f"error: the pictures need matplotlib, pip install -e '.[plots]' ({error})")
     except KeyboardInterrupt as interruption:
         sys.exit(f"interrupted: {str(interruption) or 'before the first picture'}")

@@ -1,6 +1,8 @@
 """minidl: a small neural-network framework in readable NumPy."""
 
 import importlib
+from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from minidl import (
@@ -13,6 +15,7 @@ from minidl import (
     optimizers,
     regularizers,
     schedules,
+    settings,
     training,
 )
 from minidl.allocator import keep_freed_memory
@@ -286,7 +289,7 @@ _LOADED_LATE = {
 }
 """Names that few programs need, and their modules."""
 
-_PACKAGES_LOADED_LATE = {"data", "plots", "prediction", "testing"}
+_PACKAGES_LOADED_LATE = {"data", "estimators", "plots", "prediction", "testing"}
 
 
 def __getattr__(name: str) -> Any:
@@ -299,4 +302,14 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LOADED_LATE, *_PACKAGES_LOADED_LATE})
+    return sorted({*__all__, *_LOADED_LATE, *_PACKAGES_LOADED_LATE})
+
+
+def _public_names(module: ModuleType) -> list[str]:
+    """Return the names of classes and functions that a module without `__all__` has from itself or its own modules."""
+    items = {name: getattr(item, "__module__", "") for name, item in vars(module).items() if name[0] != "_"}
+    return sorted(name for name, home in items.items() if f"{home}.".startswith(f"{module.__name__}."))
+
+
+for _module in (errors, functional, initializers, layers, losses, optimizers, regularizers, schedules, settings):
+    vars(_module)["__dir__"] = partial(_public_names, _module)

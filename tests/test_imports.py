@@ -1,8 +1,10 @@
 """The house of docs/architecture.md: imports point down only, importing is light, the front door shows all."""
 
 import ast
+import configparser
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +30,7 @@ ROOMS = {
     "lazy_rows": BASE,
     "randomness": BASE,
     "regularizers": BASE,
+    "reprs": BASE,
     "serialization": BASE,
     "settings": BASE,
     "signatures": BASE,
@@ -40,6 +43,8 @@ ROOMS = {
     "optimizers": COMPONENTS,
     "schedules": COMPONENTS,
     "blocks": MODEL,
+    "display": MODEL,
+    "inspection": MODEL,
     "model": MODEL,
     "prediction": MODEL,
     "training": TRAINING,
@@ -163,7 +168,17 @@ def test_importing_the_package_loads_nothing_heavy(loaded):
     # Libraries, and of Python's own what costs a hundredth of NumPy or more, and is for few programs.
     libraries = {"pandas", "sklearn", "scipy", "tqdm", "joblib", "matplotlib", "tensorboardX", "threadpoolctl"}
     pythons = {"json", "csv", "zipfile", "gzip", "difflib", "concurrent.futures", "multiprocessing", "signal", "random"}
-    pythons |= {"threading", "tempfile", "subprocess", "urllib", "logging", "asyncio", "unittest", "numpy.random"}
+    pythons |= {
+        "threading",
+        "tempfile",
+        "subprocess",
+        "urllib",
+        "logging",
+        "asyncio",
+        "unittest",
+        "numpy.random",
+        "html",
+    }
     assert not loaded & (libraries | pythons)
 
 
@@ -216,6 +231,34 @@ def test_public_names_exist_and_are_in_the_order_of_ruff(module):
     assert len(set(names)) == len(names)
 
 
+PUBLIC = ["minidl", *(f"minidl.{name}" for name in minidl.__all__ if inspect.ismodule(getattr(minidl, name)))]
+PUBLIC += [f"minidl.{name}" for name in ("settings", "data", "data.augment", "estimators", "plots", "testing")]
+
+
+def test_every_package_that_names_its_public_names_is_public():
+    named = {name for name, path in MODULES.items() if "__all__ = " in path.read_text(encoding="utf-8")}
+    assert named - {*PUBLIC} == {"minidl.randomness"}  # which is for the package alone
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_dir_shows_public_names_only(name):
+    module = importlib.import_module(name)
+    shown = dir(module)
+    late = {*minidl._LOADED_LATE, *minidl._PACKAGES_LOADED_LATE} if module is minidl else set()
+    for each in shown:
+        item = getattr(module, each)
+        home = item.__name__ if inspect.ismodule(item) else getattr(item, "__module__", name)
+        assert home.split(".")[0] == "minidl", f"{name}.{each} is of {home}"
+    assert shown == sorted({*shown})
+    assert all(each[0] != "_" or each == "__version__" for each in shown)
+    if hasattr(module, "__all__"):
+        assert {*shown} == {*module.__all__, *late}
+    else:
+        own = {key for key, item in vars(module).items() if getattr(item, "__module__", "") == name and key[0] != "_"}
+        assert shown
+        assert {*shown} >= own
+
+
 # What only those need who write metrics, and two metrics that are called as losses are: minidl.metrics shows them.
 SHOWN_BY_METRICS = {
     "ClassMetric", "FunctionMetric", "MeanAbsoluteError", "MeanSquaredError", "ReliabilityTable", "ScoredRows"
@@ -241,6 +284,37 @@ def test_the_front_door_shows_every_public_class():
     # MonitoredMetric is inside of callbacks, which have its settings themselves.
     missing = {f"{item.__module__}.{item.__name__}" for item in public - {Configurable, MonitoredMetric} - shown}
     assert not missing, f"minidl/__init__.py does not show {sorted(missing)}"
+
+
+EXTRAS = configparser.ConfigParser(interpolation=None)
+EXTRAS.read(PACKAGE.parent / "setup.cfg", encoding="utf-8")
+
+
+def install_hints():
+    """Each text of the package, the examples and the benchmarks that says how to install an extra."""
+    for path in sorted(
+        path for part in ("minidl", "examples", "benchmarks") for path in (PACKAGE.parent / part).rglob("*.py")
+    ):
+        for hint in re.findall(r"pip install[^\n]*?(?:minidl|\.)\[\w+\]", path.read_text(encoding="utf-8")):
+            yield path.relative_to(PACKAGE.parent), hint
+
+
+def test_hints_name_an_extra_as_it_is_installed_from_a_clone():
+    hints = list(install_hints())
+    assert len(hints) >= 5
+    for path, hint in hints:
+        found = re.fullmatch(r"""pip install -e ['"]\.\[(\w+)\]""", hint)
+        assert found, f"{path} says {hint!r}, which no package index has"
+        assert found[1] in EXTRAS["options.extras_require"], f"{path}: setup.cfg has no extra {found[1]!r}"
+    errors = [
+        f"{name}: {text}"
+        for name, path in MODULES.items()
+        for text in re.findall(
+            r"(?:MissingDependency|Import|ModuleNotFound)Error\((.*?)\) from", path.read_text(encoding="utf-8")
+        )
+        if "pip install" not in text
+    ]
+    assert not errors
 
 
 def test_the_version_is_that_of_the_one_place():

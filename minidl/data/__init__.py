@@ -8,3 +8,7 @@ from minidl.data.splitting import train_validation_split
 from minidl.data.windows import windows
 
 __all__ = ["ImageDataset", "load_csv", "load_idx", "load_mnist", "train_validation_split", "windows"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,10 +1,10 @@
-"""Pictures of a training run and of what the model learned: curves, rates, confusions, boundaries, images, ...
+"""Pictures of a training run and of what the model learned: curves, rates, confusions, layers, images, ...
 
 Every function draws into one matplotlib Axes and returns it: into `ax` if given, else into a new figure of
 a fitting size, which ``plt.show()`` shows and ``axes.figure.savefig(path)`` saves. Axes side by side need
 ``plt.subplots(..., layout="constrained")``, or else one's labels reach into the next. `plot_search` alone has a panel
 for each parameter, so it takes a figure.
-matplotlib is an extra, ``pip install 'minidl[plots]'``, and is imported only when something is drawn.
+matplotlib is an extra, ``pip install -e '.[plots]'``, and is imported only when something is drawn.
 """
 
 from minidl.plots.boundary import plot_decision_boundary
@@ -30,3 +30,7 @@ __all__ = [
     "plot_search",
     "plot_weights",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,3 +10,7 @@ from minidl.prediction.ensemble import Ensemble
 from minidl.prediction.temperature import TemperatureScaling
 
 __all__ = ["AugmentedPrediction", "Ensemble", "Predictor", "TemperatureScaling", "as_model"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

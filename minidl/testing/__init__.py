@@ -37,3 +37,7 @@ __all__ = [
     "optimizer_checks",
     "schedule_checks",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

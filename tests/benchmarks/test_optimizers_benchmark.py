@@ -289,7 +289,7 @@ def test_a_wrong_option_is_one_plain_line(benchmark, arguments, message, capsys,
 def test_a_missing_joblib_is_named_with_its_cure(benchmark, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(benchmark.MissingDependencyError, match=r"needs joblib: pip install 'minidl\[bench\]'"):
+    with pytest.raises(benchmark.MissingDependencyError, match=r"needs joblib: pip install -e '\.\[bench\]'"):
         benchmark.main(SMALL)
 
 

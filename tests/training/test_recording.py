@@ -91,6 +91,6 @@ class TestTensorBoard:
 
         monkeypatch.setattr(builtins, "__import__", without)
         (x, y), t = problem(), trainer()
-        with pytest.raises(MissingDependencyError, match=r"pip install 'minidl\[tensorboard\]'"):
+        with pytest.raises(MissingDependencyError, match=r"pip install -e '\.\[tensorboard\]'"):
             t.fit(x, y, callbacks=[TensorBoard(tmp_path)], progress=False)
         assert t.step == 0
