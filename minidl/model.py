@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minidl import display, inspection
 from minidl.arrays import as_rows, check_finite
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located
 from minidl.files import read_described, write_described
 from minidl.layers import Layer, Sigmoid, Softmax
 from minidl.layers.base import Declaration, Parameter, Vectors, assigned_in_place
 from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy
+from minidl.reprs import WIDTH, Call, brief
 from minidl.serialization import decode, encode
 from minidl.settings import as_flag, as_shape, as_whole_number, snake_case
 from minidl.tables import as_frame, column_names
@@ -101,9 +103,11 @@ class Sequential(Layer):
     def configuration(self) -> dict[str, Any]:
         if type(self).__init__ is not Sequential.__init__:
             raise ArgumentTypeError(f"{type(self).__name__} has an __init__ of its own: write a function that makes it")
-        elements = [*self.layers, self.loss] if self.loss else [*self.layers]
         own = {"dtype": self.dtype.name, "name": self.name, "reorder_columns": self.reorder_columns}
-        return {"layers": elements, "seed": self.seed} | own
+        return {"layers": self._elements(), "seed": self.seed} | own
+
+    def _elements(self) -> list[Layer | Loss]:
+        return [*self.layers, self.loss] if self.loss else [*self.layers]
 
     @classmethod
     def from_configuration(cls, **configuration: Any) -> Sequential:
@@ -116,6 +120,16 @@ class Sequential(Layer):
         if len(found) < len(self.layers):
             raise ArgumentError(f"two layers of the model have one name: {[layer.name for layer in self.layers]}")
         return found
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    # What looks into a model and shows it is no part of how it works.
+    __getitem__ = inspection.find_layer
+    __contains__ = inspection.has_layer
+    activations = inspection.activations
+    summary = display.print_summary
+    _repr_html_ = display.html
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         shape = input_shape
@@ -133,11 +147,6 @@ class Sequential(Layer):
         self._owned = [(layer, parameter) for layer in self.walk() for parameter in layer._parameters.values()]
         self._regularized = [(layer, parameter) for layer, parameter in self._owned if parameter.regularized]
         return shape
-
-    def multiplications_per_row(self) -> int:
-        """Return how many multiplications the largest matrix product takes for one row."""
-        sizes = (math.prod((layer.output_shape or ())[:-1]) * each.value.size for layer, each in self._owned)
-        return max(sizes, default=0)
 
     @assigned_in_place
     def parameters(self) -> Array:
@@ -319,22 +328,6 @@ class Sequential(Layer):
             blocks.append(self.forward(block).astype(self.dtype, copy=False))
         return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
-    def summary(self) -> None:
-        """Print the layers with their output shapes and numbers of parameters, and which are frozen."""
-        rows = [("#", "layer", "output shape", "parameters"), *_summary_rows(self, "")]
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        for number, layer, shape, count in rows:
-            print(f"{number:>{widths[0]}}  {layer:<{widths[1]}}  {shape:<{widths[2]}}  {count:>{widths[3]}}")
-        if self.loss:
-            print(f"loss: {self.loss!r}")
-        if self.input_shape is None:
-            print("parameters: not yet known, the input shape comes with the first data")
-            return
-        size, trained = self.count_parameters(), self.parts(lambda layer, _: layer.own_trainable)
-        moving = sum(part.stop - part.start for part in trained)
-        frozen = f"; {size - moving:,} frozen, {moving:,} trained" if moving < size else ""
-        print(f"parameters: {size:,} of {self.dtype}, {size * self.dtype.itemsize / 1024:,.1f} KiB{frozen}")
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture and parameters to `path`, an ``.npz`` file; an older file is replaced only by a whole one.
 
@@ -369,7 +362,7 @@ class Sequential(Layer):
         """Make the model that `description` and `named_arrays` tell of; raise FileFormatError where they disagree."""
         model = decode(description["model"])
         if not isinstance(model, cls):
-            raise FileFormatError(f"it describes {model!r}, not a {cls.__name__}")
+            raise FileFormatError(f"it describes {brief(model)}, not a {cls.__name__}")
         # Its layers draw in training what those of a model made anew with this seed do.
         stored = {name.partition("/")[2]: values for name, values in arrays.items()}
         model.set_up(description["input_shape"], model.seed, stored=stored)
@@ -387,14 +380,13 @@ class Sequential(Layer):
         states = {f"states/{path}": state.value for path, state in self.named_states().items()}
         return parameters | states
 
-    def __repr__(self) -> str:
-        elements = ", ".join(repr(element) for element in self.configuration()["layers"])
-        return f"{type(self).__name__}([{elements}])"
+    def as_call(self) -> Call:
+        return Call(f"{type(self).__name__}([", [("", element) for element in self._elements()], "])", WIDTH)
 
 
 def _split_loss(elements: Sequence[Any]) -> tuple[tuple[Layer, ...], Loss | None]:
     if not isinstance(elements, Sequence):
-        raise ArgumentTypeError(f"Sequential takes a list of layers, not {elements!r}")
+        raise ArgumentTypeError(f"Sequential takes a list of layers, not {brief(elements)}")
     loss = elements[-1] if elements and isinstance(elements[-1], Loss) else None
     layers = tuple(elements[:-1] if loss else elements)
     if not layers:
@@ -414,10 +406,10 @@ def name_layers(layers: Sequence[Layer], what: str | None = None) -> None:
     seen: list[Layer] = []
     for index, layer in enumerate(layers, start=1):
         if not isinstance(layer, Layer):
-            raise ArgumentTypeError(f"element {index} is no layer but {layer!r}: give layers, and a loss last")
+            raise ArgumentTypeError(f"element {index} is no layer but {brief(layer)}: give layers, and a loss last")
         seen += layer.walk()
         if len(set(map(id, seen))) < len(seen):
-            raise ArgumentError(f"element {index}, {layer!r}, or what it holds is in the model twice: make another")
+            raise ArgumentError(f"element {index}, {brief(layer)}, or what it holds is in the model twice: copy it")
         if layer.name is not None and layer.name in names:
             raise ArgumentError(f"element {index} has the name {layer.name!r}, which another one has")
         if any(isinstance(each, Sequential) and each.loss for each in seen):
@@ -428,14 +420,3 @@ def name_layers(layers: Sequence[Layer], what: str | None = None) -> None:
             kind = what or snake_case(type(layer).__name__)
             layer.name = next(name for number in itertools.count(1) if (name := f"{kind}_{number}") not in names)
             names.add(layer.name)
-
-
-def _summary_rows(holder: Layer, outer: str) -> list[tuple[str, str, str, str]]:
-    rows = []
-    for index, (name, layer) in enumerate(holder.sublayers().items(), start=1):
-        number = f"{outer}{index}"
-        shape = "?" if layer.output_shape is None else f"(N, {', '.join(map(str, layer.output_shape))})"
-        frozen = ", frozen" if layer.count_parameters() and not layer.trainable else ""
-        rows.append((number, f"{name} ({type(layer).__name__}){frozen}", shape, f"{layer.count_parameters():,}"))
-        rows += _summary_rows(layer, f"{number}.")
-    return rows

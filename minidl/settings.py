@@ -12,13 +12,13 @@ import inspect
 import math
 import operator
 import re
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
+from minidl.reprs import Call, brief, call_with_settings, represent
 from minidl.typing import Shape
 
 if TYPE_CHECKING:
@@ -166,15 +166,11 @@ class Configurable:
             raise ArgumentError(f"{type(self).__name__} has no {name!r}: set {_ELSEWHERE[name]}")
         object.__setattr__(self, name, value)
 
-    @reprlib.recursive_repr()
-    def __repr__(self) -> str:
-        shown = []
-        for field in sorted(dataclasses.fields(self), key=lambda field: bool(field.kw_only)):
-            value = getattr(self, field.name, None)
-            is_off = value is None if field.default is None else field.metadata.get("quiet") and value == field.default
-            if field.repr and not is_off:
-                shown.append(f"{field.name}={value!r}")
-        return f"{type(self).__qualname__}({', '.join(shown)})"
+    def as_call(self) -> Call:
+        """Return what the repr shows: the call that makes an object with these settings."""
+        return call_with_settings(self)
+
+    __repr__ = represent
 
     def configuration(self) -> dict[str, Any]:
         """Return the settings that make an object equal to this one."""
@@ -261,7 +257,7 @@ def instance_of(kind: type, wanted: str) -> Check:
 
     def check(value: Any, name: str) -> Any:
         if not isinstance(value, kind):
-            raise ArgumentTypeError(f"{name} is {value!r:.80}; it must be {wanted}")
+            raise ArgumentTypeError(f"{name} is {brief(value)}; it must be {wanted}")
         return value
 
     return check
@@ -289,7 +285,7 @@ def by_name(value: Any, base: type[Any], kinds: Mapping[str, type[Any]]) -> Any:
     if isinstance(value, base):
         return value
     if not isinstance(value, str):
-        raise ArgumentTypeError(f"give an {base.__name__} or a name, such as {next(iter(kinds))!r}, not {value!r:.80}")
+        raise ArgumentTypeError(f"give an {base.__name__} or a name, such as {next(iter(kinds))!r}, not {brief(value)}")
     if value.lower() not in kinds:
         raise ArgumentError(f"no {base.__name__.lower()} is named {value!r}; {did_you_mean(value, kinds)}")
     return kinds[value.lower()]()

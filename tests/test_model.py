@@ -1052,8 +1052,11 @@ class TestDescription:
 
     def test_repr_shows_layers_and_loss(self):
         assert repr(Sequential([Dense(3), LeakyReLU(0.2), MeanSquaredError()])) == (
-            "Sequential([Dense(units=3, initializer='he_normal', use_bias=True), LeakyReLU(negative_slope=0.2), "
-            "MeanSquaredError()])"
+            "Sequential([\n"
+            "    Dense(units=3, initializer='he_normal', use_bias=True),\n"
+            "    LeakyReLU(negative_slope=0.2),\n"
+            "    MeanSquaredError(),\n"
+            "])"
         )
 
 
@@ -1318,8 +1321,8 @@ class TestOldFiles:
         assert model.count_parameters() == 143
         assert all(layer.own_trainable for layer in model.walk())
         assert repr(model).startswith(
-            "Sequential([Rescale(scale=0.00392156862745098, offset=-0.5), Flatten(), Dense(units=5, "
-            "initializer='he_uniform', use_bias=True, regularizer=L2(strength=0.001), constraint=MaxNorm(limit=1.5)), "
+            "Sequential([\n    Rescale(scale=0.00392156862745098, offset=-0.5),\n    Flatten(),\n    Dense(units=5, "
+            "initializer='he_uniform', use_bias=True, regularizer=L2(strength=0.001), constraint=MaxNorm(limit=1.5)),\n"
         )
 
     def test_it_can_be_trained_and_is_saved_as_one_of_version_2(self, tmp_path):

@@ -24,6 +24,7 @@ from minidl.layers import Dense, Layer, Softmax
 from minidl.losses import Loss, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer
+from minidl.reprs import brief
 from minidl.training import Average, Trainer
 from minidl.typing import Shape
 
@@ -97,7 +98,7 @@ class NetworkBase(NetworkEstimator):
         wanted = inspect.signature(self.build_model).parameters
         model = self.build_model(**{name: value for name, value in known.items() if name in wanted})
         if not isinstance(model, Sequential):
-            raise ArgumentTypeError(f"build_model returned {model!r:.80}; it must return a Sequential")
+            raise ArgumentTypeError(f"build_model returned {brief(model)}; it must return a Sequential")
         if any(layer in _built for layer in model.layers):
             raise ArgumentError("build_model returned layers that it has returned before: make new ones at each call")
         _built.update(model.layers)

@@ -48,6 +48,10 @@ class State:
     def value(self) -> Array:
         return self._value
 
+    def __repr__(self) -> str:
+        flags = "".join(f", {name}={value}" for name, value in vars(self).items() if isinstance(value, bool))
+        return f"{type(self).__name__}(shape={self.value.shape}, dtype={self.value.dtype}{flags})"
+
 
 class Parameter(State):
     """An array that is trained, and beside it the gradient of the loss with respect to it, of the same shape.

@@ -12,6 +12,7 @@ from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
 from minidl.model import Sequential
 from minidl.plots.canvas import COLOURS, class_labels, new_axes
 from minidl.prediction import Predictor
+from minidl.reprs import brief
 from minidl.settings import as_whole_number
 from minidl.typing import Array
 
@@ -55,7 +56,7 @@ def plot_decision_boundary(
         When the model gives no probabilities of exclusive classes, or `y` is a class that it does not have.
     """
     if not isinstance(model, Sequential | Predictor):
-        raise ArgumentTypeError(f"plot_decision_boundary draws a Sequential model, not {model!r:.80}")
+        raise ArgumentTypeError(f"plot_decision_boundary draws a Sequential model, not {brief(model)}")
     resolution = as_whole_number(resolution, "resolution", 2)
     points = as_array(x, "x")
     if points.ndim != 2 or points.shape[1] != 2:

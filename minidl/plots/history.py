@@ -9,6 +9,7 @@ import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted, did_you_mean
 from minidl.plots.canvas import COLOURS, legend_on_top, new_axes
+from minidl.reprs import brief
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _named_runs(history: Any) -> dict[str, Any]:
     if not isinstance(runs, Mapping) or not all(map(_is_columns, runs.values())):
         raise ArgumentTypeError(
             "plot_history takes a history (a mapping of columns such as 'loss' and 'val_loss'), a dict of "
-            f"histories by name or a list of histories, not {history!r:.80}"
+            f"histories by name or a list of histories, not {brief(history)}"
         )
     if not runs:
         raise DataError("plot_history got no history to draw")

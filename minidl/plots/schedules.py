@@ -10,6 +10,7 @@ import numpy as np
 
 from minidl.errors import ArgumentTypeError, DataError
 from minidl.plots.canvas import COLOURS, legend_on_top, new_axes
+from minidl.reprs import brief
 from minidl.schedules import Schedule
 from minidl.settings import as_number, as_whole_number
 from minidl.training import RateSearch
@@ -87,7 +88,7 @@ def plot_rate_search(search: RateSearch, *, ax: Axes | None = None) -> Axes:
     Raises ArgumentTypeError for anything else, ArgumentError where the loss never falls.
     """
     if not isinstance(search, RateSearch):
-        raise ArgumentTypeError(f"plot_rate_search takes what find_learning_rate returned, not {search!r:.80}")
+        raise ArgumentTypeError(f"plot_rate_search takes what find_learning_rate returned, not {brief(search)}")
     suggestion = search.suggestion
     ax = ax if ax is not None else new_axes(6.4, 4.2)
     ax.plot(search.rates, search.losses, color=COLOURS[0])
@@ -112,7 +113,7 @@ def _named(schedule: Any) -> dict[str, Rate]:
     else:
         raise ArgumentTypeError(
             "plot_schedule takes a Schedule, another function of the step or a number, a dict of such by name or a "
-            f"list, not {schedule!r:.80}"
+            f"list, not {brief(schedule)}"
         )
     if not named:
         raise DataError("plot_schedule got no schedule to draw")

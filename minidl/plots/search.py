@@ -10,6 +10,7 @@ import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError
 from minidl.plots.canvas import VERMILION, new_figure
+from minidl.reprs import brief
 from minidl.training import Search
 from minidl.training.parameter_search import SearchRun
 
@@ -60,7 +61,7 @@ def plot_search(result: Search, *, figure: Figure | SubFigure | None = None) -> 
         When no parameter has more than one value.
     """
     if not isinstance(result, Search):
-        raise ArgumentTypeError(f"plot_search takes what search returned, not {result!r:.80}")
+        raise ArgumentTypeError(f"plot_search takes what search returned, not {brief(result)}")
     runs = sorted(result.runs, key=lambda run: run.number)  # so that values stand in the order of the space
     names = dict.fromkeys(name for run in runs for name in run.parameters)
     columns = {name: _as_one([run.parameters.get(name, "-") for run in runs]) for name in names}

@@ -9,6 +9,7 @@ import numpy as np
 from minidl.errors import ArgumentTypeError
 from minidl.plots.canvas import BLUE, VERMILION, legend_on_top, new_axes
 from minidl.plots.history import curves_of, label_epochs
+from minidl.reprs import brief
 from minidl.training import CrossValidation
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def plot_cross_validation(result: CrossValidation, metric: str = "loss", *, ax: 
         When `result` is no CrossValidation.
     """
     if not isinstance(result, CrossValidation):
-        raise ArgumentTypeError(f"plot_cross_validation takes what cross_validate returns, not {result!r:.80}")
+        raise ArgumentTypeError(f"plot_cross_validation takes what cross_validate returns, not {brief(result)}")
     runs = [curves_of(f"seed {run.seed}, fold {run.fold}", run.history, metric) for run in result.runs]
     lengths = [run.history.epochs for run in result.runs]
     ax = ax if ax is not None else new_axes(6.4, 4.2)

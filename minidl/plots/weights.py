@@ -9,6 +9,7 @@ import numpy as np
 
 from minidl.errors import ArgumentTypeError, DataError, NotReadyError, ShapeError
 from minidl.plots.grid import check_positive, draw_grid
+from minidl.reprs import brief
 from minidl.tables import as_labels
 from minidl.typing import Array, Shape
 
@@ -85,7 +86,7 @@ def _first_weight(model_or_weight: Any) -> Array:
         raise NotReadyError("the model has no weight of shape (inputs, units): call set_up, or fit it, first")
     weight = as_labels(model_or_weight)
     if weight.dtype.kind not in "biuf":
-        raise ArgumentTypeError(f"plot_weights takes a model or a weight array, not {model_or_weight!r:.80}")
+        raise ArgumentTypeError(f"plot_weights takes a model or a weight array, not {brief(model_or_weight)}")
     if weight.ndim != 2:
         raise ShapeError(f"a weight to draw must have shape (inputs, units), not {weight.shape}")
     if not weight.size:

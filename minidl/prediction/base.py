@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError
 from minidl.losses import Loss
 from minidl.model import Sequential
+from minidl.reprs import brief
 from minidl.settings import Configurable
 from minidl.typing import Array, Shape
 
@@ -69,7 +70,7 @@ def as_model(model: Any, name: str) -> Sequential | Predictor:
     does not know its input shape yet.
     """
     if not isinstance(model, Sequential | Predictor):
-        raise ArgumentTypeError(f"{name} is {model!r:.80}; it must be a Sequential or another predictor")
+        raise ArgumentTypeError(f"{name} is {brief(model)}; it must be a Sequential or another predictor")
     if model.loss is None:
         raise ArgumentError(
             f"{name} has no loss that could say what its output means: end it with one, such as SoftmaxCrossEntropy() "

@@ -11,6 +11,7 @@ from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
 from minidl.losses import Loss
 from minidl.model import Sequential
 from minidl.prediction.base import Predictor, as_model
+from minidl.reprs import brief
 from minidl.settings import setting
 from minidl.tables import column_names
 from minidl.typing import Array
@@ -19,7 +20,7 @@ from minidl.typing import Array
 def _as_models(models: Any, name: str) -> tuple[Sequential | Predictor, ...]:
     """Return models that go together, as a tuple; `name` is what errors call them."""
     if not isinstance(models, Iterable):
-        raise ArgumentTypeError(f"{name} is {models!r:.80}; it must be a list of models")
+        raise ArgumentTypeError(f"{name} is {brief(models)}; it must be a list of models")
     models = tuple(models)
     if not models:
         raise ArgumentError(f"{name} is empty; give one or more")

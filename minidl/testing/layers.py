@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import pickle
+import re
 import sys
 import tempfile
 import warnings
@@ -592,7 +593,7 @@ class _LayerChecks:
         for field in dataclasses.fields(self.layer):
             name, value = field.name, getattr(self.layer, field.name, None)
             is_off = value is None if field.default is None else field.metadata.get("quiet") and value == field.default
-            if field.init and name != "name" and not is_off and repr(value) not in text:
+            if field.init and name != "name" and not is_off and _closed(repr(value)) not in _closed(text):
                 raise CheckFailure(
                     f"its repr {text!r} does not show {name} = {value!r}",
                     "a __repr__ of its own, or a field with repr=False",
@@ -679,6 +680,11 @@ def _can_be_pickled(layer: Layer) -> bool:
     """Whether the class is in a module: one defined within a function, or in a document, cannot be pickled."""
     kind = type(layer)
     return getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind
+
+
+def _closed(text: str) -> str:
+    """Return a repr without what only lays it out: spaces, line ends, and commas before a closing bracket."""
+    return re.sub(r",(?=[)\]])", "", "".join(text.split()))
 
 
 def _contents(layer: Layer) -> dict[str, Any]:

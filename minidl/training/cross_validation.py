@@ -19,6 +19,7 @@ from minidl.losses.base import spread_weights
 from minidl.metrics import Metric, as_metrics
 from minidl.model import Sequential
 from minidl.optimizers import Optimizer
+from minidl.reprs import brief
 from minidl.settings import as_seed, as_whole_number
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback, as_callbacks
@@ -367,7 +368,7 @@ def _build_models(build_model: Callable[[int], Sequential], seeds: Sequence[int]
     """Make the model of each seed, each a new one."""
     cure = "give a function that makes a new one: lambda seed: Sequential([...], seed=seed)"
     if isinstance(build_model, Sequential) or not callable(build_model):
-        raise ArgumentTypeError(f"build_model is {build_model!r:.80}; {cure}")
+        raise ArgumentTypeError(f"build_model is {brief(build_model)}; {cure}")
     try:
         inspect.signature(build_model).bind(0)
     except TypeError as error:
@@ -376,7 +377,7 @@ def _build_models(build_model: Callable[[int], Sequential], seeds: Sequence[int]
     for seed in seeds:
         model = build_model(seed)
         if not isinstance(model, Sequential):
-            raise ArgumentTypeError(f"build_model({seed}) returned {model!r:.80}, no Sequential; {cure}")
+            raise ArgumentTypeError(f"build_model({seed}) returned {brief(model)}, no Sequential; {cure}")
         if any(model is other for other in models.values()):
             raise ArgumentError(f"build_model({seed}) returned the same model as for another seed; {cure}")
         models[seed] = model
@@ -416,7 +417,7 @@ def _copied(hooks: list[Callback]) -> list[Callback]:
     try:
         return copy.deepcopy(hooks)
     except (TypeError, copy.Error) as error:
-        raise ArgumentTypeError(f"callbacks: each run needs a copy of its own, but {hooks!r:.80}: {error}") from error
+        raise ArgumentTypeError(f"callbacks: each run needs a copy of its own, but {brief(hooks)}: {error}") from error
 
 
 def _as_seeds(seeds: int | Iterable[int]) -> list[int]:

@@ -11,6 +11,7 @@ import numpy as np
 from minidl.arrays import as_array, as_rows, as_weights, check_finite, check_lengths
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, counted
 from minidl.model import Sequential
+from minidl.reprs import brief
 from minidl.settings import as_whole_number
 from minidl.tables import as_frame, column_names, rows_of
 from minidl.typing import Array
@@ -89,7 +90,7 @@ class Split:
             return self, None
         if isinstance(transformer, type) or not hasattr(transformer, "fit") or not hasattr(transformer, "transform"):
             raise ArgumentTypeError(
-                f"transformer is {transformer!r:.80}; give one of scikit-learn, such as StandardScaler()"
+                f"transformer is {brief(transformer)}; give one of scikit-learn, such as StandardScaler()"
             )
         from sklearn.base import clone
 
@@ -238,7 +239,7 @@ def _as_folds(pairs: Sequence[Any], rows: int) -> list[Fold]:
     checked = []
     for number, pair in enumerate(pairs, start=1):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise ArgumentTypeError(f"fold {number} is {pair!r:.80}; give a pair: rows to train on, rows held out")
+            raise ArgumentTypeError(f"fold {number} is {brief(pair)}; give a pair: rows to train on, rows held out")
         train, held_out = np.asarray(pair[0]), np.asarray(pair[1])
         for part in (train, held_out):
             if part.ndim != 1 or part.dtype.kind not in "iu" or not part.size:

@@ -12,6 +12,7 @@ import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, MinidlError, counted, did_you_mean
 from minidl.model import Sequential
+from minidl.reprs import brief
 from minidl.settings import as_whole_number
 from minidl.training.trainer import Trainer
 
@@ -29,7 +30,7 @@ class Candidate:
 
 def text_of(parameters: Mapping[str, Any]) -> str:
     """Return the parameters as they would stand in a call."""
-    return ", ".join(f"{name}={value!r:.80}" for name, value in parameters.items())
+    return ", ".join(f"{name}={brief(value)}" for name, value in parameters.items())
 
 
 def list_candidates(space: Any, candidates: int | None, seed: int) -> list[Candidate]:
@@ -71,7 +72,7 @@ def _as_spaces(space: Any) -> list[dict[str, Any]]:
     spaces = [space] if isinstance(space, Mapping) else space
     if not isinstance(spaces, list | tuple) or not all(isinstance(each, Mapping) for each in spaces):
         raise ArgumentTypeError(
-            f"space is {space!r:.80}; give a dict of name -> list of values, or a list of such dicts"
+            f"space is {brief(space)}; give a dict of name -> list of values, or a list of such dicts"
         )
     if not any(spaces):
         raise ArgumentError(f"space is {space!r}: it names no parameter to try values of")
@@ -84,7 +85,7 @@ def _values(name: Any, values: Any) -> Any:
     listed = isinstance(values, Sequence) and not isinstance(values, str | bytes)
     if not listed and not (isinstance(values, np.ndarray) and values.ndim == 1):
         raise ArgumentTypeError(
-            f"space: {name} is {values!r:.80}; give a list of values, or a distribution such as those of scipy.stats"
+            f"space: {name} is {brief(values)}; give a list of values, or a distribution such as those of scipy.stats"
         )
     if not len(values):
         raise ArgumentError(f"space: {name} is an empty list; give it one value or more")
@@ -126,13 +127,13 @@ class Recipe:
         function = self.build_model
         if isinstance(function, Sequential | Trainer) or not callable(function):
             raise ArgumentTypeError(
-                f"build_model is {function!r:.80}; give a function that takes the parameters and makes a new model: "
+                f"build_model is {brief(function)}; give a function that takes the parameters and makes a new model: "
                 "lambda units, seed: Sequential([Dense(units), ...], seed=seed)"
             )
         try:
             known = inspect.signature(function).parameters.values()
         except (ValueError, TypeError) as error:
-            raise ArgumentTypeError(f"build_model is {function!r:.80}, which does not tell what it takes") from error
+            raise ArgumentTypeError(f"build_model is {brief(function)}, which does not tell what it takes") from error
         taken = [each.name for each in known if each.kind in {each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY}]
         required = [each.name for each in known if each.name in taken and each.default is each.empty]
         takes_all = any(each.kind == each.VAR_KEYWORD for each in known)
@@ -172,7 +173,7 @@ class Recipe:
                 f"build_model returned a Trainer, whose own settings count: leave out {', '.join(self.given)}"
             )
         if not isinstance(made, Trainer):
-            raise ArgumentTypeError(f"build_model returned {made!r:.80}; it must return a Sequential or a Trainer")
+            raise ArgumentTypeError(f"build_model returned {brief(made)}; it must return a Sequential or a Trainer")
         if made.epoch or made.step or made.position.row:
             raise ArgumentError("build_model returned a trainer that has begun already: make a new one at each call")
         return made

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 from _thread import RLock
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,17 @@ def threads_for(model: Sequential, rows: int) -> int | None:
 
     The shapes alone decide, so that what a small network learns does not depend on the number of cores.
     """
-    return 1 if rows * model.multiplications_per_row() < WORTH_THREADS else None
+    return 1 if rows * multiplications_per_row(model) < WORTH_THREADS else None
+
+
+def multiplications_per_row(model: Sequential) -> int:
+    """Return how many multiplications the largest matrix product takes for one row."""
+    sizes = (
+        math.prod((layer.output_shape or ())[:-1]) * parameter.value.size
+        for layer in model.walk()
+        for parameter in layer._parameters.values()
+    )
+    return max(sizes, default=0)
 
 
 @contextlib.contextmanager

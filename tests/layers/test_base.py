@@ -1110,3 +1110,11 @@ def test_a_class_cannot_hide_the_trainable_of_its_base():
         type("Fixed", (Layer,), {"trainable": False})
     with pytest.raises(ArgumentTypeError, match=message):
         type("Fixed", (Layer,), {"__annotations__": {"trainable": bool}, "trainable": True})
+
+
+def test_parameters_and_states_are_shown_in_a_line_without_their_numbers():
+    layers = Sequential([Dense(128), BatchNorm()], input_shape=784, dtype="float64")
+    shown = {path: repr(each) for path, each in (layers.named_parameters() | layers.named_states()).items()}
+    assert shown["dense_1/weight"] == "Parameter(shape=(784, 128), dtype=float64, decays=True, regularized=True)"
+    assert shown["dense_1/bias"] == "Parameter(shape=(128,), dtype=float64, decays=False, regularized=False)"
+    assert shown["batch_norm_1/running_mean"] == "State(shape=(128,), dtype=float64)"

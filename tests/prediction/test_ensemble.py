@@ -120,7 +120,7 @@ def test_any_iterable_of_models_and_any_table_of_rows_will_do():
 
 def test_the_repr_names_the_models():
     assert repr(Ensemble([Sequential([Dense(2), SoftmaxCrossEntropy()], input_shape=3)])).startswith(
-        "Ensemble(models=(Sequential([Dense("
+        "Ensemble(\n    models=(\n        Sequential([\n            Dense("
     )
 
 

@@ -93,7 +93,7 @@ def test_a_file_is_loaded_where_nothing_has_named_the_distortions_yet(tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "run.npz"], capture_output=True, text=True, check=True
     )
-    assert result.stdout.startswith("Compose(distortions=(Rotation(degrees=20.0")
+    assert result.stdout.startswith("Compose(\n    distortions=(\n        Rotation(degrees=20.0")
 
 
 def test_weights_and_validation_data_are_not_augmented():

@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from minidl import Dense, MeanSquaredError, Sequential, Trainer
 from minidl.settings import ArgumentError
-from minidl.training.threads import WORTH_THREADS, blas_threads, threads_for
+from minidl.training.threads import WORTH_THREADS, blas_threads, multiplications_per_row, threads_for
 
 
 def threads_now():
@@ -40,7 +40,7 @@ def test_the_largest_product_decides():
     assert threads_for(model(), rows - 1) == 1
     positions = Sequential([Dense(64), MeanSquaredError()], input_shape=(rows, 64), seed=0)
     assert threads_for(positions, 1) is None
-    assert positions.multiplications_per_row() == rows * 64 * 64
+    assert multiplications_per_row(positions) == rows * 64 * 64
 
 
 def test_a_small_network_has_one_thread_and_a_large_one_all():

@@ -1,0 +1,93 @@
+"""Looking into a network: its layers by name, and what they put out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.errors import ArgumentTypeError, did_you_mean
+from minidl.layers import Layer
+from minidl.typing import Array
+
+if TYPE_CHECKING:
+    from minidl.model import Sequential
+
+
+def find_layer(model: Sequential, key: int | str) -> Layer:
+    """Return a layer by its position, ``model[-1]``, or its path, ``model["dense_1"]``, ``model["residual_1/layers"]``.
+
+    Paths are those of `named_parameters`. Raises KeyError for one that there is not, IndexError for such a position.
+    """
+    if not isinstance(key, str):
+        return model.layers[key]
+    layers = _layers_by_path(model)
+    if key not in layers:
+        raise KeyError(f"the model has no layer {key!r}; {did_you_mean(key, layers)}")
+    return layers[key]
+
+
+def has_layer(model: Sequential, key: object) -> bool:
+    """Whether the model has a layer of this path, as in ``"dropout_1" in model``, or this layer as one of its own."""
+    return key in (_layers_by_path(model) if isinstance(key, str) else model.layers)
+
+
+def activations(model: Sequential, x: Any, layers: Sequence[str] | None = None) -> dict[str, Array]:
+    """Return what layers put out for `x`, by their paths: ``model.activations(x)["dense_1"]``.
+
+    Parameters
+    ----------
+    x : array of shape (N, *input_shape), or anything else that `predict` takes
+    layers : list of str, optional
+        The paths of some layers, as in ``model["residual_1/layers/dense_1"]``; left out, all, also those in blocks.
+
+    Returns
+    -------
+    dict of str -> array (N, *output_shape)
+        In inference: dropout is off. The last layer's output are the scores that enter the loss.
+
+    Raises KeyError for a path that there is not; ShapeError and DataError as `predict` does.
+    """
+    if isinstance(layers, str):
+        raise ArgumentTypeError(f"layers is {layers!r}; give a list of paths: [{layers!r}]")
+    x = model.as_inputs(x)
+    model.set_up_for(x)
+    paths = list(_layers_by_path(model) if layers is None else layers)
+    for path in paths:
+        find_layer(model, path)  # raises KeyError
+    # A copy records, since threads may predict by the model. Its parameters stay those of the model.
+    shared = {id(parameter.vectors): parameter.vectors for parameter in model.named_parameters().values()}
+    recorded = copy.deepcopy(model, shared)
+    latest: dict[str, Array] = {}
+    blocks: dict[str, list[Array]] = {path: [] for path in paths}
+    for path in paths:
+        vars(recorded[path])["forward"] = _recording(recorded[path].forward, path, latest)
+    forward = recorded.forward
+
+    def forward_block(block: Array) -> Array:
+        latest.clear()
+        scores = forward(block)
+        for path, output in latest.items():
+            blocks[path].append(output)
+        return scores
+
+    vars(recorded)["forward"] = forward_block
+    recorded.predict_scores(x)
+    # A layer may leave one inside it out.
+    return {path: np.concatenate(outputs) for path, outputs in blocks.items() if outputs}
+
+
+def _layers_by_path(model: Sequential) -> dict[str, Layer]:
+    return {path.rstrip("/"): layer for path, layer in model.named_layers()[1:]}
+
+
+def _recording(forward: Callable[..., Array], path: str, outputs: dict[str, Array]) -> Callable[..., Array]:
+    """Return a `forward` that also notes its latest output, under the layer's path."""
+
+    def recording(x: Array, training: bool = False) -> Array:
+        outputs[path] = forward(x, training=training)
+        return outputs[path]
+
+    return recording
