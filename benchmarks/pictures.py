@@ -1,10 +1,10 @@
-"""Draws pictures of the documents: schedules, searches on MNIST, and distorted digits.
+"""Draws pictures of the documents: schedules, searches on MNIST, distorted digits, and gradients that vanish.
 
-    python benchmarks/pictures.py       # schedules, rate_search, search and distortions.png into docs/images
+    python benchmarks/pictures.py       # schedules, rate_search, search, distortions and gradients.png into docs/images
 
-They are every schedule over 1,000 steps, on MNIST a search for a learning rate and one among several parameters, and
-what each distortion makes of some digits. The first search prints the rate that it suggests; the second what it found,
-and how many epochs it trained.
+They are every schedule over 1,000 steps, on MNIST a search for a learning rate and one among several parameters, what
+each distortion makes of some digits, and the first gradients of a deep network with sigmoids. The first search prints
+the rate that it suggests; the second what it found, and how many epochs it trained.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from minidl import (
     Rescale,
     Schedule,
     Sequential,
+    Sigmoid,
     SoftmaxCrossEntropy,
     StepDecay,
     Trainer,
@@ -111,6 +112,20 @@ def draw_distortions(path: Path, data: Path | None) -> None:
     plt.close(figure)
 
 
+def draw_gradients(path: Path) -> None:
+    """Draw the first gradients of a network with eight layers of sigmoids, for 64 digits of scikit-learn's."""
+    import matplotlib.pyplot as plt
+    from sklearn.datasets import load_digits
+
+    from minidl import plots
+
+    x, y = load_digits(return_X_y=True)
+    hidden = [layer for _ in range(8) for layer in (Dense(32, initializer="glorot_uniform", use_bias=False), Sigmoid())]
+    model = Sequential([Rescale(1 / 16), *hidden, Dense(10, use_bias=False), SoftmaxCrossEntropy()], seed=0)
+    plots.plot_gradient_distributions(model, x[:64], y[:64]).figure.savefig(path)
+    plt.close("all")
+
+
 def build_trainer(units: int, rate: float, dropout: float, seed: int) -> Trainer:
     """Make the network of the search among several parameters."""
     layers = [Rescale(1 / 255), Dense(units), ReLU(), Dropout(dropout), Dense(10), SoftmaxCrossEntropy()]
@@ -148,6 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
     draw_rate_search(options.output / "rate_search.png", options.data)
     draw_distortions(options.output / "distortions.png", options.data)
     draw_search(options.output / "search.png", options.data)
+    draw_gradients(options.output / "gradients.png")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import pickle
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -21,22 +22,30 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from minidl import (
+    L2,
+    BatchNorm,
     CosineDecay,
     CrossValidation,
     Dense,
+    Dropout,
     Ensemble,
+    FunctionCallback,
     History,
     LeakyReLU,
     MeanSquaredError,
     OneCycle,
     RateSearch,
     ReLU,
+    Rescale,
+    Residual,
     Search,
     Sequential,
+    Sigmoid,
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
     StepDecay,
     Tanh,
+    Trainer,
     plots,
 )
 from minidl.errors import (
@@ -49,6 +58,7 @@ from minidl.errors import (
 )
 from minidl.functional import softmax
 from minidl.metrics import expected_calibration_error, reliability_table
+from minidl.plots.canvas import VERMILION
 from minidl.training.cross_validation import Run
 from minidl.training.parameter_search import SearchRun
 
@@ -161,6 +171,16 @@ def a_rate_search():
     return RateSearch(np.geomspace(1e-4, 1, 9), np.array([3, 3, 2.9, 2.5, 1.5, 1.0, 0.9, 1.5, 4.0]))
 
 
+def a_network(layers=None, **options):
+    """A classifier of three classes and four inputs."""
+    layers = layers or [Dense(8), BatchNorm(), ReLU(), Dropout(0.5), Dense(3)]
+    return Sequential([*layers, SoftmaxCrossEntropy()], seed=0, **{"input_shape": 4} | options)
+
+
+def rows_for(count):
+    return random().normal(size=(count, 4))
+
+
 DRAWINGS = {
     "history": lambda **where: plots.plot_history(a_history(), **where),
     "confusion": lambda **where: plots.plot_confusion_matrix([0, 1, 1], [0, 1, 0], **where),
@@ -173,6 +193,11 @@ DRAWINGS = {
     "cross-validation": lambda **where: plots.plot_cross_validation(a_cross_validation(), **where),
     "reliability": lambda **where: plots.plot_reliability([0, 1, 1], [0.2, 0.9, 0.4], **where),
     "reliabilities": lambda **where: plots.plot_reliability([0, 1], {"a": [0.2, 0.9], "b": [0.4, 0.6]}, **where),
+    "weight distributions": lambda **where: plots.plot_weight_distributions(a_network(), **where),
+    "activation distributions": lambda **where: plots.plot_activation_distributions(a_network(), rows_for(9), **where),
+    "gradient distributions": lambda **where: plots.plot_gradient_distributions(
+        a_network(), rows_for(9), [0, 1, 2] * 3, **where
+    ),
     "boundary": lambda **where: plots.plot_decision_boundary(halves(), [[0, 0], [1, 1]], [0, 1], **where),
 }
 
@@ -1266,3 +1291,161 @@ def test_what_is_no_search_or_has_nothing_to_compare_is_refused():
     with pytest.raises(ArgumentError, match="no parameter of the search has more than one value"):
         plots.plot_search(a_search([{"units": 8}], [0.1]))
     assert not plt.get_fignums()
+
+
+# Distributions
+
+
+def bands_of(ax):
+    """By name: the note beside the band, its colour, and the ends of what is drawn."""
+    (notes,) = ax.child_axes
+    texts = [label.get_text() for label in notes.get_yticklabels()][1:]
+    found = {}
+    for row, (name, note) in enumerate(zip(ax.get_yticklabels(), texts, strict=True)):
+        drawn = [path.vertices for each in ax.collections for path in each.get_paths()]
+        drawn += [np.array(line.get_xydata()) for line in ax.get_lines()]
+        own = np.concatenate([points for points in drawn if abs(points[:, 1].mean() - row) < 0.5])
+        colour = notes.get_yticklabels()[row + 1].get_color()
+        found[name.get_text()] = (note.split(), to_hex(colour) == VERMILION.lower(), (own[:, 0].min(), own[:, 0].max()))
+    return found
+
+
+def test_weights_have_a_band_for_each_parameter_with_mean_and_deviation():
+    model = a_network()
+    bands = bands_of(plots.plot_weight_distributions(model))
+    assert list(bands) == list(model.named_parameters())
+    for path, parameter in model.named_parameters().items():
+        (mean, _, deviation), is_wrong, (low, high) = bands[path]
+        assert float(mean) == pytest.approx(parameter.value.mean(), rel=0.06)
+        assert float(deviation) == pytest.approx(parameter.value.std(), rel=0.06)
+        assert (low, high) == pytest.approx((parameter.value.min(), parameter.value.max()), abs=0.02)
+        assert not is_wrong
+
+
+def test_a_weight_whose_numbers_are_all_equal_is_orange_and_a_bias_that_is_0_is_not():
+    bands = bands_of(plots.plot_weight_distributions(a_network([Dense(5, initializer="zeros"), Dense(3)])))
+    assert [is_wrong for _, is_wrong, _ in bands.values()] == [True, False, False, False]
+
+
+def test_one_band_far_away_does_not_make_the_others_lines():
+    model = a_network([Dense(5), Dense(5), Dense(3)])
+    model["dense_2"].bias.value[:] = -1000
+    ax = plots.plot_weight_distributions(model)
+    low, high = ax.get_xlim()
+    assert high - low < 20
+    (mean, *_), _, ends = bands_of(ax)["dense_2/bias"]
+    assert float(mean) == -1000
+    assert low <= ends[0] < 0.8 * low
+
+
+def test_activations_tell_zeros_and_dead_units():
+    model = a_network([Rescale(2.0), Dense(8), ReLU(), Dense(3)])
+    model["dense_1"].bias.value[:4] = -100
+    x = rows_for(50)
+    bands = bands_of(plots.plot_activation_distributions(model, x))
+    assert list(bands) == ["rescale_1", "dense_1", "relu_1", "dense_2"]
+    zeros = (model.activations(x)["relu_1"] == 0).mean()
+    assert bands["relu_1"][:2] == ([f"{zeros:.0%}", "50%"], True)
+    assert bands["dense_1"][:2] == (["0%", "0%"], False)
+
+
+def test_inputs_that_never_change_are_no_fault_of_a_layer():
+    x = rows_for(20)
+    x[:, :3] = 1
+    bands = bands_of(plots.plot_activation_distributions(a_network([Rescale(1.0), Dense(3)]), x))
+    assert bands["rescale_1"][:2] == (["0%", "75%"], False)
+
+
+def test_layers_can_be_chosen_and_branches_of_blocks_are_left_out():
+    model = a_network([Residual([Dense(4), Tanh()]), Dense(3)])
+    drawn = list(bands_of(plots.plot_activation_distributions(model, rows_for(9))))
+    assert drawn == ["residual_1", "residual_1/layers/dense_1", "residual_1/layers/tanh_1", "dense_1"]
+    assert list(bands_of(plots.plot_activation_distributions(model, rows_for(9), ["residual_1/layers"]))) == [
+        "residual_1/layers"
+    ]
+
+
+def test_gradients_are_those_of_a_training_step_with_penalties():
+    x, y = rows_for(30), np.arange(30) % 3
+    model = a_network([Dense(8, regularizer=L2(0.1)), Tanh(), Dense(3)])
+    bands = bands_of(plots.plot_gradient_distributions(model, x, y))
+    seen = {}
+
+    def look(trainer):
+        seen.update({path: each.gradient.copy() for path, each in trainer.model.named_parameters().items()})
+
+    trainer = Trainer(model, batch_size=None, seed=0)
+    trainer.fit(x, y, epochs=1, callbacks=[FunctionCallback(look, moment="on_gradients")], progress=False)
+    assert list(bands) == list(seen)
+    for path, gradient in seen.items():
+        assert float(bands[path][0][0]) == pytest.approx(np.median(np.abs(gradient)), rel=0.5)
+        assert bands[path][2][1] == pytest.approx(np.abs(gradient).max(), rel=0.05)
+
+
+def test_gradients_that_vanish_towards_the_input_are_orange():
+    layers = [layer for _ in range(8) for layer in (Dense(8, initializer="glorot_uniform"), Sigmoid())]
+    bands = bands_of(plots.plot_gradient_distributions(a_network([*layers, Dense(3)]), rows_for(9), [0, 1, 2] * 3))
+    assert bands["dense_1/weight"][1]
+    assert not bands["dense_8/weight"][1]
+    medians = [float(note[0]) for name, (note, *_) in bands.items() if "weight" in name]
+    assert medians[0] < medians[3] / 10 < medians[8] / 100
+
+
+def test_gradients_of_dead_units_are_zeros_and_frozen_layers_are_left_out():
+    model = a_network([Dense(4), Dense(8), ReLU(), Dense(3)])
+    model["dense_2"].bias.value[:6] = -100
+    model["dense_1"].trainable = False
+    bands = bands_of(plots.plot_gradient_distributions(model, rows_for(30), np.arange(30) % 3))
+    assert list(bands) == ["dense_2/weight", "dense_2/bias", "dense_3/weight", "dense_3/bias"]
+    assert bands["dense_2/weight"][:2] == (["0", "75%"], True)
+
+
+def test_looking_at_distributions_changes_nothing_about_the_model():
+    model = a_network()
+    x, y = rows_for(40), np.arange(40) % 3
+    Trainer(model, seed=0).fit(x, y, epochs=1, progress=False)
+    before = pickle.dumps(model)
+    plots.plot_weight_distributions(model)
+    plots.plot_activation_distributions(model, pd.DataFrame(x))
+    plots.plot_gradient_distributions(model, pd.DataFrame(x).add_prefix("column "), y)
+    assert pickle.dumps(model) == before
+
+
+def test_a_model_that_is_not_set_up_takes_its_shape_from_the_rows():
+    model = a_network(input_shape=None)
+    with pytest.raises(NotReadyError, match="input shape"):
+        plots.plot_weight_distributions(model)
+    plots.plot_gradient_distributions(model, rows_for(9), [0, 1, 2] * 3)
+    assert model.input_shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "message"),
+    [
+        (lambda: plots.plot_weight_distributions([1, 2]), ArgumentTypeError, "draws a Sequential model"),
+        (lambda: plots.plot_weight_distributions(a_network([Rescale(1.0)])), DataError, "no parameters"),
+        (lambda: plots.plot_activation_distributions(a_network(), rows_for(0)), DataError, "x is empty"),
+        (lambda: plots.plot_activation_distributions(a_network(), rows_for(5), ["dens"]), KeyError, "layer 'dens'"),
+        (lambda: plots.plot_gradient_distributions(a_network([Rescale(1.0)]), rows_for(4), [0, 1, 2, 0]), ArgumentError,
+         "frozen, or none"),
+        (lambda: plots.plot_gradient_distributions(Sequential([Dense(3)]), rows_for(3), [0, 1, 2]), ArgumentError,
+         "the model has no loss"),
+        (lambda: plots.plot_gradient_distributions(a_network(), rows_for(3), [0, 1, 3]), DataError, "3"),
+    ],
+)  # fmt: skip
+def test_what_has_no_distribution_is_refused_and_opens_no_figure(draw, error, message):
+    with pytest.raises(error, match=message):
+        draw()
+    assert not plt.get_fignums()
+
+
+def test_numbers_that_are_not_finite_are_named():
+    model = a_network()
+    model["dense_2"].weight.value[0, 0] = nan
+    with pytest.raises(DataError, match="dense_2/weight holds nan or infinity: the training diverged"):
+        plots.plot_weight_distributions(model)
+
+
+def test_many_layers_with_long_names_stay_legible():
+    layers = [Dense(4, name=f"a_layer_with_a_long_name_{number}") for number in range(40)]
+    assert_legible(plots.plot_gradient_distributions(a_network([*layers, Dense(3)]), rows_for(9), [0, 1, 2] * 3).figure)

@@ -9,6 +9,11 @@ matplotlib is an extra, ``pip install -e '.[plots]'``, and is imported only when
 
 from minidl.plots.boundary import plot_decision_boundary
 from minidl.plots.confusion import plot_confusion_matrix
+from minidl.plots.distributions import (
+    plot_activation_distributions,
+    plot_gradient_distributions,
+    plot_weight_distributions,
+)
 from minidl.plots.history import plot_history
 from minidl.plots.images import plot_images, plot_mistakes
 from minidl.plots.reliability import plot_reliability
@@ -18,9 +23,11 @@ from minidl.plots.validation import plot_cross_validation
 from minidl.plots.weights import plot_weights
 
 __all__ = [
+    "plot_activation_distributions",
     "plot_confusion_matrix",
     "plot_cross_validation",
     "plot_decision_boundary",
+    "plot_gradient_distributions",
     "plot_history",
     "plot_images",
     "plot_mistakes",
@@ -28,6 +35,7 @@ __all__ = [
     "plot_reliability",
     "plot_schedule",
     "plot_search",
+    "plot_weight_distributions",
     "plot_weights",
 ]
 
