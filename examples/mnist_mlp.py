@@ -5,6 +5,7 @@
     python examples/mnist_mlp.py --optimizer adamw --schedule one-cycle --normalization batch --dropout 0.2 --epochs 40
     python examples/mnist_mlp.py --recipe best                # all that is known to help, on all training images
     python examples/mnist_mlp.py --data train.csv             # the Digit Recognizer competition's file
+    python examples/mnist_mlp.py --data train.csv --predict test.csv --submission submission.csv   # and an entry for it
 
 Without --data, MNIST is found or downloaded, or, without a network, replaced by scikit-learn's digits. Each run
 leaves model files, report.json and pictures in the folder --output. One that was stopped, by Ctrl-C or a power cut,
@@ -61,8 +62,9 @@ from minidl import (
     Trainer,
     Warmup,
 )
-from minidl.data import ImageDataset, load_mnist, train_validation_split
+from minidl.data import ImageDataset, load_csv, load_mnist, train_validation_split
 from minidl.errors import ArgumentError, DataError, MinidlError, counted
+from minidl.files import atomic_write
 from minidl.initializers import get_initializer
 from minidl.metrics import confusion_matrix
 from minidl.optimizers import OPTIMIZERS, get_optimizer
@@ -94,6 +96,8 @@ DEFAULTS: dict[str, Any] = {
     "early_stopping": None,
     "seed": 0,
     "output": Path("runs/mnist_mlp"),
+    "predict": None,
+    "submission": Path("submission.csv"),
 }
 """Of the options; what else is not given is the recipe's."""
 
@@ -381,6 +385,13 @@ def fraction_or_rows(text: str) -> float | int:
     return number
 
 
+def new_csv(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() != ".csv" or path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is no .csv file in a folder that exists")
+    return path
+
+
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(
         description=__doc__,
@@ -458,6 +469,18 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         default=False,
         help="go on with the run in --output that was stopped; with a constant rate also to other --epochs",
     )
+    add(
+        "--predict",
+        type=Path,
+        metavar="CSV",
+        help="images without labels, such as the Digit Recognizer's test.csv, for the best network to predict",
+    )
+    add(
+        "--submission",
+        type=new_csv,
+        metavar="CSV",
+        help=f"where the predictions go, as the competition takes them (default: {DEFAULTS['submission']})",
+    )
     given = vars(parser.parse_args(arguments))
     options = argparse.Namespace(**{**DEFAULTS, **given}, given=given)
     options.network = list(dict.fromkeys(options.network))
@@ -469,8 +492,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def conflict(options: argparse.Namespace) -> str:
     """Say which options do not go together, and what to do, that none is ignored; else nothing."""
     given = options.given
+    if "submission" in given and options.predict is None:
+        return "--submission: give the images to predict as well, such as --predict test.csv"
     if options.recipe:
-        free = {"recipe", "data", "epochs", "seed", "output", "resume"}
+        free = {"recipe", "data", "epochs", "seed", "output", "resume", "predict", "submission"}
         fixed = [f"--{name.replace('_', '-')}" for name in given if name not in free]
         return f"{', '.join(fixed)}: not with --recipe {options.recipe}, which settles that itself" if fixed else ""
     reasons: list[tuple[str, str]] = []
@@ -521,8 +546,32 @@ def as_given(options: argparse.Namespace, x: Array, y: Array) -> dict[str, str]:
 
     settings = {name: value for name, value in DEFAULTS.items() if value is not None} | options.given
     settings["network"] = options.network
-    texts = {name: text(name, value) for name, value in settings.items() if name not in {"data", "output", "resume"}}
+    elsewhere = {"data", "output", "resume", "predict", "submission"}
+    texts = {name: text(name, value) for name, value in settings.items() if name not in elsewhere}
     return texts | {"data": f"other --data, {sha256(x.tobytes() + y.tobytes()).hexdigest()[:16]}"}
+
+
+def load_unlabelled(path: Path, pixels: int) -> Array:
+    """Read the images to predict; say which file it should have been where it is another."""
+    images, _ = load_csv(path, label=None)
+    if images.shape[1] == pixels + 1:
+        cure = "give the file without labels, test.csv"
+        raise ArgumentError(f"--predict {path}: it has {pixels + 1} columns, one more than there are pixels; {cure}")
+    if images.shape[1] != pixels:
+        raise ArgumentError(
+            f"--predict {path}: it has {images.shape[1]} columns, and the networks take {pixels} pixels"
+        )
+    return images
+
+
+def submit(report: list[dict[str, Any]], images: Array, options: argparse.Namespace) -> None:
+    """Write what the best network predicts: a line for each image, numbered from 1."""
+    best = max(report, key=lambda entry: entry[entry["judged_by"]]["accuracy"])
+    labels = Sequential.load(options.output / f"{best['network']}.npz").predict(images)
+    lines = ["ImageId,Label", *(f"{number},{label}" for number, label in enumerate(labels.tolist(), start=1))]
+    with atomic_write(options.submission) as file:
+        file.write(("\n".join(lines) + "\n").encode())
+    print(f"{len(labels):,} predictions of {best['network']}: {options.submission}")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -537,6 +586,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{data.source}: {len(y):,} of {len(data.y_train):,} training images")
     for network in networks:
         check_sizes(network, x, y)
+    unlabelled = load_unlabelled(options.predict, x.shape[1]) if options.predict else None
     options.folder = folder = RunFolder(options.output)
     may_be_longer = not options.recipe and options.schedule == "constant"
     report = folder.begin(
@@ -562,6 +612,8 @@ def main(arguments: list[str] | None = None) -> None:
         if report[0]["augment"]:
             print("loss and train accuracy are those of distorted images, which are harder")
         print(f"\nmodels{', pictures' if options.pictures else ''} and report.json: {options.output}")
+        if unlabelled is not None:
+            submit(report, unlabelled, options)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(folder.after_interruption()) from None
 

@@ -521,7 +521,7 @@ def train(mnist_folder, output, *options, pictures=False):
 def test_without_matplotlib_there_are_no_pictures_but_all_else(mnist_folder, tmp_path):
     result = train(mnist_folder, tmp_path, "--network", TINY, "--epochs", 1)
     assert result.returncode == 0
-    assert "no pictures: they need matplotlib, pip install 'minidl[plots]'" in result.stderr
+    assert "no pictures: they need matplotlib, pip install -e '.[plots]'" in result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {f"{TINY}.npz", "report.json", "settings.json"}
 
 
@@ -714,3 +714,71 @@ def test_early_stopping_shows_the_figures_of_the_epoch_that_is_kept(mnist_folder
     assert f"784-16-10: the model is that of epoch {best + 1} of {best + 2}\n" in whole.stdout
     (entry,) = json.loads((tmp_path / "report.json").read_text())
     assert (entry["kept_epoch"], entry["epochs"], entry["stopped_early"]) == (best + 1, best + 2, False)
+
+
+@pytest.fixture(scope="module")
+def competition(mnist_folder, tmp_path_factory):
+    """The two files of the Digit Recognizer competition, of scikit-learn's digits."""
+    data, folder = load_mnist(mnist_folder), tmp_path_factory.mktemp("competition")
+    pixels = [f"pixel{index}" for index in range(784)]
+    for name, columns, table in (
+        ("train", ["label", *pixels], np.column_stack([data.y_train, data.x_train])[:600]),
+        ("test", pixels, data.x_test[:50]),
+    ):
+        np.savetxt(folder / f"{name}.csv", table, fmt="%d", delimiter=",", header=",".join(columns), comments="")
+    return folder
+
+
+COMPETE = ["--data", "train.csv", "--predict", "test.csv", "--submission", "submission.csv"]
+COMPETE += ["--network", "784-2-10", "--network", "784-32-10"]
+COMPETE += ["--epochs", "3", "--validation", "0.2", "--batch-size", "16", "--optimizer", "adam", "--output", "run"]
+
+
+def test_the_best_network_predicts_the_images_of_a_competition(competition, mnist_folder, monkeypatch):
+    monkeypatch.chdir(competition)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = run_here("examples/mnist_mlp", *COMPETE)
+    assert result.returncode == 0, result.stderr
+    assert "50 predictions of 784-32-10: submission.csv" in result.stdout
+    submission = (competition / "submission.csv").read_text()
+    assert submission.splitlines()[0] == "ImageId,Label"
+    numbers, labels = np.loadtxt(competition / "submission.csv", int, delimiter=",", skiprows=1, unpack=True)
+    assert numbers.tolist() == list(range(1, 51))
+    images = load_mnist(mnist_folder)
+    assert (labels == Sequential.load("run/784-32-10.npz").predict(images.x_test[:50])).all()
+    assert (labels == images.y_test[:50]).mean() > 0.6
+
+    (competition / "submission.csv").unlink()
+    again = run_here("examples/mnist_mlp", *COMPETE, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert "nothing is left to train" in again.stdout
+    assert (competition / "submission.csv").read_text() == submission
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--predict": "train.csv"}, "train.csv: it has 785 columns, one more than there are pixels"),
+        ({"--predict": "small.csv"}, "small.csv: it has 3 columns, and the networks take 784 pixels"),
+        ({"--predict": "missing.csv"}, "missing.csv"),
+        ({"--data": "test.csv"}, "has no column 'label'"),
+        ({"--submission": "nowhere/submission.csv"}, "is no .csv file in a folder that exists"),
+        ({"--submission": "submission.txt"}, "is no .csv file"),
+    ],
+)  # fmt: skip
+def test_wrong_files_of_a_competition_are_refused_before_the_training(competition, monkeypatch, change, message):
+    monkeypatch.chdir(competition)
+    (competition / "small.csv").write_text("a,b,c\n1,2,3\n")
+    options = dict(zip(COMPETE[:6:2], COMPETE[1:6:2], strict=True)) | change
+    result = run_here("examples/mnist_mlp", *(text for pair in options.items() for text in pair), "--output", "none")
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "rows to train" not in result.stdout
+    assert not (competition / "none").exists()
+
+
+def test_a_submission_without_images_to_predict_is_refused(tmp_path):
+    result = run_here("examples/mnist_mlp", "--submission", tmp_path / "submission.csv")
+    assert result.returncode != 0
+    assert "give the images to predict as well, such as --predict test.csv" in result.stderr
