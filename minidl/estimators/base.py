@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import difflib
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -268,8 +269,11 @@ class NetworkEstimator(BaseEstimator):
             try:
                 setattr(self, outer, with_setting(whole, path, value))
             except KeyError:
-                known = did_you_mean(name, self.get_params())
-                raise ValueError(f"Invalid parameter {name!r} for {type(self).__name__}; {known}") from None
+                # The nearest, those beside it, and others inside: no error lists all, of which there may be hundreds.
+                place, known = name.rpartition("__")[0], self.get_params()
+                beside = sorted(known, key=lambda each: (each.rpartition("__")[0] != place, "__" not in each))
+                fix = did_you_mean(name, dict.fromkeys([*difflib.get_close_matches(name, known, n=1), *beside[:6]]))
+                raise ValueError(f"Invalid parameter {name!r:.60} for {type(self).__name__}; {fix}") from None
         return self
 
     def _fitted(self) -> dict[str, Any]:

@@ -305,8 +305,17 @@ def test_parameters_inside_of_layers_and_optimizers_are_reached():
 def test_parameters_that_are_not_there_are_refused_with_those_that_are(name):
     inside, plain = r"NetworkClassifier; .*layers__0__units", r"estimator NetworkClassifier\(.*Valid parameters are: "
     message = rf"(?s)Invalid parameter '{name}' for {inside if '__' in name else plain}"  # the latter is scikit-learn's
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as found:
         NetworkClassifier([Dense(8), ReLU()]).set_params(**{name: 1})
+    assert len(str(found.value)) <= 300 or "__" not in name
+
+
+def test_a_slip_in_the_name_of_a_parameter_inside_of_many_is_answered_with_the_one_that_is_meant():
+    estimator = NetworkClassifier([Dense(8) for _ in range(30)], optimizer=Adam())
+    for name, meant in (("layers__17__unit", "layers__17__units"), ("optimizer__beta_1", "optimizer__beta1")):
+        with pytest.raises(ValueError, match=f"did you mean '{meant}'") as found:
+            estimator.set_params(**{name: 1})
+        assert len(str(found.value)) <= 300
 
 
 class Watch(Callback):
