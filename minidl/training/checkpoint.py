@@ -11,12 +11,26 @@ from minidl.files import as_path
 from minidl.settings import as_text, setting
 from minidl.training.callbacks import Callback
 from minidl.training.monitored_metric import MonitoredMetric, as_mode
+from minidl.training.monitoring import say_in_error
 from minidl.training.run_file import BEST, checkpoints, describe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from minidl.training.trainer import Trainer
+
+
+_FILES = {".npz", ".npy", ".keras", ".h5", ".hdf5", ".ckpt", ".pt", ".pth", ".pkl", ".joblib"}
+"""How names end that users of other libraries give a checkpoint's file."""
+
+
+def as_folder(value: Any, name: str) -> Path:
+    """Return a path; raise ArgumentError for the name of a file."""
+    path = as_path(value)
+    if path.suffix.lower() in _FILES and not path.is_dir():
+        cure = f"give a folder, such as {path.stem!r}: its files get names of their own"
+        raise ArgumentError(f"{name} is {str(value)!r:.80}, the name of a file; {cure}")
+    return path
 
 
 class Checkpoint(Callback):
@@ -45,7 +59,7 @@ class Checkpoint(Callback):
     runs_last = True
     writes_files = True
 
-    folder: Any = setting(kw_only=False, check=as_path)
+    folder: Any = setting(kw_only=False, check=as_folder)
     every_epochs: int | None = setting(default=1, low=1, whole=True, optional=True)
     every_steps: int | None = setting(default=None, low=1, whole=True)
     keep: int | None = setting(default=1, low=1, whole=True, optional=True)
@@ -109,6 +123,8 @@ class Checkpoint(Callback):
 
     def on_train_end(self, trainer: Trainer) -> None:
         # What else would be lost of a run that somebody stopped. After an error the last good checkpoint stays.
+        if self.metric and (self.folder / BEST).exists():
+            say_in_error(f"The model of the best epoch is Trainer.load({str(self.folder / BEST)!r}).model")
         stopped = trainer.interrupted and trainer.ended_by in {None, KeyboardInterrupt} and trainer.step > 0
         saves_steps = self.every_epochs or self.every_steps
         if stopped and saves_steps and not self._path(trainer).exists() and _is_finite(trainer):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError
+from minidl.errors import ArgumentError, DivergenceError, NotReadyError
 from minidl.settings import as_flag, as_text, setting
 from minidl.training.callbacks import Callback
 from minidl.training.monitored_metric import MonitoredMetric, as_mode
@@ -27,6 +28,25 @@ def put_back(arrays: dict[str, Array], model: Sequential) -> None:
     """Give a model the parameters and states that `copy_arrays` has returned."""
     for name, array in model.named_arrays().items():
         array[...] = arrays[name]
+
+
+def restore_best(trainer: Trainer) -> int:
+    """Do what `Trainer.restore_best` says."""
+    names = trainer.model.named_arrays().keys()
+    kept = [state for _, state in trainer.callback_states if "best_epoch" in state and names <= state.keys()]
+    if not kept:
+        raise NotReadyError(
+            "no best model is kept: EarlyStopping() keeps it in fit, and after Ctrl-C or an error ended it"
+        )
+    put_back(kept[-1], trainer.model)
+    return int(kept[-1]["best_epoch"])
+
+
+def say_in_error(how: str) -> None:
+    """Add how to get the best model to the KeyboardInterrupt or DivergenceError that ends `fit`, if nobody has yet."""
+    error = sys.exc_info()[1]
+    if isinstance(error, KeyboardInterrupt | DivergenceError) and "best" not in str(error):
+        error.args = (f"{error}. {how}" if str(error) else how,)
 
 
 class Monitor(Callback):
@@ -95,7 +115,8 @@ class EarlyStopping(Monitor):
     restore_best : bool, default True
         At the end of the training, however many epochs it took, put back the model's parameters and states of the best
         epoch. Not after an error, Ctrl-C, or a callback's `stop` in the midst of an epoch, which another `fit` would
-        finish: there the model stays as the last step left it. A limit of time calls `stop` at the end of an epoch.
+        finish: there the model stays as the last step left it, and `Trainer.restore_best` puts the best one back. A
+        limit of time calls `stop` at the end of an epoch.
     min_delta, mode : as for `Monitor`
 
     Attributes
@@ -124,7 +145,9 @@ class EarlyStopping(Monitor):
             trainer.stop()
 
     def on_train_end(self, trainer: Trainer) -> None:
-        if self._best_model and not trainer.interrupted:
+        if self._best_model and trainer.interrupted:
+            say_in_error("trainer.restore_best() puts back the model of the best epoch")
+        elif self._best_model:
             put_back(self._best_model, trainer.model)
 
     def state(self) -> dict[str, Any]:

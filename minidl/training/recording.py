@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 from minidl.errors import ArgumentError, MissingDependencyError
@@ -91,7 +92,9 @@ class TensorBoard(Callback):
         from tensorboardX import SummaryWriter
 
         # What a killed run wrote of epochs that are now done again is hidden.
-        self._writer: Any = SummaryWriter(str(self.folder), purge_step=trainer.epoch + 1)
+        # The name of a file has the second; with the nanoseconds no other run writes into it.
+        suffix = f".{time.time_ns()}"
+        self._writer: Any = SummaryWriter(str(self.folder), purge_step=trainer.epoch + 1, filename_suffix=suffix)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         for name, metric in trainer.metric_values.items():

@@ -269,7 +269,8 @@ class Trainer(Configurable):
         DivergenceError
             When the loss, that of the validation, or a parameter is no longer finite. No further step is taken.
         KeyboardInterrupt
-            On Ctrl-C; model, optimizer and history are those of the last whole step.
+            On Ctrl-C; model, optimizer and history are those of the last whole step. `restore_best` puts the best
+            epoch's model back, as after a DivergenceError.
         """
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         fit = self._prepare(x, y, epochs, callbacks, progress, validation_data=validation_data, **weights)
@@ -360,6 +361,18 @@ class Trainer(Configurable):
             As `Sequential.load`.
         """
         return read_run(path, cls)
+
+    def restore_best(self) -> int:
+        """Put back the parameters and states of the best epoch, and return its number, counted from 1.
+
+        `EarlyStopping` does so at the end of `fit`, but not after Ctrl-C or an error: call this then, or after `load`.
+        Optimizer, history and position stay as they are, so another `fit` goes on from the best parameters.
+
+        Raises NotReadyError where no `EarlyStopping` keeps a best model.
+        """
+        from minidl.training.monitoring import restore_best
+
+        return restore_best(self)
 
     def go_to(self, position: Position, callback_states: list[tuple[str, dict[str, Any]]]) -> None:
         """Continue from a position, with what callbacks knew there; a run that its optimizer has ended is over."""

@@ -162,6 +162,17 @@ def test_a_file_in_the_place_of_its_folder_is_refused(tmp_path):
         fit(tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["best.npz", "runs/model.keras", "BEST.H5", "weights.pt"])
+def test_the_name_of_a_file_is_refused_with_a_folders(name, tmp_path):
+    with pytest.raises(
+        ArgumentError, match=r"Checkpoint: folder is .*, the name of a file; give a folder, such as '\w+'"
+    ):
+        Checkpoint(tmp_path / name)
+    (tmp_path / name).mkdir(parents=True)
+    assert Checkpoint(tmp_path / name).folder.is_dir()  # whoever has such a folder may use it
+    assert Checkpoint(tmp_path / "run_0.1").folder.name == "run_0.1"
+
+
 def test_what_killed_saves_left_is_removed(tmp_path):
     half = tmp_path / ".step_0000000004.npz.0a1b2c3d.tmp"
     half.write_bytes(b"PK")

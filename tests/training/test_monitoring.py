@@ -16,8 +16,18 @@ from minidl import (
     ReduceLROnPlateau,
     Trainer,
 )
-from minidl.errors import ArgumentError, ArgumentTypeError
+from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError, NotReadyError
 from minidl.metrics import Metric
+
+
+def interrupt_after(epoch):
+    """A callback that is Ctrl-C at the end of an epoch."""
+
+    def interrupt(t):
+        if t.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return interrupt
 
 
 class TestEarlyStopping:
@@ -58,6 +68,68 @@ class TestEarlyStopping:
             t.fit(x, y, epochs=9, validation_data=(x, y), callbacks=[EarlyStopping(), Interrupt()], progress=False)
         assert t.interrupted
         np.testing.assert_array_equal(t.model.parameters, last)
+
+    @pytest.mark.parametrize("saved", [False, True])
+    def test_after_ctrl_c_the_best_epochs_model_can_be_put_back(self, saved, tmp_path):
+        (x, y), t, script = problem(), trainer(), Script("loss", [5, 2, 3, 4, 6])
+        callbacks = [script, EarlyStopping("loss", patience=9), interrupt_after(4)]
+        how = r"^trainer.restore_best\(\) puts back the model of the best epoch$"
+        with pytest.raises(KeyboardInterrupt, match=how):
+            t.fit(x, y, epochs=5, callbacks=callbacks, progress=False)
+        if saved:
+            t.save(tmp_path / "run.npz")
+            t = Trainer.load(tmp_path / "run.npz")
+        assert t.restore_best() == t.restore_best() == 2
+        np.testing.assert_array_equal(t.model.parameters, script.parameters[1])
+
+    def test_after_divergence_the_best_epochs_model_can_be_put_back(self):
+        (x, y), t, kept = problem(), trainer(), []
+
+        def blow_up(t):
+            kept.append(t.model.parameters.copy())
+            if t.epoch == 2:
+                t.model.parameters[:] = np.nan
+
+        with pytest.raises(DivergenceError, match=r"run diverges.*\. trainer.restore_best\(\) puts back") as found:
+            t.fit(x, y, epochs=9, callbacks=[EarlyStopping("loss"), blow_up], progress=False)
+        assert len(str(found.value)) <= 300
+        np.testing.assert_array_equal(t.model.parameters, np.nan)
+        best = 1 + int(np.argmin(t.history["loss"]))
+        assert t.restore_best() == best
+        np.testing.assert_array_equal(t.model.parameters, kept[best - 1])
+        assert np.isfinite(t.evaluate(x, y)["loss"])
+
+    def test_where_no_best_model_is_kept_there_is_none_to_put_back(self):
+        for callbacks in ([], [EarlyStopping("loss", restore_best=False)], [ReduceLROnPlateau("loss")]):
+            (x, y), t = problem(), trainer()
+            with pytest.raises(NotReadyError, match="no best model is kept: EarlyStopping"):
+                t.restore_best()
+            with pytest.raises(KeyboardInterrupt, match="^$"):
+                t.fit(x, y, epochs=3, callbacks=[*callbacks, interrupt_after(2)], progress=False)
+            with pytest.raises(NotReadyError, match="no best model is kept: EarlyStopping"):
+                t.restore_best()
+
+    def test_the_best_of_a_checkpoint_is_named_too(self, tmp_path):
+        (x, y), t = problem(), trainer()
+        with pytest.raises(
+            KeyboardInterrupt, match=r"^The model of the best epoch is Trainer.load\('.*best.npz'\).model$"
+        ):
+            t.fit(x, y, epochs=3, callbacks=[Checkpoint(tmp_path, monitor="loss"), interrupt_after(2)], progress=False)
+        both = [EarlyStopping("loss"), Checkpoint(tmp_path / "another", monitor="loss"), interrupt_after(2)]
+        with pytest.raises(
+            KeyboardInterrupt, match=r"^trainer.restore_best\(\) puts back the model of the best epoch$"
+        ):
+            trainer().fit(x, y, epochs=3, callbacks=both, progress=False)
+
+    def test_other_errors_stay_as_they_are(self):
+        (x, y), t = problem(), trainer()
+
+        def fail(t):
+            raise RuntimeError("a callback's own")
+
+        with pytest.raises(RuntimeError, match="^a callback's own$"):
+            t.fit(x, y, epochs=3, callbacks=[EarlyStopping("loss"), fail], progress=False)
+        assert t.restore_best() == 1
 
     def test_a_large_accuracy_is_good_without_being_told(self):
         t, script = scripted([0.1, 0.5, 0.4, 0.3], EarlyStopping("val_accuracy", patience=2), "val_accuracy")

@@ -81,6 +81,16 @@ class TestTensorBoard:
         expected = {(name, epoch + 1): column[epoch] for name, column in t.history.items() for epoch in range(2)}
         assert found == pytest.approx(expected | {("learning_rate", 1): 0.1, ("learning_rate", 2): 0.1}, rel=1e-6)
 
+    def test_two_runs_within_a_second_have_a_file_each_in_the_order_of_their_names(self, tmp_path):
+        pytest.importorskip("tensorboardX")
+        (x, y), t = problem(), trainer()
+        seen = []
+        for _ in range(3):
+            t.fit(x, y, callbacks=[TensorBoard(tmp_path)], progress=False)
+            seen += sorted({path.name for path in tmp_path.iterdir()} - {*seen})
+        assert len(seen) == 3
+        assert seen == sorted(seen)
+
     def test_without_the_library_the_error_says_how_to_get_it(self, tmp_path, monkeypatch):
         original = builtins.__import__
 
