@@ -21,6 +21,14 @@ def _as_branch(layers: Any, place: str) -> Sequential:
         return Sequential([layers] if isinstance(layers, Layer) else layers)
 
 
+def _layers_of(setting: Any) -> Any:
+    """Return what `_as_branch` makes a branch of, and other settings as they are.
+
+    With the lists a file nests half as deep, which is about as deep as Python can read it.
+    """
+    return [*setting.layers] if type(setting) is Sequential else setting
+
+
 def _as_branches(branches: Any, place: str) -> tuple[Sequential, ...]:
     found = tuple(_as_branch(branch, f"{place}[{index}]") for index, branch in enumerate(branches))
     name_layers(found, "branch")
@@ -49,6 +57,9 @@ class Residual(Layer):
     layers: Any = setting(kw_only=False, check=_as_branch, fixed=True)
     projection: Any = setting(default=None, check=_as_branch, fixed=True)
     takes_integers = True  # and hands them to each layer that does
+
+    def configuration(self) -> dict[str, Any]:
+        return {name: _layers_of(value) for name, value in super().configuration().items()}
 
     def sublayers(self) -> Mapping[str, Layer]:
         return {"layers": self.layers} | ({"projection": self.projection} if self.projection else {})
@@ -99,11 +110,15 @@ class Concatenate(Layer):
     axis: int = setting(default=-1, low=-100, whole=True, fixed=True)
     takes_integers = True
 
+    def configuration(self) -> dict[str, Any]:
+        numbered = all(branch.name == f"branch_{number}" for number, branch in enumerate(self.branches, start=1))
+        return super().configuration() | {"branches": [*map(_layers_of, self.branches)] if numbered else self.branches}
+
     def sublayers(self) -> Mapping[str, Layer]:
         return {branch.name: branch for branch in self.branches}
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        shapes = [declare.sublayer(name, input_shape) for name in self.sublayers()]
+        shapes = [*map(declare.sublayer, self.sublayers(), itertools.repeat(input_shape))]
         axes = len(shapes[0]) + 1
         if not -axes < self.axis < axes or self.axis == 0:
             raise ShapeError(f"Concatenate has no axis {self.axis} to join outputs {shapes[0]} per sample along")

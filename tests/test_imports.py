@@ -28,6 +28,7 @@ ROOMS = {
     "functional": BASE,
     "initializers": BASE,
     "lazy_rows": BASE,
+    "nesting": BASE,
     "randomness": BASE,
     "regularizers": BASE,
     "reprs": BASE,

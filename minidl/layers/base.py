@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, ShapeError, naming
 from minidl.initializers import Initializer, get_initializer
+from minidl.nesting import CopiedInnermostFirst
 from minidl.settings import Configurable, as_flag, as_shape, as_text, setting
 from minidl.typing import Array, Shape
 
@@ -120,6 +121,7 @@ class Declaration:
         self.parameters: dict[str, Parameter] = {}
         self.states: dict[str, State] = {}
         self._layer, self._stored = layer, stored
+        layer.dtype = dtype
 
     def parameter(
         self,
@@ -157,15 +159,24 @@ class Declaration:
 
     def sublayer(self, name: str, input_shape: Shape) -> Shape:
         """Set up the layer that `sublayers` calls `name`, unless it is already; return the shape of its output."""
+        # It calls `build` itself: two calls for each level leave room for hundreds of levels.
         generator = self.generator.spawn(1)[0]  # what one layer draws does not depend on how much the others did
         layer = self._layer.sublayers()[name]
         stored = None if self._stored is None else within(f"{name}/", self._stored)
         with naming(self._layer.place_of(name)):
             if layer.input_shape is None:
-                return layer.set_up(input_shape, generator, dtype=self.dtype, stored=stored)
+                declare = Declaration(layer, generator, self.dtype, stored)
+                return declare.finish(input_shape, layer.build(as_shape(input_shape), declare))
             layer.check_input(np.empty((0, *input_shape)))
             layer.change_dtype(self.dtype)
             return layer.output_shape or ()
+
+    def finish(self, input_shape: Shape, built: Any) -> Shape:
+        """Let the layer know what its `build` has declared, and the shape that it returned."""
+        layer = self._layer
+        layer.output_shape = as_shape(built, f"what {type(layer).__name__}.build returns")
+        layer.input_shape, layer._parameters, layer._states = as_shape(input_shape), self.parameters, self.states
+        return layer.output_shape
 
     def _first_value(self, name: str, shape: Shape, initializer: Initializer | str) -> Array:
         if name in self.parameters or name in self.states or "/" in name:
@@ -180,7 +191,7 @@ class Declaration:
         return value.copy()
 
 
-class Layer(Configurable):
+class Layer(CopiedInnermostFirst, Configurable):
     """Base of all layers.
 
     The fields of a subclass are its settings. It writes `forward` and `backward` and, when it has parameters or
@@ -275,10 +286,7 @@ class Layer(Configurable):
         shape = as_shape(input_shape)
         with self.unbuilt_after_error():
             declare = Declaration(self, np.random.default_rng(rng), np.dtype(dtype or self.dtype), stored)
-            self.dtype = declare.dtype
-            self.output_shape = as_shape(self.build(shape, declare), f"what {type(self).__name__}.build returns")
-            self.input_shape, self._parameters, self._states = shape, declare.parameters, declare.states
-        return self.output_shape
+            return declare.finish(shape, self.build(shape, declare))
 
     @property
     def trainable(self) -> bool:
@@ -292,7 +300,7 @@ class Layer(Configurable):
     def learns(self) -> bool:
         """Whether a step changes parameters of the layer, or of one inside it."""
         own = self.own_trainable and bool(self._parameters)
-        return own or any(layer.learns() for layer in self.sublayers().values())
+        return own or any(map(Layer.learns, self.sublayers().values()))
 
     def mixes_rows(self) -> bool:
         """Whether the outputs of the layer, or of one inside it, depend on the other rows of a training batch."""
@@ -300,14 +308,14 @@ class Layer(Configurable):
 
     def numbers_per_row(self) -> int:
         """Return about how many numbers a pass over one row makes, for the model to choose its blocks by."""
-        inside = sum(layer.numbers_per_row() for layer in self.sublayers().values())
-        return inside or math.prod(self.output_shape or ())
+        innermost = [layer for layer in self.walk()[1:] if not layer.sublayers()]
+        return sum(layer.numbers_per_row() for layer in innermost) or math.prod(self.output_shape or ())
 
     def named_layers(self, start: str = "") -> list[tuple[str, Layer]]:
         """Return this layer and all inside it, each with the beginning of its parameters' paths: ``"block_1/"``."""
         found: list[tuple[str, Layer]] = [(start, self)]
-        for name, layer in self.sublayers().items():
-            found += layer.named_layers(f"{start}{name}/")
+        for index, (path, layer) in enumerate(found, start=1):  # it grows; blocks may be nested deeper than calls
+            found[index:index] = [(f"{path}{name}/", inner) for name, inner in layer.sublayers().items()]
         return found
 
     def walk(self) -> list[Layer]:
