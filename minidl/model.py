@@ -7,12 +7,13 @@ import math
 import os
 from _thread import RLock
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl import display, inspection
+from minidl.advice import refuse
 from minidl.arrays import as_rows, check_finite
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located
 from minidl.files import read_described, write_described
@@ -79,8 +80,8 @@ class Sequential(Layer):
 
     def __init__(
         self,
-        layers: Sequence[Layer | Loss],
-        *,
+        layers: Sequence[Layer | Loss] = (),
+        *more: NoReturn,
         input_shape: int | Shape | None = None,
         seed: int | None = None,
         dtype: DTypeLike = "float32",
@@ -94,7 +95,7 @@ class Sequential(Layer):
             raise ArgumentError(f"dtype is {dtype!r}; a model computes in float32 or float64")
         self.dtype = np.dtype(dtype)
         self.seed = None if seed is None else as_whole_number(seed, "seed")
-        self.layers, self.loss = _split_loss(layers)
+        self.layers, self.loss = _split_loss(layers, more)
         self.needs_input_gradient = self.loss is None
         name_layers(self.layers)
         if input_shape is not None:
@@ -275,7 +276,11 @@ class Sequential(Layer):
             if self.input_shape is None:
                 self.set_up(x.shape[1:], self.seed)
 
-    def predict(self, x: Any, batch_size: int | None = None) -> Array:
+    def __call__(self, x: Any) -> Array:
+        """Return what `predict` returns."""
+        return self.predict(x)
+
+    def predict(self, x: Any, batch_size: int | None = None, **unknown: NoReturn) -> Array:
         """Return predictions as in scikit-learn: labels for a classifier, values for a regression.
 
         Parameters
@@ -298,6 +303,7 @@ class Sequential(Layer):
         DataError
             When `x` holds NaN, infinity, or anything but numbers.
         """
+        refuse(unknown, Sequential.predict)
         scores = self.predict_scores(x, batch_size)
         return self.loss.decide(scores) if self.loss else scores
 
@@ -384,13 +390,13 @@ class Sequential(Layer):
         return Call(f"{type(self).__name__}([", [("", element) for element in self._elements()], "])", WIDTH)
 
 
-def _split_loss(elements: Sequence[Any]) -> tuple[tuple[Layer, ...], Loss | None]:
-    if not isinstance(elements, Sequence):
-        raise ArgumentTypeError(f"Sequential takes a list of layers, not {brief(elements)}")
+def _split_loss(elements: Sequence[Any], more: tuple[Any, ...]) -> tuple[tuple[Layer, ...], Loss | None]:
+    if more or not isinstance(elements, Sequence):
+        raise ArgumentTypeError(f"Sequential takes a list of layers, [Dense(8), ReLU()], not {brief(elements)}")
     loss = elements[-1] if elements and isinstance(elements[-1], Loss) else None
     layers = tuple(elements[:-1] if loss else elements)
     if not layers:
-        raise ArgumentError("a model needs at least one layer")
+        raise ArgumentError("a model needs at least one layer: give them in one list, Sequential([Dense(8), ReLU()])")
     for kind, activation in ((CategoricalLoss, Softmax), (SigmoidCrossEntropy, Sigmoid)):
         if isinstance(loss, kind) and isinstance(layers[-1], activation):
             raise ArgumentError(f"{type(loss).__name__} contains the {activation.__name__} before it: leave that out")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from minidl.advice import Advising, advise, refuse_settings
 from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
 from minidl.reprs import Call, brief, call_with_settings, represent
 from minidl.typing import Shape
@@ -36,12 +37,8 @@ Check = Callable[[Any, str], Any]
 CLASSES: dict[str, dict[str, type[Configurable]]] = {}
 """Every class there is: name -> module -> class."""
 
-_ELSEWHERE = {
-    **dict.fromkeys(["lr", "learning_rate"], "the learning_rate of the optimizer"),
-    **dict.fromkeys(["trainable", "requires_grad", "frozen"], "the trainable of a layer or model"),
-    **{name: f"the {name} of a layer that has one, such as Dense" for name in ("regularizer", "constraint")},
-    **{name: f"the {name} of the trainer" for name in ("clip_norm", "clip_value")},
-}
+_ELSEWHERE = {"lr", "learning_rate", "trainable", "requires_grad", "frozen"}
+_ELSEWHERE |= {"regularizer", "constraint", "clip_norm", "clip_value"}
 """What other libraries call settings, or have them on other objects: setting these here would do nothing."""
 
 
@@ -94,7 +91,7 @@ class _SignatureOfSettings:
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(setting, dataclasses.field))
 @dataclasses.dataclass(init=False, eq=False, repr=False)
-class Configurable:
+class Configurable(Advising):
     """Base of everything that is described by its settings; it makes a dataclass of every subclass.
 
     Fields are given by keyword, except those declared ``setting(..., kw_only=False)``. A NumPy number becomes a plain
@@ -125,20 +122,16 @@ class Configurable:
     def __init__(self, *values: Any, **settings: Any) -> None:
         """Set the fields. One method for all classes: dataclasses would write and compile one for each."""
         kind, names = type(self), self._settings
-        if unknown := [name for name in settings if name not in names]:
-            cure = f"set {_ELSEWHERE[unknown[0]]}" if unknown[0] in _ELSEWHERE else did_you_mean(unknown[0], names)
-            raise ArgumentTypeError(f"{kind.__name__} has no setting {unknown[0]!r}; {cure}")
+        refuse_settings([name for name in settings if name not in names], kind, names)
         try:
             given = kind._signature().bind(*values, **settings).arguments
         except TypeError as error:
-            raise ArgumentTypeError(f"{kind.__name__}: {error}; it is {kind.__name__}{kind._signature()}") from None
+            usage = f"{kind.__name__}{kind._signature()}{advise(str(error), kind, '. ')}"
+            raise ArgumentTypeError(f"{kind.__name__}: {error}; it is {usage}") from None
         for field in dataclasses.fields(self):
-            if field.name in given:
-                setattr(self, field.name, given[field.name])
-            elif field.default_factory is not dataclasses.MISSING:
-                setattr(self, field.name, field.default_factory())
-            elif field.default is not dataclasses.MISSING:
-                setattr(self, field.name, field.default)
+            first = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+            if (value := given.get(field.name, first)) is not dataclasses.MISSING:
+                setattr(self, field.name, value)
         self.__post_init__()
 
     @classmethod
@@ -163,7 +156,7 @@ class Configurable:
             if (check := field.metadata.get("check")) and (value is not None or not field.metadata.get("optional")):
                 value = check(value, f"{type(self).__name__}: {name}")
         elif name in _ELSEWHERE and not hasattr(type(self), name):
-            raise ArgumentError(f"{type(self).__name__} has no {name!r}: set {_ELSEWHERE[name]}")
+            raise ArgumentError(f"{type(self).__name__} has no {name!r}: {advise(name, type(self))}")
         object.__setattr__(self, name, value)
 
     def as_call(self) -> Call:

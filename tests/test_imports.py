@@ -20,12 +20,14 @@ PACKAGE = Path(minidl.__file__).parent
 # Each room, a module or a package, and its floor. A room may import from its own floor and those below.
 BASE, COMPONENTS, MODEL, TRAINING, ADD_ONS = range(1, 6)
 ROOMS = {
+    "advice": BASE,
     "allocator": BASE,
     "arrays": BASE,
     "console": BASE,
     "errors": BASE,
     "files": BASE,
     "functional": BASE,
+    "habits": BASE,
     "initializers": BASE,
     "lazy_rows": BASE,
     "nesting": BASE,

@@ -197,9 +197,12 @@ def test_settings_are_given_by_name_except_those_declared_otherwise():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: minidl.SGD(0.1, momentum=0.9), "SGD has no setting 'momentum'; there are learning_rate, weight_decay"),
+        (lambda: minidl.SGD(0.1, momentum=0.9), "SGD has no setting 'momentum'; use Momentum\\(0.01, momentum=0.9\\)"),
         (lambda: minidl.Adam(learning_rat=0.1), "Adam has no setting 'learning_rat'; did you mean 'learning_rate'"),
-        (lambda: minidl.Dense(3, activation="relu"), "Dense has no setting 'activation'; there are name, units"),
+        (
+            lambda: minidl.Dense(3, activation="relu"),
+            "Dense has no setting 'activation'; an activation is a layer of its own: Dense\\(64\\), ReLU",
+        ),
         (lambda: minidl.Dense(3, unitz=3), "Dense has no setting 'unitz'; did you mean 'units'?"),
         (lambda: Dial(shown=1.0), "Dial has no setting 'shown'; there are level"),
         (lambda: Origin(x=1), "Origin has no setting 'x'"),

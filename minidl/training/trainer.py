@@ -8,10 +8,11 @@ import math
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from minidl.advice import refuse
 from minidl.arrays import Augment, apply_augment, as_augment
 from minidl.errors import ArgumentError, DivergenceError
 from minidl.files import write_described
@@ -229,6 +230,7 @@ class Trainer(Configurable):
         class_weight: Any = None,
         callbacks: Callbacks = None,
         progress: bool = True,
+        **unknown: NoReturn,
     ) -> History:
         """Train for `epochs` more epochs.
 
@@ -272,6 +274,7 @@ class Trainer(Configurable):
             On Ctrl-C; model, optimizer and history are those of the last whole step. `restore_best` puts the best
             epoch's model back, as after a DivergenceError.
         """
+        refuse(unknown, Trainer.fit)
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         fit = self._prepare(x, y, epochs, callbacks, progress, validation_data=validation_data, **weights)
         if not self.step:
@@ -310,11 +313,14 @@ class Trainer(Configurable):
         """
         self._prepare(x, y, **arguments)
 
-    def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, class_weight: Any = None) -> dict[str, float]:
+    def evaluate(
+        self, x: Any, y: Any, *, sample_weight: Any = None, class_weight: Any = None, **unknown: NoReturn
+    ) -> dict[str, float]:
         """Return the mean loss, and the metrics, of the model as it is on other data.
 
         Parameters and errors are those of `fit`. For SoftmaxCrossEntropy: ``{"loss": 0.07, "accuracy": 0.979}``.
         """
+        refuse(unknown, Trainer.evaluate)
         with self.model.unbuilt_after_error():
             data = prepare_rows(self.model, x, y, sample_weight, class_weight)
             tally = Tally(self.model, as_metrics(self.metrics, self.model.loss), data)
