@@ -104,10 +104,12 @@ def _is_in_unit_interval(x: Array) -> bool:
     return bool(x.min() >= 0 and 0 < x.max() <= 1)
 
 
+@np.errstate(over="ignore")
 def _root_mean_square(values: Array) -> float:
     return math.sqrt(np.mean(np.square(values, dtype=np.float64)))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _constant_loss(model: Sequential, rows: Rows) -> float:
     """Return the mean loss of the best constant prediction; infinity for a loss of which that is not known."""
     loss, scores = model.loss, np.zeros((len(rows), *(model.output_shape or ())), model.dtype)
