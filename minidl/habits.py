@@ -100,7 +100,7 @@ FIXES: dict[str, dict[str, str]] = {
         **dict.fromkeys(["train", "eval"], "only Trainer.fit trains; otherwise a model is as in evaluation"),
         **dict.fromkeys(["to_json", "save_weights", "load_weights", "state_dict", "load_state_dict"], _SAVES),
         **dict.fromkeys(["weights", "get_weights", "set_weights", "trainable_weights", "trainable_variables"], _ARRAYS),
-        "get_layer": "model.layers has them in order; model.sublayers() has them by name",
+        "get_layer": 'model["dense_1"] is the layer of that name, and model[-1] the last one',
         **dict.fromkeys(
             ["optimizer", "history", "metrics_names"], "the trainer has it: trainer = Trainer(model, Adam())"
         ),
