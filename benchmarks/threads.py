@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import multiprocessing
 import os
 import statistics
@@ -66,6 +67,7 @@ def main() -> None:
     shapes = [(rows, inputs, units) for rows in ROWS for inputs in INPUTS for units in UNITS]
     shapes.sort(key=lambda shape: shape[0] * shape[1] * shape[2])
     print(f"{'multiplications':>15}  {'rows x inputs x units':>21}  {'1 thread':>11}  {options.threads} threads  ratio")
+    ratios: dict[int, list[float]] = {}
     with busy(os.cpu_count() or 1) if options.busy else contextlib.nullcontext():
         for rows, inputs, units in shapes:
             runs = (seconds_per_step(inputs, units, rows, n, options.rounds) for n in (1, options.threads))
@@ -73,6 +75,11 @@ def main() -> None:
             shape = f"{rows} x {inputs} x {units}"
             times = f"{one * 1e6:8,.0f} us  {several * 1e6:6,.0f} us  {several / one:5.2f}"
             print(f"{rows * inputs * units:15,}  {shape:>21}  {times}", flush=True)
+            ratios.setdefault(math.frexp(rows * inputs * units)[1] // 2 * 2, []).append(several / one)
+    print("\nby size                      median ratio    from    to")
+    for power, found in ratios.items():
+        size = f"2^{power - 1} to 2^{power + 1} multiplications"
+        print(f"{size:27}  {statistics.median(found):12.2f}  {min(found):6.2f} {max(found):5.2f}")
 
 
 if __name__ == "__main__":
