@@ -30,7 +30,7 @@ _FAR = 1000
 
 _TINY = 1e-9
 
-_FEW, _MANY = 250, 10_000
+_FEW, _MANY = 250, 2_000
 """Rows of a sample: some gain is seen in a few, and that there is none in many."""
 
 
@@ -39,7 +39,7 @@ def warn_of_scales(model: Sequential, rows: Rows) -> None:
 
     Both are DataWarning. Targets are compared for losses of plain numbers alone, by their root mean square.
     """
-    sample, first = _sample(rows, _FEW), model.layers[0]
+    sample, first = _sample(rows, 64), model.layers[0]
     x = sample.x[...]
     if isinstance(first, Rescale) and abs(first.scale) <= 0.1 and not first.offset and _is_in_unit_interval(x):
         scaled = f"x lies in [0, 1] already, and {first!r} would scale it again: leave out one of the two"
