@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minidl.errors import ArgumentTypeError, did_you_mean
+from minidl.habits import FIXES, find_fix
 
 
 def advise(word: str, place: type | Callable[..., Any], before: str = "") -> str:
     """Return what users of other libraries should write here instead of a word, with `before` before it, or ""."""
-    from minidl.habits import find_fix  # at the first mistake
-
     fix = find_fix(word, place)
     return fix and before + fix
 
@@ -32,13 +31,28 @@ def refuse_settings(unknown: Iterable[str], kind: type, known: Iterable[str]) ->
         raise ArgumentTypeError(f"{kind.__name__} has no setting {name!r}; {fix}")
 
 
-class Advising:
-    """Base of classes whose missing attributes are explained where they are another library's methods."""
+class Elsewhere:
+    """A word of other libraries in the place of an attribute, which there is not: the error says what to write.
 
-    if not TYPE_CHECKING:  # type checkers would take any name for an attribute
+    ``__getattr__`` would do without these, and make each step of a small network 5 % slower: Python looks up all
+    attributes of a class that has it in a slower way.
+    """
 
-        def __getattr__(self, name: str) -> Any:
-            # Python calls it only for what there is not.
-            if name[0] != "_" and (fix := advise(name, type(self))):
-                raise AttributeError(f"{type(self).__name__} has no {name!r}: {fix}", name=name, obj=self)
-            return object.__getattribute__(self, name)  # raises what it raised, also what a property did
+    def __init__(self, word: str) -> None:
+        self._word = word
+
+    def __get__(self, instance: Any, kind: type) -> Any:
+        text = f"{kind.__name__} has no {self._word!r}: {advise(self._word, kind)}"
+        raise AttributeError(text, name=self._word, obj=instance)
+
+
+def advise_on_attributes(kind: type) -> None:
+    """Let objects of a class answer the words that `minidl.habits` has for it; `dir` does not show them."""
+    words = {word for word in FIXES[kind.__name__] if not hasattr(kind, word)}
+    for word in words:
+        setattr(kind, word, Elsewhere(word))
+
+    def public_names(self: Any) -> list[str]:
+        return sorted(set(object.__dir__(self)) - words)
+
+    kind.__dir__ = public_names  # type: ignore[assignment,method-assign]

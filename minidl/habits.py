@@ -1,4 +1,4 @@
-"""What users of other libraries write, and what to write here: the ends of errors, loaded with the first such error."""
+"""What users of other libraries write, and what to write here: the ends of errors."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl import display, inspection
-from minidl.advice import refuse
+from minidl.advice import advise_on_attributes, refuse
 from minidl.arrays import as_rows, check_finite
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located
 from minidl.files import read_described, write_described
@@ -388,6 +388,9 @@ class Sequential(Layer):
 
     def as_call(self) -> Call:
         return Call(f"{type(self).__name__}([", [("", element) for element in self._elements()], "])", WIDTH)
+
+
+advise_on_attributes(Sequential)
 
 
 def _split_loss(elements: Sequence[Any], more: tuple[Any, ...]) -> tuple[tuple[Layer, ...], Loss | None]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from minidl.advice import Advising, advise, refuse_settings
+from minidl.advice import advise, refuse_settings
 from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
 from minidl.reprs import Call, brief, call_with_settings, represent
 from minidl.typing import Shape
@@ -91,7 +91,7 @@ class _SignatureOfSettings:
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(setting, dataclasses.field))
 @dataclasses.dataclass(init=False, eq=False, repr=False)
-class Configurable(Advising):
+class Configurable:
     """Base of everything that is described by its settings; it makes a dataclass of every subclass.
 
     Fields are given by keyword, except those declared ``setting(..., kw_only=False)``. A NumPy number becomes a plain

@@ -315,7 +315,8 @@ class Layer(CopiedInnermostFirst, Configurable):
         """Return this layer and all inside it, each with the beginning of its parameters' paths: ``"block_1/"``."""
         found: list[tuple[str, Layer]] = [(start, self)]
         for index, (path, layer) in enumerate(found, start=1):  # it grows; blocks may be nested deeper than calls
-            found[index:index] = [(f"{path}{name}/", inner) for name, inner in layer.sublayers().items()]
+            if inside := layer.sublayers():
+                found[index:index] = [(f"{path}{name}/", inner) for name, inner in inside.items()]
         return found
 
     def walk(self) -> list[Layer]:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from minidl.advice import refuse
+from minidl.advice import advise_on_attributes, refuse
 from minidl.arrays import Augment, apply_augment, as_augment
 from minidl.errors import ArgumentError, DivergenceError
 from minidl.files import write_described
@@ -547,6 +547,9 @@ class Trainer(Configurable):
         if not math.isfinite(value):
             place = f"the {what} is {value} at epoch {self.epoch + 1}, step {step}"
             raise DivergenceError(f"{place}: the run diverges. Lower the learning rate, or scale the input")
+
+
+advise_on_attributes(Trainer)
 
 
 def _quiet() -> np.errstate:
