@@ -15,7 +15,6 @@ from typing import IO, Any
 import numpy as np
 
 from minidl.errors import FileFormatError, MinidlError, MissingFileError
-from minidl.signatures import kind_of
 from minidl.typing import Array
 
 _NPY_HEADER = re.compile(
@@ -96,6 +95,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
                 arrays[name] = _array(archive.read(entry), f"entry {entry.filename!r}")
     # Also what the zip reader raises for corrupt fields: a wrong checksum, unknown flags, offsets outside the file.
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OverflowError, TypeError) as error:
+        from minidl.signatures import kind_of
+
         with path.open("rb") as file:
             start = file.read(512)
         if (kind := kind_of(start)) and not start.startswith(b"PK"):

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl import display, inspection
 from minidl.advice import advise_on_attributes, refuse
 from minidl.arrays import as_rows, check_finite
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located
@@ -125,12 +124,50 @@ class Sequential(Layer):
     def __len__(self) -> int:
         return len(self.layers)
 
-    # What looks into a model and shows it is no part of how it works.
-    __getitem__ = inspection.find_layer
-    __contains__ = inspection.has_layer
-    activations = inspection.activations
-    summary = display.print_summary
-    _repr_html_ = display.html
+    def __getitem__(self, key: int | str) -> Layer:
+        """Return a layer by its position, ``model[-1]``, or its path, ``model["residual_1/layers"]``.
+
+        Paths are those of `named_parameters`. Raises KeyError or IndexError for a layer that there is not.
+        """
+        from minidl.inspection import find_layer
+
+        return find_layer(self, key)
+
+    def __contains__(self, key: object) -> bool:
+        from minidl.inspection import has_layer
+
+        return has_layer(self, key)
+
+    def activations(self, x: Any, layers: Sequence[str] | None = None) -> dict[str, Array]:
+        """Return what layers put out for `x`, by their paths: ``model.activations(x)["dense_1"]``.
+
+        Parameters
+        ----------
+        x : array of shape (N, *input_shape), or anything else that `predict` takes
+        layers : list of str, optional
+            The paths of some layers, as in ``model["residual_1/layers/dense_1"]``; left out, all, also those in blocks.
+
+        Returns
+        -------
+        dict of str -> array (N, *output_shape)
+            In inference: dropout is off. The last layer's output are the scores that enter the loss.
+
+        Raises KeyError for a path that there is not; ShapeError and DataError as `predict` does.
+        """
+        from minidl.inspection import activations
+
+        return activations(self, x, layers)
+
+    def summary(self) -> None:
+        """Print the layers with their output shapes and numbers of parameters, and which are frozen."""
+        from minidl.display import print_summary
+
+        print_summary(self)
+
+    def _repr_html_(self) -> str:
+        from minidl.display import html
+
+        return html(self)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         shape = input_shape

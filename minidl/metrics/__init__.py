@@ -4,8 +4,10 @@ A `Trainer` takes the classes, by name or as objects, and plain functions of a n
 package, such as `classification_report`, take whole arrays.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from minidl.metrics.base import FunctionMetric, Metric, ScoredRows
-from minidl.metrics.calibration import ReliabilityTable, expected_calibration_error, reliability_table
 from minidl.metrics.classification import (
     F1,
     Accuracy,
@@ -17,15 +19,18 @@ from minidl.metrics.classification import (
 )
 from minidl.metrics.names import as_metrics
 from minidl.metrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score, RootMeanSquaredError
-from minidl.metrics.reports import (
-    accuracy,
-    classification_report,
-    confusion_matrix,
-    mean_absolute_error,
-    mean_squared_error,
-    r2_score,
-    top_k_accuracy,
-)
+
+if TYPE_CHECKING:
+    from minidl.metrics.calibration import ReliabilityTable, expected_calibration_error, reliability_table
+    from minidl.metrics.reports import (
+        accuracy,
+        classification_report,
+        confusion_matrix,
+        mean_absolute_error,
+        mean_squared_error,
+        r2_score,
+        top_k_accuracy,
+    )
 
 __all__ = [
     "F1",
@@ -54,6 +59,14 @@ __all__ = [
     "reliability_table",
     "top_k_accuracy",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the functions of whole arrays at their first use."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    is_calibration = name in {"ReliabilityTable", "expected_calibration_error", "reliability_table"}
+    return getattr(importlib.import_module(f"{__name__}.{'calibration' if is_calibration else 'reports'}"), name)
 
 
 def __dir__() -> list[str]:

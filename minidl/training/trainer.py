@@ -65,23 +65,20 @@ class Position:
         self.totals = np.array(self.totals, np.float64)
 
 
-@dataclass
 class Fit:
     """What one call of `fit` works with: prepared data, callbacks, and views of the model's vectors."""
 
-    model: Sequential
-    data: Rows
-    validation: Rows | None
-    callbacks: CallbackList
-    tally: Tally
+    totals: Array
+    lowest: tuple[float, Array]
     place: object = None
     """Of `totals` and of `lowest`, loss and gradient, with which a search along lines goes on if it is still there."""
-    totals: Array = field(init=False)
-    lowest: tuple[float, Array] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.parameters, self.gradients = self.model.vectors()
-        self.layers = self.model.walk()
+    def __init__(
+        self, model: Sequential, data: Rows, validation: Rows | None, callbacks: CallbackList, tally: Tally
+    ) -> None:
+        self.model, self.data, self.validation, self.callbacks, self.tally = model, data, validation, callbacks, tally
+        self.parameters, self.gradients = model.vectors()
+        self.layers = model.walk()
         self.flags: list[bool] = []
 
     def read_trainable(self) -> None:
