@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from minidl.errors import NotReadyError
@@ -45,13 +47,35 @@ class Dropout(_Noise):
         if not training:
             return x
         kept_levels = max(_LEVELS - round(self.rate * _LEVELS), 1)
-        kept = draw_16_bits(_generator(self), x.size) < kept_levels
+        shape = self.mask_shape(x)
+        kept = draw_16_bits(_generator(self), math.prod(shape)) < kept_levels
         # A scalar of the array's type: a plain float would make the mask float64.
-        self.saved = mask = (kept * x.dtype.type(_LEVELS / kept_levels)).reshape(x.shape)
+        self.saved = mask = (kept * x.dtype.type(_LEVELS / kept_levels)).reshape(shape)
         return x * mask
 
     def backward(self, dy: Array) -> Array:
         return dy * self.saved
+
+    def mask_shape(self, x: Array) -> Shape:
+        """Return the shape of what is drawn for a batch; its axes of size 1 stand for all entries of x along them."""
+        return x.shape
+
+
+class Dropout2D(Dropout):
+    """Dropout of whole channels of images: a channel of a sample is kept or set to zero at all its pixels.
+
+    Pixels beside each other are alike, so that one alone could be guessed from its neighbours.
+
+    Parameters
+    ----------
+    rate : float in [0, 1), default 0.5
+
+    Shapes: (N, height, width, channels) -> the same, and any (N, ..., channels). dx = m dy / (1 - rate).
+    Source: Tompson et al. (2014), arXiv:1411.4280.
+    """
+
+    def mask_shape(self, x: Array) -> Shape:
+        return len(x), *[1] * (x.ndim - 2), x.shape[-1]
 
 
 class GaussianNoise(_Noise):

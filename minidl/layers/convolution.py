@@ -1,0 +1,188 @@
+"""Convolutions: one small set of weights for all places of an image."""
+
+from dataclasses import field
+
+from minidl.errors import ShapeError
+from minidl.functional import sum_rows
+from minidl.initializers import Initializer, is_initializer
+from minidl.layers.base import Declaration, Layer, Parameter
+from minidl.layers.windows import (
+    Padding,
+    Sides,
+    as_image,
+    as_padding,
+    as_pair,
+    convolve,
+    enlarge,
+    image_gradient,
+    kernel_gradient,
+    slide,
+)
+from minidl.regularizers import Constraint, Regularizer, is_constraint, is_regularizer
+from minidl.settings import as_flag, setting
+from minidl.typing import Array, Shape
+
+
+class Conv2D(Layer):
+    """Convolution of images: at each place, the product of a patch with each filter, ``y = sum x W + b``.
+
+    Parameters
+    ----------
+    filters : int, > 0
+        Channels of the output.
+    kernel_size : int or (height, width)
+    strides : int or (height, width), default 1
+        Steps of the window.
+    padding : "valid", "same", int, (height, width) or ((top, bottom), (left, right)), default "valid"
+        Rows and columns of zeros around the image. "same" gives ceil(size / stride) rows and columns.
+    dilation : int or (height, width), default 1
+        Distance of the entries of a kernel.
+    groups : int, default 1
+        The channels, and the filters, are split into so many groups; a filter sees the channels of its group alone.
+    use_bias : bool, default True
+    initializer : Initializer or its name, default "he_normal"
+        Draws ``W``; its fan-in is height x width x channels / groups.
+    regularizer, constraint : optional
+        Of ``W``, as for `Dense`.
+
+    Shapes: (N, height, width, channels) -> (N, rows, columns, filters), with
+    ``rows = floor((height + padding - dilation (kernel - 1) - 1) / stride) + 1``; ``W`` is (kernel height, kernel width,
+    channels / groups, filters). Images (28, 28, 1) become, with Conv2D(16, 3), (26, 26, 16), with padding="same"
+    (28, 28, 16), and with strides=2, too, (14, 14, 16).
+    Gradients: dW is the product of the patches with dy, db the sum of dy, and dx a convolution of dy, its entries
+    `strides` apart, with the flipped kernels.
+
+    Raises ShapeError when it is set up for samples that are no images, for channels that cannot be split into the
+    groups, and for a window larger than the padded image.
+    Source: LeCun et al. (1998), "Gradient-based learning applied to document recognition"; Dumoulin and Visin (2016),
+    arXiv:1603.07285, for the shapes.
+    """
+
+    filters: int = setting(kw_only=False, low=1, whole=True, fixed=True)
+    kernel_size: Sides = setting(kw_only=False, check=as_pair, fixed=True)
+    strides: Sides = setting(default=(1, 1), check=as_pair, fixed=True)
+    padding: Padding = setting(default="valid", check=as_padding, fixed=True)
+    dilation: Sides = setting(default=(1, 1), check=as_pair, fixed=True)
+    groups: int = setting(default=1, low=1, whole=True, fixed=True)
+    use_bias: bool = setting(default=True, check=as_flag, fixed=True)
+    initializer: Initializer | str = setting(default="he_normal", check=is_initializer, fixed=True)
+    regularizer: Regularizer | None = setting(default=None, check=is_regularizer)
+    constraint: Constraint | None = setting(default=None, check=is_constraint)
+
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        self.window = slide(input_shape, self.kernel_size, self.strides, self.padding, self.dilation)
+        channels = input_shape[2]
+        if channels % self.groups or self.filters % self.groups:
+            raise ShapeError(
+                f"{channels} channels and {self.filters} filters cannot be split into {self.groups} groups"
+            )
+        shape = (*self.kernel_size, channels // self.groups, self.filters)
+        self.weight = declare.parameter("weight", shape, self.initializer, regularized=True)
+        self.bias: Parameter | None = declare.parameter("bias", self.filters, "zeros") if self.use_bias else None
+        return (*self.window.places, self.filters)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        if training:
+            self.saved = x
+        y = convolve(x, self.weight.value, self.window)
+        if self.bias is not None:
+            y += self.bias.value
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        self.weight.gradient = kernel_gradient(self.saved, dy, self.window, self.groups)
+        if self.bias is not None:
+            sum_rows(dy.reshape(-1, self.filters), out=self.bias.gradient)
+        if not self.needs_input_gradient:
+            return None
+        return image_gradient(dy, self.weight.value, self.window, self.groups)
+
+
+class DepthwiseConv2D(Conv2D):
+    """Convolution of each channel for itself, as `Conv2D` with a group for each channel.
+
+    Parameters
+    ----------
+    kernel_size : int or (height, width)
+    multiplier : int, default 1
+        Filters for each channel.
+    strides, padding, dilation, use_bias, initializer, regularizer, constraint : optional
+        As for `Conv2D`.
+
+    Shapes: (N, height, width, channels) -> (N, rows, columns, channels multiplier); ``W`` is (kernel height, kernel
+    width, 1, channels multiplier), with the filters of a channel beside each other.
+
+    Raises as `Conv2D`. Source: Howard et al. (2017), arXiv:1704.04861.
+    """
+
+    filters: int = field(default=1, init=False, repr=False)
+    groups: int = field(default=1, init=False, repr=False)
+    multiplier: int = setting(default=1, low=1, whole=True, fixed=True)
+
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        self.groups = as_image(input_shape)[2]
+        self.filters = self.groups * self.multiplier
+        return super().build(input_shape, declare)
+
+
+class Conv2DTranspose(Layer):
+    """Transposed convolution, which enlarges images: the backward pass of a `Conv2D` as a forward pass.
+
+    Each pixel adds its product with the filters to a window of the output.
+
+    Parameters
+    ----------
+    filters : int, > 0
+        Channels of the output.
+    kernel_size, strides, dilation, use_bias, initializer, regularizer, constraint
+        As for `Conv2D`.
+    padding : "valid", "same" or numbers, default "valid"
+        Of the convolution whose backward pass this is: what is cut off the output.
+
+    Shapes: (N, height, width, channels) -> (N, rows, columns, filters), with
+    ``rows = (height - 1) stride + dilation (kernel - 1) + 1 - padding``, and height x stride for "same": (7, 7, 32) becomes,
+    with Conv2DTranspose(16, 3, strides=2, padding="same"), (14, 14, 16). ``W`` is (kernel height, kernel width,
+    channels, filters).
+    Gradients: dx is a convolution of dy, dW the product of the patches of dy with x.
+
+    Raises ShapeError when it is set up for samples that are no images.
+    Source: Dumoulin and Visin (2016), arXiv:1603.07285.
+    """
+
+    filters: int = setting(kw_only=False, low=1, whole=True, fixed=True)
+    kernel_size: Sides = setting(kw_only=False, check=as_pair, fixed=True)
+    strides: Sides = setting(default=(1, 1), check=as_pair, fixed=True)
+    padding: Padding = setting(default="valid", check=as_padding, fixed=True)
+    dilation: Sides = setting(default=(1, 1), check=as_pair, fixed=True)
+    use_bias: bool = setting(default=True, check=as_flag, fixed=True)
+    initializer: Initializer | str = setting(default="he_normal", check=is_initializer, fixed=True)
+    regularizer: Regularizer | None = setting(default=None, check=is_regularizer)
+    constraint: Constraint | None = setting(default=None, check=is_constraint)
+
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        height, width, channels = as_image(input_shape)
+        enlarged = enlarge((height, width), self.kernel_size, self.strides, self.padding, self.dilation)
+        self.window = slide((*enlarged, self.filters), self.kernel_size, self.strides, self.padding, self.dilation)
+        shape = (*self.kernel_size, channels, self.filters)
+        self.weight = declare.parameter("weight", shape, self.initializer, regularized=True)
+        self.bias: Parameter | None = declare.parameter("bias", self.filters, "zeros") if self.use_bias else None
+        return (*enlarged, self.filters)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        if training:
+            self.saved = x
+        y = image_gradient(x, self._kernel, self.window, 1)
+        if self.bias is not None:
+            y += self.bias.value
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        self.weight.gradient = kernel_gradient(dy, self.saved, self.window, 1).swapaxes(2, 3)
+        if self.bias is not None:
+            sum_rows(dy.reshape(-1, self.filters), out=self.bias.gradient)
+        return convolve(dy, self._kernel, self.window) if self.needs_input_gradient else None
+
+    @property
+    def _kernel(self) -> Array:
+        """The kernel of the convolution from the output's channels to the input's."""
+        return self.weight.value.swapaxes(2, 3)

@@ -1,0 +1,263 @@
+"""Windows that slide over images: their shapes, and the three products that all convolutions are made of.
+
+An image is (height, width, channels), a batch (N, height, width, channels), a kernel (height, width, channels / groups,
+filters). A window of size k lies on every stride-th place of the padded image; dilated by d, its entries are d apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from minidl.errors import ArgumentError, ShapeError
+from minidl.settings import as_whole_number
+from minidl.typing import Array, Shape
+
+_BYTES_AT_ONCE = 2**20
+"""Patches of so many bytes are copied and multiplied at once: they stay in the processor's cache."""
+
+Sides: TypeAlias = tuple[int, int]
+Margins: TypeAlias = tuple[Sides, Sides]
+Padding: TypeAlias = str | Margins
+
+
+def as_pair(value: Any, name: str, low: int = 1) -> Sides:
+    """Return (height, width) of one whole number, for both, or of two."""
+    pair = tuple(value) if isinstance(value, tuple | list | np.ndarray) else (value, value)
+    if len(pair) != 2:
+        raise ArgumentError(f"{name} is {value!r}; give one number, or two: (height, width)")
+    height, width = (as_whole_number(each, name, low) for each in pair)
+    return height, width
+
+
+def as_margins(value: Any, name: str) -> Margins:
+    """Return ((top, bottom), (left, right)) of one number for all, of (height, width), or of these pairs."""
+    if isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(side, tuple | list) for side in value):
+        return as_pair(value[0], name, 0), as_pair(value[1], name, 0)
+    height, width = as_pair(value, name, 0)
+    return (height, height), (width, width)
+
+
+def as_padding(value: Any, name: str) -> Padding:
+    """Return "valid", "same", or the margins that numbers give."""
+    if isinstance(value, str) and value not in {"valid", "same"}:
+        raise ArgumentError(f'{name} is {value!r}; it must be "valid", "same", or numbers')
+    return value if isinstance(value, str) else as_margins(value, name)
+
+
+def as_image(shape: Shape) -> tuple[int, int, int]:
+    """Return height, width and channels of a sample; raise ShapeError unless it is an image."""
+    if len(shape) != 3:
+        raise ShapeError(f"images have the shape (height, width, channels), not {shape}: add a Reshape before")
+    return shape[0], shape[1], shape[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """How a window slides over images of one size.
+
+    Attributes
+    ----------
+    image : (height, width)
+        Of the images, without padding.
+    size, strides, dilation : (height, width)
+    margins : ((top, bottom), (left, right))
+        Rows and columns of padding; negative ones are cut off.
+    """
+
+    image: Sides
+    size: Sides
+    strides: Sides
+    margins: Margins
+    dilation: Sides = (1, 1)
+
+    @functools.cached_property
+    def spans(self) -> Sides:
+        """Height and width that a dilated window covers: ``dilation (size - 1) + 1``."""
+        return _each(lambda size, dilation: dilation * (size - 1) + 1, self.size, self.dilation)
+
+    @functools.cached_property
+    def places(self) -> Sides:
+        """How many windows there are, (height, width): ``floor((image + margins - span) / stride) + 1``."""
+        return _each(
+            lambda image, margins, span, stride: (image + sum(margins) - span) // stride + 1,
+            *(self.image, self.margins, self.spans, self.strides),
+        )
+
+    @functools.cached_property
+    def reversed(self) -> Window:
+        """Return the window that slides over the gradient of what this one gives, its entries `strides` apart."""
+        spread = _each(lambda places, stride: (places - 1) * stride + 1, self.places, self.strides)
+
+        def margins(image: int, spread: int, span: int, margins: Sides) -> Sides:
+            before = span - 1 - margins[0]
+            return before, image + span - 1 - spread - before
+
+        around = _each(margins, self.image, spread, self.spans, self.margins)
+        return Window(spread, self.size, (1, 1), around, self.dilation)
+
+    def pad(self, x: Array, value: float = 0) -> Array:
+        """Return images (N, height, width, channels) with their margins."""
+        (top, bottom), (left, right) = self.margins
+        if not (top or bottom or left or right):
+            return x
+        height, width = x.shape[1:3]
+        x = x[:, max(-top, 0) : height - max(-bottom, 0), max(-left, 0) : width - max(-right, 0)]
+        top, bottom, left, right = (max(margin, 0) for margin in (top, bottom, left, right))
+        shape = len(x), x.shape[1] + top + bottom, x.shape[2] + left + right, x.shape[3]
+        padded = np.full(shape, value, x.dtype) if value else np.zeros(shape, x.dtype)
+        padded[:, top : top + x.shape[1], left : left + x.shape[2]] = x
+        return padded
+
+    def taps(self, padded: Array) -> Iterator[Array]:
+        """Yield what each entry of the window sees of padded images, at all places: views (N, *places, channels)."""
+        for entry in np.ndindex(*self.size):
+            rows, columns = _each(
+                lambda entry, dilation, places, stride: slice(
+                    entry * dilation, entry * dilation + (places - 1) * stride + 1, stride
+                ),
+                *(entry, self.dilation, self.places, self.strides),
+            )
+            yield padded[:, rows, columns]
+
+    def patches(self, padded: Array) -> Array:
+        """Return a view of what the window sees of padded images: (N, *places, *size, channels)."""
+        image, row, column, channel = padded.strides
+        steps = [stride * step for stride, step in zip((row, column), self.strides, strict=True)]
+        steps += [stride * step for stride, step in zip((row, column), self.dilation, strict=True)]
+        shape = (len(padded), *self.places, *self.size, padded.shape[3])
+        return as_strided(padded, shape, (image, *steps, channel), writeable=False)
+
+
+def slide(image: Shape, size: Sides, strides: Sides, padding: Padding, dilation: Sides = (1, 1)) -> Window:
+    """Return how a window slides over images of shape (height, width, channels).
+
+    "same" gives ceil(image / stride) places; where its padding is odd, the larger half is below and on the right.
+
+    Raises ShapeError where the window does not fit into the padded image.
+    """
+    sides = as_image(image)[:2]
+    window = Window(sides, size, strides, ((0, 0), (0, 0)) if isinstance(padding, str) else padding, dilation)
+    if padding == "same":
+
+        def halves(image: int, stride: int, span: int) -> Sides:
+            missing = max((-(-image // stride) - 1) * stride + span - image, 0)
+            return missing // 2, missing - missing // 2
+
+        window = dataclasses.replace(window, margins=_each(halves, sides, strides, window.spans))
+    if min(window.places) < 1:
+        padded = _each(lambda image, margins: image + sum(margins), sides, window.margins)
+        raise ShapeError(f"a window of {window.spans} does not fit into images of {padded}, padding included")
+    return window
+
+
+def enlarge(places: Sides, size: Sides, strides: Sides, padding: Padding, dilation: Sides) -> Sides:
+    """Return height and width of the smallest images over which a window slides to so many places.
+
+    Raises ShapeError where the padding cuts off all of it.
+    """
+    if padding == "same":
+        return _each(lambda places, stride: places * stride, places, strides)
+    margins = ((0, 0), (0, 0)) if isinstance(padding, str) else padding
+    image = _each(
+        lambda places, stride, size, dilation, margins: (
+            (places - 1) * stride + dilation * (size - 1) + 1 - sum(margins)
+        ),
+        *(places, strides, size, dilation, margins),
+    )
+    if min(image) < 1:
+        raise ShapeError(f"a padding of {margins} cuts off all that a window of {size} makes of images of {places}")
+    return image
+
+
+def convolve(x: Array, kernel: Array, window: Window) -> Array:
+    """Return the products of kernels with all patches of images.
+
+    Parameters
+    ----------
+    x : array (N, height, width, channels)
+    kernel : array (height, width, channels / groups, filters)
+        The first filters see the first channels, and so on.
+    window : Window
+
+    Returns
+    -------
+    array (N, *places, filters)
+    """
+    groups = x.shape[3] // kernel.shape[2]
+    padded = window.pad(x)
+    y = np.empty((len(x), *window.places, kernel.shape[3]), x.dtype)
+    if kernel.shape[2] == 1 < groups:
+        by_channel = y.reshape(*y.shape[:3], groups, kernel.shape[3] // groups)
+        by_channel[...] = 0
+        for tap, weights in zip(window.taps(padded), kernel.reshape(-1, groups, by_channel.shape[4]), strict=True):
+            by_channel += tap[..., np.newaxis] * weights
+        return y
+    weights = kernel.reshape(-1, groups, kernel.shape[3] // groups).transpose(1, 0, 2)
+    for part, patches in _in_blocks(padded, window, groups):
+        np.matmul(patches, weights, out=_by_group(y[part], groups))
+    return y
+
+
+def kernel_gradient(x: Array, dy: Array, window: Window, groups: int) -> Array:
+    """Return the gradient by the kernel, (height, width, channels / groups, filters), of `dy`, that by the output."""
+    padded, filters = window.pad(x), dy.shape[3]
+    shape = (*window.size, x.shape[3] // groups, filters)
+    if shape[2] == 1 < groups:
+        by_channel = dy.reshape(*dy.shape[:3], groups, filters // groups)
+        taps = [np.einsum("nhwc,nhwcm->cm", tap, by_channel) for tap in window.taps(padded)]
+        return np.stack(taps).reshape(shape)
+    gradient = np.zeros((groups, math.prod(shape[:3]), filters // groups), x.dtype)
+    for part, patches in _in_blocks(padded, window, groups):
+        gradient += patches.transpose(0, 2, 1) @ _by_group(dy[part], groups)
+    return gradient.transpose(1, 0, 2).reshape(shape)
+
+
+def image_gradient(dy: Array, kernel: Array, window: Window, groups: int) -> Array:
+    """Return the gradient by the images: a convolution of `dy`, its entries strides apart, with the flipped kernels."""
+    back, filters = window.reversed, dy.shape[3]
+    if window.strides != (1, 1):
+        spread = np.zeros((len(dy), *back.image, filters), dy.dtype)
+        spread[:, :: window.strides[0], :: window.strides[1]] = dy
+        dy = spread
+    by_group = kernel.reshape(*kernel.shape[:3], groups, filters // groups)[::-1, ::-1]
+    flipped = by_group.transpose(0, 1, 4, 3, 2).reshape(*window.size, filters // groups, -1)
+    return convolve(dy, flipped, back)
+
+
+def _in_blocks(padded: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
+    """Yield the patches of some images at a time, with which images these are: (groups, places, entries of a patch)."""
+    patches = window.patches(padded)
+    numbers = math.prod(patches.shape[1:])
+    images = max(_BYTES_AT_ONCE // (numbers * padded.itemsize), 1)
+    by_group = _split_channels(patches, groups)
+    scratch = np.empty(min(images, len(padded)) * numbers, padded.dtype)
+    for start in range(0, len(padded), images):
+        part = slice(start, min(start + images, len(padded)))
+        copied = scratch[: (part.stop - start) * numbers].reshape(groups, part.stop - start, *patches.shape[1:5], -1)
+        np.copyto(copied, by_group[part].transpose(5, 0, 1, 2, 3, 4, 6))
+        yield part, copied.reshape(groups, (part.stop - start) * math.prod(window.places), -1)
+
+
+def _split_channels(patches: Array, groups: int) -> Array:
+    *strides, channel = patches.strides
+    size = patches.shape[5] // groups
+    shape = (*patches.shape[:5], groups, size)
+    return as_strided(patches, shape, (*strides, channel * size, channel), writeable=False)
+
+
+def _by_group(y: Array, groups: int) -> Array:
+    """Return a view (groups, N places, filters / groups) of (N, *places, filters)."""
+    return y.reshape(-1, groups, y.shape[3] // groups).transpose(1, 0, 2)
+
+
+def _each(function: Callable[..., Any], *pairs: tuple[Any, Any]) -> Any:
+    """Return what a function gives for heights, and for widths."""
+    first, second = zip(*pairs, strict=True)
+    return function(*first), function(*second)
