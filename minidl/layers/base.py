@@ -346,7 +346,9 @@ class Layer(CopiedInnermostFirst, Configurable):
         expected = f"expects input {self.input_shape} per sample"
         if x.shape == self.input_shape:
             raise ShapeError(f"{expected}, in a batch, but got one sample alone: pass x[np.newaxis]")
-        raise ShapeError(f"{expected} but got {x.shape[1:] if x.ndim else 'a single number'}")
+        is_moved = x.ndim == 4 and (*x.shape[2:], x.shape[1]) == self.input_shape
+        cure = ": its channels must be last, np.moveaxis(x, 1, -1)" if is_moved else ""
+        raise ShapeError(f"{expected} but got {x.shape[1:] if x.ndim else 'a single number'}{cure}")
 
     def place_of(self, name: str) -> str:
         """How an error names a layer inside this one: ``layer 3 'dense_2'``."""

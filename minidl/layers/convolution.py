@@ -1,14 +1,13 @@
 """Convolutions: one small set of weights for all places of an image."""
 
 from dataclasses import field
+from typing import Any
 
 from minidl.errors import ShapeError
 from minidl.functional import sum_rows
 from minidl.initializers import Initializer, is_initializer
 from minidl.layers.base import Declaration, Layer, Parameter
 from minidl.layers.windows import (
-    Padding,
-    Sides,
     as_image,
     as_padding,
     as_pair,
@@ -46,9 +45,9 @@ class Conv2D(Layer):
         Of ``W``, as for `Dense`.
 
     Shapes: (N, height, width, channels) -> (N, rows, columns, filters), with
-    ``rows = floor((height + padding - dilation (kernel - 1) - 1) / stride) + 1``; ``W`` is (kernel height, kernel width,
-    channels / groups, filters). Images (28, 28, 1) become, with Conv2D(16, 3), (26, 26, 16), with padding="same"
-    (28, 28, 16), and with strides=2, too, (14, 14, 16).
+    ``rows = floor((height + padding - dilation (kernel - 1) - 1) / stride) + 1``; ``W`` is (kernel height, kernel
+    width, channels / groups, filters). Images (28, 28, 1) become, with Conv2D(16, 3), (26, 26, 16), with padding="same"
+    (28, 28, 16), and with strides=2, too, (14, 14, 16). For the first, ``W`` is (3, 3, 1, 16), and its fan-in 9.
     Gradients: dW is the product of the patches with dy, db the sum of dy, and dx a convolution of dy, its entries
     `strides` apart, with the flipped kernels.
 
@@ -59,10 +58,10 @@ class Conv2D(Layer):
     """
 
     filters: int = setting(kw_only=False, low=1, whole=True, fixed=True)
-    kernel_size: Sides = setting(kw_only=False, check=as_pair, fixed=True)
-    strides: Sides = setting(default=(1, 1), check=as_pair, fixed=True)
-    padding: Padding = setting(default="valid", check=as_padding, fixed=True)
-    dilation: Sides = setting(default=(1, 1), check=as_pair, fixed=True)
+    kernel_size: Any = setting(kw_only=False, check=as_pair, fixed=True)
+    strides: Any = setting(default=(1, 1), check=as_pair, fixed=True)
+    padding: Any = setting(default="valid", check=as_padding, fixed=True)
+    dilation: Any = setting(default=(1, 1), check=as_pair, fixed=True)
     groups: int = setting(default=1, low=1, whole=True, fixed=True)
     use_bias: bool = setting(default=True, check=as_flag, fixed=True)
     initializer: Initializer | str = setting(default="he_normal", check=is_initializer, fixed=True)
@@ -73,9 +72,8 @@ class Conv2D(Layer):
         self.window = slide(input_shape, self.kernel_size, self.strides, self.padding, self.dilation)
         channels = input_shape[2]
         if channels % self.groups or self.filters % self.groups:
-            raise ShapeError(
-                f"{channels} channels and {self.filters} filters cannot be split into {self.groups} groups"
-            )
+            split = f"the {channels} channels of the image {input_shape} and the {self.filters} filters"
+            raise ShapeError(f"groups={self.groups} must divide {split}")
         shape = (*self.kernel_size, channels // self.groups, self.filters)
         self.weight = declare.parameter("weight", shape, self.initializer, regularized=True)
         self.bias: Parameter | None = declare.parameter("bias", self.filters, "zeros") if self.use_bias else None
@@ -110,7 +108,8 @@ class DepthwiseConv2D(Conv2D):
         As for `Conv2D`.
 
     Shapes: (N, height, width, channels) -> (N, rows, columns, channels multiplier); ``W`` is (kernel height, kernel
-    width, 1, channels multiplier), with the filters of a channel beside each other.
+    width, 1, channels multiplier), with the filters of a channel beside each other. Images (14, 14, 8) become, with
+    DepthwiseConv2D(3, multiplier=2), (12, 12, 16); ``W`` is (3, 3, 1, 16), and its fan-in 9.
 
     Raises as `Conv2D`. Source: Howard et al. (2017), arXiv:1704.04861.
     """
@@ -140,9 +139,9 @@ class Conv2DTranspose(Layer):
         Of the convolution whose backward pass this is: what is cut off the output.
 
     Shapes: (N, height, width, channels) -> (N, rows, columns, filters), with
-    ``rows = (height - 1) stride + dilation (kernel - 1) + 1 - padding``, and height x stride for "same": (7, 7, 32) becomes,
-    with Conv2DTranspose(16, 3, strides=2, padding="same"), (14, 14, 16). ``W`` is (kernel height, kernel width,
-    channels, filters).
+    ``rows = (height - 1) stride + dilation (kernel - 1) + 1 - padding``, and height x stride for "same": (7, 7, 32)
+    becomes, with Conv2DTranspose(16, 3, strides=2), (15, 15, 16), and with padding="same", too, (14, 14, 16). ``W`` is
+    (kernel height, kernel width, channels, filters).
     Gradients: dx is a convolution of dy, dW the product of the patches of dy with x.
 
     Raises ShapeError when it is set up for samples that are no images.
@@ -150,10 +149,10 @@ class Conv2DTranspose(Layer):
     """
 
     filters: int = setting(kw_only=False, low=1, whole=True, fixed=True)
-    kernel_size: Sides = setting(kw_only=False, check=as_pair, fixed=True)
-    strides: Sides = setting(default=(1, 1), check=as_pair, fixed=True)
-    padding: Padding = setting(default="valid", check=as_padding, fixed=True)
-    dilation: Sides = setting(default=(1, 1), check=as_pair, fixed=True)
+    kernel_size: Any = setting(kw_only=False, check=as_pair, fixed=True)
+    strides: Any = setting(default=(1, 1), check=as_pair, fixed=True)
+    padding: Any = setting(default="valid", check=as_padding, fixed=True)
+    dilation: Any = setting(default=(1, 1), check=as_pair, fixed=True)
     use_bias: bool = setting(default=True, check=as_flag, fixed=True)
     initializer: Initializer | str = setting(default="he_normal", check=is_initializer, fixed=True)
     regularizer: Regularizer | None = setting(default=None, check=is_regularizer)

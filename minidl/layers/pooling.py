@@ -6,7 +6,7 @@ import numpy as np
 
 from minidl.errors import ShapeError
 from minidl.layers.base import Declaration, Layer
-from minidl.layers.windows import Margins, Padding, Sides, as_image, as_margins, as_padding, as_pair, slide
+from minidl.layers.windows import as_image, as_margins, as_padding, as_pair, slide
 from minidl.settings import setting
 from minidl.typing import Array, Shape
 
@@ -23,9 +23,9 @@ class Pooling(Layer):
         As for `Conv2D`. What lies outside of the image does not count.
     """
 
-    pool_size: Sides = setting(default=(2, 2), kw_only=False, check=as_pair, fixed=True)
-    strides: Sides | None = setting(default=None, check=as_pair, optional=True, fixed=True)
-    padding: Padding = setting(default="valid", check=as_padding, fixed=True)
+    pool_size: Any = setting(default=(2, 2), kw_only=False, check=as_pair, fixed=True)
+    strides: Any = setting(default=None, check=as_pair, optional=True, fixed=True)
+    padding: Any = setting(default="valid", check=as_padding, fixed=True)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         self.window = slide(input_shape, self.pool_size, self.strides or self.pool_size, self.padding)
@@ -39,8 +39,8 @@ class Pooling(Layer):
         (top, bottom), (left, right) = self.window.margins
         parts = list(parts)
         padded = np.zeros((len(parts[0]), top + height + bottom, left + width + right, channels), parts[0].dtype)
-        for place, part in zip(self.window.taps(padded), parts, strict=True):
-            place += part
+        for tap, part in zip(self.window.taps(padded), parts, strict=True):
+            tap[...] += part
         return padded[:, top : top + height, left : left + width]
 
 
@@ -74,8 +74,8 @@ class MaxPool2D(Pooling):
 class AveragePool2D(Pooling):
     """Mean of each window of each channel, over what lies within the image.
 
-    Shapes: (N, height, width, channels) -> (N, rows, columns, channels), as `MaxPool2D`. Each entry of a window of n
-    gets dy / n.
+    Shapes: (N, height, width, channels) -> (N, rows, columns, channels), as `MaxPool2D`: (28, 28, 16) becomes
+    (14, 14, 16). Each entry of a window of n gets dy / n.
 
     Raises ShapeError when it is set up for samples that are no images, or smaller than the window.
     """
@@ -92,7 +92,7 @@ class AveragePool2D(Pooling):
         return y
 
     def backward(self, dy: Array) -> Array:
-        share = dy / self.counts
+        share = np.divide(dy, self.counts, dtype=dy.dtype)
         return self.spread([share] * (self.pool_size[0] * self.pool_size[1]))
 
 
@@ -120,7 +120,8 @@ class GlobalAveragePool2D(Layer):
 class GlobalMaxPool2D(Layer):
     """Maximum of each channel over all pixels; of equal ones the first, row by row, gets the gradient.
 
-    Shapes: (N, height, width, channels) -> (N, channels). dx is dy at the maximum, and 0 elsewhere.
+    Shapes: (N, height, width, channels) -> (N, channels): (7, 7, 64) becomes (64,). dx is dy at the maximum, and 0
+    elsewhere.
 
     Raises ShapeError when it is set up for samples that are no images.
     """
@@ -148,13 +149,13 @@ class ZeroPad2D(Layer):
     ----------
     padding : int, (height, width) or ((top, bottom), (left, right)), default 1
 
-    Shapes: (N, height, width, channels) -> (N, height + top + bottom, width + left + right, channels). dx is dy without
-    its margins.
+    Shapes: (N, height, width, channels) -> (N, height + top + bottom, width + left + right, channels): (28, 28, 1)
+    becomes (30, 30, 1). dx is dy without its margins.
 
     Raises ShapeError when it is set up for samples that are no images.
     """
 
-    padding: Margins = setting(default=((1, 1), (1, 1)), kw_only=False, check=as_margins, fixed=True)
+    padding: Any = setting(default=((1, 1), (1, 1)), kw_only=False, check=as_margins, fixed=True)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         self.window = slide(as_image(input_shape), (1, 1), (1, 1), self.padding)
@@ -176,13 +177,13 @@ class UpSample2D(Layer):
     ----------
     size : int or (height, width), default 2
 
-    Shapes: (N, height, width, channels) -> (N, height size[0], width size[1], channels). dx is the sum of dy over the
-    copies of a pixel.
+    Shapes: (N, height, width, channels) -> (N, height size[0], width size[1], channels): (7, 7, 16) becomes
+    (14, 14, 16). dx is the sum of dy over the copies of a pixel.
 
     Raises ShapeError when it is set up for samples that are no images.
     """
 
-    size: Sides = setting(default=(2, 2), kw_only=False, check=as_pair, fixed=True)
+    size: Any = setting(default=(2, 2), kw_only=False, check=as_pair, fixed=True)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         height, width, channels = as_image(input_shape)

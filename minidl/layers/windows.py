@@ -54,7 +54,8 @@ def as_padding(value: Any, name: str) -> Padding:
 def as_image(shape: Shape) -> tuple[int, int, int]:
     """Return height, width and channels of a sample; raise ShapeError unless it is an image."""
     if len(shape) != 3:
-        raise ShapeError(f"images have the shape (height, width, channels), not {shape}: add a Reshape before")
+        cure = "add Reshape((height, width, channels)) before, or give the model this shape as input_shape"
+        raise ShapeError(f"it takes images (height, width, channels), not samples {shape}: {cure}")
     return shape[0], shape[1], shape[2]
 
 
@@ -153,7 +154,8 @@ def slide(image: Shape, size: Sides, strides: Sides, padding: Padding, dilation:
         window = dataclasses.replace(window, margins=_each(halves, sides, strides, window.spans))
     if min(window.places) < 1:
         padded = _each(lambda image, margins: image + sum(margins), sides, window.margins)
-        raise ShapeError(f"a window of {window.spans} does not fit into images of {padded}, padding included")
+        cure = " (are its channels first? np.moveaxis(x, 1, -1))" if image[0] < image[2] else ""
+        raise ShapeError(f"a window of {window.spans} does not fit into the image {image}{cure}, padded to {padded}")
     return window
 
 

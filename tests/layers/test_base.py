@@ -15,14 +15,22 @@ from minidl.layers import (
     ELU,
     GELU,
     SELU,
+    AveragePool2D,
     BatchNorm,
+    Conv2D,
+    Conv2DTranspose,
     Dense,
+    DepthwiseConv2D,
     Dropout,
+    Dropout2D,
     Flatten,
     GaussianNoise,
+    GlobalAveragePool2D,
+    GlobalMaxPool2D,
     Layer,
     LayerNorm,
     LeakyReLU,
+    MaxPool2D,
     Parameter,
     PReLU,
     ReLU,
@@ -33,6 +41,8 @@ from minidl.layers import (
     Softmax,
     Softplus,
     Tanh,
+    UpSample2D,
+    ZeroPad2D,
 )
 from minidl.losses import MeanSquaredError
 from minidl.model import Sequential
@@ -155,18 +165,29 @@ class ChangesUpstream(Swish):
 
 # One of each layer of the package, with the shape of a sample; and the user's own.
 BUILT_IN = [
+    (AveragePool2D(2, padding="same"), (3, 4, 2)),
     (BatchNorm(momentum=0.8, epsilon=1e-3), (4,)),
+    (BatchNorm(), (3, 2, 4)),
+    (Conv2D(4, 3), (4, 5, 1)),
+    (Conv2D(4, (2, 3), strides=(1, 2), padding=((1, 0), (2, 1)), groups=2, use_bias=False), (3, 4, 2)),
+    (Conv2DTranspose(3, 3, strides=2, padding="same"), (2, 3, 2)),
     (Dense(3), (4,)),
     (Dense(3, initializer=Uniform(low=-1.0, high=1.0), use_bias=False), (4,)),
     (Dense(3), (2, 4)),
+    (DepthwiseConv2D(3, multiplier=2, padding="same", dilation=2), (3, 4, 2)),
     (Dropout(0.3), (2, 3)),
+    (Dropout2D(0.3), (2, 3, 8)),
     (ELU(0.7), (4,)),
     (Flatten(), (2, 3)),
     (GELU(), (4,)),
     (GELU(approximate=True), (4,)),
     (GaussianNoise(0.5), (2, 3)),
+    (GlobalAveragePool2D(), (3, 2, 4)),
+    (GlobalMaxPool2D(), (3, 2, 4)),
     (LayerNorm(epsilon=1e-3), (4,)),
     (LeakyReLU(0.2), (4,)),
+    (MaxPool2D(), (4, 5, 2)),
+    (MaxPool2D((3, 2), strides=1, padding=1), (4, 5, 2)),
     (PReLU(initial_slope=0.3), (2, 3)),
     (ReLU(), (2, 3)),
     (Rescale(0.5, offset=1.5), (4,)),
@@ -177,6 +198,8 @@ BUILT_IN = [
     (Softmax(), (2, 3)),
     (Softplus(), (4,)),
     (Tanh(), (4,)),
+    (UpSample2D((2, 3)), (2, 1, 3)),
+    (ZeroPad2D(((0, 1), (2, 0))), (2, 1, 3)),
 ]
 OWN = [(Swish(1.5), (4,)), (Gain(), (4,)), (OffsetGain(), (2, 3)), (Around(Around(Dense(4))), (4,))]
 # In training these do something else than in inference.
@@ -287,7 +310,7 @@ def test_the_same_seed_builds_the_same_bits_and_another_seed_others(layer, shape
         return [parameter.value.tobytes() for parameter in built(layer, shape, seed).named_parameters().values()]
 
     assert bits(1) == bits(1) == bits(np.random.default_rng(1))
-    random = isinstance(layer, Dense | Gain | Around)  # the others start with constants
+    random = isinstance(layer, Dense | Conv2D | Conv2DTranspose | Gain | Around)  # the others start with constants
     assert random == (bits(1) != bits(2))
 
 
