@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ShapeError, located, naming
-from minidl.layers import Declaration, Dense, Layer
+from minidl.layers import Conv2D, Declaration, Dense, Layer
 from minidl.model import Sequential, name_layers
 from minidl.settings import setting
 from minidl.typing import Array, Shape
@@ -43,8 +43,9 @@ class Residual(Layer):
     layers : Layer or list of Layer
         F. In paths it is called ``layers``: ``residual_1/layers/dense_1/weight``.
     projection : Layer or list of Layer, optional
-        P, called ``projection``. Left out, it is the identity where F keeps the shape; where F maps vectors to
-        vectors of another size it is made at build, ``Dense(outputs, use_bias=False)``, and kept here.
+        P, called ``projection``. Left out, it is the identity where F keeps the shape. Else it is made at build, and
+        kept here: ``Dense(outputs, use_bias=False)`` of vectors, and of images ``Conv2D(channels, 1, use_bias=False)``
+        with the strides by which their sizes become those of F's output, ceil(size / stride), if there are such.
 
     Shapes: (N, *input_shape) -> (N, *output shape of F). dx is what the backward passes of F and P make of dy, added
     up; the identity leaves dy as it is.
@@ -66,8 +67,8 @@ class Residual(Layer):
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         shape = declare.sublayer("layers", input_shape)
-        if self.projection is None and len(input_shape) == len(shape) == 1 and shape != input_shape:
-            self.projection = Dense(shape[0], use_bias=False)
+        if self.projection is None and shape != input_shape and (made := _projection(input_shape, shape)):
+            self.projection = made
             self.projection.trainable = self.own_trainable
         projected = declare.sublayer("projection", input_shape) if self.projection else input_shape
         if projected != shape:
@@ -138,6 +139,17 @@ class Concatenate(Layer):
         pairs = zip(self.branches, np.split(dy, self._cuts, axis=self.axis), strict=True)
         gradients = [_run(self, branch.name, branch.backward, part) for branch, part in pairs]
         return None if any(each is None for each in gradients) else sum(gradients[1:], start=gradients[0])
+
+
+def _projection(before: Shape, after: Shape) -> Layer | None:
+    """Return a layer that maps vectors to vectors, or images to images; None where strides cannot make their sizes."""
+    if len(before) == len(after) == 1:
+        return Dense(after[0], use_bias=False)
+    if not len(before) == len(after) == 3 or 0 in after:
+        return None
+    strides = [-(-size // smaller) for size, smaller in zip(before[:2], after[:2], strict=True)]
+    fits = all(-(-size // stride) == made for size, stride, made in zip(before, strides, after, strict=False))
+    return Conv2D(after[2], 1, strides=strides, use_bias=False) if fits else None
 
 
 def _run(block: Layer, name: str, run: Callable[..., Any], *arguments: Any) -> Any:

@@ -17,6 +17,8 @@ class LazyRows:
     table : array (M, ...), SciPy's CSR matrix or array (M, features), or LazyRows
     index : integer array (N,), optional
         Which rows of the table, each as often as it is there; left out, all in their order.
+    sample_shape : tuple of int, optional
+        What each row becomes, such as an image of flat pixels; left out, it stays as it is.
 
     Attributes
     ----------
@@ -24,7 +26,7 @@ class LazyRows:
         Whether the table is.
     """
 
-    def __init__(self, table: Any, index: Array | None = None) -> None:
+    def __init__(self, table: Any, index: Array | None = None, sample_shape: Shape | None = None) -> None:
         self._table: Any = table
         self._index: Array | None = index
         if isinstance(table, LazyRows):
@@ -32,7 +34,8 @@ class LazyRows:
             if table._index is not None:
                 self._index = table._index if index is None else table._index[index]
         self.is_sparse = hasattr(self._table, "toarray")
-        self.shape: Shape = (len(self._index) if self._index is not None else table.shape[0], *table.shape[1:])
+        rows = len(self._index) if self._index is not None else table.shape[0]
+        self.shape: Shape = (rows, *(sample_shape or table.shape[1:]))
         self.dtype: np.dtype[Any] = table.dtype
         self.ndim = len(self.shape)
 
@@ -43,8 +46,14 @@ class LazyRows:
         """Return these rows, which a slice, an index or ``...`` names, as an array."""
         index = rows if self._index is None else take_rows(self._index, rows)
         if self.is_sparse:
-            return (self._table if index is ... else self._table[index]).toarray()
-        return take_rows(self._table, index)
+            part = (self._table if index is ... else self._table[index]).toarray()
+        else:
+            part = take_rows(self._table, index)
+        return part.reshape(len(part), *self.shape[1:])
+
+    def reshape(self, rows: int, *sample_shape: int) -> LazyRows:
+        """Return the same rows, each of another shape."""
+        return LazyRows(self, sample_shape=sample_shape)
 
 
 def take_rows(array: Any, rows: Any) -> Array:

@@ -44,7 +44,9 @@ class Sequential(Layer):
         In the order of the forward pass. The last element may be a `Loss`; training needs one. A layer that is set up
         already keeps its parameters; they move into this model, and a model that had them before can no longer train.
     input_shape : int or tuple of int, optional
-        Shape of one sample, such as 784 or (28, 28, 1); left out, it is taken from the first data seen.
+        Shape of one sample, such as 784 or (28, 28, 1); left out, it is taken from the first data seen. To a model of
+        images (height, width, channels), flat rows of as many numbers are such images, and so are gray ones without
+        their last axis.
     seed : int, optional
         Of the first parameters: the same seed gives the same bits. Without one, they differ at each run.
     dtype : "float32" or "float64", default "float32"
@@ -229,8 +231,7 @@ class Sequential(Layer):
         training : bool, default False
             Keep what `backward` needs. Without it nothing is written on the model, and threads may share it.
         """
-        if not isinstance(x, np.ndarray):
-            x = self.as_inputs(x)[...]
+        x = self._as_images(x) if isinstance(x, np.ndarray) else self.as_inputs(x)[...]
         self.set_up_for(x)
         layer = self.layers[0]
         try:
@@ -292,16 +293,25 @@ class Sequential(Layer):
                 constraint.apply(parameter.value)
 
     def as_inputs(self, x: Any) -> Array:
-        """Return inputs as an array; raise ShapeError for a frame whose columns are not those of `feature_names`."""
+        """Return inputs as an array, flat images in their shape.
+
+        Raises ShapeError for a frame whose columns are not those of `feature_names`.
+        """
         known = self.feature_names
         if known is None or (names := column_names(x)) is None or names == known:
-            return as_rows(x, "x")
+            return self._as_images(as_rows(x, "x"))
         if missing := [name for name in known if name not in names]:
             raise ShapeError(f"x lacks the column {missing[0]!r} of the frame that the model was trained on")
         if not self.reorder_columns:
             cure = "pass x[model.feature_names], or set model.reorder_columns = True"
             raise ShapeError(f"x has more columns than the model was trained on, or another order: {cure}")
-        return as_rows(as_frame(x)[known], "x")
+        return self._as_images(as_rows(as_frame(x)[known], "x"))
+
+    def _as_images(self, x: Array) -> Array:
+        """Return flat rows, or gray images without an axis of channels, as the images of the input: a view."""
+        shape = self.input_shape or ()
+        is_flat = x.shape[1:] in {(math.prod(shape),), shape[:2]} and math.prod(x.shape[1:]) == math.prod(shape)
+        return x.reshape(len(x), *shape) if len(shape) == 3 and is_flat else x
 
     def set_up_for(self, x: Array) -> None:
         """Set the model up for the shape of the samples in the batch `x`, unless it is already."""

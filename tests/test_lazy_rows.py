@@ -55,6 +55,17 @@ def test_the_table_is_not_copied_and_images_keep_their_axes():
     np.testing.assert_array_equal(LazyRows(images, np.array([2, 0]))[:1], images[2:])
 
 
+@pytest.mark.parametrize("part", PARTS, ids=str)
+@every_table
+def test_rows_of_another_shape_are_those_of_the_whole_table_in_it(make, part):
+    rows, images = LazyRows(make(), INDEX).reshape(8, 2, 2, 1), table()[INDEX].reshape(8, 2, 2, 1)
+    assert (rows.shape, rows.ndim, len(rows)) == (images.shape, 4, 8)
+    np.testing.assert_array_equal(rows[part], images[part])
+    again = LazyRows(rows, np.array([3, 0]))  # as a sample of a data set is taken
+    assert again.shape == (2, 2, 2, 1)
+    np.testing.assert_array_equal(again[...], images[[3, 0]])
+
+
 @pytest.mark.parametrize("rows", [slice(1, 3), np.array([2, 0, 2]), np.array([True, False, True, False]), ...])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_rows_are_taken_as_numpy_takes_them(order, rows):

@@ -12,17 +12,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidl import (
     GELU,
     SGD,
+    AugmentedPrediction,
     BatchNorm,
     Concatenate,
     Constant,
+    Conv2D,
     Dense,
     Dropout,
+    Ensemble,
     Flatten,
     FocalCrossEntropy,
     GaussianNoise,
@@ -30,6 +34,7 @@ from minidl import (
     Layer,
     LayerNorm,
     LeakyReLU,
+    MaxPool2D,
     MeanSquaredError,
     Normal,
     PReLU,
@@ -43,6 +48,7 @@ from minidl import (
     SoftmaxCrossEntropy,
     Tanh,
     Trainer,
+    recompute_statistics,
 )
 from minidl.errors import (
     ArgumentError,
@@ -67,6 +73,11 @@ def wide_model(**options):
     branches = [PReLU(), [Dense(3), LayerNorm(), GELU()], Residual(Sequential([Dense(8), Dropout(0.5)]))]
     layers = [Rescale(1 / 255), Dense(8), BatchNorm(), GaussianNoise(0.1), Concatenate(branches), Dense(4)]
     return Sequential([*layers, SoftmaxCrossEntropy()], **{"input_shape": 12, "seed": 0} | options)
+
+
+def image_model():
+    layers = [Rescale(1 / 255), Conv2D(3, 3, padding="same"), BatchNorm(), ReLU(), MaxPool2D(), Flatten(), Dense(3)]
+    return Sequential([*layers, SoftmaxCrossEntropy()], input_shape=(4, 5, 1), seed=0)
 
 
 def pixels(rows, shape=(12,), seed=1):
@@ -846,6 +857,65 @@ class TestForward:
         result = model.predict_proba(mapped)
         assert type(result) is np.ndarray
         np.testing.assert_array_equal(result, model.predict_proba(x))
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            lambda x: x.reshape(7, 20),
+            lambda x: x.reshape(7, 20).tolist(),
+            lambda x: pd.DataFrame(x.reshape(7, 20)),
+            lambda x: scipy.sparse.csr_array(x.reshape(7, 20)),
+            lambda x: np.asfortranarray(x.reshape(7, 20)),
+            lambda x: x.reshape(7, 4, 5),
+            np.asfortranarray,
+        ],
+    )
+    def test_flat_pixels_and_gray_images_are_read_as_the_images_of_the_input_shape(self, form):
+        model, x = image_model(), pixels(7, (4, 5, 1))
+        expected = model.forward(x)
+        assert model.feature_names is None
+        np.testing.assert_array_equal(model.forward(form(x)), expected)
+        np.testing.assert_array_equal(
+            model.predict_scores(form(x), batch_size=2), model.predict_scores(x, batch_size=2)
+        )
+        assert model.activations(form(x))["conv2d_1"].shape == (7, 4, 5, 3)
+        targets = np.arange(7) % 3
+        trainer, other = (Trainer(image_model(), SGD(0.1), batch_size=3, seed=0) for _ in range(2))
+        trainer.fit(form(x), targets, epochs=2, validation_data=(form(x), targets), progress=False)
+        other.fit(x, targets, epochs=2, validation_data=(x, targets), progress=False)
+        assert trainer.model.parameters.tobytes() == other.model.parameters.tobytes()
+        assert trainer.evaluate(form(x), targets) == other.evaluate(x, targets)
+        recompute_statistics(trainer.model, form(x))
+        predictor = Ensemble([trainer.model, AugmentedPrediction(other.model, lambda x, rng: x)])
+        assert predictor.predict(form(x)).shape == (7,)
+
+    def test_flat_pixels_of_several_channels_are_in_the_order_of_reshape(self):
+        model, x = Sequential([Flatten()], input_shape=(2, 3, 4)), np.arange(48.0).reshape(2, 24)
+        np.testing.assert_array_equal(model.forward(x), x)
+        whole = Sequential([Reshape((2, 3, 4)), Flatten()])
+        np.testing.assert_array_equal(whole.forward(x), x)
+
+    @pytest.mark.parametrize("shape", [(5, 21), (5, 5, 4), (5, 1, 4, 5), (5, 2, 10), (5, 4, 5, 2), (20,)])
+    def test_other_shapes_are_no_images_of_the_input_shape(self, shape):
+        with pytest.raises(ShapeError, match=r"^layer 1 'rescale_1' expects input \(4, 5, 1\) per sample"):
+            image_model().predict(np.ones(shape))
+
+    @pytest.mark.parametrize("input_shape", [(2, 3), (1, 2, 3, 1)])
+    def test_samples_that_are_no_images_must_have_their_shape(self, input_shape):
+        with pytest.raises(ShapeError, match=r"per sample but got \(6,\)$"):
+            Sequential([Tanh()], input_shape=input_shape).predict(np.ones((5, 6)))
+
+    def test_flat_pixels_of_a_memory_map_or_of_overlapping_windows_are_not_copied(self, tmp_path):
+        model = image_model()
+        mapped = np.memmap(tmp_path / "x", np.uint8, "w+", shape=(7, 20))
+        assert np.shares_memory(model.as_inputs(mapped), mapped)
+        overlapping = np.lib.stride_tricks.sliding_window_view(np.arange(100.0), 20)
+        images = model.as_inputs(overlapping)
+        assert images.shape == (81, 4, 5, 1)
+        assert np.shares_memory(images, overlapping)
+        lazy = model.as_inputs(scipy.sparse.csr_array(np.eye(3, 20)))
+        assert (lazy.shape, lazy.ndim, lazy.is_sparse) == ((3, 4, 5, 1), 4, True)
+        assert lazy[1:].shape == (2, 4, 5, 1)
 
     def test_a_model_used_while_another_takes_its_shape_does_not_wait_for_ever(self):
         assert Sequential([Block()], seed=0).forward(np.ones((1, 3))).shape == (1, 2)

@@ -11,17 +11,8 @@ from minidl.settings import setting
 from minidl.typing import Array, Shape
 
 
-class Pooling(Layer):
-    """Base of the layers that make one number of each window of each channel.
-
-    Parameters
-    ----------
-    pool_size : int or (height, width), default 2
-    strides : int or (height, width), optional
-        Steps of the window; by default `pool_size`, so that no two windows overlap.
-    padding : "valid", "same", int, (height, width) or ((top, bottom), (left, right)), default "valid"
-        As for `Conv2D`. What lies outside of the image does not count.
-    """
+class _Pooling(Layer):
+    """Base of the layers that make one number of each window of each channel."""
 
     pool_size: Any = setting(default=(2, 2), kw_only=False, check=as_pair, fixed=True)
     strides: Any = setting(default=None, check=as_pair, optional=True, fixed=True)
@@ -30,7 +21,8 @@ class Pooling(Layer):
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         self.window = slide(input_shape, self.pool_size, self.strides or self.pool_size, self.padding)
         if any(max(sides) >= size for sides, size in zip(self.window.margins, self.pool_size, strict=True)):
-            raise ShapeError(f"a window of {self.pool_size} lies outside of the image with a padding of {self.padding}")
+            place = f"the image {input_shape} with padding {self.padding}"
+            raise ShapeError(f"a window of {self.pool_size} may lie outside of {place}: give less than the window")
         return (*self.window.places, input_shape[2])
 
     def spread(self, parts: Any) -> Array:
@@ -44,8 +36,16 @@ class Pooling(Layer):
         return padded[:, top : top + height, left : left + width]
 
 
-class MaxPool2D(Pooling):
+class MaxPool2D(_Pooling):
     """Maximum of each window of each channel; of equal ones the first, row by row, gets the gradient.
+
+    Parameters
+    ----------
+    pool_size : int or (height, width), default 2
+    strides : int or (height, width), optional
+        Steps of the window; by default `pool_size`, so that no two windows overlap.
+    padding : "valid", "same", int, (height, width) or ((top, bottom), (left, right)), default "valid"
+        As for `Conv2D`. What lies outside of the image does not count.
 
     Shapes: (N, height, width, channels) -> (N, rows, columns, channels): (28, 28, 16) becomes (14, 14, 16) with
     MaxPool2D(2), and (27, 27, 16) with strides=1. dx is dy at the maximum of each window, and 0 elsewhere.
@@ -71,8 +71,13 @@ class MaxPool2D(Pooling):
         return self.spread(dy * (self.saved == index) for index in range(self.pool_size[0] * self.pool_size[1]))
 
 
-class AveragePool2D(Pooling):
+class AveragePool2D(_Pooling):
     """Mean of each window of each channel, over what lies within the image.
+
+    Parameters
+    ----------
+    pool_size, strides, padding : optional
+        As for `MaxPool2D`.
 
     Shapes: (N, height, width, channels) -> (N, rows, columns, channels), as `MaxPool2D`: (28, 28, 16) becomes
     (14, 14, 16). Each entry of a window of n gets dy / n.

@@ -154,8 +154,10 @@ def slide(image: Shape, size: Sides, strides: Sides, padding: Padding, dilation:
         window = dataclasses.replace(window, margins=_each(halves, sides, strides, window.spans))
     if min(window.places) < 1:
         padded = _each(lambda image, margins: image + sum(margins), sides, window.margins)
-        cure = " (are its channels first? np.moveaxis(x, 1, -1))" if image[0] < image[2] else ""
-        raise ShapeError(f"a window of {window.spans} does not fit into the image {image}{cure}, padded to {padded}")
+        dilated = ", with its dilation," if dilation != (1, 1) else ""
+        around = f", padded to {padded}" if padded != sides else ""
+        cure = "; are its channels first? np.moveaxis(x, 1, -1) moves them" if image[0] < image[2] else ""
+        raise ShapeError(f"a window of {window.spans}{dilated} does not fit into the image {image}{around}{cure}")
     return window
 
 
