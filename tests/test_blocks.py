@@ -11,11 +11,15 @@ from minidl import (
     Adam,
     BatchNorm,
     Concatenate,
+    Conv2D,
     Dense,
     Dropout,
+    Dropout2D,
     Flatten,
     GaussianNoise,
     Layer,
+    LayerNorm,
+    MaxPool2D,
     MeanSquaredError,
     ReLU,
     Reshape,
@@ -24,6 +28,7 @@ from minidl import (
     SoftmaxCrossEntropy,
     Tanh,
     Trainer,
+    UpSample2D,
 )
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, ShapeError
 from minidl.files import read_arrays, write_arrays
@@ -38,6 +43,8 @@ BLOCKS = [
     (lambda: Concatenate([Dense(3), [Dense(2), Tanh()], Tanh()]), (4,)),
     (lambda: Concatenate([Tanh(), ReLU()], axis=1), (2, 3)),
     (lambda: Concatenate([Residual(Dense(2)), Concatenate([Dense(1), BatchNorm()])]), (4,)),
+    (lambda: Residual([Conv2D(3, 3, strides=2, padding="same"), BatchNorm()]), (3, 4, 2)),
+    (lambda: Concatenate([Conv2D(2, 1), [MaxPool2D(3, strides=1, padding="same"), Conv2D(1, 1)]]), (3, 4, 2)),
 ]
 every_block = pytest.mark.parametrize(("make", "shape"), BLOCKS, ids=[repr(make()) for make, _ in BLOCKS])
 
@@ -75,6 +82,36 @@ def test_where_the_size_changes_the_input_is_projected():
     assert repr(block.projection) == "Sequential([Dense(units=2, initializer='he_normal', use_bias=False)])"
 
 
+@pytest.mark.parametrize(
+    ("layers", "shape", "strides"),
+    [
+        (lambda: [Conv2D(6, 3, padding="same"), ReLU()], (5, 4, 2), (1, 1)),
+        (lambda: [Conv2D(6, 3, strides=2, padding="same"), Conv2D(6, 1)], (8, 6, 2), (2, 2)),
+        (lambda: [Conv2D(2, 3, strides=2, padding="same")], (7, 5, 2), (2, 2)),
+        (lambda: [Conv2D(2, 3, padding="same"), MaxPool2D((3, 1))], (9, 4, 2), (3, 1)),
+    ],
+)
+def test_where_channels_or_strides_change_images_are_projected_pixel_by_pixel(layers, shape, strides, tmp_path):
+    block = Residual(layers())
+    output_shape = block.set_up(shape, 0)
+    (projection,) = block.projection.layers
+    assert (projection.kernel_size, projection.strides, projection.use_bias) == ((1, 1), strides, False)
+    x = batch_of(shape)
+    pixels = x[:, :: strides[0], :: strides[1]] @ projection.weight.value[0, 0]
+    assert pixels.shape == (len(x), *output_shape)
+    np.testing.assert_allclose(block.forward(x), block.layers.forward(x) + pixels, rtol=1e-5, atol=1e-6)
+    check_layer_gradients(Residual(layers()), batch_of(shape, rows=2))
+    model = Sequential([Residual(layers())], input_shape=shape, seed=0)
+    model.save(tmp_path / "model.npz")
+    np.testing.assert_array_equal(Sequential.load(tmp_path / "model.npz").forward(x), model.forward(x))
+
+
+def test_images_that_keep_their_shape_are_added_as_they_are():
+    block = Residual([Conv2D(2, 3, padding="same"), Tanh()])
+    assert block.set_up((4, 5, 2), 0) == (4, 5, 2)
+    assert block.projection is None
+
+
 def test_branches_are_joined_in_their_order():
     first, second = Dense(2), Dense(3)
     block = Concatenate([first, [second, ReLU()], Tanh()])
@@ -95,6 +132,38 @@ def test_outputs_are_joined_along_the_axis(axis, output_shape):
     assert block.set_up((2, 3, 4)) == output_shape
     x = batch_of((2, 3, 4))
     np.testing.assert_allclose(block.forward(x), np.concatenate([np.tanh(x), np.maximum(x, 0)], axis=axis))
+
+
+def image_network(*last):
+    """Every kind of layer that works on images as on anything else, between those that need them."""
+    branches = [Conv2D(3, 1), [Conv2D(2, 3, padding="same"), LayerNorm(epsilon=0.1)], Dropout2D(0.2)]
+    return Sequential(
+        [
+            *(
+                Reshape((4, 4, 2)),
+                Conv2D(4, 3, padding="same", use_bias=False),
+                BatchNorm(),
+                Tanh(),
+                GaussianNoise(0.1),
+            ),
+            *(Concatenate(branches), MaxPool2D(), Dropout(0.2), Flatten(), *last),
+        ],
+        seed=0,
+    )
+
+
+def test_normalization_noise_and_branches_work_on_images_and_channels_are_concatenated():
+    network = image_network()
+    assert network.set_up(32, 0) == (2 * 2 * (3 + 2 + 4),)
+    assert network["concatenate_1"].output_shape == (4, 4, 9)
+    assert network["batch_norm_1"].scale.value.shape == network["concatenate_1/branch_3"].output_shape[2:] == (4,)
+    assert network["concatenate_1/branch_2/layer_norm_1"].scale.value.shape == (2,)
+    check_layer_gradients(image_network(), batch_of((32,)))
+    x, labels = np.random.default_rng(0).normal(size=(96, 32)).astype(np.float32), np.arange(96) % 2
+    x[labels == 1, 10:14] += 2
+    trainer = Trainer(image_network(Dense(2), SoftmaxCrossEntropy()), Adam(0.01), batch_size=16, seed=0)
+    trainer.fit(x, labels, epochs=10, progress=False)
+    assert trainer.evaluate(x, labels)["accuracy"] > 0.95
 
 
 @every_block
@@ -386,6 +455,12 @@ def test_shapes_that_do_not_fit_inside_name_the_place():
             (2, 2),
             r"^Residual cannot add \(2, 2\) to \(3,\) of its layers: give projection=, or another$",
         ),
+        (
+            lambda: Residual(Conv2D(8, 3)),
+            (28, 28, 1),
+            r"^Residual cannot add \(28, 28, 1\) to \(26, 26, 8\) of its layers: give projection=, or another$",
+        ),
+        (lambda: Residual(UpSample2D()), (4, 4, 1), r"^Residual cannot add \(4, 4, 1\) to \(8, 8, 1\)"),
         (
             lambda: Residual(Dense(3), projection=Dense(4)),
             2,

@@ -19,7 +19,11 @@ from minidl import (
     Checkpoint,
     Constant,
     Constraint,
+    Conv2D,
+    Conv2DTranspose,
     Dense,
+    DepthwiseConv2D,
+    Flatten,
     Layer,
     MaxNorm,
     MeanSquaredError,
@@ -75,6 +79,27 @@ def test_max_norm_takes_all_axes_but_the_last_for_one_unit():
     kernel = np.full((3, 3, 4, 2), 1.0)
     MaxNorm(3.0).apply(kernel)
     np.testing.assert_allclose(np.sqrt((kernel**2).sum(axis=(0, 1, 2))), [3, 3])
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Conv2D(4, 3, groups=2, constraint=MaxNorm(0.5), regularizer=L2(0.1)),
+        DepthwiseConv2D(3, multiplier=2, constraint=MaxNorm(0.5), regularizer=L2(0.1)),
+        Conv2DTranspose(4, 3, constraint=MaxNorm(0.5), regularizer=L2(0.1)),
+    ],
+    ids=repr,
+)
+def test_each_filter_of_a_convolution_is_one_unit_and_its_bias_is_left_alone(layer):
+    model = Sequential([layer, Flatten(), Dense(1), MeanSquaredError()], input_shape=(4, 5, 2), seed=0)
+    filters = np.moveaxis(layer.weight.value, -1, 0).reshape(4, -1)
+    layer.bias.value = 7
+    assert model.penalty() == pytest.approx(0.1 * (filters.astype(float) ** 2).sum(), rel=1e-6)
+    x = np.random.default_rng(0).normal(size=(8, 4, 5, 2))
+    Trainer(model, SGD(1e-5), seed=0).fit(x, x[:, 0, 0, :1], epochs=1, progress=False)
+    norms = [np.linalg.norm(layer.weight.value[..., filter_]) for filter_ in range(4)]
+    np.testing.assert_allclose(norms, 0.5, rtol=1e-5)  # He's first ones are longer
+    np.testing.assert_allclose(layer.bias.value, 7, rtol=0.1)
 
 
 @pytest.mark.parametrize(

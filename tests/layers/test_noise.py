@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from minidl import Dense, Dropout, GaussianNoise, Layer, MeanSquaredError, Sequential, Trainer
+from minidl import Dense, Dropout, Dropout2D, GaussianNoise, Layer, MeanSquaredError, Sequential, Trainer
 from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError
 
-RANDOM = [Dropout(0.3), GaussianNoise(0.5)]
+RANDOM = [Dropout(0.3), Dropout2D(0.3), GaussianNoise(0.5)]
 
 
 def built(layer, shape, seed=0):
@@ -91,6 +91,19 @@ def test_the_gradient_passes_where_the_input_did():
     x, dy = rng.normal(size=(2, 20, 50)).astype(np.float32)
     np.testing.assert_array_equal(layer.forward(x, training=True) != 0, layer.backward(dy) != 0)
     np.testing.assert_allclose(layer.backward(x), layer.backward(np.ones_like(x)) * x)
+
+
+def test_dropout_of_channels_keeps_or_zeroes_each_at_all_its_pixels():
+    layer, x = built(Dropout2D(0.3), (3, 5, 200)), np.ones((100, 3, 5, 200), np.float32)
+    y = layer.forward(x, training=True)
+    np.testing.assert_array_equal(y, np.broadcast_to(y[:, :1, :1], y.shape))
+    channels = y[:, 0, 0]
+    # Of n draws the share has a deviation of sqrt(0.21 / n), here of 0.0032.
+    assert abs((channels == 0).mean() - 0.3) < 0.016
+    np.testing.assert_allclose(channels[channels != 0], 1 / 0.7, rtol=1e-4)
+    assert len({sample.tobytes() for sample in channels}) == 100  # each sample has its own
+    dy = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+    np.testing.assert_array_equal(layer.backward(dy), dy * y)
 
 
 @pytest.mark.parametrize("rate", [1, 1.5, -0.1, float("nan")])
