@@ -9,14 +9,21 @@ from minidl import (
     ELU,
     GELU,
     SELU,
+    AveragePool2D,
     CategoricalLoss,
     Concatenate,
+    Conv2D,
+    Conv2DTranspose,
     Dense,
+    DepthwiseConv2D,
     Flatten,
+    GlobalAveragePool2D,
+    GlobalMaxPool2D,
     Huber,
     KLDivergence,
     LayerNorm,
     LeakyReLU,
+    MaxPool2D,
     MeanSquaredError,
     Poisson,
     PReLU,
@@ -32,6 +39,8 @@ from minidl import (
     SoftmaxCrossEntropy,
     Softplus,
     Tanh,
+    UpSample2D,
+    ZeroPad2D,
 )
 
 
@@ -46,13 +55,19 @@ class Problem:
 
 
 @st.composite
-def problems(draw, dtype="float64", losses=(SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError)):
-    """Draw a built model with a loss of one of `losses`, biases that are not zero, and a batch of 1 to 12 rows."""
+def problems(
+    draw, dtype="float64", losses=(SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError), of_images=False
+):
+    """Draw a built model with a loss of one of `losses`, biases that are not zero, and a batch of 1 to 12 rows.
+
+    Networks of images begin with a convolution; others may have layers of images, too, where shapes allow it.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
-    input_shape = shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3), label="input shape"))
+    sizes = st.tuples(*3 * [st.integers(2, 6)]) if of_images else st.lists(st.integers(1, 4), min_size=1, max_size=3)
+    input_shape = shape = tuple(draw(sizes, label="input shape"))
     layers = []
-    for _ in range(draw(st.integers(0, 6))):
-        layers.append(draw(layer_for(shape)))
+    for index in range(draw(st.integers(int(of_images), 6))):
+        layers.append(draw(convolution_for(shape) if of_images and index == 0 else layer_for(shape)))
         shape = copy.deepcopy(layers[-1]).set_up(shape, rng)
     if len(shape) > 1:
         layers.append(Flatten())
@@ -87,7 +102,9 @@ blocks = st.sampled_from(
 
 @st.composite
 def layer_for(draw, shape):
-    """Draw a layer that takes samples of `shape`; every second one is Dense."""
+    """Draw a layer that takes samples of `shape`; every second one is Dense, or one of images."""
+    if len(shape) == 3 and draw(st.booleans()):
+        return draw(st.one_of(convolution_for(shape), image_layer_for(shape)))
     if draw(st.booleans()):
         return Dense(draw(st.integers(1, 6)), use_bias=draw(st.booleans()))
     if draw(st.integers(0, 5)) == 0:
@@ -109,3 +126,48 @@ def layer_for(draw, shape):
             ]
         )
     )
+
+
+@st.composite
+def windows_for(draw, shape):
+    """Draw a window that fits into images of `shape`, its steps and its padding."""
+    size = tuple(draw(st.integers(1, min(side, 3))) for side in shape[:2])
+    margins = st.tuples(*(st.tuples(st.integers(0, side - 1), st.integers(0, side - 1)) for side in size))
+    strides = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    return size, {"strides": strides, "padding": draw(st.sampled_from(["valid", "same"]) | margins)}
+
+
+@st.composite
+def convolution_for(draw, shape):
+    """Draw a convolution that takes images of `shape`, of at most 6 filters."""
+    size, options = draw(windows_for(shape))
+    options["use_bias"] = draw(st.booleans())
+    dilations = (st.integers(1, 2 if 2 * side - 1 <= whole else 1) for side, whole in zip(size, shape, strict=False))
+    options["dilation"] = draw(st.tuples(*dilations))
+    kind = draw(st.sampled_from(["plain", "grouped", "depthwise", "transposed"]))
+    if kind == "depthwise" and shape[2] <= 4:
+        return DepthwiseConv2D(size, multiplier=draw(st.integers(1, 2)), **options)
+    if kind == "transposed" and max(shape[:2]) <= 4:
+        if options["padding"] != "valid":  # which might cut off all
+            options["padding"] = "same"
+        return Conv2DTranspose(draw(st.integers(1, 4)), size, **options)
+    groups = draw(st.sampled_from([n for n in (1, 2, 3) if shape[2] % n == 0])) if kind == "grouped" else 1
+    return Conv2D(groups * draw(st.integers(1, 2 if groups > 1 else 4)), size, groups=groups, **options)
+
+
+@st.composite
+def image_layer_for(draw, shape):
+    """Draw a layer that takes images of `shape` and is no convolution itself."""
+    size, options = draw(windows_for(shape))
+    around = {"strides": (1, 1), "padding": "same"}
+    layers = [
+        MaxPool2D(size, **options),
+        AveragePool2D(size, **options),
+        GlobalAveragePool2D(),
+        GlobalMaxPool2D(),
+        Residual([Conv2D(3, 3, strides=options["strides"], padding="same"), Tanh()]),
+        Concatenate([MaxPool2D(size, **around), [Conv2D(2, size, **around), Tanh()]]),
+    ]
+    if max(shape[:2]) <= 4:
+        layers += [UpSample2D((2, 1)), ZeroPad2D(((0, 1), (2, 0)))]
+    return draw(st.sampled_from(layers))

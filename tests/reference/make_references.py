@@ -11,6 +11,7 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -98,6 +99,7 @@ def make_layers() -> References:
         add(f"reshape to {shape}", "Reshape", settings, lambda x, shape=shape: x.reshape(len(x), *shape), x)
     add_activations(references, wide)
     add_normalizations(references)
+    add_images(references)
     return references
 
 
@@ -155,6 +157,121 @@ def add_normalizations(references: References) -> None:
                     f"{case}/running_variance": running[1].numpy(),
                     f"{case}/y in inference": inference.numpy(),
                 }
+
+
+def around(sides, size, options):
+    """Return the padding ((top, bottom), (left, right)) of a window; "same" puts the larger half at the end."""
+    padding, dilation = options.padding, getattr(options, "dilation", (1, 1))
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding != "same":
+        return padding
+    margins = []
+    for side, entries, stride, step in zip(sides, size, options.strides or size, dilation, strict=True):
+        places, span = -(-side // stride), step * (entries - 1) + 1
+        missing = max((places - 1) * stride + span - side, 0)
+        margins.append((missing // 2, missing - missing // 2))
+    return margins
+
+
+def put_around(x, margins, value=0.0):
+    """Pad images (N, height, width, channels), or cut off where a number is negative."""
+    (top, bottom), (left, right) = margins
+    return F.pad(x, (0, 0, left, right, top, bottom), value=value)
+
+
+def convolution(options, x, parameters):
+    weight = parameters["weight"]
+    padded = put_around(x, around(x.shape[1:3], options.kernel_size, options))
+    rest = parameters.get("bias"), options.strides, 0, options.dilation, x.shape[3] // weight.shape[2]
+    return channels_last(lambda x: F.conv2d(x, weight.permute(3, 2, 0, 1).contiguous(), *rest), padded)
+
+
+def transposed_convolution(options, x, parameters):
+    weight = parameters["weight"].permute(2, 3, 0, 1).contiguous()
+    y = channels_last(lambda x: F.conv_transpose2d(x, weight, None, options.strides, dilation=options.dilation), x)
+    if options.padding == "same":
+        sides = [side * stride for side, stride in zip(x.shape[1:3], options.strides, strict=True)]
+        margins = around(sides, options.kernel_size, options)
+        ends = [side - whole + before for side, whole, (before, _) in zip(sides, y.shape[1:3], margins, strict=True)]
+        y = put_around(y, [(-before, end) for (before, _), end in zip(margins, ends, strict=True)])
+    else:
+        y = put_around(y, [(-before, -after) for before, after in around((), (), options)])
+    return y if parameters.get("bias") is None else y + parameters["bias"]
+
+
+def max_pooling(options, x, parameters):
+    padded = put_around(x, around(x.shape[1:3], options.pool_size, options), -torch.inf)
+    return channels_last(lambda x: F.max_pool2d(x, options.pool_size, options.strides), padded)
+
+
+def average_pooling(options, x, parameters):
+    margins = around(x.shape[1:3], options.pool_size, options)
+
+    def mean(x):
+        return channels_last(lambda x: F.avg_pool2d(x, options.pool_size, options.strides), put_around(x, margins))
+
+    return mean(x) / mean(torch.ones_like(x))  # over what lies within the image
+
+
+def enlarged(options, x, parameters):
+    return channels_last(lambda x: F.interpolate(x, scale_factor=tuple(map(float, options.size)), mode="nearest"), x)
+
+
+# Of each layer, a function of its settings (pairs as pairs), its input and its parameters.
+IMAGE_LAYERS = {
+    "Conv2D": convolution,
+    "DepthwiseConv2D": convolution,
+    "Conv2DTranspose": transposed_convolution,
+    "MaxPool2D": max_pooling,
+    "AveragePool2D": average_pooling,
+    "GlobalAveragePool2D": lambda options, x, parameters: x.mean((1, 2)),
+    "GlobalMaxPool2D": lambda options, x, parameters: channels_last(lambda x: F.adaptive_max_pool2d(x, 1), x)[:, 0, 0],
+    "ZeroPad2D": lambda options, x, parameters: put_around(x, options.padding),
+    "UpSample2D": enlarged,
+}
+
+
+def add_images(references: References) -> None:
+    """Layers of images: windows with and without strides, padding and dilation, of odd and even sizes, in groups."""
+    rng = np.random.default_rng(13)
+    add = adding_layers(references, rng)
+
+    def add_layer(kind, shape, weight=None, **settings):
+        parameters = {} if weight is None else {"weight": rng.normal(size=weight)}
+        if settings.get("use_bias", True) and weight is not None:
+            parameters["bias"] = rng.normal(size=weight[-1])
+        defaults = {"strides": None if "pool_size" in settings else (1, 1), "padding": "valid", "dilation": (1, 1)}
+        options = SimpleNamespace(**defaults | settings)
+
+        def function(x, **parameters):
+            return IMAGE_LAYERS[kind](options, x, parameters)
+
+        described = ", ".join(f"{name} {value}" for name, value in settings.items())
+        add(f"{kind} of {shape}: {described}", kind, settings, function, rng.normal(size=shape), **parameters)
+
+    for images, settings in [
+        ((2, 5, 4, 2), {"kernel_size": (3, 3)}),
+        ((1, 4, 5, 4), {"kernel_size": (2, 3), "padding": "same", "use_bias": False}),
+        ((2, 5, 4, 2), {"kernel_size": (4, 2), "padding": "same", "strides": (2, 3)}),
+        ((1, 4, 7, 2), {"kernel_size": (3, 2), "padding": ((0, 2), (1, 0)), "strides": (2, 1), "dilation": (1, 2)}),
+        ((1, 5, 6, 4), {"kernel_size": (2, 2), "padding": "same", "dilation": (2, 3)}),
+        ((2, 4, 5, 2), {"kernel_size": (1, 1), "strides": (2, 2)}),
+    ]:
+        size, channels = settings["kernel_size"], images[3]
+        add_layer("Conv2D", images, (*size, channels, 2), filters=2, **settings)
+        add_layer("Conv2D", images, (*size, channels // 2, 4), filters=4, groups=2, **settings)
+        add_layer("DepthwiseConv2D", images, (*size, 1, 2 * channels), multiplier=2, **settings)
+        add_layer("Conv2DTranspose", images, (*size, channels, 2), filters=2, **settings)
+    for images in [(2, 5, 4, 2), (1, 4, 7, 3)]:
+        for kind in ("MaxPool2D", "AveragePool2D"):
+            add_layer(kind, images, pool_size=(2, 2))
+            add_layer(kind, images, pool_size=(3, 2), strides=(2, 1), padding="same")
+            add_layer(kind, images, pool_size=(2, 3), strides=(3, 2), padding=((1, 0), (1, 2)))
+        add_layer("GlobalAveragePool2D", images)
+        add_layer("GlobalMaxPool2D", images)
+        add_layer("ZeroPad2D", images, padding=((1, 0), (2, 3)))
+        add_layer("UpSample2D", images, size=(2, 3))
 
 
 def channels_last(function, x, *parameters):

@@ -30,6 +30,7 @@ from minidl import (
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
+SCRIPT = runpy.run_path(str(Path(__file__).parent / "make_references.py"))
 
 # Rounding is 1e-16; a network of at most eight layers of width 64, and Adam's division by gradients that may be as
 # small as its epsilon 1e-8, amplify it by less than 1e7.
@@ -54,6 +55,7 @@ LAYERS = {
     "Flatten": lambda layer, x, _: torch.flatten(x, 1),
     "Reshape": lambda layer, x, _: x.reshape(len(x), *layer.target_shape),
     "Dense": lambda layer, x, parameters: F.linear(x, parameters["weight"].T, parameters.get("bias")),
+    **SCRIPT["IMAGE_LAYERS"],
 }
 LOSSES = {
     "SoftmaxCrossEntropy": lambda loss, s, t: F.cross_entropy(s, t, label_smoothing=loss.label_smoothing),
@@ -90,7 +92,7 @@ OPTIMIZERS = [
 def forward_in_torch(model, x, parameters):
     """Compute the scores of `model` in PyTorch with parameters by path."""
     for layer in model.layers:
-        x = layer_in_torch(layer, x, within(layer, parameters))
+        x = layer_in_torch(layer, x, within(layer.name, parameters))
     return x
 
 
@@ -98,20 +100,32 @@ def layer_in_torch(layer, x, parameters):
     if isinstance(layer, Sequential):
         return forward_in_torch(layer, x, parameters)
     if isinstance(layer, Residual | Concatenate):
-        inner = layer.sublayers().values()
-        outputs = [layer_in_torch(branch, x, within(branch, parameters)) for branch in inner]
-        return outputs[0] + x if isinstance(layer, Residual) else torch.cat(outputs, -1)
+        inner = layer.sublayers()
+        outputs = [layer_in_torch(branch, x, within(name, parameters)) for name, branch in inner.items()]
+        if isinstance(layer, Residual):
+            return outputs[0] + (outputs[1] if layer.projection else x)
+        return torch.cat(outputs, -1)
     return LAYERS[type(layer).__name__](layer, x, parameters)
 
 
-def within(layer, parameters):
-    start = f"{layer.name}/"
-    return {path.removeprefix(start): p for path, p in parameters.items() if path.startswith(start)}
+def within(name, parameters):
+    return {path.removeprefix(f"{name}/"): p for path, p in parameters.items() if path.startswith(f"{name}/")}
 
 
 @given(problem=problems(losses=DRAWN_LOSSES), optimizers=st.sampled_from(OPTIMIZERS))
 @settings(max_examples=200, derandomize=True)
 def test_scores_loss_gradients_and_steps_agree_with_pytorch(problem, optimizers):
+    assert_same_steps(problem, optimizers)
+
+
+@given(problem=problems(losses=DRAWN_LOSSES, of_images=True), optimizers=st.sampled_from(OPTIMIZERS))
+@settings(max_examples=100, derandomize=True)
+def test_networks_with_convolutions_agree_with_pytorch(problem, optimizers):
+    assert_same_steps(problem, optimizers)
+
+
+def assert_same_steps(problem, optimizers):
+    """Compare scores, loss and gradients of three steps, and the parameters after each."""
     model, optimizer = problem.model, optimizers[0]()
     model.needs_input_gradient = True
     named = model.named_parameters()
@@ -146,10 +160,8 @@ def test_scores_loss_gradients_and_steps_agree_with_pytorch(problem, optimizers)
 
 @pytest.mark.parametrize("file", ["layers", "losses", "optimizers", "initializers"])
 def test_the_reference_files_are_what_their_script_makes(file):
-    folder = Path(__file__).parent
-    script = runpy.run_path(str(folder / "make_references.py"))
-    made = script["FILES"][file]().contents()
-    with np.load(folder / f"{file}.npz") as stored:
+    made = SCRIPT["FILES"][file]().contents()
+    with np.load(Path(__file__).parent / f"{file}.npz") as stored:
         if stored["torch_version"].item() != made["torch_version"]:
             pytest.skip(f"the files were made by PyTorch {stored['torch_version']}, this is {made['torch_version']}")
         assert stored["cases"].item() == made["cases"]
