@@ -9,6 +9,7 @@ from minidl import (
     Adam,
     Average,
     BatchNorm,
+    Conv2D,
     Dense,
     ExponentialMovingAverage,
     HeNormal,
@@ -563,7 +564,64 @@ class ArgumentOfItsOwn(Layer):
         return self.scale * dy
 
 
+class KernelNotFlipped(Conv2D):
+    """Hands the gradient back through the kernel as the forward pass has it."""
+
+    def backward(self, dy):
+        self.weight.value = self.weight.value[::-1, ::-1].copy()
+        dx = super().backward(dy)
+        self.weight.value = self.weight.value[::-1, ::-1].copy()
+        return dx
+
+
+class PaddingOnOneSide(Conv2D):
+    """Takes the gradient of the image off as if all of the padding were above it."""
+
+    def backward(self, dy):
+        dx = super().backward(dy)
+        return np.concatenate([dx[:, 1:], np.zeros_like(dx[:, :1])], axis=1)
+
+
+class StrideIgnoredInBackward(Conv2D):
+    """Does not put zeros between what the windows give back."""
+
+    def backward(self, dy):
+        dx = super().backward(dy)
+        dense = Conv2D(self.filters, self.kernel_size, use_bias=False)
+        dense.set_up(self.input_shape, dtype=dx.dtype)
+        dense.weight.value = self.weight.value
+        wide = np.zeros((len(dy), *dense.output_shape), dx.dtype)
+        wide[:, : dy.shape[1], : dy.shape[2]] = dy
+        dense.forward(np.zeros_like(dx), training=True)
+        return dense.backward(wide)
+
+
+class GroupsMixedUp(Conv2D):
+    """Reads the filters as if those of a group were not beside each other."""
+
+    def backward(self, dy):
+        by_filter = dy.reshape(*dy.shape[:3], self.filters // self.groups, self.groups)
+        return super().backward(by_filter.swapaxes(3, 4).reshape(dy.shape))
+
+
+class SumOfTheLastPlace(Conv2D):
+    """Sums the bias's gradient over the batch, but not over all places."""
+
+    def backward(self, dy):
+        dx = super().backward(dy)
+        self.bias.gradient = dy[:, -1].sum(axis=(0, 1))
+        return dx
+
+
 BROKEN_LAYERS = [
+    (KernelNotFlipped(2, 3), (5, 4, 2), "input gradient"),
+    (KernelNotFlipped(2, (1, 2)), (4, 4, 1), "input gradient"),
+    (PaddingOnOneSide(2, 3, padding=1), (4, 5, 2), "input gradient"),
+    (PaddingOnOneSide(2, 2, padding="same"), (4, 5, 2), "input gradient"),
+    (StrideIgnoredInBackward(2, 3, strides=2), (5, 7, 2), "input gradient"),
+    (GroupsMixedUp(4, 3, groups=2), (4, 4, 2), "parameter gradients"),
+    (GroupsMixedUp(4, 3, groups=2), (4, 4, 2), "input gradient"),
+    (SumOfTheLastPlace(2, 3), (4, 4, 1), "parameter gradients"),
     (AnnouncesAnyShape(), 4, "wrong input shape"),
     (KnowsOneShape(), 4, "wrong input shape"),
     (KeepsItsInputElsewhere(), 4, "backward before forward"),
