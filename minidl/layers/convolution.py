@@ -134,7 +134,7 @@ class Conv2DTranspose(Layer):
     filters : int, > 0
         Channels of the output.
     kernel_size, strides, dilation, use_bias, initializer, regularizer, constraint
-        As for `Conv2D`.
+        As for `Conv2D`. The fan-in is height x width x channels; with strides a pixel sees only a part of the window.
     padding : "valid", "same" or numbers, default "valid"
         Of the convolution whose backward pass this is: what is cut off the output.
 
