@@ -1,5 +1,6 @@
-"""Data from files: rows of CSV, IDX arrays, MNIST; their split into parts; and windows over a series."""
+"""Data from files: rows of CSV, IDX arrays, MNIST, CIFAR-10; their split into parts; and windows over a series."""
 
+from minidl.data.cifar10 import CIFAR10_CLASSES, load_cifar10
 from minidl.data.csv import load_csv
 from minidl.data.dataset import ImageDataset
 from minidl.data.idx import load_idx
@@ -7,7 +8,16 @@ from minidl.data.mnist import load_mnist
 from minidl.data.splitting import train_validation_split
 from minidl.data.windows import windows
 
-__all__ = ["ImageDataset", "load_csv", "load_idx", "load_mnist", "train_validation_split", "windows"]
+__all__ = [
+    "CIFAR10_CLASSES",
+    "ImageDataset",
+    "load_cifar10",
+    "load_csv",
+    "load_idx",
+    "load_mnist",
+    "train_validation_split",
+    "windows",
+]
 
 
 def __dir__() -> list[str]:

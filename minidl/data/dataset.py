@@ -17,7 +17,7 @@ class ImageDataset:
     Attributes
     ----------
     x_train, x_test : uint8 arrays
-        Pixels, 0-255. The shapes are those of the loader: :func:`load_mnist` or :func:`load_idx`.
+        Pixels, 0-255. The shapes are those of the loader: :func:`load_mnist`, :func:`load_cifar10` or :func:`load_idx`.
     y_train, y_test : integer arrays, (N,)
         Labels, one per image.
     source : str

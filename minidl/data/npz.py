@@ -1,0 +1,60 @@
+"""Arrays of numbers in an .npz file that others made, compressed or not, read without trust."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.data.reading import shown
+from minidl.errors import FileFormatError
+from minidl.typing import Array
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
+
+_MOST_PACKED = 1032  # deflate packs at most so many bytes into one
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """Return the arrays of an ``.npz`` file by name, as ``numpy.savez`` and ``numpy.savez_compressed`` write it.
+
+    Nothing is unpickled, and memory is taken only for data that the file can hold. Raises FileFormatError.
+    """
+    import zipfile
+    import zlib
+
+    arrays = {}
+    # What the zip reader raises for corrupt fields, and NumPy for headers that it cannot read.
+    damages = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError, TypeError, OSError)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                arrays[entry.filename.removesuffix(".npy")] = _read_entry(archive, entry, path.stat().st_size)
+    except FileFormatError as error:
+        raise FileFormatError(f"{shown(path)}: {error}") from error
+    except damages as error:
+        raise FileFormatError(f"{shown(path)} is no .npz file, or a damaged one: {error!s:.100}") from error
+    return arrays
+
+
+def _read_entry(archive: ZipFile, entry: ZipInfo, size: int) -> Array:
+    with archive.open(entry) as file:
+        shape, fortran, dtype = _read_header(file)
+        if dtype.hasobject:
+            raise FileFormatError(f"the array {entry.filename!r} holds pickled objects, which could run any code")
+        length = math.prod(shape) * dtype.itemsize
+        if length > min(entry.file_size, _MOST_PACKED * size):
+            raise FileFormatError(f"the array {entry.filename!r} declares {shape} of {dtype}, more than the file holds")
+        content = file.read(length + 1)
+    if len(content) != length:
+        raise FileFormatError(f"the array {entry.filename!r} declares {shape} of {dtype}, and holds something else")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    if np.lib.format.read_magic(file) == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
