@@ -1,10 +1,10 @@
-"""Draws pictures of the documents: schedules, searches on MNIST, distorted digits, and gradients that vanish.
+"""Draws pictures of the documents: schedules, searches on MNIST, distorted digits and photographs, vanishing gradients.
 
-    python benchmarks/pictures.py       # schedules, rate_search, search, distortions and gradients.png into docs/images
+    python benchmarks/pictures.py       # into docs/images
 
 They are every schedule over 1,000 steps, on MNIST a search for a learning rate and one among several parameters, what
-each distortion makes of some digits, and the first gradients of a deep network with sigmoids. The first search prints
-the rate that it suggests; the second what it found, and how many epochs it trained.
+each distortion makes of some digits, and some of photographs, and the first gradients of a deep network with sigmoids.
+The first search prints the rate that it suggests; the second what it found, and how many epochs it trained.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 from reports import mnist_folder
 
 from minidl import (
@@ -39,6 +40,7 @@ from minidl import (
 )
 from minidl.data import augment, load_mnist
 from minidl.errors import MinidlError
+from minidl.typing import Array
 
 STEPS, RATE = 1_000, 0.003
 
@@ -50,6 +52,12 @@ DISTORTIONS: list[augment.Distortion] = [
     augment.Elastic(),
     augment.PixelNoise(),
     augment.CutOut(),
+]
+OF_PHOTOGRAPHS: list[augment.Distortion] = [
+    augment.HorizontalFlip(),
+    augment.VerticalFlip(),
+    augment.RandomCrop(),
+    augment.ColorJitter(),
 ]
 
 FALLING: dict[str, Schedule] = {
@@ -96,17 +104,32 @@ def draw_rate_search(path: Path, data: Path | None) -> None:
 
 
 def draw_distortions(path: Path, data: Path | None) -> None:
-    """Draw some digits as they are, and under them what each distortion makes of them at its default strength."""
-    import matplotlib.pyplot as plt
-
+    """Draw what each distortion makes of some digits."""
     mnist = load_mnist(mnist_folder(data))
     digits = mnist.x_train.reshape(-1, 28, 28)[[int((mnist.y_train == digit).argmax()) for digit in range(10)]]
-    rows = {"as they are": digits} | {type(each).__name__: each(digits, 0) for each in DISTORTIONS}
-    figure, axes = plt.subplots(len(rows), 10, figsize=(8.6, 6.2), layout="constrained")
+    draw_distorted(path, digits, DISTORTIONS, 6.2)
+
+
+def draw_distorted_photographs(path: Path) -> None:
+    """Draw what the distortions for photographs make of pieces of those that scikit-learn brings."""
+    from sklearn.datasets import load_sample_images
+
+    # Means of 8 x 8 pixels; the pieces are 32 pixels wide and high, as the images of CIFAR-10.
+    small = [image[:424].reshape(53, 8, 80, 8, 3).mean(axis=(1, 3)) for image in load_sample_images().images]
+    pieces = np.stack([image[20:52, left : left + 32] for image in small for left in (0, 16, 32, 48)])
+    draw_distorted(path, np.rint(pieces).astype(np.uint8), OF_PHOTOGRAPHS, 4.8)
+
+
+def draw_distorted(path: Path, originals: Array, distortions: list[augment.Distortion], height: float) -> None:
+    """Draw images as they are, and under them what each distortion makes of them at its default strength."""
+    import matplotlib.pyplot as plt
+
+    rows = {"as they are": originals} | {type(each).__name__: each(originals, 0) for each in distortions}
+    figure, axes = plt.subplots(len(rows), len(originals), figsize=(8.6, height), layout="constrained")
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for each, image in zip(line, images, strict=True):
-            each.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+            each.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
             each.set(xticks=[], yticks=[])
     figure.savefig(path)
     plt.close(figure)
@@ -162,6 +185,7 @@ def main(arguments: list[str] | None = None) -> None:
     draw_schedules(options.output / "schedules.png")
     draw_rate_search(options.output / "rate_search.png", options.data)
     draw_distortions(options.output / "distortions.png", options.data)
+    draw_distorted_photographs(options.output / "distorted_photographs.png")
     draw_search(options.output / "search.png", options.data)
     draw_gradients(options.output / "gradients.png")
 

@@ -12,7 +12,15 @@ def test_all_pictures_are_drawn(tmp_path, mnist_folder):
     assert float(suggested.removeprefix("suggested: ")) > 0
     assert found.startswith("Search(27 candidates")
     assert int(cost.removesuffix(" epochs, in place of 243")) < 243
-    for name in ("schedules.png", "rate_search.png", "search.png", "distortions.png", "gradients.png"):
+    names = (
+        "schedules.png",
+        "rate_search.png",
+        "search.png",
+        "gradients.png",
+        "distortions.png",
+        "distorted_photographs.png",
+    )
+    for name in names:
         assert (tmp_path / "images" / name).read_bytes().startswith(b"\x89PNG")
 
 

@@ -7,19 +7,24 @@ each batch: ``Trainer(model, augment=Compose([Rotation(10), Scaling(0.1)], image
 from minidl.data.augment.base import Distortion
 from minidl.data.augment.composition import Compose
 from minidl.data.augment.geometric import Elastic, Geometric, Rotation, Scaling, Shear, Translation
-from minidl.data.augment.pixels import CutOut, PixelNoise
+from minidl.data.augment.pixels import ColorJitter, CutOut, PixelNoise
+from minidl.data.augment.placing import HorizontalFlip, RandomCrop, VerticalFlip
 
 __all__ = [
+    "ColorJitter",
     "Compose",
     "CutOut",
     "Distortion",
     "Elastic",
     "Geometric",
+    "HorizontalFlip",
     "PixelNoise",
+    "RandomCrop",
     "Rotation",
     "Scaling",
     "Shear",
     "Translation",
+    "VerticalFlip",
 ]
 
 

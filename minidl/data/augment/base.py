@@ -62,7 +62,10 @@ class Distortion(Configurable):
                 f"{type(self).__name__}: distort must return floats of the shape that it gets, {images.shape}, not "
                 f"{returned}"
             )
-        return distorted if before is None else np.where(chosen[:, None, None, None], distorted, before)
+        if before is None:
+            return distorted
+        before[chosen] = distorted[chosen]
+        return before
 
     def __call__(self, images: Array, rng: np.random.Generator | int | None = None) -> Array:
         """Return images distorted at random, each in its own way.

@@ -7,15 +7,19 @@ import pandas as pd
 import pytest
 
 from minidl.data.augment import (
+    ColorJitter,
     Compose,
     CutOut,
     Distortion,
     Elastic,
+    HorizontalFlip,
     PixelNoise,
+    RandomCrop,
     Rotation,
     Scaling,
     Shear,
     Translation,
+    VerticalFlip,
 )
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from minidl.settings import setting
@@ -29,7 +33,12 @@ ALL = [
     Elastic(),
     PixelNoise(),
     CutOut(),
+    ColorJitter(),
+    HorizontalFlip(),
+    VerticalFlip(),
+    RandomCrop(),
     Compose([Rotation(), Elastic(), PixelNoise(), CutOut(), Shear()]),
+    Compose([RandomCrop(), HorizontalFlip(), ColorJitter()]),
 ]
 PIXELS = np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), np.uint8)
 
@@ -79,6 +88,17 @@ def test_channels_are_distorted_alike(distortion):
     np.testing.assert_array_equal(result[..., 0], result[..., 2])
     flat = with_settings(distortion, image_shape=(28, 28, 3))(colours.reshape(20, -1), 3)
     np.testing.assert_array_equal(flat, result.reshape(20, -1))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4, 7])
+@pytest.mark.parametrize("distortion", ALL, ids=repr)
+def test_images_of_any_number_of_channels_are_distorted(distortion, channels):
+    images = np.random.default_rng(0).integers(0, 256, (12, 28, 28, channels), np.uint8)
+    result = distortion(images, 1)
+    assert (result.shape, result.dtype) == (images.shape, np.uint8)
+    assert (result != images).any((0, 1, 2)).all()  # each channel
+    floats = distortion((images / 255).astype(np.float32), 1)
+    np.testing.assert_allclose(floats.clip(0, 1), result / 255, atol=0.51 / 255)
 
 
 @pytest.mark.parametrize("distortion", ALL, ids=repr)
