@@ -3,8 +3,9 @@
     python benchmarks/pictures.py       # into docs/images
 
 They are every schedule over 1,000 steps, on MNIST a search for a learning rate and one among several parameters, what
-each distortion makes of some digits, and some of photographs, and the first gradients of a deep network with sigmoids.
-The first search prints the rate that it suggests; the second what it found, and how many epochs it trained.
+each distortion makes of some digits, and some of photographs, the first gradients of a deep network with sigmoids, and
+what a network of convolutions sees in digits. The first search prints the rate that it suggests; the second what it
+found, and how many epochs it trained.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from minidl import (
     Dense,
     Dropout,
     ExponentialDecay,
+    Flatten,
     OneCycle,
     PolynomialDecay,
     ReLU,
@@ -40,6 +42,7 @@ from minidl import (
 )
 from minidl.data import augment, load_mnist
 from minidl.errors import MinidlError
+from minidl.layers import Conv2D, MaxPool2D
 from minidl.typing import Array
 
 STEPS, RATE = 1_000, 0.003
@@ -149,6 +152,21 @@ def draw_gradients(path: Path) -> None:
     plt.close("all")
 
 
+def draw_evidence(path: Path, data: Path | None) -> None:
+    """Draw the evidence in digits that a small convolutional network finds, after it has learned on a part of MNIST."""
+    import matplotlib.pyplot as plt
+
+    from minidl import plots
+
+    mnist = load_mnist(mnist_folder(data), flatten=False)
+    layers = [Rescale(1 / 255), Conv2D(16, 3), MaxPool2D(), ReLU(), Conv2D(32, 3), MaxPool2D(), ReLU()]
+    model = Sequential([*layers, Flatten(), Dense(10), SoftmaxCrossEntropy()], seed=0)
+    Trainer(model, Adam(0.003), batch_size=64, seed=0).fit(mnist.x_train[:6000], mnist.y_train[:6000], epochs=2)
+    chosen = [int((mnist.y_test == digit).argmax()) for digit in (2, 3, 4, 5, 7, 9)]
+    plots.plot_evidence(model, mnist.x_test[chosen], mnist.y_test[chosen]).figure.savefig(path)
+    plt.close("all")
+
+
 def build_trainer(units: int, rate: float, dropout: float, seed: int) -> Trainer:
     """Make the network of the search among several parameters."""
     layers = [Rescale(1 / 255), Dense(units), ReLU(), Dropout(dropout), Dense(10), SoftmaxCrossEntropy()]
@@ -188,6 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
     draw_distorted_photographs(options.output / "distorted_photographs.png")
     draw_search(options.output / "search.png", options.data)
     draw_gradients(options.output / "gradients.png")
+    draw_evidence(options.output / "evidence.png", options.data)
 
 
 if __name__ == "__main__":

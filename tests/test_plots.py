@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import itertools
 import pickle
@@ -29,6 +30,7 @@ from minidl import (
     Dense,
     Dropout,
     Ensemble,
+    Flatten,
     FunctionCallback,
     History,
     LeakyReLU,
@@ -57,7 +59,9 @@ from minidl.errors import (
     ShapeError,
 )
 from minidl.functional import softmax
+from minidl.layers import Conv2D, MaxPool2D
 from minidl.metrics import expected_calibration_error, reliability_table
+from minidl.plots import evidence
 from minidl.plots.canvas import VERMILION
 from minidl.training.cross_validation import Run
 from minidl.training.parameter_search import SearchRun
@@ -177,6 +181,16 @@ def a_network(layers=None, **options):
     return Sequential([*layers, SoftmaxCrossEntropy()], seed=0, **{"input_shape": 4} | options)
 
 
+def a_convolutional_network(channels=1, loss=None, outputs=3, **options):
+    layers = [Rescale(1 / 255), Conv2D(5, 3, padding="same"), MaxPool2D(2), ReLU(), Dropout(0.5), Conv2D(12, 3)]
+    layers += [BatchNorm(), ReLU(), Flatten(), Dense(outputs), loss or SoftmaxCrossEntropy()]
+    return Sequential(layers, seed=0, **{"input_shape": (8, 8, channels)} | options)
+
+
+def pixels_for(count, channels=1):
+    return random().integers(0, 256, (count, 8, 8, channels), np.uint8)
+
+
 def rows_for(count):
     return random().normal(size=(count, 4))
 
@@ -198,6 +212,10 @@ DRAWINGS = {
     "gradient distributions": lambda **where: plots.plot_gradient_distributions(
         a_network(), rows_for(9), [0, 1, 2] * 3, **where
     ),
+    "kernels": lambda **where: plots.plot_kernels(a_convolutional_network(), **where),
+    "kernels of channels": lambda **where: plots.plot_kernels(random().normal(size=(3, 3, 40, 50)), limit=20, **where),
+    "feature maps": lambda **where: plots.plot_feature_maps(a_convolutional_network(), pixels_for(1), limit=2, **where),
+    "evidence": lambda **where: plots.plot_evidence(a_convolutional_network(), pixels_for(5), limit=4, **where),
     "boundary": lambda **where: plots.plot_decision_boundary(halves(), [[0, 0], [1, 1]], [0, 1], **where),
 }
 
@@ -884,6 +902,217 @@ def test_weights_that_cannot_be_drawn_are_refused_before_a_figure_opens(weight, 
     with pytest.raises(error, match=message):
         plots.plot_weights(weight, **options)
     assert not plt.get_fignums()
+
+
+# Kernels
+
+
+def test_of_gray_images_each_filter_is_an_image_on_one_symmetric_scale():
+    model = a_convolutional_network()
+    weight = model["conv2d_1"].weight.value
+    ax = plots.plot_kernels(model)
+    np.testing.assert_array_equal([image.get_array() for image in ax.get_images()], weight[:, :, 0].transpose(2, 0, 1))
+    bound = np.abs(weight).max()
+    assert {image.get_clim() for image in ax.get_images()} == {(-bound, bound)}
+    assert (ax.get_title(), ax.figure.axes[1].get_ylabel()) == ("", "weight")
+
+
+def test_of_images_in_colours_each_filter_is_one_in_colours_around_gray():
+    weight = random().normal(size=(2, 4, 3, 5))
+    ax = plots.plot_kernels(weight, columns=5)
+    expected = 0.5 + weight.transpose(3, 0, 1, 2) / np.abs(weight).max() / 2
+    np.testing.assert_allclose([image.get_array() for image in ax.get_images()], expected)
+    assert ax.get_title() == "gray is zero"
+    assert plots.plot_kernels(weight, limit=2).get_title() == "the first 2 of 5 filters, gray is zero"
+
+
+def test_of_more_channels_each_filter_is_a_row_of_them():
+    model = a_convolutional_network()
+    weight = model["conv2d_2"].weight.value
+    ax = plots.plot_kernels(model["conv2d_2"])
+    assert images_per_row(ax) == [5] * 12
+    for index, image in enumerate(ax.get_images()):
+        np.testing.assert_array_equal(image.get_array(), weight[:, :, index % 5, index // 5])
+    assert ax.get_title() == "12 filters (rows), 5 channels (columns)"
+    limited = plots.plot_kernels(random().normal(size=(3, 3, 40, 50)))
+    assert images_per_row(limited) == [16] * 8
+    assert limited.get_title() == "the first 8 of 50 filters (rows), 16 of 40 channels (columns)"
+
+
+@pytest.mark.parametrize(
+    ("weight", "options", "error", "message"),
+    [
+        (np.zeros((3, 3, 2)), {}, ShapeError, r"shape \(height, width, channels, filters\), not \(3, 3, 2\)"),
+        (np.zeros((3, 3, 1, 0)), {}, DataError, "nothing to draw"),
+        (np.full((3, 3, 1, 2), nan), {}, DataError, "the training diverged"),
+        ("conv", {}, ArgumentTypeError, "plot_kernels takes a model or a weight array, not 'conv'"),
+        (halves(), {}, NotReadyError, r"no weight of shape \(height, width, channels, filters\)"),
+        (np.zeros((3, 3, 1, 2)), {"limit": 0}, ArgumentError, "limit is 0"),
+    ],
+)
+def test_kernels_that_cannot_be_drawn_are_refused_before_a_figure_opens(weight, options, error, message):
+    with pytest.raises(error, match=message):
+        plots.plot_kernels(weight, **options)
+    assert not plt.get_fignums()
+
+
+# Feature maps
+
+
+def test_each_layer_has_a_row_of_what_its_channels_make_of_the_image():
+    model, image = a_convolutional_network(), pixels_for(1)
+    outputs = model.activations(image)
+    ax = plots.plot_feature_maps(model, image[0])
+    times = "\N{MULTIPLICATION SIGN}"
+    # No row for rescale_1, dropout_1 and a batch_norm_1 that has learned nothing, which change nothing to be seen.
+    assert [caption for caption in captions(ax) if caption] == [
+        f"the image: 8 {times} 8 {times} 1",
+        f"conv2d_1: 8 {times} 8, 5 channels",
+        f"max_pool2d_1: 4 {times} 4, 5 channels",
+        f"relu_1: 4 {times} 4, 5 channels",
+        f"conv2d_2: 2 {times} 2, the first 8 of 12 channels",
+        f"relu_2: 2 {times} 2, the first 8 of 12 channels",
+    ]
+    assert images_per_row(ax) == [1, 5, 5, 5, 8, 8]
+    drawn = [image.get_array() for image in ax.get_images()]
+    np.testing.assert_allclose(drawn[0], image[0, :, :, 0] / 255)
+    after_relu = outputs["relu_2"][0]
+    for channel in range(8):
+        np.testing.assert_allclose(drawn[-8 + channel], after_relu[..., channel] / after_relu.max(), rtol=1e-6)
+    signed = outputs["conv2d_1"][0, ..., 0] / np.abs(outputs["conv2d_1"]).max()
+    assert ((drawn[1][..., 0] < drawn[1][..., 2]) == (signed < 0)).all()  # negative ones are blue
+    np.testing.assert_allclose(drawn[1].min(axis=2), 1 - np.abs(signed), atol=0.01)  # and the palette's ends have a 0
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_images_in_colours_are_drawn_as_such_and_others_by_channel(channels):
+    model, image = a_convolutional_network(channels), pixels_for(1, channels)
+    ax = plots.plot_feature_maps(model, image, layers=["relu_1"], limit=3)
+    drawn = [each.get_array() for each in ax.get_images()]
+    expected = image / 255 if channels == 3 else image[0].transpose(2, 0, 1)[:3] / 255
+    np.testing.assert_allclose(drawn[: len(expected)], expected)
+    assert len(drawn) == len(expected) + 3
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "message"),
+    [
+        (lambda model: plots.plot_feature_maps([1], pixels_for(1)), ArgumentTypeError, "draws a Sequential model"),
+        (lambda model: plots.plot_feature_maps(model, pixels_for(2)), ShapeError, r"one image, not 2: pass images\[:1"),
+        (lambda model: plots.plot_feature_maps(model, pixels_for(1, 2)), ShapeError, r"expects input \(8, 8, 1\)"),
+        (lambda model: plots.plot_feature_maps(model, pixels_for(1), layers=["dense_1"]), ArgumentError,
+         r"'dense_1' puts out \(3,\), which are no images"),
+        (lambda model: plots.plot_feature_maps(model, pixels_for(1), layers=["dens"]), KeyError, "layer 'dens'"),
+        (lambda model: plots.plot_feature_maps(model, pixels_for(1), limit=0), ArgumentError, "limit is 0"),
+        (lambda model: plots.plot_feature_maps(a_network(), rows_for(1)), ArgumentError, "no layer of the model puts"),
+        (lambda model: plots.plot_feature_maps(a_convolutional_network(input_shape=None), pixels_for(1)),
+         NotReadyError, "call set_up"),
+        (lambda model: plots.plot_evidence(a_convolutional_network(input_shape=None), pixels_for(1)), NotReadyError,
+         "call set_up"),
+        (lambda model: plots.plot_evidence(model, pixels_for(1), [3]), DataError, "target 3 is not one of the classes"),
+        (lambda model: plots.plot_evidence(model, pixels_for(2), [1]), ShapeError, "1 targets for 2 rows"),
+        (lambda model: plots.plot_evidence(model, pixels_for(1), patch=8), ShapeError, "8 pixels hides an image of 8"),
+        (lambda model: plots.plot_evidence(model, pixels_for(1), patch=0), ArgumentError, "patch is 0"),
+        (lambda model: plots.plot_evidence(model, pixels_for(1), labels=["a"]), ShapeError, "must name 3 classes"),
+        (lambda model: plots.plot_evidence(Sequential([Dense(1), MeanSquaredError()], input_shape=4), rows_for(1)),
+         ArgumentError, "no probabilities"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_looked_into_is_refused_and_opens_no_figure(draw, error, message):
+    with pytest.raises(error, match=message):
+        draw(a_convolutional_network())
+    assert not plt.get_fignums()
+
+
+# Evidence
+
+
+def test_looking_into_a_network_changes_nothing_about_it():
+    model = a_convolutional_network()
+    x, y = pixels_for(30), np.arange(30) % 3
+    Trainer(model, seed=0).fit(x, y, epochs=1, progress=False)
+    before = pickle.dumps(model)
+    plots.plot_kernels(model)
+    plots.plot_feature_maps(model, x[0])
+    plots.plot_evidence(model, x[:2])
+    assert pickle.dumps(model) == before
+
+
+def test_each_image_has_its_class_and_both_kinds_of_evidence_beside_it():
+    model, x = a_convolutional_network(), pixels_for(9)
+    chances = model.predict_proba(x)
+    ax = plots.plot_evidence(model, x, labels=["a", "b", "c"])
+    assert images_per_row(ax) == [6, 6, 6]
+    assert ax.get_title() == "the first 6 of 9 images; orange: for the class, blue: against it"
+    for index in range(6):
+        chosen = chances[index].argmax()
+        assert captions(ax)[3 * index] == f"{'abc'[chosen]} ({chances[index, chosen]:.0%})"
+        assert captions(ax)[3 * index + 1].startswith("occlusion\n± ")
+        assert captions(ax)[3 * index + 2].startswith("gradient \N{MULTIPLICATION SIGN} input\n± ")
+    asked = plots.plot_evidence(model, x[:2], [2, 0])
+    assert [text.split()[0] for text in captions(asked)[::3]] == ["2", "0"]
+
+
+def bright_spots():
+    """A model and images of two classes: what is brighter, the pixels (1, 1), or (5, 6)."""
+    model = Sequential([Flatten(), Dense(2), SoftmaxCrossEntropy()], input_shape=(8, 8, 1), seed=0)
+    weight = np.zeros((8, 8, 2))
+    weight[1, 1, 0] = weight[5, 6, 1] = 3
+    model["dense_1"].weight.value = weight.reshape(64, 2)
+    images = np.zeros((2, 8, 8, 1), np.float32)
+    images[:, 1, 1], images[:, 5, 6] = 1, 0.5
+    return model, images
+
+
+def test_the_evidence_is_where_it_is_known_to_be():
+    model, images = bright_spots()
+    for target, place in ((0, (1, 1)), (1, (5, 6))):
+        found = evidence.gradient_times_input(copy.deepcopy(model), images, np.array([target, target]))[..., 0]
+        expected = np.zeros((2, 8, 8))
+        expected[(slice(None), *place)] = 3 * images[0][place]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        falls = evidence.occlusion(model, images[0], target, 1, (8, 8))
+        assert np.unravel_index(falls.argmax(), falls.shape) == place
+        assert falls[(5, 6) if target == 0 else (1, 1)] < 0
+
+
+def test_occlusion_is_the_mean_fall_of_the_probability_over_the_patches_that_hide_a_pixel():
+    model, image = a_convolutional_network(), pixels_for(1)[0]
+    falls, counts = np.zeros((8, 8)), np.zeros((8, 8))
+    before = model.predict_proba(image[np.newaxis])[0, 1]
+    for top, left in np.ndindex(6, 6):
+        hidden = image.copy()
+        hidden[top : top + 3, left : left + 3] = np.rint(image.mean())
+        falls[top : top + 3, left : left + 3] += before - model.predict_proba(hidden[np.newaxis])[0, 1]
+        counts[top : top + 3, left : left + 3] += 1
+    np.testing.assert_allclose(evidence.occlusion(model, image, 1, 3, (8, 8)), falls / counts, atol=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "outputs"), [(SoftmaxCrossEntropy(), 3), (SigmoidCrossEntropy(), 1)])
+def test_the_gradient_is_that_of_the_score_in_inference_by_central_differences(loss, outputs):
+    model = a_convolutional_network(loss=loss, outputs=outputs, dtype="float64")
+    x = pixels_for(2).astype(float)
+    Trainer(model, seed=0).fit(x, np.array([0, 1]), epochs=3, progress=False)  # running statistics are not the batch's
+    targets = np.array([1, 0])
+    scores = model.predict_scores(x)
+    found = evidence.gradient_times_input(copy.deepcopy(model), x, targets)
+    for row, target in enumerate(targets):
+        sign, column = (1, target) if outputs > 1 else (2 * target - 1, 0)
+        for place in [(2, 3, 0), (5, 5, 0), (7, 0, 0)]:
+            ends = [x.copy(), x.copy()]
+            ends[0][(row, *place)] += 1e-3
+            ends[1][(row, *place)] -= 1e-3
+            up, down = (model.predict_scores(end)[row, column] for end in ends)
+            assert found[(row, *place)] == pytest.approx(sign * x[(row, *place)] * (up - down) / 2e-3, rel=1e-5)
+    np.testing.assert_array_equal(model.predict_scores(x), scores)
+
+
+def test_flat_images_have_evidence_too_and_colours_are_added_up():
+    flat = a_network([Rescale(1 / 255), Dense(3)], input_shape=64)
+    ax = plots.plot_evidence(flat, pixels_for(1).reshape(1, 64))
+    assert [image.get_array().shape for image in ax.get_images()] == [(8, 8, 3)] * 3
+    ax = plots.plot_evidence(a_convolutional_network(3), pixels_for(1, 3))
+    assert [image.get_array().shape for image in ax.get_images()] == [(8, 8, 3)] * 3
 
 
 # Cross-validations

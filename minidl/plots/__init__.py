@@ -14,8 +14,11 @@ from minidl.plots.distributions import (
     plot_gradient_distributions,
     plot_weight_distributions,
 )
+from minidl.plots.evidence import plot_evidence
+from minidl.plots.feature_maps import plot_feature_maps
 from minidl.plots.history import plot_history
 from minidl.plots.images import plot_images, plot_mistakes
+from minidl.plots.kernels import plot_kernels
 from minidl.plots.reliability import plot_reliability
 from minidl.plots.schedules import plot_rate_search, plot_schedule
 from minidl.plots.search import plot_search
@@ -27,9 +30,12 @@ __all__ = [
     "plot_confusion_matrix",
     "plot_cross_validation",
     "plot_decision_boundary",
+    "plot_evidence",
+    "plot_feature_maps",
     "plot_gradient_distributions",
     "plot_history",
     "plot_images",
+    "plot_kernels",
     "plot_mistakes",
     "plot_rate_search",
     "plot_reliability",

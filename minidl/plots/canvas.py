@@ -42,6 +42,13 @@ def new_axes(width: float, height: float, *, frame: bool = True) -> Axes:
     return ax
 
 
+def tinted(values: Array) -> Array:
+    """Return colours (..., 3) for values in [-1, 1]: blue for -1, over white for 0, to vermilion for 1."""
+    ends = [np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]) for colour in (BLUE, VERMILION)]
+    strength = np.abs(values)[..., np.newaxis]
+    return 1 - strength * (1 - np.where(values[..., np.newaxis] < 0, *ends))
+
+
 def class_labels(name: str, values: ArrayLike, rows: int | None = None) -> Array:
     """Return classes of shape (N,): the values, or of one-hot rows and probabilities the largest's index.
 
@@ -60,6 +67,14 @@ def class_labels(name: str, values: ArrayLike, rows: int | None = None) -> Array
             raise DataError(f"{name} must be classes, not {strange[0]}: pass what model.predict returns")
         labels = labels.astype(np.intp)
     return labels
+
+
+def fitted_title(ax: Axes, text: str) -> None:
+    """Set a title that is no wider than the axes."""
+    title = ax.set_title(text)
+    if text:
+        shrunk = ax.get_window_extent().width / title.get_window_extent().width
+        title.set_fontsize(float(title.get_fontsize()) * min(shrunk, 1))
 
 
 def legend_on_top(ax: Axes, handles: Sequence[Artist]) -> None:

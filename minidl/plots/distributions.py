@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, NotReadyError
 from minidl.model import Sequential
 from minidl.plots.canvas import BLUE, VERMILION, new_axes
 from minidl.reprs import brief
@@ -55,7 +55,7 @@ def plot_weight_distributions(model: Sequential, *, ax: Axes | None = None) -> A
     DataError
         When it has no parameters, or they are not finite.
     """
-    _check_model(model, "plot_weight_distributions")
+    check_model(model, "plot_weight_distributions")
     model.vectors()  # raises before the model is set up
     values = {path: parameter.value for path, parameter in model.named_parameters().items()}
     if not values:
@@ -91,7 +91,7 @@ def plot_activation_distributions(
     KeyError
         When the model has no such layer.
     """
-    _check_model(model, "plot_activation_distributions")
+    check_model(model, "plot_activation_distributions")
     outputs = model.activations(x, layers)
     if layers is None:  # the outputs of a branch are those of its last layer
         outputs = {path: values for path, values in outputs.items() if not isinstance(model[path], Sequential)}
@@ -137,7 +137,7 @@ def plot_gradient_distributions(
     ShapeError
         When they do not fit the model.
     """
-    _check_model(model, "plot_gradient_distributions")
+    check_model(model, "plot_gradient_distributions")
     gradients = _gradients(model, x, y, sample_weight)
     sizes = {path: np.abs(gradient) for path, gradient in gradients.items()}
     medians = {path: float(np.median(size)) for path, size in sizes.items()}
@@ -151,9 +151,17 @@ def plot_gradient_distributions(
     return _draw(bands, "size of the gradient", "median  zeros", ax, sizes=True)
 
 
-def _check_model(model: Any, function: str) -> None:
+def check_model(model: Any, function: str) -> None:
+    """Raise ArgumentTypeError for what is no Sequential model."""
     if not isinstance(model, Sequential):
         raise ArgumentTypeError(f"{function} draws a Sequential model, not {brief(model)}")
+
+
+def check_set_up(model: Any, function: str) -> None:
+    """Raise also NotReadyError for a model without parameters, which a drawing must not give it."""
+    check_model(model, function)
+    if model.input_shape is None:
+        raise NotReadyError(f"{function}: the model does not know its input shape: call set_up, or fit it, first")
 
 
 def _moments(values: Array) -> str:

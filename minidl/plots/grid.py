@@ -22,23 +22,28 @@ _CAPTION_LINE = 0.19
 _GAP = 0.08
 
 _LARGEST_FONT = 11
+_SMALLEST_FONT = 8
 _SPACING = 1.25
 
 
 def draw_grid(
-    images: Array,
+    images: Array | Sequence[Array],
     captions: Sequence[str],
     columns: int | None,
     ax: Axes | None,
     *,
     margin: float = 0.0,
+    least: float = 0.95,
+    wide: bool = False,
     **style: Any,
 ) -> AxesImage:
     """Draw images of shape (N, h, w) or (N, h, w, 3) and return the last, which knows its axes and colours.
 
-    A new figure is `margin` inches wider than the images; `style` goes to ``imshow``.
+    They may be of several sizes, and are drawn in that of the first; the place of one without pixels stays empty. A new
+    figure is `margin` inches wider than the images, which are `least` inches wide or more. `wide` captions begin at the
+    left of their image, and may be as wide as the row. `style` goes to ``imshow``.
     """
-    count, height, width = images.shape[:3]
+    count, (height, width) = len(images), images[0].shape[:2]
     if columns is None:  # near a square, with the fewest places left empty in the last row
         least = math.ceil(math.sqrt(count))
         columns = min(range(least, least + least // 2 + 1), key=lambda columns: -count % columns)
@@ -46,9 +51,11 @@ def draw_grid(
     rows = math.ceil(count / columns)
     tall = height / width
     across = 1 + _GAP
-    inches = max(0.95, 2.6 / columns)
-    # In a figure of our own, large images need no larger captions.
-    line = _CAPTION_LINE if ax is not None else min(_CAPTION_LINE, _LARGEST_FONT * _SPACING / 72 / inches)
+    inches = max(least, 2.6 / columns)
+    line = _CAPTION_LINE
+    if ax is None:  # in a figure of our own, large images need no larger captions, and small ones no smaller
+        smallest = _SMALLEST_FONT if wide else 0
+        line = max(min(line, _LARGEST_FONT * _SPACING / 72 / inches), smallest * _SPACING / 72 / inches)
     down = tall + _GAP + line * max(len(caption.splitlines()) for caption in captions)
     if ax is None:
         ax = new_axes(max(columns * across * inches, 3.2) + margin, rows * down * inches + 0.35, frame=False)
@@ -59,16 +66,20 @@ def draw_grid(
     fontsize = min(_LARGEST_FONT, line * pixels * 72 / ax.figure.dpi / _SPACING)
     texts = []
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        if not image.size:
+            continue
         left, top = index % columns * across, index // columns * down
         drawn = ax.imshow(image, extent=(left, left + 1, top + tall, top), **style)
         colour, thickness = (VERMILION, 1.5) if caption.startswith(WRONG) else ("black", 0.3)
         ax.add_patch(Rectangle((left, top), 1, tall, fill=False, edgecolor=colour, linewidth=thickness))
-        text = ax.text(left + 0.5, top + tall + _GAP / 2, caption, color=colour, ha="center", va="top")
+        place, align = (left, "left") if wide else (left + 0.5, "center")
+        text = ax.text(place, top + tall + _GAP / 2, caption, color=colour, ha=align, va="top")
         text.set(fontsize=fontsize, linespacing=1)
         texts.append(text)
     widest = max(text.get_window_extent().width for text in texts)
+    space = pixels * (columns * across - _GAP if wide else 1)
     for text in texts:
-        text.set_fontsize(fontsize * pixels / max(pixels, widest))
+        text.set_fontsize(fontsize * space / max(space, widest))
     half = _GAP / 2
     ax.set(xlim=(-half, columns * across - half), ylim=(rows * down - half, -half), aspect="equal")
     ax.set_axis_off()

@@ -58,7 +58,7 @@ def plot_images(
     ArgumentError
         When `columns` or `limit` is not positive.
     """
-    pixels = _as_images(images)
+    pixels = as_images(images)
     count = len(pixels)
     check_positive(columns=columns, limit=limit)
     predicted = None if predictions is None else class_labels("predictions", predictions, rows=count)
@@ -67,7 +67,7 @@ def plot_images(
 
     pixels = pixels[:limit]
     captions = [_caption(index, predicted, true, certain) for index in range(len(pixels))]
-    drawn = draw_grid(_unit_range(pixels), captions, columns, ax, cmap="gray", vmin=0, vmax=1)
+    drawn = draw_grid(unit_range(pixels), captions, columns, ax, cmap="gray", vmin=0, vmax=1)
     if count > limit:
         drawn.axes.set_title(f"the first {limit:,} of {count:,} images")
     return drawn.axes
@@ -108,7 +108,7 @@ def plot_mistakes(
     ArgumentError
         When `columns` or `count` is not positive.
     """
-    pixels = _as_images(images)
+    pixels = as_images(images)
     check_positive(columns=columns, count=count)
     chances = as_array(probabilities, "probabilities")
     if chances.ndim == 2 and chances.shape[1] == 1:  # that of the second of two classes
@@ -149,7 +149,7 @@ def plot_mistakes(
     return ax
 
 
-def _as_images(images: ArrayLike) -> Array:
+def as_images(images: ArrayLike) -> Array:
     """Return images as (N, height, width) or (N, height, width, 3)."""
     pixels = as_array(images, "images")
     if not pixels.size:
@@ -169,13 +169,19 @@ def _as_images(images: ArrayLike) -> Array:
     return pixels
 
 
-def _unit_range(pixels: Array) -> Array:
+def unit_range(pixels: Array) -> Array:
     """Scale to 0 .. 1: from 0 .. 1 or 0 .. 255 if that is where the values are, else from their own range."""
     low, high = float(pixels.min()), float(pixels.max())
     if not math.isfinite(high - low):
         raise DataError("the images hold nan or infinity")
     if low >= 0 and high <= 255:
         low, high = 0, 1 if high <= 1 else 255
+    return (pixels.astype(np.float64) - low) / ((high - low) or 1)
+
+
+def stretched(pixels: Array) -> Array:
+    """Scale images to 0 .. 1: uint8 pixels from 0 .. 255, others from their least to their greatest."""
+    low, high = (0.0, 255.0) if pixels.dtype == np.uint8 else (float(pixels.min()), float(pixels.max()))
     return (pixels.astype(np.float64) - low) / ((high - low) or 1)
 
 

@@ -55,7 +55,7 @@ def plot_weights(
         When `model_or_weight` is neither a model nor numbers.
     """
     check_positive(columns=columns, limit=limit)
-    weight = _first_weight(model_or_weight)
+    weight = first_weight(model_or_weight, "plot_weights", "(inputs, units)")
     inputs, units = weight.shape
     shape = tuple(image_shape) if image_shape else (math.isqrt(inputs), math.isqrt(inputs))
     if len(shape) == 3 and shape[2] == 1:
@@ -66,10 +66,7 @@ def plot_weights(
             "image_shape=(height, width), and of colour images the weights of one channel"
         )
     filters = weight.T[:limit].reshape(-1, *shape)
-    bound = float(np.abs(filters).max())
-    if not math.isfinite(bound):
-        raise DataError("the weights hold nan or infinity: the training diverged")
-    bound = bound or 1
+    bound = largest_size(filters)
     image = draw_grid(filters, [""] * len(filters), columns, ax, margin=0.8, cmap="RdBu_r", vmin=-bound, vmax=bound)
     image.axes.figure.colorbar(image, ax=image.axes, label="weight", aspect=30, pad=0.03)
     if units > limit:
@@ -77,18 +74,27 @@ def plot_weights(
     return image.axes
 
 
-def _first_weight(model_or_weight: Any) -> Array:
-    """Return the weight to draw, of shape (inputs, units)."""
+def first_weight(model_or_weight: Any, function: str, shape: str) -> Array:
+    """Return the weight to draw: an array, or of a model the first with as many axes as `shape` names."""
+    axes = shape.count(",") + 1
     if hasattr(model_or_weight, "named_parameters"):
         for path, parameter in model_or_weight.named_parameters().items():
-            if path.endswith("weight") and np.ndim(parameter.value) == 2:
+            if path.endswith("weight") and np.ndim(parameter.value) == axes:
                 return np.asarray(parameter.value)
-        raise NotReadyError("the model has no weight of shape (inputs, units): call set_up, or fit it, first")
+        raise NotReadyError(f"the model has no weight of shape {shape}: call set_up, or fit it, first")
     weight = as_labels(model_or_weight)
     if weight.dtype.kind not in "biuf":
-        raise ArgumentTypeError(f"plot_weights takes a model or a weight array, not {brief(model_or_weight)}")
-    if weight.ndim != 2:
-        raise ShapeError(f"a weight to draw must have shape (inputs, units), not {weight.shape}")
+        raise ArgumentTypeError(f"{function} takes a model or a weight array, not {brief(model_or_weight)}")
+    if weight.ndim != axes:
+        raise ShapeError(f"a weight to draw must have shape {shape}, not {weight.shape}")
     if not weight.size:
         raise DataError(f"a weight of shape {weight.shape} has nothing to draw")
     return weight
+
+
+def largest_size(weight: Array) -> float:
+    """Return the largest size of a number, or 1 where all are 0; DataError where one is not finite."""
+    bound = float(np.abs(weight).max())
+    if not math.isfinite(bound):
+        raise DataError("the weights hold nan or infinity: the training diverged")
+    return bound or 1.0

@@ -1,0 +1,79 @@
+"""What the filters of a convolution look for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from minidl.plots.canvas import fitted_title
+from minidl.plots.grid import check_positive, draw_grid
+from minidl.plots.weights import first_weight, largest_size
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST_CHANNELS = 16
+
+
+def plot_kernels(
+    model_or_layer: Any,
+    *,
+    columns: int | None = None,
+    limit: int = 128,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the kernels of a convolution: what its filters look for.
+
+    Of gray images each filter is an image, on one scale for all, the same to both sides of zero, which is white. Of
+    images in three colours it is an image of these colours, in which gray is zero. Of more channels each filter is a
+    row, with an image for each channel.
+
+    Parameters
+    ----------
+    model_or_layer : Sequential, Layer, or array of shape (height, width, channels, filters)
+        Of a model the first convolution; another one is ``model["conv2d_2"]``.
+    columns : int, > 0, optional
+        Filters in a row, of gray images and those in colours.
+    limit : int, > 0, default 128
+        The most kernels to draw; the title says of how many.
+    ax : matplotlib Axes, optional
+
+    Raises
+    ------
+    ShapeError
+        When an array does not have four axes.
+    DataError
+        When a weight is not finite, or there is none.
+    ArgumentError
+        When `columns` or `limit` is not positive.
+    NotReadyError
+        When the model or layer has no such weight (yet).
+    ArgumentTypeError
+        When `model_or_layer` is none of these.
+    """
+    check_positive(columns=columns, limit=limit)
+    weight = first_weight(model_or_layer, "plot_kernels", "(height, width, channels, filters)")
+    channels, filters = weight.shape[2:]
+    bound = largest_size(weight)
+    kernels = weight.transpose(3, 2, 0, 1)
+    if channels == 3:
+        colours = 0.5 + 0.5 * kernels[:limit].transpose(0, 2, 3, 1) / bound
+        image = draw_grid(colours, [""] * len(colours), columns, ax)
+        title = (
+            "gray is zero" if len(colours) == filters else f"the first {limit:,} of {filters:,} filters, gray is zero"
+        )
+    else:
+        across = min(channels, _MOST_CHANNELS, limit)
+        kernels = kernels[: max(limit // across, 1), :across]
+        shown = len(kernels)
+        images = kernels.reshape(-1, *weight.shape[:2])
+        columns = columns if channels == 1 else across
+        style: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
+        least = 0.95 if channels == 1 else 0.45
+        image = draw_grid(images, [""] * len(images), columns, ax, margin=0.8, least=least, **style)
+        image.axes.figure.colorbar(image, ax=image.axes, label="weight", aspect=30, pad=0.03)
+        title = f"the first {shown:,} of {filters:,} filters" if shown < filters else ""
+        if channels > 1:
+            rows = f"{title or f'{filters:,} filters'} (rows)"
+            title = f"{rows}, {f'{across} of ' if across < channels else ''}{channels:,} channels (columns)"
+    fitted_title(image.axes, title)
+    return image.axes
