@@ -27,7 +27,7 @@ from reports import machine, mnist_folder, number, put_into_document
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
-from mnist_recipes import RECIPES, Recipe  # noqa: E402
+from mnist_recipes import RECIPES, FullyConnected  # noqa: E402
 
 from minidl import Trainer, search  # noqa: E402
 from minidl.data import augment, load_mnist, train_validation_split  # noqa: E402
@@ -38,7 +38,7 @@ BEST = RECIPES["best"]
 WHOLE = "nothing: the whole recipe"
 
 
-def without(kind: type[augment.Distortion]) -> Recipe:
+def without(kind: type[augment.Distortion]) -> FullyConnected:
     return replace(BEST, distortions=tuple(each for each in BEST.distortions if not isinstance(each, kind)))
 
 
@@ -99,7 +99,7 @@ def ablation(seeds: int, epochs: int, data: Path | None, output: Path, jobs: int
     def build(taken_away: str, seed: int) -> Trainer:
         recipe = {**VARIANTS, SHORT: BEST}[taken_away]
         length = short if taken_away == SHORT else epochs
-        return replace(recipe, epochs=length).trainer(len(y), int(y.max()) + 1, seed)
+        return replace(recipe, epochs=length).trainer(x.shape[1:], len(y), int(y.max()) + 1, seed)
 
     searches = [
         search(

@@ -78,6 +78,19 @@ def output_folder(text: str) -> Path:
     return path
 
 
+def seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed, a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def add_run_options(parser: argparse.ArgumentParser, output: Path, resume: str) -> None:
+    """Add what every training run has: a seed, a folder, and whether it goes on with what is there."""
+    parser.add_argument("--seed", type=seed, help="of weights, split and order (default: 0)")
+    parser.add_argument("--output", type=output_folder, metavar="DIR", help=f"(default: {output})")
+    parser.add_argument("--resume", action="store_true", default=False, help=resume)
+
+
 def pictures_possible() -> bool:
     """Set matplotlib to draw into files; without it say how to get it, and return False."""
     try:

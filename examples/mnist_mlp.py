@@ -15,21 +15,17 @@ goes on with the same command and --resume, to the same result as if it had not 
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from example_options import (
     Parser,
+    add_run_options,
     network_name,
     not_negative,
-    output_folder,
     pictures_possible,
     positive,
     resized,
@@ -38,18 +34,16 @@ from example_options import (
 )
 from mnist_recipes import RECIPES
 from mnist_runs import RunFolder
+from mnist_training import as_given, follow, number_of_classes, run, split, train_each, with_judge
 
 from minidl import (
     L1L2,
     BatchNorm,
-    Callback,
-    Checkpoint,
     CosineDecay,
     Dense,
     Dropout,
     EarlyStopping,
     ExponentialDecay,
-    History,
     LayerNorm,
     MaxNorm,
     OneCycle,
@@ -62,11 +56,10 @@ from minidl import (
     Trainer,
     Warmup,
 )
-from minidl.data import ImageDataset, load_csv, load_mnist, train_validation_split
-from minidl.errors import ArgumentError, DataError, MinidlError, counted
+from minidl.data import load_csv, load_mnist
+from minidl.errors import ArgumentError, MinidlError, counted
 from minidl.files import atomic_write
 from minidl.initializers import get_initializer
-from minidl.metrics import confusion_matrix
 from minidl.optimizers import OPTIMIZERS, get_optimizer
 from minidl.typing import Array
 
@@ -178,178 +171,12 @@ def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Na
     ) | {"initializer": options.initializer}
 
 
-def split(x: Array, y: Array, held_out: float | int, seed: int, cure: str) -> tuple[Array, Array, Array, Array]:
-    """Hold rows out, every digit on both sides; say in words of this program where that cannot be."""
-    try:
-        return train_validation_split(x, y, held_out, seed=seed)
-    except (ArgumentError, DataError) as error:
-        share = f"{held_out:,}" if isinstance(held_out, int) else f"{held_out:.0%}"
-        rarest = np.unique(y, return_counts=True)[1].min()
-        raise ArgumentError(
-            f"of {len(y):,} rows {share} cannot be held out with every digit on both sides, the rarest being in "
-            f"{rarest:,} of them: {cure}"
-        ) from error
-
-
-def number_of_classes(y: Array, judge: tuple[str, Array, Array]) -> int:
-    return int(max(y.max(), judge[2].max())) + 1
-
-
-def follow(
-    name: str, x: Array, y: Array, judge: tuple[str, Array, Array], options: argparse.Namespace
-) -> dict[str, Any]:
-    """Train by a recipe of mnist_recipes.py on all training images; those that judge it are looked at at the end."""
-    recipe = replace(RECIPES[name], epochs=options.given.get("epochs", RECIPES[name].epochs))
-    classes, (judged_by, x_judge, _) = number_of_classes(y, judge), judge
-    network = recipe.network(classes)
-    print(
-        f"\n{name}, {network}: {len(y):,} rows to train, {len(x_judge):,} {judged_by} images at the end, "
-        f"{counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}"
-    )
-    entry = run(
-        network, lambda: recipe.trainer(len(y), classes, options.seed), recipe.epochs, (x, y), judge, None, options
-    )
-    return entry | {"recipe": name, "settings": repr(recipe)}
-
-
-class Stopwatch(Callback):
-    """Seconds of training, also those before a stop, up to the last checkpoint, which keeps what callbacks know."""
-
-    def on_train_begin(self, trainer: Trainer) -> None:
-        self.start = time.perf_counter()
-
-    def on_train_end(self, trainer: Trainer) -> None:
-        self.seconds = time.perf_counter() - self.start
-
-    def state(self) -> dict[str, Any]:
-        return {"seconds": time.perf_counter() - self.start}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.start -= state["seconds"]
-
-
-def run(
-    network: str,
-    new_trainer: Callable[[], Trainer],
-    epochs: int,
-    training: tuple[Array, Array],
-    judge: tuple[str, Array, Array],
-    stopping: EarlyStopping | None,
-    options: argparse.Namespace,
-) -> dict[str, Any]:
-    """Train one network, or go on; save its model and pictures; return its entry of report.json."""
-    checkpoints = options.folder.checkpoints(network)
-    if list(checkpoints.glob("step_*.npz")):
-        trainer = Trainer.load(checkpoints)
-        print(f"resumed after {trainer.epoch} of {epochs} epochs, at step {trainer.step:,}")
-    else:
-        trainer = new_trainer()
-
-    judged_by, x, y = judge
-    resumed_after, stopwatch = trainer.epoch, Stopwatch()
-    history = trainer.fit(
-        *training,
-        epochs=max(epochs - trainer.epoch, 0),
-        validation_data=(x, y) if judged_by == "validation" else None,
-        callbacks=[
-            Checkpoint(checkpoints, every_epochs=max(epochs // 20, 1)),
-            stopwatch,
-            *([stopping] if stopping else []),
-        ],
-    )
-
-    model = trainer.model
-    model.save(options.output / f"{network}.npz")
-    if options.pictures:
-        draw(network, options.output, model, history, x, y)
-    return {
-        "network": network,
-        "train_rows": len(training[0]),
-        f"{judged_by}_rows": len(y),
-        "parameters": model.parameters.size,
-        "model": repr(model),
-        "optimizer": repr(trainer.optimizer),
-        "augment": trainer.augment and repr(trainer.augment),
-        "batch_size": trainer.batch_size,
-        "seed": options.seed,
-        "seconds": stopwatch.seconds,
-        "resumed_after_epochs": resumed_after,
-        "epochs": trainer.epoch,
-        "stopped_early": trainer.epoch < epochs,
-        "kept_epoch": stopping.best_epoch if stopping else trainer.epoch,
-        "history": dict(history),
-        "judged_by": judged_by,
-        judged_by: trainer.evaluate(x, y),
-        "confusion_matrix": confusion_matrix(y, model.predict(x), labels=range(model.output_shape[0])).tolist(),
-    }
-
-
-def draw(network: str, folder: Path, model: Sequential, history: History, x: Array, y: Array) -> None:
-    """Save pictures of the learning curves, the confusion matrix, the worst mistakes and the first layer's weights."""
-    import matplotlib.pyplot as plt
-
-    from minidl import plots
-
-    probabilities = model.predict_proba(x)
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    plots.plot_history(history, "loss", ax=left)
-    plots.plot_history(history, "accuracy", ax=right)
-    figure.suptitle(network)
-    figure.savefig(folder / f"{network}_curves.png")
-    plots.plot_confusion_matrix(y, probabilities.argmax(axis=1)).figure.savefig(folder / f"{network}_confusion.png")
-    plots.plot_mistakes(x, y, probabilities).figure.savefig(folder / f"{network}_mistakes.png")
-    plots.plot_weights(model).figure.savefig(folder / f"{network}_weights.png")
-    plt.close("all")
-
-
 def draw_rows(x: Array, y: Array, most: int, seed: int) -> tuple[Array, Array]:
     """Draw at most `most` rows, so that MNIST's 60,000 become the 42,000 that the recipes were published with."""
     if len(y) <= most:
         return x, y
     chosen = np.random.default_rng(seed).choice(len(y), most, replace=False)
     return x[chosen], y[chosen]
-
-
-def table(report: list[dict[str, Any]]) -> str:
-    """Format the networks side by side."""
-    judged_by = report[0]["judged_by"]
-    width = max(len(entry["network"]) for entry in report)
-    lines = [
-        f"{'':<{width}}{'':>12}{'':>9}{'':>9}{'train':>10}{judged_by:>12}",
-        f"{'network':<{width}}{'parameters':>12}{'seconds':>9}{'loss':>9}{'accuracy':>10}{'accuracy':>12}",
-    ]
-    for entry in report:
-        loss, accuracy = (entry["history"][name][entry["kept_epoch"] - 1] for name in ("loss", "accuracy"))
-        lines.append(
-            f"{entry['network']:<{width}}{entry['parameters']:>12,}{entry['seconds']:>9.1f}{figure(loss)}"
-            f"{accuracy:>10.2%}{entry[judged_by]['accuracy']:>12.2%}"
-        )
-    lines += [f"{entry['network']}: {text}" for entry in report if (text := which_epoch(entry))]
-    return "\n".join(lines)
-
-
-def which_epoch(entry: dict[str, Any]) -> str:
-    """Say where the training ended, and of which epoch model and figures are, if not of the last that was asked for."""
-    epochs, kept = entry["epochs"], entry["kept_epoch"]
-    if kept == epochs:
-        return f"ended after epoch {epochs}, as the loss fell no further" if entry["stopped_early"] else ""
-    if entry["stopped_early"]:
-        return f"stopped after epoch {epochs}; the model is that of epoch {kept}"
-    return f"the model is that of epoch {kept} of {epochs}"
-
-
-def figure(loss: float) -> str:
-    return f"{loss:>9.4f}" if loss < 1000 else f"{loss:>9.1e}"
-
-
-def matrix(entry: dict[str, Any]) -> str:
-    """Format a confusion matrix: rows are true digits, columns predicted ones."""
-    counts = entry["confusion_matrix"]
-    lines = [f"{entry['network']}: rows are true digits, columns predicted ones"]
-    lines.append("    " + "".join(f"{digit:>6}" for digit in range(len(counts))))
-    lines += [f"{digit:>4}" + "".join(f"{count or '.':>6}" for count in row) for digit, row in enumerate(counts)]
-    return "\n".join(lines)
 
 
 def initializer_name(text: str) -> str:
@@ -361,12 +188,6 @@ def initializer_name(text: str) -> str:
 
 
 number_of_rows = whole_number(1, "number of rows")
-
-
-def seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed, a whole number from 0 to {2**32 - 1}")
-    return int(text)
 
 
 def batch_size(text: str) -> int | None:
@@ -455,19 +276,16 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         metavar="EPOCHS",
         help="stop after so many epochs without a better validation accuracy, and keep the best epoch's model",
     )
-    add("--seed", type=seed, help="of weights, split and order (default: 0)")
     add(
         "--validation",
         type=fraction_or_rows,
         metavar="FRACTION|ROWS",
         help="held out: 0.2, or 1000 rows (default: see below)",
     )
-    add("--output", type=output_folder, metavar="DIR", help=f"(default: {DEFAULTS['output']})")
-    add(
-        "--resume",
-        action="store_true",
-        default=False,
-        help="go on with the run in --output that was stopped; with a constant rate also to other --epochs",
+    add_run_options(
+        parser,
+        DEFAULTS["output"],
+        "go on with the run in --output that was stopped; with a constant rate also to other --epochs",
     )
     add(
         "--predict",
@@ -516,15 +334,6 @@ def conflict(options: argparse.Namespace) -> str:
     return ""
 
 
-def with_judge(data: ImageDataset, seed: int) -> tuple[Array, Array, tuple[str, Array, Array]]:
-    """Return training images and test images; where there are none of these, a seventh, as in MNIST, is held out."""
-    if len(data.y_test):
-        return data.x_train, data.y_train, ("test", data.x_test, data.y_test)
-    x, x_test, y, y_test = split(data.x_train, data.y_train, 1 / 7, seed, "give more rows, or test images")
-    print(f"the data have no test images: {len(y_test):,} of {len(data.y_train):,} rows are held out instead")
-    return x, y, ("held-out", x_test, y_test)
-
-
 def check_sizes(network: str, x: Array, y: Array) -> None:
     """Refuse a network that does not fit the data, before any is trained."""
     inputs, *_, classes = map(int, network.split("-"))
@@ -533,22 +342,6 @@ def check_sizes(network: str, x: Array, y: Array) -> None:
             f"the network {network} does not fit the data: they have {x.shape[1]} pixels and labels 0 to {y.max()}; "
             f"give {resized(network, x.shape[1], int(y.max()) + 1)}"
         )
-
-
-def as_given(options: argparse.Namespace, x: Array, y: Array) -> dict[str, str]:
-    """Return all that a run depends on as text: by name each option as one would give it, and the data's sum."""
-
-    def text(name: str, value: Any) -> str:
-        option = f"--{name.replace('_', '-')}"
-        if isinstance(value, list):
-            return " ".join(f"{option} {each}" for each in value)
-        return f"{option} {'full' if value is None else shlex.quote(str(value))}"  # of a batch size
-
-    settings = {name: value for name, value in DEFAULTS.items() if value is not None} | options.given
-    settings["network"] = options.network
-    elsewhere = {"data", "output", "resume", "predict", "submission"}
-    texts = {name: text(name, value) for name, value in settings.items() if name not in elsewhere}
-    return texts | {"data": f"other --data, {sha256(x.tobytes() + y.tobytes()).hexdigest()[:16]}"}
 
 
 def load_unlabelled(path: Path, pixels: int) -> Array:
@@ -579,7 +372,9 @@ def main(arguments: list[str] | None = None) -> None:
     data = load_mnist(options.data)
     if options.recipe:
         x, y, judge = with_judge(data, options.seed)
-        networks = [RECIPES[options.recipe].network(number_of_classes(y, judge))]
+        recipe = RECIPES[options.recipe]
+        recipe = replace(recipe, epochs=options.given.get("epochs", recipe.epochs))
+        networks = [recipe.network(x.shape[1:], number_of_classes(y, judge))]
     else:
         networks = options.network
         x, y = draw_rows(data.x_train, data.y_train, options.rows, options.seed)
@@ -587,31 +382,26 @@ def main(arguments: list[str] | None = None) -> None:
     for network in networks:
         check_sizes(network, x, y)
     unlabelled = load_unlabelled(options.predict, x.shape[1]) if options.predict else None
+    settings = {name: value for name, value in DEFAULTS.items() if value is not None} | options.given
     options.folder = folder = RunFolder(options.output)
     may_be_longer = not options.recipe and options.schedule == "constant"
     report = folder.begin(
         networks,
-        as_given(options, x, y),
+        as_given(settings | {"network": options.network}, x, y),
         epochs=options.given.get("epochs") if may_be_longer else None,
         resume=options.resume,
     )
     if not folder.left:
         print(f"the run in {folder.path} is complete: nothing is left to train (without --resume it begins anew)")
     options.pictures = bool(folder.left) and pictures_possible()
+
+    def train_one(network: str) -> dict[str, Any]:
+        if options.recipe:
+            return follow(options.recipe, recipe, x, y, judge, options)
+        return train(network, recipe_for(network, options), x, y, options)
+
     try:
-        for network in list(folder.left):
-            if options.recipe:
-                entry = follow(options.recipe, x, y, judge, options)
-            else:
-                entry = train(network, recipe_for(network, options), x, y, options)
-            report.append({"data": data.source} | entry)
-            folder.finish(network, report)  # now, so that an interruption of the next does not lose it
-        for entry in report:
-            print(f"\n{matrix(entry)}")
-        print(f"\n{table(report)}")
-        if report[0]["augment"]:
-            print("loss and train accuracy are those of distorted images, which are harder")
-        print(f"\nmodels{', pictures' if options.pictures else ''} and report.json: {options.output}")
+        train_each(list(folder.left), train_one, report, data.source, options)
         if unlabelled is not None:
             submit(report, unlabelled, options)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ file.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def picture(text: str) -> Path:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = Parser(__doc__)
-    parser.add_argument("model", type=Path, help="a model file that mnist_mlp.py wrote")
+    parser.add_argument("model", type=Path, help="a model file that mnist_mlp.py or mnist_cnn.py wrote")
     parser.add_argument("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's IDX files")
     parser.add_argument("--index", type=int, default=0, help="which image, from 0")
     parser.add_argument("--save", type=picture, metavar="PNG", help="save the image as a picture")
@@ -74,7 +75,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise ArgumentError(f"--index {options.index}: there are {len(images):,} images, 0 to {len(images) - 1}")
     image = images[options.index]
     truth = None if labels is None else int(labels[options.index])
-    probabilities = model.predict_proba(image[np.newaxis])[0]
+    fits = model.input_shape is not None and math.prod(model.input_shape) == image.size
+    sample = image.reshape(1, *model.input_shape) if fits else image[np.newaxis]  # if not, the error says what would
+    probabilities = model.predict_proba(sample)[0]
     prediction = int(probabilities.argmax())
 
     if options.save:

@@ -864,6 +864,13 @@ def test_of_a_model_the_first_matrix_that_is_a_weight_is_drawn():
     assert [image.get_array().tolist() for image in ax.get_images()] == [[[0, 2], [4, 6]], [[1, 3], [5, 7]]]
 
 
+def test_a_new_figure_has_a_size_that_suits_a_page():
+    for ax in (plots.plot_weights(np.eye(16)), plots.plot_kernels(a_convolutional_network())):
+        width, height = ax.figure.get_size_inches()
+        assert 3 < width < 8
+        assert 2 < height < 8
+
+
 def test_units_beyond_the_limit_are_left_out_and_the_title_says_so():
     ax = plots.plot_weights(random().normal(size=(784, 128)))
     assert images_per_row(ax) == [10] * 10

@@ -86,7 +86,7 @@ def plot_feature_maps(
     cells = [cell for images in rows.values() for cell in (*images, *[nothing] * (columns - len(images)))]
     captions = [caption for title in rows for caption in (title, *[""] * (columns - 1))]
     least = min(max(11 / len(rows), 0.5), 0.95)
-    drawn = draw_grid(cells, captions, columns, ax, least=least, wide=True, cmap="gray", vmin=0, vmax=1)
+    drawn = draw_grid(cells, captions, columns, ax, least_width=least, wide=True, cmap="gray", vmin=0, vmax=1)
     return drawn.axes
 
 

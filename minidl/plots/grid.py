@@ -33,14 +33,14 @@ def draw_grid(
     ax: Axes | None,
     *,
     margin: float = 0.0,
-    least: float = 0.95,
+    least_width: float = 0.95,
     wide: bool = False,
     **style: Any,
 ) -> AxesImage:
     """Draw images of shape (N, h, w) or (N, h, w, 3) and return the last, which knows its axes and colours.
 
     They may be of several sizes, and are drawn in that of the first; the place of one without pixels stays empty. A new
-    figure is `margin` inches wider than the images, which are `least` inches wide or more. `wide` captions begin at the
+    figure is `margin` inches wider than the images, each of `least_width` inches or more. `wide` captions begin at the
     left of their image, and may be as wide as the row. `style` goes to ``imshow``.
     """
     count, (height, width) = len(images), images[0].shape[:2]
@@ -51,7 +51,7 @@ def draw_grid(
     rows = math.ceil(count / columns)
     tall = height / width
     across = 1 + _GAP
-    inches = max(least, 2.6 / columns)
+    inches = max(least_width, 2.6 / columns)
     line = _CAPTION_LINE
     if ax is None:  # in a figure of our own, large images need no larger captions, and small ones no smaller
         smallest = _SMALLEST_FONT if wide else 0

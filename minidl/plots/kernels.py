@@ -69,7 +69,7 @@ def plot_kernels(
         columns = columns if channels == 1 else across
         style: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
         least = 0.95 if channels == 1 else 0.45
-        image = draw_grid(images, [""] * len(images), columns, ax, margin=0.8, least=least, **style)
+        image = draw_grid(images, [""] * len(images), columns, ax, margin=0.8, least_width=least, **style)
         image.axes.figure.colorbar(image, ax=image.axes, label="weight", aspect=30, pad=0.03)
         title = f"the first {shown:,} of {filters:,} filters" if shown < filters else ""
         if channels > 1:

@@ -51,7 +51,7 @@ def test_the_table_fits_80_columns_also_with_large_networks_and_losses():
     entry |= {"judged_by": "validation", "validation": {"accuracy": 1.0}}
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "examples")
-        table = runpy.run_path(str(ROOT / "examples" / "mnist_mlp.py"))["table"]
+        table = runpy.run_path(str(ROOT / "examples" / "mnist_training.py"))["table"]
     lines = table([entry, entry | {"network": "784-10", "judged_by": "validation"}]).splitlines()
     assert len(lines) == 4
     assert max(map(len, lines)) <= 80
@@ -367,7 +367,7 @@ def test_a_wrong_option_of_the_spirals_is_one_plain_line(tmp_path, arguments, me
     assert not list(tmp_path.rglob("spirals.*"))
 
 
-@pytest.mark.parametrize("name", ["mnist_mlp", "predict_digit", "regression", "spirals"])
+@pytest.mark.parametrize("name", ["mnist_cnn", "mnist_mlp", "predict_digit", "regression", "spirals"])
 def test_each_example_has_help(name):
     result = run_here(f"examples/{name}", "--help")
     assert result.returncode == 0

@@ -1,0 +1,237 @@
+"""How the examples train networks on images, show what came of it, and leave it in a folder."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mnist_runs import RunFolder
+from recipe import Recipe
+
+from minidl import Callback, Checkpoint, EarlyStopping, History, Sequential, Trainer
+from minidl.data import ImageDataset, train_validation_split
+from minidl.errors import ArgumentError, DataError, counted
+from minidl.metrics import confusion_matrix
+from minidl.typing import Array
+
+
+def split(x: Array, y: Array, held_out: float | int, seed: int, cure: str) -> tuple[Array, Array, Array, Array]:
+    """Hold rows out, every digit on both sides; say in words of this program where that cannot be."""
+    try:
+        return train_validation_split(x, y, held_out, seed=seed)
+    except (ArgumentError, DataError) as error:
+        share = f"{held_out:,}" if isinstance(held_out, int) else f"{held_out:.0%}"
+        rarest = np.unique(y, return_counts=True)[1].min()
+        raise ArgumentError(
+            f"of {len(y):,} rows {share} cannot be held out with every digit on both sides, the rarest being in "
+            f"{rarest:,} of them: {cure}"
+        ) from error
+
+
+def number_of_classes(y: Array, judge: tuple[str, Array, Array]) -> int:
+    return int(max(y.max(), judge[2].max())) + 1
+
+
+def with_judge(data: ImageDataset, seed: int) -> tuple[Array, Array, tuple[str, Array, Array]]:
+    """Return training images and test images; where there are none of these, a seventh, as in MNIST, is held out."""
+    if len(data.y_test):
+        return data.x_train, data.y_train, ("test", data.x_test, data.y_test)
+    x, x_test, y, y_test = split(data.x_train, data.y_train, 1 / 7, seed, "give more rows, or test images")
+    print(f"the data have no test images: {len(y_test):,} of {len(data.y_train):,} rows are held out instead")
+    return x, y, ("held-out", x_test, y_test)
+
+
+def follow(
+    name: str, recipe: Recipe, x: Array, y: Array, judge: tuple[str, Array, Array], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Train by a recipe on all training images; those that judge it are looked at at the end."""
+    classes, (judged_by, x_judge, _) = number_of_classes(y, judge), judge
+    image_shape = x.shape[1:]
+    network = recipe.network(image_shape, classes)
+    print(
+        f"\n{name}, {network}: {len(y):,} rows to train, {len(x_judge):,} {judged_by} images at the end, "
+        f"{counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}"
+    )
+    entry = run(
+        network,
+        lambda: recipe.trainer(image_shape, len(y), classes, options.seed),
+        recipe.epochs,
+        (x, y),
+        judge,
+        None,
+        options,
+    )
+    return entry | {"recipe": name, "settings": repr(recipe)}
+
+
+class Stopwatch(Callback):
+    """Seconds of training, also those before a stop, up to the last checkpoint, which keeps what callbacks know."""
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self.start = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        self.seconds = time.perf_counter() - self.start
+
+    def state(self) -> dict[str, Any]:
+        return {"seconds": time.perf_counter() - self.start}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.start -= state["seconds"]
+
+
+def run(
+    network: str,
+    new_trainer: Callable[[], Trainer],
+    epochs: int,
+    training: tuple[Array, Array],
+    judge: tuple[str, Array, Array],
+    stopping: EarlyStopping | None,
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """Train one network, or go on; save its model and pictures; return its entry of report.json."""
+    checkpoints = options.folder.checkpoints(network)
+    if list(checkpoints.glob("step_*.npz")):
+        trainer = Trainer.load(checkpoints)
+        print(f"resumed after {trainer.epoch} of {epochs} epochs, at step {trainer.step:,}")
+    else:
+        trainer = new_trainer()
+
+    judged_by, x, y = judge
+    resumed_after, stopwatch = trainer.epoch, Stopwatch()
+    history = trainer.fit(
+        *training,
+        epochs=max(epochs - trainer.epoch, 0),
+        validation_data=(x, y) if judged_by == "validation" else None,
+        callbacks=[
+            Checkpoint(checkpoints, every_epochs=max(epochs // 20, 1)),
+            stopwatch,
+            *([stopping] if stopping else []),
+        ],
+    )
+
+    model = trainer.model
+    model.save(options.output / f"{network}.npz")
+    if options.pictures:
+        draw(network, options.output, model, history, x, y)
+    return {
+        "network": network,
+        "train_rows": len(training[0]),
+        f"{judged_by}_rows": len(y),
+        "parameters": model.parameters.size,
+        "model": repr(model),
+        "optimizer": repr(trainer.optimizer),
+        "augment": trainer.augment and repr(trainer.augment),
+        "batch_size": trainer.batch_size,
+        "seed": options.seed,
+        "seconds": stopwatch.seconds,
+        "resumed_after_epochs": resumed_after,
+        "epochs": trainer.epoch,
+        "stopped_early": trainer.epoch < epochs,
+        "kept_epoch": stopping.best_epoch if stopping else trainer.epoch,
+        "history": dict(history),
+        "judged_by": judged_by,
+        judged_by: trainer.evaluate(x, y),
+        "confusion_matrix": confusion_matrix(y, model.predict(x), labels=range(model.output_shape[0])).tolist(),
+    }
+
+
+def draw(network: str, folder: Path, model: Sequential, history: History, x: Array, y: Array) -> None:
+    """Save pictures of the learning curves, the confusion matrix, the worst mistakes, and what was learned."""
+    import matplotlib.pyplot as plt
+
+    from minidl import plots
+
+    probabilities = model.predict_proba(x)
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    plots.plot_history(history, "loss", ax=left)
+    plots.plot_history(history, "accuracy", ax=right)
+    figure.suptitle(network)
+    figure.savefig(folder / f"{network}_curves.png")
+    plots.plot_confusion_matrix(y, probabilities.argmax(axis=1)).figure.savefig(folder / f"{network}_confusion.png")
+    plots.plot_mistakes(x, y, probabilities).figure.savefig(folder / f"{network}_mistakes.png")
+    if x.ndim == 2:
+        plots.plot_weights(model).figure.savefig(folder / f"{network}_weights.png")
+    else:
+        plots.plot_kernels(model).figure.savefig(folder / f"{network}_kernels.png")
+        plots.plot_feature_maps(model, x[0]).figure.savefig(folder / f"{network}_features.png")
+        plots.plot_evidence(model, x[:6], y[:6]).figure.savefig(folder / f"{network}_evidence.png")
+    plt.close("all")
+
+
+def as_given(settings: dict[str, Any], x: Array, y: Array) -> dict[str, str]:
+    """Return all that a run depends on as text: by name each option as one would give it, and the data's sum."""
+
+    def text(name: str, value: Any) -> str:
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, list):
+            return " ".join(f"{option} {each}" for each in value)
+        return f"{option} {'full' if value is None else shlex.quote(str(value))}"  # of a batch size
+
+    elsewhere = {"data", "output", "resume", "predict", "submission"}
+    texts = {name: text(name, value) for name, value in settings.items() if name not in elsewhere}
+    return texts | {"data": f"other --data, {sha256(x.tobytes() + y.tobytes()).hexdigest()[:16]}"}
+
+
+def table(report: list[dict[str, Any]]) -> str:
+    """Format the networks side by side."""
+    judged_by = report[0]["judged_by"]
+    width = max(len(entry["network"]) for entry in report)
+    lines = [
+        f"{'':<{width}}{'':>12}{'':>9}{'':>9}{'train':>10}{judged_by:>12}",
+        f"{'network':<{width}}{'parameters':>12}{'seconds':>9}{'loss':>9}{'accuracy':>10}{'accuracy':>12}",
+    ]
+    for entry in report:
+        loss, accuracy = (entry["history"][name][entry["kept_epoch"] - 1] for name in ("loss", "accuracy"))
+        lines.append(
+            f"{entry['network']:<{width}}{entry['parameters']:>12,}{entry['seconds']:>9.1f}{figure(loss)}"
+            f"{accuracy:>10.2%}{entry[judged_by]['accuracy']:>12.2%}"
+        )
+    lines += [f"{entry['network']}: {text}" for entry in report if (text := which_epoch(entry))]
+    return "\n".join(lines)
+
+
+def which_epoch(entry: dict[str, Any]) -> str:
+    """Say where the training ended, and of which epoch model and figures are, if not of the last that was asked for."""
+    epochs, kept = entry["epochs"], entry["kept_epoch"]
+    if kept == epochs:
+        return f"ended after epoch {epochs}, as the loss fell no further" if entry["stopped_early"] else ""
+    if entry["stopped_early"]:
+        return f"stopped after epoch {epochs}; the model is that of epoch {kept}"
+    return f"the model is that of epoch {kept} of {epochs}"
+
+
+def figure(loss: float) -> str:
+    return f"{loss:>9.4f}" if loss < 1000 else f"{loss:>9.1e}"
+
+
+def matrix(entry: dict[str, Any]) -> str:
+    """Format a confusion matrix: rows are true digits, columns predicted ones."""
+    counts = entry["confusion_matrix"]
+    lines = [f"{entry['network']}: rows are true digits, columns predicted ones"]
+    lines.append("    " + "".join(f"{digit:>6}" for digit in range(len(counts))))
+    lines += [f"{digit:>4}" + "".join(f"{count or '.':>6}" for count in row) for digit, row in enumerate(counts)]
+    return "\n".join(lines)
+
+
+def train_each(
+    networks: list[str], train_one: Callable[[str], dict[str, Any]], report: list[Any], source: str, options: Any
+) -> None:
+    """Train what is left of a run's networks, each entered into the report at once, and print what came of all."""
+    folder: RunFolder = options.folder
+    for network in networks:
+        report.append({"data": source} | train_one(network))
+        folder.finish(network, report)  # now, so that an interruption of the next does not lose it
+    for entry in report:
+        print(f"\n{matrix(entry)}")
+    print(f"\n{table(report)}")
+    if report[0]["augment"]:
+        print("loss and train accuracy are those of distorted images, which are harder")
+    print(f"\nmodels{', pictures' if options.pictures else ''} and report.json: {options.output}")
