@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_recipes import RECIPES
-from example_options import Parser, add_run_options, pictures_possible, whole_number
-from mnist_runs import RunFolder
+from example_options import Parser, add_run_options, whole_number
 from mnist_training import as_given, follow, number_of_classes, train_each, with_judge
 
 from minidl.data import ImageDataset, load_cifar10, load_mnist
@@ -74,18 +73,14 @@ def main(arguments: list[str] | None = None) -> None:
     name = options.recipe or ("color" if x.shape[3] == 3 else "fast")
     recipe = replace(RECIPES[name], epochs=options.given.get("epochs", RECIPES[name].epochs_for(len(y))))
     network = recipe.network(x.shape[1:], number_of_classes(y, judge))
-    options.folder = folder = RunFolder(options.output)
     settings = {"seed": options.seed} | options.given | {"recipe": name}
-    report = folder.begin([network], as_given(settings, x, y), epochs=None, resume=options.resume)
-    if not folder.left:
-        print(f"the run in {folder.path} is complete: nothing is left to train (without --resume it begins anew)")
-    options.pictures = bool(folder.left) and pictures_possible()
-    try:
-        train_each(
-            list(folder.left), lambda _: follow(name, recipe, x, y, judge, options), report, data.source, options
-        )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(folder.after_interruption()) from None
+    train_each(
+        [network],
+        lambda _: follow(name, recipe, x, y, judge, options),
+        as_given(settings, x, y),
+        data.source,
+        options,
+    )
 
 
 if __name__ == "__main__":

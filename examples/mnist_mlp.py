@@ -26,14 +26,12 @@ from example_options import (
     add_run_options,
     network_name,
     not_negative,
-    pictures_possible,
     positive,
     resized,
     share,
     whole_number,
 )
 from mnist_recipes import RECIPES
-from mnist_runs import RunFolder
 from mnist_training import as_given, follow, number_of_classes, run, split, train_each, with_judge
 
 from minidl import (
@@ -383,29 +381,22 @@ def main(arguments: list[str] | None = None) -> None:
         check_sizes(network, x, y)
     unlabelled = load_unlabelled(options.predict, x.shape[1]) if options.predict else None
     settings = {name: value for name, value in DEFAULTS.items() if value is not None} | options.given
-    options.folder = folder = RunFolder(options.output)
     may_be_longer = not options.recipe and options.schedule == "constant"
-    report = folder.begin(
-        networks,
-        as_given(settings | {"network": options.network}, x, y),
-        epochs=options.given.get("epochs") if may_be_longer else None,
-        resume=options.resume,
-    )
-    if not folder.left:
-        print(f"the run in {folder.path} is complete: nothing is left to train (without --resume it begins anew)")
-    options.pictures = bool(folder.left) and pictures_possible()
 
     def train_one(network: str) -> dict[str, Any]:
         if options.recipe:
             return follow(options.recipe, recipe, x, y, judge, options)
         return train(network, recipe_for(network, options), x, y, options)
 
-    try:
-        train_each(list(folder.left), train_one, report, data.source, options)
-        if unlabelled is not None:
-            submit(report, unlabelled, options)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(folder.after_interruption()) from None
+    train_each(
+        networks,
+        train_one,
+        as_given(settings | {"network": options.network}, x, y),
+        data.source,
+        options,
+        epochs=options.given.get("epochs") if may_be_longer else None,
+        afterwards=None if unlabelled is None else lambda report: submit(report, unlabelled, options),
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run of `mnist_mlp.py` keeps in its folder, so that it can be stopped, go on, and know when it is complete.
+"""What a run keeps in its folder, so that it can be stopped, go on, and know when it is complete.
 
 Beside models, pictures and checkpoints that is report.json, with an entry for each network that is trained, and
 settings.json, with the options of the run, its networks, and those of them that are left.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from example_options import pictures_possible
 from mnist_runs import RunFolder
 from recipe import Recipe
 
@@ -222,16 +223,36 @@ def matrix(entry: dict[str, Any]) -> str:
 
 
 def train_each(
-    networks: list[str], train_one: Callable[[str], dict[str, Any]], report: list[Any], source: str, options: Any
+    networks: list[str],
+    train_one: Callable[[str], dict[str, Any]],
+    given: dict[str, str],
+    source: str,
+    options: argparse.Namespace,
+    *,
+    epochs: int | None = None,
+    afterwards: Callable[[list[Any]], None] | None = None,
 ) -> None:
-    """Train what is left of a run's networks, each entered into the report at once, and print what came of all."""
-    folder: RunFolder = options.folder
-    for network in networks:
-        report.append({"data": source} | train_one(network))
-        folder.finish(network, report)  # now, so that an interruption of the next does not lose it
-    for entry in report:
-        print(f"\n{matrix(entry)}")
-    print(f"\n{table(report)}")
-    if report[0]["augment"]:
-        print("loss and train accuracy are those of distorted images, which are harder")
-    print(f"\nmodels{', pictures' if options.pictures else ''} and report.json: {options.output}")
+    """Train the networks of a run, or those that are left of it, and print what came of all of them.
+
+    `given` has all that the run depends on, as of `as_given`; `epochs` is their number where it may change. What comes
+    afterwards gets the report.
+    """
+    options.folder = folder = RunFolder(options.output)
+    report = folder.begin(networks, given, epochs=epochs, resume=options.resume)
+    if not folder.left:
+        print(f"the run in {folder.path} is complete: nothing is left to train (without --resume it begins anew)")
+    options.pictures = bool(folder.left) and pictures_possible()
+    try:
+        for network in list(folder.left):
+            report.append({"data": source} | train_one(network))
+            folder.finish(network, report)  # now, so that an interruption of the next does not lose it
+        for entry in report:
+            print(f"\n{matrix(entry)}")
+        print(f"\n{table(report)}")
+        if report[0]["augment"]:
+            print("loss and train accuracy are those of distorted images, which are harder")
+        print(f"\nmodels{', pictures' if options.pictures else ''} and report.json: {options.output}")
+        if afterwards:
+            afterwards(report)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(folder.after_interruption()) from None
