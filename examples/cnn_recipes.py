@@ -49,15 +49,17 @@ class Convolutional(Recipe):
 STRONGER = (Rotation(12), Scaling(0.12, keep_aspect=False), Translation(0.08), Shear(10))
 
 RECIPES = {
-    "fast": Convolutional(stages=((16,), (32,)), epochs=3, batch_size=128, learning_rate=0.01, least_steps=240),
+    "fast": Convolutional(
+        stages=((16,), (32,)), hidden=(64,), epochs=2, batch_size=128, learning_rate=0.01, least_steps=240
+    ),
     "conv": Convolutional(
-        stages=((32, 32), (64, 64)),
-        hidden=(128,),
-        epochs=20,
+        stages=((16,), (32, 32), (64, 64)),
+        hidden=(64,),
+        epochs=18,
         batch_size=128,
         learning_rate=0.004,
         distortions=(*STRONGER, Elastic(15)),
-        dropout=0.3,
+        dropout=0.2,
         average=0.998,
     ),
     "color": Convolutional(

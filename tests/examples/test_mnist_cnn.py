@@ -11,7 +11,7 @@ from scripts import run_here
 from minidl import Checkpoint, Sequential
 from minidl.data import load_mnist
 
-NETWORK = "28x28-c16-c32-10"
+NETWORK = "28x28-c16-c32-64-10"
 
 
 def train(*options):
