@@ -25,16 +25,6 @@ class _Pooling(Layer):
             raise ShapeError(f"a window of {self.pool_size} may lie outside of {place}: give less than the window")
         return (*self.window.places, input_shape[2])
 
-    def spread(self, parts: Any) -> Array:
-        """Return the gradient by the images: the sum, at each pixel, of what the taps of the windows give it."""
-        height, width, channels = self.input_shape or ()
-        (top, bottom), (left, right) = self.window.margins
-        parts = list(parts)
-        padded = np.zeros((len(parts[0]), top + height + bottom, left + width + right, channels), parts[0].dtype)
-        for tap, part in zip(self.window.taps(padded), parts, strict=True):
-            tap[...] += part
-        return padded[:, top : top + height, left : left + width]
-
 
 class MaxPool2D(_Pooling):
     """Maximum of each window of each channel; of equal ones the first, row by row, gets the gradient.
@@ -54,21 +44,24 @@ class MaxPool2D(_Pooling):
     """
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        first, *others = self.window.taps(self.window.pad(x, -np.inf))
-        y = first.copy()
-        if not training:
-            for tap in others:
-                np.maximum(y, tap, out=y)
-            return y
-        winners = np.zeros(y.shape, np.min_scalar_type(len(others)))
-        for index, tap in enumerate(others, start=1):
-            np.copyto(winners, index, where=tap > y)
-            np.maximum(y, tap, out=y)
-        self.saved = winners
+        # First along the rows, then down the columns: of equal numbers the first one row by row wins.
+        (height, width), (down, along) = self.window.size, self.window.strides
+        rows, columns = _maxima(self.window.pad(x, -np.inf), 2, width, along)
+        y, lines = _maxima(rows, 1, height, down)
+        if training:
+            self.saved = columns, lines
         return y
 
     def backward(self, dy: Array) -> Array:
-        return self.spread(dy * (self.saved == index) for index in range(self.pool_size[0] * self.pool_size[1]))
+        columns, lines = self.saved
+        (top, bottom), (left, right) = self.window.margins
+        height, width, _ = self.input_shape or ()
+        drows = _to_winners(dy, lines, 1, top + height + bottom, *self._steps(0))
+        dx = _to_winners(drows, columns, 2, left + width + right, *self._steps(1))
+        return dx[:, top : top + height, left : left + width]
+
+    def _steps(self, side: int) -> tuple[int, int]:
+        return self.window.size[side], self.window.strides[side]
 
 
 class AveragePool2D(_Pooling):
@@ -97,8 +90,13 @@ class AveragePool2D(_Pooling):
         return y
 
     def backward(self, dy: Array) -> Array:
+        (top, bottom), (left, right) = self.window.margins
+        height, width, channels = self.input_shape or ()
+        padded = np.zeros((len(dy), top + height + bottom, left + width + right, channels), dy.dtype)
         share = np.divide(dy, self.counts, dtype=dy.dtype)
-        return self.spread([share] * (self.pool_size[0] * self.pool_size[1]))
+        for tap in self.window.taps(padded):
+            tap[...] += share
+        return padded[:, top : top + height, left : left + width]
 
 
 class GlobalAveragePool2D(Layer):
@@ -200,3 +198,34 @@ class UpSample2D(Layer):
     def backward(self, dy: Array) -> Array:
         height, width, channels = self.input_shape or ()
         return dy.reshape(len(dy), height, self.size[0], width, self.size[1], channels).sum(axis=(2, 4))
+
+
+def _taps(x: Array, axis: int, size: int, stride: int) -> list[Array]:
+    """Return views of what each entry of windows along an axis sees."""
+    places = (x.shape[axis] - size) // stride + 1
+    lines = x.swapaxes(0, axis)
+    return [lines[entry : entry + (places - 1) * stride + 1 : stride].swapaxes(0, axis) for entry in range(size)]
+
+
+def _maxima(x: Array, axis: int, size: int, stride: int) -> tuple[Array, Array]:
+    """Return the maxima of windows along an axis, and which entry each is, the first of equal ones."""
+    first, *others = _taps(x, axis, size, stride)
+    maxima, winners = first, np.zeros((), np.uint8)
+    for entry, tap in enumerate(others, start=1):
+        larger = (tap > maxima).view(np.uint8)
+        winners = larger if entry == 1 else np.maximum(winners, larger * np.min_scalar_type(entry).type(entry))
+        maxima = np.maximum(maxima, tap)
+    return maxima, winners
+
+
+def _to_winners(dy: Array, winners: Array, axis: int, length: int, size: int, stride: int) -> Array:
+    """Return an array that is dy, along an axis, at the maxima of the windows, and 0 elsewhere."""
+    shape = list(dy.shape)
+    shape[axis] = length
+    dx = np.zeros(shape, dy.dtype)
+    for entry, tap in enumerate(_taps(dx, axis, size, stride)):
+        if stride < size:
+            tap[...] += dy * (winners == entry)
+        else:  # each pixel is in one window at most
+            np.multiply(dy, winners == entry, out=tap)
+    return dx

@@ -22,6 +22,9 @@ from minidl.typing import Array, Shape
 _BYTES_AT_ONCE = 2**20
 """Patches of so many bytes are copied and multiplied at once: they stay in the processor's cache."""
 
+_FEW_CHANNELS = 4
+"""Below so many, the copy of a patch has pieces too short to be quick."""
+
 Sides: TypeAlias = tuple[int, int]
 Margins: TypeAlias = tuple[Sides, Sides]
 Padding: TypeAlias = str | Margins
@@ -238,22 +241,29 @@ def image_gradient(dy: Array, kernel: Array, window: Window, groups: int) -> Arr
 def _in_blocks(padded: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
     """Yield the patches of some images at a time, with which images these are: (groups, places, entries of a patch)."""
     patches = window.patches(padded)
-    numbers = math.prod(patches.shape[1:])
+    numbers, channels = math.prod(patches.shape[1:]), patches.shape[5] // groups
     images = max(_BYTES_AT_ONCE // (numbers * padded.itemsize), 1)
-    by_group = _split_channels(patches, groups)
     scratch = np.empty(min(images, len(padded)) * numbers, padded.dtype)
+    *strides, channel = patches.strides
+    # (groups, N, *places, *size, channels), since a filter sees the channels of its group.
+    by_group = as_strided(
+        patches,
+        (groups, *patches.shape[:5], channels),
+        (channel * channels, *strides, channel),
+        writeable=False,
+    )
     for start in range(0, len(padded), images):
         part = slice(start, min(start + images, len(padded)))
-        copied = scratch[: (part.stop - start) * numbers].reshape(groups, part.stop - start, *patches.shape[1:5], -1)
-        np.copyto(copied, by_group[part].transpose(5, 0, 1, 2, 3, 4, 6))
-        yield part, copied.reshape(groups, (part.stop - start) * math.prod(window.places), -1)
-
-
-def _split_channels(patches: Array, groups: int) -> Array:
-    *strides, channel = patches.strides
-    size = patches.shape[5] // groups
-    shape = (*patches.shape[:5], groups, size)
-    return as_strided(patches, shape, (*strides, channel * size, channel), writeable=False)
+        seen = by_group[:, part]
+        block = scratch[: seen.size]
+        entries = math.prod(window.size) * channels
+        if channels < _FEW_CHANNELS:  # what one entry sees of all places is copied in longer pieces than a patch
+            copied = block.reshape(groups, *window.size, channels, part.stop - start, *window.places)
+            np.copyto(copied, seen.transpose(0, 4, 5, 6, 1, 2, 3))
+            yield part, block.reshape(groups, entries, -1).swapaxes(1, 2)
+        else:
+            np.copyto(block.reshape(seen.shape), seen)
+            yield part, block.reshape(groups, -1, entries)
 
 
 def _by_group(y: Array, groups: int) -> Array:
