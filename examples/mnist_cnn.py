@@ -1,7 +1,7 @@
 """Train convolutional networks on handwritten digits, or on photographs.
 
     python examples/mnist_cnn.py                              # a small network, also without a network connection
-    python examples/mnist_cnn.py --recipe conv                # as well as one network can in some minutes
+    python examples/mnist_cnn.py --recipe conv                # a larger network, for some minutes
     python examples/mnist_cnn.py --data cifar-10-binary.tar.gz     # photographs of ten kinds of things
 
 Without --data, MNIST is found or downloaded, or, without a network connection, replaced by scikit-learn's digits. A run
@@ -35,8 +35,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--recipe",
         choices=RECIPES,
         metavar="NAME",
-        help="fast (99 %% of MNIST's test images in some seconds; the default for digits), conv (99.6 %% in some "
-        "minutes) or color (the default for photographs): on all training images, judged at the end by the test images",
+        help="fast (seconds of training; the default for digits), conv (a larger network, for minutes) or color (the "
+        "default for photographs): on all training images, judged at the end by the test images",
     )
     add(
         "--data",
