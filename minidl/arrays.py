@@ -56,7 +56,8 @@ def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike 
         block = values[start : start + rows]
         with np.errstate(over="ignore", invalid="ignore"):
             numbers = (block if dtype == np.float64 else block.astype(dtype, copy=False)).ravel()
-            if math.isfinite(numbers @ numbers):  # in half the time that looking at each takes
+            # A sum takes less time than looking at each. A product with itself takes less still, but on several cores.
+            if math.isfinite(np.add.reduce(numbers)):
                 continue
         finite = np.isfinite(numbers).reshape(block.shape)
         if not finite.all():

@@ -54,14 +54,10 @@ class MaxPool2D(_Pooling):
 
     def backward(self, dy: Array) -> Array:
         columns, lines = self.saved
-        (top, bottom), (left, right) = self.window.margins
-        height, width, _ = self.input_shape or ()
-        drows = _to_winners(dy, lines, 1, top + height + bottom, *self._steps(0))
-        dx = _to_winners(drows, columns, 2, left + width + right, *self._steps(1))
-        return dx[:, top : top + height, left : left + width]
-
-    def _steps(self, side: int) -> tuple[int, int]:
-        return self.window.size[side], self.window.strides[side]
+        (height, width), (down, along) = self.window.size, self.window.strides
+        padded_height, padded_width = self.window.padded
+        drows = _to_winners(dy, lines, 1, padded_height, height, down)
+        return self.window.crop(_to_winners(drows, columns, 2, padded_width, width, along))
 
 
 class AveragePool2D(_Pooling):
@@ -90,13 +86,11 @@ class AveragePool2D(_Pooling):
         return y
 
     def backward(self, dy: Array) -> Array:
-        (top, bottom), (left, right) = self.window.margins
-        height, width, channels = self.input_shape or ()
-        padded = np.zeros((len(dy), top + height + bottom, left + width + right, channels), dy.dtype)
+        padded = np.zeros((len(dy), *self.window.padded, dy.shape[3]), dy.dtype)
         share = np.divide(dy, self.counts, dtype=dy.dtype)
         for tap in self.window.taps(padded):
             tap[...] += share
-        return padded[:, top : top + height, left : left + width]
+        return self.window.crop(padded)
 
 
 class GlobalAveragePool2D(Layer):
@@ -168,9 +162,7 @@ class ZeroPad2D(Layer):
         return self.window.pad(x)
 
     def backward(self, dy: Array) -> Array:
-        height, width, _ = self.input_shape or ()
-        (top, _), (left, _) = self.padding
-        return dy[:, top : top + height, left : left + width].copy()
+        return self.window.crop(dy).copy()
 
 
 class UpSample2D(Layer):

@@ -87,12 +87,14 @@ class Window:
         return _each(lambda size, dilation: dilation * (size - 1) + 1, self.size, self.dilation)
 
     @functools.cached_property
+    def padded(self) -> Sides:
+        """Height and width of the images with their margins."""
+        return _each(lambda image, margins: image + sum(margins), self.image, self.margins)
+
+    @functools.cached_property
     def places(self) -> Sides:
         """How many windows there are, (height, width): ``floor((image + margins - span) / stride) + 1``."""
-        return _each(
-            lambda image, margins, span, stride: (image + sum(margins) - span) // stride + 1,
-            *(self.image, self.margins, self.spans, self.strides),
-        )
+        return _each(lambda padded, span, stride: (padded - span) // stride + 1, self.padded, self.spans, self.strides)
 
     @functools.cached_property
     def reversed(self) -> Window:
@@ -118,6 +120,11 @@ class Window:
         padded = np.full(shape, value, x.dtype) if value else np.zeros(shape, x.dtype)
         padded[:, top : top + x.shape[1], left : left + x.shape[2]] = x
         return padded
+
+    def crop(self, padded: Array) -> Array:
+        """Return images without the margins that `pad` gave them: a view."""
+        (top, _), (left, _) = self.margins
+        return padded[:, top : top + self.image[0], left : left + self.image[1]]
 
     def taps(self, padded: Array) -> Iterator[Array]:
         """Yield what each entry of the window sees of padded images, at all places: views (N, *places, channels)."""
@@ -156,9 +163,8 @@ def slide(image: Shape, size: Sides, strides: Sides, padding: Padding, dilation:
 
         window = dataclasses.replace(window, margins=_each(halves, sides, strides, window.spans))
     if min(window.places) < 1:
-        padded = _each(lambda image, margins: image + sum(margins), sides, window.margins)
         dilated = ", with its dilation," if dilation != (1, 1) else ""
-        around = f", padded to {padded}" if padded != sides else ""
+        around = f", padded to {window.padded}" if window.padded != sides else ""
         cure = "; are its channels first? np.moveaxis(x, 1, -1) moves them" if image[0] < image[2] else ""
         raise ShapeError(f"a window of {window.spans}{dilated} does not fit into the image {image}{around}{cure}")
     return window
