@@ -81,8 +81,9 @@ def counted(number: int, what: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error about an unknown name: the known one that it nearly is, if any, then all of them.
+    """Return the end of an error about an unknown name: the known one that it nearly is, if any, then all or many.
 
+    As many as 200 characters hold: a deep model has hundreds of layers.
     Nearly is a slip or two of the keyboard, or a beginning that only one has: what is merely the least different of
     unlike names would lead astray.
     """
@@ -92,4 +93,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     # At 0.75 "xavier_uniform" is taken for "he_uniform", which it is not; a slip in a word of four letters has 0.86.
     near = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.76)
     near = near or [each for each in spelt if each.startswith(name.lower())]
-    return (f"did you mean {spelt[near[0]]!r}? " if len(near) == 1 else "") + f"there are {', '.join(spelt.values())}"
+    names = ", ".join(spelt.values())
+    if len(names) > 200:
+        names = names[:200].rpartition(", ")[0] + ", ..."
+    return (f"did you mean {spelt[near[0]]!r}? " if len(near) == 1 else "") + f"there are {names}"

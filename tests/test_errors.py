@@ -121,3 +121,10 @@ def test_ctrl_c_is_no_error_of_a_place():
     with pytest.raises(KeyboardInterrupt) as caught, naming("run 2"):
         raise interrupt
     assert caught.value is interrupt
+
+
+def test_of_hundreds_of_names_those_are_told_that_fit_into_an_error():
+    known = [f"dense_{number}" for number in range(1, 300)]
+    told = did_you_mean("dense_29O", known)
+    assert len(told) < 250
+    assert told == "did you mean 'dense_29'? there are " + ", ".join(known[:20]) + ", ..."
