@@ -42,11 +42,13 @@ CORE = [
     "training/prefetching.py",
     "training/rows.py",
     "training/run_file.py",
-    "training/threads.py",
     "training/trainer.py",
 ]
-FAMILIES = {"layers of images": ["layers/convolution.py", "layers/pooling.py", "layers/windows.py"]}
-"""Layers that a reader of the core can do without, counted for themselves."""
+FAMILIES = {
+    "layers of images": ["layers/convolution.py", "layers/pooling.py", "layers/windows.py"],
+    "work on two cores": ["threads.py", "training/replica.py"],
+}
+"""What a reader of the core can do without, counted for itself."""
 
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 

@@ -1,6 +1,10 @@
-"""Where a second BLAS thread pays: the time of a training step with one thread and with all, by shape.
+"""Where a second thread pays: the time of a training step with one thread and with all, by shape.
 
     python benchmarks/threads.py [--rounds 5] [--busy]
+    python benchmarks/threads.py --large
+
+First the threads of BLAS in matrix products; then, which --large prints alone, large batches and images, of which two
+threads compute a half each.
 
 Networks of one hidden layer, trained with SGD on random rows, float32. The two kinds of runs take turns; each figure is
 the median of its rounds. With --busy, as many other processes as there are cores compute all the while.
@@ -10,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
+import itertools
 import math
 import multiprocessing
 import os
@@ -19,9 +25,40 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minidl import SGD, Dense, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl import (
+    SGD,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Trainer,
+)
 
 INPUTS, UNITS, ROWS = (64, 256, 784, 2048), (64, 128, 512, 1024), (32, 64, 128, 256, 1024)
+
+
+def dense(*units: int) -> list[Layer]:
+    return [layer for each in units for layer in (Dense(each), ReLU())]
+
+
+def convolutions(normalized: bool) -> list[Layer]:
+    blocks = (
+        [Conv2D(filters, 3, padding="same"), *[BatchNorm()] * normalized, ReLU(), MaxPool2D(2)] for filters in (16, 32)
+    )
+    return [*itertools.chain(*blocks), Flatten()]
+
+
+LARGE = {
+    "784-10-10, full batch": (dense(10), (784,), 20_000, 20_000),
+    "784-128-64-10, full batch": (dense(128, 64), (784,), 20_000, 20_000),
+    "two convolutions, batch 64": (convolutions(False), (28, 28, 1), 1_920, 64),
+    "the same with BatchNorm": (convolutions(True), (28, 28, 1), 1_920, 64),
+}
 
 
 def spin() -> None:
@@ -58,12 +95,40 @@ def seconds_per_step(inputs: int, units: int, rows: int, threads: int, rounds: i
         yield (time.perf_counter() - start) / steps
 
 
+def print_large(rounds: int, threads: int) -> None:
+    """Print the time of an epoch of each network in `LARGE` with one thread and with several, and if they agree."""
+    rng = np.random.default_rng(0)
+    print(f"{'':28}  {'1 thread':>11}  {threads} threads  ratio")
+    for name, (layers, shape, rows, batch) in LARGE.items():
+        x, y = rng.random((rows, *shape), dtype=np.float32), rng.integers(0, 10, rows)
+        trainers = [
+            Trainer(
+                Sequential([*copy.deepcopy(layers), Dense(10), SoftmaxCrossEntropy()], input_shape=shape, seed=0),
+                SGD(0.01), batch_size=batch, seed=0, threads=number,
+            )
+            for number in (1, threads)
+        ]  # fmt: skip
+        times: list[list[float]] = [[], []]
+        for _ in range(1 + rounds):
+            for trainer, found in zip(trainers, times, strict=True):
+                start = time.perf_counter()
+                trainer.fit(x, y, progress=False)
+                found.append(time.perf_counter() - start)
+        one, several = (statistics.median(found[1:]) * 1e3 for found in times)
+        same = "the same bits" if np.array_equal(*(each.model.parameters for each in trainers)) else "OTHER BITS"
+        print(f"{name:28}  {one:8.1f} ms  {several:6.1f} ms  {several / one:5.2f}  {same}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--busy", action="store_true", help="beside as many busy processes as there are cores")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N", help="default: the cores")
+    parser.add_argument("--large", action="store_true", help="only large batches")
     options = parser.parse_args()
+    if options.large:
+        print_large(options.rounds, options.threads)
+        return
     shapes = [(rows, inputs, units) for rows in ROWS for inputs in INPUTS for units in UNITS]
     shapes.sort(key=lambda shape: shape[0] * shape[1] * shape[2])
     print(f"{'multiplications':>15}  {'rows x inputs x units':>21}  {'1 thread':>11}  {options.threads} threads  ratio")
@@ -80,6 +145,8 @@ def main() -> None:
     for power, found in ratios.items():
         size = f"2^{power - 1} to 2^{power + 1} multiplications"
         print(f"{size:27}  {statistics.median(found):12.2f}  {min(found):6.2f} {max(found):5.2f}")
+    print()
+    print_large(options.rounds, options.threads)
 
 
 if __name__ == "__main__":

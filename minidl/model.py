@@ -23,12 +23,13 @@ from minidl.reprs import WIDTH, Call, brief
 from minidl.serialization import decode, encode
 from minidl.settings import as_flag, as_shape, as_whole_number, snake_case
 from minidl.tables import as_frame, column_names
+from minidl.threads import Result, are_many, blas_threads, in_threads, plan_threads
 from minidl.typing import Array, Shape
 
 FILE_VERSION = 2
 """Version of the model file's format. Version 1 did not know frozen layers; files of a newer one are refused."""
 
-_BYTES_AT_ONCE = 2**22
+_BYTES_AT_ONCE = 2**23
 """What a block of rows may take in all layers together: it stays in the processor's cache, or near it."""
 
 _first_use = RLock()
@@ -373,13 +374,39 @@ class Sequential(Layer):
         """
         x = self.as_inputs(x)
         self.set_up_for(x)
-        rows = self.rows_at_once if batch_size is None else as_whole_number(batch_size, "batch_size", 1)
-        blocks = []
-        for start in range(0, max(len(x), 1) if x.ndim else 1, rows):
-            block = x[start : start + rows] if x.ndim else x
-            check_finite(block, "x", first_row=start, dtype=self.dtype)
-            blocks.append(self.forward(block).astype(self.dtype, copy=False))
+        size = None if batch_size is None else as_whole_number(batch_size, "batch_size", 1)
+
+        def score(rows: slice) -> Array:
+            block = x[rows] if x.ndim else x
+            check_finite(block, "x", first_row=rows.start, dtype=self.dtype)
+            return self.forward(block).astype(self.dtype, copy=False)
+
+        blocks = self.in_blocks(score, len(x) if x.ndim else 1, size)
         return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
+
+    def in_blocks(
+        self, work: Callable[[slice], Result], rows: int, size: int | None = None, threads: int | None = None
+    ) -> list[Result]:
+        """Return what `work` returns of each block of rows, in order. Two threads take the blocks in turn.
+
+        Parameters
+        ----------
+        work : callable
+            It may write nothing on the model, as inference does.
+        rows : int
+            Of 0 rows there is one block, without rows.
+        size : int, optional
+            Rows of a block; left out, as many as fit the processor's cache.
+        threads : int, optional
+            How many may be used; by default as many as BLAS has.
+        """
+        size = size or (min(-(-rows // 2), self.rows_at_once) if are_many(self, rows) else self.rows_at_once)
+        blocks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
+        if len(blocks) == 1:
+            return [work(blocks[0])]
+        shared, worth = plan_threads(self, size, threads)
+        with blas_threads(worth):
+            return in_threads(work, blocks, shared)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture and parameters to `path`, an ``.npz`` file; an older file is replaced only by a whole one.

@@ -50,6 +50,7 @@ ROOMS = {
     "inspection": MODEL,
     "model": MODEL,
     "prediction": MODEL,
+    "threads": MODEL,
     "training": TRAINING,
     "diagnostics": ADD_ONS,
     "estimators": ADD_ONS,

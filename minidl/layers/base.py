@@ -223,6 +223,10 @@ class Layer(CopiedInnermostFirst, Configurable):
         False where no layer before learns: `backward` may then return None and save the work.
     mixes_batch : bool
         True in a subclass in which an output row depends on other rows, as in batch normalization.
+    shares_batch : bool
+        True in a subclass that mixes rows only by sums over the batch, to which it lets `over_batch` add.
+    over_batch : callable or None
+        Where a batch is computed in parts, adds the sums of the others to an array of sums, in place.
     takes_integers : bool
         True in a subclass that takes numbers of any dtype as they are, such as uint8 pixels; others get `dtype`.
     generator : numpy.random.Generator or None
@@ -237,7 +241,9 @@ class Layer(CopiedInnermostFirst, Configurable):
     needs_input_gradient: bool = field(default=True, init=False, repr=False)
     generator: np.random.Generator | None = field(default=None, init=False, repr=False)
     own_trainable: bool = field(default=True, init=False, repr=False)
+    over_batch: Callable[[Array], None] | None = field(default=None, init=False, repr=False)
     mixes_batch = False
+    shares_batch = False
     takes_integers = False
     saved: Any = field(init=False, repr=False)
 

@@ -41,6 +41,7 @@ class BatchNorm(Layer):
     momentum: float = setting(default=0.9, low=0, below=1)
     epsilon: float = setting(default=1e-5, above=0)
     mixes_batch = True
+    shares_batch = True
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         features = count_features(self, input_shape)
@@ -53,15 +54,23 @@ class BatchNorm(Layer):
     def forward(self, x: Array, training: bool = False) -> Array:
         rows = x.reshape(-1, x.shape[-1])
         of_batch = training and self.own_trainable and len(rows) > 0
+        count = len(rows)
         if of_batch:
-            if len(rows) == 1:
-                raise ShapeError("a batch of one sample has no variance: use a batch_size of 2 or more, or LayerNorm")
             mean = sum_rows(rows)
-            mean /= len(rows)
+            if self.over_batch is not None:
+                counts = np.array(count)
+                self.over_batch(counts)
+                self.over_batch(mean)
+                count = int(counts)
+            if count == 1:
+                raise ShapeError("a batch of one sample has no variance: use a batch_size of 2 or more, or LayerNorm")
+            mean /= count
             centered = rows - mean
             variance = np.einsum("nf,nf->f", centered, centered)
-            variance /= len(rows)
-            unbiased = variance * (len(rows) / (len(rows) - 1))
+            if self.over_batch is not None:
+                self.over_batch(variance)
+            variance /= count
+            unbiased = variance * (count / (count - 1))
             for state, new in ((self.running_mean, mean), (self.running_variance, unbiased)):
                 running = state.value
                 running *= self.momentum
@@ -71,22 +80,25 @@ class BatchNorm(Layer):
             variance = self.running_variance.value
         inverse_deviation = 1 / np.sqrt(variance + self.epsilon)
         if training:
-            self.saved = centered, inverse_deviation, of_batch
+            self.saved = centered, inverse_deviation, count if of_batch else 0
         y = centered * (inverse_deviation * self.scale.value)
         y += self.shift.value
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Array:
-        centered, inverse_deviation, of_batch = self.saved
+        centered, inverse_deviation, count = self.saved
         drows = dy.reshape(centered.shape)
         dshift = self.shift.gradient = sum_rows(drows)
         dscale = self.scale.gradient = np.einsum("nf,nf->f", drows, centered) * inverse_deviation
         factor = self.scale.value * inverse_deviation
         dx = drows * factor
-        if of_batch:
+        if count:
+            if self.over_batch is not None:
+                dscale, dshift = sums = np.stack([dscale, dshift])
+                self.over_batch(sums)
             # x^ is centered inverse_deviation: what is one number a feature is multiplied first.
-            dx -= centered * (factor * inverse_deviation * dscale / len(drows))
-            dx -= factor * dshift / len(drows)
+            dx -= centered * (factor * inverse_deviation * dscale / count)
+            dx -= factor * dshift / count
         return dx.reshape(dy.shape)
 
 

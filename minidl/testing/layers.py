@@ -27,6 +27,7 @@ from minidl.settings import as_shape
 from minidl.testing.failures import Check, CheckFailure, assert_close, named, run_all, same
 from minidl.testing.numerical import KinkError, directional_derivative
 from minidl.training import Trainer
+from minidl.training.replica import Replica, may_share
 from minidl.typing import Array, Shape
 
 _MOST_ENTRIES = 120
@@ -92,6 +93,7 @@ def layer_checks(
         "parameter gradients",
         "spared input gradient",
         "rows one by one",
+        "halves of a batch",
         "second forward",
         "backward before forward",
         "inference writes nothing",
@@ -372,6 +374,31 @@ class _LayerChecks:
             single = np.concatenate([layer.forward(x[row : row + 1], training=training) for row in range(len(x))])
             what = "the training output" if training else "the output"
             assert_close(whole, single, 1e-9, f"{what} of a batch, beside that of its rows one by one,", "y", hint)
+
+    def halves_of_a_batch(self) -> None:
+        model, x = self.model(), self.inputs()
+        if not model.mixes_rows() or not may_share(model) or self.is_random(self.built()):
+            return
+        y, dx, gradients = self.passes(model, x)
+        states = {path: state.value.copy() for path, state in model.named_states().items()}
+        halves = self.model()
+        dy = self.upstream(y)
+
+        def both(model: Sequential, part: slice) -> tuple[Array, Array]:
+            y, dx, _ = self.passes(model, x[part], dy[part])
+            return np.stack([y, dx]) if y.shape == dx.shape else dx, model.gradients.copy()
+
+        (first, own), (second, other) = Replica(halves, 2).compute(both, len(x))
+        hint = (
+            "a sum or count over the batch that over_batch has not added to: a layer with another has no shares_batch"
+        )
+        expected = np.stack([y, dx]) if y.shape == dx.shape else dx
+        joined = np.concatenate([first, second], axis=expected.ndim - dx.ndim)
+        assert_close(joined, expected, 1e-9, "output and input gradient of two halves of a batch", "y", hint)
+        whole = np.concatenate([np.zeros(0), *(gradient.ravel() for gradient in gradients.values())])
+        assert_close(own + other, whole, 1e-9, "the summed gradients of two halves of a batch", "parameters", hint)
+        for path, state in halves.named_states().items():
+            assert_close(state.value, states[path], 1e-9, f"the state {path!r} after two halves of a batch", path, hint)
 
     def second_forward(self) -> None:
         first, second = self.inputs(), self.inputs(draw=1)

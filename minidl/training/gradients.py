@@ -12,6 +12,7 @@ import numpy as np
 from minidl.errors import naming
 from minidl.metrics.base import Metric, ScoredRows
 from minidl.model import Sequential
+from minidl.training.replica import Replica
 from minidl.training.rows import Rows
 from minidl.typing import Array
 
@@ -66,20 +67,31 @@ class Tally:
         return means
 
 
-def compute_gradients(model: Sequential, rows: Rows, tally: Tally, total_weight: float) -> Array:
+def compute_gradients(
+    model: Sequential, rows: Rows, tally: Tally, total_weight: float, replica: Replica | None = None
+) -> Array:
     """Write the gradient of the rows' share in a mean loss over `total_weight` into the model; return their totals.
 
     More rows than ``model.rows_at_once`` are computed in blocks, whose gradients add up to that of all. A model with a
-    layer that mixes the rows of a batch gets them whole. The penalties of regularizers are not in it.
+    layer that mixes the rows of a batch gets them whole. A replica, where there is one, computes half of the
+    rows. The penalties of regularizers are not in it.
     """
-    if len(rows) <= model.rows_at_once or model.mixes_rows():
-        return _forward_backward(model, rows, tally, total_weight)
-    totals, gradients, whole = tally.zeros(), model.gradients, np.zeros_like(model.gradients)
-    for block in rows.blocks(model.rows_at_once):
-        totals += _forward_backward(model, block, tally, total_weight)
-        whole += gradients
-    gradients[:] = whole
-    return totals
+
+    def add_up(model: Sequential, rows: Rows) -> tuple[Array, Array]:
+        if len(rows) <= model.rows_at_once or model.mixes_rows():
+            return _forward_backward(model, rows, tally, total_weight), model.gradients
+        totals, gradients = tally.zeros(), np.zeros_like(model.gradients)
+        for block in rows.blocks(model.rows_at_once):
+            totals += _forward_backward(model, block, tally, total_weight)
+            gradients += model.gradients
+        return totals, gradients
+
+    if replica is None:
+        totals, model.gradients = add_up(model, rows)
+        return totals
+    own, other = replica.compute(lambda model, half: add_up(model, rows[half]), len(rows))
+    model.gradients = own[1] + other[1]
+    return own[0] + other[0]
 
 
 def clip(gradients: Array, clip_norm: float | None, clip_value: float | None) -> None:
@@ -110,11 +122,14 @@ def clip(gradients: Array, clip_norm: float | None, clip_value: float | None) ->
         gradients *= clip_norm / norm
 
 
-def score_rows(model: Sequential, rows: Rows, tally: Tally) -> Array:
+def score_rows(model: Sequential, rows: Rows, tally: Tally, threads: int | None = None) -> Array:
     """Return the totals of rows, of the model as it is in inference."""
-    totals = tally.zeros()
-    for block in rows.blocks(model.rows_at_once):
-        totals += tally.count(model.forward(block.x), block, scale=0)[0]  # nobody needs the gradient
+
+    def score(part: slice) -> Array:
+        block = rows[part]
+        return tally.count(model.forward(block.x), block, scale=0)[0]  # nobody needs the gradient
+
+    totals: Array = sum(model.in_blocks(score, len(rows), threads), tally.zeros())
     totals[1] += model.penalty() * totals[0]
     return totals
 

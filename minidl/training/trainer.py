@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import math
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -20,6 +21,7 @@ from minidl.metrics.names import as_metrics
 from minidl.model import Sequential
 from minidl.optimizers import get_optimizer
 from minidl.settings import Configurable, as_flag, as_whole_number, instance_of, setting
+from minidl.threads import are_many, blas_threads, plan_threads
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback, CallbackList, as_callbacks
 from minidl.training.gradients import Tally, clip, compute_gradients, score_rows
@@ -28,9 +30,9 @@ from minidl.training.history import History
 from minidl.training.interruption import Step, interrupted_between_steps
 from minidl.training.prefetching import prefetch
 from minidl.training.progress import ProgressBar
+from minidl.training.replica import Replica, may_share
 from minidl.training.rows import Rows, prepare_rows, prepare_validation, random_order, split_rows
 from minidl.training.run_file import KIND, VERSION, describe, read_run
-from minidl.training.threads import blas_threads, threads_for
 from minidl.typing import Array
 
 Callbacks = Iterable[Callback | Callable[["Trainer"], None]] | None
@@ -70,6 +72,9 @@ class Fit:
 
     totals: Array
     lowest: tuple[float, Array]
+    threads = 1
+    """How many compute halves of a batch at once."""
+
     place: object = None
     """Of `totals` and of `lowest`, loss and gradient, with which a search along lines goes on if it is still there."""
 
@@ -80,6 +85,11 @@ class Fit:
         self.parameters, self.gradients = model.vectors()
         self.layers = model.walk()
         self.flags: list[bool] = []
+
+    @functools.cached_property
+    def replica(self) -> Replica | None:
+        """What computes half of a large batch beside the model, where the model's layers allow it."""
+        return Replica(self.model, self.threads) if may_share(self.model) else None
 
     def read_trainable(self) -> None:
         """Find the parts of the vectors that a step moves; layers may be frozen, or not, at any time."""
@@ -134,8 +144,8 @@ class Trainer(Configurable):
         so that all come to the same decision. Each process must call `fit`, `check` and `evaluate` alike, with as many
         batches, as each waits for the others.
     threads : int >= 1, optional
-        How many threads matrix products have in `fit`. By default one where the shapes are so small that more would not
-        pay (`minidl.training.threads`), otherwise as many as BLAS has.
+        How many threads `fit` uses. By default as many as BLAS has: two to share a large batch, all in large matrix
+        products, and one where the shapes are so small that more would not pay (`minidl.threads`).
 
     Attributes
     ----------
@@ -284,9 +294,10 @@ class Trainer(Configurable):
         self._stopping, self._over = self._over, False
         with interrupted_between_steps() as self._whole, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
-            rows = min(self.batch_size or len(fit.data), len(fit.data), self.model.rows_at_once)
-            threads = self.threads or threads_for(self.model, rows)
-            endings.enter_context(blas_threads(threads, spared=int(self.augment is not None)))
+            rows = min(self.batch_size or len(fit.data), len(fit.data))
+            apart = are_many(self.model, rows) and may_share(self.model)
+            fit.threads, worth = plan_threads(self.model, rows, self.threads, apart=apart)
+            endings.enter_context(blas_threads(worth, spared=int(self.augment is not None)))
             endings.callback(fit.callbacks.end, self)
             endings.push(self._note_ending)
             endings.enter_context(_quiet())
@@ -321,7 +332,7 @@ class Trainer(Configurable):
         with self.model.unbuilt_after_error():
             data = prepare_rows(self.model, x, y, sample_weight, class_weight)
             tally = Tally(self.model, as_metrics(self.metrics, self.model.loss), data)
-        return tally.means(self._over_processes(score_rows(self.model, data, tally)))
+        return tally.means(self._over_processes(score_rows(self.model, data, tally, self.threads)))
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -512,7 +523,8 @@ class Trainer(Configurable):
         total_weight = len(batch) * batch.mean_weight
         if self.reduce is not None:
             total_weight = float(self._over_processes(np.array([total_weight]))[0])
-        totals = compute_gradients(self.model, batch, fit.tally, total_weight)
+        replica = fit.replica if are_many(self.model, len(batch)) else None
+        totals = compute_gradients(self.model, batch, fit.tally, total_weight, replica)
         self._over_processes(fit.gradients)
         self._over_processes(totals)
         if penalty := self.model.penalty(add_gradients=True):  # once, not in each process
@@ -526,7 +538,9 @@ class Trainer(Configurable):
         values = fit.tally.means(self.position.totals)
         with self.averaged_weights():  # for callbacks, too: those that the metrics are of
             if fit.validation is not None:
-                found = fit.tally.means(self._over_processes(score_rows(self.model, fit.validation, fit.tally)))
+                found = fit.tally.means(
+                    self._over_processes(score_rows(self.model, fit.validation, fit.tally, self.threads))
+                )
                 values |= {f"val_{name}": value for name, value in found.items()}
                 self._check_finite("validation loss", found["loss"], self.step)
             with self._whole:

@@ -400,6 +400,25 @@ class MixesInTrainingAlone(MixesTheBatch):
         return super().forward(x) if training else x.copy()
 
 
+class SharesTheMeanAlone(BatchNorm):
+    """The other half of the batch counts in the forward pass, and not in the backward pass."""
+
+    def backward(self, dy):
+        add, self.over_batch = self.over_batch, None
+        try:
+            return super().backward(dy)
+        finally:
+            self.over_batch = add
+
+
+class SharesNothing(BatchNorm):
+    """It says that it adds up what it sums over the batch, and takes the mean of its own half."""
+
+    def forward(self, x, training=False):
+        self.over_batch = None
+        return super().forward(x, training)
+
+
 class ForgetsTheEmptyBatch(Layer):
     mixes_batch = True
 
@@ -653,6 +672,8 @@ BROKEN_LAYERS = [
     (ReusesABuffer(), 4, "returned arrays"),
     (SharesABufferAmongThreads(), 2000, "threads"),
     (MixesTheBatch(), 4, "rows one by one"),
+    (SharesTheMeanAlone(), 4, "halves of a batch"),
+    (SharesNothing(), 4, "halves of a batch"),
     (WidensFloat32(), 4, "output shape and type"),
     (AnotherShapeThanAnnounced(), 4, "output shape and type"),
     (ReturnsNothing(), 4, "output shape and type"),

@@ -1,0 +1,164 @@
+"""Threads: how many BLAS has in matrix products, and parts of a computation that several threads take in turn."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import math
+import os
+from _thread import RLock
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from minidl.model import Sequential
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+WORTH_THREADS = 2**26
+"""From so many multiplications on, in the largest product of a step, BLAS gains by threads (docs/performance.md)."""
+
+_lock = RLock()
+_limits: list[int] = []
+_usual: list[int] = []
+
+
+def threads_for(model: Sequential, rows: int) -> int | None:
+    """Return how many threads products of so many rows are worth: 1, or None for as many as BLAS has.
+
+    The shapes alone decide, so that what a small network learns does not depend on the number of cores.
+    """
+    return 1 if rows * multiplications_per_row(model) < WORTH_THREADS else None
+
+
+def multiplications_per_row(model: Sequential) -> int:
+    """Return how many multiplications the largest matrix product takes for one row.
+
+    Convolutions do not count: they multiply patches of a megabyte at a time, which one thread does best.
+    """
+    sizes = (
+        math.prod((layer.output_shape or ())[:-1]) * parameter.value.size
+        for layer in model.walk()
+        for parameter in layer._parameters.values()
+        if parameter.value.ndim <= 2
+    )
+    return max(sizes, default=0)
+
+
+def are_many(model: Sequential, rows: int) -> bool:
+    """Whether two threads, each with a half of so many rows, are sooner done than one is, by the shapes alone.
+
+    They are with several blocks, or with more than half of one (some 4 MB) if BLAS alone would not use more threads.
+    """
+    return rows > model.rows_at_once or (rows > max(model.rows_at_once // 2, 1) and threads_for(model, rows) == 1)
+
+
+def count_threads() -> int:
+    """Return how many threads the program may use: as many as BLAS has outside of `blas_threads`."""
+    with _lock:
+        return min(_usual if _limits else [library.num_threads for library in _libraries()], default=1)
+
+
+def plan_threads(
+    model: Sequential, rows: int, allowed: int | None = None, *, apart: bool = True
+) -> tuple[int, int | None]:
+    """Return how many threads share work on so many rows, and how many BLAS has then: None for all.
+
+    Two threads with a block each keep two cores busy, better than BLAS does; of more cores large products make use.
+
+    Parameters
+    ----------
+    model : Sequential
+    rows : int
+    allowed : int, optional
+        By default as many as BLAS has.
+    apart : bool, default True
+        Whether the work can be shared at all.
+    """
+    worth, usable = threads_for(model, min(rows, model.rows_at_once)), allowed or count_threads()
+    return (2, 1) if apart and (usable == 2 or (usable > 2 and worth == 1)) else (1, allowed or worth)
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
+    """Return ``[work(item) for item in items]``; several threads take the items in turn.
+
+    An error ends it, and is raised: that of the first item that has one.
+    """
+    threads = min(threads, len(items))
+    if threads < 2:
+        return [work(item) for item in items]
+    results: list[Any] = [None] * len(items)
+    errors: dict[int, BaseException] = {}
+    waiting = iter(range(len(items)))
+
+    def take() -> None:
+        for index in waiting:
+            try:
+                results[index] = work(items[index])
+            except BaseException as error:
+                errors[index] = error
+                for _ in waiting:  # leave nothing to take
+                    pass
+
+    # The context has NumPy's treatment of overflows.
+    others = [_pool().submit(contextvars.copy_context().run, take) for _ in range(threads - 1)]
+    take()
+    for other in others:
+        if not other.cancel():
+            other.result()
+    if errors:
+        raise errors[min(errors)]
+    return results
+
+
+@contextlib.contextmanager
+def blas_threads(threads: int | None, *, spared: int = 0) -> Iterator[None]:
+    """Within, BLAS has so many threads; by default as many as it had, without those `spared` for other work.
+
+    BLAS keeps its threads spinning between products, where they take the time of other work. All threads of a program
+    share the number: where several are within, the least holds, and the last to leave gives back what there was. The
+    main thread does so when it leaves: once it has set the number, OpenBLAS does not listen to other threads.
+    """
+    import threading
+
+    libraries, is_main = _libraries(), threading.current_thread() is threading.main_thread()
+    with _lock:
+        if not _limits:
+            _usual[:] = [library.num_threads for library in libraries]
+        limit = threads or max(min(_usual, default=1) - spared, 1)
+        _limits.append(limit)
+        _set([min(_limits)] * len(libraries))
+    try:
+        yield
+    finally:
+        with _lock:
+            _limits.remove(limit)
+            _set(_usual if is_main or not _limits else [min(_limits)] * len(libraries))
+
+
+def _set(numbers: list[int]) -> None:
+    for library, number in zip(_libraries(), numbers, strict=True):
+        library.set_num_threads(number)
+
+
+@functools.cache
+def _libraries() -> list[Any]:
+    from threadpoolctl import ThreadpoolController
+
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Return the threads beside those of the caller, which start with the first work and wait for more."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="minidl")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)

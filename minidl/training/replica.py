@@ -1,0 +1,115 @@
+"""A replica of the model: two threads compute the gradients of the two halves of a batch.
+
+Both have the same parameters; each has gradients of its own, which are added. The halves depend on the shapes alone, so
+the bits do not depend on how many threads there are.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minidl.model import Sequential
+from minidl.threads import in_threads
+from minidl.typing import Array
+
+Result = TypeVar("Result")
+
+
+class Replica:
+    """A copy of a model that shares its parameters, and computes half of a batch beside it.
+
+    Parameters
+    ----------
+    model : Sequential
+        Set up, for which `may_share` is true.
+    threads : int
+        How many threads may compute at once.
+    """
+
+    def __init__(self, model: Sequential, threads: int) -> None:
+        vectors = {id(parameter.vectors): parameter.vectors for parameter in model.named_parameters().values()}
+        own = {key: (values, np.zeros_like(gradients)) for key, (values, gradients) in vectors.items()}
+        self.models = model, copy.deepcopy(model, own)
+        self.threads = threads
+        both = zip(model.walk(), self.models[1].walk(), strict=True)
+        self._layers = [pair for pair in both if not pair[0].sublayers()]
+
+    def compute(self, work: Callable[[Sequential, slice], tuple[Array, Array]], rows: int) -> list[tuple[Array, Array]]:
+        """Return what `work` returns of the model with the first half of the rows, and of the replica with the second.
+
+        The replica follows the model's settings, which may have changed. Its layers draw random numbers far ahead in
+        the stream of the model's.
+        """
+        for layer, replica in self._layers:
+            vars(replica).update({name: vars(layer)[name] for name in (*layer._settings, "own_trainable")})
+            if layer.generator is not None and replica.generator is not None:
+                bits: Any = layer.generator.bit_generator
+                replica.generator.bit_generator.state = bits.jumped().state
+        halves = list(zip(self.models, (slice(rows // 2), slice(rows // 2, rows)), strict=True))
+        mixing = [pair for pair in self._layers if pair[0].mixes_batch]
+        if not mixing:
+            return in_threads(lambda half: work(*half), halves, self.threads)
+        meeting = _Meeting(self.threads)
+        for side in (0, 1):
+            add = meeting.adder(side)
+            for pair in mixing:
+                pair[side].over_batch = add
+        try:
+            return in_threads(lambda half: meeting.attend(lambda: work(*half)), halves, 2)
+        finally:
+            for layer in itertools.chain(*mixing):
+                layer.over_batch = None
+
+
+class _Meeting:
+    """Where the sides add up sums over the batch. With one thread allowed at once, they take turns from sum to sum."""
+
+    error: BaseException | None = None
+
+    def __init__(self, threads: int) -> None:
+        import threading
+
+        self.barrier, self.running = threading.Barrier(2), threading.Semaphore(threads)
+        self.sums: tuple[list[Any], list[Any]] = ([None, None], [None, None])  # one is read while the other is filled
+
+    def attend(self, work: Callable[[], Result]) -> Result:
+        """Return what a side's work returns, or raise the first error of either side: none waits for the other."""
+        with self.running:
+            try:
+                return work()
+            except BaseException as error:
+                self.error = self.error or error
+                self.barrier.abort()
+                raise self.error from None
+
+    def adder(self, side: int) -> Callable[[Array], None]:
+        """Return what adds the other side's array to one side's, in place."""
+        turns = itertools.cycle(self.sums)
+
+        def add(array: Array) -> None:
+            sums = next(turns)
+            sums[side] = array.copy()
+            self.running.release()
+            try:
+                self.barrier.wait()
+            finally:
+                self.running.acquire()
+            np.add(sums[0], sums[1], out=array)
+
+        return add
+
+
+def may_share(model: Sequential) -> bool:
+    """Whether two halves of a batch can be computed apart.
+
+    Not with a layer that mixes rows in another way than by sums `over_batch`, or keeps a state from batch to batch, and
+    not with random numbers of a kind that cannot be jumped ahead.
+    """
+    layers, generators = model.walk(), model.named_generators().values()
+    apart = all(layer.shares_batch or not (layer.mixes_batch or layer._states) for layer in layers)
+    return apart and all(hasattr(generator.bit_generator, "jumped") for generator in generators)
