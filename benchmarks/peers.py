@@ -48,6 +48,8 @@ def runs_of(workload: Workload, peers: Iterable[Peer], brief: bool) -> list[Run]
     for peer in peers:
         if workload.name in {"plain-128", "normalised"} and not peer.normalizes:
             continue
+        if workload.network and not peer.convolves:
+            continue
         takes_part = workload.name in peer.only if peer.only else workload.name not in peer.without
         if workload.kind == "fit" and peer.name not in {"minidl", "estimators", "scikit-learn"}:
             continue
@@ -124,7 +126,8 @@ def prepare(folder: Path, workloads: Iterable[Workload], mnist: str | None) -> s
     rows = np.arange(max(workload.rows for workload in WORKLOADS if workload.data == "mnist")) % len(digits.y_train)
     np.save(folder / "mnist_x.npy", digits.x_train[rows])
     np.save(folder / "mnist_y.npy", digits.y_train[rows].astype(np.int64))
-    classes = {"digits": load_digits(return_X_y=True), "table": make_table()}
+    pictures = make_pictures(max(workload.rows for workload in WORKLOADS if workload.data == "pictures"))
+    classes = {"pictures": pictures, "digits": load_digits(return_X_y=True), "table": make_table()}
     for name, (x, y) in classes.items():
         np.save(folder / f"{name}_x.npy", x.astype(np.float32))
         np.save(folder / f"{name}_y.npy", y.astype(np.int64))
@@ -139,6 +142,13 @@ def prepare(folder: Path, workloads: Iterable[Workload], mnist: str | None) -> s
     for workload in workloads:
         (folder / f"{workload.name}.json").write_text(json.dumps(workload._asdict()))
     return digits.source
+
+
+def make_pictures(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images (N, 32, 32, 3) of ten classes: in each a picture of its own, under noise."""
+    rng = np.random.default_rng(2)
+    y = rng.integers(0, 10, rows)
+    return 0.5 * rng.standard_normal((10, 32, 32, 3))[y] + rng.standard_normal((rows, 32, 32, 3)), y
 
 
 def make_table() -> tuple[np.ndarray, np.ndarray]:

@@ -27,17 +27,32 @@ class Peer(NamedTuple):
     """The workloads in which alone it takes part; empty: those that are not left out."""
     normalizes: bool = False
     """Whether it takes part in the workload with batch normalisation and dropout, and the like one without."""
+    convolves: bool = False
+    """Whether it takes part in the workloads on images."""
     install: str = BENCH_EXTRA
 
 
 FITS = ("fit-digits", "fit-table", "fit-mnist", "fit-pixels")
 TRAINING = ("deep-sgd", "deep-adam", "small-fullbatch", "tiny", "skinny", "wide")
+IMAGES = ("conv", "conv-deep", "predict-image", "predict-images")
 PREDICTION = ("predict-1", "predict-10k")
 
 PEERS = (
-    Peer("minidl", "minidl", "minidl", ("minidl",), normalizes=True),
+    Peer("minidl", "minidl", "minidl", ("minidl",), normalizes=True, convolves=True),
     Peer("estimators", "minidl_estimators", packages=("minidl",), only=(*FITS, "predict-10k")),
-    Peer("pytorch", "pytorch", "torch", ("torch",), ("fused", "foreach"), install=TORCH, normalizes=True),
+    Peer(
+        "pytorch", "pytorch", "torch", ("torch",), ("fused", "foreach"), install=TORCH, normalizes=True, convolves=True
+    ),
+    Peer(
+        "pytorch-channels-last",
+        "pytorch",
+        "",
+        ("torch",),
+        ("channels-last",),
+        only=IMAGES,
+        install=TORCH,
+        convolves=True,
+    ),
     Peer("pytorch-compiled", "pytorch", "", ("torch",), ("compiled",), install=TORCH),
     Peer("jax-step", "jax", "jax", ("jax",), ("step",)),
     # A full batch is one step, with nothing to scan over.
@@ -85,12 +100,16 @@ WORKLOADS = (
     Workload("wide", "training", sizes=(784, 1024, 1024, 10), rows=12_800, batch=128),
     Workload("plain-128", "training", batch=128, times=2),
     Workload("normalised", "training", batch=128, dropout=0.2, times=2),
+    Workload("conv", "training", network="conv", rows=6_400, optimizer="sgd", learning_rate=0.05, times=2),
+    Workload("conv-deep", "training", "pictures", network="conv-deep", rows=2_560, optimizer="sgd", learning_rate=0.05),
     Workload("fit-digits", "fit", "digits", (64, 100, 10), 1_797, 200, times=200, repeats=3),
     Workload("fit-table", "fit", "table", (50, 100, 4), 20_000, 200, times=20, repeats=3),
     Workload("fit-mnist", "fit", sizes=(784, 100, 10), rows=60_000, batch=200, times=10),
     Workload("fit-pixels", "fit", sizes=(784, 100, 10), rows=60_000, batch=200, raw=True, times=10, repeats=1),
     Workload("predict-1", "prediction", rows=1, times=1000, repeats=5),
     Workload("predict-10k", "prediction", rows=10_000, times=5, repeats=5),
+    Workload("predict-image", "prediction", network="conv", rows=1, times=300, repeats=5),
+    Workload("predict-images", "prediction", network="conv", rows=1_000, times=10, repeats=5),
     Workload("import", "import"),
     Workload("cold-start", "cold start"),
 )
@@ -104,12 +123,16 @@ MEANING = {
     "wide": "784-1024-1024-10, Adam, batch 128: an epoch of {rows} rows",
     "plain-128": "784-128-64-10, Adam, batch 128: an epoch of {rows} rows",
     "normalised": "the same with batch normalisation and dropout after both hidden layers",
+    "conv": "conv(16)-ReLU-pool-conv(32)-ReLU-pool-10 on 28 x 28, SGD, batch 64: an epoch of {rows} images",
+    "conv-deep": "8 convolutions, BatchNorm, 3 residuals on 32 x 32 x 3, SGD, batch 64: an epoch of {rows} images",
     "fit-digits": "MLPClassifier(), 64-100-10 on scikit-learn's digits: an epoch of a fit of {times}, {rows} rows",
     "fit-table": "MLPClassifier(), 50-100-4 on a table: an epoch of a fit of {times}, {rows} rows",
     "fit-mnist": "MLPClassifier(), 784-100-10: an epoch of a fit of {times}, {rows} rows",
     "fit-pixels": "the same, of pixels as they are stored, bytes",
     "predict-1": "784-128-64-10: the class of 1 row",
     "predict-10k": "784-128-64-10: the classes of {rows} rows",
+    "predict-image": "the network of conv: the class of 1 image",
+    "predict-images": "the network of conv: the classes of {rows} images",
     "import": "a process that only imports the package",
     "cold-start": "a process that trains deep-adam for its first epoch of {rows} rows",
 }
@@ -118,7 +141,7 @@ MEANING = {
 def quick(workload: Workload) -> Workload:
     """Return a smaller workload of the same kind: fewer rows, steps and timings."""
     if workload.kind == "training":
-        fewer = {"small-fullbatch": 20_480, "wide": 1_280}.get(workload.name, 6_400)
+        fewer = {"small-fullbatch": 20_480, "wide": 1_280, "conv": 1_920, "conv-deep": 640}.get(workload.name, 6_400)
         return workload._replace(rows=fewer, batch=fewer if workload.full_batch else workload.batch, times=1, repeats=2)
     if workload.kind == "fit":
         return workload._replace(rows=min(workload.rows, 6_400), repeats=2)

@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
+from contestants.workloads import IMAGE_NETWORKS
 from minidl import (
     L2,
     SGD,
     Adam,
     BatchNorm,
+    Conv2D,
     Dense,
     Dropout,
+    Flatten,
+    GlobalAveragePool2D,
     Layer,
+    MaxPool2D,
     MeanSquaredError,
     ReLU,
+    Residual,
     Sequential,
     SoftmaxCrossEntropy,
     Trainer,
 )
 
 
+def image_layer(part) -> list[Layer]:
+    name, *numbers = part
+    if name == "conv":
+        return [Conv2D(numbers[0], 3, strides=numbers[1], padding=1)]
+    if name == "residual":
+        filters, strides = numbers
+        inside = [*image_layer(("conv", filters, strides)), BatchNorm(), ReLU(), *image_layer(("conv", filters, 1))]
+        return [Residual([*inside, BatchNorm()])]
+    if name == "dense":
+        return [Dense(numbers[0])]
+    simple = {"relu": ReLU, "norm": BatchNorm, "pool": MaxPool2D, "flatten": Flatten, "average": GlobalAveragePool2D}
+    return [simple[name]()]
+
+
+def image_network(workload) -> Sequential:
+    shape, parts = IMAGE_NETWORKS[workload.network]
+    layers = [layer for part in parts for layer in image_layer(part)]
+    model, draw = Sequential([*layers, SoftmaxCrossEntropy()], input_shape=shape), workload.drawer()
+    for path, parameter in model.named_parameters().items():
+        if path.endswith("/weight"):
+            parameter.value = draw(parameter.value.shape)
+    return model
+
+
 def network(workload) -> Sequential:
+    if workload.network:
+        return image_network(workload)
     layers: list[Layer] = []
     for units in workload.sizes[1:-1]:
         layers.append(Dense(units))

@@ -5,31 +5,99 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
+from torch import nn
+
+from contestants.workloads import IMAGE_NETWORKS
 
 
-def network(workload) -> torch.nn.Sequential:
+class Residual(nn.Module):
+    """Two convolutions, and the input added to them, by a projection where the shapes differ."""
+
+    def __init__(self, channels: int, filters: int, strides: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, filters, 3, strides, 1),
+            nn.BatchNorm2d(filters),
+            nn.ReLU(),
+            nn.Conv2d(filters, filters, 3, 1, 1),
+            nn.BatchNorm2d(filters),
+        )
+        projected = strides > 1 or channels != filters
+        self.projection = nn.Conv2d(channels, filters, 1, strides, bias=False) if projected else nn.Identity()
+
+    def forward(self, x):
+        return self.layers(x) + self.projection(x)
+
+
+def image_network(workload) -> nn.Sequential:
+    (size, _, channels), parts = IMAGE_NETWORKS[workload.network]
+    layers: list[nn.Module] = []
+    pixels = 1
+    for name, *numbers in parts:
+        if name in {"conv", "residual"}:
+            filters, strides = numbers
+            made = nn.Conv2d(channels, filters, 3, strides, 1) if name == "conv" else Residual(channels, *numbers)
+            layers.append(made)
+            channels, size = filters, size // strides
+        elif name == "pool":
+            layers.append(nn.MaxPool2d(2))
+            size //= 2
+        elif name == "dense":
+            layers.append(nn.Linear(pixels * channels, numbers[0]))
+        elif name == "average":
+            layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        elif name == "flatten":
+            layers.append(nn.Flatten())
+            pixels = size * size
+        else:
+            layers.append(nn.ReLU() if name == "relu" else nn.BatchNorm2d(channels))
+    model, draw = nn.Sequential(*layers), workload.drawer()
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d):
+                filters, inputs, *kernel = layer.weight.shape
+                layer.weight.copy_(torch.from_numpy(draw((*kernel, inputs, filters))).permute(3, 2, 0, 1))
+            elif isinstance(layer, nn.Linear):  # its inputs are the channels' pixels, minidl's the pixels' channels
+                weight = draw(layer.weight.T.shape).reshape(pixels, channels, -1).swapaxes(0, 1)
+                layer.weight.copy_(torch.from_numpy(weight.reshape(layer.weight.T.shape).T.copy()))
+            if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.bias is not None:
+                layer.bias.zero_()
+    return model
+
+
+def network(workload) -> nn.Sequential:
+    if workload.network:
+        return image_network(workload)
     layers = []
     for (inputs, outputs), weight in zip(pairwise(workload.sizes), workload.weights(), strict=True):
-        linear = torch.nn.Linear(inputs, outputs)
+        linear = nn.Linear(inputs, outputs)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weight.T))
             linear.bias.zero_()
-        hidden = (
-            [torch.nn.BatchNorm1d(outputs), torch.nn.ReLU(), torch.nn.Dropout(workload.dropout)]
-            if workload.dropout
-            else [torch.nn.ReLU()]
-        )
+        hidden = [nn.BatchNorm1d(outputs), nn.ReLU(), nn.Dropout(workload.dropout)] if workload.dropout else [nn.ReLU()]
         layers += [linear, *hidden]
-    return torch.nn.Sequential(*layers[: -len(hidden)])
+    return nn.Sequential(*layers[: -len(hidden)])
+
+
+def inputs(workload, data, variant) -> torch.Tensor:
+    """Return the rows; images are (N, channels, height, width), in memory, too, unless the channels come last."""
+    x = torch.from_numpy(data.scaled)
+    if not workload.network:
+        return x
+    order = torch.channels_last if variant == "channels-last" else torch.contiguous_format
+    # Of one channel, only a copy has the strides of that order, by which PyTorch chooses its kernels.
+    return x.reshape(-1, *IMAGE_NETWORKS[workload.network][0]).permute(0, 3, 1, 2).clone(memory_format=order)
 
 
 def trainer(workload, data, variant):
     model = network(workload)
+    if variant == "channels-last":
+        model = model.to(memory_format=torch.channels_last)
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[workload.optimizer]
-    mode = {"fused": True} if variant == "fused" else {"foreach": True}
+    mode = {"foreach": True} if variant == "foreach" else {"fused": True}
     optimizer = kind(model.parameters(), lr=workload.learning_rate, **mode)
-    loss_function = torch.nn.CrossEntropyLoss() if workload.classifies else torch.nn.MSELoss()
-    x, y = torch.from_numpy(data.scaled), torch.from_numpy(data.y)
+    loss_function = nn.CrossEntropyLoss() if workload.classifies else nn.MSELoss()
+    x, y = inputs(workload, data, variant), torch.from_numpy(data.y)
 
     def step(x, y):
         optimizer.zero_grad()
@@ -51,12 +119,14 @@ def trainer(workload, data, variant):
 
 
 def predictor(workload, data, variant):
-    model, x = network(workload), data.scaled
+    model, x = network(workload).eval(), inputs(workload, data, variant)
     if variant == "compiled":
         model = torch.compile(model)
+    if variant == "channels-last":
+        model = model.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def predict():
-        return model(torch.from_numpy(x)).argmax(dim=1).numpy()
+        return model(x).argmax(dim=1).numpy()
 
     return predict

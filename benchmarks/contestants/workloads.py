@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+
+Part: TypeAlias = tuple[Any, ...]
+
+IMAGE_NETWORKS: dict[str, tuple[tuple[int, int, int], list[Part]]] = {
+    "conv": (
+        (28, 28, 1),
+        [("conv", 16, 1), ("relu",), ("pool",), ("conv", 32, 1), ("relu",), ("pool",), ("flatten",), ("dense", 10)],
+    ),
+    "conv-deep": (
+        (32, 32, 3),
+        [
+            *[("conv", 16, 1), ("norm",), ("relu",)],
+            *[("residual", 16, 1), ("relu",), ("residual", 32, 2), ("relu",), ("residual", 64, 2), ("relu",)],
+            *[("conv", 64, 1), ("norm",), ("relu",), ("average",), ("dense", 10)],
+        ],
+    ),
+}
+"""Image (height, width, channels) and layers by network. A convolution is 3 x 3, padded by 1: filters and
+strides. A residual is two of them, each with batch normalisation, and a projection where it has strides."""
 
 
 class Workload(NamedTuple):
@@ -23,6 +43,8 @@ class Workload(NamedTuple):
     """Rows a step; all rows is a full batch."""
     optimizer: str = "adam"
     learning_rate: float = 1e-3
+    network: str = ""
+    """One of `IMAGE_NETWORKS`, in place of `sizes`."""
     dropout: float = 0.0
     """After each hidden layer, which then has batch normalisation, too; 0: neither."""
     raw: bool = False
@@ -35,7 +57,7 @@ class Workload(NamedTuple):
     @property
     def classifies(self) -> bool:
         """Softmax cross-entropy of classes, or else squared error."""
-        return self.data in {"mnist", "digits", "table"}
+        return self.data in {"mnist", "digits", "table", "pictures"}
 
     @property
     def full_batch(self) -> bool:
@@ -69,6 +91,14 @@ class Workload(NamedTuple):
         rng = np.random.default_rng(0)
         shapes = list(zip(self.sizes, self.sizes[1:], strict=False))
         return [(rng.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32) for shape in shapes]
+
+    def drawer(self) -> Callable[[tuple[int, ...]], np.ndarray]:
+        """Return what draws an image network's first weights, one array after the other, He-normal.
+
+        Kernels are (height, width, channels, filters), and of a dense layer (inputs, outputs).
+        """
+        rng = np.random.default_rng(0)
+        return lambda shape: (rng.standard_normal(shape) * (2 / np.prod(shape[:-1])) ** 0.5).astype(np.float32)
 
 
 class Data(NamedTuple):
