@@ -8,6 +8,7 @@ from minidl.functional import sum_rows
 from minidl.initializers import Initializer, is_initializer
 from minidl.layers.base import Declaration, Layer, Parameter
 from minidl.layers.windows import (
+    add_bias,
     as_image,
     as_padding,
     as_pair,
@@ -80,11 +81,12 @@ class Conv2D(Layer):
         return (*self.window.places, self.filters)
 
     def forward(self, x: Array, training: bool = False) -> Array:
+        padded = self.window.pad(x)
         if training:
-            self.saved = x
-        y = convolve(x, self.weight.value, self.window)
+            self.saved = padded
+        y = convolve(padded, self.weight.value, self.window)
         if self.bias is not None:
-            y += self.bias.value
+            add_bias(y, self.bias.value)
         return y
 
     def backward(self, dy: Array) -> Array | None:
@@ -172,14 +174,15 @@ class Conv2DTranspose(Layer):
             self.saved = x
         y = image_gradient(x, self._kernel, self.window, 1)
         if self.bias is not None:
-            y += self.bias.value
+            add_bias(y, self.bias.value)
         return y
 
     def backward(self, dy: Array) -> Array | None:
-        self.weight.gradient = kernel_gradient(dy, self.saved, self.window, 1).swapaxes(2, 3)
+        padded = self.window.pad(dy)
+        self.weight.gradient = kernel_gradient(padded, self.saved, self.window, 1).swapaxes(2, 3)
         if self.bias is not None:
             sum_rows(dy.reshape(-1, self.filters), out=self.bias.gradient)
-        return convolve(dy, self._kernel, self.window) if self.needs_input_gradient else None
+        return convolve(padded, self._kernel, self.window) if self.needs_input_gradient else None
 
     @property
     def _kernel(self) -> Array:

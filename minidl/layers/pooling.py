@@ -1,5 +1,6 @@
 """Pooling: one number for each window of an image, and layers that change the size of images in other ways."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,12 @@ class MaxPool2D(_Pooling):
     def forward(self, x: Array, training: bool = False) -> Array:
         # First along the rows, then down the columns: of equal numbers the first one row by row wins.
         (height, width), (down, along) = self.window.size, self.window.strides
-        rows, columns = _maxima(self.window.pad(x, -np.inf), 2, width, along)
-        y, lines = _maxima(rows, 1, height, down)
-        if training:
-            self.saved = columns, lines
+        padded = self.window.pad(x, -np.inf)
+        if not training:
+            return _maxima(_maxima(padded, 2, width, along), 1, height, down)
+        rows, columns = _maxima_and_winners(padded, 2, width, along)
+        y, lines = _maxima_and_winners(rows, 1, height, down)
+        self.saved = columns, lines
         return y
 
     def backward(self, dy: Array) -> Array:
@@ -199,7 +202,12 @@ def _taps(x: Array, axis: int, size: int, stride: int) -> list[Array]:
     return [lines[entry : entry + (places - 1) * stride + 1 : stride].swapaxes(0, axis) for entry in range(size)]
 
 
-def _maxima(x: Array, axis: int, size: int, stride: int) -> tuple[Array, Array]:
+def _maxima(x: Array, axis: int, size: int, stride: int) -> Array:
+    """Return the maxima of windows along an axis."""
+    return functools.reduce(np.maximum, _taps(x, axis, size, stride))
+
+
+def _maxima_and_winners(x: Array, axis: int, size: int, stride: int) -> tuple[Array, Array]:
     """Return the maxima of windows along an axis, and which entry each is, the first of equal ones."""
     first, *others = _taps(x, axis, size, stride)
     maxima, winners = first, np.zeros((), np.uint8)

@@ -189,12 +189,13 @@ def enlarge(places: Sides, size: Sides, strides: Sides, padding: Padding, dilati
     return image
 
 
-def convolve(x: Array, kernel: Array, window: Window) -> Array:
+def convolve(padded: Array, kernel: Array, window: Window) -> Array:
     """Return the products of kernels with all patches of images.
 
     Parameters
     ----------
-    x : array (N, height, width, channels)
+    padded : array (N, height, width, channels)
+        Images with the margins of the window.
     kernel : array (height, width, channels / groups, filters)
         The first filters see the first channels, and so on.
     window : Window
@@ -203,9 +204,8 @@ def convolve(x: Array, kernel: Array, window: Window) -> Array:
     -------
     array (N, *places, filters)
     """
-    groups = x.shape[3] // kernel.shape[2]
-    padded = window.pad(x)
-    y = np.empty((len(x), *window.places, kernel.shape[3]), x.dtype)
+    groups = padded.shape[3] // kernel.shape[2]
+    y = np.empty((len(padded), *window.places, kernel.shape[3]), padded.dtype)
     if kernel.shape[2] == 1 < groups:
         by_channel = y.reshape(*y.shape[:3], groups, kernel.shape[3] // groups)
         by_channel[...] = 0
@@ -218,15 +218,15 @@ def convolve(x: Array, kernel: Array, window: Window) -> Array:
     return y
 
 
-def kernel_gradient(x: Array, dy: Array, window: Window, groups: int) -> Array:
+def kernel_gradient(padded: Array, dy: Array, window: Window, groups: int) -> Array:
     """Return the gradient by the kernel, (height, width, channels / groups, filters), of `dy`, that by the output."""
-    padded, filters = window.pad(x), dy.shape[3]
-    shape = (*window.size, x.shape[3] // groups, filters)
+    filters = dy.shape[3]
+    shape = (*window.size, padded.shape[3] // groups, filters)
     if shape[2] == 1 < groups:
         by_channel = dy.reshape(*dy.shape[:3], groups, filters // groups)
         taps = [np.einsum("nhwc,nhwcm->cm", tap, by_channel) for tap in window.taps(padded)]
         return np.stack(taps).reshape(shape)
-    gradient = np.zeros((groups, math.prod(shape[:3]), filters // groups), x.dtype)
+    gradient = np.zeros((groups, math.prod(shape[:3]), filters // groups), padded.dtype)
     for part, patches in _in_blocks(padded, window, groups):
         gradient += patches.transpose(0, 2, 1) @ _by_group(dy[part], groups)
     return gradient.transpose(1, 0, 2).reshape(shape)
@@ -241,7 +241,13 @@ def image_gradient(dy: Array, kernel: Array, window: Window, groups: int) -> Arr
         dy = spread
     by_group = kernel.reshape(*kernel.shape[:3], groups, filters // groups)[::-1, ::-1]
     flipped = by_group.transpose(0, 1, 4, 3, 2).reshape(*window.size, filters // groups, -1)
-    return convolve(dy, flipped, back)
+    return convolve(back.pad(dy), flipped, back)
+
+
+def add_bias(y: Array, bias: Array) -> None:
+    """Add a number for each channel to images, in place."""
+    flat = y.reshape(len(y), -1)  # along a whole image: pixel by pixel it takes five times as long
+    flat += np.tile(bias, flat.shape[1] // len(bias))
 
 
 def _in_blocks(padded: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
