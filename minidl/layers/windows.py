@@ -246,8 +246,9 @@ def image_gradient(dy: Array, kernel: Array, window: Window, groups: int) -> Arr
 
 def add_bias(y: Array, bias: Array) -> None:
     """Add a number for each channel to images, in place."""
-    flat = y.reshape(len(y), -1)  # along a whole image: pixel by pixel it takes five times as long
-    flat += np.tile(bias, flat.shape[1] // len(bias))
+    size = math.prod(y.shape[1:])
+    flat = y.reshape(len(y), size)  # along a whole image: pixel by pixel it takes five times as long
+    flat += np.tile(bias, size // len(bias))
 
 
 def _in_blocks(padded: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
