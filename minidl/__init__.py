@@ -37,23 +37,16 @@ from minidl.layers import (
     ELU,
     GELU,
     SELU,
-    AveragePool2D,
     BatchNorm,
-    Conv2D,
-    Conv2DTranspose,
     Declaration,
     Dense,
-    DepthwiseConv2D,
     Dropout,
     Dropout2D,
     Flatten,
     GaussianNoise,
-    GlobalAveragePool2D,
-    GlobalMaxPool2D,
     Layer,
     LayerNorm,
     LeakyReLU,
-    MaxPool2D,
     Parameter,
     PReLU,
     ReLU,
@@ -65,8 +58,6 @@ from minidl.layers import (
     Softplus,
     State,
     Tanh,
-    UpSample2D,
-    ZeroPad2D,
 )
 from minidl.losses import (
     CategoricalLoss,
@@ -275,6 +266,17 @@ __all__ = [
 
 if TYPE_CHECKING:
     from minidl import prediction
+    from minidl.layers import (
+        AveragePool2D,
+        Conv2D,
+        Conv2DTranspose,
+        DepthwiseConv2D,
+        GlobalAveragePool2D,
+        GlobalMaxPool2D,
+        MaxPool2D,
+        UpSample2D,
+        ZeroPad2D,
+    )
     from minidl.prediction import AugmentedPrediction, Ensemble, Predictor, TemperatureScaling
     from minidl.training.batch_statistics import recompute_statistics
     from minidl.training.checkpoint import Checkpoint
@@ -289,11 +291,18 @@ keep_freed_memory()
 
 _LOADED_LATE = {
     "AugmentedPrediction": "prediction",
+    "AveragePool2D": "layers.pooling",
     "CSVLogger": "training.recording",
     "Checkpoint": "training.checkpoint",
+    "Conv2D": "layers.convolution",
+    "Conv2DTranspose": "layers.convolution",
     "CrossValidation": "training.cross_validation",
+    "DepthwiseConv2D": "layers.convolution",
     "EarlyStopping": "training.monitoring",
     "Ensemble": "prediction",
+    "GlobalAveragePool2D": "layers.pooling",
+    "GlobalMaxPool2D": "layers.pooling",
+    "MaxPool2D": "layers.pooling",
     "Monitor": "training.monitoring",
     "Predictor": "prediction",
     "RateSearch": "training.rate_search",
@@ -301,6 +310,8 @@ _LOADED_LATE = {
     "Search": "training.parameter_search",
     "TemperatureScaling": "prediction",
     "TensorBoard": "training.recording",
+    "UpSample2D": "layers.pooling",
+    "ZeroPad2D": "layers.pooling",
     "cross_validate": "training.cross_validation",
     "find_learning_rate": "training.rate_search",
     "recompute_statistics": "training.batch_statistics",
@@ -331,5 +342,5 @@ def _public_names(module: ModuleType) -> list[str]:
     return sorted(name for name, home in items.items() if f"{home}.".startswith(f"{module.__name__}."))
 
 
-for _module in (errors, functional, initializers, layers, losses, optimizers, regularizers, schedules, settings):
+for _module in (errors, functional, initializers, losses, optimizers, regularizers, schedules, settings):
     vars(_module)["__dir__"] = partial(_public_names, _module)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.errors import ShapeError, located, naming
-from minidl.layers import Conv2D, Declaration, Dense, Layer
+from minidl.layers import Declaration, Dense, Layer
 from minidl.model import Sequential, name_layers
 from minidl.settings import setting
 from minidl.typing import Array, Shape
@@ -147,6 +147,8 @@ def _projection(before: Shape, after: Shape) -> Layer | None:
         return Dense(after[0], use_bias=False)
     if not len(before) == len(after) == 3 or 0 in after:
         return None
+    from minidl.layers import Conv2D
+
     strides = [-(-size // smaller) for size, smaller in zip(before[:2], after[:2], strict=True)]
     fits = all(-(-size // stride) == made for size, stride, made in zip(before, strides, after, strict=False))
     return Conv2D(after[2], 1, strides=strides, use_bias=False) if fits else None

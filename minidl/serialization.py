@@ -12,8 +12,8 @@ import numpy as np
 from minidl.errors import ArgumentTypeError, FileFormatError
 from minidl.settings import CLASSES, Configurable
 
-_LOADED_LATE = ("minidl.data.augment", "minidl.estimators")
-"""Packages of ours that have classes which files name, but that `import minidl` does not load."""
+_LOADED_LATE = ("minidl.data.augment", "minidl.estimators", "minidl.layers.convolution", "minidl.layers.pooling")
+"""Modules and packages of ours that have classes which files name, but that `import minidl` does not load."""
 
 
 def encode(value: Any, place: str = "the value") -> Any:
@@ -50,9 +50,9 @@ def decode(data: Any) -> Any:
 
 
 def _find_class(name: str, module: str) -> type[Configurable]:
-    for package in _LOADED_LATE:
-        if module.startswith(f"{package}."):
-            importlib.import_module(package)
+    for late in _LOADED_LATE:
+        if f"{module}.".startswith(f"{late}."):
+            importlib.import_module(late)
     candidates = CLASSES.get(name, {})
     if module in candidates:
         return candidates[module]

@@ -191,6 +191,7 @@ def test_importing_the_package_loads_none_of_its_modules_that_few_programs_need(
     assert not rooms & {"data", "diagnostics", "plots", "prediction", "testing"}
     late = "batch_statistics cross_validation folds journal parameter_search parameter_space processes rate_search"
     assert not loaded & {f"minidl.training.{name}" for name in late.split()}
+    assert not loaded & {f"minidl.layers.{name}" for name in ("convolution", "pooling", "windows")}
     assert rooms >= {"layers", "losses", "metrics", "optimizers", "training", "model", "settings"}
 
 
@@ -201,7 +202,7 @@ def test_what_is_loaded_late_comes_at_its_first_use():
         "minidl.prediction",
         "minidl.testing",
     }
-    for package in (minidl, minidl.training):
+    for package in (minidl, minidl.layers, minidl.training):
         for name, module in package._LOADED_LATE.items():
             item = getattr(package, name)
             assert item.__name__ == name
