@@ -69,7 +69,12 @@ PARTS = {
 
 @pytest.mark.parametrize("make", PARTS.values(), ids=PARTS)
 def test_eval_makes_the_part_again(make):
-    names = {**vars(minidl), "Compose": Compose, "Rotation": Rotation, "Scaling": Scaling}
+    names = {
+        **{name: getattr(minidl, name) for name in minidl.__all__},
+        "Compose": Compose,
+        "Rotation": Rotation,
+        "Scaling": Scaling,
+    }
     text = repr(make())
     assert repr(eval(text, names)) == text
     assert max(map(len, text.splitlines())) <= 120
