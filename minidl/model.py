@@ -23,13 +23,13 @@ from minidl.reprs import WIDTH, Call, brief
 from minidl.serialization import decode, encode
 from minidl.settings import as_flag, as_shape, as_whole_number, snake_case
 from minidl.tables import as_frame, column_names
-from minidl.threads import Result, are_many, blas_threads, in_threads, plan_threads
+from minidl.threads import Result, blas_threads, in_threads, plan_threads
 from minidl.typing import Array, Shape
 
 FILE_VERSION = 2
 """Version of the model file's format. Version 1 did not know frozen layers; files of a newer one are refused."""
 
-_BYTES_AT_ONCE = 2**23
+_BYTES_AT_ONCE = 2**22
 """What a block of rows may take in all layers together: it stays in the processor's cache, or near it."""
 
 _first_use = RLock()
@@ -311,8 +311,9 @@ class Sequential(Layer):
     def _as_images(self, x: Array) -> Array:
         """Return flat rows, or gray images without an axis of channels, as the images of the input: a view."""
         shape = self.input_shape or ()
-        is_flat = x.shape[1:] in {(math.prod(shape),), shape[:2]} and math.prod(x.shape[1:]) == math.prod(shape)
-        return x.reshape(len(x), *shape) if len(shape) == 3 and is_flat else x
+        if len(shape) != 3 or x.shape[1:] not in {(math.prod(shape),), shape[:2]}:
+            return x
+        return x.reshape(len(x), *shape) if math.prod(x.shape[1:]) == math.prod(shape) else x
 
     def set_up_for(self, x: Array) -> None:
         """Set the model up for the shape of the samples in the batch `x`, unless it is already."""
@@ -400,7 +401,8 @@ class Sequential(Layer):
         threads : int, optional
             How many may be used; by default as many as BLAS has.
         """
-        size = size or (min(-(-rows // 2), self.rows_at_once) if are_many(self, rows) else self.rows_at_once)
+        if size is None:  # twice as many as in training, since nothing is kept for a backward pass
+            size = min(2 * self.rows_at_once, -(-rows // 2)) if rows > self.rows_at_once else self.rows_at_once
         blocks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
         if len(blocks) == 1:
             return [work(blocks[0])]

@@ -49,14 +49,6 @@ def multiplications_per_row(model: Sequential) -> int:
     return max(sizes, default=0)
 
 
-def are_many(model: Sequential, rows: int) -> bool:
-    """Whether two threads, each with a half of so many rows, are sooner done than one is, by the shapes alone.
-
-    They are with several blocks, or with more than half of one (some 4 MB) if BLAS alone would not use more threads.
-    """
-    return rows > model.rows_at_once or (rows > max(model.rows_at_once // 2, 1) and threads_for(model, rows) == 1)
-
-
 def count_threads() -> int:
     """Return how many threads the program may use: as many as BLAS has outside of `blas_threads`."""
     with _lock:

@@ -73,25 +73,21 @@ def compute_gradients(
     """Write the gradient of the rows' share in a mean loss over `total_weight` into the model; return their totals.
 
     More rows than ``model.rows_at_once`` are computed in blocks, whose gradients add up to that of all. A model with a
-    layer that mixes the rows of a batch gets them whole. A replica, where there is one, computes half of the
-    rows. The penalties of regularizers are not in it.
+    layer that mixes the rows of a batch gets them whole. A replica, where there is one, computes half of the rows; a
+    half of up to two blocks is whole, too, since threads wait for each other between operations. The penalties of
+    regularizers are not in it.
     """
-
-    def add_up(model: Sequential, rows: Rows) -> tuple[Array, Array]:
-        if len(rows) <= model.rows_at_once or model.mixes_rows():
-            return _forward_backward(model, rows, tally, total_weight), model.gradients
-        totals, gradients = tally.zeros(), np.zeros_like(model.gradients)
-        for block in rows.blocks(model.rows_at_once):
-            totals += _forward_backward(model, block, tally, total_weight)
-            gradients += model.gradients
-        return totals, gradients
-
     if replica is None:
-        totals, model.gradients = add_up(model, rows)
-        return totals
-    own, other = replica.compute(lambda model, half: add_up(model, rows[half]), len(rows))
-    model.gradients = own[1] + other[1]
-    return own[0] + other[0]
+        return _add_up(model, rows, tally, total_weight, model.rows_at_once)
+
+    def compute(model: Sequential, half: slice) -> tuple[Array, Array]:
+        several = half.stop - half.start > 2 * model.rows_at_once
+        size = model.rows_at_once if several else len(rows)
+        return _add_up(model, rows[half], tally, total_weight, size), model.gradients
+
+    (totals, gradients), (other_totals, other_gradients) = replica.compute(compute, len(rows))
+    gradients += other_gradients
+    return totals + other_totals
 
 
 def clip(gradients: Array, clip_norm: float | None, clip_value: float | None) -> None:
@@ -137,4 +133,16 @@ def score_rows(model: Sequential, rows: Rows, tally: Tally, threads: int | None 
 def _forward_backward(model: Sequential, rows: Rows, tally: Tally, total_weight: float) -> Array:
     totals, gradient = tally.count(model.forward(rows.x, training=True), rows, 1 / total_weight)
     model.backward(gradient)
+    return totals
+
+
+def _add_up(model: Sequential, rows: Rows, tally: Tally, total_weight: float, size: int) -> Array:
+    """Write the gradient of rows, computed in blocks of at most `size`, into the model; return their totals."""
+    if len(rows) <= size or model.mixes_rows():
+        return _forward_backward(model, rows, tally, total_weight)
+    totals, gradients, whole = tally.zeros(), model.gradients, np.zeros_like(model.gradients)
+    for block in rows.blocks(size):
+        totals += _forward_backward(model, block, tally, total_weight)
+        whole += gradients
+    gradients[:] = whole
     return totals

@@ -50,7 +50,7 @@ class Replica:
             if layer.generator is not None and replica.generator is not None:
                 bits: Any = layer.generator.bit_generator
                 replica.generator.bit_generator.state = bits.jumped().state
-        halves = list(zip(self.models, (slice(rows // 2), slice(rows // 2, rows)), strict=True))
+        halves = list(zip(self.models, (slice(0, rows // 2), slice(rows // 2, rows)), strict=True))
         mixing = [pair for pair in self._layers if pair[0].mixes_batch]
         if not mixing:
             return in_threads(lambda half: work(*half), halves, self.threads)

@@ -21,7 +21,7 @@ from minidl.metrics.names import as_metrics
 from minidl.model import Sequential
 from minidl.optimizers import get_optimizer
 from minidl.settings import Configurable, as_flag, as_whole_number, instance_of, setting
-from minidl.threads import are_many, blas_threads, plan_threads
+from minidl.threads import blas_threads, plan_threads
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback, CallbackList, as_callbacks
 from minidl.training.gradients import Tally, clip, compute_gradients, score_rows
@@ -295,7 +295,7 @@ class Trainer(Configurable):
         with interrupted_between_steps() as self._whole, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
             rows = min(self.batch_size or len(fit.data), len(fit.data))
-            apart = are_many(self.model, rows) and may_share(self.model)
+            apart = rows > self.model.rows_at_once and may_share(self.model)
             fit.threads, worth = plan_threads(self.model, rows, self.threads, apart=apart)
             endings.enter_context(blas_threads(worth, spared=int(self.augment is not None)))
             endings.callback(fit.callbacks.end, self)
@@ -523,7 +523,7 @@ class Trainer(Configurable):
         total_weight = len(batch) * batch.mean_weight
         if self.reduce is not None:
             total_weight = float(self._over_processes(np.array([total_weight]))[0])
-        replica = fit.replica if are_many(self.model, len(batch)) else None
+        replica = fit.replica if len(batch) > self.model.rows_at_once else None
         totals = compute_gradients(self.model, batch, fit.tally, total_weight, replica)
         self._over_processes(fit.gradients)
         self._over_processes(totals)

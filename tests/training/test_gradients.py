@@ -144,7 +144,7 @@ def test_a_model_with_a_layer_that_mixes_rows_gets_the_batch_whole_in_training_a
     np.testing.assert_allclose(norm.running_mean.value, 0.1 * x.mean(axis=0), rtol=1e-12)
     seen.counts.clear()
     score_rows(model, data, tally)
-    assert seen.counts == [2, 2, 2, 2, 1]
+    assert sorted(seen.counts) == [1, 4, 4]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

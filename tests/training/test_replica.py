@@ -45,17 +45,14 @@ RANDOM = NETWORKS | {"random": lambda: [Dense(9), Dropout(0.4), ReLU(), Gaussian
 
 def network(name, seed=0, dtype="float64"):
     shape = (6, 6, 2) if name == "images" else 5
-    return Sequential([*RANDOM[name](), SoftmaxCrossEntropy()], input_shape=shape, seed=seed, dtype=dtype)
+    model = Sequential([*RANDOM[name](), SoftmaxCrossEntropy()], input_shape=shape, seed=seed, dtype=dtype)
+    model.rows_at_once = 3  # so that few rows are many
+    return model
 
 
 def data(model, rows):
     rng = np.random.default_rng(1)
     return rng.normal(size=(rows, *model.input_shape)), rng.integers(0, 3, rows), rng.random(rows)
-
-
-@pytest.fixture(autouse=True)
-def _few_rows_are_many(monkeypatch):
-    monkeypatch.setattr("minidl.training.trainer.are_many", lambda model, rows: rows > 1)
 
 
 class TestCompute:
@@ -67,7 +64,7 @@ class TestCompute:
         for shared in (False, True):
             model = network(name)
             x, y, weights = data(model, rows)
-            model.rows_at_once = 100 if shared is False else 4
+            model.rows_at_once = 4 if shared else 100
             batch = prepare_rows(model, x, y, weights)
             tally = Tally(model, as_metrics(["accuracy"], model.loss), batch)
             replica = Replica(model, threads) if shared else None
@@ -192,6 +189,7 @@ class TestFit:
 
         run(callbacks=[FunctionCallback(save, moment="on_batch_end")])
         again = Trainer.load(tmp_path / "run.npz")
+        again.model.rows_at_once = 3
         again.fit(x, y, epochs=3 - again.epoch, progress=False)
         np.testing.assert_array_equal(again.model.parameters, whole.model.parameters)
 
@@ -224,6 +222,7 @@ class TestFit:
                 return dy
 
         model = Sequential([Mixes(), Dense(1), MeanSquaredError()], input_shape=2, seed=0)
+        model.rows_at_once = 3
         x = np.random.default_rng(0).random((12, 2))
         Trainer(model, SGD(0.1), batch_size=None, seed=0).fit(x, x[:, :1], progress=False)
         assert Mixes.seen == 12
