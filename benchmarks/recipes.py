@@ -1,13 +1,14 @@
-"""What the recipes of `examples/mnist_mlp.py --recipe` give, and what each part of the best one gives to it.
+"""What the recipes of `mnist_mlp.py` and `mnist_cnn.py` give, and what each part of the best ones gives to it.
 
-    python benchmarks/recipes.py                            # best and fast, 3 seeds each, and the ablation
-    python benchmarks/recipes.py --figures wide --seeds 1   # a quarter of an hour
-    python benchmarks/recipes.py --ablation                 # the ablation alone
+    python benchmarks/recipes.py                                 # best and fast, 3 seeds each, and the ablation of best
+    python benchmarks/recipes.py --figures wide --seeds 1        # a quarter of an hour
+    python benchmarks/recipes.py --figures conv conv-fast        # convolutions, half an hour
+    python benchmarks/recipes.py --ablation conv --epochs 4      # an ablation alone, and a shorter one
 
-The figures are those of the example's own command, on all training images, judged by the test images. The ablation
-trains `best` without one part at a time on 50,000 training images, judged by the 10,000 others. What has been measured
-is kept in --output; stopped, the same command goes on. ``--document docs`` renews the tables of docs/recipes.md, and
-its pictures.
+The figures are those of the example's own command, on all training images, judged by the test images. An ablation
+trains a recipe without one part at a time on 50,000 training images, judged by the 10,000 others. What has been
+measured is kept in --output; stopped, the same command goes on. ``--document docs`` renews the tables of
+docs/recipes.md, and its pictures.
 """
 
 from __future__ import annotations
@@ -27,32 +28,60 @@ from reports import machine, mnist_folder, number, put_into_document
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
-from mnist_recipes import RECIPES, FullyConnected  # noqa: E402
+import cnn_recipes  # noqa: E402
+import mnist_recipes  # noqa: E402
+from recipe import Recipe  # noqa: E402
 
 from minidl import Trainer, search  # noqa: E402
 from minidl.data import augment, load_mnist, train_validation_split  # noqa: E402
 from minidl.errors import ArgumentError, MinidlError  # noqa: E402
 from minidl.training import Search  # noqa: E402
 
-BEST = RECIPES["best"]
+EXAMPLE = {name: ("mnist_mlp", name) for name in mnist_recipes.RECIPES}
+EXAMPLE |= {"conv": ("mnist_cnn", "conv"), "conv-fast": ("mnist_cnn", "fast")}
+"""The example that trains a recipe, and what the recipe is called there."""
+
+BEST, CONV = mnist_recipes.RECIPES["best"], cnn_recipes.RECIPES["conv"]
 WHOLE = "nothing: the whole recipe"
+CONSTANT_RATE = "one-cycle: a constant rate of 0.001"
+SHORT = "three quarters of the epochs"
 
 
-def without(kind: type[augment.Distortion]) -> FullyConnected:
-    return replace(BEST, distortions=tuple(each for each in BEST.distortions if not isinstance(each, kind)))
+def recipe_named(name: str) -> Recipe:
+    example, own_name = EXAMPLE[name]
+    return (cnn_recipes if example == "mnist_cnn" else mnist_recipes).RECIPES[own_name]
+
+
+def without(recipe: Recipe, kind: type[augment.Distortion]) -> Recipe:
+    return replace(recipe, distortions=tuple(each for each in recipe.distortions if not isinstance(each, kind)))
+
+
+def variants_of(recipe: Recipe) -> dict[str, Recipe]:
+    """Return the recipe as it is, and without what all recipes may have."""
+    return {
+        WHOLE: recipe,
+        "all distortions": replace(recipe, distortions=()),
+        CONSTANT_RATE: replace(recipe, one_cycle=False, learning_rate=0.001),
+        "elastic deformation": without(recipe, augment.Elastic),
+    }
 
 
 VARIANTS = {
-    WHOLE: BEST,
-    "rotation": without(augment.Rotation),
-    "scaling": without(augment.Scaling),
-    "translation": without(augment.Translation),
-    "shear": without(augment.Shear),
-    "elastic deformation": without(augment.Elastic),
-    "all distortions": replace(BEST, distortions=()),
-    "one-cycle: a constant rate of 0.001": replace(BEST, one_cycle=False, learning_rate=0.001),
+    "best": {
+        **variants_of(BEST),
+        "rotation": without(BEST, augment.Rotation),
+        "scaling": without(BEST, augment.Scaling),
+        "translation": without(BEST, augment.Translation),
+        "shear": without(BEST, augment.Shear),
+    },
+    "conv": {
+        **variants_of(CONV),
+        "batch normalization": replace(CONV, normalization=False),
+        "dropout": replace(CONV, dropout=0.0),
+        "the average of the weights": replace(CONV, average=None),
+        "the second convolution of a stage": replace(CONV, stages=tuple(stage[:1] for stage in CONV.stages)),
+    },
 }
-SHORT = "three quarters of the epochs"
 
 
 def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> str:
@@ -62,42 +91,47 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
         for seed in range(seeds):
             folder = output / f"{name}-{seed}"
             if not (folder / "report.json").exists():
-                command = [sys.executable, EXAMPLES / "mnist_mlp.py", "--recipe", name, "--seed", str(seed), "--resume"]
-                command += ["--output", folder, *(["--data", data] if data else [])]
+                example, own_name = EXAMPLE[name]
+                command = [sys.executable, EXAMPLES / f"{example}.py", "--recipe", own_name, "--seed", str(seed)]
+                command += ["--resume", "--output", folder, *(["--data", data] if data else [])]
                 subprocess.run(command, check=True)
             (report,) = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-            if report["settings"] != repr(RECIPES[name]):
+            if report["settings"] != repr(recipe_named(name)):
                 raise ArgumentError(
                     f"{folder} holds a run of another recipe {name}: delete it to measure the present one"
                 )
-            reports.append(report)
+            reports.append((name, report))
     table = pd.DataFrame(
         {
-            "recipe": f"{each['recipe']}, {each['network']}",
+            "recipe": f"{name}, {each['network']}",
             "test accuracy": each[each["judged_by"]]["accuracy"] * 100,
             "test loss": each[each["judged_by"]]["loss"],
             "seconds": np.nan if each["resumed_after_epochs"] else each["seconds"],  # those of a whole run only
         }
-        for each in reports
+        for name, each in reports
     ).groupby("recipe", sort=False)
-    lines = [f"{'':<26}{'seeds':>6}{'test accuracy in %':>20}{'least':>8}{'test loss':>11}{'seconds':>9}"]
+    width = max(26, *(len(recipe) for recipe, _ in table))
+    lines = [f"{'':<{width}}{'seeds':>6}{'test accuracy in %':>20}{'least':>8}{'test loss':>11}{'seconds':>9}"]
     for recipe, rows in table:
         lines.append(
-            f"{recipe:<26}{len(rows):>6}{spread(rows['test accuracy'], 2):>20}{rows['test accuracy'].min():>8.2f}"
+            f"{recipe:<{width}}{len(rows):>6}{spread(rows['test accuracy'], 2):>20}{rows['test accuracy'].min():>8.2f}"
             f"{rows['test loss'].mean():>11.4f}{rows['seconds'].median():>9.1f}"
         )
     return "\n".join([machine(), "", *lines])
 
 
-def ablation(seeds: int, epochs: int, data: Path | None, output: Path, jobs: int) -> tuple[str, list[Search]]:
-    """Train the variants from each seed; return the table, and the two searches that it was made by."""
-    mnist = load_mnist(data)
+def ablation(
+    name: str, seeds: int, epochs: int, data: Path | None, output: Path, jobs: int
+) -> tuple[str, list[Search]]:
+    """Train the variants of a recipe from each seed; return the table, and the two searches that it was made by."""
+    whole, variants = recipe_named(name), VARIANTS[name]
+    mnist = load_mnist(data, flatten=EXAMPLE[name][0] == "mnist_mlp")
     x, x_validation, y, y_validation = train_validation_split(mnist.x_train, mnist.y_train, 1 / 6, seed=0)
 
     short = max(epochs // 4, 1)
 
     def build(taken_away: str, seed: int) -> Trainer:
-        recipe = {**VARIANTS, SHORT: BEST}[taken_away]
+        recipe = {**variants, SHORT: whole}[taken_away]
         length = short if taken_away == SHORT else epochs
         return replace(recipe, epochs=length).trainer(x.shape[1:], len(y), int(y.max()) + 1, seed)
 
@@ -110,24 +144,24 @@ def ablation(seeds: int, epochs: int, data: Path | None, output: Path, jobs: int
             validation_data=(x_validation, y_validation),
             epochs=length,
             monitor="val_accuracy",
-            journal=output / f"ablation-{length}",
+            journal=output / f"ablation-{name}-{length}",
             jobs=jobs,
         )
-        for names, length in ((list(VARIANTS), epochs), ([SHORT], short))
+        for names, length in ((list(variants), epochs), ([SHORT], short))
     ]
     table = pd.concat([each.table for each in searches]).groupby("taken_away", sort=False)
     lines = [
         f"{'':<36}{'validation':>13}{'training':>15}",
         f"{'taken away':<36}{'accuracy':>13}{'accuracy':>15}{'validation loss':>16}",
     ]
-    for name in [*VARIANTS, SHORT]:
-        rows = table.get_group(name)
+    for taken_away in [*variants, SHORT]:
+        rows = table.get_group(taken_away)
         lines.append(
-            f"{name:<36}{spread(rows['val_accuracy'] * 100, 2):>13}{spread(rows['accuracy'] * 100, 2):>15}"
+            f"{taken_away:<36}{spread(rows['val_accuracy'] * 100, 2):>13}{spread(rows['accuracy'] * 100, 2):>15}"
             f"{spread(rows['val_loss'], 4):>16}"
         )
     head = (
-        f"best on {len(y):,} training images, judged by {len(y_validation):,} others, {epochs} epochs;\n"
+        f"{name} on {len(y):,} training images, judged by {len(y_validation):,} others, {epochs} epochs;\n"
         f"mean ± standard deviation over {seeds} seeds, accuracies in %;\n"
         f"training accuracy is that of the images as distorted\n"
         f"{machine()}"
@@ -141,20 +175,20 @@ def spread(values: pd.Series, digits: int) -> str:
     return f"{values.mean():.{digits}f}{deviation}"
 
 
-def draw_curves(found: Search, path: Path) -> None:
+def draw_curves(name: str, found: Search, path: Path) -> None:
     """Draw the validation error of three variants over the epochs: means of the seeds."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    for name, label in (
-        (WHOLE, "best"),
-        ("one-cycle: a constant rate of 0.001", "with a constant rate"),
+    for variant, label in (
+        (WHOLE, name),
+        (CONSTANT_RATE, "with a constant rate"),
         ("all distortions", "without distortions"),
     ):
         errors = [
             100 * (1 - np.array(run.history["val_accuracy"]))
             for run in found.runs
-            if run.parameters["taken_away"] == name
+            if run.parameters["taken_away"] == variant
         ]
         axes.plot(range(1, len(errors[0]) + 1), np.mean(errors, axis=0), label=label)
     axes.set(xlabel="epoch", ylabel="validation error in %", yscale="log")
@@ -169,16 +203,16 @@ def draw_curves(found: Search, path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--figures", nargs="+", choices=RECIPES, metavar="RECIPE", help="these recipes' figures alone")
-    add("--ablation", action="store_true", help="the ablation alone")
+    add("--figures", nargs="+", choices=EXAMPLE, metavar="RECIPE", help=f"these recipes' figures: {', '.join(EXAMPLE)}")
+    add("--ablation", nargs="?", const="best", choices=VARIANTS, metavar="RECIPE", help="the ablation of best, or conv")
     add("--seeds", type=number, default=3, help="(default: %(default)s)")
-    add("--epochs", type=number, default=BEST.epochs, help="of the ablation's runs (default: the recipe's)")
+    add("--epochs", type=number, help="of the ablation's runs (default: the recipe's)")
     add("--jobs", type=number, default=1, help="of the ablation's runs, how many at a time (default: %(default)s)")
     add("--data", type=Path, metavar="FOLDER", help="MNIST's IDX files (default: found or downloaded)")
     add("--output", type=Path, default=Path("runs/recipes"), metavar="DIR", help="(default: %(default)s)")
     add("--document", type=Path, metavar="DIR", help="put tables and pictures into the documents of this folder")
     options = parser.parse_args(arguments)
-    all_parts = options.figures is None and not options.ablation
+    all_parts = options.figures is None and options.ablation is None
     data = mnist_folder(options.data)
     options.output.mkdir(parents=True, exist_ok=True)
 
@@ -189,16 +223,20 @@ def main(arguments: list[str] | None = None) -> None:
 
     names = options.figures or (["best", "fast"] if all_parts else [])
     if names:
-        show("wide" if names == ["wide"] else "figures", figures(names, options.seeds, data, options.output))
+        part = names[0] if names[0] in {"wide", "conv"} else "figures"
+        show(part, figures(names, options.seeds, data, options.output))
         if options.document:
             for name in names:
                 for picture in sorted((options.output / f"{name}-0").glob("*_mistakes.png")):
                     shutil.copy(picture, options.document / "images" / f"{name}_mistakes.png")
     if options.ablation or all_parts:
-        text, (whole, _) = ablation(options.seeds, options.epochs, data, options.output, options.jobs)
-        show("ablation", text)
+        name = options.ablation or "best"
+        epochs = options.epochs or recipe_named(name).epochs
+        text, (whole, _) = ablation(name, options.seeds, epochs, data, options.output, options.jobs)
+        show("ablation" if name == "best" else f"ablation-{name}", text)
         if options.document:
-            draw_curves(whole, options.document / "images" / "recipe_curves.png")
+            picture = "recipe_curves.png" if name == "best" else f"{name}_curves.png"
+            draw_curves(name, whole, options.document / "images" / picture)
 
 
 if __name__ == "__main__":

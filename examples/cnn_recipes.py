@@ -50,7 +50,7 @@ STRONGER = (Rotation(12), Scaling(0.12, keep_aspect=False), Translation(0.08), S
 
 RECIPES = {
     "fast": Convolutional(
-        stages=((16,), (32,)), hidden=(64,), epochs=2, batch_size=128, learning_rate=0.01, least_steps=240
+        stages=((8,), (24,)), hidden=(128,), epochs=2, batch_size=128, learning_rate=0.02, least_steps=240
     ),
     "conv": Convolutional(
         stages=((16,), (32, 32), (64, 64)),

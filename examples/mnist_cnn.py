@@ -2,11 +2,13 @@
 
     python examples/mnist_cnn.py                              # a small network, also without a network connection
     python examples/mnist_cnn.py --recipe conv                # a larger network, for some minutes
+    python examples/mnist_cnn.py --recipe color               # colour images, also without a network connection
     python examples/mnist_cnn.py --data cifar-10-binary.tar.gz     # photographs of ten kinds of things
 
-Without --data, MNIST is found or downloaded, or, without a network connection, replaced by scikit-learn's digits. A run
-leaves the model's file, report.json and pictures in the folder --output. One that was stopped, by Ctrl-C or a power
-cut, goes on with the same command and --resume, to the same result as if it had not been.
+Without --data, MNIST is found or downloaded, or, without a network connection, replaced by scikit-learn's digits; the
+recipe color tells pieces of scikit-learn's two photographs apart. A run leaves the model's file, report.json and
+pictures in the folder --output. One that was stopped, by Ctrl-C or a power cut, goes on with the same command and
+--resume, to the same result as if it had not been.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 from cnn_recipes import RECIPES
 from example_options import Parser, add_run_options, whole_number
 from mnist_training import as_given, follow, number_of_classes, train_each, with_judge
+from photographs import load_photographs
 
 from minidl.data import ImageDataset, load_cifar10, load_mnist
 from minidl.errors import MinidlError, MissingFileError
@@ -51,9 +54,14 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return argparse.Namespace(**{**DEFAULTS, **given}, given=given)
 
 
-def load(path: Path | None) -> ImageDataset:
-    """Load MNIST, or CIFAR-10 where the path ends as its files do, or is a folder that holds it but not MNIST."""
+def load(path: Path | None, recipe: str | None) -> ImageDataset:
+    """Load MNIST, or CIFAR-10 where the path ends as its files do, or is a folder that holds it but not MNIST.
+
+    For the recipe of colour images, without a path, load pieces of photographs.
+    """
     named = path or os.environ.get("MINIDL_DATA")
+    if recipe == "color" and not named:
+        return load_photographs()
     place = Path(named) if named else None
     if place and (place.suffix.lower() in {".npz", ".bin", ".tar", ".tgz"} or place.name.lower().endswith(".tar.gz")):
         return load_cifar10(place)
@@ -67,7 +75,7 @@ def load(path: Path | None) -> ImageDataset:
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
-    data = load(options.data)
+    data = load(options.data, options.recipe)
     x, y, judge = with_judge(data, options.seed)
     print(f"{data.source}: {len(y):,} of {len(data.y_train):,} training images")
     name = options.recipe or ("color" if x.shape[3] == 3 else "fast")

@@ -47,6 +47,17 @@ def test_the_figures_are_those_that_the_example_reports(mnist_folder, tmp_path, 
         measure(*options, "1")
 
 
+def test_convolutions_have_figures_and_an_ablation_of_their_own(mnist_folder, tmp_path, documents):
+    options = (mnist_folder, tmp_path, documents, "--seeds", "1")
+    documents.joinpath("recipes.md").write_text(DOCUMENT.replace("ablation", "ablation-conv"))
+    assert re.search(r"^conv-fast, 28x28-c8-c24-128-10 +1 ", measure(*options, "--figures", "conv-fast"), re.MULTILINE)
+    out = measure(*options, "--ablation", "conv", "--epochs", "1")
+    text = (documents / "recipes.md").read_text()
+    for name in ("nothing: the whole recipe", "batch normalization", "dropout", "the second convolution of a stage"):
+        assert re.search(rf"^{name}.* +\d+\.\d\d +\d+\.\d\d +\d+\.\d{{4}}$", out, re.MULTILINE)[0] in text
+    assert (documents / "images" / "conv_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_ablation_has_a_line_for_each_part(mnist_folder, tmp_path, documents):
     out = measure(mnist_folder, tmp_path, documents, "--ablation", "--seeds", "1", "--epochs", "4")
     text = (documents / "recipes.md").read_text()

@@ -11,7 +11,7 @@ from scripts import run_here
 from minidl import Checkpoint, Sequential
 from minidl.data import load_mnist
 
-NETWORK = "28x28-c16-c32-64-10"
+NETWORK = "28x28-c8-c24-128-10"
 
 
 def train(*options):
@@ -91,6 +91,15 @@ def test_photographs_have_a_recipe_of_their_own(photographs, monkeypatch, tmp_pa
     assert (entry["recipe"], entry["train_rows"], entry["test_rows"]) == ("color", 100, 20)
     assert entry["network"].startswith("32x32-")
     assert "HorizontalFlip(" in entry["augment"]
+
+
+def test_colour_images_are_there_without_a_network_connection(monkeypatch, tmp_path):
+    monkeypatch.delenv("MINIDL_DATA", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    out = train("--recipe", "color", "--epochs", 1, "--output", tmp_path)
+    assert "scikit-learn's photographs" in out
+    entry = the_entry(tmp_path)
+    assert (entry["train_rows"], entry["test_rows"], len(entry["confusion_matrix"])) == (1350, 550, 2)
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits(mnist_folder, monkeypatch, tmp_path):
