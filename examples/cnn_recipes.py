@@ -46,8 +46,6 @@ class Convolutional(Recipe):
         return [*layers, Dense(classes), SoftmaxCrossEntropy()]
 
 
-STRONGER = (Rotation(12), Scaling(0.12, keep_aspect=False), Translation(0.08), Shear(10))
-
 RECIPES = {
     "fast": Convolutional(
         stages=((8,), (24,)), hidden=(128,), epochs=2, batch_size=128, learning_rate=0.02, least_steps=240
@@ -58,7 +56,7 @@ RECIPES = {
         epochs=18,
         batch_size=128,
         learning_rate=0.004,
-        distortions=(*STRONGER, Elastic(15)),
+        distortions=(Rotation(10), Scaling(0.1), Translation(0.07), Shear(6), Elastic(12)),
         dropout=0.2,
         average=0.998,
     ),
