@@ -35,6 +35,8 @@ from minidl import (
     RMSprop,
     SoftmaxCrossEntropy,
 )
+from minidl.layers import MaxPool2D
+from minidl.layers.windows import add_bias, image_gradient, slide
 from minidl.training.gradients import clip
 
 RNG = np.random.default_rng(0)
@@ -191,6 +193,56 @@ def adam(size: int) -> None:
     race(f"a step of Adam on {size:,} parameters", ways)
 
 
+def image_gradients(images: int, size: int, channels: int, filters: int) -> None:
+    """Race the gradient of a convolution by its images: one product of patches, or sums of nine products."""
+    window = slide((size, size, channels), (3, 3), (1, 1), "same")
+    kernel, dy = numbers(3, 3, channels, filters), numbers(images, size, size, filters)
+    by_tap = np.ascontiguousarray(kernel.reshape(9, channels, filters).transpose(0, 2, 1))
+
+    def nine_additions() -> np.ndarray:
+        padded = np.zeros((images, *window.padded, channels), np.float32)
+        at_once = max(2**16 // (size * size * channels), 1)
+        for start in range(0, images, at_once):
+            part = dy[start : start + at_once]
+            for weights, tap in zip(by_tap, window.taps(padded[start : start + at_once]), strict=True):
+                np.add(tap, (part.reshape(-1, filters) @ weights).reshape(tap.shape), out=tap)
+        return window.crop(padded)
+
+    ways = {
+        "patches and flipped kernels: minidl": lambda: image_gradient(dy, kernel, window, 1),
+        "nine products, added up": nine_additions,
+    }
+    np.testing.assert_allclose(*(way() for way in ways.values()), rtol=1e-3, atol=1e-3)
+    race(f"gradient of {images} images of {size} x {size} x {channels} under {filters} filters", ways)
+
+
+def images_bias(images: int, size: int, channels: int) -> None:
+    y, bias = numbers(images, size, size, channels), numbers(channels)
+    race(
+        f"a bias for {images} images of {size} x {size} x {channels}",
+        {"along whole images: minidl": lambda: add_bias(y, bias), "pixel by pixel": lambda: np.add(y, bias, out=y)},
+    )
+
+
+def pooling(images: int, size: int, channels: int) -> None:
+    x, pool = np.maximum(numbers(images, size, size, channels), 0), MaxPool2D(2)
+    pool.set_up(x.shape[1:])
+    flat, n = x.reshape(-1), x.size - channels
+
+    def of_all_pixels() -> None:  # neighbours in a row, of which every second pair is kept; then rows as minidl does
+        maxima, winners = np.empty_like(flat), np.empty(flat.size, bool)
+        np.maximum(flat[:-channels], flat[channels:], out=maxima[:n])
+        np.greater(flat[channels:], flat[:-channels], out=winners[:n])
+        rows, _ = (each.reshape(x.shape)[:, :, ::2].copy() for each in (maxima, winners))
+        np.maximum(rows[:, ::2], rows[:, 1::2])
+        np.greater(rows[:, 1::2], rows[:, ::2])
+
+    race(
+        f"max pooling of {images} images of {size} x {size} x {channels}, for training",
+        {"pairs of pixels: minidl": lambda: pool.forward(x, training=True), "maxima of all neighbours": of_all_pixels},
+    )
+
+
 def optimizers(size: int) -> None:
     """Race a step of each of minidl's optimizers, on parameters that all decay."""
     makers = [Adam, AdamW, AMSGrad, NAdam, RMSprop, Adagrad, Adadelta, Momentum, SGD, Lion]
@@ -248,6 +300,10 @@ def main() -> None:
     for size in (2_713, 109_386, 1_863_690):
         adam(size)
     optimizers(109_386)
+    for size, channels, filters in ((14, 16, 32), (28, 16, 16), (8, 64, 64)):
+        image_gradients(32, size, channels, filters)
+    images_bias(32, 28, 16)
+    pooling(32, 28, 16)
 
 
 if __name__ == "__main__":
