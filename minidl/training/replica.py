@@ -18,6 +18,7 @@ from minidl.threads import in_threads
 from minidl.typing import Array
 
 Result = TypeVar("Result")
+_PLAIN = (bool, int, float, str, type(None))
 
 
 class Replica:
@@ -36,17 +37,17 @@ class Replica:
         own = {key: (values, np.zeros_like(gradients)) for key, (values, gradients) in vectors.items()}
         self.models = model, copy.deepcopy(model, own)
         self.threads = threads
-        both = zip(model.walk(), self.models[1].walk(), strict=True)
-        self._layers = [pair for pair in both if not pair[0].sublayers()]
+        self._layers = list(zip(model.walk(), self.models[1].walk(), strict=True))
 
     def compute(self, work: Callable[[Sequential, slice], tuple[Array, Array]], rows: int) -> list[tuple[Array, Array]]:
         """Return what `work` returns of the model with the first half of the rows, and of the replica with the second.
 
-        The replica follows the model's settings, which may have changed. Its layers draw random numbers far ahead in
-        the stream of the model's.
+        The replica follows the numbers, words and flags among the model's settings, which may have changed. Its layers
+        draw random numbers far ahead in the stream of the model's.
         """
         for layer, replica in self._layers:
-            vars(replica).update({name: vars(layer)[name] for name in (*layer._settings, "own_trainable")})
+            settings = {name: vars(layer)[name] for name in (*layer._settings, "own_trainable")}
+            vars(replica).update({name: value for name, value in settings.items() if isinstance(value, _PLAIN)})
             if layer.generator is not None and replica.generator is not None:
                 bits: Any = layer.generator.bit_generator
                 replica.generator.bit_generator.state = bits.jumped().state

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from minidl import (
     Trainer,
 )
 from minidl.metrics import as_metrics
+from minidl.settings import setting
 from minidl.training import replica as module
 from minidl.training.gradients import Tally, compute_gradients
 from minidl.training.replica import Replica, may_share
@@ -85,12 +87,20 @@ class TestCompute:
         assert (model.gradients == 1).all()
 
     def test_it_follows_settings(self):
-        model = Sequential([LeakyReLU(0.1), Dense(1), MeanSquaredError()], input_shape=2, seed=0)
+        class Scaled(Layer):
+            inside: Any = setting(kw_only=False)
+            factor: float = setting(default=1.0)
+
+            def sublayers(self):
+                return {"inside": self.inside}
+
+        model = Sequential([LeakyReLU(0.1), Scaled(Dense(1)), MeanSquaredError()], input_shape=2, seed=0)
         replica = Replica(model, 2)
-        model[0].negative_slope = 0.5
+        model[0].negative_slope, model[1].factor = 0.5, 3.0
         model[1].trainable = False
-        seen = replica.compute(lambda each, _: (each[0].negative_slope, each[1].own_trainable), 4)
-        assert seen == [(0.5, False), (0.5, False)]
+        seen = replica.compute(lambda each, _: (each[0].negative_slope, each[1].factor, each[1].trainable), 4)
+        assert seen == [(0.5, 3.0, False), (0.5, 3.0, False)]
+        assert replica.models[1][1].inside is not model[1].inside
 
     def test_halves_draw_other_random_numbers_and_the_same_each_time(self):
         def masks():
