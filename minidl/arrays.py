@@ -43,8 +43,8 @@ def as_rows(values: Any, name: str) -> Array:
     return cast(Array, LazyRows(values.tocsr())) if is_sparse else as_array(values, name)
 
 
-def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike = np.float64) -> None:
-    """Raise DataError naming the first entry of `values` that is NaN, infinite, or would be so as `dtype`.
+def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike | None = None) -> None:
+    """Raise DataError naming the first entry of `values` that is NaN, infinite, or would be so as `dtype`, if given.
 
     Rows are looked at in blocks, so that a memory map larger than the memory can be checked.
     """
@@ -53,9 +53,9 @@ def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike 
     values = values if values.ndim else values.reshape(1)
     rows = max(_ENTRIES_AT_ONCE // max(values[:1].size, 1), 1)
     for start in range(0, len(values), rows):
-        block = values[start : start + rows]
+        block = values[start : start + rows] if len(values) > rows else values
         with np.errstate(over="ignore", invalid="ignore"):
-            numbers = (block if dtype == np.float64 else block.astype(dtype, copy=False)).ravel()
+            numbers = (block if dtype is None else block.astype(dtype, copy=False)).ravel()
             # A sum takes less time than looking at each. A product with itself takes less still, but on several cores.
             if math.isfinite(np.add.reduce(numbers)):
                 continue

@@ -232,8 +232,9 @@ class Sequential(Layer):
         training : bool, default False
             Keep what `backward` needs. Without it nothing is written on the model, and threads may share it.
         """
-        x = self._as_images(x) if isinstance(x, np.ndarray) else self.as_inputs(x)[...]
-        self.set_up_for(x)
+        if not isinstance(x, np.ndarray) or x.shape[1:] != self.input_shape:
+            x = self._as_images(x) if isinstance(x, np.ndarray) else self.as_inputs(x)[...]
+            self.set_up_for(x)
         layer = self.layers[0]
         try:
             self.check_input(x)
@@ -375,15 +376,14 @@ class Sequential(Layer):
         """
         x = self.as_inputs(x)
         self.set_up_for(x)
-        size = None if batch_size is None else as_whole_number(batch_size, "batch_size", 1)
+        size = self.rows_at_once if batch_size is None else as_whole_number(batch_size, "batch_size", 1)
+        if not x.ndim or len(x) <= size:
+            return self._score(x[...], 0)
+        return np.concatenate(self.in_blocks(lambda rows: self._score(x[rows], rows.start), len(x), batch_size))
 
-        def score(rows: slice) -> Array:
-            block = x[rows] if x.ndim else x
-            check_finite(block, "x", first_row=rows.start, dtype=self.dtype)
-            return self.forward(block).astype(self.dtype, copy=False)
-
-        blocks = self.in_blocks(score, len(x) if x.ndim else 1, size)
-        return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
+    def _score(self, x: Array, first_row: int) -> Array:
+        check_finite(x, "x", first_row, self.dtype)
+        return self.forward(x).astype(self.dtype, copy=False)
 
     def in_blocks(
         self, work: Callable[[slice], Result], rows: int, size: int | None = None, threads: int | None = None
