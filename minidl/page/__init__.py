@@ -1,0 +1,5 @@
+"""A page for the browser: one HTML file in which a trained network reads what is drawn, without a server."""
+
+from minidl.page.document import export
+
+__all__ = ["export"]

@@ -1,0 +1,142 @@
+"""What the page's script knows of a model: for each layer its kind, its name, its settings and its arrays."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.blocks import Concatenate, Residual
+from minidl.errors import ArgumentTypeError
+from minidl.layers import (
+    ELU,
+    GELU,
+    BatchNorm,
+    Dense,
+    Dropout,
+    GaussianNoise,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Rescale,
+    Reshape,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from minidl.layers.convolution import Conv2D, Conv2DTranspose
+from minidl.layers.pooling import (
+    AveragePool2D,
+    GlobalAveragePool2D,
+    GlobalMaxPool2D,
+    MaxPool2D,
+    UpSample2D,
+    ZeroPad2D,
+)
+from minidl.model import Sequential
+
+Description = dict[str, Any]
+"""What becomes JSON, but for the arrays in it."""
+
+
+def describe(model: Sequential) -> list[Description]:
+    """Return a description of each layer, in the order of the forward pass.
+
+    Layers that do nothing in inference, such as Dropout, are left out.
+
+    Raises ArgumentTypeError for a layer that the page does not know, with its path.
+    """
+    return _each(model.layers, "")
+
+
+def _each(layers: Any, path: str) -> list[Description]:
+    return [found for layer in layers if (found := _describe(layer, path)) is not None]
+
+
+def _describe(layer: Layer, path: str) -> Description | None:
+    place = f"{path}{layer.name}"
+    kind = _kind(layer)
+    if kind is None:
+        cure = "replace it by layers of minidl, or leave it out"
+        raise ArgumentTypeError(f"layer {place!r}: the page does not know {type(layer).__name__}; {cure}")
+    common = {"kind": kind.__name__, "name": place, "shape": layer.output_shape}
+    if isinstance(layer, Residual):
+        # Both branches are Sequentials: their layers follow each other directly.
+        inside: Description = {"layers": _each(layer.layers.layers, f"{place}/layers/")}
+        inside["projection"] = _each(layer.projection.layers, f"{place}/projection/") if layer.projection else []
+        return common | inside
+    if isinstance(layer, Concatenate):
+        branches = [_each(branch.layers, f"{place}/{branch.name}/") for branch in layer.branches]
+        # Counted among the axes of a sample, where the batch is left out.
+        return common | {"branches": branches, "axis": layer.axis - 1 if layer.axis > 0 else layer.axis}
+    if isinstance(layer, Sequential):
+        return common | {"layers": _each(layer.layers, f"{place}/")}
+    settings = _SETTINGS[kind]
+    return None if settings is None else common | settings(layer)
+
+
+def _kind(layer: Layer) -> type[Layer] | None:
+    """Return the known class whose forward pass the layer has, such as Conv2D for DepthwiseConv2D."""
+    known = (*_SETTINGS, Residual, Concatenate, Sequential)
+    return next((kind for kind in known if type(layer).forward is kind.forward), None)
+
+
+def _value(parameter: Any) -> Any:
+    return None if parameter is None else parameter.value
+
+
+def _nothing(layer: Any) -> Description:
+    return {}
+
+
+def _weights(layer: Any) -> Description:
+    return {"weight": _value(layer.weight), "bias": _value(layer.bias)}
+
+
+def _window(layer: Any) -> Description:
+    window = layer.window
+    return {"size": window.size, "strides": window.strides, "dilation": window.dilation, "margins": window.margins}
+
+
+def _batch_norm(layer: Any) -> Description:
+    """Return scale and shift that contain the running mean and variance, computed in float64."""
+    mean, variance = (state.value.astype(np.float64) for state in (layer.running_mean, layer.running_variance))
+    scale = layer.scale.value / np.sqrt(variance + layer.epsilon)
+    return {"scale": scale, "shift": layer.shift.value - mean * scale}
+
+
+_SETTINGS: dict[type[Layer], Callable[[Any], Description] | None] = {
+    Rescale: lambda layer: {"scale": layer.scale, "offset": layer.offset},
+    Reshape: _nothing,
+    Dense: _weights,
+    Conv2D: lambda layer: _weights(layer) | _window(layer) | {"groups": layer.groups},
+    Conv2DTranspose: lambda layer: _weights(layer) | _window(layer),
+    MaxPool2D: _window,
+    AveragePool2D: _window,
+    GlobalAveragePool2D: _nothing,
+    GlobalMaxPool2D: _nothing,
+    ZeroPad2D: _window,
+    UpSample2D: lambda layer: {"size": layer.size},
+    BatchNorm: _batch_norm,
+    LayerNorm: lambda layer: {
+        "scale": layer.scale.value,
+        "shift": layer.shift.value,
+        "epsilon": layer.epsilon,
+    },
+    ReLU: _nothing,
+    LeakyReLU: lambda layer: {"slope": layer.negative_slope},
+    PReLU: lambda layer: {"slope": layer.slope.value},
+    ELU: lambda layer: {"alpha": layer.alpha, "scale": layer.scale},
+    Sigmoid: _nothing,
+    Tanh: _nothing,
+    Softmax: _nothing,
+    GELU: lambda layer: {"approximate": layer.approximate},
+    SiLU: _nothing,
+    Softplus: _nothing,
+    Dropout: None,
+    GaussianNoise: None,
+}
+"""What the script needs of each kind of layer; None for one that changes nothing in inference."""

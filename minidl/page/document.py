@@ -1,0 +1,147 @@
+"""The page itself: a template, a style, scripts and a model, put together into one HTML file."""
+
+import html
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
+from minidl.files import atomic_write
+from minidl.layers import Rescale, Reshape
+from minidl.losses import CategoricalLoss, SigmoidCrossEntropy
+from minidl.losses.base import Loss
+from minidl.model import Sequential
+from minidl.page.description import describe
+from minidl.page.weights import PackedArrays
+from minidl.reprs import brief
+from minidl.settings import as_number
+from minidl.typing import Shape
+
+SCRIPTS = ("network.js", "drawing.js", "page.js")
+"""In the order in which they are read."""
+
+
+def export(
+    model: Sequential,
+    path: str | os.PathLike[str],
+    *,
+    weights: str = "float16",
+    class_names: Sequence[Any] | None = None,
+    title: str = "Draw a digit",
+    ink: float | None = None,
+    image_shape: Shape | None = None,
+) -> None:
+    """Write one HTML file with a trained classifier of drawings: draw, and see what the network makes of it.
+
+    The file needs no server, network or installation: it opens from the disk or as an attachment, also on a phone. It
+    holds the weights, and a script that computes the layers. What is drawn is centered as MNIST's images are: scaled to
+    a box of 20 x 20 pixels, and put with its center of mass into the middle of 28 x 28.
+
+    Parameters
+    ----------
+    model : Sequential
+        A classifier of gray images: its input has the shape (height, width), (height, width, 1) or (height * width,),
+        and its loss is SigmoidCrossEntropy or one that contains softmax.
+    path : str or path
+        Of the file, such as ``"digits.html"``; an older file is replaced only by a whole one.
+    weights : "float16" or "int8", default "float16"
+        How the weights of large layers are stored: in two bytes or in one. 784-128-64-10 makes a file of 350 kB or
+        220 kB.
+    class_names : sequence of str or numbers, optional
+        By default 0, 1, 2, ...
+    title : str
+        Above the page, and in the window's title.
+    ink : float, optional
+        The value of a black pixel of the drawing; the paper is 0. By default 255 if the model begins with `Rescale`,
+        else 1.
+    image_shape : (height, width), optional
+        Of the images whose pixels are a row of the input; by default they are squares.
+
+    Raises
+    ------
+    ArgumentTypeError
+        When a layer is one that the page does not know, or `model` is no Sequential.
+    ArgumentError
+        When the loss gives no probabilities, or `weights` or the number of names is wrong.
+    ShapeError
+        When the input is no gray image, or the output not a row of scores.
+    DataError
+        When a weight is not finite, or too large for float16.
+    NotReadyError
+        When the model does not know its input shape yet.
+    """
+    if not isinstance(model, Sequential):
+        raise ArgumentTypeError(f"page.export takes a Sequential, not {brief(model)}")
+    model.vectors()  # raises before the model is set up
+    activation = _activation(model.loss)
+    height, width = _image_shape(model.input_shape or (), image_shape)
+    arrays = PackedArrays(weights)
+    description = {
+        "image": (height, width),
+        "input": model.input_shape,
+        "ink": _default_ink(model) if ink is None else as_number(ink, "ink"),
+        "activation": activation,
+        "classes": _class_names(class_names, model.output_shape or ()),
+        "layers": describe(model),
+    }
+    # No "<" in it: a name could otherwise end the element that it stands in.
+    as_json = json.dumps(description, default=arrays.add, separators=(",", ":")).replace("<", "\\u003c")
+    about = f"{model.count_parameters():,} parameters, weights in {weights}"
+    filled = {
+        "title": html.escape(title),
+        "style": _asset("page.css"),
+        "about": html.escape(about),
+        "model": as_json,
+        "weights": arrays.as_text(),
+        "script": "\n".join(map(_asset, SCRIPTS)),
+    }
+    # In one pass, so that what is filled in is not searched.
+    page = re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], _asset("page.html"))
+    with atomic_write(path) as file:
+        file.write(page.encode())
+
+
+def _asset(name: str) -> str:
+    return resources.files("minidl.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _activation(loss: Loss | None) -> str:
+    """Return which function turns scores into probabilities."""
+    for known, name in ((CategoricalLoss, "softmax"), (SigmoidCrossEntropy, "sigmoid")):
+        if loss is not None and type(loss).activate is known.activate:
+            return name
+    given = f"{type(loss).__name__} gives none by softmax or sigmoid" if loss else "the model has no loss"
+    raise ArgumentError(f"the page shows probabilities of classes, but {given}: use SoftmaxCrossEntropy()")
+
+
+def _image_shape(input_shape: Shape, given: Shape | None) -> tuple[int, int]:
+    """Return height and width of the images that the model takes."""
+    shape = tuple(given or input_shape)
+    if len(shape) == 1:
+        shape = (math.isqrt(shape[0]),) * 2
+    if len(shape) == 3 and shape[2] == 1:
+        shape = shape[:2]
+    if len(shape) != 2 or math.prod(shape) != math.prod(input_shape):
+        cure = "it takes gray images; of rows of pixels give image_shape=(height, width)"
+        raise ShapeError(f"what is drawn does not fit the model's input {input_shape}: {cure}")
+    return shape[0], shape[1]
+
+
+def _default_ink(model: Sequential) -> float:
+    """Return the largest value of a pixel in the data that the model was probably trained on."""
+    first = next((layer for layer in model.layers if type(layer).forward is not Reshape.forward), None)
+    return 255 if isinstance(first, Rescale) else 1
+
+
+def _class_names(names: Sequence[Any] | None, output_shape: Shape) -> list[str]:
+    if len(output_shape) != 1:
+        raise ShapeError(f"the page shows one score for each class, not an output of shape {output_shape}")
+    classes = max(output_shape[0], 2)  # one score is that of the second of two
+    found = [str(name) for name in (range(classes) if names is None else names)]
+    if len(found) != classes:
+        raise ArgumentError(f"class_names has {len(found)} names, but the model has {classes} classes")
+    return found

@@ -1,0 +1,60 @@
+"""How the page holds a model's numbers: 16 or 8 bits each, one after the other, as text."""
+
+import base64
+from typing import Any
+
+import numpy as np
+
+from minidl.errors import ArgumentError, DataError
+from minidl.typing import Array
+
+FORMATS = ("float16", "int8")
+
+_FEW = 10_000
+"""Arrays of so many numbers or less keep 32 bits: they take little room, and the last layers' rounding counts most."""
+
+
+class PackedArrays:
+    """Arrays in one string of bytes, each with a description by which the page's script finds it.
+
+    Large arrays of two axes or more take the format that is asked for; others, such as biases, stay float32. In int8 a
+    weight is a whole number times a scale, one for each entry of the last axis: a unit, or a filter.
+    """
+
+    def __init__(self, weights: str) -> None:
+        if weights not in FORMATS:
+            raise ArgumentError(f'weights is {weights!r}; it must be "float16" or "int8"')
+        self._format = weights
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, values: Any) -> dict[str, Any]:
+        """Store an array, and return what a description in JSON has in its place."""
+        if not isinstance(values, np.ndarray):
+            raise TypeError(f"{values!r} is no array")
+        if not np.isfinite(values).all():
+            raise DataError("the model holds nan or infinity: its training diverged")
+        array = {"shape": values.shape}
+        if values.ndim < 2 or values.size <= _FEW:
+            return array | {"type": "float32", "start": self._store(values, "<f4")}
+        if self._format == "float16":
+            if np.abs(values).max() > np.finfo(np.float16).max:
+                raise DataError('a weight is too large for float16: give weights="int8"')
+            return array | {"type": "float16", "start": self._store(values, "<f2")}
+        columns = values.reshape(-1, values.shape[-1]).astype(np.float64)
+        # In the scales' own type, so that the script multiplies by what was divided by.
+        scales = (np.abs(columns).max(axis=0) / 127).astype(np.float32)
+        scales[scales == 0] = 1
+        start = self._store(np.rint(columns / scales).clip(-127, 127), "i1")
+        return array | {"type": "int8", "start": start, "scales": self._store(scales, "<f4")}
+
+    def as_text(self) -> str:
+        """Return all that was stored, in base64."""
+        return base64.b64encode(b"".join(self._parts)).decode("ascii")
+
+    def _store(self, values: Array, dtype: str) -> int:
+        """Append numbers in a type, and return at which byte they begin."""
+        start = self._size
+        self._parts.append(values.astype(dtype).tobytes())
+        self._size += len(self._parts[-1])
+        return start
