@@ -85,10 +85,12 @@ def seed(text: str) -> int:
 
 
 def add_run_options(parser: argparse.ArgumentParser, output: Path, resume: str) -> None:
-    """Add what every training run has: a seed, a folder, and whether it goes on with what is there."""
+    """Add what every training run has: a seed, a folder, whether it goes on with what is there, and a page."""
     parser.add_argument("--seed", type=seed, help="of weights, split and order (default: 0)")
     parser.add_argument("--output", type=output_folder, metavar="DIR", help=f"(default: {output})")
     parser.add_argument("--resume", action="store_true", default=False, help=resume)
+    what = "also write one HTML file for each network, in which a browser lets you draw digits for it to read"
+    parser.add_argument("--page", action="store_true", default=False, help=what)
 
 
 def pictures_possible() -> bool:

@@ -26,7 +26,7 @@ from mnist_training import as_given, follow, number_of_classes, train_each, with
 from photographs import load_photographs
 
 from minidl.data import ImageDataset, load_cifar10, load_mnist
-from minidl.errors import MinidlError, MissingFileError
+from minidl.errors import ArgumentError, MinidlError, MissingFileError
 
 DEFAULTS: dict[str, Any] = {"recipe": None, "data": None, "seed": 0, "output": Path("runs/mnist_cnn")}
 
@@ -77,6 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     data = load(options.data, options.recipe)
     x, y, judge = with_judge(data, options.seed)
+    if options.page and x.shape[3] != 1:
+        raise ArgumentError("--page: what one draws on a page is gray, and these are colour images; leave it out")
     print(f"{data.source}: {len(y):,} of {len(data.y_train):,} training images")
     name = options.recipe or ("color" if x.shape[3] == 3 else "fast")
     recipe = replace(RECIPES[name], epochs=options.given.get("epochs", RECIPES[name].epochs_for(len(y))))

@@ -3,6 +3,7 @@
     python examples/mnist_mlp.py                              # both published recipes, one after the other
     python examples/mnist_mlp.py --network 784-256-10 --optimizer adam --epochs 10
     python examples/mnist_mlp.py --optimizer adamw --schedule one-cycle --normalization batch --dropout 0.2 --epochs 40
+    python examples/mnist_mlp.py --recipe fast --page         # and a page for the browser, where one can draw digits
     python examples/mnist_mlp.py --recipe best                # all that is known to help, on all training images
     python examples/mnist_mlp.py --data train.csv             # the Digit Recognizer competition's file
     python examples/mnist_mlp.py --data train.csv --predict test.csv --submission submission.csv   # and an entry for it
@@ -235,7 +236,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help="best (784-128-64-10 to 99 %%), fast (98 %% in the least time) or wide (larger, a quarter of an hour): on "
         "all training images, judged at the end by the test images; of all options only --data, --epochs, --seed, "
-        "--output and --resume go with it",
+        "--output, --resume and --page go with it",
     )
     add("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's four IDX files")
     add("--rows", type=number_of_rows, help=f"draw at most so many rows (default: {DEFAULTS['rows']})")
@@ -311,7 +312,7 @@ def conflict(options: argparse.Namespace) -> str:
     if "submission" in given and options.predict is None:
         return "--submission: give the images to predict as well, such as --predict test.csv"
     if options.recipe:
-        free = {"recipe", "data", "epochs", "seed", "output", "resume", "predict", "submission"}
+        free = {"recipe", "data", "epochs", "seed", "output", "resume", "page", "predict", "submission"}
         fixed = [f"--{name.replace('_', '-')}" for name in given if name not in free]
         return f"{', '.join(fixed)}: not with --recipe {options.recipe}, which settles that itself" if fixed else ""
     reasons: list[tuple[str, str]] = []

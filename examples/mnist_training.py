@@ -15,7 +15,7 @@ from example_options import pictures_possible
 from mnist_runs import RunFolder
 from recipe import Recipe
 
-from minidl import Callback, Checkpoint, EarlyStopping, History, Sequential, Trainer
+from minidl import Callback, Checkpoint, EarlyStopping, History, Sequential, Trainer, page
 from minidl.data import ImageDataset, train_validation_split
 from minidl.errors import ArgumentError, DataError, counted
 from minidl.metrics import confusion_matrix
@@ -167,6 +167,13 @@ def draw(network: str, folder: Path, model: Sequential, history: History, x: Arr
     plt.close("all")
 
 
+def write_page(network: str, folder: Path) -> None:
+    """Write a page on which one can draw for a network that is trained."""
+    path = folder / f"{network}.html"
+    page.export(Sequential.load(folder / f"{network}.npz"), path, title=f"Draw a digit for {network}")
+    print(f"open in a browser: {path}")
+
+
 def as_given(settings: dict[str, Any], x: Array, y: Array) -> dict[str, str]:
     """Return all that a run depends on as text: by name each option as one would give it, and the data's sum."""
 
@@ -176,7 +183,7 @@ def as_given(settings: dict[str, Any], x: Array, y: Array) -> dict[str, str]:
             return " ".join(f"{option} {each}" for each in value)
         return f"{option} {'full' if value is None else shlex.quote(str(value))}"  # of a batch size
 
-    elsewhere = {"data", "output", "resume", "predict", "submission"}
+    elsewhere = {"data", "output", "resume", "page", "predict", "submission"}
     texts = {name: text(name, value) for name, value in settings.items() if name not in elsewhere}
     return texts | {"data": f"other --data, {sha256(x.tobytes() + y.tobytes()).hexdigest()[:16]}"}
 
@@ -252,6 +259,9 @@ def train_each(
         if report[0]["augment"]:
             print("loss and train accuracy are those of distorted images, which are harder")
         print(f"\nmodels{', pictures' if options.pictures else ''} and report.json: {options.output}")
+        if options.page:
+            for network in networks:
+                write_page(network, options.output)
         if afterwards:
             afterwards(report)
     except KeyboardInterrupt:

@@ -3,3 +3,7 @@
 from minidl.page.document import export
 
 __all__ = ["export"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

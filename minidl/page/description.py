@@ -80,7 +80,7 @@ def _describe(layer: Layer, path: str) -> Description | None:
 
 def _kind(layer: Layer) -> type[Layer] | None:
     """Return the known class whose forward pass the layer has, such as Conv2D for DepthwiseConv2D."""
-    known = (*_SETTINGS, Residual, Concatenate, Sequential)
+    known: tuple[type[Layer], ...] = (*_SETTINGS, Residual, Concatenate, Sequential)
     return next((kind for kind in known if type(layer).forward is kind.forward), None)
 
 
