@@ -85,6 +85,7 @@ def export(
         "input": model.input_shape,
         "ink": _default_ink(model) if ink is None else as_number(ink, "ink"),
         "activation": activation,
+        "exclusive": activation == "softmax" or model.output_shape == (1,),  # whether one class alone is right
         "classes": _class_names(class_names, model.output_shape or ()),
         "layers": describe(model),
     }

@@ -174,8 +174,7 @@ const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 // Softmax, and one score, choose one class; several sigmoids choose each class that is more likely than not.
 function chosenClasses(probabilities) {
-  const isOneOfAll = model.activation === "softmax" || probabilities.length !== last(last(model.layers).shape);
-  if (!isOneOfAll) return [...probabilities.keys()].filter((i) => probabilities[i] > 0.5);
+  if (!model.exclusive) return [...probabilities.keys()].filter((i) => probabilities[i] > 0.5);
   return [probabilities.indexOf(Math.max(...probabilities))];
 }
 
@@ -312,17 +311,23 @@ function inspect(panel, tile) {
   }
   inspector.lastElementChild.textContent = panel.weights ? `${text}, and its weights` : text;
   inspector.hidden = false;
-  // Beside the tile, where it covers no part of it, and within the window.
+  // A frame around the tile; and the text below it, or above it where there is no room, within the window.
   const box = panel.canvas.getBoundingClientRect();
-  const rows = Math.ceil(tiles / panel.columns);
-  const x = box.left + ((tile % panel.columns) + 1) * (box.width / panel.columns) + 8;
-  const y = box.top + (Math.floor(tile / panel.columns) + 1) * (box.height / rows) + 8;
-  inspector.style.left = `${Math.max(Math.min(x, innerWidth - inspector.offsetWidth - 8), 8)}px`;
-  inspector.style.top = `${y + inspector.offsetHeight < innerHeight ? y : Math.max(y - inspector.offsetHeight - box.height / rows - 16, 8)}px`;
+  const across = box.width / panel.columns;
+  const down = box.height / Math.ceil(tiles / panel.columns);
+  const left = box.left + (tile % panel.columns) * across;
+  const top = box.top + Math.floor(tile / panel.columns) * down;
+  const marker = find("marker");
+  marker.hidden = false;
+  Object.assign(marker.style, { left: `${left}px`, top: `${top}px`, width: `${across}px`, height: `${down}px` });
+  const { offsetWidth, offsetHeight } = inspector;
+  const x = Math.min(left + across + 8, innerWidth - offsetWidth - 8);
+  const y = top + down + 8 + offsetHeight < innerHeight ? top + down + 8 : top - offsetHeight - 8;
+  Object.assign(inspector.style, { left: `${Math.max(x, 8)}px`, top: `${Math.max(y, 8)}px` });
 }
 
 function hideInspector() {
-  inspector.hidden = true;
+  inspector.hidden = find("marker").hidden = true;
   inspected = null;
 }
 
@@ -380,6 +385,7 @@ find("theme").addEventListener("click", () => {
   showTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
 });
 addEventListener("resize", resize);
+addEventListener("scroll", hideInspector);
 find("size").textContent = `${model.image.join(" x ")} pixels`;
 find("hint").textContent = panels.some((panel) => panel.weights)
   ? "Point at a square of the first layer, or tap it, to see its weights; or go there by Tab and arrow keys."

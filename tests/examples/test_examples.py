@@ -590,6 +590,19 @@ def test_a_run_that_is_complete_is_not_trained_again(mnist_folder, tmp_path):
     assert len(json.loads((tmp_path / "report.json").read_text())) == 1
 
 
+def test_each_network_gets_a_page_also_when_it_was_trained_before(mnist_folder, tmp_path):
+    options = ["--network", TINY, "--network", SMALL, "--epochs", 1]
+    first = train(mnist_folder, tmp_path, *options)
+    assert not list(tmp_path.glob("*.html"))
+    assert first.returncode == 0, first.stderr
+    again = train(mnist_folder, tmp_path, *options, "--resume", "--page")
+    assert again.returncode == 0, again.stderr
+    for network in (TINY, SMALL):
+        path = tmp_path / f"{network}.html"
+        assert f"open in a browser: {path}\n" in again.stdout
+        assert f"<title>Draw a digit for {network}</title>" in path.read_text(encoding="utf-8")
+
+
 def test_where_there_is_nothing_to_resume_the_run_begins(mnist_folder, tmp_path):
     result = train(mnist_folder, tmp_path / "new", "--network", TINY, "--epochs", 1, "--resume")
     assert result.returncode == 0, result.stderr

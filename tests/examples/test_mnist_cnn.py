@@ -28,7 +28,7 @@ def the_entry(folder):
 def test_the_default_learns_digits_and_leaves_a_model_a_report_and_pictures(mnist_folder, tmp_path):
     data = load_mnist(mnist_folder, flatten=False)
     output = tmp_path / "run"
-    out = train("--data", mnist_folder, "--output", output, "--epochs", 4)
+    out = train("--data", mnist_folder, "--output", output, "--epochs", 4, "--page")
     entry = the_entry(output)
     assert (entry["recipe"], entry["network"], entry["train_rows"]) == ("fast", NETWORK, len(data.y_train))
     assert entry["history"].keys() == {"loss", "accuracy"}  # the test images have no part in the training
@@ -38,7 +38,8 @@ def test_the_default_learns_digits_and_leaves_a_model_a_report_and_pictures(mnis
     assert entry["test"]["accuracy"] == pytest.approx(right)
     assert re.search(rf"train +test\nnetwork .* accuracy +accuracy\n{NETWORK} .* {right:.2%}", out)
     kinds = ("confusion", "curves", "evidence", "features", "kernels", "mistakes")
-    names = {f"{NETWORK}.npz", "report.json", "settings.json", *(f"{NETWORK}_{kind}.png" for kind in kinds)}
+    names = {f"{NETWORK}.npz", f"{NETWORK}.html", "report.json", "settings.json"}
+    names |= {f"{NETWORK}_{kind}.png" for kind in kinds}
     assert {path.name for path in output.iterdir()} == names
 
     shown = run_here("examples/predict_digit", output / f"{NETWORK}.npz", "--data", mnist_folder, "--index", 3)
@@ -100,6 +101,14 @@ def test_colour_images_are_there_without_a_network_connection(monkeypatch, tmp_p
     assert "scikit-learn's photographs" in out
     entry = the_entry(tmp_path)
     assert (entry["train_rows"], entry["test_rows"], len(entry["confusion_matrix"])) == (1350, 550, 2)
+
+
+def test_colour_images_get_no_page_which_is_said_before_the_training(monkeypatch, tmp_path):
+    monkeypatch.delenv("MINIDL_DATA", raising=False)
+    result = run_here("examples/mnist_cnn", "--recipe", "color", "--output", tmp_path, "--page")
+    assert result.returncode == 1
+    assert "--page: what one draws on a page is gray, and these are colour images; leave it out" in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits(mnist_folder, monkeypatch, tmp_path):
