@@ -1,7 +1,8 @@
 """Settings of all tests; and the Python blocks of README.md and docs/ run as tests.
 
 The blocks of a document run in order and share their names; a block that starts with ``>>>`` must also print what
-stands below it. Each document gets a folder of its own, a small stand-in for MNIST, and no windows.
+stands below it. A comment ``<!-- skip: ... -->`` leaves out what needs a library of an extra. Each document gets a
+folder of its own, a small stand-in for MNIST, and no windows.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from sybil import Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 # A busy machine is no failure; and a mutation run executes each test again, on another instance of its class.
 settings.register_profile(
@@ -31,7 +32,7 @@ settings.load_profile("minidl")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)],
+    parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS), SkipParser()],
     patterns=["README.md", "docs/*.md"],
     fixtures=["document_folder"],
 ).pytest()

@@ -54,6 +54,7 @@ ROOMS = {
     "training": TRAINING,
     "diagnostics": ADD_ONS,
     "estimators": ADD_ONS,
+    "onnx": ADD_ONS,
     "page": ADD_ONS,
     "plots": ADD_ONS,
     "testing": ADD_ONS,
@@ -189,7 +190,7 @@ def test_importing_the_package_loads_nothing_heavy(loaded):
 
 def test_importing_the_package_loads_none_of_its_modules_that_few_programs_need(loaded):
     rooms = {room(name) for name in loaded if name.startswith("minidl.")}
-    assert not rooms & {"data", "diagnostics", "page", "plots", "prediction", "testing"}
+    assert not rooms & {"data", "diagnostics", "onnx", "page", "plots", "prediction", "testing"}
     late = "batch_statistics cross_validation folds journal parameter_search parameter_space processes rate_search"
     assert not loaded & {f"minidl.training.{name}" for name in late.split()}
     assert not loaded & {f"minidl.layers.{name}" for name in ("convolution", "pooling", "windows")}
@@ -238,7 +239,7 @@ def test_public_names_exist_and_are_in_the_order_of_ruff(module):
 
 
 PUBLIC = ["minidl", *(f"minidl.{name}" for name in minidl.__all__ if inspect.ismodule(getattr(minidl, name)))]
-PUBLIC += [f"minidl.{name}" for name in ("settings", "data", "data.augment", "estimators", "page", "plots", "testing")]
+PUBLIC += [f"minidl.{name}" for name in ("settings", "data", "data.augment", "estimators", "onnx", "page", "plots", "testing")]
 
 
 def test_every_package_that_names_its_public_names_is_public():

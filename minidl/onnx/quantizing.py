@@ -1,0 +1,125 @@
+"""Files whose networks compute in whole numbers of 8 bits: a quarter of the size, and faster on many rows."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidl.arrays import as_rows, check_finite
+from minidl.errors import ArgumentError, DataError, FileFormatError, MissingDependencyError, ShapeError
+from minidl.files import as_path, atomic_write
+from minidl.onnx.graph import import_onnx
+from minidl.onnx.tensors import read_proto
+from minidl.typing import Array
+
+_ROWS_AT_ONCE = 256
+
+
+def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | None = None) -> Path:
+    """Write an ONNX file anew with weights and activations of 8 bits, and return the path of the new file.
+
+    ONNX Runtime's static quantizer does it, in the form of pairs of QuantizeLinear and DequantizeLinear, with a scale
+    for each channel of the weights. How large activations are is measured on rows that you give: some hundreds of the
+    training data. Compare the accuracy before and after.
+
+    Parameters
+    ----------
+    path : str or path
+        Of a file in float32, as `export` writes it. It may be of another library.
+    x : array of shape (N, *input_shape)
+        Rows as the file takes them.
+    to : str or path, optional
+        Where the new file goes; by default beside the old one, as ``digits_int8.onnx`` for ``digits.onnx``.
+
+    Raises
+    ------
+    ShapeError, DataError
+        For rows of another shape, for none, and for numbers that are not finite or, with an input of uint8, not whole
+        and within 0 to 255.
+    MissingFileError, FileFormatError
+        For a file that is not there, or that ONNX Runtime cannot read.
+    MissingDependencyError
+        Without the libraries onnx and onnxruntime.
+    """
+    onnx, runtime = import_onnx(), _import_runtime()
+    source = as_path(path)
+    target = source.with_name(f"{source.stem}_int8{source.suffix}") if to is None else as_path(to)
+    metadata = {each.key: each.value for each in read_proto(source)[0].metadata_props}
+    with tempfile.TemporaryDirectory() as folder:
+        simple, small = Path(folder) / "simple.onnx", Path(folder) / "small.onnx"
+        options = runtime.SessionOptions()
+        # It merges batch normalizations into convolutions, and writes the graph with ONNX's own operators.
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(simple)
+        options.log_severity_level = 3
+        try:
+            session = runtime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors have no common base but this
+            raise FileFormatError(f"{source}: ONNX Runtime cannot read it: {error!s:.200}") from error
+        rows = _Rows(x, session.get_inputs())
+        runtime.quantization.quantize_static(
+            simple,
+            small,
+            rows,
+            quant_format=runtime.quantization.QuantFormat.QDQ,
+            activation_type=runtime.quantization.QuantType.QInt8,
+            weight_type=runtime.quantization.QuantType.QInt8,
+            per_channel=True,
+        )
+        made = onnx.load(small)
+    onnx.helper.set_model_props(made, metadata)
+    with atomic_write(target) as file:
+        file.write(made.SerializeToString())
+    return target
+
+
+class _Rows:
+    """The rows by which the quantizer measures activations, some at a time."""
+
+    def __init__(self, x: Any, inputs: list[Any]) -> None:
+        if len(inputs) != 1 or inputs[0].type not in {"tensor(float)", "tensor(uint8)"}:
+            raise ArgumentError("quantize takes files with one input, of float32 or uint8")
+        self.name, shape = inputs[0].name, tuple(inputs[0].shape[1:])
+        rows = as_rows(x, "x")
+        if rows.shape[1:] != shape:
+            raise ShapeError(f"x has shape {rows.shape}, but the file takes {shape} per sample")
+        if not len(rows):
+            raise DataError("x has no rows: give some hundreds of the training data")
+        check_finite(rows, "x")
+        dtype = np.uint8 if inputs[0].type == "tensor(uint8)" else np.float32
+        self.rows = rows.astype(dtype)
+        if dtype == np.uint8 and (self.rows != rows).any():
+            raise DataError("the file takes uint8, but x has numbers that are not whole or not within 0 to 255")
+        self._blocks = self._in_blocks()
+
+    def _in_blocks(self) -> Iterator[Array]:
+        for start in range(0, len(self.rows), _ROWS_AT_ONCE):
+            yield self.rows[start : start + _ROWS_AT_ONCE]
+
+    def get_next(self) -> dict[str, Array] | None:
+        """Return the next rows, by the input's name; None after the last ones. The quantizer calls it."""
+        block = next(self._blocks, None)
+        return None if block is None else {self.name: block}
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Give these blocks from now on: the quantizer may ask for parts."""
+        blocks = [*self._in_blocks()][start_index:end_index]
+        self._blocks = iter(blocks)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.rows) / _ROWS_AT_ONCE)
+
+
+def _import_runtime() -> Any:
+    try:
+        import onnxruntime
+        import onnxruntime.quantization
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("quantize needs onnxruntime: pip install -e '.[onnx]'") from error
+    return onnxruntime

@@ -1,0 +1,133 @@
+"""A model written as a file that ONNX Runtime and others run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, counted
+from minidl.files import as_json, atomic_write
+from minidl.layers import Layer, Rescale, Reshape
+from minidl.model import Sequential
+from minidl.onnx.graph import OPSET, Graph
+from minidl.onnx.translations import translate_layer, translate_loss
+from minidl.reprs import brief
+from minidl.serialization import encode
+from minidl.typing import Shape
+from minidl.version import __version__
+
+IR_VERSION = 8
+"""The version of the file format that came with the opset."""
+
+SCORES = "scores"
+"""The tensor that enters the loss, in every file that is written."""
+
+OUTPUTS = ("scores", "probabilities", "labels")
+
+
+def export(
+    model: Sequential,
+    path: str | os.PathLike[str],
+    *,
+    output: str = "scores",
+    class_names: Sequence[Any] | None = None,
+    input_dtype: str | None = None,
+) -> None:
+    """Write a model as an ONNX file, which ONNX Runtime and others run without minidl.
+
+    The file has one input, ``x`` (N, *input_shape) with any N, and one output, named as `output`. It computes in
+    float32 what inference does: dropout is off. Images stay (N, height, width, channels).
+
+    Parameters
+    ----------
+    model : Sequential
+        With its input shape known.
+    path : str or path
+        By custom it ends in ``.onnx``. An older file is replaced only by a whole one.
+    output : "scores", "probabilities" or "labels", default "scores"
+        What ``model.forward`` returns, or `predict_proba`, or `predict`: labels as int64 or, of a regression, values.
+    class_names : sequence, optional
+        What the classes are called, in the order of the scores: a JSON list in the file's metadata, ``class_names``.
+    input_dtype : "uint8" or "float32", optional
+        By default "uint8" if the model begins with `Rescale`, as one of pixels does, and "float32" if not. Give
+        "float32" for a model whose `Rescale` takes other numbers than 0 to 255.
+
+    Raises
+    ------
+    ArgumentTypeError
+        For a layer or loss of your own that ONNX does not know; it says how to add it, see `register`.
+    ArgumentError
+        For an output that the loss does not give, names of other classes, and a graph that ONNX's checker refuses.
+    NotReadyError
+        When the model does not know its input shape.
+    MissingDependencyError
+        Without the library onnx.
+    """
+    if not isinstance(model, Sequential):
+        raise ArgumentTypeError(f"model is {brief(model)}; export takes a Sequential, which estimators have as model_")
+    if output not in OUTPUTS:
+        raise ArgumentError(f"output is {output!r}; it must be one of {', '.join(map(repr, OUTPUTS))}")
+    if input_dtype not in {None, "uint8", "float32"}:
+        raise ArgumentError(f'input_dtype is {input_dtype!r}; it must be "uint8" or "float32"')
+    if model.input_shape is None or model.output_shape is None:
+        raise NotReadyError("the model does not know its input shape: give input_shape=, or train it first")
+    if model.loss is None and output != "scores":
+        raise ArgumentError(f'the model has no loss that could give {output}: export output="scores"')
+    names = None if class_names is None else _as_names(class_names, model.output_shape)
+
+    graph = Graph()
+    helper, kinds = graph.onnx.helper, graph.onnx.TensorProto
+    takes_bytes = (input_dtype or ("uint8" if _begins_with_rescale(model) else "float32")) == "uint8"
+    x = graph.node("Cast", "x", to=kinds.FLOAT) if takes_bytes else "x"
+    scores = _named(graph, graph.channels_last(translate_layer(model, graph, x)), SCORES)
+    shape, whole = model.output_shape, False
+    if model.loss is not None and output != "scores":
+        y, whole = translate_loss(model.loss, graph, scores, output, shape)
+        _named(graph, y, output)
+        shape = _shape_of_labels(model, shape) if output == "labels" else shape
+
+    inputs = helper.make_tensor_value_info("x", kinds.UINT8 if takes_bytes else kinds.FLOAT, ["N", *model.input_shape])
+    outputs = helper.make_tensor_value_info(output, kinds.INT64 if whole else kinds.FLOAT, ["N", *shape])
+    made = helper.make_graph(graph.nodes, "minidl", [inputs], [outputs], graph.initializers)
+    opset = helper.make_opsetid("", OPSET)
+    origin = {"producer_name": "minidl", "producer_version": __version__}
+    proto = helper.make_model(made, opset_imports=[opset], ir_version=IR_VERSION, **origin)
+    metadata = {"output": output, "loss": as_json({"loss": encode(model.loss)})}
+    helper.set_model_props(proto, metadata | ({} if names is None else {"class_names": json.dumps(names)}))
+    try:
+        graph.onnx.checker.check_model(proto, full_check=True)
+    except (graph.onnx.checker.ValidationError, graph.onnx.shape_inference.InferenceError) as error:
+        raise ArgumentError(f"ONNX's checker refuses the graph: {error!s:.200}") from error
+    with atomic_write(path) as file:
+        file.write(proto.SerializeToString())
+
+
+def _as_names(names: Sequence[Any], output_shape: Shape) -> list[str]:
+    found = [str(name) for name in names]
+    if len(found) != max(output_shape[-1:] or (1,)) and not (len(found) == 2 and output_shape[-1:] in {(), (1,)}):
+        raise ArgumentError(f"class_names has {counted(len(found), 'name')} for outputs {output_shape} per sample")
+    return found
+
+
+def _begins_with_rescale(layer: Layer) -> bool:
+    """Whether the first layer that computes something is Rescale."""
+    if isinstance(layer, Sequential):
+        first = next((inner for inner in layer.layers if not isinstance(inner, Reshape)), layer.layers[0])
+        return _begins_with_rescale(first)
+    return isinstance(layer, Rescale)
+
+
+def _named(graph: Graph, tensor: str, name: str) -> str:
+    """Call a tensor `name`."""
+    graph.nodes.append(graph.onnx.helper.make_node("Identity", [tensor], [name], name=name))
+    return name
+
+
+def _shape_of_labels(model: Sequential, shape: Shape) -> Shape:
+    """Return the shape of what the loss decides from scores of a shape."""
+    import numpy as np
+
+    assert model.loss is not None
+    return model.loss.decide(np.zeros((1, *shape), model.dtype)).shape[1:]

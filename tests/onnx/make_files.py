@@ -1,0 +1,146 @@
+"""Makes the files in ``files``: small networks as PyTorch's two exporters and skl2onnx write them.
+
+    python tests/onnx/make_files.py
+
+It needs PyTorch 2.13 with onnx and onnxscript, and scikit-learn with skl2onnx 1.20; what is not installed is left out.
+Stack traces and the like are taken out of the files.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+FOLDER = Path(__file__).parent / "files"
+
+
+def torch_networks():
+    """Return networks of PyTorch by name, with the shape of a sample."""
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, before, after, stride):
+            super().__init__()
+            self.layers = nn.Sequential(
+                nn.Conv2d(before, after, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+                nn.Conv2d(after, after, 3, 1, 1, bias=False),
+                nn.BatchNorm2d(after),
+            )
+            same = before == after and stride == 1
+            self.projection = nn.Identity() if same else nn.Conv2d(before, after, 1, stride, bias=False)
+
+        def forward(self, x):
+            return torch.relu(self.layers(x) + self.projection(x))
+
+    class Inception(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(2, 3, 1)
+            self.second = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.ReLU())
+            self.third = nn.MaxPool2d(3, 1, 1)
+            self.last = nn.Linear(7, 3)
+
+        def forward(self, x):
+            y = torch.cat([self.first(x), self.second(x), self.third(x)], 1)
+            return self.last(y.mean((2, 3)))
+
+    class View(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(1, 2, 3), nn.Linear(18, 3)
+
+        def forward(self, x):
+            y = torch.relu(self.first(x))
+            return torch.log_softmax(self.last(y.view(y.size(0), -1)), 1)
+
+    activations = [nn.GELU(), nn.Linear(5, 5), nn.GELU(approximate="tanh"), nn.SiLU(), nn.ELU(0.7), nn.SELU()]
+    activations += [nn.PReLU(), nn.Softplus(), nn.LayerNorm(5), nn.LeakyReLU(0.2), nn.BatchNorm1d(5), nn.Dropout(0.3)]
+    first = [nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)]
+    second = [nn.Conv2d(4, 4, 3, groups=2, stride=2), nn.PReLU(4), nn.AvgPool2d(2, 1), nn.Flatten()]
+    enlarging = [nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1, output_padding=1), nn.ReLU()]
+    enlarging += [nn.Upsample(scale_factor=2), nn.ZeroPad2d((1, 2, 0, 1)), nn.Conv2d(3, 1, 3)]
+    return {
+        "mlp": (
+            nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3), nn.Softmax(-1)),
+            (6,),
+        ),
+        "activations": (nn.Sequential(nn.Linear(6, 5), *activations, nn.Linear(5, 2), nn.Sigmoid()), (6,)),
+        "convolutions": (
+            nn.Sequential(*first, *second, nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)),
+            (1, 12, 12),
+        ),
+        "flattened": (nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, 2)), (1, 6, 6)),
+        "residual": (
+            nn.Sequential(Block(2, 2, 1), Block(2, 4, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)),
+            (2, 6, 6),
+        ),
+        "inception": (Inception(), (2, 5, 5)),
+        "view": (View(), (1, 5, 5)),
+        "upsampling": (nn.Sequential(*enlarging), (2, 3, 4)),
+    }
+
+
+def make_torch_files():
+    import torch
+
+    torch.manual_seed(0)
+    for name, (network, shape) in torch_networks().items():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+                with torch.no_grad():
+                    module.weight.uniform_(0.5, 1.5)
+                    module.bias.normal_()
+                    module.running_mean.normal_()
+                    module.running_var.uniform_(0.5, 2)
+        network.eval()
+        x, names = torch.randn(2, *shape), {"input_names": ["x"], "output_names": ["y"]}
+        script, dynamo = FOLDER / f"torchscript_{name}.onnx", FOLDER / f"dynamo_{name}.onnx"
+        axes = {"x": {0: "n"}, "y": {0: "n"}}
+        torch.onnx.export(network, (x,), script, dynamo=False, opset_version=17, dynamic_axes=axes, **names)
+        dynamic = ({0: torch.export.Dim("n")},)
+        torch.onnx.export(
+            network, (x,), dynamo, dynamo=True, dynamic_shapes=dynamic, external_data=False, verbose=False, **names
+        )
+        for path in (script, dynamo):
+            strip(path)
+
+
+def make_sklearn_files():
+    from skl2onnx import to_onnx
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 5)).astype(np.float32)
+    settings = {"max_iter": 5, "random_state": 0}
+    three = MLPClassifier(hidden_layer_sizes=(4, 3), **settings).fit(x, rng.integers(3, size=60))
+    two = MLPClassifier(hidden_layer_sizes=4, activation="logistic", **settings).fit(x, rng.integers(2, size=60))
+    regressor = MLPRegressor(hidden_layer_sizes=4, activation="tanh", **settings).fit(x, x[:, 0])
+    for name, estimator, zipmap in (("classes", three, True), ("two", two, False), ("values", regressor, None)):
+        options = {} if zipmap is None else {"options": {"zipmap": zipmap}}
+        path = FOLDER / f"sklearn_{name}.onnx"
+        path.write_bytes(to_onnx(estimator, x[:1], target_opset=17, **options).SerializeToString())
+
+
+def strip(path):
+    """Take out what says where and how the file was made."""
+    model = onnx.load(path)
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+    path.write_bytes(model.SerializeToString())
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    FOLDER.mkdir(exist_ok=True)
+    for make in (make_torch_files, make_sklearn_files):
+        try:
+            make()
+        except ModuleNotFoundError as error:
+            print(f"{make.__name__}: {error}")
