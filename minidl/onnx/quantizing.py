@@ -63,6 +63,9 @@ def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | 
         except Exception as error:  # its errors have no common base but this
             raise FileFormatError(f"{source}: ONNX Runtime cannot read it: {error!s:.200}") from error
         rows = _Rows(x, session.get_inputs())
+        prepared = onnx.load(simple)
+        onnx.helper.set_model_props(prepared, {"onnx.quant.pre_process": "onnxruntime.quant"})  # or it warns
+        onnx.save(prepared, simple)
         runtime.quantization.quantize_static(
             simple,
             small,
