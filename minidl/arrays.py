@@ -53,7 +53,7 @@ def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike 
     values = values if values.ndim else values.reshape(1)
     rows = max(_ENTRIES_AT_ONCE // max(values[:1].size, 1), 1)
     for start in range(0, len(values), rows):
-        block = values[start : start + rows] if len(values) > rows else values
+        block = values[start : start + rows]
         with np.errstate(over="ignore", invalid="ignore"):
             numbers = (block if dtype is None else block.astype(dtype, copy=False)).ravel()
             # A sum takes less time than looking at each. A product with itself takes less still, but on several cores.
