@@ -1,10 +1,13 @@
-"""Show one digit with a model's prediction, the true label and the confidence.
+"""Show what a model takes digits for: photographs of your own handwriting, or one digit of a data set.
 
+    python examples/predict_digit.py runs/mnist_mlp/784-128-64-10.npz photo.jpg another.png
+    python examples/predict_digit.py runs/mnist_mlp/784-128-64-10.npz photos --save seen.png
     python examples/predict_digit.py runs/mnist_mlp/784-128-64-10.npz --index 7
     python examples/predict_digit.py runs/mnist_mlp/784-128-64-10.npz --data train.csv --index 7 --save digit.png
 
-Without --save the image is drawn in the terminal. The index counts MNIST's 10,000 test images, or the rows of a CSV
-file.
+A photograph has one digit, dark on light or light on dark. It is cut out and centered as MNIST's digits are; what the
+network sees is drawn in the terminal, or with --save as a picture. A folder stands for all images in it. The index
+counts MNIST's 10,000 test images, or the rows of a CSV file.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ import numpy as np
 from example_options import Parser
 
 from minidl import Sequential
-from minidl.data import load_csv, load_mnist
-from minidl.errors import ArgumentError, MinidlError
+from minidl.data import center_digit, load_csv, load_images, load_mnist
+from minidl.errors import ArgumentError, MinidlError, ShapeError
 from minidl.typing import Array
 
 
-def load_images(path: Path | None) -> tuple[Array, Array | None]:
+def load_data(path: Path | None) -> tuple[Array, Array | None]:
     """Return images and labels; a CSV file without a label column, such as the competition's test.csv, has none."""
     if path is None or path.is_dir():
         data = load_mnist(path)
@@ -42,14 +45,14 @@ def as_text(image: Array) -> str:
     return "\n".join("".join(shades[row].repeat(2)).rstrip() for row in levels.round().astype(int))
 
 
-def save_picture(path: Path, image: Array, prediction: int, truth: int | None, confidence: float) -> None:
+def save_picture(path: Path, images: Array, probabilities: Array, labels: list[int] | None) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from minidl.plots import plot_images
 
-    targets = None if truth is None else [truth]
-    axes = plot_images([image], predictions=[prediction], targets=targets, confidences=[confidence])
+    best = probabilities.argmax(axis=1)
+    axes = plot_images(images, predictions=best, targets=labels, confidences=probabilities.max(axis=1))
     axes.figure.savefig(path)
     print(f"saved {path}")
 
@@ -61,31 +64,63 @@ def picture(text: str) -> Path:
     return path
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("model", type=Path, help="a model file that mnist_mlp.py or mnist_cnn.py wrote")
-    parser.add_argument("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's IDX files")
-    parser.add_argument("--index", type=int, default=0, help="which image, from 0")
-    parser.add_argument("--save", type=picture, metavar="PNG", help="save the image as a picture")
-    options = parser.parse_args(arguments)
+def predict(model: Sequential, images: Array) -> Array:
+    """Return the probabilities of (N, 784) or (N, 28, 28), in whatever shape the model takes images."""
+    fits = model.input_shape is not None and math.prod(model.input_shape) == math.prod(images.shape[1:])
+    return model.predict_proba(images.reshape(-1, *model.input_shape) if fits else images)  # if not, the error says why
 
-    model = Sequential.load(options.model)
-    images, labels = load_images(options.data)
-    if not 0 <= options.index < len(images):
-        raise ArgumentError(f"--index {options.index}: there are {len(images):,} images, 0 to {len(images) - 1}")
-    image = images[options.index]
-    truth = None if labels is None else int(labels[options.index])
-    fits = model.input_shape is not None and math.prod(model.input_shape) == image.size
-    sample = image.reshape(1, *model.input_shape) if fits else image[np.newaxis]  # if not, the error says what would
-    probabilities = model.predict_proba(sample)[0]
-    prediction = int(probabilities.argmax())
 
-    if options.save:
-        save_picture(options.save, image, prediction, truth, float(probabilities[prediction]))
+def show_photographs(model: Sequential, photographs: list[Path], save: Path | None) -> None:
+    digits = load_images(photographs[0] if len(photographs) == 1 else photographs, transform=center_digit)
+    if model.input_shape is not None and math.prod(model.input_shape) != 784:
+        raise ShapeError(f"the model takes {model.input_shape}, and not MNIST's 28 x 28 pixels: train it on MNIST")
+    probabilities = predict(model, digits.x)
+    if save:
+        save_picture(save, digits.x, probabilities, None)
+    else:
+        for image, path in zip(digits.x, digits.paths, strict=True):
+            print(f"{as_text(image.ravel()).strip(chr(10))}\n{path}\n")
+    width = max(len("photograph"), *(len(path.name) for path in digits.paths))
+    print(f"{'photograph':{width}}  prediction  confidence  second guess")
+    for path, chances in zip(digits.paths, probabilities, strict=True):
+        best, second = chances.argsort()[:-3:-1]
+        print(f"{path.name:{width}}  {best:10}  {chances[best]:10.1%}  {second} ({chances[second]:.1%})")
+
+
+def show_one(model: Sequential, data: Path | None, index: int, save: Path | None) -> None:
+    images, labels = load_data(data)
+    if not 0 <= index < len(images):
+        raise ArgumentError(f"--index {index}: there are {len(images):,} images, 0 to {len(images) - 1}")
+    image = images[index]
+    truth = None if labels is None else int(labels[index])
+    probabilities = predict(model, image[np.newaxis])
+    prediction = int(probabilities[0].argmax())
+    if save:
+        save_picture(save, image[np.newaxis], probabilities, None if truth is None else [truth])
     else:
         print(as_text(image))
     label = "unknown" if truth is None else f"{truth} ({'right' if truth == prediction else 'wrong'})"
-    print(f"prediction {prediction}   confidence {probabilities[prediction]:.1%}   label {label}")
+    print(f"prediction {prediction}   confidence {probabilities[0, prediction]:.1%}   label {label}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("model", type=Path, help="a model file that mnist_mlp.py or mnist_cnn.py wrote")
+    parser.add_argument(
+        "photographs", type=Path, nargs="*", metavar="photo", help="images of a digit each, or a folder"
+    )
+    parser.add_argument("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's IDX files")
+    parser.add_argument("--index", type=int, help="which image of the data, from 0 (default: 0)")
+    parser.add_argument("--save", type=picture, metavar="PNG", help="save what the network sees as a picture")
+    options = parser.parse_args(arguments)
+    if options.photographs and (options.data is not None or options.index is not None):
+        parser.error("--data and --index choose a digit of a data set: leave them out, or the photographs")
+
+    model = Sequential.load(options.model)
+    if options.photographs:
+        show_photographs(model, options.photographs, options.save)
+    else:
+        show_one(model, options.data, options.index or 0, options.save)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Data from files: rows of CSV, IDX arrays, MNIST, CIFAR-10; their split into parts; and windows over a series."""
+"""Data from files: rows of CSV, IDX arrays, MNIST, CIFAR-10, images; their split into parts; windows over a series."""
 
 from minidl.data.cifar10 import CIFAR10_CLASSES, load_cifar10
 from minidl.data.csv import load_csv
-from minidl.data.dataset import ImageDataset
+from minidl.data.dataset import ImageDataset, ImageFiles
+from minidl.data.handwriting import center_digit
 from minidl.data.idx import load_idx
+from minidl.data.images import load_images
 from minidl.data.mnist import load_mnist
 from minidl.data.splitting import train_validation_split
 from minidl.data.windows import windows
@@ -11,9 +13,12 @@ from minidl.data.windows import windows
 __all__ = [
     "CIFAR10_CLASSES",
     "ImageDataset",
+    "ImageFiles",
+    "center_digit",
     "load_cifar10",
     "load_csv",
     "load_idx",
+    "load_images",
     "load_mnist",
     "train_validation_split",
     "windows",

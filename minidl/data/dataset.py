@@ -1,9 +1,10 @@
-"""The data set that the image loaders return."""
+"""The data sets that the image loaders return."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from minidl.typing import Array
 
@@ -38,3 +39,36 @@ class ImageDataset:
         arrays = [field.name for field in fields(self) if field.name != "source"]
         shapes = ", ".join(f"{name}={getattr(self, name).shape}" for name in arrays)
         return f"ImageDataset({shapes}, source={self.source!r})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageFiles:
+    """Images from files, with their classes if there was a folder for each: ``x, y = load_images(folder)``.
+
+    Attributes
+    ----------
+    x : array, (N, ...)
+        The images. The shape is that of :func:`load_images`.
+    y : integer array, (N,), or None
+        The position of each image's class in ``class_names``; None without classes.
+    class_names : tuple of str
+        The names of the folders of classes; empty without classes.
+    paths : tuple of paths
+        The file of each image.
+    """
+
+    x: Array
+    y: Array | None
+    class_names: tuple[str, ...]
+    paths: tuple[Path, ...]
+
+    def __iter__(self) -> Iterator[Array | None]:
+        yield self.x
+        yield self.y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __repr__(self) -> str:
+        y = "None" if self.y is None else self.y.shape
+        return f"ImageFiles(x={self.x.shape}, y={y}, class_names={self.class_names!r:.80})"
