@@ -30,9 +30,8 @@ def load(path: str | os.PathLike[str], *, loss: Loss | None = None) -> Sequentia
     """Read an ONNX file as a Sequential, to train on, to look into, or to predict with.
 
     The network must be a chain of what minidl has, with residual connections and concatenations. PyTorch's two
-    exporters and skl2onnx (of MLPClassifier and MLPRegressor) write such files, tf2onnx for chains, and `export` does.
-    Images with their channels first, as PyTorch has them, become images (N, height, width, channels); weights are put
-    in order.
+    exporters write such files, skl2onnx does of MLPClassifier and MLPRegressor, and `export` does. Images with their
+    channels first, as PyTorch has them, become images (N, height, width, channels); weights are put in order.
 
     Parameters
     ----------
