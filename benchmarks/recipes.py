@@ -34,7 +34,7 @@ from recipe import Recipe  # noqa: E402
 
 from minidl import Trainer, search  # noqa: E402
 from minidl.data import augment, load_mnist, train_validation_split  # noqa: E402
-from minidl.errors import ArgumentError, MinidlError  # noqa: E402
+from minidl.errors import ArgumentError, MinidlError, counted  # noqa: E402
 from minidl.training import Search  # noqa: E402
 
 EXAMPLE = {name: ("mnist_mlp", name) for name in mnist_recipes.RECIPES}
@@ -44,7 +44,6 @@ EXAMPLE |= {"conv": ("mnist_cnn", "conv"), "conv-fast": ("mnist_cnn", "fast")}
 BEST, CONV = mnist_recipes.RECIPES["best"], cnn_recipes.RECIPES["conv"]
 WHOLE = "nothing: the whole recipe"
 CONSTANT_RATE = "one-cycle: a constant rate of 0.001"
-SHORT = "three quarters of the epochs"
 
 
 def recipe_named(name: str) -> Recipe:
@@ -129,10 +128,11 @@ def ablation(
     x, x_validation, y, y_validation = train_validation_split(mnist.x_train, mnist.y_train, 1 / 6, seed=0)
 
     short = max(epochs // 4, 1)
+    fewer = f"{epochs - short} of {epochs} epochs"
 
     def build(taken_away: str, seed: int) -> Trainer:
-        recipe = {**variants, SHORT: whole}[taken_away]
-        length = short if taken_away == SHORT else epochs
+        recipe = {**variants, fewer: whole}[taken_away]
+        length = short if taken_away == fewer else epochs
         return replace(recipe, epochs=length).trainer(x.shape[1:], len(y), int(y.max()) + 1, seed)
 
     searches = [
@@ -147,14 +147,14 @@ def ablation(
             journal=output / f"ablation-{name}-{length}",
             jobs=jobs,
         )
-        for names, length in ((list(variants), epochs), ([SHORT], short))
+        for names, length in ((list(variants), epochs), ([fewer], short))
     ]
     table = pd.concat([each.table for each in searches]).groupby("taken_away", sort=False)
     lines = [
         f"{'':<36}{'validation':>13}{'training':>15}",
         f"{'taken away':<36}{'accuracy':>13}{'accuracy':>15}{'validation loss':>16}",
     ]
-    for taken_away in [*variants, SHORT]:
+    for taken_away in [*variants, fewer]:
         rows = table.get_group(taken_away)
         lines.append(
             f"{taken_away:<36}{spread(rows['val_accuracy'] * 100, 2):>13}{spread(rows['accuracy'] * 100, 2):>15}"
@@ -162,7 +162,7 @@ def ablation(
         )
     head = (
         f"{name} on {len(y):,} training images, judged by {len(y_validation):,} others, {epochs} epochs;\n"
-        f"mean ± standard deviation over {seeds} seeds, accuracies in %;\n"
+        f"mean ± standard deviation over {counted(seeds, 'seed')}, accuracies in %;\n"
         f"training accuracy is that of the images as distorted\n"
         f"{machine()}"
     )

@@ -61,7 +61,7 @@ def test_convolutions_have_figures_and_an_ablation_of_their_own(mnist_folder, tm
 def test_the_ablation_has_a_line_for_each_part(mnist_folder, tmp_path, documents):
     out = measure(mnist_folder, tmp_path, documents, "--ablation", "--seeds", "1", "--epochs", "4")
     text = (documents / "recipes.md").read_text()
-    for name in ("nothing: the whole recipe", "rotation", "elastic deformation", "all distortions", "three quarters"):
+    for name in ("nothing: the whole recipe", "rotation", "elastic deformation", "all distortions", "3 of 4 epochs"):
         line = re.search(rf"^{name}.* +\d+\.\d\d +\d+\.\d\d +\d+\.\d{{4}}$", out, re.MULTILINE)
         assert line[0] in text
         assert len(line[0]) <= 80
