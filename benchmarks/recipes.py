@@ -192,6 +192,7 @@ def draw_curves(name: str, found: Search, path: Path) -> None:
         ]
         axes.plot(range(1, len(errors[0]) + 1), np.mean(errors, axis=0), label=label)
     axes.set(xlabel="epoch", ylabel="validation error in %", yscale="log")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.grid(alpha=0.3, which="both")
