@@ -95,7 +95,8 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
                 command += ["--resume", "--output", folder, *(["--data", data] if data else [])]
                 subprocess.run(command, check=True)
             (report,) = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-            if report["settings"] != repr(recipe_named(name)):
+            recipe = recipe_named(name)
+            if report["settings"] != repr(replace(recipe, epochs=recipe.epochs_for(report["train_rows"]))):
                 raise ArgumentError(
                     f"{folder} holds a run of another recipe {name}: delete it to measure the present one"
                 )

@@ -23,7 +23,8 @@ WORTH_THREADS = 2**26
 """From so many multiplications on, in the largest product of a step, BLAS gains by threads (docs/performance.md)."""
 
 _lock = RLock()
-_limits: list[int] = []
+_limits: list[tuple[int, int]] = []
+"""Thread and limit of each `blas_threads` that somebody is within."""
 _usual: list[int] = []
 
 
@@ -113,23 +114,27 @@ def blas_threads(threads: int | None, *, spared: int = 0) -> Iterator[None]:
 
     BLAS keeps its threads spinning between products, where they take the time of other work. All threads of a program
     share the number: where several are within, the least holds, and the last to leave gives back what there was. The
-    main thread does so when it leaves: once it has set the number, OpenBLAS does not listen to other threads.
+    main thread does so when it leaves its outermost one: once it has set the number, OpenBLAS does not listen to other
+    threads.
     """
     import threading
 
-    libraries, is_main = _libraries(), threading.current_thread() is threading.main_thread()
+    libraries, thread = _libraries(), threading.get_ident()
+    is_main = threading.current_thread() is threading.main_thread()
     with _lock:
         if not _limits:
             _usual[:] = [library.num_threads for library in libraries]
-        limit = threads or max(min(_usual, default=1) - spared, 1)
-        _limits.append(limit)
-        _set([min(_limits)] * len(libraries))
+        own = thread, threads or max(min(_usual, default=1) - spared, 1)
+        _limits.append(own)
+        _set([min(limit for _, limit in _limits)] * len(libraries))
     try:
         yield
     finally:
         with _lock:
-            _limits.remove(limit)
-            _set(_usual if is_main or not _limits else [min(_limits)] * len(libraries))
+            _limits.remove(own)
+            is_out = is_main and all(other != thread for other, _ in _limits)
+            least = min((limit for _, limit in _limits), default=0)
+            _set(_usual if is_out or not _limits else [least] * len(libraries))
 
 
 def _set(numbers: list[int]) -> None:

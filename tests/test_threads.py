@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from minidl import Dense, MeanSquaredError, Sequential, Trainer
+from minidl import Dense, FunctionCallback, MeanSquaredError, Sequential, Trainer
 from minidl.errors import DataError
 from minidl.settings import ArgumentError
 from minidl.threads import (
@@ -160,6 +160,27 @@ def test_a_limit_ends_with_an_error():
     with pytest.raises(ZeroDivisionError), blas_threads(1):
         raise ZeroDivisionError
     assert threads_now() == {2}
+
+
+def test_a_limit_within_another_ends_with_the_outer_one():
+    with blas_threads(1):
+        with blas_threads(None):
+            assert threads_now() == {1}
+        assert threads_now() == {1}
+    with blas_threads(2):
+        with blas_threads(1):
+            assert threads_now() == {1}
+        assert threads_now() == {2}
+
+
+def test_validation_leaves_the_number_of_threads_of_the_training():
+    found, network = [], model()
+    network.rows_at_once = 8
+    x, y = np.zeros((40, 64)), np.zeros((40, 1))
+    trainer = Trainer(network, batch_size=8, seed=0)
+    look = FunctionCallback(lambda _: found.append(threads_now()), moment="on_batch_end")
+    trainer.fit(x, y, epochs=2, validation_data=(x, y), callbacks=[look], progress=False)
+    assert found == [{1}] * 10
 
 
 def test_of_several_threads_the_last_to_end_gives_back_what_there_was():
