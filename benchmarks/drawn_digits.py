@@ -19,7 +19,7 @@ from minidl.typing import Array
 HEIGHT, WIDTH = 300, 400
 """Pixels of a photograph."""
 
-FINER = 3
+FINER = 2
 """Digits are drawn so many times as large, and made smaller, which gives smooth edges."""
 
 FONTS = (
@@ -114,7 +114,7 @@ def draw_digit(digit: int, rng: np.random.Generator, printed: bool = False) -> D
     name = str(rng.choice([*FONTS, PILLOWS_FONT])) if printed else "pen"
     height = rng.uniform(90, 200)
     ink = print_digit(digit, name, height) if printed else write_digit(digit, height, rng)
-    ink = ink.rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC, expand=True)
+    ink = ink.crop(ink.getbbox()).rotate(rng.uniform(-15, 15), Image.Resampling.BILINEAR, expand=True)
     ink = ink.crop(ink.getbbox())
     cover = ink.resize((max(ink.width // FINER, 1), max(ink.height // FINER, 1)), Image.Resampling.BOX)
     return DrawnDigit(digit, name, photograph(cover, rng))
@@ -174,7 +174,7 @@ def photograph(cover: Image.Image, rng: np.random.Generator) -> bytes:
     pen = paper * rng.uniform(0.1, 0.45) if dark_pen else rng.uniform(170, 240)
     tint = 1 + rng.normal(0, 0.06, 3)  # the light's colour
     reflected = (paper + ink * (pen - paper))[..., np.newaxis] * light(rng)[..., np.newaxis] * tint
-    noisy = reflected + rng.normal(0, rng.uniform(2, 9), (HEIGHT, WIDTH, 3))
+    noisy = reflected + rng.uniform(2, 9) * rng.standard_normal((HEIGHT, WIDTH, 3), np.float32)
     file = io.BytesIO()
     Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=40)
     return file.getvalue()

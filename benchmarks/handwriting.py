@@ -74,10 +74,10 @@ def shares_right(digits: list[DrawnDigit], predictions: dict[str, Array]) -> pd.
 def draw_sheet(digits: list[DrawnDigit], predictions: dict[str, Array], path: Path, columns: int = 6) -> None:
     """Draw photographs, each with what a network sees both ways, and what it takes them for."""
     width, height, small, gap = 132, 99, 56, 6
-    shown = digits[: 4 * columns]
+    shown = digits[: 3 * columns]
     rows = -(-len(shown) // columns)
     sheet = Image.new("L", (columns * (width + small + 2 * gap) + gap, rows * (2 * small + 2 * gap) + gap), 255)
-    brush, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    brush, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for index, drawn in enumerate(shown):
         left = gap + index % columns * (width + small + 2 * gap)
         top = gap + index // columns * (2 * small + 2 * gap)
@@ -86,9 +86,9 @@ def draw_sheet(digits: list[DrawnDigit], predictions: dict[str, Array], path: Pa
             corner = (left + width + 2, top + place * (small + 2))
             sheet.paste(Image.fromarray(see(drawn)).resize((small, small), Image.Resampling.NEAREST), corner)
         plain, found = predictions[PLAIN][index], predictions[CENTERED][index]
-        brush.text((left, top + height - 1), f"{plain} (smaller), {found} (centered)", 0, font)
+        brush.text((left, top + height - 1), f"smaller {plain}, centered {found}", 0, font)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(16).save(path, optimize=True)
+    sheet.quantize(48).save(path, optimize=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -22,10 +22,11 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114])
 """Of red, green and blue, by ITU-R BT.601: Pillow's, too."""
 
 _WORKING_SIDE, _FINE_SIDE = 400, 8 * _BOX
-"""The longer side, in pixels, of what ink is looked for in, and of a digit while its shape is worked out."""
+"""The longer side, in pixels, of what ink is looked for in, and, at least, of a digit while its shape is worked out."""
 
-_FAINTEST, _NOISE = 0.22, 5
-"""Ink differs from the paper by more than this share of the brightness, and than so many times the noise."""
+_FAINTEST, _NOISE = 0.22, 4
+"""Ink differs from the paper by more than this share s of the brightness, and than 4 / s times the noise: what is faint
+must be clear."""
 
 # Shares of the longer side of the photograph.
 _WIDEST = 0.3  # strokes are narrower
@@ -43,9 +44,9 @@ _THINNEST, _THICKEST = 0.1, 0.2
 def center_digit(image: Any) -> Array:
     """Cut the one digit out of a photograph, and center it as the digits of MNIST are.
 
-    The digit may be dark on light or light on dark, of any size and at any place, under uneven light. It must be
-    upright, and the largest thing in the photograph; what touches the edges, such as a table beside the paper, is
-    left out if a digit is found inside.
+    The digit may be dark on light or light on dark, at any place, under uneven light. It must be upright, the largest
+    thing on its paper, and not much smaller than a tenth of the photograph. What touches the edges, such as a table
+    beside the paper, is left out if a digit is found inside.
 
     Parameters
     ----------
@@ -149,7 +150,7 @@ def _digit(ink: Array) -> Array:
     mask = ink > _threshold(ink)
     strength = float(np.percentile(ink[mask], 99)) if mask.any() else 0.0
     noise = float(ink[~mask].std()) if not mask.all() else 0.0
-    if strength > max(_FAINTEST, _NOISE * noise):
+    if strength > _FAINTEST and strength**2 > _NOISE * noise:
         # Otsu's rule may have put what is faint on the side of ink, such as the lines of ruled paper.
         digit = _main_parts(mask & (ink > 0.4 * strength), ink / strength)
         if digit.any() and max(digit[_box(digit)].shape) >= _SMALLEST * max(ink.shape):
@@ -169,9 +170,8 @@ def _main_parts(mask: Array, ink: Array) -> Array:
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     edges = np.where(ndimage.binary_erosion(mask, border_value=1), 0, parts)
     slope = np.hypot(*np.gradient(ink)) if min(ink.shape) > 1 else np.ones_like(ink)
-    slopes = np.bincount(edges.ravel(), slope.ravel(), count + 1) / np.maximum(
-        np.bincount(edges.ravel(), None, count + 1), 1
-    )
+    lengths = np.bincount(edges.ravel(), minlength=count + 1)
+    slopes = np.bincount(edges.ravel(), slope.ravel(), count + 1) / np.maximum(lengths, 1)
     sizes[slopes * max(_SOFTEST * max(ink.shape), 6) < 0.5] = 0
     sizes[0] = 0
     inside = sizes.copy()
@@ -208,7 +208,7 @@ def _shape(ink: Array, digit: Array) -> Array:
     reach = max(digit.shape) / 6
     nearby = ndimage.gaussian_filter(ink * digit, reach) / np.maximum(ndimage.gaussian_filter(digit, reach), 1e-6)
     share = np.clip(ink / np.maximum(nearby, 1e-6), 0, 1) * ndimage.maximum_filter(digit, 3)
-    return _fitted(share.astype(np.float32), _FINE_SIDE, "BICUBIC", enlarge=True) > 0.5
+    return _fitted(share.astype(np.float32), max(_FINE_SIDE, *share.shape), "BICUBIC", enlarge=True) > 0.5
 
 
 def _usual_strokes(shape: Array) -> Array:

@@ -51,7 +51,7 @@ def test_convolutions_have_figures_and_an_ablation_of_their_own(mnist_folder, tm
     options = (mnist_folder, tmp_path, documents, "--seeds", "1")
     documents.joinpath("recipes.md").write_text(DOCUMENT.replace("ablation", "ablation-conv"))
     assert re.search(r"^conv-fast, 28x28-c8-c24-128-10 +1 ", measure(*options, "--figures", "conv-fast"), re.MULTILINE)
-    out = measure(*options, "--ablation", "conv", "--epochs", "1")
+    out = measure(*options, "--ablation", "conv", "--epochs", "2")
     text = (documents / "recipes.md").read_text()
     for name in ("nothing: the whole recipe", "batch normalization", "dropout", "the second convolution of a stage"):
         assert re.search(rf"^{name}.* +\d+\.\d\d +\d+\.\d\d +\d+\.\d{{4}}$", out, re.MULTILINE)[0] in text

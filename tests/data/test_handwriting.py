@@ -110,6 +110,7 @@ def test_thin_and_thick_pens_write_strokes_as_mnist_has_them():
         return image.sum() / 255 / (2.65 * 20 * size / (size + pen))
 
     assert width(120, 2) == pytest.approx(2, rel=0.2)  # a tenth of 20 pixels
+    assert width(230, 1) == pytest.approx(2, rel=0.25)
     assert width(120, 15) == pytest.approx(20 * 15 / 135, rel=0.2)  # as it is
     assert width(180, 60) == pytest.approx(4, rel=0.2)  # a fifth, in place of a quarter
 
@@ -133,8 +134,8 @@ def test_paper_without_a_digit_is_empty(drawing):
     empty = [np.full((300, 400), 200), np.zeros((300, 400)), np.ones((1, 1)), right / 400, (right + 2 * down) / 1000]
     empty += [right > 200, 200 + rng.normal(0, 5, (300, 400)), np.zeros((0, 4)), np.ones((5, 1))]
     no_ink = Image.new("L", (40, 40))
-    papers = [np.asarray(Image.open(io.BytesIO(drawing.photograph(no_ink, rng)))) for _ in range(12)]
-    for image in [*empty, *papers, *(255 - paper for paper in papers)]:
+    papers = [np.asarray(Image.open(io.BytesIO(drawing.photograph(no_ink, rng)))) for _ in range(25)]
+    for image in [*empty, *papers, rng.integers(0, 256, (300, 400))]:
         with pytest.raises(DataError, match="the image is empty"):
             center_digit(image)
 
@@ -152,6 +153,21 @@ def test_paper_without_a_digit_is_empty(drawing):
 def test_what_is_no_image_is_an_error(image, kind, message):
     with pytest.raises(kind, match=message):
         center_digit(image)
+
+
+def test_any_image_gives_a_digit_or_says_that_it_is_empty():
+    rng = np.random.default_rng(0)
+    found = 0
+    for _ in range(150):
+        image = rng.random(rng.integers(1, 40, 2)) ** rng.integers(1, 30) * 10.0 ** rng.integers(-300, 300)
+        try:
+            digit = center_digit(image - rng.integers(2) * image.max() / 2)
+        except DataError:
+            continue
+        found += 1
+        assert digit.shape == (28, 28)
+        assert digit.any()
+    assert found > 10
 
 
 def test_the_given_image_is_left_as_it_is():

@@ -15,7 +15,7 @@ from scripts import ROOT, run, run_here
 
 import minidl
 from minidl import Sequential, Trainer
-from minidl.data import load_mnist
+from minidl.data import center_digit, load_mnist
 from minidl.errors import ArgumentError
 
 
@@ -216,6 +216,65 @@ def test_a_wrong_digit_or_file_is_one_plain_line(trained, mnist_folder, argument
     assert result.returncode != 0
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def photographed(folder, digits, monkeypatch):
+    """Photographs of digits in files, and what is on each."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from drawn_digits import draw_digit
+
+    rng = np.random.default_rng(0)
+    paths = [folder / f"{place}.jpg" for place in range(len(digits))]
+    for path, digit in zip(paths, digits, strict=True):
+        path.write_bytes(draw_digit(digit, rng).jpeg)
+    return paths
+
+
+def test_photographs_are_shown_as_the_network_sees_them_with_a_table(trained, tmp_path, monkeypatch):
+    model = trained[1] / "784-32-16-10.npz"
+    paths = photographed(tmp_path, [3, 8, 1], monkeypatch)
+    seen = np.stack([center_digit(Image.open(path)) for path in paths])
+    probabilities = Sequential.load(model).predict_proba(seen.reshape(3, 784))
+    shown = run_here("examples/predict_digit", model, *paths)
+    assert shown.returncode == 0, shown.stderr
+    *_, header, first, second, third = shown.stdout.splitlines()
+    assert header.split() == ["photograph", "prediction", "confidence", "second", "guess"]
+    for line, path, chances in zip((first, second, third), paths, probabilities, strict=True):
+        best, next_best = np.argsort(chances)[:-3:-1]
+        ends = [f"{chances[best]:.1%}", str(next_best), f"({chances[next_best]:.1%})"]
+        assert line.split() == [path.name, str(best), *ends]
+        assert str(path) in shown.stdout
+    assert shown.stdout.count("@@") > 30
+    saved = run_here("examples/predict_digit", model, tmp_path, "--save", tmp_path / "seen.png")
+    assert saved.returncode == 0, saved.stderr
+    assert saved.stdout.splitlines()[1:] == [header, first, second, third]
+    assert (tmp_path / "seen.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{folder}/notes.txt"], "notes.txt is not an image that can be read"),
+        (["{folder}/0.jpg", "{folder}/empty.png"], "empty.png: the image is empty: no digit stands out from its paper"),
+        (["{folder}/0.jpg", "--index", "3"], "--data and --index choose a digit of a data set"),
+        (["{folder}/nowhere.jpg"], "nowhere.jpg does not exist"),
+    ],
+)
+def test_a_photograph_that_cannot_be_read_is_one_plain_line(trained, tmp_path, monkeypatch, arguments, message):
+    photographed(tmp_path, [7], monkeypatch)
+    (tmp_path / "notes.txt").write_text("a seven")
+    Image.new("L", (400, 300), 200).save(tmp_path / "empty.png")
+    given = [argument.format(folder=tmp_path) for argument in arguments]
+    result = run_here("examples/predict_digit", trained[1] / "784-10-10.npz", *given)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_photographs_need_a_model_of_28_by_28_pixels(tmp_path, monkeypatch):
+    minidl.Sequential([minidl.Dense(10), minidl.SoftmaxCrossEntropy()], input_shape=64).save(tmp_path / "small.npz")
+    result = run_here("examples/predict_digit", tmp_path / "small.npz", *photographed(tmp_path, [7], monkeypatch))
+    assert "the model takes (64,), and not MNIST's 28 x 28 pixels: train it on MNIST" in result.stderr
 
 
 @pytest.fixture(scope="module")
