@@ -233,7 +233,7 @@ def photographed(folder, digits, monkeypatch):
 def test_photographs_are_shown_as_the_network_sees_them_with_a_table(trained, tmp_path, monkeypatch):
     model = trained[1] / "784-32-16-10.npz"
     paths = photographed(tmp_path, [3, 8, 1], monkeypatch)
-    seen = np.stack([center_digit(Image.open(path)) for path in paths])
+    seen = np.stack([center_digit(Image.open(path).convert("L")) for path in paths])
     probabilities = Sequential.load(model).predict_proba(seen.reshape(3, 784))
     shown = run_here("examples/predict_digit", model, *paths)
     assert shown.returncode == 0, shown.stderr
