@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl.errors import ArgumentTypeError, did_you_mean
-from minidl.layers import Layer
+from minidl.layers import Layer, Rescale, Reshape
 from minidl.typing import Array
 
 if TYPE_CHECKING:
@@ -27,6 +27,16 @@ def find_layer(model: Sequential, key: int | str) -> Layer:
     if key not in layers:
         raise KeyError(f"the model has no layer {key!r}; {did_you_mean(key, layers)}")
     return layers[key]
+
+
+def begins_with_rescale(layer: Layer) -> bool:
+    """Whether the first layer that computes something is Rescale: the input then is pixels as they are stored."""
+    from minidl.model import Sequential
+
+    if isinstance(layer, Sequential):
+        first = next((inner for inner in layer.layers if not isinstance(inner, Reshape)), layer.layers[0])
+        return begins_with_rescale(first)
+    return isinstance(layer, Rescale)
 
 
 def has_layer(model: Sequential, key: object) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, counted
 from minidl.files import as_json, atomic_write
-from minidl.layers import Layer, Rescale, Reshape
+from minidl.inspection import begins_with_rescale
 from minidl.model import Sequential
 from minidl.onnx.graph import OPSET, Graph
 from minidl.onnx.translations import translate_layer, translate_loss
@@ -79,7 +79,7 @@ def export(
 
     graph = Graph()
     helper, kinds = graph.onnx.helper, graph.onnx.TensorProto
-    takes_bytes = (input_dtype or ("uint8" if _begins_with_rescale(model) else "float32")) == "uint8"
+    takes_bytes = (input_dtype or ("uint8" if begins_with_rescale(model) else "float32")) == "uint8"
     x = graph.node("Cast", "x", to=kinds.FLOAT) if takes_bytes else "x"
     scores = _named(graph, graph.channels_last(translate_layer(model, graph, x)), SCORES)
     shape, whole = model.output_shape, False
@@ -109,14 +109,6 @@ def _as_names(names: Sequence[Any], output_shape: Shape) -> list[str]:
     if len(found) != max(output_shape[-1:] or (1,)) and not (len(found) == 2 and output_shape[-1:] in {(), (1,)}):
         raise ArgumentError(f"class_names has {counted(len(found), 'name')} for outputs {output_shape} per sample")
     return found
-
-
-def _begins_with_rescale(layer: Layer) -> bool:
-    """Whether the first layer that computes something is Rescale."""
-    if isinstance(layer, Sequential):
-        first = next((inner for inner in layer.layers if not isinstance(inner, Reshape)), layer.layers[0])
-        return _begins_with_rescale(first)
-    return isinstance(layer, Rescale)
 
 
 def _named(graph: Graph, tensor: str, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
 from minidl.files import atomic_write
-from minidl.layers import Rescale, Reshape
+from minidl.inspection import begins_with_rescale
 from minidl.losses import CategoricalLoss, SigmoidCrossEntropy
 from minidl.losses.base import Loss
 from minidl.model import Sequential
@@ -83,7 +83,7 @@ def export(
     description = {
         "image": (height, width),
         "input": model.input_shape,
-        "ink": _default_ink(model) if ink is None else as_number(ink, "ink"),
+        "ink": (255 if begins_with_rescale(model) else 1) if ink is None else as_number(ink, "ink"),
         "activation": activation,
         "exclusive": activation == "softmax" or model.output_shape == (1,),  # whether one class alone is right
         "classes": _class_names(class_names, model.output_shape or ()),
@@ -130,12 +130,6 @@ def _image_shape(input_shape: Shape, given: Shape | None) -> tuple[int, int]:
         cure = "it takes gray images; of rows of pixels give image_shape=(height, width)"
         raise ShapeError(f"what is drawn does not fit the model's input {input_shape}: {cure}")
     return shape[0], shape[1]
-
-
-def _default_ink(model: Sequential) -> float:
-    """Return the largest value of a pixel in the data that the model was probably trained on."""
-    first = next((layer for layer in model.layers if type(layer).forward is not Reshape.forward), None)
-    return 255 if isinstance(first, Rescale) else 1
 
 
 def _class_names(names: Sequence[Any] | None, output_shape: Shape) -> list[str]:

@@ -192,6 +192,7 @@ def test_rows_of_pixels_are_images_of_the_shape_that_is_given(tmp_path):
 def test_ink_is_255_where_the_model_rescales_and_else_1(tmp_path):
     assert content(exported(tmp_path, small(Rescale(1 / 255))))["ink"] == 255
     assert content(exported(tmp_path, small(Reshape(36), Rescale(1 / 255))))["ink"] == 255
+    assert content(exported(tmp_path, small(Sequential([Rescale(1 / 255)]), ReLU())))["ink"] == 255
     assert content(exported(tmp_path, small(ReLU(), Rescale(1 / 255))))["ink"] == 1
     assert content(exported(tmp_path, small(Rescale(2, offset=-1)), ink=1.0))["ink"] == 1
 
