@@ -227,6 +227,8 @@ class Layer(CopiedInnermostFirst, Configurable):
         True in a subclass that mixes rows only by sums over the batch, to which it lets `over_batch` add.
     over_batch : callable or None
         Where a batch is computed in parts, adds the sums of the others to an array of sums, in place.
+    picks_maxima : bool
+        True in a subclass whose output are maxima of its input, as in max pooling.
     takes_integers : bool
         True in a subclass that takes numbers of any dtype as they are, such as uint8 pixels; others get `dtype`.
     generator : numpy.random.Generator or None
@@ -244,6 +246,7 @@ class Layer(CopiedInnermostFirst, Configurable):
     over_batch: Callable[[Array], None] | None = field(default=None, init=False, repr=False)
     mixes_batch = False
     shares_batch = False
+    picks_maxima = False
     takes_integers = False
     saved: Any = field(init=False, repr=False)
 

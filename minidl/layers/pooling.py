@@ -44,6 +44,8 @@ class MaxPool2D(_Pooling):
     Raises ShapeError when it is set up for samples that are no images, or smaller than the window.
     """
 
+    picks_maxima = True
+
     def forward(self, x: Array, training: bool = False) -> Array:
         # First along the rows, then down the columns: of equal numbers the first one row by row wins.
         (height, width), (down, along) = self.window.size, self.window.strides
@@ -125,6 +127,8 @@ class GlobalMaxPool2D(Layer):
 
     Raises ShapeError when it is set up for samples that are no images.
     """
+
+    picks_maxima = True
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         return (as_image(input_shape)[2],)

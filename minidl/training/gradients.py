@@ -125,7 +125,7 @@ def score_rows(model: Sequential, rows: Rows, tally: Tally, threads: int | None 
         block = rows[part]
         return tally.count(model.forward(block.x), block, scale=0)[0]  # nobody needs the gradient
 
-    totals: Array = sum(model.in_blocks(score, len(rows), threads), tally.zeros())
+    totals: Array = sum(model.in_blocks(score, len(rows), threads=threads), tally.zeros())
     totals[1] += model.penalty() * totals[0]
     return totals
 

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from minidl.layers import (
     AveragePool2D,
+    Conv2D,
     GlobalAveragePool2D,
     GlobalMaxPool2D,
     MaxPool2D,
+    ReLU,
     UpSample2D,
     ZeroPad2D,
 )
@@ -192,3 +194,26 @@ def test_a_layer_that_moves_into_a_model_of_another_type_computes_in_that():
         model = Sequential([layer], input_shape=(4, 5, 2), dtype="float32")
         y = model.forward(np.ones((2, 4, 5, 2), np.float32), training=True)
         assert y.dtype == layer.backward(np.ones_like(y)).dtype == np.float32
+
+
+@everywhere
+@given(case=poolings(), seed=st.integers(0, 100))
+@settings(max_examples=60)
+def test_a_model_gives_the_bits_of_a_relu_computed_before_the_pooling_that_follows_it(dtype, case, seed):
+    options, shape = case
+    layers = [Conv2D(2, 1), ReLU(), MaxPool2D(**options), ReLU(), GlobalMaxPool2D()]
+    model = Sequential(layers, input_shape=shape, seed=seed, dtype=dtype)
+    x = rng(seed).integers(-2, 3, (4, *shape)).astype(dtype)  # small whole numbers: many windows have ties, or no ink
+    dy = rng(seed + 1).normal(size=(4, 2)).astype(dtype)
+    y, dx = model.forward(x, training=True), model.backward(dy)
+    gradients, shapes = model.gradients.copy(), [layer.saved.shape for layer in layers[1:4:2]]
+
+    expected = x
+    for layer in layers:
+        expected = layer.forward(expected, training=True)
+    for layer in reversed(layers):
+        dy = layer.backward(dy)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(dx, dy)
+    np.testing.assert_array_equal(gradients, model.gradients)
+    assert shapes == [(4, *layers[2].output_shape), (4, 2)]  # each ReLU had what its pooling left

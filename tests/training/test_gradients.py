@@ -142,9 +142,10 @@ def test_a_model_with_a_layer_that_mixes_rows_gets_the_batch_whole_in_training_a
     compute_gradients(model, data, tally, 9.0)
     assert seen.counts == [9]
     np.testing.assert_allclose(norm.running_mean.value, 0.1 * x.mean(axis=0), rtol=1e-12)
-    seen.counts.clear()
-    score_rows(model, data, tally)
-    assert sorted(seen.counts) == [1, 4, 4]
+    for threads in (None, 1, 2):  # which change who computes a block, and not what is in it
+        seen.counts.clear()
+        score_rows(model, data, tally, threads)
+        assert sorted(seen.counts) == [1, 4, 4]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
