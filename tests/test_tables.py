@@ -15,6 +15,7 @@ import pytest
 import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
+from labels import label
 from sklearn.compose import make_column_transformer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -158,7 +159,7 @@ def test_objects_that_are_numbers_become_numbers(rows):
         ([[1, 2.5], [True, np.nan]], np.float64),
         (np.empty((0, 3)), np.float64),
     ],
-    ids=str,
+    ids=label,
 )
 def test_objects_of_each_kind_of_number_keep_their_values(values, dtype):
     array = as_array(np.array(values, dtype=object), "x")
@@ -213,7 +214,7 @@ def test_dummies_of_a_frame_are_trained_on_as_objects_and_as_numbers():
         (pl.DataFrame({"a": [1, 2]}).lazy(), "(LazyFrame); give numbers only: pass x.collect()"),
         (pd.DataFrame({"a": [1, 2], "b" * 99: ["c" * 99, "d"]}), "in column 'bbbbbbb"),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_the_first_value_that_is_no_number_is_named_with_its_place_and_the_fix(values, message):
     if message is None:  # which of the two, depends on the version of pandas

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 from gradients import check_layer_gradients
+from labels import label
 
 from minidl.errors import ArgumentTypeError
 from minidl.layers import GELU, Sigmoid, SiLU, Softmax, Softplus, Tanh
@@ -21,7 +22,7 @@ def batch_of(*shape):
     return np.random.default_rng(0).uniform(-4, 4, size=shape)
 
 
-@pytest.mark.parametrize(("layer", "formula"), FORMULAS, ids=repr)
+@pytest.mark.parametrize(("layer", "formula"), FORMULAS, ids=label)
 @pytest.mark.parametrize("shape", [(5, 3), (4, 2, 3, 2), (6,)])
 def test_each_number_is_mapped_by_the_formula(layer, formula, shape):
     x = batch_of(*shape)
@@ -29,13 +30,13 @@ def test_each_number_is_mapped_by_the_formula(layer, formula, shape):
     np.testing.assert_allclose(layer.forward(x), expected, rtol=1e-13, atol=1e-15)
 
 
-@pytest.mark.parametrize("layer", [*(layer for layer, _ in FORMULAS), Softmax()], ids=repr)
+@pytest.mark.parametrize("layer", [*(layer for layer, _ in FORMULAS), Softmax()], ids=label)
 @pytest.mark.parametrize("shape", [(5, 3), (3, 2, 2, 3), (3, 1)])
 def test_gradients_agree_with_numbers(layer, shape):
     check_layer_gradients(layer, batch_of(*shape))
 
 
-@pytest.mark.parametrize("layer", [*(layer for layer, _ in FORMULAS), Softmax()], ids=repr)
+@pytest.mark.parametrize("layer", [*(layer for layer, _ in FORMULAS), Softmax()], ids=label)
 def test_float32_stays_float32(layer):
     x = batch_of(4, 3).astype(np.float32)
     y = layer.forward(x, training=True)
@@ -54,7 +55,7 @@ def test_float32_stays_float32(layer):
         (SiLU(), [[1e4, 0]], [[1, 0]]),
         (Softplus(), [[1e4, 0]], [[1, 0]]),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_saturated_activations_are_right_and_warn_of_nothing(layer, y, slopes):
     np.testing.assert_array_equal(layer.forward(np.float32([[1e4, -1e4]]), training=True), y)

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 from gradients import check_layer_gradients
+from labels import label
 
 from minidl.errors import ArgumentTypeError, ShapeError
 from minidl.layers import ELU, SELU, LeakyReLU, PReLU, ReLU
@@ -31,7 +32,7 @@ def batch_of(*shape):
     return rng.choice([-1, 1], size=shape) * rng.uniform(0.1, 4, size=shape)
 
 
-@pytest.mark.parametrize(("layer", "formula"), FORMULAS, ids=repr)
+@pytest.mark.parametrize(("layer", "formula"), FORMULAS, ids=label)
 @pytest.mark.parametrize("shape", [(5, 3), (4, 2, 3, 2)])
 def test_each_number_is_mapped_by_the_formula(layer, formula, shape):
     layer.set_up(shape[1:], dtype="float64")
@@ -40,7 +41,7 @@ def test_each_number_is_mapped_by_the_formula(layer, formula, shape):
     np.testing.assert_allclose(layer.forward(x), expected, rtol=1e-14)
 
 
-@pytest.mark.parametrize("layer", [layer for layer, _ in FORMULAS], ids=repr)
+@pytest.mark.parametrize("layer", [layer for layer, _ in FORMULAS], ids=label)
 @pytest.mark.parametrize("shape", [(5, 3), (3, 2, 2, 3), (3, 1)])
 def test_gradients_agree_with_numbers(layer, shape):
     check_layer_gradients(layer, batch_of(*shape))
@@ -56,7 +57,7 @@ def test_gradients_agree_with_numbers(layer, shape):
         (ELU(0.4), 0.4),
         (SELU(), SCALE * ALPHA),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_at_the_kink_the_gradient_is_that_of_the_negative_side(layer, slope):
     layer.set_up(2, dtype="float64")
@@ -72,7 +73,7 @@ def test_the_gradient_of_the_positive_side_is_passed_on_bit_by_bit(slope):
 
 
 @pytest.mark.parametrize(
-    "layer", [ReLU(), LeakyReLU(np.float64(0.3)), LeakyReLU(2), PReLU(), ELU(), ELU(np.float64(0.3)), SELU()], ids=repr
+    "layer", [ReLU(), LeakyReLU(np.float64(0.3)), LeakyReLU(2), PReLU(), ELU(), ELU(np.float64(0.3)), SELU()], ids=label
 )
 def test_float32_stays_float32(layer):
     x = batch_of(4, 3).astype(np.float32)
@@ -89,7 +90,7 @@ def test_float32_stays_float32(layer):
         (ELU(0.5), [[1e4, -0.5]], [[1, 0]]),
         (SELU(), np.float32([[SCALE * 1e4, -SCALE * ALPHA]]), np.float32([[SCALE, 0]])),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_saturated_activations_are_right_and_warn_of_nothing(layer, y, slopes):
     np.testing.assert_allclose(layer.forward(np.float32([[1e4, -1e4]]), training=True), y, rtol=1e-7)

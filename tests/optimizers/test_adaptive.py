@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from labels import label
 from trajectories import STEPS, assert_takes_the_way_of, decreasing, draw, entry_by_entry
 
 from minidl.errors import ArgumentError, ArgumentTypeError
@@ -121,7 +122,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("optimizer", "algorithm", "rate", "settings"), CASES, ids=repr)
+@pytest.mark.parametrize(("optimizer", "algorithm", "rate", "settings"), CASES, ids=label)
 def test_trajectory_and_slots_are_those_of_the_published_algorithm(optimizer, algorithm, rate, settings):
     assert_takes_the_way_of(algorithm, optimizer, rate, settings)
 

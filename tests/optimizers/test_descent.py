@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from labels import label
 from trajectories import assert_takes_the_way_of, decreasing
 
 from minidl.errors import ArgumentError, ArgumentTypeError
@@ -32,7 +33,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("optimizer", "algorithm", "rate", "settings"), CASES, ids=repr)
+@pytest.mark.parametrize(("optimizer", "algorithm", "rate", "settings"), CASES, ids=label)
 def test_the_trajectory_is_that_of_the_published_algorithm(optimizer, algorithm, rate, settings):
     assert_takes_the_way_of(algorithm, optimizer, rate, settings)
 

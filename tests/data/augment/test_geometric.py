@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from labels import label
 from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 
 from minidl.data.augment import Compose, Elastic, Geometric, Rotation, Scaling, Shear, Translation
@@ -47,7 +48,7 @@ def turned_back(degrees):
         (Translation(0.5), lambda: looked_up(np.eye(2), shift=(6, 4.5))),
         (Shear(20), lambda: looked_up([[1, 0], [np.tan(np.deg2rad(20)), 1]])),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_it_agrees_with_scipys_transformation(distortion, expected):
     np.testing.assert_allclose(distortion(IMAGES, Draws()), expected(), atol=1e-4)
@@ -92,7 +93,9 @@ def test_a_field_of_default_strength_moves_pixels_by_what_its_docstring_says():
     assert field[..., 20:40, 20:40].std() == pytest.approx(0.16 * 34 / 4, rel=0.05)
 
 
-@pytest.mark.parametrize("distortion", [Rotation(40), Scaling(0.3), Translation(0.3), Shear(30), Elastic(60)], ids=repr)
+@pytest.mark.parametrize(
+    "distortion", [Rotation(40), Scaling(0.3), Translation(0.3), Shear(30), Elastic(60)], ids=label
+)
 def test_each_image_is_distorted_in_its_own_way_and_both_ways(distortion):
     blob = np.zeros((400, 21, 21), np.float32)
     blob[:, 6:8, 12:15] = 1
