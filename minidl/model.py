@@ -23,7 +23,7 @@ from minidl.reprs import WIDTH, Call, brief
 from minidl.serialization import decode, encode
 from minidl.settings import as_flag, as_shape, as_whole_number, snake_case
 from minidl.tables import as_frame, column_names
-from minidl.threads import Result, blas_threads, in_threads, plan_threads
+from minidl.threads import in_blocks
 from minidl.typing import Array, Shape
 
 FILE_VERSION = 2
@@ -100,7 +100,7 @@ class Sequential(Layer):
         self.layers, self.loss = _split_loss(layers, more)
         self.needs_input_gradient = self.loss is None
         name_layers(self.layers)
-        self._computed = _in_cheapest_order(self.layers)
+        self._computed = self.layers
         if input_shape is not None:
             self.set_up(as_shape(input_shape), seed)
 
@@ -174,7 +174,7 @@ class Sequential(Layer):
         return html(self)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        shape = input_shape
+        shape, self._computed = input_shape, _in_cheapest_order(self.layers)
         for name in self.sublayers():
             shape = declare.sublayer(name, shape)
         if self.loss:
@@ -380,36 +380,11 @@ class Sequential(Layer):
         size = self.rows_at_once if batch_size is None else as_whole_number(batch_size, "batch_size", 1)
         if not x.ndim or len(x) <= size:
             return self._score(x[...], 0)
-        return np.concatenate(self.in_blocks(lambda rows: self._score(x[rows], rows.start), len(x), batch_size))
+        return np.concatenate(in_blocks(self, lambda rows: self._score(x[rows], rows.start), len(x), batch_size))
 
     def _score(self, x: Array, first_row: int) -> Array:
         check_finite(x, "x", first_row, self.dtype)
         return self.forward(x).astype(self.dtype, copy=False)
-
-    def in_blocks(
-        self, work: Callable[[slice], Result], rows: int, size: int | None = None, threads: int | None = None
-    ) -> list[Result]:
-        """Return what `work` returns of each block of rows, in order. Two threads take the blocks in turn.
-
-        Parameters
-        ----------
-        work : callable
-            It may write nothing on the model, as inference does.
-        rows : int
-            Of 0 rows there is one block, without rows.
-        size : int, optional
-            Rows of a block; left out, as many as fit the processor's cache.
-        threads : int, optional
-            How many may be used; by default as many as BLAS has.
-        """
-        if size is None:  # twice as many as in training, since nothing is kept for a backward pass
-            size = min(2 * self.rows_at_once, -(-rows // 2)) if rows > self.rows_at_once else self.rows_at_once
-        blocks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
-        if len(blocks) == 1:
-            return [work(blocks[0])]
-        shared, worth = plan_threads(self, size, threads)
-        with blas_threads(worth):
-            return in_threads(work, blocks, shared)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture and parameters to `path`, an ``.npz`` file; an older file is replaced only by a whole one.

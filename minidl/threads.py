@@ -76,6 +76,34 @@ def plan_threads(
     return (2, 1) if apart and (usable == 2 or (usable > 2 and worth == 1)) else (1, allowed or worth)
 
 
+def in_blocks(
+    model: Sequential, work: Callable[[slice], Result], rows: int, size: int | None = None, threads: int | None = None
+) -> list[Result]:
+    """Return what `work` returns of each block of rows, in order. Two threads take the blocks in turn.
+
+    Parameters
+    ----------
+    model : Sequential
+    work : callable
+        It may write nothing on the model, as inference does.
+    rows : int
+        Of 0 rows there is one block, without rows.
+    size : int, optional
+        Rows of a block; left out, as many as fit the processor's cache.
+    threads : int, optional
+        How many may be used; by default as many as BLAS has.
+    """
+    if size is None:  # twice as many as in training, since nothing is kept for a backward pass
+        at_once = model.rows_at_once
+        size = min(2 * at_once, -(-rows // 2)) if rows > at_once else at_once
+    blocks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
+    if len(blocks) == 1:
+        return [work(blocks[0])]
+    shared, worth = plan_threads(model, size, threads)
+    with blas_threads(worth):
+        return in_threads(work, blocks, shared)
+
+
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
     """Return ``[work(item) for item in items]``; several threads take the items in turn.
 

@@ -12,6 +12,7 @@ import numpy as np
 from minidl.errors import naming
 from minidl.metrics.base import Metric, ScoredRows
 from minidl.model import Sequential
+from minidl.threads import in_blocks
 from minidl.training.replica import Replica
 from minidl.training.rows import Rows
 from minidl.typing import Array
@@ -125,7 +126,7 @@ def score_rows(model: Sequential, rows: Rows, tally: Tally, threads: int | None 
         block = rows[part]
         return tally.count(model.forward(block.x), block, scale=0)[0]  # nobody needs the gradient
 
-    totals: Array = sum(model.in_blocks(score, len(rows), threads=threads), tally.zeros())
+    totals: Array = sum(in_blocks(model, score, len(rows), threads=threads), tally.zeros())
     totals[1] += model.penalty() * totals[0]
     return totals
 

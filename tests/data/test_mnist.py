@@ -225,7 +225,9 @@ def test_a_damaged_file_in_the_cache_is_named_and_replaced(cache, network, capsy
     write_folder(cache)
     (cache / NAMES[0]).write_bytes(damage)
     assert_small_mnist(load_mnist(), "MNIST (downloaded from first.example)")
-    assert f"minidl: the cache does not serve: {cache / NAMES[0]}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("minidl: the cache does not serve: ")
+    assert f"/minidl/mnist/{NAMES[0]}" in said  # errors shorten a long path
     assert len(network.asked) == 1
     assert (cache / NAMES[0]).read_bytes() == CONTENTS[NAMES[0]]
 
