@@ -87,9 +87,9 @@ def test_the_weights_on_the_page_are_those_of_the_model(tmp_path, weights):
             values = np.frombuffer(stored, dtype, wanted.size, array["start"]).reshape(wanted.shape)
             if array["type"] == "int8":
                 scales = np.frombuffer(stored, "<f4", wanted.shape[-1], array["scales"])
-                np.testing.assert_allclose(values * scales, wanted, rtol=0, atol=0.501 * scales.max())
-            else:
-                np.testing.assert_allclose(values, wanted, rtol=2**-11, atol=2**-25)
+                np.testing.assert_allclose(values * scales, wanted, rtol=0, atol=1.001 * scales.max())
+            else:  # half a step for itself, and half for what the one before it lost
+                np.testing.assert_allclose(values, wanted, rtol=0, atol=2**-10 * np.abs(wanted).max())
     assert content(text)["layers"][1]["weight"]["type"] == weights
 
 
