@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minidl import display, inspection
 from minidl.advice import advise_on_attributes, refuse
 from minidl.arrays import as_rows, check_finite
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located
@@ -133,14 +134,10 @@ class Sequential(Layer):
 
         Paths are those of `named_parameters`. Raises KeyError or IndexError for a layer that there is not.
         """
-        from minidl.inspection import find_layer
-
-        return find_layer(self, key)
+        return inspection.find_layer(self, key)
 
     def __contains__(self, key: object) -> bool:
-        from minidl.inspection import has_layer
-
-        return has_layer(self, key)
+        return inspection.has_layer(self, key)
 
     def activations(self, x: Any, layers: Sequence[str] | None = None) -> dict[str, Array]:
         """Return what layers put out for `x`, by their paths: ``model.activations(x)["dense_1"]``.
@@ -158,20 +155,14 @@ class Sequential(Layer):
 
         Raises KeyError for a path that there is not; ShapeError and DataError as `predict` does.
         """
-        from minidl.inspection import activations
-
-        return activations(self, x, layers)
+        return inspection.activations(self, x, layers)
 
     def summary(self) -> None:
         """Print the layers with their output shapes and numbers of parameters, and which are frozen."""
-        from minidl.display import print_summary
-
-        print_summary(self)
+        display.print_summary(self)
 
     def _repr_html_(self) -> str:
-        from minidl.display import html
-
-        return html(self)
+        return display.html(self)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         shape, self._computed = input_shape, _in_cheapest_order(self.layers)

@@ -23,6 +23,7 @@ ROOMS = {
     "advice": BASE,
     "allocator": BASE,
     "arrays": BASE,
+    "compiled": BASE,
     "console": BASE,
     "errors": BASE,
     "files": BASE,

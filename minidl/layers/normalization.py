@@ -81,9 +81,7 @@ class BatchNorm(Layer):
         inverse_deviation = 1 / np.sqrt(variance + self.epsilon)
         if training:
             self.saved = centered, inverse_deviation, count if of_batch else 0
-        y = centered * (inverse_deviation * self.scale.value)
-        y += self.shift.value
-        return y.reshape(x.shape)
+        return _scale_and_shift(centered, inverse_deviation * self.scale.value, self.shift.value).reshape(x.shape)
 
     def backward(self, dy: Array) -> Array:
         centered, inverse_deviation, count = self.saved
@@ -97,8 +95,7 @@ class BatchNorm(Layer):
                 dscale, dshift = sums = np.stack([dscale, dshift])
                 self.over_batch(sums)
             # x^ is centered inverse_deviation: what is one number a feature is multiplied first.
-            dx -= centered * (factor * inverse_deviation * dscale / count)
-            dx -= factor * dshift / count
+            _take_off(dx, centered, factor * inverse_deviation * dscale / count, factor * dshift / count)
         return dx.reshape(dy.shape)
 
 
@@ -136,9 +133,7 @@ class LayerNorm(Layer):
         normalized *= inverse_deviation
         if training:
             self.saved = normalized, inverse_deviation
-        y = normalized * self.scale.value
-        y += self.shift.value
-        return y.reshape(x.shape)
+        return _scale_and_shift(normalized, self.scale.value, self.shift.value).reshape(x.shape)
 
     def backward(self, dy: Array) -> Array:
         normalized, inverse_deviation = self.saved
@@ -156,3 +151,16 @@ class LayerNorm(Layer):
 def _row_means(rows: Array) -> Array:
     """Means over the second axis, (N, 1)."""
     return rows @ np.full((rows.shape[1], 1), 1 / rows.shape[1], rows.dtype)
+
+
+def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Array:
+    """Return ``x scale + shift``, with numbers for each feature."""
+    y = x * scale
+    y += shift
+    return y
+
+
+def _take_off(dx: Array, centered: Array, along: Array, mean: Array) -> None:
+    """``dx <- dx - centered along - mean``, in place, with numbers for each feature."""
+    dx -= centered * along
+    dx -= mean

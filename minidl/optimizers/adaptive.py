@@ -40,17 +40,17 @@ class Adam(Optimizer):
     elementwise = True
 
     def update(self, p: Array, g: Array, learning_rate: float, m: Array, v: Array) -> None:
-        t = self.add(g, m, v)
-        p -= self.divide(m, v, learning_rate / (1 - self.beta1**self.step), out=t)
+        t = self._add(g, m, v)
+        p -= self._divide(m, v, learning_rate / (1 - self.beta1**self.step), out=t)
 
-    def add(self, g: Array, m: Array, v: Array) -> Array:
+    def _add(self, g: Array, m: Array, v: Array) -> Array:
         """Let the running means m and v take in g; return a scratch vector."""
         t = np.empty_like(g)
         _follow(m, g, self.beta1, t)
         _follow(v, np.multiply(g, g, out=t), self.beta2, t)
         return t
 
-    def divide(self, m: Array, v: Array, factor: float, out: Array) -> Array:
+    def _divide(self, m: Array, v: Array, factor: float, out: Array) -> Array:
         """Return ``factor m / (sqrt(v') + epsilon)``, in `out`; the correction of v is taken out of the root."""
         correction = math.sqrt(1 - self.beta2**self.step)
         np.sqrt(v, out=out)
@@ -96,9 +96,9 @@ class AMSGrad(Adam):
     slots = ("m", "v", "w")
 
     def update(self, p: Array, g: Array, learning_rate: float, m: Array, v: Array, w: Array) -> None:  # type: ignore[override]
-        t = self.add(g, m, v)
+        t = self._add(g, m, v)
         np.maximum(w, v, out=w)
-        p -= self.divide(m, w, learning_rate / (1 - self.beta1**self.step), out=t)
+        p -= self._divide(m, w, learning_rate / (1 - self.beta1**self.step), out=t)
 
 
 class NAdam(Adam):
@@ -124,17 +124,20 @@ class NAdam(Adam):
     momentum_decay: float = setting(default=0.004, low=0)
 
     def update(self, p: Array, g: Array, learning_rate: float, m: Array, v: Array) -> None:
-        t = self.add(g, m, v)
+        t = self._add(g, m, v)
+        of_mean, of_gradient = self._shares()
+        direction = of_mean * m
+        direction += np.multiply(g, of_gradient, out=t)
+        p -= self._divide(direction, v, learning_rate, out=t)
+
+    def _shares(self) -> tuple[float, float]:
+        """Return ``d`` and ``c``, the shares of m and of g in the step."""
         # Beyond so many factors, each of at most beta1, the product is nothing beside the 1 that it is taken from.
         factors = min(self.step, math.ceil(46 / (1 - self.beta1)))
-        product = float(np.prod(self.mu(np.arange(1, factors + 1))))
-        following = self.mu(self.step + 1)
-        direction = following / (1 - product * following) * m
-        np.multiply(g, (1 - self.mu(self.step)) / (1 - product), out=t)
-        direction += t
-        p -= self.divide(direction, v, learning_rate, out=t)
+        product, following = float(np.prod(self._mu(np.arange(1, factors + 1)))), self._mu(self.step + 1)
+        return following / (1 - product * following), (1 - self._mu(self.step)) / (1 - product)
 
-    def mu(self, t: Any) -> Any:
+    def _mu(self, t: Any) -> Any:
         """Return the momentum of step t, or of an array of steps."""
         return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from minidl.advice import advise_on_attributes, refuse
 from minidl.arrays import Augment, apply_augment, as_augment
+from minidl.compiled.switching import start as start_compiled_code
 from minidl.errors import ArgumentError, DivergenceError
 from minidl.files import write_described
 from minidl.metrics.names import as_metrics
@@ -292,6 +293,7 @@ class Trainer(Configurable):
             self.position.totals = fit.tally.zeros()
         self.last_epoch = self.epoch + epochs
         self._stopping, self._over = self._over, False
+        start_compiled_code()
         with interrupted_between_steps() as self._whole, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
             rows = min(self.batch_size or len(fit.data), len(fit.data))

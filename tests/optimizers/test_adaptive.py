@@ -212,7 +212,7 @@ def test_a_beta_that_is_set_to_what_it_was_changes_no_bit():
 
 def test_a_product_of_nadam_costs_no_more_the_longer_the_run():
     optimizer, factors = NAdam(), []
-    optimizer.mu = lambda t: factors.append(np.size(t)) or NAdam.mu(optimizer, t)
+    optimizer._mu = lambda t: factors.append(np.size(t)) or NAdam._mu(optimizer, t)
     optimizer.step, optimizer.state = 100_000, {name: np.ones(1) for name in optimizer.slots}
     for beta in (0.95, 0.9, 0.85):
         optimizer.beta1 = beta

@@ -1,0 +1,43 @@
+"""How a loop is compiled: as it stands, so that each operation rounds as NumPy's does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.core import event
+
+from minidl.console import Console
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function at its first call with arrays of a kind; later processes read it from a file.
+
+    numba looks for a place beside this file, and then in the user's folder of caches. Without the "fastmath" that would
+    let operations change places, and without Python's error at a division by zero, the compiler makes vector
+    instructions of the same operations that NumPy's are. Other threads go on meanwhile.
+    """
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no place for files: each process compiles for itself
+        return numba.njit(**options)(function)
+
+
+class _Note(event.Listener):
+    """Says once that something is compiled, which takes seconds, at the first time that it is."""
+
+    said = False
+
+    def on_start(self, _: Any) -> None:
+        if not self.said:
+            self.said = True
+            Console(sys.stderr).write("minidl: compiling for some seconds; later runs read it from files\n")
+
+    def on_end(self, _: Any) -> None:
+        """Nothing is said at the end."""
+
+
+event.register("numba:compile", _Note())

@@ -1,0 +1,115 @@
+"""The one place that decides whether NumPy's functions are called, or the compiled ones."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from _thread import RLock
+from collections.abc import Callable
+from importlib.util import find_spec
+from pkgutil import resolve_name
+from typing import Any
+
+from minidl.errors import ArgumentError, MissingDependencyError
+
+VARIABLE = "MINIDL_COMPILED"
+
+_MODULES = ("averages", "layers", "optimizers", "pooling")
+
+
+class Replacement:
+    """A compiled function, and the one of the same name and arguments that it replaces.
+
+    Parameters
+    ----------
+    home : str
+        Where that is: ``"minidl.optimizers.adaptive:Adam"``, a class, or ``"minidl.layers.normalization"``, a module.
+    name : str
+    compiled : callable
+    """
+
+    def __init__(self, home: str, name: str, compiled: Callable[..., Any]) -> None:
+        self.home, self.name, self.compiled = home, name, compiled
+        self._numpy: Callable[..., Any] | None = None
+
+    @property
+    def numpy(self) -> Callable[..., Any]:
+        """The function of the NumPy code."""
+        if self._numpy is None:
+            self._numpy = vars(resolve_name(self.home))[self.name]
+        return self._numpy
+
+    def is_loaded(self) -> bool:
+        """Whether the program has the module in which it is."""
+        return self.home.partition(":")[0] in sys.modules
+
+    def call(self, *, compiled: bool) -> None:
+        """Let the program call the one or the other."""
+        numpy = self.numpy  # before it is replaced
+        setattr(resolve_name(self.home), self.name, self.compiled if compiled else numpy)
+
+
+class _State:
+    """What is called now; None before the first fit."""
+
+    on: bool | None = None
+
+
+_lock = RLock()
+_state = _State()
+_entered: list[Replacement] = []
+_called: list[Replacement] = []
+
+
+def replaces(home: str) -> Callable[[type], type]:
+    """Enter the functions of the decorated class as those that replace the ones of `home`."""
+
+    def enter(functions: type) -> type:
+        names = [name for name, each in vars(functions).items() if callable(each)]
+        _entered.extend(Replacement(home, name, getattr(functions, name)) for name in names)
+        return functions
+
+    return enter
+
+
+def replacements() -> list[Replacement]:
+    """Return all compiled functions. The first call imports numba, and compiles nothing."""
+    with _lock:
+        for name in _MODULES:
+            importlib.import_module(f"minidl.compiled.{name}")
+    return _entered
+
+
+def is_on() -> bool:
+    """Whether compiled code is called. Before the first fit it is not."""
+    return bool(_state.on)
+
+
+def switch(on: bool) -> None:
+    """Call compiled code from now on, in all of the program, or NumPy's. Both give the same bits.
+
+    Raises MissingDependencyError where compiled code is asked for and numba is not installed.
+    """
+    with _lock:
+        if on and find_spec("numba") is None:
+            raise MissingDependencyError("compiled code needs numba: pip install -e '.[fast]'")
+        _state.on = on
+        while not on and _called:
+            _called.pop().call(compiled=False)
+        start()
+
+
+def start() -> None:
+    """Call compiled code from the first fit on, where it is installed and nobody has turned it off."""
+    with _lock:
+        if _state.on is None:
+            wanted = os.environ.get(VARIABLE, "")
+            if wanted not in {"", "0", "1"}:
+                raise ArgumentError(f"the environment variable {VARIABLE} is {wanted!r}; it must be 0 or 1")
+            switch(wanted == "1" or (wanted == "" and find_spec("numba") is not None))
+        elif _state.on and len(_called) < len(replacements()):
+            # Those of modules that the program has not loaded, such as the layers of images, wait for a later fit.
+            for each in [each for each in _entered if each not in _called and each.is_loaded()]:
+                each.call(compiled=True)
+                _called.append(each)

@@ -1,0 +1,65 @@
+"""Compiled passes of layers give the bits of the NumPy code, at any numbers and shapes."""
+
+import inspect
+
+import numpy as np
+import pytest
+from bits import assert_same_bits, compiled_functions, numbers
+
+from minidl import ReLU, Rescale
+
+SHAPES = [(0, 3), (1, 1), (5, 7), (64, 128), (3, 5, 6, 4), (2, 9, 7, 33)]
+everywhere = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+shaped = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+def both(home, name):
+    """NumPy's function and the compiled one, which take the same arguments."""
+    (found,) = [each for each in compiled_functions(name) if each.home == home]
+    wanted, given = (list(inspect.signature(each).parameters.values()) for each in (found.numpy, found.compiled))
+    assert [(each.name, each.default) for each in given] == [(each.name, each.default) for each in wanted]
+    return found.numpy, found.compiled
+
+
+def draw(seed, shape, dtype):
+    return numbers(np.random.default_rng(seed), shape, dtype)
+
+
+@everywhere
+@shaped
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_relus_gradient(shape, dtype, transposed):
+    layer, y, dy = ReLU(), draw(0, shape, dtype), draw(1, shape, dtype)
+    if transposed:
+        y, dy = y.T, dy.T
+    layer.saved = y
+    with np.errstate(all="ignore"):
+        wanted, found = (backward(layer, dy) for backward in both("minidl.layers.rectifiers:ReLU", "backward"))
+    assert_same_bits(found, wanted)
+
+
+@everywhere
+@shaped
+@pytest.mark.parametrize("kind", ["uint8", "int64", "float32", "float64", "bool"])
+@pytest.mark.parametrize("offset", [0.0, -0.5])
+def test_scaled_inputs(shape, dtype, kind, offset):
+    layer = Rescale(1 / 255, offset=offset)
+    layer.dtype = np.dtype(dtype)
+    with np.errstate(all="ignore"):
+        x = draw(0, shape, np.float64)
+        x = x.astype(kind) if kind.startswith("float") else np.nan_to_num(x * 100).astype(kind)
+        wanted, found = (forward(layer, x) for forward in both("minidl.layers.shaping:Rescale", "forward"))
+    assert_same_bits(found, wanted)
+
+
+@everywhere
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if len(shape) == 2], ids=str)
+def test_the_products_and_sums_of_normalization(shape, dtype):
+    x, scale, shift = draw(0, shape, dtype), draw(1, shape[1], dtype), draw(2, shape[1], dtype)
+    with np.errstate(all="ignore"):
+        wanted, found = (f(x, scale, shift) for f in both("minidl.layers.normalization", "_scale_and_shift"))
+        assert_same_bits(found, wanted)
+        taken = [draw(3, shape, dtype) for _ in range(2)]
+        for dx, take_off in zip(taken, both("minidl.layers.normalization", "_take_off"), strict=True):
+            take_off(dx, x, scale, shift)
+    assert_same_bits(taken[1], taken[0])

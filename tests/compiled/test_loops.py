@@ -1,0 +1,33 @@
+"""How loops are compiled: nothing is rearranged, and other threads go on."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from minidl.compiled.loops import compiled
+
+
+@compiled
+def sum_in_order(x):
+    total = x[0] - x[0]
+    for i in range(x.size):
+        total += x[i]
+    return total
+
+
+@compiled
+def quotient(x, y):
+    return x / y
+
+
+def test_sums_keep_their_order_and_products_their_rounding():
+    x = (np.random.default_rng(0).normal(size=1000) * 1e4).astype(np.float32)
+    in_order = np.add.accumulate(x)[-1]
+    assert sum_in_order(x) == in_order
+    assert in_order != x[::-1].cumsum()[-1]  # another order would have shown
+
+
+def test_a_division_by_zero_is_what_it_is_to_numpy():
+    assert quotient(np.float32(1), np.float32(0)) == np.inf
+    assert np.isnan(quotient(np.float32(0), np.float32(0)))
