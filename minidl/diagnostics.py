@@ -9,16 +9,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from minidl.compiled.switching import describe
 from minidl.version import __version__
 
-_PACKAGES = ("numpy", "pandas", "scikit-learn", "tqdm", "scipy", "matplotlib", "joblib", "threadpoolctl")
+_PACKAGES = ("numpy", "pandas", "scikit-learn", "tqdm", "scipy", "matplotlib", "joblib", "threadpoolctl", "numba")
 
 _WIDE = {"avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"}
 """Instructions of a processor for which OpenBLAS has the kernels "SkylakeX", 1.5 times as fast as "Haswell"."""
 
 
 def show_versions() -> None:
-    """Print the versions of Python, minidl and its libraries; the processor; and NumPy's BLAS, its kernels and threads.
+    """Print the versions of Python, minidl and its libraries; the processor; NumPy's BLAS, its kernels and threads.
+
+    It says whether compiled code is called.
 
     Where OpenBLAS runs on slower kernels than the processor could, it says so, and what to do.
     """
@@ -34,6 +37,7 @@ def show_versions() -> None:
     _print_table(
         "Packages", {"minidl": __version__} | {name: installed_version(name) or "not installed" for name in _PACKAGES}
     )
+    print(f"\nCompiled code: {describe()}")
     pools = blas_pools()
     for pool in pools:
         _print_table(

@@ -39,6 +39,16 @@ PREDICTION = ("predict-1", "predict-10k")
 
 PEERS = (
     Peer("minidl", "minidl", "minidl", ("minidl",), normalizes=True, convolves=True),
+    Peer(
+        "minidl-fast",
+        "minidl",
+        packages=("minidl", "numba"),
+        variants=("compiled",),
+        without=(*PREDICTION, "predict-image", "predict-images", "import"),
+        install="pip install -e '.[fast]'",
+        normalizes=True,
+        convolves=True,
+    ),
     Peer("estimators", "minidl_estimators", packages=("minidl",), only=(*FITS, "predict-10k")),
     Peer(
         "pytorch", "pytorch", "torch", ("torch",), ("fused", "foreach"), install=TORCH, normalizes=True, convolves=True

@@ -22,6 +22,7 @@ from minidl import (
     SoftmaxCrossEntropy,
     Trainer,
 )
+from minidl.compiled import switch
 
 
 def image_layer(part) -> list[Layer]:
@@ -64,6 +65,7 @@ def network(workload) -> Sequential:
 
 
 def trainer(workload, data, variant):
+    switch(variant == "compiled")
     optimizer = {"sgd": SGD, "adam": Adam}[workload.optimizer](workload.learning_rate)
     trainer = Trainer(network(workload), optimizer, batch_size=workload.batch, seed=0)
     x = data.scaled

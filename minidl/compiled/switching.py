@@ -15,7 +15,7 @@ from minidl.errors import ArgumentError, MissingDependencyError
 
 VARIABLE = "MINIDL_COMPILED"
 
-_MODULES = ("averages", "layers", "optimizers", "pooling")
+_MODULES = ("averages", "distortions", "layers", "optimizers", "pooling")
 
 
 class Replacement:
@@ -84,6 +84,15 @@ def replacements() -> list[Replacement]:
 def is_on() -> bool:
     """Whether compiled code is called. Before the first fit it is not."""
     return bool(_state.on)
+
+
+def describe() -> str:
+    """Return in a few words whether compiled code is called, and why not."""
+    if find_spec("numba") is None:
+        return "not installed: pip install -e '.[fast]'"
+    if _state.on is None:
+        return "off" if os.environ.get(VARIABLE) == "0" else "on from the first fit on"
+    return "on" if _state.on else "off"
 
 
 def switch(on: bool) -> None:
