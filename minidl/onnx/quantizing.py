@@ -20,6 +20,9 @@ from minidl.typing import Array
 
 _ROWS_AT_ONCE = 256
 
+_CHANNELS = {"MatMul": 1, "BatchNormalization": 0, "LayerNormalization": 0}
+"""Which axis of weights is that of channels; the quantizer looks for one that normalizations do not have, and warns."""
+
 
 def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | None = None) -> Path:
     """Write an ONNX file anew with weights and activations of 8 bits, and return the path of the new file.
@@ -43,14 +46,17 @@ def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | 
         For rows of another shape, for none, and for numbers that are not finite or, with an input of uint8, not whole
         and within 0 to 255.
     MissingFileError, FileFormatError
-        For a file that is not there, or that ONNX Runtime cannot read.
+        For a file that is not there, that ONNX Runtime cannot read, or that computes in 8 bits already.
     MissingDependencyError
         Without the libraries onnx and onnxruntime.
     """
     onnx, runtime = import_onnx(), _import_runtime()
     source = as_path(path)
+    proto = read_proto(source)[0]
+    if any(node.op_type == "DequantizeLinear" for node in proto.graph.node):
+        raise FileFormatError(f"{source} computes in 8 bits already: give the file in float32")
+    metadata = {each.key: each.value for each in proto.metadata_props}
     target = source.with_name(f"{source.stem}_int8{source.suffix}") if to is None else as_path(to)
-    metadata = {each.key: each.value for each in read_proto(source)[0].metadata_props}
     with tempfile.TemporaryDirectory() as folder:
         simple, small = Path(folder) / "simple.onnx", Path(folder) / "small.onnx"
         options = runtime.SessionOptions()
@@ -74,6 +80,7 @@ def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | 
             activation_type=runtime.quantization.QuantType.QInt8,
             weight_type=runtime.quantization.QuantType.QInt8,
             per_channel=True,
+            extra_options={"QDQOpTypePerChannelSupportToAxis": _CHANNELS},
         )
         made = onnx.load(small)
     onnx.helper.set_model_props(made, metadata)

@@ -5,7 +5,20 @@ import pytest
 from onnxfiles import onnx, onnxruntime, run
 
 import minidl
-from minidl import Adam, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Rescale, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl import (
+    Adam,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    LayerNorm,
+    MaxPool2D,
+    ReLU,
+    Rescale,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Trainer,
+)
 from minidl.data.digits import load_digits_as_mnist
 from minidl.errors import DataError, FileFormatError, MissingDependencyError, MissingFileError, ShapeError
 from minidl.onnx import export, quantize
@@ -60,9 +73,29 @@ def test_rows_that_the_file_does_not_take_are_errors(trained):
         quantize(folder / "dense.onnx", x / 255)
 
 
-def test_files_that_cannot_be_read_are_errors(tmp_path):
+def test_normalizations_are_quantized_without_a_warning(tmp_path, caplog):
+    layers = [Conv2D(3, 3), MaxPool2D(2), BatchNorm(), ReLU(), Flatten(), Dense(8), LayerNorm(), Dense(4), BatchNorm()]
+    model = Sequential(layers, input_shape=(8, 8, 1), seed=0)
+    rng = np.random.default_rng(0)
+    model.parameters += rng.normal(0, 0.2, model.parameters.shape)
+    for path, state in model.named_states().items():
+        state.value = rng.uniform(0.5 if "variance" in path else -1, 2, state.value.shape)
+    x = rng.normal(size=(200, 8, 8, 1)).astype(np.float32)
+    export(model, tmp_path / "model.onnx")
+    small = run(quantize(tmp_path / "model.onnx", x), x)[0]
+    scores = model.forward(x)
+    assert np.abs(small - scores).mean() < 0.05 * scores.std()
+    assert caplog.text == ""
+
+
+def test_files_that_cannot_be_read_are_errors(tmp_path, trained):
     with pytest.raises(MissingFileError):
         quantize(tmp_path / "model.onnx", np.zeros((1, 2)))
+    with pytest.raises(MissingFileError, match="a folder"):
+        quantize(".", np.zeros((1, 2)))
+    folder, x, _ = trained
+    with pytest.raises(FileFormatError, match="twice.onnx computes in 8 bits already"):
+        quantize(quantize(folder / "dense.onnx", x[:20], to=tmp_path / "twice.onnx"), x)
     (tmp_path / "model.onnx").write_bytes(b"nothing")
     with pytest.raises(FileFormatError):
         quantize(tmp_path / "model.onnx", np.zeros((1, 2)))
