@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, counted
 from minidl.files import as_json, atomic_write
 from minidl.inspection import begins_with_rescale
@@ -57,7 +59,8 @@ def export(
     Raises
     ------
     ArgumentTypeError
-        For a layer or loss of your own that ONNX does not know; it says how to add it, see `register`.
+        For a layer or loss of your own that ONNX does not know; it says how to add it, see `register`. For names in a
+        dict or a text, and for what is no Sequential.
     ArgumentError
         For an output that the loss does not give, names of other classes, and a graph that ONNX's checker refuses.
     NotReadyError
@@ -105,6 +108,8 @@ def export(
 
 
 def _as_names(names: Sequence[Any], output_shape: Shape) -> list[str]:
+    if np.ndim(names) != 1:
+        raise ArgumentTypeError(f"class_names is {brief(names)}; give a list of names, in the order of the scores")
     found = [str(name) for name in names]
     if len(found) != max(output_shape[-1:] or (1,)) and not (len(found) == 2 and output_shape[-1:] in {(), (1,)}):
         raise ArgumentError(f"class_names has {counted(len(found), 'name')} for outputs {output_shape} per sample")
@@ -119,7 +124,5 @@ def _named(graph: Graph, tensor: str, name: str) -> str:
 
 def _shape_of_labels(model: Sequential, shape: Shape) -> Shape:
     """Return the shape of what the loss decides from scores of a shape."""
-    import numpy as np
-
     assert model.loss is not None
     return model.loss.decide(np.zeros((1, *shape), model.dtype)).shape[1:]

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
+import numpy as np
+
+from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError, counted
 from minidl.files import atomic_write
 from minidl.inspection import begins_with_rescale
 from minidl.losses import CategoricalLoss, SigmoidCrossEntropy
@@ -18,7 +20,7 @@ from minidl.model import Sequential
 from minidl.page.description import describe
 from minidl.page.weights import PackedArrays
 from minidl.reprs import brief
-from minidl.settings import as_number
+from minidl.settings import as_number, as_shape
 from minidl.typing import Shape
 
 SCRIPTS = ("network.js", "drawing.js", "page.js")
@@ -64,7 +66,7 @@ def export(
     Raises
     ------
     ArgumentTypeError
-        When a layer is one that the page does not know, or `model` is no Sequential.
+        When a layer is one that the page does not know, `model` is no Sequential, or names are a dict or a text.
     ArgumentError
         When the loss gives no probabilities, or `weights` or the number of names is wrong.
     ShapeError
@@ -121,7 +123,7 @@ def _activation(loss: Loss | None) -> str:
 
 def _image_shape(input_shape: Shape, given: Shape | None) -> tuple[int, int]:
     """Return height and width of the images that the model takes."""
-    shape = tuple(given or input_shape)
+    shape = input_shape if given is None else as_shape(given, "image_shape")
     if len(shape) == 1:
         shape = (math.isqrt(shape[0]),) * 2
     if len(shape) == 3 and shape[2] == 1:
@@ -136,7 +138,10 @@ def _class_names(names: Sequence[Any] | None, output_shape: Shape) -> list[str]:
     if len(output_shape) != 1:
         raise ShapeError(f"the page shows one score for each class, not an output of shape {output_shape}")
     classes = max(output_shape[0], 2)  # one score is that of the second of two
-    found = [str(name) for name in (range(classes) if names is None else names)]
+    names = range(classes) if names is None else names
+    if np.ndim(names) != 1:
+        raise ArgumentTypeError(f"class_names is {brief(names)}; give a list of names, in the order of the scores")
+    found = [str(name) for name in names]
     if len(found) != classes:
-        raise ArgumentError(f"class_names has {len(found)} names, but the model has {classes} classes")
+        raise ArgumentError(f"class_names has {counted(len(found), 'name')}, but the model has {classes} classes")
     return found

@@ -119,6 +119,9 @@ def test_a_model_in_float64_is_written_in_float32(tmp_path):
         ({"output": "logits"}, ArgumentError, "'scores', 'probabilities', 'labels'"),
         ({"input_dtype": "int8"}, ArgumentError, "uint8"),
         ({"class_names": ["a"]}, ArgumentError, "1 name for outputs"),
+        ({"class_names": {0: "a", 1: "b", 2: "c"}}, ArgumentTypeError, "class_names is {0: 'a', .*; give a list"),
+        ({"class_names": "abc"}, ArgumentTypeError, "class_names is 'abc'; give a list"),
+        ({"class_names": 3}, ArgumentTypeError, "class_names is 3; give a list"),
     ],
 )
 def test_wrong_options_are_errors_and_write_nothing(tmp_path, options, error, match):

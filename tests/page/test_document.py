@@ -142,6 +142,9 @@ def test_class_names_are_numbers_unless_they_are_given(tmp_path):
     assert content(exported(tmp_path, small(), class_names=np.array([3, 5, 7])))["classes"] == ["3", "5", "7"]
     with pytest.raises(ArgumentError, match="class_names has 2 names, but the model has 3 classes"):
         exported(tmp_path, small(), class_names=["a", "b"])
+    for names in ({0: "a", 1: "b", 2: "c"}, "abc", 3):
+        with pytest.raises(ArgumentTypeError, match="class_names is .*; give a list of names"):
+            exported(tmp_path, small(), class_names=names)
 
 
 def test_one_score_is_that_of_the_second_of_two_classes(tmp_path):
@@ -186,6 +189,8 @@ def test_rows_of_pixels_are_images_of_the_shape_that_is_given(tmp_path):
         exported(tmp_path, small(shape=12))
     with pytest.raises(ShapeError, match="does not fit"):
         exported(tmp_path, small(shape=12), image_shape=(3, 3))
+    with pytest.raises(ShapeError, match="does not fit"):
+        exported(tmp_path, small(shape=12), image_shape=3)
     assert content(exported(tmp_path, small(shape=12), image_shape=(3, 4)))["image"] == [3, 4]
 
 
