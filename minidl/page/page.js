@@ -154,7 +154,7 @@ find("undo").addEventListener("click", undo);
 find("clear").addEventListener("click", clear);
 document.addEventListener("keydown", (event) => {
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") undo();
-  else if (event.key === "Delete") clear();
+  else if (event.key === "Delete" || event.key === "Backspace") clear(); // the one is the other on a Mac
   else if (event.key === "Escape") hideInspector();
   else return;
   event.preventDefault();
@@ -301,7 +301,7 @@ function inspect(panel, tile) {
   const text =
     height * width === 1
       ? `unit ${tile}: ${number(values[0])}`
-      : `channel ${tile}: ${number(Math.min(...values))} to ${number(Math.max(...values))}`;
+      : `channel ${tile}: ${number(least(values))} to ${number(-least(values.map((value) => -value)))}`;
   const picture = inspector.firstElementChild;
   picture.hidden = !panel.weights;
   if (panel.weights) {

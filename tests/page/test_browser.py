@@ -320,6 +320,10 @@ def test_one_can_draw_and_look_by_keyboard(open_page, trained):
     tab.keyboard.press("Delete")
     wait_for_frame(tab)
     assert status.inner_text() == "The pad is empty"
+    draw(tab, STROKES[1])
+    tab.keyboard.press("Backspace")  # what a Mac's key "delete" sends
+    wait_for_frame(tab)
+    assert tab.inner_text("#answer") == "Draw something"
 
 
 def test_what_one_can_use_has_a_name(open_page, trained):
@@ -374,6 +378,29 @@ def test_the_page_is_as_wide_as_the_screen_in_both_modes(open_page, scheme, make
         assert abs(brightness[0] - brightness[1]) > 450
         assert (brightness[0] > brightness[1]) == (expected == "dark")
         tab.click("#theme")
+
+
+def test_bars_begin_at_one_place_and_have_one_length_whatever_the_names(open_page):
+    names = ["7", "T-shirt/top", "a name of several words that does not fit", "Donaudampfschifffahrtsgesellschaft"]
+    for options in (PHONE, {"viewport": {"width": 1200, "height": 900}}):
+        tab = open_page(network("noise"), browser_options=options, class_names=names)
+        draw(tab, STROKES[8])
+        tracks = [track.bounding_box() for track in tab.locator(".track").all()]
+        assert len({(track["x"], track["width"]) for track in tracks}) == 1
+        assert tracks[0]["width"] > 60
+        for name, track in zip(tab.locator("#bars li > :first-child").all(), tracks, strict=True):
+            assert name.evaluate("name => name.scrollWidth <= name.clientWidth")
+            box = name.bounding_box()
+            assert box["x"] + box["width"] <= track["x"]
+        assert tab.evaluate("document.documentElement.scrollWidth") == options["viewport"]["width"]
+
+
+def test_large_images_can_be_pointed_at(open_page):
+    layers = [Conv2D(1, 1), MaxPool2D(100), Flatten(), Dense(2), SoftmaxCrossEntropy()]
+    tab = open_page(Sequential(layers, input_shape=(400, 400, 1), seed=0))
+    draw(tab, STROKES[1])
+    tab.locator("#layers canvas").first.hover(position={"x": 10, "y": 10})
+    assert tab.inner_text("#inspector p").startswith("channel 0: ")
 
 
 # ---- Time
