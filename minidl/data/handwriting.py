@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from minidl.arrays import as_array, check_finite
+from minidl.data.images import without_transparency
 from minidl.errors import DataError, MissingDependencyError, ShapeError
 from minidl.typing import Array
 
@@ -51,7 +52,8 @@ def center_digit(image: Any) -> Array:
     Parameters
     ----------
     image : array of shape (height, width), (height, width, 1) or (height, width, 3), or a Pillow image
-        Brightness, or red, green and blue, on any scale: 0-255, 0-1, or 16 bits.
+        Brightness, or red, green and blue, on any scale: 0-255, 0-1, or 16 bits. A Pillow image is turned upright, and
+        what is transparent becomes paper, as by :func:`load_images`.
 
     Returns
     -------
@@ -81,9 +83,12 @@ def center_digit(image: Any) -> Array:
 
 def _as_gray(image: Any) -> Array:
     """Return brightness from 0 to 1, (height, width)."""
+    if hasattr(image, "getexif"):  # a Pillow image, which may be on its side, have a palette, or be transparent
+        image = without_transparency(image).convert("L")
     pixels = as_array(np.asarray(image), "image")
     if pixels.ndim not in {2, 3} or pixels.shape[2:] not in {(), (1,), (3,)}:
-        raise ShapeError(f"an image has shape (height, width) or (height, width, 3), not {pixels.shape}")
+        cure = "give one image at a time, and without transparency, as load_images reads files"
+        raise ShapeError(f"an image has shape (height, width) or (height, width, 3), not {pixels.shape}: {cure}")
     if not pixels.size:
         raise DataError(f"the image is empty: its shape is {pixels.shape}")
     check_finite(pixels, "image")

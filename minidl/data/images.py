@@ -99,7 +99,7 @@ def load_images(
 def _checked_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    pair = (size, size) if isinstance(size, int | np.integer) else tuple(size)
+    pair = tuple(size) if isinstance(size, Iterable) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in pair):
         raise ArgumentError(f"size must be a number of pixels, or (height, width), not {size!r}")
     return int(pair[0]), int(pair[1])
@@ -160,7 +160,7 @@ def _read(path: Path, size: tuple[int, int] | None, gray: bool) -> Array:
         warnings.simplefilter("ignore")  # of what is odd, but readable
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            image = _flat(Image.open(file, formats=_FORMATS)).convert("L" if gray else "RGB")
+            image = without_transparency(Image.open(file, formats=_FORMATS)).convert("L" if gray else "RGB")
             return np.array(image.resize(size[::-1], Image.Resampling.BILINEAR) if size else image)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             limit = f"the {Image.MAX_IMAGE_PIXELS:,} pixels that PIL.Image.MAX_IMAGE_PIXELS allows"
@@ -179,8 +179,8 @@ def _hint(start: bytes) -> str:
     return f", but {kind}" if (kind := kind_of(start)) else " (PNG, JPEG, GIF, BMP, TIFF, WebP or PPM)"
 
 
-def _flat(image: Image) -> Image:
-    """Return an image that was opened, upright, in 8 bits, without transparency."""
+def without_transparency(image: Image) -> Image:
+    """Return an image that was opened on its paper, upright, in 8 bits."""
     from PIL import Image as Images
     from PIL import ImageOps
 
@@ -206,7 +206,7 @@ def _eight_bits(pixels: Array, is_16_bit: bool) -> Array:
         return np.rint(pixels / 257).astype(np.uint8)
     low, high = float(pixels.min()), float(pixels.max())
     if not np.isfinite(high - low):
-        raise ValueError("it holds NaN or infinity")
+        raise DataError("the image holds NaN or infinity")
     if low < 0 or high > 255 or pixels.dtype.kind == "f":
         pixels = (pixels - low) / ((high - low) or 1) * 255
     return np.rint(pixels).astype(np.uint8)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 from scripts import ROOT
 
-from minidl.data import center_digit
+from minidl.data import center_digit, load_images
 from minidl.errors import DataError, ShapeError
 
 
@@ -128,6 +128,25 @@ def test_a_small_image_that_the_digit_fills_is_read():
     assert apart(center_digit(np.asarray(Image.fromarray(five()).resize((40, 30)))), center_digit(five())) < 20
 
 
+def test_a_pillow_image_is_read_as_its_file_is(tmp_path):
+    upright = Image.fromarray(five())
+    on_its_side = Image.Exif()
+    on_its_side[0x0112] = 6  # row 0 is the right side
+    ink = Image.merge("LA", [Image.new("L", upright.size, 0), Image.fromarray(255 - five())]).convert("RGBA")
+    files = {
+        "turned.png": (upright.transpose(Image.Transpose.ROTATE_90), {"exif": on_its_side}),
+        "transparent.png": (ink, {}),
+        "palette.png": (Image.fromarray(255 - five()).convert("RGB").quantize(8), {}),
+        "colored.png": (upright.convert("RGB"), {}),
+    }
+    for name, (image, options) in files.items():
+        image.save(tmp_path / name, **options)
+        with Image.open(tmp_path / name) as opened:
+            digit = center_digit(opened)
+        np.testing.assert_array_equal(digit, load_images(tmp_path / name, transform=center_digit).x[0])
+        assert apart(digit, center_digit(five())) < 12, name
+
+
 def test_paper_without_a_digit_is_empty(drawing):
     down, right = np.mgrid[:300, :400]
     rng = np.random.default_rng(0)
@@ -147,6 +166,7 @@ def test_paper_without_a_digit_is_empty(drawing):
         (np.zeros((2, 30, 30)), ShapeError, r"not \(2, 30, 30\)"),
         (np.zeros((30, 30, 4)), ShapeError, r"not \(30, 30, 4\)"),
         (np.full((30, 30), np.nan), DataError, "image"),
+        (Image.fromarray(np.full((30, 30), np.nan, np.float32)), DataError, "the image holds NaN"),
         ([["a", "b"]], DataError, "image"),
     ],
 )

@@ -215,7 +215,7 @@ def test_damaged_files_are_an_image_or_a_documented_error(saved, name):
 
 def test_wrong_arguments_and_folders_are_plain_errors(saved, tmp_path):
     image = saved(RAMP)
-    for size in (0, (3, -1), (1, 2, 3), (2.5, 2)):
+    for size in (0, (3, -1), (1, 2, 3), (2.5, 2), 28.0, "28"):
         with pytest.raises(ArgumentError, match="size must be a number of pixels"):
             load_images(image, size=size)
     with pytest.raises(DataError, match="there is no path"):
