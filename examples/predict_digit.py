@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's IDX files")
     parser.add_argument("--index", type=int, help="which image of the data, from 0 (default: 0)")
     parser.add_argument("--save", type=picture, metavar="PNG", help="save what the network sees as a picture")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)  # so that photographs may come after --save
     if options.photographs and (options.data is not None or options.index is not None):
         parser.error("--data and --index choose a digit of a data set: leave them out, or the photographs")
 

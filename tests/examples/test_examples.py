@@ -245,10 +245,12 @@ def test_photographs_are_shown_as_the_network_sees_them_with_a_table(trained, tm
         assert line.split() == [path.name, str(best), *ends]
         assert str(path) in shown.stdout
     assert shown.stdout.count("@@") > 30
-    saved = run_here("examples/predict_digit", model, tmp_path, "--save", tmp_path / "seen.png")
-    assert saved.returncode == 0, saved.stderr
-    assert saved.stdout.splitlines()[1:] == [header, first, second, third]
-    assert (tmp_path / "seen.png").read_bytes().startswith(b"\x89PNG")
+    seen = tmp_path / "seen.png"
+    for arguments in ([model, tmp_path, "--save", seen], [model, "--save", seen, *paths]):
+        saved = run_here("examples/predict_digit", *arguments)
+        assert saved.returncode == 0, saved.stderr
+        assert saved.stdout.splitlines()[1:] == [header, first, second, third]
+        assert seen.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
