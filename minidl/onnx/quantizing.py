@@ -67,7 +67,8 @@ def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | 
         try:
             session = runtime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors have no common base but this
-            raise FileFormatError(f"{source}: ONNX Runtime cannot read it: {error!s:.200}") from error
+            why = " ".join(str(error).split())
+            raise FileFormatError(f"{source}: ONNX Runtime cannot read it: {why:.200}") from error
         rows = _Rows(x, session.get_inputs())
         prepared = onnx.load(simple)
         onnx.helper.set_model_props(prepared, {"onnx.quant.pre_process": "onnxruntime.quant"})  # or it warns

@@ -102,7 +102,7 @@ def export(
     try:
         graph.onnx.checker.check_model(proto, full_check=True)
     except (graph.onnx.checker.ValidationError, graph.onnx.shape_inference.InferenceError) as error:
-        raise ArgumentError(f"ONNX's checker refuses the graph: {error!s:.200}") from error
+        raise ArgumentError(f"ONNX's checker refuses the graph: {' '.join(str(error).split()):.200}") from error
     with atomic_write(path) as file:
         file.write(proto.SerializeToString())
 
