@@ -348,6 +348,8 @@ function update() {
     drawTiles(panel.canvas, panel.values, panel.shape, panel.columns, panel.zoom, palette);
   }
   if (inspected) inspect(inspected, inspected.selected);
+  // A button that is pressed by the keyboard and then disabled would lose the focus: the pad is next to be used.
+  if (isEmpty && document.activeElement?.closest(".buttons")) pad.focus({ preventScroll: true });
   find("undo").disabled = find("clear").disabled = isEmpty;
 }
 

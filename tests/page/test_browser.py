@@ -320,6 +320,12 @@ def test_one_can_draw_and_look_by_keyboard(open_page, trained):
     tab.keyboard.press("Delete")
     wait_for_frame(tab)
     assert status.inner_text() == "The pad is empty"
+    for button in ("#undo", "#clear"):
+        draw(tab, STROKES[1])
+        tab.focus(button)
+        tab.keyboard.press("Enter")
+        wait_for_frame(tab)
+        assert tab.evaluate("document.activeElement.id") == "pad"  # not lost with the button
     draw(tab, STROKES[1])
     tab.keyboard.press("Backspace")  # what a Mac's key "delete" sends
     wait_for_frame(tab)
