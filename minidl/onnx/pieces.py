@@ -51,12 +51,16 @@ class Node:
 
 @dataclass
 class Piece:
-    """A layer to be made: the name of its class or, of a part of one, what it computes; its settings and arrays."""
+    """A layer to be made: the name of its class or, of a part of one, what it computes; its settings and arrays.
+
+    A frozen one is not trained, as it computes with numbers that were measured.
+    """
 
     kind: str
     settings: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
     node: Node | None = None
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -243,6 +247,21 @@ def _batch_norm(node: Node, chain: Chain, constants: list[Array | None]) -> None
     }
     names = "scale", "shift", "running_mean", "running_variance"
     chain.add(node, "BatchNorm", settings, **dict(zip(names, map(value.in_minidls_order, arrays), strict=True)))
+
+
+@_of("ai.onnx.ml.Scaler")
+def _scaler(node: Node, chain: Chain, constants: list[Array | None]) -> None:
+    """scikit-learn's scalers: ``(x - offset) scale`` is a normalization whose statistics stay as they are."""
+    features = _features(node, chain.value, at=-1)
+    if chain.value.shape != (features,):
+        raise node.misfit("scales something else than rows of features")
+    offset, scale = (
+        _number_of_features(node, chain.value, np.float32(node.attributes.get(name, default)))
+        for name, default in (("offset", [0]), ("scale", [1]))
+    )
+    arrays = {"running_mean": offset, "running_variance": np.ones_like(scale), "scale": scale}
+    chain.add(node, "BatchNorm", {"epsilon": 1e-12}, **arrays, shift=np.zeros_like(scale))
+    chain.pieces[-1].frozen = True
 
 
 @_of("LayerNormalization")

@@ -68,8 +68,9 @@ class _Reader:
         self.proto, self.graph, self.size = proto, proto.graph, size
         self.opset = max((each.version for each in proto.opset_import if each.domain in {"", "ai.onnx"}), default=0)
         self.metadata = {each.key: each.value for each in proto.metadata_props}
-        self.constants = {each.name: array_of(each) for each in self.graph.initializer}
-        inputs = [each for each in self.graph.input if each.name not in self.constants]
+        texts = {each.name for each in self.graph.initializer if each.data_type == each.STRING}  # names of classes
+        self.constants = {each.name: array_of(each) for each in self.graph.initializer if each.name not in texts}
+        inputs = [each for each in self.graph.input if each.name not in self.constants.keys() | texts]
         if len(inputs) != 1 or not self.graph.output:
             raise FileFormatError(f"it has {len(inputs)} inputs and {len(self.graph.output)} outputs, not one of each")
         self.input = inputs[0].name
@@ -392,5 +393,6 @@ def _make_layer(piece: Piece, arrays: dict[int, dict[str, Array]]) -> Layer:
         assert piece.node is not None
         raise piece.node.misfit("is an operator that minidl has no layer for")
     layer: Layer = kind(**settings)
+    layer.trainable = not piece.frozen
     arrays[id(layer)] = piece.arrays
     return layer

@@ -112,6 +112,8 @@ def make_torch_files():
 def make_sklearn_files():
     from skl2onnx import to_onnx
     from sklearn.neural_network import MLPClassifier, MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 5)).astype(np.float32)
@@ -119,7 +121,10 @@ def make_sklearn_files():
     three = MLPClassifier(hidden_layer_sizes=(4, 3), **settings).fit(x, rng.integers(3, size=60))
     two = MLPClassifier(hidden_layer_sizes=4, activation="logistic", **settings).fit(x, rng.integers(2, size=60))
     regressor = MLPRegressor(hidden_layer_sizes=4, activation="tanh", **settings).fit(x, x[:, 0])
-    for name, estimator, zipmap in (("classes", three, True), ("two", two, False), ("values", regressor, None)):
+    texts = np.array(["low", "middle", "high"])[rng.integers(3, size=60)]
+    scaled = make_pipeline(StandardScaler(), MLPClassifier(hidden_layer_sizes=4, **settings)).fit(100 + 9 * x, texts)
+    files = ("classes", three, True), ("two", two, False), ("values", regressor, None), ("scaled", scaled, True)
+    for name, estimator, zipmap in files:
         options = {} if zipmap is None else {"options": {"zipmap": zipmap}}
         path = FOLDER / f"sklearn_{name}.onnx"
         path.write_bytes(to_onnx(estimator, x[:1], target_opset=17, **options).SerializeToString())

@@ -62,7 +62,19 @@ def test_files_of_pytorch_and_scikit_learn_come_back_as_models_that_train(path):
 
 def test_there_are_files_of_both_exporters_of_pytorch_and_of_skl2onnx():
     assert {path.stem.split("_")[0] for path in FILES} == {"dynamo", "torchscript", "sklearn"}
-    assert len(FILES) == 19
+    assert len(FILES) == 20
+
+
+def test_what_scikit_learn_has_scaled_by_stays_as_it_is():
+    model = load(FILES[0].with_name("sklearn_scaled.onnx"))
+    assert isinstance(model.layers[0], BatchNorm)
+    before = model.layers[0].scale.value.copy()
+    x = 100 + 9 * rng.normal(size=(40, 5)).astype(np.float32)
+    scaled = model.activations(x)["batch_norm_1"]
+    Trainer(model, Adam(0.01), batch_size=10, seed=0).fit(x, rng.integers(3, size=40), epochs=1, progress=False)
+    np.testing.assert_array_equal(model.activations(x)["batch_norm_1"], scaled)
+    np.testing.assert_array_equal(model.layers[0].scale.value, before)
+    assert np.abs(scaled.mean(axis=0)).max() < 1
 
 
 def keras_like():
