@@ -301,7 +301,7 @@ _LOADED_LATE = {
 }
 """Names that few programs need, and their modules."""
 
-_PACKAGES_LOADED_LATE = {"data", "estimators", "onnx", "page", "plots", "prediction", "testing"}
+_PACKAGES_LOADED_LATE = {"compiled", "data", "estimators", "onnx", "page", "plots", "prediction", "testing"}
 
 
 def __getattr__(name: str) -> Any:

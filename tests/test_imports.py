@@ -241,7 +241,7 @@ def test_public_names_exist_and_are_in_the_order_of_ruff(module):
 
 PUBLIC = ["minidl", *(f"minidl.{name}" for name in minidl.__all__ if inspect.ismodule(getattr(minidl, name)))]
 PUBLIC += ["minidl.settings", "minidl.data", "minidl.data.augment"]
-PUBLIC += [f"minidl.{name}" for name in ("estimators", "onnx", "page", "plots", "testing")]
+PUBLIC += [f"minidl.{name}" for name in ("compiled", "estimators", "onnx", "page", "plots", "testing")]
 
 
 def test_every_package_that_names_its_public_names_is_public():

@@ -11,3 +11,7 @@ environment, or `switch(False)` has been called.
 from minidl.compiled.switching import is_on, switch
 
 __all__ = ["is_on", "switch"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -15,7 +15,7 @@ from minidl.errors import ArgumentError, MissingDependencyError
 
 VARIABLE = "MINIDL_COMPILED"
 
-_MODULES = ("averages", "distortions", "layers", "optimizers", "pooling")
+_MODULES = ("averages", "layers", "optimizers", "pooling")
 
 
 class Replacement:
