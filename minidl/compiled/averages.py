@@ -10,11 +10,12 @@ from minidl.typing import Array
 @replaces("minidl.training.averages:ExponentialMovingAverage")
 class _ExponentialMovingAverage:
     def follow(self: Any, parameters: Array, vector: Array, step: int) -> None:
-        share = 1 - min(self.decay, (1 + step) / (10 + step))
-        _follow(parameters, vector, vector.dtype.type(share))
+        _follow(parameters, vector, 1 - min(self.decay, (1 + step) / (10 + step)))
 
 
 @compiled
 def _follow(parameters, vector, share):
+    number = vector.dtype.type
+    part = number(share)
     for i in range(vector.size):
-        vector[i] += share * (parameters[i] - vector[i])
+        vector[i] += part * (parameters[i] - vector[i])

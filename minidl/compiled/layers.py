@@ -1,4 +1,4 @@
-"""Passes of layers that make several arrays in NumPy, of which one is kept."""
+"""Passes of layers, of which NumPy makes several arrays and keeps one."""
 
 from typing import Any
 
@@ -11,43 +11,59 @@ from minidl.typing import Array
 
 @replaces("minidl.layers.rectifiers:ReLU")
 class _ReLU:
-    def backward(self: Any, dy: Array) -> Array:
-        dx = np.empty(dy.shape, dy.dtype)
-        _let_through(dy.reshape(-1), self.saved.reshape(-1), dx.reshape(-1), dy.dtype.type(1), dy.dtype.type(0))
-        return dx
+    def forward(self: Any, x: Array, training: bool = False) -> Array:
+        y: Array = _relu(x)
+        if training:
+            self.saved = y
+        return y
+
+    def backward(self: Any, dy: Array) -> Any:
+        return _let_through(dy, self.saved)
 
 
 @compiled
-def _let_through(dy, y, dx, one, zero):
+def _relu(x):
+    y, number = np.empty_like(x), x.dtype.type
+    zero = number(0)
+    for i in range(x.size):
+        y.flat[i] = zero if x.flat[i] <= zero else x.flat[i]  # NaN stays NaN
+    return y
+
+
+@compiled
+def _let_through(dy, y):
+    dx, number = np.empty_like(dy), dy.dtype.type
+    one, zero = number(1), number(0)
     for i in range(dy.size):
-        dx[i] = dy[i] * (one if y[i] > zero else zero)
+        dx.flat[i] = dy.flat[i] * (one if y.flat[i] > zero else zero)
+    return dx
 
 
 @replaces("minidl.layers.shaping:Rescale")
 class _Rescale:
     def forward(self: Any, x: Array, training: bool = False) -> Array:
         y = np.empty(x.shape, self.dtype)
-        number = self.dtype.type
-        _rescale(x.reshape(-1), y.reshape(-1), number(self.scale), number(self.offset), self.offset != 0)
+        _rescale(x, y, self.scale, self.offset)
         return y
 
 
 @compiled
-def _rescale(x, y, scale, offset, has_offset):
-    for i in range(x.size):
-        y[i] = x[i]  # in the type of y, before the product
-        y[i] *= scale
-        if has_offset:
-            y[i] += offset
+def _rescale(x, y, scale, offset):
+    number = y.dtype.type
+    factor, summand = number(scale), number(offset)
+    if offset:
+        for i in range(x.size):
+            y.flat[i] = number(x.flat[i]) * factor + summand
+    else:
+        for i in range(x.size):
+            y.flat[i] = number(x.flat[i]) * factor
 
 
 @replaces("minidl.layers.normalization")
 class _Normalization:
     @staticmethod
-    def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Array:
-        y = np.empty(x.shape, x.dtype)
-        _scale_and_shift(x, scale, shift, y)
-        return y
+    def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Any:
+        return _scale_and_shift(x, scale, shift)
 
     @staticmethod
     def _take_off(dx: Array, centered: Array, along: Array, mean: Array) -> None:
@@ -55,10 +71,12 @@ class _Normalization:
 
 
 @compiled
-def _scale_and_shift(x, scale, shift, y):
+def _scale_and_shift(x, scale, shift):
+    y = np.empty_like(x)
     for n in range(x.shape[0]):
         for f in range(x.shape[1]):
             y[n, f] = x[n, f] * scale[f] + shift[f]
+    return y
 
 
 @compiled
@@ -66,3 +84,20 @@ def _take_off(dx, centered, along, mean):
     for n in range(dx.shape[0]):
         for f in range(dx.shape[1]):
             dx[n, f] = dx[n, f] - centered[n, f] * along[f] - mean[f]
+
+
+@replaces("minidl.layers.noise")
+class _Noise:
+    @staticmethod
+    def _mask(draws: Array, kept_levels: int, x: Array) -> Array:
+        mask = np.empty(draws.shape, x.dtype)
+        _mask(draws, mask, kept_levels, 2**16 / kept_levels)
+        return mask
+
+
+@compiled
+def _mask(draws, mask, kept_levels, factor):
+    number = mask.dtype.type
+    kept, dropped = number(factor), number(0)
+    for i in range(draws.size):
+        mask[i] = kept if draws[i] < kept_levels else dropped

@@ -48,9 +48,7 @@ class Dropout(_Noise):
             return x
         kept_levels = max(_LEVELS - round(self.rate * _LEVELS), 1)
         shape = self.mask_shape(x)
-        kept = draw_16_bits(_generator(self), math.prod(shape)) < kept_levels
-        # A scalar of the array's type: a plain float would make the mask float64.
-        self.saved = mask = (kept * x.dtype.type(_LEVELS / kept_levels)).reshape(shape)
+        self.saved = mask = _mask(draw_16_bits(_generator(self), math.prod(shape)), kept_levels, x).reshape(shape)
         return x * mask
 
     def backward(self, dy: Array) -> Array:
@@ -108,3 +106,9 @@ def _generator(layer: Layer) -> np.random.Generator:
     if layer.generator is None:
         raise NotReadyError(f"{type(layer).__name__} draws random numbers: first call set_up(input_shape, seed)")
     return layer.generator
+
+
+def _mask(draws: Array, kept_levels: int, x: Array) -> Array:
+    """Return what x is multiplied by: 0 where a draw is not below the levels kept, elsewhere all levels by those."""
+    # A scalar of the array's type: a plain float would make the mask float64.
+    return (draws < kept_levels) * x.dtype.type(_LEVELS / kept_levels)

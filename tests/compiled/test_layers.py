@@ -40,6 +40,29 @@ def test_a_relus_gradient(shape, dtype, transposed):
 
 @everywhere
 @shaped
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_relu(shape, dtype, transposed):
+    x = draw(0, shape, dtype)
+    x, saved = x.T if transposed else x, []
+    for forward in both("minidl.layers.rectifiers:ReLU", "forward"):
+        layer = ReLU()
+        y = forward(layer, x, training=True)
+        saved.append(y)
+        assert layer.saved is y
+        assert_same_bits(forward(ReLU(), x), y)
+    assert_same_bits(saved[1] + 0, saved[0] + 0)  # which sign the larger of 0 and -0 has depends on the processor
+
+
+@everywhere
+@pytest.mark.parametrize("kept_levels", [1, 20_000, 2**16])
+def test_a_dropouts_mask(dtype, kept_levels):
+    draws = np.random.default_rng(0).integers(0, 2**16, 1000, np.uint16)
+    wanted, found = (f(draws, kept_levels, np.empty(3, dtype)) for f in both("minidl.layers.noise", "_mask"))
+    assert_same_bits(found, wanted)
+
+
+@everywhere
+@shaped
 @pytest.mark.parametrize("kind", ["uint8", "int64", "float32", "float64", "bool"])
 @pytest.mark.parametrize("offset", [0.0, -0.5])
 def test_scaled_inputs(shape, dtype, kind, offset):
