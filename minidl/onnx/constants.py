@@ -1,4 +1,4 @@
-"""What graphs compute of shapes and of constants, such as the target of a Reshape: small arrays of whole numbers."""
+"""What graphs compute of shapes and of constants, such as the target of a Reshape: small arrays."""
 
 from __future__ import annotations
 
@@ -24,19 +24,26 @@ def compute(node: Node, inputs: list[Array], value: Array | None = None) -> Arra
     value : array, optional
         The attribute of ConstantOfShape.
     """
-    if sum(array.size for array in inputs) > _MOST_NUMBERS and node.operator not in {"Identity", "Transpose"}:
+    is_view = node.operator in {"Reshape", "Transpose"} or (node.passes_on and inputs[0].dtype.kind == "f")
+    if not is_view and sum(array.size for array in inputs) > _MOST_NUMBERS:
         raise node.misfit("computes with large constants")
-    if node.operator == "Cast" and node.attributes.get("to") not in {6, 7}:
-        raise node.misfit("computes constants that are no whole numbers")
+    if node.operator == "Cast" and not node.passes_on and node.attributes.get("to") not in {6, 7}:
+        raise node.misfit("computes constants that are no numbers")
     if node.operator == "ConstantOfShape":
         if math.prod(inputs[0].tolist()) > _MOST_NUMBERS:
             raise node.misfit("makes a large constant")
         return np.full(inputs[0].tolist(), 0 if value is None else value.reshape(-1)[0])
-    return OPERATORS[node.operator](node.attributes, *inputs)
+    with np.errstate(all="ignore"):
+        return OPERATORS[node.operator](node.attributes, *inputs)
 
 
 def _transpose(given: dict[str, Any], array: Array) -> Array:
     return array.transpose(given.get("perm", [*range(array.ndim)][::-1]))
+
+
+def _product(given: dict[str, Any], array: Array, axes: Array | None = None) -> Array:
+    over = given.get("axes", [*range(array.ndim)]) if axes is None else axes.tolist()
+    return np.array(np.prod(array, axis=tuple(over), keepdims=given.get("keepdims", 1) == 1))
 
 
 def _unsqueeze(given: dict[str, Any], array: Array, axes: Array | None = None) -> Array:
@@ -53,15 +60,34 @@ def _slice(given: dict[str, Any], array: Array, *limits: Array) -> Array:
     return array[tuple(slices)]
 
 
+def _cast(given: dict[str, Any], array: Array) -> Array:
+    if given["to"] in {6, 7}:
+        return array.astype(np.int64)
+    return array if array.dtype.kind == "f" else array.astype(np.float32)
+
+
+def _divide(given: dict[str, Any], array: Array, divisor: Array) -> Array:
+    return np.array(np.trunc(array / divisor), np.int64) if array.dtype.kind in "iu" else array / divisor
+
+
 OPERATORS: dict[str, Callable[..., Array]] = {
-    "Cast": lambda given, array: array.astype(np.int64),
+    "Add": lambda given, array, other: np.add(array, other),
+    "Cast": _cast,
     "Concat": lambda given, *arrays: np.concatenate(arrays, axis=given.get("axis", 0)),
     "ConstantOfShape": np.full,
+    "Div": _divide,
+    "Equal": lambda given, array, other: np.equal(array, other),
     "Gather": lambda given, array, indices: np.array(np.take(array, indices, axis=given.get("axis", 0))),
     "Identity": lambda given, array: array,
+    "Mod": lambda given, array, divisor: np.mod(array, divisor),
+    "Mul": lambda given, array, other: np.multiply(array, other),
+    "Neg": lambda given, array: np.negative(array),
+    "ReduceProd": _product,
     "Reshape": lambda given, array, shape: array.reshape(tuple(shape.tolist())),
     "Slice": _slice,
     "Squeeze": lambda given, array, *axes: array.reshape([size for size in array.shape if size != 1]),
+    "Sub": lambda given, array, other: np.subtract(array, other),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+    "Where": lambda given, choice, array, other: np.array(np.where(choice, array, other)),
 }

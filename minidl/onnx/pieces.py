@@ -16,6 +16,11 @@ from minidl.typing import Array, Shape
 MOST_NUMBERS = 2**24
 """A sample of more is refused: what a file declares takes no more memory than this says."""
 
+TAKES_IMAGES = {
+    "AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "Resize", "Upsample",
+}  # fmt: skip
+"""Operators whose input has its channels first."""
+
 CHANNELS_FIRST = (0, 3, 1, 2)
 """Where (N, height, width, channels) has the axes of (N, channels, height, width)."""
 
@@ -41,6 +46,11 @@ class Node:
     outputs: list[str]
     attributes: dict[str, Any]
     name: str = ""
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether it gives what it takes: casts to floating point do, as all numbers are float32 here."""
+        return self.operator == "Identity" or (self.operator == "Cast" and self.attributes.get("to") in {1, 10, 11})
 
     def misfit(self, why: str, *, order: bool = False) -> MisfitError:
         """Return the error that this node does not fit, for another reason or for the order of its input's axes."""
@@ -75,15 +85,20 @@ class Value:
         Which axis of minidl's batch each axis of the tensor is: (0, 3, 1, 2) of images with their channels first.
     flat : (shape, axes) or None
         Of flat samples: what they have been made of, where their numbers have another order than minidl's.
+    rows : bool
+        Whether the tensor has but two axes, of which the first is all axes of minidl's but the last one.
     """
 
     shape: Shape
     axes: tuple[int, ...]
     flat: tuple[Shape, tuple[int, ...]] | None = None
+    rows: bool = False
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The shape of the tensor, with `BATCH` for the size of the batch."""
+        if self.rows:
+            return BATCH * math.prod(self.shape[:-1]), self.shape[-1]
         return tuple((BATCH, *self.shape)[axis] for axis in self.axes)
 
     def moved(self, permutation: Sequence[int]) -> Value:
@@ -134,8 +149,17 @@ class Chain:
     def reshape(self, node: Node, sizes: Sequence[int]) -> None:
         """Give the tensor a shape; sizes are those of `Value.sizes`."""
         value = self.value
-        if tuple(sizes) == value.sizes:
+        whole = replace(value, rows=False)
+        if tuple(sizes) in {value.sizes, whole.sizes}:
+            self.value = value if tuple(sizes) == value.sizes else whole
             return
+        if value.rows:
+            raise node.misfit(f"makes {tuple(sizes[1:])} of rows of samples")
+        if value.axes == (*range(len(value.axes)),) and len(sizes) == 2 and math.prod(value.shape[:-1]) > 1:
+            rows = replace(value, rows=True)
+            if (sizes[0] if sizes[0] != -1 else rows.sizes[0], sizes[1]) == rows.sizes:
+                self.value = rows
+                return
         shape = tuple(sizes[1:])
         if sizes[0] != BATCH or math.prod(shape) != math.prod(value.shape) or min(shape, default=1) < 1:
             raise node.misfit(f"makes {value.sizes[1:]} per sample {shape}, which mixes samples or changes their size")
@@ -143,12 +167,46 @@ class Chain:
             raise node.misfit("reshapes what has its channels first, which minidl has last")
         flat = None if value.keeps_order else (value.shape, value.axes)
         self.value = Value(shape, tuple(range(len(sizes))), value.flat or flat)
-        start = value.shape
+        if repeat := self.last("Repeat"):
+            self._enlarge(node, value.shape, shape, repeat.settings["axis"])
+        else:
+            self._add_reshape(node, value.shape, shape)
+
+    def put_channels_first(self) -> None:
+        """Take a Reshape that brings the only channel of images to the front for the transposition that it is."""
+        if before := self.last("Reshape"):
+            moved = Value(before.settings["start"], CHANNELS_FIRST)
+            if len(moved.shape) == 3 and moved.keeps_order and moved.sizes == self.value.sizes:
+                self.pieces.pop()
+                self.value = moved
+
+    def insert(self, node: Node, place: int) -> None:
+        """Give the tensor an axis of one number there, whatever the order of its axes is."""
+        value = self.value
+        axis = value.axes[place - 1] + 1
+        axes = [each + (each >= axis) for each in value.axes]
+        shape = (*value.shape[: axis - 1], 1, *value.shape[axis - 1 :])
+        self.value = replace(value, shape=shape, axes=(*axes[:place], axis, *axes[place:]))
+        self._add_reshape(node, value.shape, shape)
+
+    def _add_reshape(self, node: Node, start: Shape, shape: Shape) -> None:
         if before := self.last("Reshape"):
             self.pieces.pop()
             start = before.settings["start"]
         if start != shape:
             self.add(node, "Reshape", {"target_shape": shape, "start": start})
+
+    def _enlarge(self, node: Node, start: Shape, shape: Shape, axis: int) -> None:
+        """Append what repeats rows or columns: they had an axis of one number, of which there are several now."""
+        before, size = (*start[: axis - 1], *start[axis:]), [1, 1, 1]
+        if len(before) != 3 or axis not in {2, 3}:
+            raise node.misfit("repeats something else than rows or columns of pixels")
+        size[axis - 2] = start[axis - 1]
+        self.pieces.pop()
+        self._add_reshape(node, (*start[: axis - 1], 1, *start[axis:]), before)
+        former = self.pieces.pop().settings["size"] if self.last("UpSample2D") else (1, 1)
+        self.add(node, "UpSample2D", {"size": (size[0] * former[0], size[1] * former[1])})
+        self._add_reshape(node, tuple(side * times for side, times in zip(before, size, strict=True)), shape)
 
 
 def number(value: Any) -> float:
@@ -171,20 +229,18 @@ def _of(*names: str) -> Callable[[Operator], Operator]:
 
 
 _PLAIN = {
-    "Relu": "ReLU", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Softplus": "Softplus", "Erf": "Erf", "Identity": "",
+    "Relu": "ReLU", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Softplus": "Softplus", "Erf": "Erf",
 }  # fmt: skip
 
 
 @_of(*_PLAIN)
 def _plain(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    if kind := _PLAIN[node.operator]:
-        chain.add(node, kind)
+    chain.add(node, _PLAIN[node.operator])
 
 
 @_of("Cast")
 def _cast(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    if node.attributes.get("to") not in {1, 10, 11}:
-        raise node.misfit("makes whole numbers, which only the last node of a classifier may")
+    raise node.misfit("makes whole numbers, which only the last node of a classifier may")
 
 
 @_of("Dropout")
@@ -267,14 +323,17 @@ def _scaler(node: Node, chain: Chain, constants: list[Array | None]) -> None:
 @_of("LayerNormalization")
 def _layer_norm(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     value = chain.value
-    features = _features(node, value, at=-1)
-    if node.attributes.get("axis", -1) not in {-1, len(value.axes) - 1}:
-        raise node.misfit("is over more axes than the last one")
-    scale = _constant(node, constants, 1)
-    shift = _constant(node, constants, 2) if len(constants) > 2 else np.zeros_like(scale)
-    if not scale.shape == shift.shape == (features,):
-        raise node.misfit(f"has arrays of other sizes than its {features} features")
-    arrays = {"scale": value.in_minidls_order(scale), "shift": value.in_minidls_order(shift)}
+    given, last = node.attributes, len(value.axes) - 1
+    axes = given.get("axes") or [*range(given.get("axis", -1) % (last + 1), last + 1)]
+    if len(axes) != 1:
+        raise node.misfit("is over more axes than that of features")
+    _features(node, value, at=axes[0])
+    sizes_of_mean = [1 if axis == last else size for axis, size in zip(value.axes, value.sizes, strict=True)]
+    if given.get("shape_of_mean", sizes_of_mean)[1:] != sizes_of_mean[1:]:
+        raise node.misfit("subtracts a mean of another shape")
+    scale = _number_of_features(node, value, _constant(node, constants, 1))
+    shift = _number_of_features(node, value, _constant(node, constants, 2) if len(constants) > 2 else np.zeros(1))
+    arrays = {"scale": scale, "shift": shift}
     chain.add(node, "LayerNorm", {"epsilon": _epsilon(node)}, **arrays)
 
 
@@ -287,7 +346,7 @@ def _product(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     inputs = _features(node, value, at=-1)
     if weight.ndim != 2 or weight.shape[0] != inputs or 0 in weight.shape or constants[0] is not None:
         raise node.misfit(f"has weights {weight.shape} for {inputs} features")
-    if node.operator == "Gemm" and (given.get("transA", 0) or len(value.axes) != 2):
+    if node.operator == "Gemm" and (given.get("transA", 0) or (len(value.axes) != 2 and not value.rows)):
         raise node.misfit("multiplies something else than rows of features")
     if given.get("alpha", 1) != 1:
         weight = weight * np.float32(given["alpha"])
@@ -304,7 +363,8 @@ def _arithmetic(node: Node, chain: Chain, constants: list[Array | None]) -> None
     constant = _constant(node, constants, 1 if first else 0)
     if constant.dtype.kind not in "fiu":
         raise node.misfit("has a constant that is no number")
-    is_bias = node.operator == "Add" and chain.value.shape[-1:] == (1,) and chain.last("Dense") is not None
+    linear = chain.last("Dense", "Conv2D", "DepthwiseConv2D", "Conv2DTranspose")
+    is_bias = node.operator == "Add" and chain.value.shape[-1:] == (1,) and linear and "bias" not in linear.arrays
     if constant.size == 1 and constant.ndim <= len(chain.value.axes) and not is_bias:
         _arithmetic_with_number(node, chain, number(constant.reshape(-1)[0]), first)
     elif node.operator == "Add" or (node.operator == "Sub" and first):
@@ -331,12 +391,29 @@ def _arithmetic_with_number(node: Node, chain: Chain, given: float, first: bool)
             raise node.misfit("is no sum, product or cube")
 
 
+_LINEAR = "Dense", "Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "BatchNorm"
+
+
+def _last_linear(node: Node, chain: Chain) -> Piece:
+    """Return the last piece if its numbers can be scaled and shifted, and else a new one that does no more than that.
+
+    That is a frozen BatchNorm, as most such nodes are the rest of one: what it gives is the same in training, too.
+    """
+    if piece := chain.last(*_LINEAR):
+        return piece
+    features = chain.value.shape[-1]
+    arrays = {name: np.zeros(features, np.float32) for name in ("shift", "running_mean")}
+    arrays |= {name: np.ones(features, np.float32) for name in ("scale", "running_variance")}
+    epsilon = 1e-5
+    arrays["running_variance"] -= epsilon
+    chain.pieces.append(Piece("BatchNorm", {"epsilon": epsilon}, arrays, node, frozen=True))
+    return chain.pieces[-1]
+
+
 def _add_bias(node: Node, chain: Chain, constant: Array) -> None:
     """Add a number for each channel to what the last piece, which has or can have a bias, gives."""
     bias = _number_of_features(node, chain.value, constant)
-    piece = chain.last("Dense", "Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "BatchNorm")
-    if piece is None:
-        raise node.misfit("adds an array, but not to what a dense layer or a convolution gives")
+    piece = _last_linear(node, chain)
     name = "shift" if piece.kind == "BatchNorm" else "bias"
     piece.arrays[name] = piece.arrays[name] + bias if name in piece.arrays else bias
     if name == "bias":
@@ -346,11 +423,14 @@ def _add_bias(node: Node, chain: Chain, constant: Array) -> None:
 def _scale(node: Node, chain: Chain, constant: Array) -> None:
     """Multiply by a number for each channel what the last piece, which has weights, gives."""
     factors = _number_of_features(node, chain.value, constant)
-    piece = chain.last("Dense", "Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "BatchNorm")
-    if piece is None:
-        raise node.misfit("multiplies by an array, but not what a dense layer or a convolution gives")
+    piece = _last_linear(node, chain)
     for name in piece.arrays.keys() & {"weight", "bias", "scale", "shift"}:
         piece.arrays[name] = piece.arrays[name] * factors
+
+
+@_of("Neg")
+def _negative(node: Node, chain: Chain, constants: list[Array | None]) -> None:
+    chain.rescale(node, -1, 0)
 
 
 @_of("Conv")
@@ -445,7 +525,7 @@ def _reduction(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     if count != 4 or axes is None or {chain.value.axes[axis % 4] for axis in axes} != {1, 2}:
         raise node.misfit("is over other axes than those of pixels")
     kind = "GlobalAveragePool2D" if node.operator == "ReduceMean" else "GlobalMaxPool2D"
-    _pool_whole_image(node, chain, kind, keeps_axes=bool(node.attributes.get("keepdims", 1)))
+    _pool_whole_image(node, chain, kind, keeps_axes=node.attributes.get("keepdims", 1) == 1)
 
 
 def _pool_whole_image(node: Node, chain: Chain, kind: str, keeps_axes: bool) -> None:
@@ -481,7 +561,7 @@ def _reshape(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     fills = sizes[0] == -1 and math.prod(sizes[1:]) == math.prod(chain.value.shape)
     if fills or sizes[0] == node.attributes["batch"] > 0:
         sizes[0] = BATCH
-    if sizes.count(-1) == 1:
+    if sizes.count(-1) == 1 and sizes[0] != -1:
         known = math.prod(size for size in sizes[1:] if size != -1)
         sizes[sizes.index(-1)] = math.prod(chain.value.shape) // known if known > 0 else -1
     chain.reshape(node, sizes)
@@ -497,6 +577,10 @@ def _squeeze(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     if any(not -count <= axis < count for axis in axes) or count > 32:
         raise node.misfit("has axes that there are not")
     places = sorted({axis % count for axis in axes})
+    if node.operator == "Unsqueeze" and places[0] and chain.value.flat is None:
+        for place in places:
+            chain.insert(node, place)
+        return
     if node.operator == "Unsqueeze":
         for place in places:
             sizes.insert(place, 1)
@@ -511,7 +595,6 @@ def _squeeze(node: Node, chain: Chain, constants: list[Array | None]) -> None:
 
 @_of("Pad")
 def _pad(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    height, width, channels = _image(node, chain)
     given = node.attributes
     pads = given["pads"] if "pads" in given else _constant(node, constants, 1).reshape(-1).tolist()
     value = constants[2] if len(constants) > 2 else None
@@ -519,13 +602,55 @@ def _pad(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     axes = _constant(node, constants, 3).tolist() if len(constants) > 3 else [0, 1, 2, 3]
     if given.get("mode", b"constant") != b"constant" or filled or len(pads) != 2 * len(axes) or min(pads) < 0:
         raise node.misfit("pads with something else than zeros, or cuts off")
+    if len(chain.value.axes) != 4:
+        raise node.misfit("pads what is no image")
     pairs = zip(pads[: len(axes)], pads[len(axes) :], strict=True)
-    by_axis = dict(zip([axis % 4 for axis in axes], pairs, strict=True))
-    if any(sum(by_axis.get(axis, (0, 0))) for axis in (0, 1)):
-        raise node.misfit("pads the batch or the channels")
-    padding = by_axis.get(2, (0, 0)), by_axis.get(3, (0, 0))
+    by_axis = dict(zip([chain.value.axes[axis % 4] for axis in axes], pairs, strict=True))
+    if any(sum(by_axis.get(axis, (0, 0))) for axis in (0, 3)):
+        raise node.misfit("pads the batch or the channels", order=True)
+    padding = by_axis.get(1, (0, 0)), by_axis.get(2, (0, 0))
+    height, width, channels = chain.value.shape
     chain.value = replace(chain.value, shape=(height + sum(padding[0]), width + sum(padding[1]), channels))
     chain.add(node, "ZeroPad2D", {"padding": padding})
+
+
+@_of("Slice")
+def _slice(node: Node, chain: Chain, constants: list[Array | None]) -> None:
+    """Cut margins off what a transposed convolution gives, which is its padding."""
+    piece, value = chain.last("Conv2DTranspose"), chain.value
+    starts, stops = (_constant(node, constants, place).reshape(-1).tolist() for place in (1, 2))
+    axes = _constant(node, constants, 3).reshape(-1).tolist() if len(constants) > 3 else [*range(len(starts))]
+    steps = _constant(node, constants, 4).reshape(-1).tolist() if len(constants) > 4 else [1]
+    places = [value.axes[axis] for axis in axes]
+    if piece is None or piece.settings["padding"] == "same" or {*steps} != {1} or not {1, 2}.issuperset(places):
+        raise node.misfit("cuts something else than the margins of a transposed convolution")
+    shape, padding = [*value.shape], [[*pair] for pair in piece.settings["padding"]]
+    for start, stop, axis in zip(starts, stops, places, strict=True):
+        first, end, _ = slice(start, stop).indices(shape[axis - 1])
+        if first >= end:
+            raise node.misfit("cuts off all pixels")
+        padding[axis - 1][0] += first
+        padding[axis - 1][1] += shape[axis - 1] - end
+        shape[axis - 1] = end - first
+    piece.settings["padding"] = tuple(map(tuple, padding))
+    chain.value = replace(value, shape=tuple(shape))
+
+
+@_of("Tile", "Expand")
+def _repeat(node: Node, chain: Chain, constants: list[Array | None]) -> None:
+    """Repeat an axis of one number; the Reshape that follows makes rows or columns of pixels of it."""
+    value, given = chain.value, _constant(node, constants, 1).reshape(-1).tolist()
+    if len(given) != len(value.sizes):
+        raise node.misfit("repeats samples with another number of axes")
+    pairs = zip(value.axes, value.sizes, given, strict=True)
+    times = {axis: count for axis, size, count in pairs if count != 1 and (node.operator == "Tile" or count != size)}
+    if not times:
+        return
+    ((axis, count),) = times.items() if len(times) == 1 else [(0, 0)]
+    if axis == 0 or count < 1 or value.shape[axis - 1] != 1:
+        raise node.misfit("repeats something else than one axis of one number")
+    chain.value = replace(value, shape=(*value.shape[: axis - 1], count, *value.shape[axis:]))
+    chain.add(node, "Repeat", {"axis": axis})
 
 
 @_of("Resize", "Upsample")
@@ -582,6 +707,7 @@ def _number_of_features(node: Node, value: Value, constant: Array) -> Array:
 
 def _image(node: Node, chain: Chain) -> tuple[int, int, int]:
     """Return height, width and channels of samples; raise MisfitError unless they have their channels first."""
+    chain.put_channels_first()
     if chain.value.axes != CHANNELS_FIRST:
         raise node.misfit("takes images (N, channels, height, width), which its input is not", order=True)
     height, width, channels = chain.value.shape

@@ -15,8 +15,9 @@ from minidl.layers import Layer
 from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.model import Sequential
 from minidl.onnx import constants
+from minidl.onnx.fusing import fuse
 from minidl.onnx.joins import join, square
-from minidl.onnx.pieces import MOST_NUMBERS, OPERATORS, Chain, MisfitError, Node, Piece, Value, number
+from minidl.onnx.pieces import MOST_NUMBERS, OPERATORS, TAKES_IMAGES, Chain, MisfitError, Node, Piece, Value, number
 from minidl.onnx.tensors import array_of, read_proto
 from minidl.onnx.writing import SCORES
 from minidl.reprs import brief
@@ -30,8 +31,9 @@ def load(path: str | os.PathLike[str], *, loss: Loss | None = None) -> Sequentia
     """Read an ONNX file as a Sequential, to train on, to look into, or to predict with.
 
     The network must be a chain of what minidl has, with residual connections and concatenations. PyTorch's two
-    exporters write such files, skl2onnx does of MLPClassifier and MLPRegressor, and `export` does. Images with their
-    channels first, as PyTorch has them, become images (N, height, width, channels); weights are put in order.
+    exporters and Keras write such files, skl2onnx does of MLPClassifier and MLPRegressor, and `export` does. Images
+    with their channels first, as PyTorch has them, become images (N, height, width, channels); weights are put in
+    order.
 
     Parameters
     ----------
@@ -81,6 +83,10 @@ class _Reader:
         self.batch, self.input_sizes = sizes[0] or -1, tuple(sizes[1:])
         self.nodes = [self._node(index, each) for index, each in enumerate(self.graph.node)]
         self.target = self._choose_output()
+        for node in self._needed():
+            if node.operator == "Constant":
+                self._add_constant(node)
+        fuse(self.nodes, self.constants)
         self._resolve()
 
     def _node(self, index: int, proto: Any) -> Node:
@@ -106,26 +112,28 @@ class _Reader:
             target = made[target].inputs[0]
         return target
 
-    def _resolve(self) -> None:
-        """Find out what each tensor is: a constant, a shape, another one with its axes moved, or one of its own."""
+    def _needed(self) -> list[Node]:
+        """Return the nodes that the model's output depends on."""
         needed, kept = {self.target}, []
         for node in reversed(self.nodes):
             if needed & {*node.outputs}:
                 needed |= {*node.inputs}
                 kept.append(node)
+        return kept[::-1]
+
+    def _resolve(self) -> None:
+        """Find out what each tensor is: a constant, a shape, another one with its axes moved, or one of its own."""
         self.moved: dict[str, tuple[str, tuple[int, ...] | None]] = {}
         self.computed: dict[str, Node] = {}
         self.consumers: dict[str, list[Node]] = {}
-        for node in reversed(kept):
+        for node in self._needed():
             given = [name for name in node.inputs if name]
             plain = [name for name in given if name not in self.constants]
-            if node.operator == "Constant":
-                self._add_constant(node)
-            elif node.operator == "Shape" or (
-                node.operator in constants.OPERATORS and self.computed.keys() >= {*plain}
-            ):
+            if node.outputs[0] in self.constants:
+                continue
+            if node.operator == "Shape" or (node.operator in constants.OPERATORS and self.computed.keys() >= {*plain}):
                 self.computed[node.outputs[0]] = node
-            elif node.operator in {"Transpose", "Identity"}:
+            elif node.operator == "Transpose" or node.passes_on:
                 self._add_moved(node)
             else:
                 for name in dict.fromkeys(self._origin(name)[0] for name in plain if name not in self.computed):
@@ -189,6 +197,9 @@ class _Reader:
             )
         if chain.value.flat is not None:
             raise MisfitError("it ends with flat images that have their channels first", len(self.nodes))
+        if chain.value.rows:
+            maker = next(node for node in self.nodes if chain.tensor in node.outputs)
+            raise maker.misfit("mixes samples: it gives rows of them")
         return chain
 
     def _follow(self, chain: Chain) -> Node | None:
@@ -234,6 +245,8 @@ class _Reader:
     def _step(self, chain: Chain, node: Node) -> None:
         """Let a chain grow by one node."""
         self._enter(chain, node)
+        if chain.value.rows and node.operator not in {"Add", "Gemm", "MatMul", "Reshape"}:
+            raise node.misfit("takes rows of samples, not samples")
         dynamic = self._dynamic(node)
         if len(dynamic) > 1:
             square(node, chain)
@@ -260,6 +273,8 @@ class _Reader:
         if name in self.constants:
             return self.constants[name]
         maker = self.computed[name]
+        if maker.operator == "Shape" and (maker.inputs[0] in self.computed or maker.inputs[0] in self.constants):
+            return np.array(self._constant(node, maker.inputs[0]).shape)
         if maker.operator == "Shape":
             origin, axes = self._origin(maker.inputs[0])
             if origin not in self.values:
@@ -274,6 +289,8 @@ class _Reader:
 
     def _fork(self, chain: Chain, following: list[Node]) -> None:
         """Follow the branches that begin at a chain's tensor until they have become one again."""
+        if any(node.operator in TAKES_IMAGES for node in following):
+            chain.put_channels_first()
         ready: list[Chain] = []
         waiting: dict[int, list[Chain]] = {}  # at nodes, by their index, that also take other branches
         for node in following:
@@ -299,6 +316,8 @@ class _Reader:
 
     def _wait(self, branch: Chain, node: Node, waiting: dict[int, list[Chain]]) -> None:
         self._enter(branch, node)
+        if branch.value.rows:
+            raise node.misfit("joins rows of samples, not samples")
         waiting.setdefault(node.index, []).append(branch)
 
     def _is_complete(self, index: int, branches: list[Chain]) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from onnxfiles import assert_close, run
-from onnxgraphs import chain, graph
+from onnxgraphs import chain, graph, node
 
 from minidl.errors import FileFormatError
 from minidl.onnx import load
@@ -42,6 +42,11 @@ FIT = [
     ("Sub", {"c": np.float32(2)}, {}, (3,)),
     ("Mul", {"c": np.float32([2])}, {}, (3,)),
     ("Div", {"c": np.float32([[2]])}, {}, (3,)),
+    ("Neg", {}, {}, (3,)),
+    ("Add", {"c": f(3)}, {}, (3,)),
+    ("Sub", {"c": f(1, 1, 3)}, {}, (2, 3)),
+    ("Mul", {"c": f(4, 1, 1)}, {}, IMAGE),
+    ("Div", {"c": positive(3)}, {}, (3,)),
     ("Dropout", {"r": np.float32(0.25)}, {}, (3,)),
     ("Cast", {}, {"to": 1}, (3,)),
     ("Gemm", {"w": f(3, 2)}, {}, (3,)),
@@ -96,8 +101,6 @@ def test_an_operator_becomes_a_layer_that_gives_what_onnx_runtime_gives(tmp_path
 
 
 def test_an_operator_with_its_constant_first_becomes_a_layer(tmp_path):
-    from onnxgraphs import node
-
     for operator, wanted in (("Sub", "Rescale(scale=-1.0, offset=2.0)"), ("Mul", "Rescale(scale=2.0, offset=0.0)")):
         (tmp_path / "model.onnx").write_bytes(graph([node(operator, "c x")], {"c": np.float32(2)}, (3,)))
         assert repr(load(tmp_path / "model.onnx").layers[0]) == wanted
@@ -108,8 +111,8 @@ UNFIT = [
     ("Erf", {}, {}, (3,), "no layer for"),
     ("Cast", {}, {"to": 7}, (3,), "whole numbers"),
     ("Softmax", {}, {"axis": 2}, IMAGE, "another axis"),
-    ("Add", {"c": f(3)}, {}, (3,), "adds an array"),
-    ("Mul", {"c": f(3)}, {}, (3,), "multiplies by an array"),
+    ("Add", {"c": f(2, 3)}, {}, (2, 3), "not one number for each"),
+    ("Mul", {"c": f(2, 3)}, {}, (2, 3), "not one number for each"),
     ("Div", {"c": np.float32(0)}, {}, (3,), "no sum, product"),
     ("Pow", {"c": np.float32(5)}, {}, (3,), "no sum, product"),
     ("Gemm", {"w": f(2, 3)}, {}, (3,), "weights"),
@@ -129,7 +132,14 @@ UNFIT = [
     ("Reshape", {"t": I64([-1, 3])}, {}, (2, 3), "mixes samples"),
     ("Reshape", {"t": I64([6, -1])}, {}, (2, 3), "mixes samples"),
     ("Transpose", {}, {"perm": [1, 0]}, (3,), "the axis of the batch"),
-    ("Pad", {"p": I64([0, 1, 0, 0, 0, 0, 0, 0])}, {}, IMAGE, "pads the batch or the channels"),
+    ("Pad", {"p": I64([1, 0, 0, 0, 0, 0, 0, 0])}, {}, IMAGE, "pads the batch or the channels"),
+    ("Pad", {"p": I64([0, 1, 0, 1, 0, 0, 0, 0])}, {}, IMAGE, "pads the batch or the channels"),
+    ("Pad", {"p": I64([0, 0, 1, 0, 0, 0, 0, 0])}, {}, (2, 3), "no image"),
+    ("Slice", {"a": I64([1]), "b": I64([2]), "c": I64([2])}, {}, IMAGE, "margins of a transposed convolution"),
+    ("Tile", {"t": I64([1, 2])}, {}, (3,), "one axis of one number"),
+    ("Tile", {"t": I64([2, 1])}, {}, (3,), "one axis of one number"),
+    ("Tile", {"t": I64([1, 2])}, {}, (1,), "no layer for"),
+    ("Expand", {"t": I64([1, 2, 1])}, {}, (3,), "another number of axes"),
     ("Pad", {"p": I64([0, 0, 1, 1, 0, 0, 0, 0]), "v": np.float32(1)}, {}, IMAGE, "something else than zeros"),
     ("Resize", {"r": f(0), "s": np.float32([1, 1, 2, 2])}, {"mode": "linear"}, IMAGE, "repeat pixels"),
     ("Resize", {"r": f(0), "s": np.float32([1, 1, 1.5, 2])}, {"mode": "nearest"}, IMAGE, "repeat pixels"),
@@ -171,7 +181,101 @@ def test_scaling_and_shifting_become_one_layer_and_none_where_they_cancel():
         each.rescale(made, np.inf, 0)
 
 
+def loaded(tmp_path, content, x):
+    """Load a graph of images, and compare what it gives with ONNX Runtime's."""
+    (tmp_path / "model.onnx").write_bytes(content)
+    model = load(tmp_path / "model.onnx")
+    theirs = run(content, x)[0]
+    if model.input_shape != x.shape[1:]:  # its channels are last
+        x, theirs = np.moveaxis(x, 1, -1), np.moveaxis(theirs, 1, -1)
+    assert_close(model.predict_scores(x), theirs)
+    return [repr(layer) for layer in model.layers]
+
+
+def test_numbers_for_each_feature_become_a_frozen_batch_normalization(tmp_path):
+    nodes = chain(("Relu", [], {}), ("Mul", ["s"], {}), ("Add", ["b"], {}), ("Sub", ["b"], {}), ("Mul", ["s"], {}))
+    (tmp_path / "model.onnx").write_bytes(graph(nodes, {"s": f(3), "b": f(3)}, (3,)))
+    model, x = load(tmp_path / "model.onnx"), f(5, 3)
+    _, norm = model.layers
+    assert not norm.trainable
+    assert_close(model.forward(x, training=True), run(str(tmp_path / "model.onnx"), x)[0])
+
+
+@pytest.mark.parametrize("repeat", ["Tile", "Expand"])
+def test_repeated_rows_and_columns_are_one_upsampling(tmp_path, repeat):
+    """As Keras writes them: of an axis of one number come several, which a Reshape joins with the one before."""
+    rows = ("Unsqueeze", ["two"], {}), (repeat, ["rows"], {}), ("Reshape", ["after"], {})
+    columns = ("Unsqueeze", ["three"], {}), (repeat, ["columns"], {}), ("Reshape", ["last"], {})
+    constants = {
+        "two": I64([2]), "three": I64([3]), "after": I64([-1, 6, 3, 4]), "last": I64([-1, 6, 9, 4]),
+        "rows": I64([1, 1, 2, 1, 1]), "columns": I64([1, 1, 1, 3, 1]),
+    }  # fmt: skip
+    content = graph(chain(*rows, *columns), constants, (3, 3, 4))
+    assert loaded(tmp_path, content, f(5, 3, 3, 4)) == ["UpSample2D(size=(2, 3))"]
+
+
+def test_channels_that_are_repeated_are_no_upsampling(tmp_path):
+    nodes = chain(("Unsqueeze", ["a"], {}), ("Tile", ["t"], {}), ("Reshape", ["s"], {}))
+    constants = {"a": I64([4]), "t": I64([1, 1, 1, 1, 2]), "s": I64([-1, 3, 3, 8])}
+    (tmp_path / "model.onnx").write_bytes(graph(nodes, constants, (3, 3, 4)))
+    with pytest.raises(FileFormatError, match="node 2 'Reshape'.*rows or columns"):
+        load(tmp_path / "model.onnx")
+
+
+def test_margins_that_are_cut_off_are_the_padding_of_a_transposed_convolution(tmp_path):
+    cut = "Slice", ["from", "to", "axes"], {}
+    nodes = chain(("ConvTranspose", ["w"], {"strides": [2, 2], "pads": [0, 1, 0, 0]}), cut)
+    constants = {"w": f(4, 3, 3, 3), "from": I64([0, 1]), "to": I64([-1, 2**62]), "axes": I64([2, -1])}
+    (layer,) = loaded(tmp_path, graph(nodes, constants, IMAGE), f(5, *IMAGE))
+    assert "padding=((0, 1), (2, 0))" in layer
+
+
+def test_all_pixels_are_not_cut_off(tmp_path):
+    nodes = chain(("ConvTranspose", ["w"], {}), ("Slice", ["from", "to", "axes"], {}))
+    constants = {"w": f(4, 3, 3, 3), "from": I64([4]), "to": I64([2]), "axes": I64([2])}
+    (tmp_path / "model.onnx").write_bytes(graph(nodes, constants, IMAGE))
+    with pytest.raises(FileFormatError, match="node 1 'Slice'.*all pixels"):
+        load(tmp_path / "model.onnx")
+
+
+def test_a_reshape_that_brings_the_only_channel_to_the_front_is_no_layer(tmp_path):
+    convolution = "Conv", ["w"], {}
+    for shape in ((6, 5, 1), (1, 6, 1)):
+        nodes = chain(("Reshape", ["first"], {}), convolution, ("Transpose", [], {"perm": [0, 2, 3, 1]}))
+        constants = {"first": I64([-1, shape[2], *shape[:2]]), "w": f(2, 1, 1, 3)}
+        names = loaded(tmp_path, graph(nodes, constants, shape), f(5, *shape))
+        assert [name.split("(")[0] for name in names] == ["Conv2D"]
+
+
+def test_a_product_of_rows_of_samples_is_a_dense_layer(tmp_path):
+    nodes = chain(("Reshape", ["rows"], {}), ("MatMul", ["w"], {}), ("Add", ["b"], {}), ("Reshape", ["back"], {}))
+    constants = {"rows": I64([-1, 3]), "w": f(3, 4), "b": f(4), "back": I64([-1, 5, 4])}
+    content = graph(nodes, constants, (5, 3))
+    assert [name.split("(")[0] for name in loaded(tmp_path, content, f(7, 5, 3))] == ["Dense"]
+    for wrong in ([-1, 4, 5], [-1, 20], [-1, 10, 2]):
+        (tmp_path / "model.onnx").write_bytes(graph(nodes, constants | {"back": I64(wrong)}, (5, 3)))
+        with pytest.raises(FileFormatError, match=r"node 3 'Reshape'.*of rows of samples"):
+            load(tmp_path / "model.onnx")
+    ends = graph(chain(("Reshape", ["rows"], {}), ("MatMul", ["w"], {})), constants, (5, 3))
+    (tmp_path / "model.onnx").write_bytes(ends)
+    with pytest.raises(FileFormatError, match="node 1 'MatMul'.*mixes samples"):
+        load(tmp_path / "model.onnx")
+    branches = [
+        node("Reshape", "x rows", "r"),
+        node("MatMul", "r w", "c"),
+        node("MatMul", "r w", "d"),
+        node("Add", "c d"),
+    ]
+    (tmp_path / "model.onnx").write_bytes(graph(branches, constants, (5, 3)))
+    with pytest.raises(FileFormatError, match="node 3 'Add'.*joins rows of samples"):
+        load(tmp_path / "model.onnx")
+    softmax = chain(("Reshape", ["rows"], {}), ("Softmax", [], {}), ("Reshape", ["back"], {}))
+    (tmp_path / "model.onnx").write_bytes(graph(softmax, constants | {"back": I64([-1, 5, 3])}, (5, 3)))
+    with pytest.raises(FileFormatError, match="node 1 'Softmax'.*takes rows of samples"):
+        load(tmp_path / "model.onnx")
+
+
 def test_every_operator_that_becomes_a_layer_is_tested():
     assert OPERATORS.keys() - {case[0] for case in FIT} == {
-        "Erf", "Pow", "Gelu", "Identity", "LogSoftmax", "Upsample", "ai.onnx.ml.Scaler"
+        "Erf", "Expand", "Gelu", "Identity", "LogSoftmax", "Pow", "Slice", "Tile", "Upsample", "ai.onnx.ml.Scaler"
     }  # fmt: skip
