@@ -40,7 +40,7 @@ OPERATORS = [
 
 @functools.cache
 def good_files():
-    """Return the bytes of files that PyTorch and minidl wrote."""
+    """Return the bytes of files that PyTorch, Keras and minidl wrote."""
     contents = [path.read_bytes() for path in sorted(FOLDER.glob("*.onnx")) if "sklearn" not in path.stem]
     branches = Concatenate([Conv2D(2, 1), [MaxPool2D(3, strides=1, padding="same"), GELU()]])
     layers = [Conv2D(3, 3), Residual([Conv2D(4, 3, strides=2, padding="same"), ReLU()]), branches, Flatten(), Dense(3)]

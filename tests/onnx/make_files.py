@@ -1,8 +1,10 @@
-"""Makes the files in ``files``: small networks as PyTorch's two exporters and skl2onnx write them.
+"""Makes the files in ``files``: small networks as PyTorch's two exporters, skl2onnx and Keras' two backends write them.
 
     python tests/onnx/make_files.py
+    KERAS_BACKEND=torch python tests/onnx/make_files.py
 
-It needs PyTorch 2.13 with onnx and onnxscript, and scikit-learn with skl2onnx 1.20; what is not installed is left out.
+It needs PyTorch 2.13 with onnx and onnxscript, scikit-learn with skl2onnx 1.20, and Keras 3.15 with PyTorch or with
+TensorFlow 2.21 and tf2onnx 1.17, which is its default; what is not installed is left out.
 Stack traces and the like are taken out of the files.
 """
 
@@ -130,6 +132,74 @@ def make_sklearn_files():
         path.write_bytes(to_onnx(estimator, x[:1], target_opset=17, **options).SerializeToString())
 
 
+def keras_networks():
+    """Return networks of Keras by name."""
+    import keras
+    from keras import layers
+
+    def sequential(shape, *parts):
+        return keras.Sequential([keras.Input(shape), *parts])
+
+    def normalized(x, filters, stride):
+        return layers.BatchNormalization()(layers.Conv2D(filters, 3, stride, "same", use_bias=False)(x))
+
+    def residual(x, filters, stride):
+        y = normalized(layers.ReLU()(normalized(x, filters, stride)), filters, 1)
+        shortcut = x if stride == 1 else layers.Conv2D(filters, 1, stride, "same", use_bias=False)(x)
+        return layers.ReLU()(layers.Add()([y, shortcut]))
+
+    of_torch = keras.backend.backend() == "torch"  # each backend fails to export some layers
+    norms = [] if of_torch else [layers.LayerNormalization(), layers.LayerNormalization(scale=False)]
+    gelu = [layers.Activation("gelu")] if of_torch else []
+    groups = 2 if of_torch else 1
+
+    activations = [layers.PReLU(), layers.BatchNormalization(), layers.Dropout(0.3), *norms[:1], *gelu]
+    activations += [layers.LeakyReLU(0.2), layers.ELU(0.7)]
+    activations += [layers.Dense(5, name) for name in ("silu", "selu", "softplus", "tanh", "elu")]
+    activations += [layers.Lambda(lambda x: keras.activations.gelu(x, approximate=True))]
+    first = [layers.Conv2D(4, 3, padding="same"), layers.BatchNormalization(), layers.ReLU(), layers.MaxPooling2D(2)]
+    second = [layers.Conv2D(4, 3, 2, groups=groups, activation="relu"), layers.AveragePooling2D(2, 1), layers.Flatten()]
+    separable = [layers.DepthwiseConv2D(3, 2, "same", depth_multiplier=2), layers.PReLU(shared_axes=[1, 2])]
+    separable += [layers.SeparableConv2D(3, 3, activation="silu"), *norms[1:]]
+    separable += [layers.AveragePooling2D(2, padding="valid" if of_torch else "same"), layers.GlobalAveragePooling2D()]
+    enlarging = [layers.Conv2DTranspose(3, 3, 2, "same", activation="relu"), layers.UpSampling2D(2)]
+    enlarging += [layers.ZeroPadding2D(((0, 1), (1, 2))), layers.Conv2DTranspose(2, 3, 2), layers.Conv2D(1, 3)]
+    whole = keras.Input((6, 6, 2))
+    y = layers.GlobalAveragePooling2D()(residual(residual(whole, 2, 1), 4, 2))
+    x = keras.Input((5, 5, 1))
+    branches = layers.Conv2D(3, 1)(x), layers.Conv2D(2, 3, padding="same", activation="relu")(x)
+    joined = layers.Concatenate()([*branches, layers.MaxPooling2D(3, 1, "same")(x), x])
+    rows = [layers.Dense(5, "relu"), layers.Dense(3), layers.Flatten(), layers.BatchNormalization(), layers.Dense(2)]
+    return {
+        "mlp": sequential((6,), layers.Dense(5, "relu"), layers.Dense(4, "tanh"), layers.Dense(3, "softmax")),
+        "sigmoid": sequential((6,), layers.Rescaling(0.5, -1), layers.Dense(4, "relu"), layers.Dense(1, "sigmoid")),
+        "activations": sequential((6,), layers.Dense(5), *activations, layers.Dense(2)),
+        "convolutions": sequential(
+            (12, 12, 1), layers.Rescaling(0.5), *first, *second, layers.Dense(5, "relu"), layers.Dense(3, "softmax")
+        ),
+        "rows": sequential((4, 6), *rows),
+        "separable": sequential((9, 8, 2), *separable, layers.Dense(3)),
+        "enlarging": sequential((3, 4, 2), *enlarging),
+        "residual": keras.Model(whole, layers.Dense(3)(y)),
+        "concatenated": keras.Model(x, layers.Dense(3)(layers.Flatten()(joined))),
+    }
+
+
+def make_keras_files():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    for name, network in keras_networks().items():
+        for weight in network.weights:
+            if weight.name in {"alpha", "beta", "bias", "gamma", "moving_mean", "moving_variance"}:  # 0 or 1 at first
+                weight.assign(rng.uniform(0.2, 0.9, weight.shape))
+        network(np.zeros((2, *network.input_shape[1:]), np.float32))
+        path = FOLDER / f"keras_{keras.backend.backend()}_{name}.onnx"
+        network.export(path, format="onnx", verbose=False)
+        strip(path)
+
+
 def strip(path):
     """Take out what says where and how the file was made."""
     model = onnx.load(path)
@@ -144,7 +214,7 @@ def strip(path):
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     FOLDER.mkdir(exist_ok=True)
-    for make in (make_torch_files, make_sklearn_files):
+    for make in (make_torch_files, make_sklearn_files, make_keras_files):
         try:
             make()
         except ModuleNotFoundError as error:

@@ -36,14 +36,14 @@ def outputs(path, x):
         y = y[:, 1:]
     if path.stem.endswith("view"):  # log_softmax
         y = np.exp(y)
-    return np.moveaxis(y, 1, -1) if y.ndim == 4 else y
+    return np.moveaxis(y, 1, -1) if y.ndim == 4 and not path.stem.startswith("keras") else y
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_files_of_pytorch_and_scikit_learn_come_back_as_models_that_train(path):
+def test_files_of_pytorch_keras_and_scikit_learn_come_back_as_models_that_train(path):
     shape = [each.dim_value for each in onnx.load(path).graph.input[0].type.tensor_type.shape.dim][1:]
     theirs = rng.normal(size=(20, *shape)).astype(np.float32)
-    x = np.moveaxis(theirs, 1, -1) if len(shape) == 3 else theirs
+    x = np.moveaxis(theirs, 1, -1) if len(shape) == 3 and not path.stem.startswith("keras") else theirs
     model = load(path)
     ours = model.forward(x) if model.loss is None else model.predict_proba(x)
     assert_close(ours, outputs(path, theirs))
@@ -60,9 +60,32 @@ def test_files_of_pytorch_and_scikit_learn_come_back_as_models_that_train(path):
     assert (model.parameters != before).any()
 
 
-def test_there_are_files_of_both_exporters_of_pytorch_and_of_skl2onnx():
-    assert {path.stem.split("_")[0] for path in FILES} == {"dynamo", "torchscript", "sklearn"}
-    assert len(FILES) == 20
+def test_there_are_files_of_both_exporters_of_pytorch_of_two_backends_of_keras_and_of_skl2onnx():
+    makers = [path.stem.rsplit("_", 1)[0] for path in FILES]
+    assert {maker: makers.count(maker) for maker in makers} == {
+        "dynamo": 8, "torchscript": 8, "sklearn": 4, "keras_tensorflow": 9, "keras_torch": 9
+    }  # fmt: skip
+
+
+def kinds(model):
+    return [type(layer).__name__ for layer in model.layers]
+
+
+def test_layers_of_keras_come_back_as_the_layers_of_the_same_name():
+    files = {path.stem: path for path in FILES}
+    rectifiers = ["PReLU", "BatchNorm", "LayerNorm", "LeakyReLU", "ELU"]
+    found = [kind for kind in kinds(load(files["keras_tensorflow_activations"])) if kind != "Dense"]
+    assert found == [*rectifiers, "SiLU", "SELU", "Softplus", "Tanh", "ELU", "GELU"]
+    assert kinds(load(files["keras_tensorflow_separable"])) == [
+        "DepthwiseConv2D", "PReLU", "DepthwiseConv2D", "Conv2D", "SiLU", "LayerNorm", "AveragePool2D",
+        "GlobalAveragePool2D", "Dense",
+    ]  # fmt: skip
+    for backend in ("tensorflow", "torch"):
+        assert kinds(load(files[f"keras_{backend}_enlarging"])) == [
+            "Conv2DTranspose", "ReLU", "UpSample2D", "ZeroPad2D", "Conv2DTranspose", "Conv2D"
+        ]  # fmt: skip
+        rows = kinds(load(files[f"keras_{backend}_rows"]))
+        assert rows == ["Dense", "ReLU", "Dense", "Flatten", "BatchNorm", "Dense"]
 
 
 def test_what_scikit_learn_has_scaled_by_stays_as_it_is():
