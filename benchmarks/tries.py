@@ -3,7 +3,7 @@
     python benchmarks/tries.py
 
 Each line is the median over rounds in which the ways take turns, in microseconds, and its ratio to the first way.
-numexpr and numba take part where they are installed.
+numexpr takes part where it is installed. What compiled code gives, `compiled.py` shows.
 """
 
 from __future__ import annotations
@@ -188,8 +188,6 @@ def adam(size: int) -> None:
         }
     if importlib.util.find_spec("numexpr"):
         ways["numexpr"] = numexpr_adam(parameters, gradients, mean, square)
-    if importlib.util.find_spec("numba"):
-        ways["numba"] = numba_adam(parameters, gradients, mean, square)
     race(f"a step of Adam on {size:,} parameters", ways)
 
 
@@ -270,20 +268,6 @@ def numexpr_adam(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray) -> 
         numexpr.evaluate("p - r * m / sqrt(v)", names, out=p)
 
     return step
-
-
-def numba_adam(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray) -> Callable[[], object]:
-    import numba
-
-    @numba.njit(fastmath=True)
-    def step(p, g, m, v, a, b, c, d, r, e):
-        for i in range(p.size):
-            m[i] = a * m[i] + c * g[i]
-            v[i] = b * v[i] + d * g[i] * g[i]
-            p[i] -= r * m[i] / (np.sqrt(v[i]) + e)
-
-    constants = [np.float32(value) for value in (0.9, 0.999, 0.1, 0.001, 1e-3, 1e-8)]
-    return lambda: step(p, g, m, v, *constants)
 
 
 def main() -> None:

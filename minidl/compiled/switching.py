@@ -15,7 +15,7 @@ from minidl.errors import ArgumentError, MissingDependencyError
 
 VARIABLE = "MINIDL_COMPILED"
 
-_MODULES = ("averages", "layers", "optimizers", "pooling")
+_MODULES = ("averages", "chain", "layers", "losses", "optimizers", "pooling")
 
 
 class Replacement:

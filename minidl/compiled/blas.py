@@ -1,0 +1,125 @@
+"""Matrix products within compiled loops: by NumPy's own BLAS and with the calls that NumPy makes, so to the same bits.
+
+numba's own products use SciPy's BLAS, whose threads would compete with those of NumPy's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from minidl.compiled.loops import compiled
+
+_BY_ROWS, _BY_COLUMNS, _AS_IT_IS, _TRANSPOSED = 101, 102, 111, 112
+
+Routines = tuple[int, int, int]
+"""The addresses of gemm, gemv and dot."""
+
+
+@functools.cache
+def routines(dtype: np.dtype[Any]) -> Routines | None:
+    """Return NumPy's BLAS for numbers of a type; None where it is another one than NumPy's wheels bring."""
+    from threadpoolctl import ThreadpoolController
+
+    paths = [each.filepath for each in ThreadpoolController().select(user_api="blas").lib_controllers]
+    found = [ctypes.CDLL(path) for path in paths if "numpy.libs" in path]
+    letter = "d" if dtype.name == "float64" else "s"
+    names = [f"scipy_cblas_{letter}{name}64_" for name in ("gemm", "gemv", "dot")]
+    if len(found) != 1 or not all(hasattr(found[0], name) for name in names):
+        return None
+    gemm, gemv, dot = (ctypes.cast(getattr(found[0], name), ctypes.c_void_p).value or 0 for name in names)
+    return gemm, gemv, dot
+
+
+def _routine(arguments: str, returns: bool = False) -> Any:
+    """Return what calls a routine of C in a compiled loop: a function of its address, a 1 of its numbers, arguments.
+
+    The arguments are described by a letter each: (e)num, (i)nteger, (r)eal number, (a)ddress of an array.
+    """
+
+    @intrinsic
+    def call(_: Any, address: Any, one: Any, given: Any) -> Any:
+        def generate(context: Any, builder: Any, __: Any, values: Any) -> Any:
+            real, array = context.get_value_type(one), ir.IntType(8).as_pointer()
+            kinds = {"e": ir.IntType(32), "i": ir.IntType(64), "r": real, "a": array}
+            numba_kinds = {"e": types.int32, "i": types.int64, "r": one, "a": types.uintp}
+            passed = []
+            for position, kind in enumerate(arguments):
+                value = builder.extract_value(values[2], position)
+                value = context.cast(builder, value, given[position], numba_kinds[kind])
+                passed.append(builder.inttoptr(value, array) if kind == "a" else value)
+            routine = ir.FunctionType(real if returns else ir.VoidType(), [kinds[kind] for kind in arguments])
+            result = builder.call(builder.inttoptr(values[0], routine.as_pointer()), passed)
+            return result if returns else context.get_dummy_value()
+
+        return (one if returns else types.void)(address, one, given), generate
+
+    return call
+
+
+_gemm, _gemv, _dot = _routine("eeeiiiraiairai"), _routine("eeiiraiairai"), _routine("iaiai", returns=True)
+
+
+@compiled
+def multiply(blas, x, weight, y):
+    """``y <- x @ weight``; all of these are at least (2, 2), except for a weight of one column."""
+    one, zero = x.dtype.type(1), x.dtype.type(0)
+    (rows, inputs), units = x.shape, weight.shape[1]
+    x, weight, y = x.ctypes.data, weight.ctypes.data, y.ctypes.data
+    if units == 1:
+        _gemv(blas[1], one, (_BY_COLUMNS, _TRANSPOSED, inputs, rows, one, x, inputs, weight, 1, zero, y, 1))
+    else:
+        transposed = _AS_IT_IS, _AS_IT_IS
+        _gemm(blas[0], one, (_BY_ROWS, *transposed, rows, units, inputs, one, x, inputs, weight, units, zero, y, units))
+
+
+# What comes from a loss may have its columns one after the other in memory, and NumPy then calls BLAS in another way.
+
+
+@compiled
+def multiply_transposed(blas, x, dy, gradient, by_columns):
+    """``gradient <- x.T @ dy``, of (rows, inputs) and (rows, units)."""
+    one, zero = x.dtype.type(1), x.dtype.type(0)
+    (rows, inputs), units = x.shape, gradient.shape[1]
+    x, dy, gradient = x.ctypes.data, dy.ctypes.data, gradient.ctypes.data
+    if units == 1:
+        _gemv(blas[1], one, (_BY_ROWS, _TRANSPOSED, rows, inputs, one, x, inputs, dy, 1, zero, gradient, 1))
+    else:
+        how, line = (_TRANSPOSED, rows) if by_columns else (_AS_IT_IS, units)
+        sizes = inputs, units, rows
+        _gemm(blas[0], one, (_BY_ROWS, _TRANSPOSED, how, *sizes, one, x, inputs, dy, line, zero, gradient, units))
+
+
+@compiled
+def multiply_by_transposed(blas, dy, weight, dx, by_columns):
+    """``dx <- dy @ weight.T``, of (rows, units) and (inputs, units); numbers of one unit are multiplied as they are."""
+    one, zero = dy.dtype.type(1), dy.dtype.type(0)
+    (rows, inputs), units = dx.shape, weight.shape[1]
+    if units == 1:
+        for row in range(rows):
+            for entry in range(inputs):
+                dx[row, entry] = dy.flat[row] * weight[entry, 0]
+    else:
+        dy, weight, dx = dy.ctypes.data, weight.ctypes.data, dx.ctypes.data
+        how, line = (_TRANSPOSED, rows) if by_columns else (_AS_IT_IS, units)
+        sizes = rows, inputs, units
+        _gemm(blas[0], one, (_BY_ROWS, how, _TRANSPOSED, *sizes, one, dy, line, weight, units, zero, dx, inputs))
+
+
+@compiled
+def sum_rows(blas, dy, ones, sums, by_columns):
+    """``sums <- ones @ dy``, of (rows,) and (rows, units)."""
+    one, zero = dy.dtype.type(1), dy.dtype.type(0)
+    rows, units = ones.size, sums.size
+    if units == 1:
+        sums[0] = _dot(blas[2], one, (rows, ones.ctypes.data, 1, dy.ctypes.data, 1))
+    else:
+        dy, ones, sums = dy.ctypes.data, ones.ctypes.data, sums.ctypes.data
+        how, line = (_BY_COLUMNS, rows) if by_columns else (_BY_ROWS, units)
+        _gemv(blas[1], one, (how, _TRANSPOSED, rows, units, one, dy, line, ones, 1, zero, sums, 1))

@@ -1,0 +1,161 @@
+"""Chains of dense layers: forward and backward of all of them in one call each, to the bits of NumPy's many."""
+
+from __future__ import annotations
+
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from minidl.compiled.blas import multiply, multiply_by_transposed, multiply_transposed, routines, sum_rows
+from minidl.compiled.loops import compiled
+from minidl.compiled.switching import replaces
+from minidl.layers import Dense, Flatten, ReLU, Rescale, Reshape
+from minidl.typing import Array
+
+_numpy_forward, _numpy_backward = (resolve_name(f"minidl.model:Sequential.{name}") for name in ("forward", "backward"))
+
+
+@replaces("minidl.model:Sequential")
+class _Sequential:
+    def forward(self: Any, x: Any, training: bool = False) -> Any:
+        vars(self).pop("saved", None)
+        chain = _chain_of(self) if training else None
+        if chain is None or not _is_batch(x, self.input_shape):
+            return _numpy_forward(self, x, training)
+        for layer in chain.first:
+            x = layer.forward(x, training)
+        x = x.astype(self.dtype, copy=False)
+        outputs = np.empty(len(x) * chain.numbers_per_row, self.dtype)
+        blas, start = routines(self.dtype), len(outputs) - len(x) * self.output_shape[0]
+        _forward(blas, chain.vectors[0], *chain.shape, x, outputs)
+        self.saved = chain, x, outputs
+        return outputs[start:].reshape(len(x), -1)
+
+    def backward(self: Any, dy: Array) -> Any:
+        if "saved" not in vars(self):
+            return _numpy_backward(self, dy)
+        chain, x, outputs = self.saved
+        by_columns = dy.flags.f_contiguous and not dy.flags.c_contiguous and not chain.shape[3][-1]
+        memory = np.ascontiguousarray(dy.T if by_columns else dy, self.dtype)
+        _backward(routines(self.dtype), *chain.vectors, *chain.shape, x, outputs, memory, by_columns)
+        return None
+
+
+def _is_batch(x: Any, input_shape: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.shape[1:] == input_shape and len(x) > 1 and x.flags.c_contiguous
+
+
+class _Chain(NamedTuple):
+    """The dense layers of a model, each with a ReLU behind it or none, and with nothing else but the first layers.
+
+    Attributes
+    ----------
+    first : list of Layer
+        Those without parameters before the first dense one.
+    dense : list of Dense
+    vectors : (parameters, gradients)
+        In which all parameters lie.
+    shape : (sizes, weights, biases, rectified)
+        Numbers of inputs and units; where in the vectors weights and biases begin, -1 for none; whether ReLU follows.
+    numbers_per_row : int
+        How many outputs a row has, in all dense layers.
+    """
+
+    first: list[Any]
+    dense: list[Any]
+    vectors: tuple[Array, Array]
+    shape: tuple[Array, Array, Array, Array]
+    numbers_per_row: int
+
+
+_chains: WeakKeyDictionary[Any, tuple[Any, _Chain | None]] = WeakKeyDictionary()
+"""The layers of each model as they were looked through, and the chain that they are."""
+
+
+def _chain_of(model: Any) -> _Chain | None:
+    """Return the chain that a model is, where all of it is trained."""
+    layers, chain = _chains.get(model, (None, None))
+    if layers is not model._computed or (chain is not None and chain.dense[0].weight.vectors is not chain.vectors):
+        chain = _look_through(model)
+        _chains[model] = model._computed, chain
+    if chain is None or model.needs_input_gradient or not all(layer.own_trainable for layer in chain.dense):
+        return None
+    return chain
+
+
+def _look_through(model: Any) -> _Chain | None:
+    layers, first = [*model._computed], []
+    while layers and type(layers[0]) in {Rescale, Flatten, Reshape}:
+        first.append(layers.pop(0))
+    dense, rectified = [], []
+    for layer in layers:
+        if type(layer) is Dense:
+            dense.append(layer)
+            rectified.append(False)
+        elif type(layer) is ReLU and dense and not rectified[-1]:
+            rectified[-1] = True
+        else:
+            return None
+    if not dense or model.output_shape is None or routines(model.dtype) is None:
+        return None
+    sizes = [dense[0].weight.value.shape[0], *(layer.units for layer in dense)]
+    # Products with one row or column are other calls of BLAS; those of the last layer alone are made here.
+    if len(dense[0].input_shape or ()) != 1 or min(sizes[:-1]) < 2:
+        return None
+    weights = [layer.weight.start for layer in dense]
+    biases = [-1 if layer.bias is None else layer.bias.start for layer in dense]
+    shape = np.array(sizes), np.array(weights), np.array(biases), np.array(rectified)
+    return _Chain(first, dense, dense[0].weight.vectors, shape, sum(sizes[1:]))
+
+
+@compiled
+def _forward(blas, parameters, sizes, weights, biases, rectified, x, outputs):
+    rows, start, zero = x.shape[0], 0, x.dtype.type(0)
+    for layer in range(weights.size):
+        inputs, units = sizes[layer], sizes[layer + 1]
+        weight = parameters[weights[layer] : weights[layer] + inputs * units].reshape(inputs, units)
+        y = outputs[start : start + rows * units].reshape(rows, units)
+        if layer == 0:
+            multiply(blas, x, weight, y)
+        else:
+            multiply(blas, outputs[start - rows * inputs : start].reshape(rows, inputs), weight, y)
+        if biases[layer] >= 0:
+            bias = parameters[biases[layer] : biases[layer] + units]
+            for row in range(rows):
+                for unit in range(units):
+                    y[row, unit] += bias[unit]
+        if rectified[layer]:
+            for i in range(start, start + rows * units):
+                outputs[i] = zero if outputs[i] <= zero else outputs[i]  # NaN stays NaN
+        start += rows * units
+
+
+@compiled
+def _backward(blas, parameters, gradients, sizes, weights, biases, rectified, x, outputs, last, by_columns):
+    rows, stop, number = x.shape[0], outputs.size, x.dtype.type
+    one, zero, ones = number(1), number(0), np.ones(x.shape[0], x.dtype)
+    above = last  # the gradient by a layer's outputs
+    for layer in range(weights.size - 1, -1, -1):
+        inputs, units = sizes[layer], sizes[layer + 1]
+        begin, end = weights[layer], weights[layer] + inputs * units
+        weight, gradient = parameters[begin:end].reshape(inputs, units), gradients[begin:end].reshape(inputs, units)
+        before = stop - rows * units
+        columns = by_columns and layer == weights.size - 1
+        if rectified[layer]:
+            dy = np.empty(above.shape, x.dtype)
+            for i in range(rows * units):
+                dy.flat[i] = above.flat[i] * (one if outputs[before + i] > zero else zero)
+            above = dy
+        if biases[layer] >= 0:
+            sum_rows(blas, above, ones, gradients[biases[layer] : biases[layer] + units], columns)
+        if layer == 0:
+            multiply_transposed(blas, x, above, gradient, columns)
+        else:
+            y = outputs[before - rows * inputs : before].reshape(rows, inputs)
+            multiply_transposed(blas, y, above, gradient, columns)
+            dx = np.empty((rows, inputs), x.dtype)
+            multiply_by_transposed(blas, above, weight, dx, columns)
+            above = dx
+        stop = before

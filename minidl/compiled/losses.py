@@ -1,0 +1,92 @@
+"""Losses with their gradients. Exponentials and logarithms are NumPy's, which numba's differ from in the last bit."""
+
+from typing import Any
+
+import numpy as np
+
+from minidl.compiled.loops import compiled
+from minidl.compiled.switching import replaces
+from minidl.losses.base import count_outputs
+from minidl.typing import Array
+
+
+@replaces("minidl.losses.regression:MeanSquaredError")
+class _MeanSquaredError:
+    def per_sample(self: Any, scores: Array, targets: Array) -> Any:
+        losses, gradient = np.empty(len(scores), scores.dtype), np.empty(scores.shape, scores.dtype)
+        rows = len(scores), count_outputs(scores)
+        _squared(*(each.reshape(rows) for each in (scores, targets, gradient)), losses)
+        return losses, gradient
+
+
+@compiled
+def _squared(scores, targets, gradient, losses):
+    rows, outputs = scores.shape
+    number = scores.dtype.type
+    factor, count, squares = number(2 / outputs), number(outputs), np.empty(outputs, scores.dtype)
+    for row in range(rows):
+        for output in range(outputs):
+            error = scores[row, output] - targets[row, output]
+            squares[output] = error * error
+            gradient[row, output] = error * factor
+        losses[row] = _sum(squares) / count
+
+
+@compiled
+def _sum(x):
+    """Add up contiguous numbers in the order of NumPy's sum: in eight sums, and of more than 128 numbers by halves."""
+    if x.size > 128:
+        half = x.size // 2
+        half -= half % 8
+        return _sum(x[:half]) + _sum(x[half:])
+    if x.size < 8:
+        total = x.dtype.type(-0.0)
+        for i in range(x.size):
+            total += x[i]
+        return total
+    a, b, c, d, e, f, g, h = x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]
+    whole = x.size - x.size % 8
+    for i in range(8, whole, 8):
+        a, b, c, d = a + x[i], b + x[i + 1], c + x[i + 2], d + x[i + 3]
+        e, f, g, h = e + x[i + 4], f + x[i + 5], g + x[i + 6], h + x[i + 7]
+    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    for i in range(whole, x.size):
+        total += x[i]
+    return total
+
+
+@replaces("minidl.losses.classification")
+class _Classification:
+    @staticmethod
+    def _softmax(scores: Array) -> Any:
+        shifted = np.empty(scores.shape[::-1], scores.dtype).T  # with each class's scores side by side
+        _shift(scores, shifted.T)
+        probabilities = np.exp(shifted)
+        total = np.empty(len(scores), scores.dtype)
+        _normalize(probabilities.T, total)
+        return shifted, probabilities, np.log(total)
+
+
+@compiled
+def _shift(scores, shifted):
+    classes, rows = shifted.shape
+    for row in range(rows):
+        largest = scores[row, 0]
+        for k in range(1, classes):
+            number = scores[row, k]
+            largest = number if number >= largest or np.isnan(number) else largest
+        for k in range(classes):
+            shifted[k, row] = scores[row, k] - largest
+
+
+@compiled
+def _normalize(exponentials, total):
+    classes, rows = exponentials.shape
+    for row in range(rows):
+        total[row] = exponentials[0, row]
+    for k in range(1, classes):
+        for row in range(rows):
+            total[row] += exponentials[k, row]
+    for k in range(classes):
+        for row in range(rows):
+            exponentials[k, row] /= total[row]

@@ -1,0 +1,37 @@
+"""Products in compiled loops have the bits of NumPy's."""
+
+import numpy as np
+import pytest
+from bits import assert_same_bits
+
+pytest.importorskip("numba")
+
+from minidl.compiled.blas import multiply, multiply_by_transposed, multiply_transposed, routines, sum_rows
+
+SHAPES = [(2, 2, 2), (7, 5, 3), (64, 784, 128), (128, 10, 46), (128, 500, 1), (33, 65, 17), (2, 3, 1), (1000, 4, 10)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("rows", "inputs", "units"), SHAPES)
+@pytest.mark.parametrize("by_columns", [False, True])
+def test_products_have_the_bits_of_numpys(rows, inputs, units, dtype, by_columns):
+    blas = routines(np.dtype(dtype))
+    if blas is None:
+        pytest.skip("NumPy has another BLAS here")
+    rng = np.random.default_rng(0)
+    x, weight, dy = (rng.normal(size=shape).astype(dtype) for shape in ((rows, inputs), (inputs, units), (rows, units)))
+    found = [np.full(shape, np.nan, dtype) for shape in (dy.shape, weight.shape, x.shape, (units,))]
+    ones = np.ones(rows, dtype)
+    memory, dy = (np.ascontiguousarray(dy.T), np.asfortranarray(dy)) if by_columns else (dy, dy)
+    multiply(blas, x, weight, found[0])
+    multiply_transposed(blas, x, memory, found[1], by_columns)
+    multiply_by_transposed(blas, memory, weight, found[2], by_columns)
+    sum_rows(blas, memory, ones, found[3], by_columns)
+    dx = dy * weight.T if units == 1 else dy @ weight.T
+    for each, wanted in zip(found, (x @ weight, x.T @ dy, dx, ones @ dy), strict=True):
+        assert_same_bits(each, wanted)
+
+
+def test_another_library_is_none(monkeypatch):
+    monkeypatch.setattr("ctypes.CDLL", lambda path: object())
+    assert routines.__wrapped__(np.dtype(np.float32)) is None

@@ -1,0 +1,183 @@
+"""Chains of dense layers in one call give the bits of the NumPy code, and other networks are left to it."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from bits import assert_same_bits, compiled_functions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minidl import (
+    L2,
+    SGD,
+    Dense,
+    Dropout,
+    Flatten,
+    MeanSquaredError,
+    ReLU,
+    Rescale,
+    Residual,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Tanh,
+    Trainer,
+)
+from minidl.compiled import is_on, switch
+
+pytest.importorskip("numba")
+
+from minidl.compiled import chain as chains
+from minidl.compiled.blas import routines
+
+if routines(np.dtype(np.float32)) is None:
+    pytest.skip("NumPy has another BLAS here", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def _compiled():
+    before = is_on()
+    switch(True)
+    yield
+    switch(before)
+
+
+def passes(model, x, dy, *, compiled):
+    """The scores and the gradients of all parameters."""
+    functions = [
+        each.compiled if compiled else each.numpy for name in ("forward", "backward") for each in functions_of(name)
+    ]
+    scores = functions[0](model, x, training=True)
+    model.gradients[:] = np.nan
+    functions[1](model, dy)
+    return scores, model.gradients.copy()
+
+
+def functions_of(name):
+    return [each for each in compiled_functions(name) if each.home == "minidl.model:Sequential"]
+
+
+def is_chain(model):
+    return chains._chain_of(model) is not None
+
+
+@st.composite
+def perceptrons(draw):
+    sizes = draw(st.lists(st.integers(2, 70), min_size=1, max_size=4))
+    layers = draw(st.sampled_from([[], [Rescale(1 / 255)], [Flatten()], [Rescale(0.1, offset=-1), Flatten()]]))
+    layers = copy.deepcopy(layers)
+    for units in [*sizes[1:], draw(st.integers(1, 12))]:
+        layers += [Dense(units, use_bias=draw(st.booleans())), *[ReLU()] * draw(st.booleans())]
+        layers = [*layers[:-1], ReLU()] if type(layers[-1]) is ReLU else layers
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    return Sequential([*layers, MeanSquaredError()], input_shape=sizes[0], seed=0, dtype=dtype)
+
+
+@given(model=perceptrons(), rows=st.integers(2, 100), by_columns=st.booleans(), whole=st.booleans())
+@settings(max_examples=150, derandomize=True)
+def test_a_chain_has_the_scores_and_gradients_of_its_layers(model, rows, by_columns, whole):
+    rng = np.random.default_rng(rows)
+    x = (
+        rng.integers(0, 256, (rows, *model.input_shape), np.uint8)
+        if whole
+        else rng.normal(size=(rows, *model.input_shape))
+    )
+    x = x if whole else x.astype(model.dtype)
+    dy = rng.normal(size=(rows, *model.output_shape)).astype(model.dtype)
+    dy = np.asfortranarray(dy) if by_columns and type(model.layers[-1]) is Dense else dy
+    assert is_chain(model)
+    wanted, found = (passes(model, x, dy, compiled=compiled) for compiled in (False, True))
+    for each, expected in zip(found, wanted, strict=True):
+        assert_same_bits(each, expected)
+
+
+def network(*layers, **options):
+    return Sequential([*layers, SoftmaxCrossEntropy()], input_shape=6, seed=0, **options)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [Dense(5), Tanh(), Dense(3)],
+        [Dense(5), Dropout(0.5), Dense(3)],
+        [Residual([Dense(6), ReLU()]), Dense(3)],
+        [ReLU(), Dense(3)],
+        [Dense(5), ReLU(), ReLU(), Dense(3)],
+        [Dense(1), ReLU(), Dense(3)],
+        [Sequential([Dense(5), ReLU()]), Dense(3)],
+        [type("Own", (Dense,), {})(5), Dense(3)],
+    ],
+    ids=lambda layers: layers[0].__class__.__name__ + str(len(layers)),
+)
+def test_other_networks_are_computed_layer_by_layer(layers):
+    model = network(*layers)
+    assert not is_chain(model)
+    assert np.isfinite(model.forward(np.ones((4, 6), np.float32), training=True)).all()
+    model.backward(np.ones((4, 3), np.float32))
+
+
+def test_what_is_frozen_or_needs_the_inputs_gradient_is_computed_layer_by_layer():
+    model = network(Dense(5), ReLU(), Dense(3))
+    model.layers[0].trainable = False
+    assert not is_chain(model)
+    model.layers[0].trainable = True
+    assert is_chain(model)
+    model.needs_input_gradient = True
+    assert not is_chain(model)
+    x, dy = np.ones((4, 6), np.float32), np.ones((4, 3), np.float32)
+    model.forward(x, training=True)
+    assert model.backward(dy).shape == (4, 6)
+
+
+@pytest.mark.parametrize(
+    "x", [np.ones((1, 6)), np.ones((8, 12))[:, ::2], np.asfortranarray(np.ones((4, 6))), [[1] * 6] * 3]
+)
+def test_batches_of_other_forms_are_computed_layer_by_layer_after_one_that_was_not(x):
+    model = network(Dense(5), ReLU(), Dense(3))
+    model.forward(np.ones((4, 6), np.float32), training=True)
+    scores = model.forward(x, training=True)
+    model.backward(np.ones_like(scores))
+    gradients = model.gradients.copy()
+    switch(False)
+    model.forward(x, training=True)
+    model.backward(np.ones_like(scores))
+    np.testing.assert_array_equal(model.gradients, gradients)
+
+
+def test_a_model_that_becomes_part_of_another_or_is_copied_goes_on_with_the_vectors_that_it_has_then():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 6)).astype(np.float32), rng.integers(0, 3, 64)
+    model = network(Dense(5), ReLU(), Dense(3))
+    Trainer(model, SGD(0.1), batch_size=16, seed=0).fit(x, y, progress=False)
+    copies = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    larger = Sequential([Rescale(1.0), *model.layers, SoftmaxCrossEntropy()], input_shape=6)
+    for each in (*copies, larger):
+        assert is_chain(each)
+        before = each.parameters.copy()
+        Trainer(each, SGD(0.1), batch_size=16, seed=1).fit(x, y, progress=False)
+        assert (each.parameters != before).all(axis=None)
+    for each in copies:
+        np.testing.assert_array_equal(each.parameters, larger.parameters)
+
+
+def test_penalties_callbacks_and_clipping_are_as_with_numpy():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(90, 6)), rng.integers(0, 3, 90)
+    seen = []
+
+    def run():
+        model = network(Dense(9, regularizer=L2(0.01)), ReLU(), Dense(3))
+        trainer = Trainer(model, SGD(0.5), batch_size=16, seed=0, clip_norm=0.4)
+        callback = lambda trainer: seen.append(trainer.model.gradients.copy())  # noqa: E731
+        trainer.fit(x, y, epochs=2, progress=False, callbacks=[callback], sample_weight=rng.uniform(0, 2, 90))
+        return model.parameters, dict(trainer.history), seen.pop()
+
+    rng = np.random.default_rng(1)
+    compiled = run()
+    switch(False)
+    rng = np.random.default_rng(1)
+    wanted = run()
+    np.testing.assert_array_equal(compiled[0], wanted[0])
+    assert compiled[1] == wanted[1]
+    np.testing.assert_array_equal(compiled[2], wanted[2])
