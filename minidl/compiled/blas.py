@@ -123,3 +123,25 @@ def sum_rows(blas, dy, ones, sums, by_columns):
         dy, ones, sums = dy.ctypes.data, ones.ctypes.data, sums.ctypes.data
         how, line = (_BY_COLUMNS, rows) if by_columns else (_BY_ROWS, units)
         _gemv(blas[1], one, (how, _TRANSPOSED, rows, units, one, dy, line, ones, 1, zero, sums, 1))
+
+
+@compiled
+def multiply_patches(blas, patches, weights, y, rows, by_entries):
+    """``y <- patches @ weights``, of (rows, entries), in memory (entries, rows) where `by_entries`, and filters."""
+    one, zero = weights.dtype.type(1), weights.dtype.type(0)
+    entries, filters = weights.shape
+    patches, weights, y = patches.ctypes.data, weights.ctypes.data, y.ctypes.data
+    how, line = (_TRANSPOSED, rows) if by_entries else (_AS_IT_IS, entries)
+    sizes = rows, filters, entries
+    _gemm(blas[0], one, (_BY_ROWS, how, _AS_IT_IS, *sizes, one, patches, line, weights, filters, zero, y, filters))
+
+
+@compiled
+def multiply_patches_by_gradient(blas, patches, dy, product, rows, by_entries):
+    """``product <- patches.T @ dy``, of patches as above, and of (rows, filters)."""
+    one, zero = product.dtype.type(1), product.dtype.type(0)
+    entries, filters = product.shape
+    patches, dy, product = patches.ctypes.data, dy.ctypes.data, product.ctypes.data
+    how, line = (_AS_IT_IS, rows) if by_entries else (_TRANSPOSED, entries)
+    sizes = entries, filters, rows
+    _gemm(blas[0], one, (_BY_ROWS, how, _AS_IT_IS, *sizes, one, patches, line, dy, filters, zero, product, filters))
