@@ -14,41 +14,36 @@ from minidl.compiled.switching import replaces
 from minidl.layers import Dense, Flatten, ReLU, Rescale, Reshape
 from minidl.typing import Array
 
-_numpy_forward, _numpy_backward = (resolve_name(f"minidl.model:Sequential.{name}") for name in ("forward", "backward"))
+_layer_by_layer = resolve_name("minidl.training.gradients:_forward_backward")
 
 
-@replaces("minidl.model:Sequential")
-class _Sequential:
-    def forward(self: Any, x: Any, training: bool = False) -> Any:
-        vars(self).pop("saved", None)
-        chain = _chain_of(self) if training else None
-        if chain is None or not _is_batch(x, self.input_shape):
-            return _numpy_forward(self, x, training)
+@replaces("minidl.training.gradients")
+class _Gradients:
+    @staticmethod
+    def _forward_backward(model: Any, rows: Any, tally: Any, total_weight: float) -> Any:
+        chain, x = _chain_of(model), rows.x
+        if chain is None or not _is_batch(x, model.input_shape):
+            return _layer_by_layer(model, rows, tally, total_weight)
         for layer in chain.first:
-            x = layer.forward(x, training)
-        x = x.astype(self.dtype, copy=False)
-        outputs = np.empty(len(x) * chain.numbers_per_row, self.dtype)
-        blas, start = routines(self.dtype), len(outputs) - len(x) * self.output_shape[0]
+            x = layer.forward(x, training=True)
+        x = x.astype(model.dtype, copy=False)
+        blas, outputs = routines(model.dtype), np.empty(len(x) * chain.numbers_per_row, model.dtype)
         _forward(blas, chain.vectors[0], *chain.shape, x, outputs)
-        self.saved = chain, x, outputs
-        return outputs[start:].reshape(len(x), -1)
-
-    def backward(self: Any, dy: Array) -> Any:
-        if "saved" not in vars(self):
-            return _numpy_backward(self, dy)
-        chain, x, outputs = self.saved
-        by_columns = dy.flags.f_contiguous and not dy.flags.c_contiguous and not chain.shape[3][-1]
-        memory = np.ascontiguousarray(dy.T if by_columns else dy, self.dtype)
-        _backward(routines(self.dtype), *chain.vectors, *chain.shape, x, outputs, memory, by_columns)
-        return None
+        scores = outputs[-len(x) * model.output_shape[0] :].reshape(len(x), -1)
+        totals, dy = tally.count(scores, rows, 1 / total_weight)
+        by_columns = dy.flags.f_contiguous and not dy.flags.c_contiguous
+        memory = np.ascontiguousarray(dy.T if by_columns else dy, model.dtype)
+        _backward(blas, *chain.vectors, *chain.shape, x, outputs, memory, by_columns)
+        return totals
 
 
 def _is_batch(x: Any, input_shape: Any) -> bool:
+    """Whether it is one that NumPy multiplies by the calls that are made here."""
     return isinstance(x, np.ndarray) and x.shape[1:] == input_shape and len(x) > 1 and x.flags.c_contiguous
 
 
 class _Chain(NamedTuple):
-    """The dense layers of a model, each with a ReLU behind it or none, and with nothing else but the first layers.
+    """The dense layers of a model, which has nothing else but a ReLU behind some of them, and the first layers.
 
     Attributes
     ----------
@@ -75,7 +70,7 @@ _chains: WeakKeyDictionary[Any, tuple[Any, _Chain | None]] = WeakKeyDictionary()
 
 
 def _chain_of(model: Any) -> _Chain | None:
-    """Return the chain that a model is, where all of it is trained."""
+    """Return the chain that a model is, where all of it is trained and no gradient by the input is needed."""
     layers, chain = _chains.get(model, (None, None))
     if layers is not model._computed or (chain is not None and chain.dense[0].weight.vectors is not chain.vectors):
         chain = _look_through(model)
@@ -98,7 +93,8 @@ def _look_through(model: Any) -> _Chain | None:
             rectified[-1] = True
         else:
             return None
-    if not dense or model.output_shape is None or routines(model.dtype) is None:
+    # Of a ReLU at the end, NumPy arranges the gradient by that of the loss.
+    if not dense or rectified[-1] or model.output_shape is None or routines(model.dtype) is None:
         return None
     sizes = [dense[0].weight.value.shape[0], *(layer.units for layer in dense)]
     # Products with one row or column are other calls of BLAS; those of the last layer alone are made here.

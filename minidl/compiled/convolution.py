@@ -25,6 +25,7 @@ class _Windows:
         weights = np.ascontiguousarray(kernel.reshape(entries, filters))
         block, by_entries = _block(padded, entries, window)
         sliding = window.places, window.size, window.strides, window.dilation
+        padded = np.ascontiguousarray(padded)
         _convolve_blocks(blas, padded, weights, y, block, *sliding, by_entries)
         return y
 
@@ -39,7 +40,8 @@ class _Windows:
         gradient, product = np.zeros((entries, filters), padded.dtype), np.empty((entries, filters), padded.dtype)
         block, by_entries = _block(padded, entries, window)
         sliding = window.places, window.size, window.strides, window.dilation
-        _add_blocks(blas, padded, np.ascontiguousarray(dy), gradient, product, block, *sliding, by_entries)
+        padded, dy = np.ascontiguousarray(padded), np.ascontiguousarray(dy)
+        _add_blocks(blas, padded, dy, gradient, product, block, *sliding, by_entries)
         return gradient.reshape(shape)
 
 

@@ -25,6 +25,8 @@ from minidl import (
     Trainer,
 )
 from minidl.compiled import is_on, switch
+from minidl.training.gradients import Tally
+from minidl.training.rows import prepare_rows
 
 pytest.importorskip("numba")
 
@@ -43,19 +45,13 @@ def _compiled():
     switch(before)
 
 
-def passes(model, x, dy, *, compiled):
-    """The scores and the gradients of all parameters."""
-    functions = [
-        each.compiled if compiled else each.numpy for name in ("forward", "backward") for each in functions_of(name)
-    ]
-    scores = functions[0](model, x, training=True)
+def passes(model, x, y, *, compiled):
+    """The totals of a batch, and the gradients of all parameters."""
+    (found,) = compiled_functions("_forward_backward")
+    rows = prepare_rows(model, x, y)
     model.gradients[:] = np.nan
-    functions[1](model, dy)
-    return scores, model.gradients.copy()
-
-
-def functions_of(name):
-    return [each for each in compiled_functions(name) if each.home == "minidl.model:Sequential"]
+    totals = (found.compiled if compiled else found.numpy)(model, rows, Tally(model, [], rows), 7.0)
+    return totals, model.gradients.copy()
 
 
 def is_chain(model):
@@ -67,27 +63,26 @@ def perceptrons(draw):
     sizes = draw(st.lists(st.integers(2, 70), min_size=1, max_size=4))
     layers = draw(st.sampled_from([[], [Rescale(1 / 255)], [Flatten()], [Rescale(0.1, offset=-1), Flatten()]]))
     layers = copy.deepcopy(layers)
-    for units in [*sizes[1:], draw(st.integers(1, 12))]:
+    classifies = draw(st.booleans())  # by a loss whose gradient lies by columns in memory
+    for units in sizes[1:]:
         layers += [Dense(units, use_bias=draw(st.booleans())), *[ReLU()] * draw(st.booleans())]
-        layers = [*layers[:-1], ReLU()] if type(layers[-1]) is ReLU else layers
+    layers += [Dense(draw(st.integers(2 if classifies else 1, 12)), use_bias=draw(st.booleans()))]
+    loss = SoftmaxCrossEntropy() if classifies else MeanSquaredError()
     dtype = draw(st.sampled_from(["float32", "float64"]))
-    return Sequential([*layers, MeanSquaredError()], input_shape=sizes[0], seed=0, dtype=dtype)
+    return Sequential([*layers, loss], input_shape=sizes[0], seed=0, dtype=dtype)
 
 
-@given(model=perceptrons(), rows=st.integers(2, 100), by_columns=st.booleans(), whole=st.booleans())
+@given(model=perceptrons(), rows=st.integers(2, 100), whole=st.booleans())
 @settings(max_examples=150, derandomize=True)
-def test_a_chain_has_the_scores_and_gradients_of_its_layers(model, rows, by_columns, whole):
+def test_a_chain_has_the_totals_and_gradients_of_its_layers(model, rows, whole):
     rng = np.random.default_rng(rows)
-    x = (
-        rng.integers(0, 256, (rows, *model.input_shape), np.uint8)
-        if whole
-        else rng.normal(size=(rows, *model.input_shape))
-    )
-    x = x if whole else x.astype(model.dtype)
-    dy = rng.normal(size=(rows, *model.output_shape)).astype(model.dtype)
-    dy = np.asfortranarray(dy) if by_columns and type(model.layers[-1]) is Dense else dy
+    x = 128 + 60 * rng.normal(size=(rows, *model.input_shape))
+    x = x.clip(0, 255).astype(np.uint8 if whole else model.dtype)
+    outputs = model.output_shape
+    classifies = type(model.loss) is SoftmaxCrossEntropy
+    y = rng.integers(0, outputs[0], rows) if classifies else rng.normal(size=(rows, *outputs))
     assert is_chain(model)
-    wanted, found = (passes(model, x, dy, compiled=compiled) for compiled in (False, True))
+    wanted, found = (passes(model, x, y, compiled=compiled) for compiled in (False, True))
     for each, expected in zip(found, wanted, strict=True):
         assert_same_bits(each, expected)
 
@@ -105,16 +100,19 @@ def network(*layers, **options):
         [ReLU(), Dense(3)],
         [Dense(5), ReLU(), ReLU(), Dense(3)],
         [Dense(1), ReLU(), Dense(3)],
+        [Dense(3), ReLU()],
         [Sequential([Dense(5), ReLU()]), Dense(3)],
         [type("Own", (Dense,), {})(5), Dense(3)],
     ],
     ids=lambda layers: layers[0].__class__.__name__ + str(len(layers)),
 )
 def test_other_networks_are_computed_layer_by_layer(layers):
-    model = network(*layers)
+    model, rng = network(*layers), np.random.default_rng(0)
     assert not is_chain(model)
-    assert np.isfinite(model.forward(np.ones((4, 6), np.float32), training=True)).all()
-    model.backward(np.ones((4, 3), np.float32))
+    history = Trainer(model, SGD(0.1), batch_size=8, seed=0).fit(
+        rng.normal(size=(20, 6)), rng.integers(0, 3, 20), epochs=2, progress=False
+    )
+    assert history["loss"][1] != history["loss"][0]
 
 
 def test_what_is_frozen_or_needs_the_inputs_gradient_is_computed_layer_by_layer():
@@ -125,24 +123,19 @@ def test_what_is_frozen_or_needs_the_inputs_gradient_is_computed_layer_by_layer(
     assert is_chain(model)
     model.needs_input_gradient = True
     assert not is_chain(model)
-    x, dy = np.ones((4, 6), np.float32), np.ones((4, 3), np.float32)
-    model.forward(x, training=True)
-    assert model.backward(dy).shape == (4, 6)
 
 
 @pytest.mark.parametrize(
-    "x", [np.ones((1, 6)), np.ones((8, 12))[:, ::2], np.asfortranarray(np.ones((4, 6))), [[1] * 6] * 3]
+    "x",
+    [np.ones((1, 6)), np.ones((8, 12))[:, ::2], np.asfortranarray(np.ones((4, 6)))],
+    ids=["one row", "every second column", "by columns"],
 )
-def test_batches_of_other_forms_are_computed_layer_by_layer_after_one_that_was_not(x):
+def test_batches_of_other_forms_are_computed_layer_by_layer(x):
     model = network(Dense(5), ReLU(), Dense(3))
-    model.forward(np.ones((4, 6), np.float32), training=True)
-    scores = model.forward(x, training=True)
-    model.backward(np.ones_like(scores))
-    gradients = model.gradients.copy()
-    switch(False)
-    model.forward(x, training=True)
-    model.backward(np.ones_like(scores))
-    np.testing.assert_array_equal(model.gradients, gradients)
+    y = np.arange(len(x)) % 3
+    wanted, found = (passes(model, x, y, compiled=compiled) for compiled in (False, True))
+    for each, expected in zip(found, wanted, strict=True):
+        assert_same_bits(each, expected)
 
 
 def test_a_model_that_becomes_part_of_another_or_is_copied_goes_on_with_the_vectors_that_it_has_then():

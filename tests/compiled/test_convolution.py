@@ -43,5 +43,7 @@ def test_convolutions_and_their_gradients(shape, size, strides, padding, dilatio
     gradients = [gradient(padded, dy, window, groups) for gradient in both("kernel_gradient")]
     assert_same_bits(*gradients)
     if groups == 1:
-        found = both("kernel_gradient")[1](padded, np.asfortranarray(dy), window, groups)
+        found = both("kernel_gradient")[1](np.asfortranarray(padded), np.asfortranarray(dy), window, groups)
         assert_same_bits(found, gradients[0])
+        convolve = both("convolve")
+        assert_same_bits(convolve[1](np.asfortranarray(padded), kernel, window), convolve[0](padded, kernel, window))
