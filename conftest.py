@@ -41,15 +41,24 @@ pytest_collect_file = Sybil(
 @pytest.fixture(scope="session")
 def mnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MNIST's four files, of scikit-learn's digits."""
+    return write_mnist(tmp_path_factory.mktemp("mnist"))
+
+
+@pytest.fixture(scope="session")
+def small_mnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of 300 digits to train on and 100 to test, for networks that take long."""
+    return write_mnist(tmp_path_factory.mktemp("small_mnist"), 300, 100)
+
+
+def write_mnist(folder: Path, train: int | None = None, test: int | None = None) -> Path:
     from minidl.data.digits import load_digits_as_mnist
 
     digits = load_digits_as_mnist()
-    folder = tmp_path_factory.mktemp("mnist")
     for name, array in {
-        "train-images-idx3-ubyte": digits.x_train,
-        "train-labels-idx1-ubyte": digits.y_train,
-        "t10k-images-idx3-ubyte": digits.x_test,
-        "t10k-labels-idx1-ubyte": digits.y_test,
+        "train-images-idx3-ubyte": digits.x_train[:train],
+        "train-labels-idx1-ubyte": digits.y_train[:train],
+        "t10k-images-idx3-ubyte": digits.x_test[:test],
+        "t10k-labels-idx1-ubyte": digits.y_test[:test],
     }.items():
         header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
         (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())

@@ -47,8 +47,8 @@ def test_the_figures_are_those_that_the_example_reports(mnist_folder, tmp_path, 
         measure(*options, "1")
 
 
-def test_convolutions_have_figures_and_an_ablation_of_their_own(mnist_folder, tmp_path, documents):
-    options = (mnist_folder, tmp_path, documents, "--seeds", "1")
+def test_convolutions_have_figures_and_an_ablation_of_their_own(small_mnist_folder, tmp_path, documents):
+    options = (small_mnist_folder, tmp_path, documents, "--seeds", "1")
     documents.joinpath("recipes.md").write_text(DOCUMENT.replace("ablation", "ablation-conv"))
     assert re.search(r"^conv-fast, 28x28-c8-c24-128-10 +1 ", measure(*options, "--figures", "conv-fast"), re.MULTILINE)
     out = measure(*options, "--ablation", "conv", "--epochs", "2")
