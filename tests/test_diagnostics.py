@@ -37,6 +37,7 @@ def test_the_report_names_versions_processor_kernels_and_threads(shown):
         f"minidl: {minidl.__version__}",
         f"numpy: {np.__version__}",
         f"scikit-learn: {importlib.metadata.version('scikit-learn')}",
+        "Compiled code: ",
         "library: openblas 0.3",
         "kernels: SkylakeX",
         "threads: 7",

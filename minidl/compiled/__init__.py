@@ -1,8 +1,8 @@
 """Compiled code, of the extra ``fast``: what NumPy computes in several passes over the memory, in one.
 
 The NumPy code is the definition, and what people read. A function here has the name and the arguments of the one that
-it replaces, and gives the same bits, so that a run does not depend on whether the extra is installed. What has
-exponentials, or sums whose order is NumPy's own, is left to NumPy.
+it replaces, and gives the same bits, so that a run does not depend on whether the extra is installed. Exponentials are
+left to NumPy, and products to its BLAS.
 
 `pip install -e '.[fast]'` brings numba. `Trainer.fit` then uses compiled code, unless ``MINIDL_COMPILED=0`` is in the
 environment, or `switch(False)` has been called.

@@ -43,12 +43,12 @@ def copy_bytes(_: Any, to: Any, source: Any, count: Any) -> Any:
 
 
 class _Note(event.Listener):
-    """Says once that something is compiled, which takes seconds, at the first time that it is."""
+    """Says once that something of minidl's is compiled, which takes seconds, at the first time that it is."""
 
     said = False
 
-    def on_start(self, _: Any) -> None:
-        if not self.said:
+    def on_start(self, event: Any) -> None:
+        if not self.said and event.data["dispatcher"].py_func.__module__.startswith("minidl."):
             self.said = True
             Console(sys.stderr).write("minidl: compiling for some seconds; later runs read it from files\n")
 

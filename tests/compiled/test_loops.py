@@ -31,3 +31,13 @@ def test_sums_keep_their_order_and_products_their_rounding():
 def test_a_division_by_zero_is_what_it_is_to_numpy():
     assert quotient(np.float32(1), np.float32(0)) == np.inf
     assert np.isnan(quotient(np.float32(0), np.float32(0)))
+
+
+def test_what_a_user_compiles_is_not_announced(capsys, monkeypatch):
+    import numba
+
+    from minidl.compiled import loops
+
+    monkeypatch.setattr(loops._Note, "said", False)
+    numba.njit(lambda x: x + 1)(1)
+    assert capsys.readouterr().err == ""

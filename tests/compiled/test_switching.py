@@ -26,7 +26,7 @@ from minidl import (
     Trainer,
 )
 from minidl.compiled import is_on, switch
-from minidl.compiled.switching import replacements
+from minidl.compiled.switching import describe, replacements
 from minidl.errors import MissingDependencyError
 
 ROOT = Path(minidl.__file__).parents[1]
@@ -53,6 +53,19 @@ def test_the_switch_replaces_all_functions_and_puts_all_back(both):
         switch(on)
         assert is_on() is on
         assert called() == {on}
+
+
+def test_a_few_words_say_what_is_called_and_why_not(both, monkeypatch):
+    switch(True)
+    assert describe() == "on"
+    switch(False)
+    assert describe() == "off"
+    monkeypatch.setattr("minidl.compiled.switching._state.on", None)
+    assert describe() == "on from the first fit on"
+    monkeypatch.setenv("MINIDL_COMPILED", "0")
+    assert describe() == "off"
+    monkeypatch.setattr("minidl.compiled.switching.find_spec", lambda name: None)
+    assert describe() == "not installed: pip install -e '.[fast]'"
 
 
 def run():
