@@ -51,6 +51,7 @@ def small_mnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_mnist(folder: Path, train: int | None = None, test: int | None = None) -> Path:
+    """Write the first of scikit-learn's digits, by default all, as MNIST's four files; return the folder."""
     from minidl.data.digits import load_digits_as_mnist
 
     digits = load_digits_as_mnist()
