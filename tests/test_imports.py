@@ -277,7 +277,7 @@ SHOWN_BY_METRICS = {
 def test_the_front_door_shows_every_public_class():
     public = set()
     for name in MODULES:
-        if room(name) == BESIDE or floor(name) > FRONT_DOOR:
+        if room(name) in {BESIDE, "compiled"} or floor(name) > FRONT_DOOR:  # compiled code has functions alone
             continue
         module = importlib.import_module(name)
         announced = {getattr(module, public_name) for public_name in getattr(module, "__all__", ())}
