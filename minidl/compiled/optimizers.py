@@ -76,8 +76,7 @@ def _amsgrad(p, g, m, v, w, beta1, beta2, epsilon, factor):
     for i in range(p.size):
         m[i] = m[i] * of_m + g[i] * of_g
         v[i] = v[i] * of_v + g[i] * g[i] * of_square
-        if not w[i] >= v[i] and not np.isnan(w[i]):
-            w[i] = v[i]
+        w[i] = w[i] if w[i] >= v[i] or np.isnan(w[i]) else v[i]
         p[i] -= m[i] / (np.sqrt(w[i]) + least) * rate
 
 
