@@ -60,17 +60,11 @@ def activations(model: Sequential, x: Any, layers: Sequence[str] | None = None) 
     blocks: dict[str, list[Array]] = {path: [] for path in paths}
     for path in paths:
         vars(recorded[path])["forward"] = _recording(recorded[path].forward, path, latest)
-    forward = recorded.forward
-
-    def forward_block(block: Array) -> Array:
+    for start in range(0, max(len(x), 1), model.rows_at_once):  # one after the other: threads would mix them up
         latest.clear()
-        scores = forward(block)
+        recorded.predict_scores(x[start : start + model.rows_at_once])
         for path, output in latest.items():
             blocks[path].append(output)
-        return scores
-
-    vars(recorded)["forward"] = forward_block
-    recorded.predict_scores(x)
     # A layer may leave one inside it out.
     return {path: np.concatenate(outputs) for path, outputs in blocks.items() if outputs}
 
