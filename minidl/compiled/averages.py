@@ -2,15 +2,17 @@
 
 from typing import Any
 
-from minidl.compiled.loops import compiled
+from minidl.compiled.loops import are_alike, compiled
 from minidl.compiled.switching import replaces
 from minidl.typing import Array
 
 
 @replaces("minidl.training.averages:ExponentialMovingAverage")
 class _ExponentialMovingAverage:
-    def follow(self: Any, parameters: Array, vector: Array, step: int) -> None:
-        _follow(parameters, vector, 1 - min(self.decay, (1 + step) / (10 + step)))
+    def follow(self: Any, parameters: Array, vector: Array, step: int) -> Any:
+        if vector.ndim != 1 or not are_alike(vector, parameters):
+            return NotImplemented
+        return _follow(parameters, vector, 1 - min(self.decay, (1 + step) / (10 + step)))
 
 
 @compiled

@@ -14,7 +14,7 @@ from minidl.compiled.switching import replaces
 from minidl.layers import Dense, Flatten, ReLU, Rescale, Reshape
 from minidl.typing import Array
 
-_layer_by_layer = resolve_name("minidl.training.gradients:_forward_backward")
+_Sequential = resolve_name("minidl.model:Sequential")
 
 
 @replaces("minidl.training.gradients")
@@ -23,7 +23,7 @@ class _Gradients:
     def _forward_backward(model: Any, rows: Any, tally: Any, total_weight: float) -> Any:
         chain, x = _chain_of(model), rows.x
         if chain is None or not _is_batch(x, model.input_shape):
-            return _layer_by_layer(model, rows, tally, total_weight)
+            return NotImplemented
         for layer in chain.first:
             x = layer.forward(x, training=True)
         x = x.astype(model.dtype, copy=False)
@@ -31,9 +31,10 @@ class _Gradients:
         _forward(blas, chain.vectors[0], *chain.shape, x, outputs)
         scores = outputs[-len(x) * model.output_shape[0] :].reshape(len(x), -1)
         totals, dy = tally.count(scores, rows, 1 / total_weight)
-        by_columns = dy.flags.f_contiguous and not dy.flags.c_contiguous
-        memory = np.ascontiguousarray(dy.T if by_columns else dy, model.dtype)
-        _backward(blas, *chain.vectors, *chain.shape, x, outputs, memory, by_columns)
+        if dy.dtype != model.dtype or not dy.flags.forc:  # of a loss of one's own: NumPy multiplies it by other calls
+            return NotImplemented
+        by_columns = not dy.flags.c_contiguous
+        _backward(blas, *chain.vectors, *chain.shape, x, outputs, dy.T if by_columns else dy, by_columns)
         return totals
 
 
@@ -71,12 +72,18 @@ _chains: WeakKeyDictionary[Any, tuple[Any, _Chain | None]] = WeakKeyDictionary()
 
 def _chain_of(model: Any) -> _Chain | None:
     """Return the chain that a model is, where all of it is trained and no gradient by the input is needed."""
+    if type(model) is not _Sequential:  # a subclass may compute in a way of its own
+        return None
     layers, chain = _chains.get(model, (None, None))
     if layers is not model._computed or (chain is not None and chain.dense[0].weight.vectors is not chain.vectors):
         chain = _look_through(model)
         _chains[model] = model._computed, chain
     if chain is None or model.needs_input_gradient or not all(layer.own_trainable for layer in chain.dense):
         return None
+    for part in (model, *model._computed):
+        own = part.__dict__
+        if "forward" in own or "backward" in own:  # where somebody watches what a single layer puts out
+            return None
     return chain
 
 

@@ -6,21 +6,20 @@ from typing import Any
 import numpy as np
 
 from minidl.compiled.blas import multiply_patches, multiply_patches_by_gradient, routines
-from minidl.compiled.loops import compiled, copy_bytes
+from minidl.compiled.loops import FLOATS, compiled, copy_bytes
 from minidl.compiled.switching import replaces
 from minidl.layers import windows
 from minidl.typing import Array
 
-_convolve, _kernel_gradient = windows.convolve, windows.kernel_gradient
 
-
+@replaces("minidl.layers.windows")
 class _Windows:
     @staticmethod
-    def convolve(padded: Array, kernel: Array, window: windows.Window) -> Array:
+    def convolve(padded: Array, kernel: Array, window: windows.Window) -> Any:
         entries, filters = math.prod(kernel.shape[:3]), kernel.shape[3]
         blas = _routines(padded, entries, filters, window)
-        if blas is None or kernel.shape[2] != padded.shape[3]:
-            return _convolve(padded, kernel, window)
+        if blas is None or kernel.shape[2] != padded.shape[3] or kernel.dtype != padded.dtype:
+            return NotImplemented
         y = np.empty((len(padded), *window.places, filters), padded.dtype)
         weights = np.ascontiguousarray(kernel.reshape(entries, filters))
         block, by_entries = _block(padded, entries, window)
@@ -30,13 +29,13 @@ class _Windows:
         return y
 
     @staticmethod
-    def kernel_gradient(padded: Array, dy: Array, window: windows.Window, groups: int) -> Array:
+    def kernel_gradient(padded: Array, dy: Array, window: windows.Window, groups: int) -> Any:
         filters = dy.shape[3]
         shape = (*window.size, padded.shape[3], filters)
         entries = math.prod(shape[:3])
         blas = _routines(padded, entries, filters, window)
         if blas is None or groups > 1 or dy.dtype != padded.dtype:
-            return _kernel_gradient(padded, dy, window, groups)
+            return NotImplemented
         gradient, product = np.zeros((entries, filters), padded.dtype), np.empty((entries, filters), padded.dtype)
         block, by_entries = _block(padded, entries, window)
         sliding = window.places, window.size, window.strides, window.dilation
@@ -45,14 +44,10 @@ class _Windows:
         return gradient.reshape(shape)
 
 
-replaces("minidl.layers.windows")(_Windows)
-replaces("minidl.layers.convolution")(_Windows)
-
-
 def _routines(padded: Array, entries: int, filters: int, window: windows.Window) -> Any:
     """Return BLAS for products of patches; None for what is no such product, or is by other calls."""
     is_product = min(entries, filters, math.prod(window.places)) > 1 and len(padded) > 0
-    return routines(padded.dtype) if is_product and padded.dtype.kind == "f" else None
+    return routines(padded.dtype) if is_product and padded.dtype in FLOATS else None
 
 
 def _block(padded: Array, entries: int, window: windows.Window) -> tuple[Array, bool]:

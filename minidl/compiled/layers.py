@@ -4,21 +4,26 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiled.loops import compiled
+from minidl.compiled.loops import FLOATS, are_by_rows, compiled
 from minidl.compiled.switching import replaces
 from minidl.typing import Array
+
+_SCALED = frozenset(map(np.dtype, "?bBhHiIlLqQfd"))
+"""The types of numbers that Rescale takes, in the processor's order of bytes."""
 
 
 @replaces("minidl.layers.rectifiers:ReLU")
 class _ReLU:
-    def forward(self: Any, x: Array, training: bool = False) -> Array:
-        y: Array = _relu(x)
+    def forward(self: Any, x: Array, training: bool = False) -> Any:
+        if not are_by_rows(x):
+            return NotImplemented
+        y = _relu(x)
         if training:
             self.saved = y
         return y
 
     def backward(self: Any, dy: Array) -> Any:
-        return _let_through(dy, self.saved)
+        return _let_through(dy, self.saved) if are_by_rows(dy, self.saved) else NotImplemented
 
 
 @compiled
@@ -41,7 +46,9 @@ def _let_through(dy, y):
 
 @replaces("minidl.layers.shaping:Rescale")
 class _Rescale:
-    def forward(self: Any, x: Array, training: bool = False) -> Array:
+    def forward(self: Any, x: Array, training: bool = False) -> Any:
+        if x.dtype not in _SCALED or not x.flags.c_contiguous:
+            return NotImplemented
         y = np.empty(x.shape, self.dtype)
         _rescale(x, y, self.scale, self.offset)
         return y
@@ -63,11 +70,15 @@ def _rescale(x, y, scale, offset):
 class _Normalization:
     @staticmethod
     def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Any:
+        if not are_by_rows(x) or not x.dtype == scale.dtype == shift.dtype:
+            return NotImplemented
         return _scale_and_shift(x, scale, shift)
 
     @staticmethod
-    def _take_off(dx: Array, centered: Array, along: Array, mean: Array) -> None:
-        _take_off(dx, centered, along, mean)
+    def _take_off(dx: Array, centered: Array, along: Array, mean: Array) -> Any:
+        if not are_by_rows(dx, centered) or not dx.dtype == along.dtype == mean.dtype:
+            return NotImplemented
+        return _take_off(dx, centered, along, mean)
 
 
 @compiled
@@ -89,7 +100,9 @@ def _take_off(dx, centered, along, mean):
 @replaces("minidl.layers.noise")
 class _Noise:
     @staticmethod
-    def _mask(draws: Array, kept_levels: int, x: Array) -> Array:
+    def _mask(draws: Array, kept_levels: int, x: Array) -> Any:
+        if x.dtype not in FLOATS:
+            return NotImplemented
         mask = np.empty(draws.shape, x.dtype)
         _mask(draws, mask, kept_levels, 2**16 / kept_levels)
         return mask

@@ -1,4 +1,4 @@
-"""How a loop is compiled: as it stands, so that each operation rounds as NumPy's does."""
+"""How a loop is compiled: as it stands, so that each operation rounds as NumPy's does; and which arrays it takes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,32 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, event
 from numba.extending import intrinsic
 
 from minidl.console import Console
+from minidl.typing import Array
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+FLOATS = frozenset({_FLOAT32, _FLOAT64})
+"""What loops compute in, in the processor's order of bytes."""
+
+
+def are_alike(first: Array, *others: Array) -> bool:
+    """Whether arrays have one shape, and one type that loops compute in; NumPy broadcasts and promotes others."""
+    shape, dtype = first.shape, first.dtype
+    if dtype is not _FLOAT32 and dtype is not _FLOAT64:
+        return False
+    # Types are single objects, and a list takes less time than a generator: this is done at every call.
+    return False not in [each.dtype is dtype and each.shape == shape for each in others]
+
+
+def are_by_rows(first: Array, *others: Array) -> bool:
+    """Whether arrays are alike, and row after row in memory: how NumPy arranges a result depends on its arguments."""
+    return are_alike(first, *others) and False not in [each.flags.c_contiguous for each in (first, *others)]
 
 
 def compiled(function: Callable[..., Any]) -> Any:

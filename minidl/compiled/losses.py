@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiled.loops import compiled
+from minidl.compiled.loops import FLOATS, are_by_rows, compiled
 from minidl.compiled.switching import replaces
 from minidl.losses.base import count_outputs
 from minidl.typing import Array
@@ -13,6 +13,8 @@ from minidl.typing import Array
 @replaces("minidl.losses.regression:MeanSquaredError")
 class _MeanSquaredError:
     def per_sample(self: Any, scores: Array, targets: Array) -> Any:
+        if not are_by_rows(scores, targets):
+            return NotImplemented
         losses, gradient = np.empty(len(scores), scores.dtype), np.empty(scores.shape, scores.dtype)
         rows = len(scores), count_outputs(scores)
         _squared(*(each.reshape(rows) for each in (scores, targets, gradient)), losses)
@@ -59,6 +61,9 @@ def _sum(x):
 class _Classification:
     @staticmethod
     def _softmax(scores: Array) -> Any:
+        # Of a single row, NumPy adds up the exponentials in another order.
+        if scores.dtype not in FLOATS or len(scores) == 1 or not scores.shape[1]:
+            return NotImplemented
         shifted = np.empty(scores.shape[::-1], scores.dtype).T  # with each class's scores side by side
         _shift(scores, shifted.T)
         probabilities = np.exp(shifted)

@@ -5,17 +5,31 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiled.loops import compiled
+from minidl.compiled.loops import are_alike, compiled
 from minidl.compiled.switching import replaces
+from minidl.optimizers import Adam
 from minidl.typing import Array
 
 # Plain numbers become numbers of the arrays' type, as they do in NumPy's operations.
 
 
+def _is_plain(learning_rate: Any, parameters: Array, *others: Array) -> bool:
+    """Whether it is an update as the trainer calls it; optimizers of one's own may pass on what NumPy promotes."""
+    return type(learning_rate) is float and parameters.ndim == 1 and are_alike(parameters, *others)
+
+
+def _is_plain_adam(optimizer: Any, learning_rate: Any, *vectors: Array) -> bool:
+    """Whether it is such an update of an Adam that computes its step as Adam does."""
+    kind = type(optimizer)
+    return kind._add is Adam._add and kind._divide is Adam._divide and _is_plain(learning_rate, *vectors)
+
+
 @replaces("minidl.optimizers.descent:SGD")
 class _SGD:
-    def update(self: Any, p: Array, g: Array, learning_rate: float) -> None:
-        _sgd(p, g, learning_rate)
+    def update(self: Any, p: Array, g: Array, learning_rate: float) -> Any:
+        if not _is_plain(learning_rate, p, g):
+            return NotImplemented
+        return _sgd(p, g, learning_rate)
 
 
 @compiled
@@ -28,8 +42,10 @@ def _sgd(p, g, learning_rate):
 
 @replaces("minidl.optimizers.descent:Momentum")
 class _Momentum:
-    def update(self: Any, p: Array, g: Array, learning_rate: float, v: Array) -> None:
-        _momentum(p, g, v, learning_rate, self.momentum, self.nesterov)
+    def update(self: Any, p: Array, g: Array, learning_rate: float, v: Array) -> Any:
+        if not _is_plain(learning_rate, p, g, v):
+            return NotImplemented
+        return _momentum(p, g, v, learning_rate, self.momentum, self.nesterov)
 
 
 @compiled
@@ -43,10 +59,12 @@ def _momentum(p, g, v, learning_rate, momentum, nesterov):
 
 @replaces("minidl.optimizers.adaptive:Adam")
 class _Adam:
-    def update(self: Any, p: Array, g: Array, learning_rate: float, m: Array, v: Array) -> None:
+    def update(self: Any, p: Array, g: Array, learning_rate: float, m: Array, v: Array) -> Any:
+        if not _is_plain_adam(self, learning_rate, p, g, m, v):
+            return NotImplemented
         correction = math.sqrt(1 - self.beta2**self.step)
         factor = learning_rate / (1 - self.beta1**self.step) * correction
-        _adam(p, g, m, v, self.beta1, self.beta2, self.epsilon * correction, factor)
+        return _adam(p, g, m, v, self.beta1, self.beta2, self.epsilon * correction, factor)
 
 
 @compiled
@@ -62,10 +80,12 @@ def _adam(p, g, m, v, beta1, beta2, epsilon, factor):
 
 @replaces("minidl.optimizers.adaptive:AMSGrad")
 class _AMSGrad:
-    def update(self: Any, p: Array, g: Array, learning_rate: float, m: Array, v: Array, w: Array) -> None:
+    def update(self: Any, p: Array, g: Array, learning_rate: float, m: Array, v: Array, w: Array) -> Any:
+        if not _is_plain_adam(self, learning_rate, p, g, m, v, w):
+            return NotImplemented
         correction = math.sqrt(1 - self.beta2**self.step)
         factor = learning_rate / (1 - self.beta1**self.step) * correction
-        _amsgrad(p, g, m, v, w, self.beta1, self.beta2, self.epsilon * correction, factor)
+        return _amsgrad(p, g, m, v, w, self.beta1, self.beta2, self.epsilon * correction, factor)
 
 
 @compiled
@@ -82,10 +102,12 @@ def _amsgrad(p, g, m, v, w, beta1, beta2, epsilon, factor):
 
 @replaces("minidl.optimizers.adaptive:NAdam")
 class _NAdam:
-    def update(self: Any, p: Array, g: Array, learning_rate: float, m: Array, v: Array) -> None:
+    def update(self: Any, p: Array, g: Array, learning_rate: float, m: Array, v: Array) -> Any:
+        if not _is_plain_adam(self, learning_rate, p, g, m, v):
+            return NotImplemented
         correction = math.sqrt(1 - self.beta2**self.step)
         factors = self.epsilon * correction, learning_rate * correction, *self._shares()
-        _nadam(p, g, m, v, self.beta1, self.beta2, *factors)
+        return _nadam(p, g, m, v, self.beta1, self.beta2, *factors)
 
 
 @compiled
@@ -101,11 +123,13 @@ def _nadam(p, g, m, v, beta1, beta2, epsilon, factor, share_of_m, share_of_g):
 
 @replaces("minidl.optimizers.adaptive:RMSprop")
 class _RMSprop:
-    def update(self: Any, p: Array, g: Array, learning_rate: float, v: Array, *others: Array) -> None:
+    def update(self: Any, p: Array, g: Array, learning_rate: float, v: Array, *others: Array) -> Any:
+        if not _is_plain(learning_rate, p, g, v, *others):
+            return NotImplemented
         # A vector that is not used is any vector.
         u = others[0] if self.momentum else v
         m = others[-1] if self.centered else v
-        _rmsprop(p, g, v, u, m, learning_rate, self.decay, self.momentum, self.epsilon, self.centered)
+        return _rmsprop(p, g, v, u, m, learning_rate, self.decay, self.momentum, self.epsilon, self.centered)
 
 
 @compiled
@@ -129,8 +153,10 @@ def _rmsprop(p, g, v, u, m, learning_rate, decay, momentum, epsilon, centered):
 
 @replaces("minidl.optimizers.adaptive:Adagrad")
 class _Adagrad:
-    def update(self: Any, p: Array, g: Array, learning_rate: float, s: Array) -> None:
-        _adagrad(p, g, s, learning_rate, self.epsilon)
+    def update(self: Any, p: Array, g: Array, learning_rate: float, s: Array) -> Any:
+        if not _is_plain(learning_rate, p, g, s):
+            return NotImplemented
+        return _adagrad(p, g, s, learning_rate, self.epsilon)
 
 
 @compiled
@@ -144,8 +170,10 @@ def _adagrad(p, g, s, learning_rate, epsilon):
 
 @replaces("minidl.optimizers.adaptive:Adadelta")
 class _Adadelta:
-    def update(self: Any, p: Array, g: Array, learning_rate: float, v: Array, u: Array) -> None:
-        _adadelta(p, g, v, u, learning_rate, self.decay, self.epsilon)
+    def update(self: Any, p: Array, g: Array, learning_rate: float, v: Array, u: Array) -> Any:
+        if not _is_plain(learning_rate, p, g, v, u):
+            return NotImplemented
+        return _adadelta(p, g, v, u, learning_rate, self.decay, self.epsilon)
 
 
 @compiled
@@ -161,8 +189,10 @@ def _adadelta(p, g, v, u, learning_rate, decay, epsilon):
 
 @replaces("minidl.optimizers.adaptive:Lion")
 class _Lion:
-    def update(self: Any, p: Array, g: Array, learning_rate: float, m: Array) -> None:
-        _lion(p, g, m, learning_rate, self.beta1, self.beta2, float(np.finfo(p.dtype).tiny))
+    def update(self: Any, p: Array, g: Array, learning_rate: float, m: Array) -> Any:
+        if not _is_plain(learning_rate, p, g, m):
+            return NotImplemented
+        return _lion(p, g, m, learning_rate, self.beta1, self.beta2, float(np.finfo(p.dtype).tiny))
 
 
 @compiled

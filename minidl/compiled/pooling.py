@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiled.loops import compiled
+from minidl.compiled.loops import are_by_rows, compiled
 from minidl.compiled.switching import replaces
 from minidl.typing import Array
 
@@ -13,7 +13,9 @@ from minidl.typing import Array
 @replaces("minidl.layers.pooling")
 class _Pooling:
     @staticmethod
-    def _maxima_and_winners(x: Array, axis: int, size: int, stride: int) -> tuple[Array, Array]:
+    def _maxima_and_winners(x: Array, axis: int, size: int, stride: int) -> Any:
+        if not are_by_rows(x):
+            return NotImplemented
         places = (x.shape[axis] - size) // stride + 1
         shape = (*x.shape[:axis], places, *x.shape[axis + 1 :])
         maxima, winners = np.empty(shape, x.dtype), np.empty(shape, np.min_scalar_type(size - 1))
@@ -21,7 +23,9 @@ class _Pooling:
         return maxima, winners
 
     @staticmethod
-    def _to_winners(dy: Array, winners: Array, axis: int, length: int, size: int, stride: int) -> Array:
+    def _to_winners(dy: Array, winners: Array, axis: int, length: int, size: int, stride: int) -> Any:
+        if not are_by_rows(dy) or winners.shape != dy.shape:
+            return NotImplemented
         is_covered = stride == size and dy.shape[axis] * size == length
         dx = (np.empty if is_covered else np.zeros)((*dy.shape[:axis], length, *dy.shape[axis + 1 :]), dy.dtype)
         one, zero = dy.dtype.type(1), dy.dtype.type(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -21,6 +22,9 @@ _MODULES = ("averages", "chain", "convolution", "layers", "losses", "optimizers"
 class Replacement:
     """A compiled function, and the one of the same name and arguments that it replaces.
 
+    It returns NotImplemented, before it has changed anything, for arguments that it is not written for: they then go to
+    the NumPy code.
+
     Parameters
     ----------
     home : str
@@ -30,8 +34,15 @@ class Replacement:
     """
 
     def __init__(self, home: str, name: str, compiled: Callable[..., Any]) -> None:
-        self.home, self.name, self.compiled = home, name, compiled
+        self.home, self.name = home, name
         self._numpy: Callable[..., Any] | None = None
+
+        @functools.wraps(compiled)
+        def compiled_or_numpy(*args: Any, **kwargs: Any) -> Any:
+            result = compiled(*args, **kwargs)
+            return self.numpy(*args, **kwargs) if result is NotImplemented else result
+
+        self.compiled = compiled_or_numpy
 
     @property
     def numpy(self) -> Callable[..., Any]:

@@ -6,16 +6,15 @@ from typing import Any
 from minidl.errors import ShapeError
 from minidl.functional import sum_rows
 from minidl.initializers import Initializer, is_initializer
+from minidl.layers import windows
 from minidl.layers.base import Declaration, Layer, Parameter
 from minidl.layers.windows import (
     add_bias,
     as_image,
     as_padding,
     as_pair,
-    convolve,
     enlarge,
     image_gradient,
-    kernel_gradient,
     slide,
 )
 from minidl.regularizers import Constraint, Regularizer, is_constraint, is_regularizer
@@ -84,13 +83,13 @@ class Conv2D(Layer):
         padded = self.window.pad(x)
         if training:
             self.saved = padded
-        y = convolve(padded, self.weight.value, self.window)
+        y = windows.convolve(padded, self.weight.value, self.window)
         if self.bias is not None:
             add_bias(y, self.bias.value)
         return y
 
     def backward(self, dy: Array) -> Array | None:
-        self.weight.gradient = kernel_gradient(self.saved, dy, self.window, self.groups)
+        self.weight.gradient = windows.kernel_gradient(self.saved, dy, self.window, self.groups)
         if self.bias is not None:
             sum_rows(dy.reshape(-1, self.filters), out=self.bias.gradient)
         if not self.needs_input_gradient:
@@ -179,10 +178,10 @@ class Conv2DTranspose(Layer):
 
     def backward(self, dy: Array) -> Array | None:
         padded = self.window.pad(dy)
-        self.weight.gradient = kernel_gradient(padded, self.saved, self.window, 1).swapaxes(2, 3)
+        self.weight.gradient = windows.kernel_gradient(padded, self.saved, self.window, 1).swapaxes(2, 3)
         if self.bias is not None:
             sum_rows(dy.reshape(-1, self.filters), out=self.bias.gradient)
-        return convolve(padded, self._kernel, self.window) if self.needs_input_gradient else None
+        return windows.convolve(padded, self._kernel, self.window) if self.needs_input_gradient else None
 
     @property
     def _kernel(self) -> Array:
