@@ -51,11 +51,11 @@ def activations(model: Sequential, x: Any, layers: Sequence[str] | None = None) 
     x = model.as_inputs(x)
     model.set_up_for(x)
     paths = list(_layers_by_path(model) if layers is None else layers)
-    for path in paths:
-        find_layer(model, path)  # raises KeyError
     # A copy records, since threads may predict by the model. Its parameters stay those of the model.
     shared = {id(parameter.vectors): parameter.vectors for parameter in model.named_parameters().values()}
     recorded = copy.deepcopy(model, shared)
+    for own in [vars(layer) for layer in recorded.walk() if "_computed" in vars(layer)]:
+        own["_computed"] = own["layers"]  # each puts out its own: no ReLU waits for the pooling behind it
     latest: dict[str, Array] = {}
     blocks: dict[str, list[Array]] = {path: [] for path in paths}
     for path in paths:

@@ -11,11 +11,15 @@ from scipy import sparse
 from minidl import (
     BatchNorm,
     Concatenate,
+    Conv2D,
     Dense,
     Dropout,
     Ensemble,
     Flatten,
+    GlobalMaxPool2D,
     Layer,
+    MaxPool2D,
+    MeanSquaredError,
     ReLU,
     Residual,
     Sequential,
@@ -115,6 +119,16 @@ class TestActivations:
         inside = model["residual_1/layers/dense_1"].forward(outputs["batch_norm_1"])
         assert (outputs["residual_1/layers/dense_1"] == inside).all()
         assert (outputs["residual_1"] == outputs["residual_1/layers/relu_1"] + outputs["batch_norm_1"]).all()
+
+    def test_a_relu_before_max_pooling_has_its_own_output_and_so_has_the_pooling(self):
+        block = Sequential([Conv2D(3, 3), ReLU(), MaxPool2D(2)])
+        model = Sequential([block, ReLU(), GlobalMaxPool2D(), Dense(2), MeanSquaredError()], input_shape=(8, 8, 1))
+        x = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
+        outputs = model.activations(x)
+        for layer in [*block.layers, *model.layers[1:]]:
+            path = f"sequential_1/{layer.name}" if layer in block.layers else layer.name
+            x = layer.forward(x)
+            assert (outputs[path] == x).all()
 
     def test_the_last_are_the_scores_and_dropout_is_off(self):
         model, x = model_of_blocks(), rows(7)
