@@ -456,7 +456,7 @@ def _in_cheapest_order(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """
     order = list(layers)
     for place, (layer, following) in enumerate(itertools.pairwise(layers)):
-        if type(layer) is ReLU and following.picks_maxima:
+        if type(layer) is ReLU and vars(type(following)).get("picks_maxima"):
             order[place : place + 2] = following, layer
     return tuple(order)
 

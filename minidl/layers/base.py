@@ -228,7 +228,7 @@ class Layer(CopiedInnermostFirst, Configurable):
     over_batch : callable or None
         Where a batch is computed in parts, adds the sums of the others to an array of sums, in place.
     picks_maxima : bool
-        True in a subclass whose output are maxima of its input, as in max pooling.
+        True in a subclass whose output are maxima of its input, as in max pooling; subclasses of it do not inherit it.
     takes_integers : bool
         True in a subclass that takes numbers of any dtype as they are, such as uint8 pixels; others get `dtype`.
     generator : numpy.random.Generator or None

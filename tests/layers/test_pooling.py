@@ -196,6 +196,19 @@ def test_a_layer_that_moves_into_a_model_of_another_type_computes_in_that():
         assert y.dtype == layer.backward(np.ones_like(y)).dtype == np.float32
 
 
+class Means(MaxPool2D):
+    """A pooling of one's own, which picks no maxima."""
+
+    def forward(self, x, training=False):
+        return x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).mean(axis=(2, 4))
+
+
+def test_a_relu_stays_before_a_pooling_of_ones_own():
+    model = Sequential([ReLU(), Means(2)], input_shape=(4, 6, 2))
+    x = rng(0).normal(size=(3, 4, 6, 2)).astype(np.float32)
+    np.testing.assert_array_equal(model.forward(x), Means.forward(model.layers[1], x.clip(0)))
+
+
 @everywhere
 @given(case=poolings(), seed=st.integers(0, 100))
 @settings(max_examples=60)
