@@ -62,9 +62,10 @@ class Replacement:
 
 
 class _State:
-    """What is called now; None before the first fit."""
+    """What is called now, None before the first fit; and why not compiled code, where numba does not work."""
 
     on: bool | None = None
+    failure = ""
 
 
 _lock = RLock()
@@ -103,18 +104,18 @@ def describe() -> str:
         return "not installed: pip install -e '.[fast]'"
     if _state.on is None:
         return "off" if os.environ.get(VARIABLE) == "0" else "on from the first fit on"
-    return "on" if _state.on else "off"
+    return "on" if _state.on else f"off: {_state.failure}" if _state.failure else "off"
 
 
 def switch(on: bool) -> None:
     """Call compiled code from now on, in all of the program, or NumPy's. Both give the same bits.
 
-    Raises MissingDependencyError where compiled code is asked for and numba is not installed.
+    Raises MissingDependencyError where compiled code is asked for and numba is not installed, or does not work.
     """
     with _lock:
-        if on and find_spec("numba") is None:
-            raise MissingDependencyError("compiled code needs numba: pip install -e '.[fast]'")
-        _state.on = on
+        if on:
+            _load()
+        _state.on, _state.failure = on, ""
         while not on and _called:
             _called.pop().call(compiled=False)
         start()
@@ -127,9 +128,27 @@ def start() -> None:
             wanted = os.environ.get(VARIABLE, "")
             if wanted not in {"", "0", "1"}:
                 raise ArgumentError(f"the environment variable {VARIABLE} is {wanted!r}; it must be 0 or 1")
-            switch(wanted == "1" or (wanted == "" and find_spec("numba") is not None))
+            if wanted == "1":
+                switch(True)
+            elif wanted == "0" or find_spec("numba") is None:
+                switch(False)
+            else:  # people who have numba for something else are no worse off than those without
+                try:
+                    switch(True)
+                except MissingDependencyError as error:
+                    _state.on, _state.failure = False, str(error)
         elif _state.on and len(_called) < len(replacements()):
             # Those of modules that the program has not loaded, such as the layers of images, wait for a later fit.
             for each in [each for each in _entered if each not in _called and each.is_loaded()]:
                 each.call(compiled=True)
                 _called.append(each)
+
+
+def _load() -> None:
+    """Import numba and all compiled functions; raise MissingDependencyError, which says why, where that fails."""
+    if find_spec("numba") is None:
+        raise MissingDependencyError("compiled code needs numba: pip install -e '.[fast]'")
+    try:
+        replacements()
+    except (ImportError, AttributeError) as error:  # such as a NumPy that is newer than numba knows
+        raise MissingDependencyError(f"numba does not work here: {error}; pip install -e '.[fast]'") from error

@@ -111,6 +111,19 @@ def test_without_numba_the_switch_says_what_to_install(monkeypatch):
         switch(True)
 
 
+def test_a_numba_that_does_not_work_is_told_of_and_leaves_fits_to_numpy(tmp_path):
+    (tmp_path / "numba.py").write_text("raise ImportError('Numba needs NumPy 2.3 or less')")
+    path = f"{tmp_path}{os.pathsep}{ROOT}"
+    code = FIT + "from minidl.compiled.switching import describe\nprint(describe())"
+    (on, _, _, *words), errors, status = finished(python(code, PYTHONPATH=path, MINIDL_COMPILED=""))
+    assert (on, status) == ("False", 0), errors
+    told = "numba does not work here: Numba needs NumPy 2.3 or less; pip install -e '.[fast]'"
+    assert " ".join(words) == f"off: {told}"
+    _, errors, status = finished(python(PYTHONPATH=path, MINIDL_COMPILED="1"))
+    assert status == 1
+    assert f"MissingDependencyError: {told}" in errors
+
+
 FIT = """
 import sys
 import numpy as np
