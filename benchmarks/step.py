@@ -2,7 +2,8 @@
 
     python benchmarks/step.py [WORKLOAD ...]
 
-The workloads are those of ``peers.py``, on random data. Each method is timed where it is called, in whole epochs.
+The workloads are those of ``peers.py``, on random data. Each method is timed where it is called, in whole epochs, by
+NumPy alone: compiled code computes several layers in one call.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from collections import defaultdict
 import numpy as np
 from contestants.lineup import WORKLOADS
 from contestants.minidl import network
-from minidl.training.batches import Rows, Sums
 
 from minidl import SGD, Adam, Trainer
+from minidl.compiled import switch
+from minidl.metrics import Metric
+from minidl.training.rows import Rows
 
-NAMES = [workload.name for workload in WORKLOADS if workload.kind == "training"]
+NAMES = [workload.name for workload in WORKLOADS if workload.kind == "training" and not workload.network]
 
 
 class Stopwatch:
@@ -50,6 +53,7 @@ def profile(workload, epochs: int) -> tuple[float, dict[str, float]]:
         if workload.classifies
         else rng.random((workload.rows, workload.sizes[-1]), dtype=np.float32)
     )
+    switch(False)
     model = network(workload)
     optimizer = {"sgd": SGD, "adam": Adam}[workload.optimizer](workload.learning_rate)
     trainer = Trainer(model, optimizer, batch_size=workload.batch, seed=0)
@@ -59,8 +63,8 @@ def profile(workload, epochs: int) -> tuple[float, dict[str, float]]:
     stopwatch.watch(Rows, "__getitem__", "rows of the batch")
     for layer in model.layers:
         stopwatch.watch(layer, "forward", f"{layer.name} forward")
-    stopwatch.watch(model.loss, "mean", "loss and its gradient")
-    stopwatch.watch(Sums, "of_batch", "accuracy or error")
+    stopwatch.watch(model.loss, "total", "loss and its gradient")
+    stopwatch.watch(Metric, "sums", "accuracy or error")
     for layer in reversed(model.layers):
         stopwatch.watch(layer, "backward", f"{layer.name} backward")
     stopwatch.watch(optimizer, "apply", f"{type(optimizer).__name__}")
@@ -82,9 +86,9 @@ def main() -> None:
         parser.error(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     for workload in WORKLOADS:
         if workload.name in arguments.workloads:
-            original = Rows.__getitem__, Sums.of_batch
+            original = Rows.__getitem__, Metric.sums
             whole, parts = profile(workload, arguments.epochs)
-            Rows.__getitem__, Sums.of_batch = original
+            Rows.__getitem__, Metric.sums = original
             print(f"\n{workload.name}: {whole:.0f} microseconds a step")
             for name, microseconds in parts.items():
                 print(f"  {name:<24}{microseconds:8.1f}")

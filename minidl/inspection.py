@@ -60,6 +60,8 @@ def activations(model: Sequential, x: Any, layers: Sequence[str] | None = None) 
     blocks: dict[str, list[Array]] = {path: [] for path in paths}
     for path in paths:
         vars(recorded[path])["forward"] = _recording(recorded[path].forward, path, latest)
+    if not x.ndim:
+        model.predict_scores(x)  # raises what it raises for no batch
     for start in range(0, max(len(x), 1), model.rows_at_once):  # one after the other: threads would mix them up
         latest.clear()
         recorded.predict_scores(x[start : start + model.rows_at_once])

@@ -149,6 +149,10 @@ class TestActivations:
         with pytest.raises(ArgumentTypeError, match=r"give a list of paths: \['dense_1'\]"):
             model_of_blocks().activations(rows(2), "dense_1")
 
+    def test_a_number_alone_is_an_error(self):
+        with pytest.raises(ShapeError, match="a single number"):
+            model_of_blocks().activations(3.0)
+
     def test_many_rows_come_in_blocks_and_are_the_same(self, monkeypatch):
         model, x = model_of_blocks(), rows(50)
         whole, sizes = model.activations(x), []
