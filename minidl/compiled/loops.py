@@ -24,10 +24,10 @@ FLOATS = frozenset({_FLOAT32, _FLOAT64})
 def are_alike(first: Array, *others: Array) -> bool:
     """Whether arrays have one shape, and one type that loops compute in; NumPy broadcasts and promotes others."""
     shape, dtype = first.shape, first.dtype
-    if dtype is not _FLOAT32 and dtype is not _FLOAT64:
+    if dtype not in (_FLOAT32, _FLOAT64):  # types that were copied or unpickled are other objects
         return False
-    # Types are single objects, and a list takes less time than a generator: this is done at every call.
-    return False not in [each.dtype is dtype and each.shape == shape for each in others]
+    # A list takes less time than a generator: this is done at every call.
+    return False not in [each.dtype == dtype and each.shape == shape for each in others]
 
 
 def are_by_rows(first: Array, *others: Array) -> bool:

@@ -1,11 +1,14 @@
-"""How loops are compiled: nothing is rearranged, and other threads go on."""
+"""How loops are compiled: nothing is rearranged, and which arrays they take."""
+
+import copy
+import pickle
 
 import numpy as np
 import pytest
 
 pytest.importorskip("numba")
 
-from minidl.compiled.loops import compiled
+from minidl.compiled.loops import are_alike, compiled
 
 
 @compiled
@@ -41,3 +44,11 @@ def test_what_a_user_compiles_is_not_announced(capsys, monkeypatch):
     monkeypatch.setattr(loops._Note, "said", False)
     numba.njit(lambda x: x + 1)(1)
     assert capsys.readouterr().err == ""
+
+
+def test_arrays_whose_types_were_copied_are_taken_and_those_of_other_types_are_not():
+    x = np.ones(3, np.float32)
+    assert are_alike(x, pickle.loads(pickle.dumps(x)), np.empty(3, copy.deepcopy(x.dtype)))
+    assert are_alike(pickle.loads(pickle.dumps(x)), x)
+    for other in (np.ones(3), np.ones(3, ">f4"), np.ones(3, np.float16), np.ones(2, np.float32)):
+        assert not are_alike(x, other)
