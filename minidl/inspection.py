@@ -44,6 +44,20 @@ def has_layer(model: Sequential, key: object) -> bool:
     return key in (_layers_by_path(model) if isinstance(key, str) else model.layers)
 
 
+def print_summary(model: Sequential) -> None:
+    """Print the layers with their output shapes and numbers of parameters."""
+    from minidl import display
+
+    display.print_summary(model)
+
+
+def html(model: Sequential) -> str:
+    """Return a table of the layers for notebooks."""
+    from minidl import display
+
+    return display.html(model)
+
+
 def activations(model: Sequential, x: Any, layers: Sequence[str] | None = None) -> dict[str, Array]:
     """Return what layers put out for `x`, by their paths, as `Sequential.activations` says."""
     if isinstance(layers, str):

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl import display, inspection
+from minidl import inspection
 from minidl.advice import advise_on_attributes, refuse
 from minidl.arrays import as_rows, check_finite
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located
@@ -159,10 +159,10 @@ class Sequential(Layer):
 
     def summary(self) -> None:
         """Print the layers with their output shapes and numbers of parameters, and which are frozen."""
-        display.print_summary(self)
+        inspection.print_summary(self)
 
     def _repr_html_(self) -> str:
-        return display.html(self)
+        return inspection.html(self)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         shape, self._computed = input_shape, _in_cheapest_order(self.layers)

@@ -15,7 +15,6 @@ import numpy as np
 
 from minidl.advice import advise_on_attributes, refuse
 from minidl.arrays import Augment, apply_augment, as_augment
-from minidl.compiled.switching import start as start_compiled_code
 from minidl.errors import ArgumentError, DivergenceError
 from minidl.files import write_described
 from minidl.metrics.names import as_metrics
@@ -282,6 +281,8 @@ class Trainer(Configurable):
             On Ctrl-C; model, optimizer and history are those of the last whole step. `restore_best` puts the best
             epoch's model back, as after a DivergenceError.
         """
+        from minidl.compiled.switching import start
+
         refuse(unknown, Trainer.fit)
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         fit = self._prepare(x, y, epochs, callbacks, progress, validation_data=validation_data, **weights)
@@ -293,7 +294,7 @@ class Trainer(Configurable):
             self.position.totals = fit.tally.zeros()
         self.last_epoch = self.epoch + epochs
         self._stopping, self._over = self._over, False
-        start_compiled_code()
+        start()
         with interrupted_between_steps() as self._whole, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
             rows = min(self.batch_size or len(fit.data), len(fit.data))
