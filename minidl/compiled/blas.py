@@ -67,19 +67,33 @@ _gemm, _gemv, _dot = _routine("eeeiiiraiairai"), _routine("eeiiraiairai"), _rout
 
 
 @compiled
-def multiply(blas, x, weight, y):
-    """``y <- x @ weight``; all of these are at least (2, 2), except for a weight of one column."""
+def multiply(blas, sizes, a, b, product, a_transposed, b_transposed):
+    """``product <- a @ b``, of (m, k) and (k, n), with ``sizes = (m, n, k)``, none of which is 1.
+
+    The rows of `product` lie one after the other in memory, and so do those of a and b, or of their transposes.
+    """
+    one, zero = product.dtype.type(1), product.dtype.type(0)
+    m, n, k = sizes
+    a_how, a_line = (_TRANSPOSED, m) if a_transposed else (_AS_IT_IS, k)
+    b_how, b_line = (_TRANSPOSED, k) if b_transposed else (_AS_IT_IS, n)
+    a, b, product = a.ctypes.data, b.ctypes.data, product.ctypes.data
+    _gemm(blas[0], one, (_BY_ROWS, a_how, b_how, m, n, k, one, a, a_line, b, b_line, zero, product, n))
+
+
+# The products of a dense layer. One of one unit, and the sum over rows, are products of a vector, for which NumPy makes
+# other calls. What comes from a loss may have its columns one after the other in memory.
+
+
+@compiled
+def multiply_by_weight(blas, x, weight, y):
+    """``y <- x @ weight``, of (rows, inputs) and (inputs, units)."""
     one, zero = x.dtype.type(1), x.dtype.type(0)
     (rows, inputs), units = x.shape, weight.shape[1]
-    x, weight, y = x.ctypes.data, weight.ctypes.data, y.ctypes.data
     if units == 1:
+        x, weight, y = x.ctypes.data, weight.ctypes.data, y.ctypes.data
         _gemv(blas[1], one, (_BY_COLUMNS, _TRANSPOSED, inputs, rows, one, x, inputs, weight, 1, zero, y, 1))
     else:
-        transposed = _AS_IT_IS, _AS_IT_IS
-        _gemm(blas[0], one, (_BY_ROWS, *transposed, rows, units, inputs, one, x, inputs, weight, units, zero, y, units))
-
-
-# What comes from a loss may have its columns one after the other in memory, and NumPy then calls BLAS in another way.
+        multiply(blas, (rows, units, inputs), x, weight, y, False, False)
 
 
 @compiled
@@ -87,29 +101,23 @@ def multiply_transposed(blas, x, dy, gradient, by_columns):
     """``gradient <- x.T @ dy``, of (rows, inputs) and (rows, units)."""
     one, zero = x.dtype.type(1), x.dtype.type(0)
     (rows, inputs), units = x.shape, gradient.shape[1]
-    x, dy, gradient = x.ctypes.data, dy.ctypes.data, gradient.ctypes.data
     if units == 1:
+        x, dy, gradient = x.ctypes.data, dy.ctypes.data, gradient.ctypes.data
         _gemv(blas[1], one, (_BY_ROWS, _TRANSPOSED, rows, inputs, one, x, inputs, dy, 1, zero, gradient, 1))
     else:
-        how, line = (_TRANSPOSED, rows) if by_columns else (_AS_IT_IS, units)
-        sizes = inputs, units, rows
-        _gemm(blas[0], one, (_BY_ROWS, _TRANSPOSED, how, *sizes, one, x, inputs, dy, line, zero, gradient, units))
+        multiply(blas, (inputs, units, rows), x, dy, gradient, True, by_columns)
 
 
 @compiled
 def multiply_by_transposed(blas, dy, weight, dx, by_columns):
     """``dx <- dy @ weight.T``, of (rows, units) and (inputs, units); numbers of one unit are multiplied as they are."""
-    one, zero = dy.dtype.type(1), dy.dtype.type(0)
     (rows, inputs), units = dx.shape, weight.shape[1]
     if units == 1:
         for row in range(rows):
             for entry in range(inputs):
                 dx[row, entry] = dy.flat[row] * weight[entry, 0]
     else:
-        dy, weight, dx = dy.ctypes.data, weight.ctypes.data, dx.ctypes.data
-        how, line = (_TRANSPOSED, rows) if by_columns else (_AS_IT_IS, units)
-        sizes = rows, inputs, units
-        _gemm(blas[0], one, (_BY_ROWS, how, _TRANSPOSED, *sizes, one, dy, line, weight, units, zero, dx, inputs))
+        multiply(blas, (rows, inputs, units), dy, weight, dx, by_columns, True)
 
 
 @compiled
@@ -123,25 +131,3 @@ def sum_rows(blas, dy, ones, sums, by_columns):
         dy, ones, sums = dy.ctypes.data, ones.ctypes.data, sums.ctypes.data
         how, line = (_BY_COLUMNS, rows) if by_columns else (_BY_ROWS, units)
         _gemv(blas[1], one, (how, _TRANSPOSED, rows, units, one, dy, line, ones, 1, zero, sums, 1))
-
-
-@compiled
-def multiply_patches(blas, patches, weights, y, rows, by_entries):
-    """``y <- patches @ weights``, of (rows, entries), in memory (entries, rows) where `by_entries`, and filters."""
-    one, zero = weights.dtype.type(1), weights.dtype.type(0)
-    entries, filters = weights.shape
-    patches, weights, y = patches.ctypes.data, weights.ctypes.data, y.ctypes.data
-    how, line = (_TRANSPOSED, rows) if by_entries else (_AS_IT_IS, entries)
-    sizes = rows, filters, entries
-    _gemm(blas[0], one, (_BY_ROWS, how, _AS_IT_IS, *sizes, one, patches, line, weights, filters, zero, y, filters))
-
-
-@compiled
-def multiply_patches_by_gradient(blas, patches, dy, product, rows, by_entries):
-    """``product <- patches.T @ dy``, of patches as above, and of (rows, filters)."""
-    one, zero = product.dtype.type(1), product.dtype.type(0)
-    entries, filters = product.shape
-    patches, dy, product = patches.ctypes.data, dy.ctypes.data, product.ctypes.data
-    how, line = (_AS_IT_IS, rows) if by_entries else (_TRANSPOSED, entries)
-    sizes = entries, filters, rows
-    _gemm(blas[0], one, (_BY_ROWS, how, _AS_IT_IS, *sizes, one, patches, line, dy, filters, zero, product, filters))

@@ -8,7 +8,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from minidl.compiled.blas import multiply, multiply_by_transposed, multiply_transposed, routines, sum_rows
+from minidl.compiled.blas import multiply_by_transposed, multiply_by_weight, multiply_transposed, routines, sum_rows
+from minidl.compiled.layers import let_through, rectify
 from minidl.compiled.loops import compiled
 from minidl.compiled.switching import replaces
 from minidl.layers import Dense, Flatten, ReLU, Rescale, Reshape
@@ -31,11 +32,23 @@ class _Gradients:
         _forward(blas, chain.vectors[0], *chain.shape, x, outputs)
         scores = outputs[-len(x) * model.output_shape[0] :].reshape(len(x), -1)
         totals, dy = tally.count(scores, rows, 1 / total_weight)
-        if dy.dtype != model.dtype or not dy.flags.forc:  # of a loss of one's own: NumPy multiplies it by other calls
-            return NotImplemented
-        by_columns = not dy.flags.c_contiguous
-        _backward(blas, *chain.vectors, *chain.shape, x, outputs, dy.T if by_columns else dy, by_columns)
+        if dy.dtype == model.dtype and dy.flags.forc:
+            by_columns = not dy.flags.c_contiguous
+            _backward(blas, *chain.vectors, *chain.shape, x, outputs, dy.T if by_columns else dy, by_columns)
+        else:  # of a loss of one's own: NumPy multiplies it by other calls
+            _leave_for_backward(model._computed[len(chain.first) :], x, outputs)
+            model.backward(dy)
         return totals
+
+
+def _leave_for_backward(layers: Any, x: Array, outputs: Array) -> None:
+    """Leave what each layer keeps of its forward pass."""
+    stop = 0
+    for layer in layers:
+        layer.saved = x
+        if type(layer) is Dense:
+            start, stop = stop, stop + len(x) * layer.units
+            x = outputs[start:stop].reshape(len(x), layer.units)
 
 
 def _is_batch(x: Any, input_shape: Any) -> bool:
@@ -115,30 +128,29 @@ def _look_through(model: Any) -> _Chain | None:
 
 @compiled
 def _forward(blas, parameters, sizes, weights, biases, rectified, x, outputs):
-    rows, start, zero = x.shape[0], 0, x.dtype.type(0)
+    rows, start = x.shape[0], 0
     for layer in range(weights.size):
         inputs, units = sizes[layer], sizes[layer + 1]
         weight = parameters[weights[layer] : weights[layer] + inputs * units].reshape(inputs, units)
         y = outputs[start : start + rows * units].reshape(rows, units)
         if layer == 0:
-            multiply(blas, x, weight, y)
+            multiply_by_weight(blas, x, weight, y)
         else:
-            multiply(blas, outputs[start - rows * inputs : start].reshape(rows, inputs), weight, y)
+            before = outputs[start - rows * inputs : start].reshape(rows, inputs)
+            multiply_by_weight(blas, before, weight, y)
         if biases[layer] >= 0:
             bias = parameters[biases[layer] : biases[layer] + units]
             for row in range(rows):
                 for unit in range(units):
                     y[row, unit] += bias[unit]
         if rectified[layer]:
-            for i in range(start, start + rows * units):
-                outputs[i] = zero if outputs[i] <= zero else outputs[i]  # NaN stays NaN
+            rectify(y, y)
         start += rows * units
 
 
 @compiled
 def _backward(blas, parameters, gradients, sizes, weights, biases, rectified, x, outputs, last, by_columns):
-    rows, stop, number = x.shape[0], outputs.size, x.dtype.type
-    one, zero, ones = number(1), number(0), np.ones(x.shape[0], x.dtype)
+    rows, stop, ones = x.shape[0], outputs.size, np.ones(x.shape[0], x.dtype)
     above = last  # the gradient by a layer's outputs
     for layer in range(weights.size - 1, -1, -1):
         inputs, units = sizes[layer], sizes[layer + 1]
@@ -147,10 +159,7 @@ def _backward(blas, parameters, gradients, sizes, weights, biases, rectified, x,
         before = stop - rows * units
         columns = by_columns and layer == weights.size - 1
         if rectified[layer]:
-            dy = np.empty(above.shape, x.dtype)
-            for i in range(rows * units):
-                dy.flat[i] = above.flat[i] * (one if outputs[before + i] > zero else zero)
-            above = dy
+            above = let_through(above, outputs[before:stop].reshape(rows, units))
         if biases[layer] >= 0:
             sum_rows(blas, above, ones, gradients[biases[layer] : biases[layer] + units], columns)
         if layer == 0:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiled.blas import multiply_patches, multiply_patches_by_gradient, routines
+from minidl.compiled.blas import multiply, routines
 from minidl.compiled.loops import FLOATS, compiled, copy_bytes
 from minidl.compiled.switching import replaces
 from minidl.layers import windows
@@ -59,20 +59,22 @@ def _block(padded: Array, entries: int, window: windows.Window) -> tuple[Array, 
 
 @compiled
 def _convolve_blocks(blas, padded, weights, y, block, places, size, strides, dilation, by_entries):
-    rows = places[0] * places[1]
+    entries, filters = weights.shape
     for start in range(0, len(padded), len(block)):
         images = min(len(block), len(padded) - start)
         _copy(padded, start, images, block, places, size, strides, dilation, by_entries)
-        multiply_patches(blas, block, weights, y[start : start + images], images * rows, by_entries)
+        sizes = images * places[0] * places[1], filters, entries
+        multiply(blas, sizes, block, weights, y[start : start + images], by_entries, False)
 
 
 @compiled
 def _add_blocks(blas, padded, dy, gradient, product, block, places, size, strides, dilation, by_entries):
-    rows = places[0] * places[1]
+    entries, filters = gradient.shape
     for start in range(0, len(padded), len(block)):
         images = min(len(block), len(padded) - start)
         _copy(padded, start, images, block, places, size, strides, dilation, by_entries)
-        multiply_patches_by_gradient(blas, block, dy[start : start + images], product, images * rows, by_entries)
+        sizes = entries, filters, images * places[0] * places[1]
+        multiply(blas, sizes, block, dy[start : start + images], product, not by_entries, False)
         for i in range(gradient.size):
             gradient.flat[i] += product.flat[i]
 

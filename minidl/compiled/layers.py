@@ -17,26 +17,28 @@ class _ReLU:
     def forward(self: Any, x: Array, training: bool = False) -> Any:
         if not are_by_rows(x):
             return NotImplemented
-        y = _relu(x)
+        y = np.empty_like(x)
+        rectify(x, y)
         if training:
             self.saved = y
         return y
 
     def backward(self: Any, dy: Array) -> Any:
-        return _let_through(dy, self.saved) if are_by_rows(dy, self.saved) else NotImplemented
+        return let_through(dy, self.saved) if are_by_rows(dy, self.saved) else NotImplemented
 
 
 @compiled
-def _relu(x):
-    y, number = np.empty_like(x), x.dtype.type
+def rectify(x, y):
+    """``y <- max(x, 0)``; both may be one array."""
+    number = x.dtype.type
     zero = number(0)
     for i in range(x.size):
         y.flat[i] = zero if x.flat[i] <= zero else x.flat[i]  # NaN stays NaN
-    return y
 
 
 @compiled
-def _let_through(dy, y):
+def let_through(dy, y):
+    """Return dy where y > 0, else 0."""
     dx, number = np.empty_like(dy), dy.dtype.type
     one, zero = number(1), number(0)
     for i in range(dy.size):

@@ -6,7 +6,7 @@ from bits import assert_same_bits
 
 pytest.importorskip("numba")
 
-from minidl.compiled.blas import multiply, multiply_by_transposed, multiply_transposed, routines, sum_rows
+from minidl.compiled.blas import multiply_by_transposed, multiply_by_weight, multiply_transposed, routines, sum_rows
 
 SHAPES = [(2, 2, 2), (7, 5, 3), (64, 784, 128), (128, 10, 46), (128, 500, 1), (33, 65, 17), (2, 3, 1), (1000, 4, 10)]
 
@@ -23,7 +23,7 @@ def test_products_have_the_bits_of_numpys(rows, inputs, units, dtype, by_columns
     found = [np.full(shape, np.nan, dtype) for shape in (dy.shape, weight.shape, x.shape, (units,))]
     ones = np.ones(rows, dtype)
     memory, dy = (np.ascontiguousarray(dy.T), np.asfortranarray(dy)) if by_columns else (dy, dy)
-    multiply(blas, x, weight, found[0])
+    multiply_by_weight(blas, x, weight, found[0])
     multiply_transposed(blas, x, memory, found[1], by_columns)
     multiply_by_transposed(blas, memory, weight, found[2], by_columns)
     sum_rows(blas, memory, ones, found[3], by_columns)

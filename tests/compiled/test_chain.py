@@ -174,3 +174,22 @@ def test_penalties_callbacks_and_clipping_are_as_with_numpy():
     np.testing.assert_array_equal(compiled[0], wanted[0])
     assert compiled[1] == wanted[1]
     np.testing.assert_array_equal(compiled[2], wanted[2])
+
+
+def test_a_loss_of_ones_own_whose_gradient_numpy_multiplies_is_asked_once():
+    asked = []
+
+    class PreciseError(MeanSquaredError):
+        def total(self, scores, targets, weights=None, scale=1.0):
+            asked.append(len(scores))
+            total, gradient = super().total(scores, targets, weights, scale)
+            return total, gradient.astype(np.float64)
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(9, 6)).astype(np.float32), rng.normal(size=(9, 3)).astype(np.float32)
+    model = Sequential([Rescale(2.0), Dense(5), ReLU(), Dense(4), Dense(3), PreciseError()], input_shape=6, seed=0)
+    assert is_chain(model)
+    wanted, found = (passes(model, x, y, compiled=compiled) for compiled in (False, True))
+    assert asked == [9, 9]
+    for each, expected in zip(found, wanted, strict=True):
+        assert_same_bits(each, expected)
