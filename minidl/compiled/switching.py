@@ -116,32 +116,39 @@ def switch(on: bool) -> None:
         if on:
             _load()
         _state.on, _state.failure = on, ""
-        while not on and _called:
-            _called.pop().call(compiled=False)
-        start()
+        _put_in_place()
 
 
 def start() -> None:
     """Call compiled code from the first fit on, where it is installed and nobody has turned it off."""
     with _lock:
         if _state.on is None:
-            wanted = os.environ.get(VARIABLE, "")
-            if wanted not in {"", "0", "1"}:
-                raise ArgumentError(f"the environment variable {VARIABLE} is {wanted!r}; it must be 0 or 1")
-            if wanted == "1":
-                switch(True)
-            elif wanted == "0" or find_spec("numba") is None:
-                switch(False)
-            else:  # people who have numba for something else are no worse off than those without
-                try:
-                    switch(True)
-                except MissingDependencyError as error:
-                    _state.on, _state.failure = False, str(error)
-        elif _state.on and len(_called) < len(replacements()):
-            # Those of modules that the program has not loaded, such as the layers of images, wait for a later fit.
-            for each in [each for each in _entered if each not in _called and each.is_loaded()]:
-                each.call(compiled=True)
-                _called.append(each)
+            _decide()
+        _put_in_place()
+
+
+def _decide() -> None:
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted not in {"", "0", "1"}:
+        raise ArgumentError(f"the environment variable {VARIABLE} is {wanted!r}; it must be 0 or 1")
+    on = wanted == "1" or (wanted == "" and find_spec("numba") is not None)
+    try:
+        if on:
+            _load()
+    except MissingDependencyError as error:
+        if wanted:
+            raise
+        on, _state.failure = False, str(error)  # people who have numba for something else go on without it
+    _state.on = on
+
+
+def _put_in_place() -> None:
+    """Let the program call what it shall; compiled functions of modules that are not loaded wait for a later fit."""
+    while _called and not _state.on:
+        _called.pop().call(compiled=False)
+    for each in [each for each in _entered if _state.on and each not in _called and each.is_loaded()]:
+        each.call(compiled=True)
+        _called.append(each)
 
 
 def _load() -> None:
