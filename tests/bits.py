@@ -1,5 +1,7 @@
 """Numbers of all kinds, and whether two arrays of them have the same bits."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,14 @@ def compiled_functions(name):
     """The compiled functions of a name, with those that they replace; without numba the test is skipped."""
     pytest.importorskip("numba")
     return [each for each in replacements() if each.name == name]
+
+
+def both(home, name):
+    """NumPy's function and the compiled one, which take the same arguments."""
+    (found,) = [each for each in compiled_functions(name) if each.home == home]
+    wanted, given = (list(inspect.signature(each).parameters.values()) for each in (found.numpy, found.compiled))
+    assert [(each.name, each.default) for each in given] == [(each.name, each.default) for each in wanted]
+    return found.numpy, found.compiled
 
 
 def numbers(rng, shape, dtype, stride=1):

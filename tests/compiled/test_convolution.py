@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from bits import assert_same_bits, compiled_functions
+from bits import assert_same_bits, both
 
 from minidl.layers.windows import slide
 
+WINDOWS = "minidl.layers.windows"
 CASES = [
     ((5, 28, 28, 1), (3, 3), (1, 1), "same", (1, 1), 16),
     ((40, 14, 14, 16), (3, 3), (1, 1), "same", (1, 1), 32),
@@ -21,11 +22,6 @@ CASES = [
 ]
 
 
-def both(name):
-    found = [each for each in compiled_functions(name) if each.home == "minidl.layers.windows"]
-    return found[0].numpy, found[0].compiled
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("shape", "size", "strides", "padding", "dilation", "filters"), CASES)
 @pytest.mark.parametrize("groups", [1, 2])
@@ -39,11 +35,11 @@ def test_convolutions_and_their_gradients(shape, size, strides, padding, dilatio
     dy = rng.normal(size=(shape[0], *window.places, filters)).astype(dtype)
     transposed = kernel.swapaxes(2, 3) if groups == 1 and shape[3] == filters else kernel
     for each in (kernel, transposed):
-        assert_same_bits(*(convolve(padded, each, window) for convolve in both("convolve")))
-    gradients = [gradient(padded, dy, window, groups) for gradient in both("kernel_gradient")]
+        assert_same_bits(*(convolve(padded, each, window) for convolve in both(WINDOWS, "convolve")))
+    gradients = [gradient(padded, dy, window, groups) for gradient in both(WINDOWS, "kernel_gradient")]
     assert_same_bits(*gradients)
     if groups == 1:
-        found = both("kernel_gradient")[1](np.asfortranarray(padded), np.asfortranarray(dy), window, groups)
+        found = both(WINDOWS, "kernel_gradient")[1](np.asfortranarray(padded), np.asfortranarray(dy), window, groups)
         assert_same_bits(found, gradients[0])
-        convolve = both("convolve")
+        convolve = both(WINDOWS, "convolve")
         assert_same_bits(convolve[1](np.asfortranarray(padded), kernel, window), convolve[0](padded, kernel, window))

@@ -1,24 +1,14 @@
 """Compiled passes of layers give the bits of the NumPy code, at any numbers and shapes."""
 
-import inspect
-
 import numpy as np
 import pytest
-from bits import assert_same_bits, compiled_functions, numbers
+from bits import assert_same_bits, both, numbers
 
 from minidl import ReLU, Rescale
 
 SHAPES = [(0, 3), (1, 1), (5, 7), (64, 128), (3, 5, 6, 4), (2, 9, 7, 33)]
 everywhere = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 shaped = pytest.mark.parametrize("shape", SHAPES, ids=str)
-
-
-def both(home, name):
-    """NumPy's function and the compiled one, which take the same arguments."""
-    (found,) = [each for each in compiled_functions(name) if each.home == home]
-    wanted, given = (list(inspect.signature(each).parameters.values()) for each in (found.numpy, found.compiled))
-    assert [(each.name, each.default) for each in given] == [(each.name, each.default) for each in wanted]
-    return found.numpy, found.compiled
 
 
 def draw(seed, shape, dtype):

@@ -2,15 +2,9 @@
 
 import numpy as np
 import pytest
-from bits import assert_same_bits, compiled_functions, numbers
+from bits import assert_same_bits, both, numbers
 
 from minidl import MeanSquaredError
-
-
-def both(home, name):
-    (found,) = [each for each in compiled_functions(name) if each.home == home]
-    return found.numpy, found.compiled
-
 
 everywhere = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 OUTPUTS = [1, 2, 3, 7, 8, 9, 10, 16, 17, 100, 127, 128, 129, 130, 137, 300, 1000]

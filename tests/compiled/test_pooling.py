@@ -2,12 +2,9 @@
 
 import numpy as np
 import pytest
-from bits import assert_same_bits, compiled_functions, numbers
+from bits import assert_same_bits, both, numbers
 
-
-def both(name):
-    (found,) = compiled_functions(name)
-    return found.numpy, found.compiled
+POOLING = "minidl.layers.pooling"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -24,13 +21,13 @@ def test_maxima_winners_and_gradients(shape, size, stride, axis, dtype, ties):
     x = numbers(rng, shape, dtype)
     if ties:
         x = np.nan_to_num(x).clip(-1, 1).round()
-    (maxima, winners), (found, places) = (f(x, axis, size, stride) for f in both("_maxima_and_winners"))
+    (maxima, winners), (found, places) = (f(x, axis, size, stride) for f in both(POOLING, "_maxima_and_winners"))
     assert_same_bits(found + 0, maxima + 0)  # which sign the larger of 0 and -0 has depends on the processor
     np.testing.assert_array_equal(places, np.broadcast_to(winners, maxima.shape))
     dy = numbers(rng, maxima.shape, dtype)
     with np.errstate(all="ignore"):
         wanted, found = (
             f(dy, each, axis, shape[axis], size, stride)
-            for f, each in zip(both("_to_winners"), (winners, places), strict=True)
+            for f, each in zip(both(POOLING, "_to_winners"), (winners, places), strict=True)
         )
     assert_same_bits(found, wanted)
