@@ -1,4 +1,4 @@
-"""Chains of dense layers: forward and backward of all of them in one call each, to the bits of NumPy's many."""
+"""Networks of dense layers: one call forward and one backward, with the bits of layer by layer."""
 
 from __future__ import annotations
 

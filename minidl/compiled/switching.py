@@ -158,4 +158,4 @@ def _load() -> None:
     try:
         replacements()
     except (ImportError, AttributeError) as error:  # such as a NumPy that is newer than numba knows
-        raise MissingDependencyError(f"numba does not work here: {error}; pip install -e '.[fast]'") from error
+        raise MissingDependencyError(f"numba does not work here: {error!s:.200}; pip install -e '.[fast]'") from error
