@@ -40,7 +40,8 @@ def routines(dtype: np.dtype[Any]) -> Routines | None:
 def _routine(arguments: str, returns: bool = False) -> Any:
     """Return a function for compiled loops that calls a routine of C: of its address, a 1, and its arguments.
 
-    The 1 has the type of the routine's real numbers. The arguments are described by a letter each: (e)num, (i)nteger, (r)eal number, (a)ddress of an array.
+    The 1 has the type of the routine's real numbers. The arguments are described by a letter each: (e)num, (i)nteger,
+    (r)eal number, (a)ddress of an array.
     """
 
     @intrinsic
