@@ -37,7 +37,7 @@ def routines(dtype: np.dtype[Any]) -> Routines | None:
     return gemm, gemv, dot
 
 
-def _routine(arguments: str, returns: bool = False) -> Any:
+def routine(arguments: str, returns: bool = False) -> Any:
     """Return a function for compiled loops that calls a routine of C: of its address, a 1, and its arguments.
 
     The 1 has the type of the routine's real numbers. The arguments are described by a letter each: (e)num, (i)nteger,
@@ -64,7 +64,7 @@ def _routine(arguments: str, returns: bool = False) -> Any:
     return call
 
 
-_gemm, _gemv, _dot = _routine("eeeiiiraiairai"), _routine("eeiiraiairai"), _routine("iaiai", returns=True)
+_gemm, _gemv, _dot = routine("eeeiiiraiairai"), routine("eeiiraiairai"), routine("iaiai", returns=True)
 
 
 @compiled

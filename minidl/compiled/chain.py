@@ -22,19 +22,19 @@ _Sequential = resolve_name("minidl.model:Sequential")
 class _Gradients:
     @staticmethod
     def _forward_backward(model: Any, rows: Any, tally: Any, total_weight: float) -> Any:
-        chain, x = _chain_of(model), rows.x
+        chain, x = chain_of(model), rows.x
         if chain is None or not _is_batch(x, model.input_shape):
             return NotImplemented
         for layer in chain.first:
             x = layer.forward(x, training=True)
         x = x.astype(model.dtype, copy=False)
         blas, outputs = routines(model.dtype), np.empty(len(x) * chain.numbers_per_row, model.dtype)
-        _forward(blas, chain.vectors[0], *chain.shape, x, outputs)
+        forward(blas, chain.vectors[0], *chain.shape, x, outputs)
         scores = outputs[-len(x) * model.output_shape[0] :].reshape(len(x), -1)
         totals, dy = tally.count(scores, rows, 1 / total_weight)
         if dy.dtype == model.dtype and dy.flags.forc:
             by_columns = not dy.flags.c_contiguous
-            _backward(blas, *chain.vectors, *chain.shape, x, outputs, dy.T if by_columns else dy, by_columns)
+            backward(blas, *chain.vectors, *chain.shape, x, outputs, dy.T if by_columns else dy, by_columns)
         else:  # of a loss of one's own: NumPy multiplies it by other calls
             _leave_for_backward(model._computed[len(chain.first) :], x, outputs)
             model.backward(dy)
@@ -56,7 +56,7 @@ def _is_batch(x: Any, input_shape: Any) -> bool:
     return isinstance(x, np.ndarray) and x.shape[1:] == input_shape and len(x) > 1 and x.flags.c_contiguous
 
 
-class _Chain(NamedTuple):
+class Chain(NamedTuple):
     """The dense layers of a model, which has nothing else but a ReLU behind some of them, and the first layers.
 
     Attributes
@@ -79,11 +79,11 @@ class _Chain(NamedTuple):
     numbers_per_row: int
 
 
-_chains: WeakKeyDictionary[Any, tuple[Any, _Chain | None]] = WeakKeyDictionary()
+_chains: WeakKeyDictionary[Any, tuple[Any, Chain | None]] = WeakKeyDictionary()
 """The layers of each model as they were looked through, and the chain that they are."""
 
 
-def _chain_of(model: Any) -> _Chain | None:
+def chain_of(model: Any) -> Chain | None:
     """Return the chain that a model is, where all of it is trained and no gradient by the input is needed."""
     if type(model) is not _Sequential:  # a subclass may compute in a way of its own
         return None
@@ -100,7 +100,7 @@ def _chain_of(model: Any) -> _Chain | None:
     return chain
 
 
-def _look_through(model: Any) -> _Chain | None:
+def _look_through(model: Any) -> Chain | None:
     layers, first = [*model._computed], []
     while layers and type(layers[0]) in {Rescale, Flatten, Reshape}:
         first.append(layers.pop(0))
@@ -123,11 +123,12 @@ def _look_through(model: Any) -> _Chain | None:
     weights = [layer.weight.start for layer in dense]
     biases = [-1 if layer.bias is None else layer.bias.start for layer in dense]
     shape = np.array(sizes), np.array(weights), np.array(biases), np.array(rectified)
-    return _Chain(first, dense, dense[0].weight.vectors, shape, sum(sizes[1:]))
+    return Chain(first, dense, dense[0].weight.vectors, shape, sum(sizes[1:]))
 
 
 @compiled
-def _forward(blas, parameters, sizes, weights, biases, rectified, x, outputs):
+def forward(blas, parameters, sizes, weights, biases, rectified, x, outputs):
+    """Write what each dense layer puts out, after its ReLU, one after the other into `outputs`."""
     rows, start = x.shape[0], 0
     for layer in range(weights.size):
         inputs, units = sizes[layer], sizes[layer + 1]
@@ -149,7 +150,8 @@ def _forward(blas, parameters, sizes, weights, biases, rectified, x, outputs):
 
 
 @compiled
-def _backward(blas, parameters, gradients, sizes, weights, biases, rectified, x, outputs, last, by_columns):
+def backward(blas, parameters, gradients, sizes, weights, biases, rectified, x, outputs, last, by_columns):
+    """Write the gradients, given that by the scores, or its transpose where it lies by columns."""
     rows, stop, ones = x.shape[0], outputs.size, np.ones(x.shape[0], x.dtype)
     above = last  # the gradient by a layer's outputs
     for layer in range(weights.size - 1, -1, -1):

@@ -8,7 +8,7 @@ from minidl.compiled.loops import FLOATS, are_by_rows, compiled
 from minidl.compiled.switching import replaces
 from minidl.typing import Array
 
-_SCALED = frozenset(map(np.dtype, "?bBhHiIlLqQfd"))
+SCALED = frozenset(map(np.dtype, "?bBhHiIlLqQfd"))
 """The types of numbers that Rescale takes, in the processor's order of bytes."""
 
 
@@ -49,7 +49,7 @@ def let_through(dy, y):
 @replaces("minidl.layers.shaping:Rescale")
 class _Rescale:
     def forward(self: Any, x: Array, training: bool = False) -> Any:
-        if x.dtype not in _SCALED or not x.flags.c_contiguous:
+        if x.dtype not in SCALED or not x.flags.c_contiguous:
             return NotImplemented
         y = np.empty(x.shape, self.dtype)
         _rescale(x, y, self.scale, self.offset)

@@ -6,6 +6,7 @@ import numpy as np
 
 from minidl.compiled.loops import FLOATS, are_by_rows, compiled
 from minidl.compiled.switching import replaces
+from minidl.compiled.ufuncs import apply
 from minidl.losses.base import count_outputs
 from minidl.typing import Array
 
@@ -19,6 +20,28 @@ class _MeanSquaredError:
         rows = len(scores), count_outputs(scores)
         _squared(*(each.reshape(rows) for each in (scores, targets, gradient)), losses)
         return losses, gradient
+
+
+@compiled
+def add_up(numbers):
+    """Return the sum in float64."""
+    return _sum(numbers.astype(np.float64))
+
+
+@compiled
+def squared_error(scores, targets, scale, gradient):
+    """Write `scale` times the gradient; return the sums of the losses, and of the metric, the mean absolute error."""
+    rows, outputs = scores.shape
+    losses, errors, of_row = np.empty(rows, scores.dtype), np.empty(rows, scores.dtype), np.empty(outputs, scores.dtype)
+    _squared(scores, targets, gradient, losses)
+    number = scores.dtype.type
+    factor, count = number(scale), number(outputs)
+    for row in range(rows):
+        for output in range(outputs):
+            gradient[row, output] *= factor
+            of_row[output] = np.abs(scores[row, output] - targets[row, output])
+        errors[row] = _sum(of_row) / count
+    return add_up(losses), add_up(errors)
 
 
 @compiled
@@ -95,3 +118,28 @@ def _normalize(exponentials, total):
     for k in range(classes):
         for row in range(rows):
             exponentials[k, row] /= total[row]
+
+
+@compiled
+def cross_entropy(exponential, logarithm, scores, labels, scale, gradient):
+    """Write `scale` times the gradient, by columns; return the sum of the losses, and how many rows are right."""
+    classes, rows = gradient.shape
+    number = scores.dtype.type
+    factor, one, right = number(scale), number(1), 0.0
+    shifted, losses = np.empty_like(gradient), np.empty(rows, scores.dtype)
+    _shift(scores, shifted)
+    apply(exponential, shifted, gradient)
+    _normalize(gradient, losses)
+    apply(logarithm, losses, losses)
+    for row in range(rows):
+        label = labels[row]
+        losses[row] -= shifted[label, row]
+        gradient[label, row] -= one
+        best = 0
+        for k in range(1, classes):
+            best = k if scores[row, k] > scores[row, best] else best
+        right += best == label
+    for k in range(classes):
+        for row in range(rows):
+            gradient[k, row] *= factor
+    return add_up(losses), right

@@ -18,7 +18,7 @@ def _is_plain(learning_rate: Any, parameters: Array, *others: Array) -> bool:
     return type(learning_rate) is float and parameters.ndim == 1 and are_alike(parameters, *others)
 
 
-def _is_plain_adam(optimizer: Any, learning_rate: Any, *vectors: Array) -> bool:
+def _is_plainadam(optimizer: Any, learning_rate: Any, *vectors: Array) -> bool:
     """Whether it is such an update of an Adam that computes its step as Adam does."""
     kind = type(optimizer)
     return kind._add is Adam._add and kind._divide is Adam._divide and _is_plain(learning_rate, *vectors)
@@ -29,11 +29,12 @@ class _SGD:
     def update(self: Any, p: Array, g: Array, learning_rate: float) -> Any:
         if not _is_plain(learning_rate, p, g):
             return NotImplemented
-        return _sgd(p, g, learning_rate)
+        return sgd_step(p, g, learning_rate)
 
 
 @compiled
-def _sgd(p, g, learning_rate):
+def sgd_step(p, g, learning_rate):
+    """Take a step of SGD."""
     number = p.dtype.type
     rate = number(learning_rate)
     for i in range(p.size):
@@ -45,11 +46,12 @@ class _Momentum:
     def update(self: Any, p: Array, g: Array, learning_rate: float, v: Array) -> Any:
         if not _is_plain(learning_rate, p, g, v):
             return NotImplemented
-        return _momentum(p, g, v, learning_rate, self.momentum, self.nesterov)
+        return momentum_step(p, g, v, learning_rate, self.momentum, self.nesterov)
 
 
 @compiled
-def _momentum(p, g, v, learning_rate, momentum, nesterov):
+def momentum_step(p, g, v, learning_rate, momentum, nesterov):
+    """Take a step of Momentum."""
     number = p.dtype.type
     rate, decay = number(learning_rate), number(momentum)
     for i in range(p.size):
@@ -60,15 +62,21 @@ def _momentum(p, g, v, learning_rate, momentum, nesterov):
 @replaces("minidl.optimizers.adaptive:Adam")
 class _Adam:
     def update(self: Any, p: Array, g: Array, learning_rate: float, m: Array, v: Array) -> Any:
-        if not _is_plain_adam(self, learning_rate, p, g, m, v):
+        if not _is_plainadam(self, learning_rate, p, g, m, v):
             return NotImplemented
-        correction = math.sqrt(1 - self.beta2**self.step)
-        factor = learning_rate / (1 - self.beta1**self.step) * correction
-        return _adam(p, g, m, v, self.beta1, self.beta2, self.epsilon * correction, factor)
+        return adam_step(p, g, m, v, self.beta1, self.beta2, *adam_factors(self, learning_rate))
+
+
+def adam_factors(optimizer: Any, learning_rate: float) -> tuple[float, float]:
+    """Return what is added to the root of v, and what the quotient is multiplied by, at the optimizer's step."""
+    correction = math.sqrt(1 - optimizer.beta2**optimizer.step)
+    factor = learning_rate / (1 - optimizer.beta1**optimizer.step) * correction
+    return optimizer.epsilon * correction, factor
 
 
 @compiled
-def _adam(p, g, m, v, beta1, beta2, epsilon, factor):
+def adam_step(p, g, m, v, beta1, beta2, epsilon, factor):
+    """Take a step of Adam, by what `adam_factors` returns."""
     number = p.dtype.type
     of_m, of_g, of_v, of_square = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
     least, rate = number(epsilon), number(factor)
@@ -81,11 +89,9 @@ def _adam(p, g, m, v, beta1, beta2, epsilon, factor):
 @replaces("minidl.optimizers.adaptive:AMSGrad")
 class _AMSGrad:
     def update(self: Any, p: Array, g: Array, learning_rate: float, m: Array, v: Array, w: Array) -> Any:
-        if not _is_plain_adam(self, learning_rate, p, g, m, v, w):
+        if not _is_plainadam(self, learning_rate, p, g, m, v, w):
             return NotImplemented
-        correction = math.sqrt(1 - self.beta2**self.step)
-        factor = learning_rate / (1 - self.beta1**self.step) * correction
-        return _amsgrad(p, g, m, v, w, self.beta1, self.beta2, self.epsilon * correction, factor)
+        return _amsgrad(p, g, m, v, w, self.beta1, self.beta2, *adam_factors(self, learning_rate))
 
 
 @compiled
@@ -103,7 +109,7 @@ def _amsgrad(p, g, m, v, w, beta1, beta2, epsilon, factor):
 @replaces("minidl.optimizers.adaptive:NAdam")
 class _NAdam:
     def update(self: Any, p: Array, g: Array, learning_rate: float, m: Array, v: Array) -> Any:
-        if not _is_plain_adam(self, learning_rate, p, g, m, v):
+        if not _is_plainadam(self, learning_rate, p, g, m, v):
             return NotImplemented
         correction = math.sqrt(1 - self.beta2**self.step)
         factors = self.epsilon * correction, learning_rate * correction, *self._shares()

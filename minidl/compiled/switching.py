@@ -16,7 +16,7 @@ from minidl.errors import ArgumentError, MissingDependencyError
 
 VARIABLE = "MINIDL_COMPILED"
 
-_MODULES = ("averages", "chain", "convolution", "layers", "losses", "optimizers", "pooling")
+_MODULES = ("averages", "chain", "convolution", "layers", "losses", "optimizers", "pooling", "steps")
 
 
 class Replacement:

@@ -52,13 +52,8 @@ class Rows:
     def __getitem__(self, rows: slice | Array) -> Rows:
         weights = None if self.weights is None else take_rows(self.weights, rows)
         is_all = isinstance(rows, slice) and rows == slice(0, len(self))  # a sparse matrix stays one, until its blocks
-        return Rows(
-            self.x if is_all else take_rows(self.x, rows),
-            take_rows(self.targets, rows),
-            weights,
-            self.positions,
-            self.mean_weight,
-        )
+        x = self.x if is_all else take_rows(self.x, rows)
+        return Rows(x, take_rows(self.targets, rows), weights, self.positions, self.mean_weight)
 
     def blocks(self, size: int) -> Iterator[Rows]:
         """Yield the rows in blocks of at most so many."""

@@ -451,22 +451,28 @@ class Trainer(Configurable):
                 self.average.show(self.model.parameters, shown)
 
     def _run_epoch(self, fit: Fit) -> None:
-        position, take_step = self.position, self._search if self.optimizer.full_batch else self._take_step
+        position = self.position
         fit.callbacks.call("on_epoch_begin", self)
         if not position.row:
             position.batch_rows = min(self.batch_size or position.rows, position.rows)
             position.shuffled = self.shuffle and position.batch_rows < position.rows
+        self._take_steps(fit)
+        if position.row == position.rows:
+            self._finish_epoch(fit)
+
+    def _take_steps(self, fit: Fit) -> None:
+        """Take the steps that are left of the epoch, or those until `stop`."""
+        take_step = self._search if self.optimizer.full_batch else self._take_step
         with contextlib.closing(self._batches(fit.data)) as batches:
             for batch in batches:
                 if self._stopping:
                     return
                 with self._whole:
                     totals = take_step(fit, batch)
-                    position.totals += totals
+                    self.position.totals += totals
                     self.batch_loss = float(totals[1] / totals[0]) if totals[0] else math.nan
-                    position.row += len(batch)
+                    self.position.row += len(batch)
                     fit.callbacks.call("on_batch_end", self)
-        self._finish_epoch(fit)
 
     def _batches(self, data: Rows) -> Generator[Rows, None, None]:
         """Make the batches that are left of the present epoch, one ahead where they are distorted."""

@@ -55,7 +55,7 @@ def passes(model, x, y, *, compiled):
 
 
 def is_chain(model):
-    return chains._chain_of(model) is not None
+    return chains.chain_of(model) is not None
 
 
 @st.composite

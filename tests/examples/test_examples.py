@@ -719,7 +719,7 @@ def test_a_stopped_run_with_a_constant_rate_can_be_made_longer(mnist_folder, tmp
     ("place", "message"),
     [
         ("minidl.data.load_mnist", "before the run began"),
-        ("minidl.Trainer._take_step", "nothing of this run is saved yet"),
+        ("minidl.Trainer._run_epoch", "nothing of this run is saved yet"),
         ("minidl.plots.plot_mistakes", "the same command with --resume goes on"),
     ],
 )

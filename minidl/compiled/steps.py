@@ -1,0 +1,243 @@
+"""Training steps of networks of dense layers, many in one call: rows, passes, loss, metric and update.
+
+What is not written here, such as a callback that changes gradients, an average of the parameters, or a loss of one's
+own, the trainer does step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minidl.compiled.blas import routines
+from minidl.compiled.chain import backward, chain_of, forward
+from minidl.compiled.layers import SCALED
+from minidl.compiled.loops import compiled
+from minidl.compiled.losses import cross_entropy, squared_error
+from minidl.compiled.optimizers import adam_factors, adam_step, momentum_step, sgd_step
+from minidl.compiled.switching import replaces
+from minidl.compiled.ufuncs import loop_of
+from minidl.layers import Rescale
+from minidl.losses import MeanSquaredError, SoftmaxCrossEntropy
+from minidl.metrics import Accuracy, MeanAbsoluteError
+from minidl.optimizers import SGD, Adam, AdamW, Momentum
+from minidl.schedules import Schedule
+from minidl.training.progress import ProgressBar
+from minidl.training.rows import random_order
+from minidl.typing import Array
+
+_Trainer = resolve_name("minidl.training.trainer:Trainer")
+
+_MULTIPLICATIONS = 2**28
+"""Of the steps in one call: some hundredths of a second, after which Ctrl-C and `stop` are heard."""
+
+_ROWS = 8192
+"""NumPy adds up more losses than these in parts."""
+
+_SGD, _MOMENTUM, _ADAM = 0, 1, 2
+
+
+class _Formula(NamedTuple):
+    """An optimizer's update: which it is, its settings, and the factors of a step at a rate; two numbers each."""
+
+    number: int
+    settings: Callable[[Any], tuple[float, float]]
+    factors: Callable[[Any, float], tuple[float, float]]
+
+
+_adam = _Formula(_ADAM, lambda adam: (adam.beta1, adam.beta2), adam_factors)
+_FORMULAS = {
+    SGD: _Formula(_SGD, lambda _: (0.0, 0.0), lambda _, rate: (rate, 0.0)),
+    Momentum: _Formula(_MOMENTUM, lambda own: (own.momentum, float(own.nesterov)), lambda _, rate: (rate, 0.0)),
+    Adam: _adam,
+    AdamW: _adam,
+}
+_METRICS = {SoftmaxCrossEntropy: Accuracy, MeanSquaredError: MeanAbsoluteError}
+
+
+@replaces("minidl.training.trainer:Trainer")
+class _Steps:
+    def _take_steps(self: Any, fit: Any) -> Any:
+        position, order = self.position, None
+        while not self._stopping and position.row < position.rows:
+            fit.read_trainable()
+            count = _count_steps(self, fit)
+            if not count:
+                return NotImplemented  # NumPy's code goes on from here
+            if order is None and position.shuffled:
+                order = random_order(position.rows, (self.seed or 0, self.epoch))
+            stop = min(position.row + count * position.batch_rows, position.rows)
+            with self._whole:
+                _take(self, fit, np.arange(position.row, stop) if order is None else order[position.row : stop])
+                fit.callbacks.call("on_batch_end", self)
+        return None
+
+
+def _count_steps(trainer: Any, fit: Any) -> int:
+    """Return how many of the next steps can be taken in one call; 0 where one of their parts is none of those here."""
+    model, position, optimizer = fit.model, trainer.position, trainer.optimizer
+    rows, left = position.batch_rows, position.rows - position.row
+    # A row alone is multiplied by other calls, and more rows are computed in blocks, or added up in parts.
+    if not 1 < rows <= min(model.rows_at_once, _ROWS) or left == 1:
+        return 0
+    if not (_is_plain(trainer, fit) and _is_scored_here(fit) and _is_read_here(fit.data, model) and _is_chain(fit)):
+        return 0
+    # A rate, or a callback, of one's own may ask how things stand after each step.
+    watching = [getattr(each, "__self__", each) for each in fit.callbacks.doing("on_batch_end")]
+    is_own = callable(optimizer.learning_rate) and not isinstance(optimizer.learning_rate, Schedule)
+    if is_own or not all(isinstance(each, ProgressBar) for each in watching):
+        return 1
+    at_once = max(_MULTIPLICATIONS // (3 * rows * len(fit.parameters)), 1)
+    return min(at_once, left // rows + (left % rows > 1))
+
+
+def _is_plain(trainer: Any, fit: Any) -> bool:
+    """Whether nothing but the optimizer, one of those here, changes gradients or parameters."""
+    optimizer, regularized = trainer.optimizer, [layer for layer, _ in fit.model._regularized]
+    changing = [trainer.reduce, trainer.augment, trainer.average, trainer.clip_norm, trainer.clip_value]
+    changing += [getattr(layer, name, None) for layer in regularized for name in ("regularizer", "constraint")]
+    is_plain = type(trainer) is _Trainer and all(each is None for each in changing)
+    fits = all(len(vector) == len(fit.parameters) for vector in optimizer.state.values())
+    return is_plain and type(optimizer) in _FORMULAS and fits and not fit.callbacks.doing("on_gradients")
+
+
+def _is_scored_here(fit: Any) -> bool:
+    loss, metrics = fit.model.loss, [type(metric) for metric in fit.tally.metrics]
+    is_known = type(loss) in _METRICS and metrics in ([], [_METRICS[type(loss)]])
+    return is_known and not getattr(loss, "label_smoothing", 0) and fit.data.weights is None
+
+
+def _is_read_here(data: Any, model: Any) -> bool:
+    """Whether rows are numbers, one row after the other, and targets labels or numbers of the model's type."""
+    x, targets = data.x, data.targets
+    is_labels = targets.ndim == 1 and targets.dtype.kind in "iu"
+    is_known = is_labels if type(model.loss) is SoftmaxCrossEntropy else targets.dtype == model.dtype
+    return isinstance(x, np.ndarray) and x.dtype in SCALED and x.flags.c_contiguous and is_known
+
+
+def _is_chain(fit: Any) -> bool:
+    chain = chain_of(fit.model)
+    if chain is None or sum(type(layer) is Rescale for layer in chain.first) > 1:
+        return False
+    return len(chain.vectors[0]) == len(fit.parameters)
+
+
+def _take(trainer: Any, fit: Any, rows: Array) -> None:
+    """Take the steps of these rows, and write down how far the run is."""
+    model, optimizer, position = fit.model, trainer.optimizer, trainer.position
+    chain, dtype, size = chain_of(model), model.dtype, min(position.batch_rows, len(rows))
+    x = fit.data.x.view(np.ndarray).reshape(position.rows, -1)
+    x.flags.writeable = False  # it would be compiled for arrays of both kinds
+    targets = fit.data.targets[rows]
+    is_classified = type(model.loss) is SoftmaxCrossEntropy
+    slots = [*optimizer.prepare_state(fit.parameters), fit.gradients, fit.gradients][:2]  # one that is not used is any
+    formula = _FORMULAS[type(optimizer)]
+    taken, loss, trainer.batch_loss = _take_all(
+        (routines(dtype), loop_of(np.exp, dtype), loop_of(np.log, dtype)),
+        (fit.parameters, fit.gradients, *slots),
+        chain.shape,
+        np.empty(size * chain.numbers_per_row, dtype),
+        x,
+        _scaling(chain.first),
+        rows.astype(np.intp, copy=False),
+        targets.astype(np.intp) if is_classified else targets.reshape(len(rows), -1),
+        size,
+        position.totals,
+        trainer.batch_loss,
+        (formula.number, *formula.settings(optimizer)),
+        _factors(optimizer, formula, -(-len(rows) // size)),
+        np.array([[part.start, part.stop] for part in fit.decaying if optimizer.weight_decay], np.intp).reshape(-1, 2),
+    )
+    optimizer.step += taken
+    position.row += min(taken * size, len(rows))
+    trainer._check_finite("loss", loss, optimizer.step + 1)
+
+
+def _scaling(layers: Any) -> tuple[bool, float, float]:
+    """Return whether rows are scaled, and by what; of the layers before the first dense one, others leave numbers."""
+    scaled = [(True, float(layer.scale), float(layer.offset)) for layer in layers if type(layer) is Rescale]
+    return scaled[0] if scaled else (False, 1.0, 0.0)
+
+
+def _factors(optimizer: Any, formula: _Formula, steps: int) -> Array:
+    """Return for each of the next steps what weights shrink to, and two numbers of the optimizer's formula."""
+    first, factors = optimizer.step, []
+    try:
+        for step in range(first, first + steps):
+            optimizer.step = step
+            rate = optimizer.rate()
+            optimizer.step = step + 1
+            factors.append((1 - rate * optimizer.weight_decay, *formula.factors(optimizer, rate)))
+    finally:
+        optimizer.step = first
+    return np.array(factors)
+
+
+@compiled
+def _take_all(
+    routines, vectors, shape, outputs, x, scaling, rows, targets, size, totals, batch_loss, formula, factors, decaying
+):
+    """Return how many steps were taken before a loss that is not finite, the last loss, and the mean one of a step."""
+    blas, exponential, logarithm = routines
+    parameters, gradients, first_slot, second_slot = vectors
+    numbers_per_row, scores_per_row = outputs.size // size, shape[0][-1]
+    batch, loss = np.empty((size, x.shape[1]), outputs.dtype), 0.0
+    for step in range(len(factors)):
+        start = step * size
+        count = min(size, rows.size - start)
+        _gather(x, rows[start : start + count], scaling, batch)
+        inputs, kept, aims = batch[:count], outputs[: count * numbers_per_row], targets[start : start + count]
+        forward(blas, parameters, *shape, inputs, kept)
+        scores = kept[kept.size - count * scores_per_row :].reshape(count, scores_per_row)
+        scale = 1 / count
+        if targets.ndim == 1:
+            dy = np.empty((scores_per_row, count), kept.dtype)
+            loss, metric = cross_entropy(exponential, logarithm, scores, aims, scale, dy)
+            backward(blas, parameters, gradients, *shape, inputs, kept, dy, True)
+        else:
+            dy = np.empty((count, scores_per_row), kept.dtype)
+            loss, metric = squared_error(scores, aims, scale, dy)
+            backward(blas, parameters, gradients, *shape, inputs, kept, dy, False)
+        if not np.isfinite(loss):
+            return step, loss, batch_loss
+        _shrink(parameters, decaying, factors[step, 0])
+        if formula[0] == _SGD:
+            sgd_step(parameters, gradients, factors[step, 1])
+        elif formula[0] == _MOMENTUM:
+            momentum_step(parameters, gradients, first_slot, factors[step, 1], formula[1], formula[2] > 0)
+        else:
+            least, factor = factors[step, 1], factors[step, 2]
+            adam_step(parameters, gradients, first_slot, second_slot, formula[1], formula[2], least, factor)
+        totals[0] += count
+        totals[1] += loss
+        totals[2:] += metric
+        batch_loss = loss / count
+    return len(factors), loss, batch_loss
+
+
+@compiled
+def _gather(x, rows, scaling, batch):
+    """``batch <- x[rows]``, scaled."""
+    number = batch.dtype.type
+    is_scaled, factor, summand = scaling[0], number(scaling[1]), number(scaling[2])
+    for i in range(rows.size):
+        row = rows[i]
+        for j in range(x.shape[1]):
+            batch[i, j] = number(x[row, j])
+        if is_scaled:
+            for j in range(x.shape[1]):
+                batch[i, j] *= factor
+            if scaling[2] != 0:
+                for j in range(x.shape[1]):
+                    batch[i, j] += summand
+
+
+@compiled
+def _shrink(parameters, parts, factor):
+    share = parameters.dtype.type(factor)
+    for k in range(len(parts)):
+        for i in range(parts[k, 0], parts[k, 1]):
+            parameters[i] *= share

@@ -1,0 +1,273 @@
+"""Steps in one call leave a run as the trainer leaves it step by step: every number, and how far it is."""
+
+import contextlib
+import copy
+
+import numpy as np
+import pytest
+from bits import assert_same_bits, compiled_functions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minidl import (
+    L2,
+    SGD,
+    Accuracy,
+    Adam,
+    AdamW,
+    Dense,
+    Dropout,
+    ExponentialMovingAverage,
+    Flatten,
+    FunctionCallback,
+    MeanSquaredError,
+    Momentum,
+    ReLU,
+    Rescale,
+    RMSprop,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Trainer,
+)
+from minidl.compiled import is_on, switch
+from minidl.errors import DivergenceError
+from minidl.schedules import CosineDecay
+
+pytest.importorskip("numba")
+
+from minidl.compiled import steps
+from minidl.compiled.blas import routines
+
+if routines(np.dtype(np.float32)) is None:
+    pytest.skip("NumPy has another BLAS here", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def _compiled():
+    before = is_on()
+    switch(True)
+    yield
+    switch(before)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How many rows each call of compiled steps has taken."""
+    found, take = [], steps._take
+
+    def count_and_take(trainer, fit, rows):
+        found.append(len(rows))
+        take(trainer, fit, rows)
+
+    monkeypatch.setattr(steps, "_take", count_and_take)
+    return found
+
+
+def problem(rows, columns=6, outputs=3, *, classes=True, dtype=np.float32):
+    rng = np.random.default_rng(rows)
+    x = rng.normal(size=(rows, columns)).astype(dtype)
+    y = rng.integers(0, outputs, rows) if classes else rng.normal(size=(rows, outputs)).astype(np.float32)
+    return x, y
+
+
+def trainer(optimizer="adam", *, layers=None, loss=None, columns=6, outputs=3, dtype="float32", **options):
+    layers = layers or [Dense(8), ReLU(), Dense(5, use_bias=False), ReLU()]
+    layers = [*layers, Dense(outputs), loss or SoftmaxCrossEntropy()]
+    model = Sequential(layers, input_shape=columns, seed=0, dtype=dtype)
+    return Trainer(model, optimizer, **{"batch_size": 8, "seed": 0} | options)
+
+
+def everything(run):
+    """All numbers that a run leaves behind, by name."""
+    numbers = {"parameters": run.model.parameters, "gradients": run.model.gradients, **run.optimizer.state}
+    numbers |= {name: np.array(column) for name, column in run.history.items()}
+    place = [run.epoch, run.step, run.position.row, run.position.rows, run.batch_loss, *run.position.totals]
+    return numbers | {"place": np.array(place)}
+
+
+def assert_same_run(build, *, fit):
+    runs = {}
+    for compiled in (False, True):
+        switch(compiled)
+        runs[compiled] = build()
+        fit(runs[compiled])
+    found, wanted = everything(runs[True]), everything(runs[False])
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        assert_same_bits(found[name], wanted[name])
+
+
+optimizers = st.sampled_from(
+    [
+        SGD(0.1),
+        SGD(CosineDecay(0.1, steps=500), weight_decay=0.01),
+        Momentum(0.05),
+        Momentum(0.05, momentum=0.8, nesterov=True, weight_decay=0.1),
+        Adam(),
+        AdamW(0.01),
+        AdamW(CosineDecay(0.01, steps=500), beta1=0.7),
+    ]
+)
+
+
+@st.composite
+def set_ups(draw):
+    columns, classes = draw(st.integers(2, 20)), draw(st.booleans())
+    layers = copy.deepcopy(draw(st.sampled_from([[], [Flatten()], [Rescale(0.5)], [Rescale(0.01, offset=-1)]])))
+    for _ in range(draw(st.integers(0, 3))):
+        layers += [Dense(draw(st.integers(2, 30)), use_bias=draw(st.booleans())), *[ReLU()] * draw(st.booleans())]
+    layers = [copy.deepcopy(layer) for layer in layers]
+    outputs = draw(st.integers(2 if classes else 1, 12))
+    loss = SoftmaxCrossEntropy() if classes else MeanSquaredError()
+    options = {
+        "layers": layers or [Flatten()],
+        "loss": loss,
+        "columns": columns,
+        "outputs": outputs,
+        "dtype": draw(st.sampled_from(["float32", "float64"])),
+        "batch_size": draw(st.integers(2, 40)),
+        "shuffle": draw(st.booleans()),
+        "metrics": draw(st.sampled_from([None, []])),
+    }
+    return copy.deepcopy(draw(optimizers)), options, draw(st.integers(2, 90))
+
+
+@given(set_up=set_ups(), kind=st.sampled_from([np.float32, np.float64, np.uint8]))
+@settings(max_examples=120, derandomize=True, deadline=None)
+def test_runs_end_in_the_same_bits(set_up, kind):
+    optimizer, options, rows = set_up
+    classes = isinstance(options["loss"], SoftmaxCrossEntropy)
+    x, y = problem(rows, options["columns"], options["outputs"], classes=classes)
+    x = np.abs(x).astype(kind)
+
+    def fit(run):
+        with contextlib.suppress(DivergenceError):
+            run.fit(x, y, epochs=3, progress=False)
+
+    assert_same_run(lambda: trainer(copy.deepcopy(optimizer), **copy.deepcopy(options)), fit=fit)
+
+
+@pytest.mark.parametrize("classes", [True, False])
+@pytest.mark.parametrize("rows", [1000, 8192])
+def test_losses_of_large_batches_are_added_in_the_same_order(classes, rows):
+    x, y = problem(2 * rows + 100, 4, 3, classes=classes)
+    layers, loss = [Dense(5), ReLU()], SoftmaxCrossEntropy() if classes else MeanSquaredError()
+    assert_same_run(
+        lambda: trainer(layers=copy.deepcopy(layers), loss=copy.deepcopy(loss), columns=4, batch_size=rows),
+        fit=lambda run: run.fit(x, y, epochs=2, progress=False),
+    )
+
+
+def test_a_few_calls_take_all_steps_of_an_epoch(calls):
+    run = trainer()
+    run.fit(*problem(100), epochs=2, progress=False)
+    assert calls == [100, 100]
+    assert run.step == 26
+
+
+def test_the_bar_leaves_steps_together(calls):
+    trainer().fit(*problem(100), progress=True)
+    assert calls == [100]
+
+
+def test_callbacks_see_each_batch(calls):
+    seen = []
+
+    def note(run):
+        seen.append((run.step, run.position.row, run.batch_loss, run.metric_values["loss"]))
+
+    def fit(run):
+        run.fit(*problem(20), callbacks=[FunctionCallback(note, moment="on_batch_end")], progress=False)
+
+    assert_same_run(trainer, fit=fit)
+    assert calls == [8, 8, 4]
+    assert seen[:3] == seen[3:]
+
+
+def test_a_rate_of_ones_own_is_asked_before_each_step(calls):
+    runs = []
+
+    def rate(step):
+        return 0.1 * float(runs[-1].batch_loss if step else 1)
+
+    def build():
+        runs.append(trainer(SGD(rate)))
+        return runs[-1]
+
+    assert_same_run(build, fit=lambda run: run.fit(*problem(20), progress=False))
+    assert calls == [8, 8, 4]
+
+
+def test_a_row_alone_at_the_end_is_computed_by_numpy(calls):
+    assert_same_run(trainer, fit=lambda run: run.fit(*problem(17), epochs=2, progress=False))
+    assert calls == [16, 16]
+
+
+def test_stop_is_heard_and_a_run_goes_on_in_its_midst():
+    def fit(run):
+        stop = FunctionCallback(lambda run: run.stop() if run.step == 2 else None, moment="on_batch_end")
+        run.fit(*problem(50), epochs=2, callbacks=[stop], progress=False)
+        assert run.position.row == 16
+        run.fit(*problem(50), epochs=2, progress=False)
+
+    assert_same_run(trainer, fit=fit)
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e12, 1e37])
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy, MeanSquaredError])
+def test_a_loss_that_is_not_finite_ends_a_run_before_its_step(rate, loss):
+    def fit(run):
+        x, y = problem(50, classes=loss is SoftmaxCrossEntropy)
+        with pytest.raises(DivergenceError, match="is .* at epoch "):
+            run.fit(x, y, epochs=200, progress=False)
+
+    assert_same_run(lambda: trainer(SGD(rate), layers=[Dense(8), Dense(8)], loss=loss()), fit=fit)
+
+
+def test_frozen_layers_thaw_between_epochs(calls):
+    def thaw(run):
+        run.model.layers[0].trainable = True
+
+    def fit(run):
+        run.model.layers[0].trainable = False
+        run.fit(*problem(30), epochs=3, callbacks=[thaw], progress=False)
+
+    assert_same_run(trainer, fit=fit)
+    assert calls == [30, 30]
+
+
+def unknown_parts():
+    own = type("OwnAdam", (Adam,), {})
+    return {
+        "an optimizer of one's own": (lambda: trainer(own()), {}),
+        "another optimizer": (lambda: trainer(RMSprop()), {}),
+        "an average": (lambda: trainer(average=ExponentialMovingAverage(0.9)), {}),
+        "bounds": (lambda: trainer(clip_norm=1.0), {}),
+        "a trainer of one's own": (lambda: type("Own", (Trainer,), {})(trainer().model, batch_size=8, seed=0), {}),
+        "a regularizer": (lambda: trainer(layers=[Dense(4, regularizer=L2(0.1)), ReLU()]), {}),
+        "a layer between": (lambda: trainer(layers=[Dense(4), Dropout(0.1)]), {}),
+        "a smoothed loss": (lambda: trainer(loss=SoftmaxCrossEntropy(label_smoothing=0.1)), {}),
+        "two metrics": (lambda: trainer(metrics=[Accuracy(), "f1"]), {}),
+        "distorted inputs": (lambda: trainer(augment=lambda x, _: x + 1), {}),
+        "weights": (trainer, {"sample_weight": np.arange(1, 31)}),
+        "a change of gradients": (trainer, {"callbacks": [FunctionCallback(lambda _: None, moment="on_gradients")]}),
+    }
+
+
+@pytest.mark.parametrize("name", unknown_parts())
+def test_what_is_not_written_here_is_done_step_by_step(name, calls):
+    build, options = unknown_parts()[name]
+    assert_same_run(build, fit=lambda run: run.fit(*problem(30), epochs=2, progress=False, **options))
+    assert not calls
+
+
+def test_other_inputs_are_taken_step_by_step(calls):
+    x, y = problem(30)
+    for inputs, targets in [(x[::2], y[::2]), (x, np.eye(3, dtype=np.float32)[y])]:
+        trainer().fit(inputs, targets, progress=False)
+    assert not calls
+
+
+def test_the_numpy_function_is_that_of_the_trainer():
+    (found,) = compiled_functions("_take_steps")
+    assert found.numpy.__module__ == Trainer.__module__
