@@ -66,7 +66,7 @@ class BatchNorm(Layer):
                 raise ShapeError("a batch of one sample has no variance: use a batch_size of 2 or more, or LayerNorm")
             mean /= count
             centered = rows - mean
-            variance = np.einsum("nf,nf->f", centered, centered)
+            variance = sum_rows(centered * centered)
             if self.over_batch is not None:
                 self.over_batch(variance)
             variance /= count
@@ -87,7 +87,7 @@ class BatchNorm(Layer):
         centered, inverse_deviation, count = self.saved
         drows = dy.reshape(centered.shape)
         dshift = self.shift.gradient = sum_rows(drows)
-        dscale = self.scale.gradient = np.einsum("nf,nf->f", drows, centered) * inverse_deviation
+        dscale = self.scale.gradient = sum_rows(drows * centered) * inverse_deviation
         factor = self.scale.value * inverse_deviation
         dx = drows * factor
         if count:
@@ -128,7 +128,7 @@ class LayerNorm(Layer):
     def forward(self, x: Array, training: bool = False) -> Array:
         rows = x.reshape(-1, x.shape[-1])
         normalized = rows - _row_means(rows)
-        variance = np.einsum("nf,nf->n", normalized, normalized)[:, np.newaxis] / rows.shape[1]
+        variance = _row_means(normalized * normalized)
         inverse_deviation = 1 / np.sqrt(variance + self.epsilon)
         normalized *= inverse_deviation
         if training:
@@ -139,9 +139,9 @@ class LayerNorm(Layer):
         normalized, inverse_deviation = self.saved
         drows = dy.reshape(normalized.shape)
         self.shift.gradient = sum_rows(drows)
-        self.scale.gradient = np.einsum("nf,nf->f", drows, normalized)
+        self.scale.gradient = sum_rows(drows * normalized)
         dx = drows * self.scale.value
-        along = np.einsum("nf,nf->n", dx, normalized)[:, np.newaxis] / dx.shape[1]
+        along = _row_means(dx * normalized)
         dx -= _row_means(dx)
         dx -= normalized * along
         dx *= inverse_deviation
@@ -149,7 +149,11 @@ class LayerNorm(Layer):
 
 
 def _row_means(rows: Array) -> Array:
-    """Means over the second axis, (N, 1)."""
+    """Means over the second axis, (N, 1).
+
+    As a product, like `sum_rows`. Of products of two arrays, both take less time than `einsum` in float32, and of many
+    rows half of it; and they round less, since BLAS adds up in several sums.
+    """
     return rows @ np.full((rows.shape[1], 1), 1 / rows.shape[1], rows.dtype)
 
 
