@@ -29,7 +29,10 @@ from minidl import (
     Adagrad,
     Adam,
     AMSGrad,
+    BatchNorm,
+    Dropout,
     ExponentialMovingAverage,
+    LayerNorm,
     Lion,
     Momentum,
     NAdam,
@@ -102,15 +105,15 @@ def functions(sizes: list[int], rounds: int) -> None:
     pixels = (128 + 60 * numbers(64, 784)).clip(0, 255).astype(np.uint8)
     scaled = by_place["minidl.layers.shaping:Rescale", "forward"]
     race("Rescale of bytes, (64, 784)", scaled, lambda: (Rescale(1 / 255), pixels), rounds)
-    draws = np.random.default_rng(0).integers(0, 2**16, 8192, np.uint16)
-    mask = by_place["minidl.layers.noise", "_mask"]
-    race("Dropout's mask, (64, 128)", mask, lambda: (draws, 50_000, numbers(1)), rounds)
-    for shape in ((64, 128), (25_088, 16)):
-        rows, each = numbers(*shape), numbers(shape[1])
-        found = by_place["minidl.layers.normalization", "_scale_and_shift"]
-        race(f"BatchNorm forward, its end, {shape}", found, lambda r=rows, e=each: (r, e, e), rounds)
-        found = by_place["minidl.layers.normalization", "_take_off"]
-        race(f"BatchNorm backward, its end, {shape}", found, lambda r=rows, e=each: (r.copy(), r, e, e), rounds)
+    for shape in ((128, 128), (25_088, 16)):
+        for layer in (BatchNorm(), LayerNorm(), Dropout(0.2)):
+            layer.set_up(shape[1:], 0)
+            layer.forward(numbers(*shape), training=True)
+            kind = type(layer).__name__
+            for name, given in (("forward", (layer, numbers(*shape), True)), ("backward", (layer, numbers(*shape)))):
+                found = by_place.get((f"{type(layer).__module__}:{kind}", name))
+                if found is not None:  # Dropout's backward is one product
+                    race(f"{kind} {name}, {shape}", found, lambda g=given: g, rounds)
     images = numbers(32, 28, 28, 16)
     find, hand_out = (by_place["minidl.layers.pooling", name] for name in ("_maxima_and_winners", "_to_winners"))
     race("MaxPool2D(2) forward, along rows, (32, 28, 28, 16)", find, lambda: (images, 2, 2, 2), rounds)

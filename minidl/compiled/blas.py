@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from minidl.compiled.loops import compiled
+from minidl.compiled.loops import FLOATS, compiled
 
 _BY_ROWS, _BY_COLUMNS, _AS_IT_IS, _TRANSPOSED = 101, 102, 111, 112
 
@@ -24,9 +24,11 @@ Routines = tuple[int, int, int]
 
 @functools.cache
 def routines(dtype: np.dtype[Any]) -> Routines | None:
-    """Return NumPy's BLAS for numbers of a type; None where it is another one than NumPy's wheels bring."""
+    """Return NumPy's BLAS for numbers of a type; None for other types, or another BLAS than NumPy's wheels bring."""
     from threadpoolctl import ThreadpoolController
 
+    if dtype not in FLOATS:
+        return None
     paths = [each.filepath for each in ThreadpoolController().select(user_api="blas").lib_controllers]
     found = [ctypes.CDLL(path) for path in paths if "numpy.libs" in path]
     letter = "d" if dtype.name == "float64" else "s"

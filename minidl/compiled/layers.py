@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiled.loops import FLOATS, are_by_rows, compiled
+from minidl.compiled.loops import are_by_rows, compiled
 from minidl.compiled.switching import replaces
 from minidl.typing import Array
 
@@ -66,53 +66,3 @@ def _rescale(x, y, scale, offset):
     else:
         for i in range(x.size):
             y.flat[i] = number(x.flat[i]) * factor
-
-
-@replaces("minidl.layers.normalization")
-class _Normalization:
-    @staticmethod
-    def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Any:
-        if not are_by_rows(x) or not x.dtype == scale.dtype == shift.dtype:
-            return NotImplemented
-        return _scale_and_shift(x, scale, shift)
-
-    @staticmethod
-    def _take_off(dx: Array, centered: Array, along: Array, mean: Array) -> Any:
-        if not are_by_rows(dx, centered) or not dx.dtype == along.dtype == mean.dtype:
-            return NotImplemented
-        return _take_off(dx, centered, along, mean)
-
-
-@compiled
-def _scale_and_shift(x, scale, shift):
-    y = np.empty_like(x)
-    for n in range(x.shape[0]):
-        for f in range(x.shape[1]):
-            y[n, f] = x[n, f] * scale[f] + shift[f]
-    return y
-
-
-@compiled
-def _take_off(dx, centered, along, mean):
-    for n in range(dx.shape[0]):
-        for f in range(dx.shape[1]):
-            dx[n, f] = dx[n, f] - centered[n, f] * along[f] - mean[f]
-
-
-@replaces("minidl.layers.noise")
-class _Noise:
-    @staticmethod
-    def _mask(draws: Array, kept_levels: int, x: Array) -> Any:
-        if x.dtype not in FLOATS:
-            return NotImplemented
-        mask = np.empty(draws.shape, x.dtype)
-        _mask(draws, mask, kept_levels, 2**16 / kept_levels)
-        return mask
-
-
-@compiled
-def _mask(draws, mask, kept_levels, factor):
-    number = mask.dtype.type
-    kept, dropped = number(factor), number(0)
-    for i in range(draws.size):
-        mask[i] = kept if draws[i] < kept_levels else dropped

@@ -16,7 +16,18 @@ from minidl.errors import ArgumentError, MissingDependencyError
 
 VARIABLE = "MINIDL_COMPILED"
 
-_MODULES = ("averages", "chain", "convolution", "layers", "losses", "optimizers", "pooling", "steps")
+_MODULES = (
+    "averages",
+    "chain",
+    "convolution",
+    "layers",
+    "losses",
+    "noise",
+    "normalization",
+    "optimizers",
+    "pooling",
+    "steps",
+)
 
 
 class Replacement:

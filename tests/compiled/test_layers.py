@@ -44,14 +44,6 @@ def test_a_relu(shape, dtype, transposed):
 
 
 @everywhere
-@pytest.mark.parametrize("kept_levels", [1, 20_000, 2**16])
-def test_a_dropouts_mask(dtype, kept_levels):
-    draws = np.random.default_rng(0).integers(0, 2**16, 1000, np.uint16)
-    wanted, found = (f(draws, kept_levels, np.empty(3, dtype)) for f in both("minidl.layers.noise", "_mask"))
-    assert_same_bits(found, wanted)
-
-
-@everywhere
 @shaped
 @pytest.mark.parametrize("kind", ["uint8", "int64", "float32", "float64", "bool"])
 @pytest.mark.parametrize("offset", [0.0, -0.5])
@@ -63,16 +55,3 @@ def test_scaled_inputs(shape, dtype, kind, offset):
         x = x.astype(kind) if kind.startswith("float") else np.nan_to_num(x * 100).astype(kind)
         wanted, found = (forward(layer, x) for forward in both("minidl.layers.shaping:Rescale", "forward"))
     assert_same_bits(found, wanted)
-
-
-@everywhere
-@pytest.mark.parametrize("shape", [shape for shape in SHAPES if len(shape) == 2], ids=str)
-def test_the_products_and_sums_of_normalization(shape, dtype):
-    x, scale, shift = draw(0, shape, dtype), draw(1, shape[1], dtype), draw(2, shape[1], dtype)
-    with np.errstate(all="ignore"):
-        wanted, found = (f(x, scale, shift) for f in both("minidl.layers.normalization", "_scale_and_shift"))
-        assert_same_bits(found, wanted)
-        taken = [draw(3, shape, dtype) for _ in range(2)]
-        for dx, take_off in zip(taken, both("minidl.layers.normalization", "_take_off"), strict=True):
-            take_off(dx, x, scale, shift)
-    assert_same_bits(taken[1], taken[0])
