@@ -10,12 +10,14 @@ from minidl import (
     GELU,
     SELU,
     AveragePool2D,
+    BatchNorm,
     CategoricalLoss,
     Concatenate,
     Conv2D,
     Conv2DTranspose,
     Dense,
     DepthwiseConv2D,
+    Dropout,
     Flatten,
     GlobalAveragePool2D,
     GlobalMaxPool2D,
@@ -171,3 +173,15 @@ def image_layer_for(draw, shape):
     if max(shape[:2]) <= 4:
         layers += [UpSample2D((2, 1)), ZeroPad2D(((0, 1), (2, 0)))]
     return draw(st.sampled_from(layers))
+
+
+between_dense = st.sampled_from(
+    [
+        [],
+        [ReLU()],
+        [BatchNorm(), ReLU(), Dropout(0.2)],
+        [ReLU(), BatchNorm(momentum=0.5)],
+        [ReLU(), Dropout(0.5), BatchNorm(epsilon=0.1), Dropout(0.01)],
+    ]
+)
+"""Layers that may stand between two dense ones in a chain that compiled code computes in one call."""

@@ -1,7 +1,12 @@
-"""Networks of dense layers: one call forward and one backward, with the bits of layer by layer."""
+"""Networks of dense layers: one call forward and one backward, with the bits of layer by layer.
+
+A network is a chain where it has nothing but dense layers, with ReLU, batch normalization and dropout between them.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -11,11 +16,16 @@ import numpy as np
 from minidl.compiled.blas import multiply_by_transposed, multiply_by_weight, multiply_transposed, routines, sum_rows
 from minidl.compiled.layers import let_through, rectify
 from minidl.compiled.loops import compiled
+from minidl.compiled.noise import drop, kept_levels, source_of
+from minidl.compiled.normalization import differentiate_batch, normalize_batch
 from minidl.compiled.switching import replaces
-from minidl.layers import Dense, Flatten, ReLU, Rescale, Reshape
+from minidl.layers import BatchNorm, Dense, Dropout, Flatten, ReLU, Rescale, Reshape
 from minidl.typing import Array
 
 _Sequential = resolve_name("minidl.model:Sequential")
+
+_DENSE, _RECTIFY, _NORMALIZE, _DROP = range(4)
+_KINDS = {Dense: _DENSE, ReLU: _RECTIFY, BatchNorm: _NORMALIZE, Dropout: _DROP}
 
 
 @replaces("minidl.training.gradients")
@@ -28,27 +38,22 @@ class _Gradients:
         for layer in chain.first:
             x = layer.forward(x, training=True)
         x = x.astype(model.dtype, copy=False)
-        blas, outputs = routines(model.dtype), np.empty(len(x) * chain.numbers_per_row, model.dtype)
-        forward(blas, chain.vectors[0], *chain.shape, x, outputs)
-        scores = outputs[-len(x) * model.output_shape[0] :].reshape(len(x), -1)
-        totals, dy = tally.count(scores, rows, 1 / total_weight)
-        if dy.dtype == model.dtype and dy.flags.forc:
-            by_columns = not dy.flags.c_contiguous
-            backward(blas, *chain.vectors, *chain.shape, x, outputs, dy.T if by_columns else dy, by_columns)
-        else:  # of a loss of one's own: NumPy multiplies it by other calls
-            _leave_for_backward(model._computed[len(chain.first) :], x, outputs)
-            model.backward(dy)
+        kept = np.empty(len(x) * chain.numbers_per_row, model.dtype)
+        blas = routines(model.dtype)
+        with chain.settings() as settings:
+            forward(blas, chain.vectors[0], chain.table, *settings, x, kept)
+            scores = chain.scores(kept, len(x))
+            totals, dy = tally.count(scores, rows, 1 / total_weight)
+            if dy.dtype == model.dtype and dy.flags.forc:
+                by_columns = not dy.flags.c_contiguous
+                dy = dy.T if by_columns else dy
+                backward(blas, *chain.vectors, chain.table, *settings, x, kept, dy, by_columns)
+                return totals
+        chain.leave_for_backward(
+            x, kept, settings.features
+        )  # of a loss of one's own: NumPy multiplies it by other calls
+        model.backward(dy)
         return totals
-
-
-def _leave_for_backward(layers: Any, x: Array, outputs: Array) -> None:
-    """Leave what each layer keeps of its forward pass."""
-    stop = 0
-    for layer in layers:
-        layer.saved = x
-        if type(layer) is Dense:
-            start, stop = stop, stop + len(x) * layer.units
-            x = outputs[start:stop].reshape(len(x), layer.units)
 
 
 def _is_batch(x: Any, input_shape: Any) -> bool:
@@ -56,27 +61,117 @@ def _is_batch(x: Any, input_shape: Any) -> bool:
     return isinstance(x, np.ndarray) and x.shape[1:] == input_shape and len(x) > 1 and x.flags.c_contiguous
 
 
-class Chain(NamedTuple):
-    """The dense layers of a model, which has nothing else but a ReLU behind some of them, and the first layers.
+class Chain:
+    """A network that one call computes.
 
-    Attributes
+    Parameters
     ----------
     first : list of Layer
         Those without parameters before the first dense one.
-    dense : list of Dense
+    others : list of Layer
+
+    Attributes
+    ----------
     vectors : (parameters, gradients)
         In which all parameters lie.
-    shape : (sizes, weights, biases, rectified)
-        Numbers of inputs and units; where in the vectors weights and biases begin, -1 for none; whether ReLU follows.
+    table : array (len(others), 7) of int
+        Of each of the others: its kind, its inputs and outputs, where in the vectors its weight and bias (its scale and
+        shift) begin, -1 for none, and where in what is kept of a row it reads and writes.
     numbers_per_row : int
-        How many outputs a row has, in all dense layers.
+        How many numbers are kept of a row for the backward pass.
     """
 
-    first: list[Any]
-    dense: list[Any]
-    vectors: tuple[Array, Array]
-    shape: tuple[Array, Array, Array, Array]
-    numbers_per_row: int
+    def __init__(self, first: list[Any], others: list[Any]) -> None:
+        self.first, self.others, self.vectors = first, others, others[0].weight.vectors
+        table, read, write, inputs = [], 0, 0, others[0].weight.value.shape[0]
+        for layer in others:
+            kind = _KINDS[type(layer)]
+            units = layer.units if kind == _DENSE else inputs
+            # ReLU writes in the place of what it reads.
+            place = read if kind == _RECTIFY else write
+            table.append((kind, inputs, units, *_places_of_parameters(layer), read, place))
+            if kind == _DENSE:
+                read, write = write, write + units
+            elif kind == _NORMALIZE:  # the centered row, and behind it the normalized one
+                read, write = write + units, write + 2 * units
+            elif kind == _DROP:  # the mask; what it sets to zero stays in its place
+                write += units
+            inputs = units
+        self.table, self.numbers_per_row = np.array(table), write
+
+    def scores(self, kept: Array, rows: int) -> Array:
+        """Return what the last layer has put out."""
+        return kept[len(kept) - rows * self.table[-1, 2] :].reshape(rows, -1)
+
+    @contextlib.contextmanager
+    def settings(self) -> Iterator[Settings]:
+        """Within, have what layers compute with beside parameters; at the end they have their running means again."""
+        numbers, sources = np.zeros((len(self.others), 2)), np.zeros((len(self.others), 2), np.intp)
+        normalizing = [layer for layer in self.others if type(layer) is BatchNorm]
+        means, variances = ([getattr(layer, name).value for layer in normalizing] for name in _RUNNING)
+        none = np.zeros(0, self.vectors[0].dtype)
+        features = np.stack([np.concatenate([none, *each]) for each in (means, variances, variances)])
+        with contextlib.ExitStack() as locks:
+            drawing = {id(bits): bits for bits in map(_bits_of, self.others) if bits is not None}
+            for bits in drawing.values():
+                locks.enter_context(bits.lock)
+            for index, layer in enumerate(self.others):
+                if type(layer) is BatchNorm:
+                    numbers[index] = layer.momentum, layer.epsilon
+                elif type(layer) is Dropout:
+                    numbers[index], sources[index] = kept_levels(layer), source_of(_bits_of(layer))
+            yield Settings(numbers, sources, features)
+        stop = 0
+        for mean, variance in zip(means, variances, strict=True):
+            start, stop = stop, stop + len(mean)
+            mean[:], variance[:] = features[:2, start:stop]
+
+    def leave_for_backward(self, x: Array, kept: Array, features: Array) -> None:
+        """Leave what each layer keeps of its forward pass."""
+        rows, feature = len(x), 0
+        for layer, (kind, _, units, *_, write) in zip(self.others, self.table.tolist(), strict=True):
+            own = kept[write * rows : (write + units) * rows].reshape(rows, units)
+            if kind == _NORMALIZE:
+                layer.saved = own, features[2, feature : feature + units].copy(), rows
+                feature += units
+            else:
+                layer.saved = x if kind == _DENSE else own
+            if kind == _DENSE:
+                x = own
+            elif kind == _NORMALIZE:
+                x = kept[(write + units) * rows : (write + 2 * units) * rows].reshape(rows, units)
+
+
+class Settings(NamedTuple):
+    """What the layers of a chain compute with beside their parameters.
+
+    Attributes
+    ----------
+    numbers : array (layers, 2)
+        Momentum and epsilon; or of how many levels a number is kept, and what it is then multiplied by.
+    sources : array (layers, 2) of int
+        The addresses from which random bits come.
+    features : array (3, normalized features)
+        Running mean and variance, and the inverse deviation in the batch.
+    """
+
+    numbers: Array
+    sources: Array
+    features: Array
+
+
+def _bits_of(layer: Any) -> Any:
+    return getattr(getattr(layer, "generator", None), "bit_generator", None)
+
+
+_RUNNING = ("running_mean", "running_variance")
+
+
+def _places_of_parameters(layer: Any) -> tuple[int, int]:
+    names = ("scale", "shift") if type(layer) is BatchNorm else ("weight", "bias")
+    parameters = [getattr(layer, name, None) for name in names]
+    first, second = (-1 if each is None else each.start for each in parameters)
+    return first, second
 
 
 _chains: WeakKeyDictionary[Any, tuple[Any, Chain | None]] = WeakKeyDictionary()
@@ -88,10 +183,10 @@ def chain_of(model: Any) -> Chain | None:
     if type(model) is not _Sequential:  # a subclass may compute in a way of its own
         return None
     layers, chain = _chains.get(model, (None, None))
-    if layers is not model._computed or (chain is not None and chain.dense[0].weight.vectors is not chain.vectors):
+    if layers is not model._computed or (chain is not None and chain.others[0].weight.vectors is not chain.vectors):
         chain = _look_through(model)
         _chains[model] = model._computed, chain
-    if chain is None or model.needs_input_gradient or not all(layer.own_trainable for layer in chain.dense):
+    if chain is None or model.needs_input_gradient or not all(map(_is_trained_alone, chain.others)):
         return None
     for part in (model, *model._computed):
         own = part.__dict__
@@ -100,76 +195,108 @@ def chain_of(model: Any) -> Chain | None:
     return chain
 
 
+def _is_trained_alone(layer: Any) -> bool:
+    """Whether it learns, from a batch that no other thread or process has a part of, and draws as NumPy does."""
+    if isinstance(layer, Dropout):
+        return type(layer.generator) is np.random.Generator
+    return layer.own_trainable and layer.over_batch is None
+
+
 def _look_through(model: Any) -> Chain | None:
     layers, first = [*model._computed], []
     while layers and type(layers[0]) in {Rescale, Flatten, Reshape}:
         first.append(layers.pop(0))
-    dense, rectified = [], []
-    for layer in layers:
-        if type(layer) is Dense:
-            dense.append(layer)
-            rectified.append(False)
-        elif type(layer) is ReLU and dense and not rectified[-1]:
-            rectified[-1] = True
-        else:
-            return None
+    kinds = [type(layer) for layer in layers]
     # Of a ReLU at the end, NumPy arranges the gradient by that of the loss.
-    if not dense or rectified[-1] or model.output_shape is None or routines(model.dtype) is None:
+    if not kinds or not kinds[0] is kinds[-1] is Dense or not set(kinds) <= _KINDS.keys():
         return None
-    sizes = [dense[0].weight.value.shape[0], *(layer.units for layer in dense)]
+    if model.output_shape is None or routines(model.dtype) is None or len(layers[0].input_shape or ()) != 1:
+        return None
+    # ReLU writes in the place of what it reads, which a layer before it may need.
+    if any(kinds[i] is ReLU and kinds[i - 1] not in {Dense, BatchNorm} for i in range(len(kinds))):
+        return None
+    chain = Chain(first, layers)
     # Products with one row or column are other calls of BLAS; those of the last layer alone are made here.
-    if len(dense[0].input_shape or ()) != 1 or min(sizes[:-1]) < 2:
-        return None
-    weights = [layer.weight.start for layer in dense]
-    biases = [-1 if layer.bias is None else layer.bias.start for layer in dense]
-    shape = np.array(sizes), np.array(weights), np.array(biases), np.array(rectified)
-    return Chain(first, dense, dense[0].weight.vectors, shape, sum(sizes[1:]))
+    return chain if min(chain.table[:, 1]) > 1 else None
 
 
 @compiled
-def forward(blas, parameters, sizes, weights, biases, rectified, x, outputs):
-    """Write what each dense layer puts out, after its ReLU, one after the other into `outputs`."""
-    rows, start = x.shape[0], 0
-    for layer in range(weights.size):
-        inputs, units = sizes[layer], sizes[layer + 1]
-        weight = parameters[weights[layer] : weights[layer] + inputs * units].reshape(inputs, units)
-        y = outputs[start : start + rows * units].reshape(rows, units)
-        if layer == 0:
-            multiply_by_weight(blas, x, weight, y)
-        else:
-            before = outputs[start - rows * inputs : start].reshape(rows, inputs)
-            multiply_by_weight(blas, before, weight, y)
-        if biases[layer] >= 0:
-            bias = parameters[biases[layer] : biases[layer] + units]
-            for row in range(rows):
-                for unit in range(units):
-                    y[row, unit] += bias[unit]
-        if rectified[layer]:
+def forward(blas, parameters, table, numbers, sources, features, x, kept):
+    """Write what the layers put out, and what they keep for the backward pass, one after the other into `kept`."""
+    rows, feature = x.shape[0], 0
+    for layer in range(len(table)):
+        kind, inputs, units = table[layer, 0], table[layer, 1], table[layer, 2]
+        first, second, read, write = table[layer, 3], table[layer, 4], table[layer, 5], table[layer, 6]
+        y = kept[write * rows : (write + units) * rows].reshape(rows, units)
+        entries = inputs if layer > 0 else 0  # the first one reads x
+        before = kept[read * rows : (read + entries) * rows].reshape(rows, entries)
+        if kind == _DENSE:
+            weight = parameters[first : first + inputs * units].reshape(inputs, units)
+            multiply_by_weight(blas, before if layer > 0 else x, weight, y)
+            if second >= 0:
+                _add(y, parameters[second : second + units])
+        elif kind == _RECTIFY:
             rectify(y, y)
-        start += rows * units
+        elif kind == _NORMALIZE:
+            scale, shift = parameters[first : first + units], parameters[second : second + units]
+            stop, momentum, epsilon = feature + units, numbers[layer, 0], numbers[layer, 1]
+            mean, variance, inverse = features[0, feature:stop], features[1, feature:stop], features[2, feature:stop]
+            normalized = kept[(write + units) * rows : (write + 2 * units) * rows].reshape(rows, units)
+            normalize_batch(blas, before, scale, shift, mean, variance, momentum, epsilon, y, inverse, normalized)
+            feature = stop
+        else:
+            levels, factor = int(numbers[layer, 0]), numbers[layer, 1]
+            drop(sources[layer, 0], sources[layer, 1], before, levels, factor, y, before)
 
 
 @compiled
-def backward(blas, parameters, gradients, sizes, weights, biases, rectified, x, outputs, last, by_columns):
+def backward(blas, parameters, gradients, table, numbers, sources, features, x, kept, last, by_columns):
     """Write the gradients, given that by the scores, or its transpose where it lies by columns."""
-    rows, stop, ones = x.shape[0], outputs.size, np.ones(x.shape[0], x.dtype)
+    rows, feature, ones = x.shape[0], features.shape[1], np.ones(x.shape[0], x.dtype)
     above = last  # the gradient by a layer's outputs
-    for layer in range(weights.size - 1, -1, -1):
-        inputs, units = sizes[layer], sizes[layer + 1]
-        begin, end = weights[layer], weights[layer] + inputs * units
-        weight, gradient = parameters[begin:end].reshape(inputs, units), gradients[begin:end].reshape(inputs, units)
-        before = stop - rows * units
-        columns = by_columns and layer == weights.size - 1
-        if rectified[layer]:
-            above = let_through(above, outputs[before:stop].reshape(rows, units))
-        if biases[layer] >= 0:
-            sum_rows(blas, above, ones, gradients[biases[layer] : biases[layer] + units], columns)
-        if layer == 0:
-            multiply_transposed(blas, x, above, gradient, columns)
-        else:
-            y = outputs[before - rows * inputs : before].reshape(rows, inputs)
-            multiply_transposed(blas, y, above, gradient, columns)
-            dx = np.empty((rows, inputs), x.dtype)
-            multiply_by_transposed(blas, above, weight, dx, columns)
+    for layer in range(len(table) - 1, -1, -1):
+        kind, inputs, units = table[layer, 0], table[layer, 1], table[layer, 2]
+        first, second, read, write = table[layer, 3], table[layer, 4], table[layer, 5], table[layer, 6]
+        own = kept[write * rows : (write + units) * rows].reshape(rows, units)
+        entries = inputs if layer > 0 else 0  # the first one reads x
+        before = kept[read * rows : (read + entries) * rows].reshape(rows, entries)
+        if kind == _DENSE:
+            columns = by_columns and layer == len(table) - 1
+            stop = first + inputs * units
+            weight, gradient = (
+                parameters[first:stop].reshape(inputs, units),
+                gradients[first:stop].reshape(inputs, units),
+            )
+            if second >= 0:
+                sum_rows(blas, above, ones, gradients[second : second + units], columns)
+            if layer == 0:
+                multiply_transposed(blas, x, above, gradient, columns)
+            else:
+                multiply_transposed(blas, before, above, gradient, columns)
+                dx = np.empty((rows, inputs), x.dtype)
+                multiply_by_transposed(blas, above, weight, dx, columns)
+                above = dx
+        elif kind == _RECTIFY:
+            let_through(above, own, above)
+        elif kind == _NORMALIZE:
+            feature -= units
+            inverse, scale = features[2, feature : feature + units], parameters[first : first + units]
+            dscale, dshift = gradients[first : first + units], gradients[second : second + units]
+            dx = np.empty((rows, units), x.dtype)
+            differentiate_batch(blas, above, own, inverse, scale, dscale, dshift, dx)
             above = dx
-        stop = before
+        else:
+            _multiply(above, own)
+
+
+@compiled
+def _add(y, bias):
+    for row in range(y.shape[0]):
+        for unit in range(y.shape[1]):
+            y[row, unit] += bias[unit]
+
+
+@compiled
+def _multiply(dy, mask):
+    for i in range(dy.size):
+        dy.flat[i] *= mask.flat[i]

@@ -24,7 +24,11 @@ class _ReLU:
         return y
 
     def backward(self: Any, dy: Array) -> Any:
-        return let_through(dy, self.saved) if are_by_rows(dy, self.saved) else NotImplemented
+        if not are_by_rows(dy, self.saved):
+            return NotImplemented
+        dx = np.empty_like(dy)
+        let_through(dy, self.saved, dx)
+        return dx
 
 
 @compiled
@@ -37,13 +41,12 @@ def rectify(x, y):
 
 
 @compiled
-def let_through(dy, y):
-    """Return dy where y > 0, else 0."""
-    dx, number = np.empty_like(dy), dy.dtype.type
+def let_through(dy, y, dx):
+    """``dx <- dy`` where y > 0, else 0; dy and dx may be one array."""
+    number = dy.dtype.type
     one, zero = number(1), number(0)
     for i in range(dy.size):
         dx.flat[i] = dy.flat[i] * (one if y.flat[i] > zero else zero)
-    return dx
 
 
 @replaces("minidl.layers.shaping:Rescale")

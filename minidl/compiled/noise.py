@@ -23,13 +23,18 @@ class _Dropout:
         is_taken = are_by_rows(x) and self.mask_shape(x) == x.shape and type(self.generator) is np.random.Generator
         if not is_taken:
             return NotImplemented
-        kept_levels = max(_LEVELS - round(self.rate * _LEVELS), 1)
         mask, y = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
         bits = self.generator.bit_generator
         with bits.lock:
-            drop(*source_of(bits), x, kept_levels, _LEVELS / kept_levels, mask, y)
+            drop(*source_of(bits), x, *kept_levels(self), mask, y)
         self.saved = mask
         return y
+
+
+def kept_levels(layer: Any) -> tuple[int, float]:
+    """Return below which level of 16 bits a number is kept, and what it is multiplied by then."""
+    levels = max(_LEVELS - round(layer.rate * _LEVELS), 1)
+    return levels, _LEVELS / levels
 
 
 def source_of(bits: np.random.BitGenerator) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl.compiled.blas import routines
-from minidl.compiled.chain import backward, chain_of, forward
+from minidl.compiled.chain import Chain, backward, chain_of, forward
 from minidl.compiled.layers import SCALED
 from minidl.compiled.loops import compiled
 from minidl.compiled.losses import cross_entropy, squared_error
@@ -64,34 +64,37 @@ class _Steps:
         position, order = self.position, None
         while not self._stopping and position.row < position.rows:
             fit.read_trainable()
-            count = _count_steps(self, fit)
-            if not count:
+            chain = chain_of(fit.model)
+            count = 0 if chain is None else _count_steps(self, fit, chain)
+            if chain is None or not count:
                 return NotImplemented  # NumPy's code goes on from here
             if order is None and position.shuffled:
                 order = random_order(position.rows, (self.seed or 0, self.epoch))
             stop = min(position.row + count * position.batch_rows, position.rows)
             with self._whole:
-                _take(self, fit, np.arange(position.row, stop) if order is None else order[position.row : stop])
+                _take(self, fit, chain, np.arange(position.row, stop) if order is None else order[position.row : stop])
                 fit.callbacks.call("on_batch_end", self)
         return None
 
 
-def _count_steps(trainer: Any, fit: Any) -> int:
+def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
     """Return how many of the next steps can be taken in one call; 0 where one of their parts is none of those here."""
     model, position, optimizer = fit.model, trainer.position, trainer.optimizer
     rows, left = position.batch_rows, position.rows - position.row
-    # A row alone is multiplied by other calls, and more rows are computed in blocks, or added up in parts.
-    if not 1 < rows <= min(model.rows_at_once, _ROWS) or left == 1:
+    # More rows are computed in blocks, or added up in parts.
+    if not 1 < rows <= min(model.rows_at_once, _ROWS) or len(chain.vectors[0]) != len(fit.parameters):
         return 0
-    if not (_is_plain(trainer, fit) and _is_scored_here(fit) and _is_read_here(fit.data, model) and _is_chain(fit)):
+    if not (_is_plain(trainer, fit) and _is_scored_here(fit) and _is_read_here(fit.data, model, chain)):
         return 0
+    # A row alone is multiplied by other calls; a layer that mixes rows gets it with the batch before.
+    whole, alone = left // rows, left % rows == 1
+    steps = whole - 1 if alone and model.mixes_rows() else whole + (left % rows > 1)
     # A rate, or a callback, of one's own may ask how things stand after each step.
     watching = [getattr(each, "__self__", each) for each in fit.callbacks.doing("on_batch_end")]
     is_own = callable(optimizer.learning_rate) and not isinstance(optimizer.learning_rate, Schedule)
     if is_own or not all(isinstance(each, ProgressBar) for each in watching):
-        return 1
-    at_once = max(_MULTIPLICATIONS // (3 * rows * len(fit.parameters)), 1)
-    return min(at_once, left // rows + (left % rows > 1))
+        return min(steps, 1)
+    return min(steps, max(_MULTIPLICATIONS // (3 * rows * len(fit.parameters)), 1))
 
 
 def _is_plain(trainer: Any, fit: Any) -> bool:
@@ -110,50 +113,52 @@ def _is_scored_here(fit: Any) -> bool:
     return is_known and not getattr(loss, "label_smoothing", 0) and fit.data.weights is None
 
 
-def _is_read_here(data: Any, model: Any) -> bool:
+def _is_read_here(data: Any, model: Any, chain: Chain) -> bool:
     """Whether rows are numbers, one row after the other, and targets labels or numbers of the model's type."""
     x, targets = data.x, data.targets
     is_labels = targets.ndim == 1 and targets.dtype.kind in "iu"
     is_known = is_labels if type(model.loss) is SoftmaxCrossEntropy else targets.dtype == model.dtype
-    return isinstance(x, np.ndarray) and x.dtype in SCALED and x.flags.c_contiguous and is_known
+    is_scaled_twice = sum(type(layer) is Rescale for layer in chain.first) > 1
+    is_numbers = isinstance(x, np.ndarray) and x.dtype in SCALED and x.flags.c_contiguous
+    return is_known and is_numbers and not is_scaled_twice
 
 
-def _is_chain(fit: Any) -> bool:
-    chain = chain_of(fit.model)
-    if chain is None or sum(type(layer) is Rescale for layer in chain.first) > 1:
-        return False
-    return len(chain.vectors[0]) == len(fit.parameters)
-
-
-def _take(trainer: Any, fit: Any, rows: Array) -> None:
+def _take(trainer: Any, fit: Any, chain: Chain, rows: Array) -> None:
     """Take the steps of these rows, and write down how far the run is."""
-    model, optimizer, position = fit.model, trainer.optimizer, trainer.position
-    chain, dtype, size = chain_of(model), model.dtype, min(position.batch_rows, len(rows))
+    optimizer, position, dtype = trainer.optimizer, trainer.position, fit.model.dtype
+    size = min(position.batch_rows, len(rows))
     x = fit.data.x.view(np.ndarray).reshape(position.rows, -1)
     x.flags.writeable = False  # it would be compiled for arrays of both kinds
     targets = fit.data.targets[rows]
-    is_classified = type(model.loss) is SoftmaxCrossEntropy
+    is_classified = type(fit.model.loss) is SoftmaxCrossEntropy
     slots = [*optimizer.prepare_state(fit.parameters), fit.gradients, fit.gradients][:2]  # one that is not used is any
     formula = _FORMULAS[type(optimizer)]
-    taken, loss, trainer.batch_loss = _take_all(
-        (routines(dtype), loop_of(np.exp, dtype), loop_of(np.log, dtype)),
-        (fit.parameters, fit.gradients, *slots),
-        chain.shape,
-        np.empty(size * chain.numbers_per_row, dtype),
-        x,
-        _scaling(chain.first),
-        rows.astype(np.intp, copy=False),
-        targets.astype(np.intp) if is_classified else targets.reshape(len(rows), -1),
-        size,
-        position.totals,
-        trainer.batch_loss,
-        (formula.number, *formula.settings(optimizer)),
-        _factors(optimizer, formula, -(-len(rows) // size)),
-        np.array([[part.start, part.stop] for part in fit.decaying if optimizer.weight_decay], np.intp).reshape(-1, 2),
-    )
+    with chain.settings() as settings:
+        taken, loss, trainer.batch_loss = _take_all(
+            (routines(dtype), loop_of(np.exp, dtype), loop_of(np.log, dtype)),
+            (fit.parameters, fit.gradients, *slots),
+            (chain.table, *settings),
+            np.empty(size * chain.numbers_per_row, dtype),
+            x,
+            _scaling(chain.first),
+            rows.astype(np.intp, copy=False),
+            targets.astype(np.intp) if is_classified else targets.reshape(len(rows), -1),
+            size,
+            position.totals,
+            trainer.batch_loss,
+            (formula.number, *formula.settings(optimizer)),
+            _factors(optimizer, formula, -(-len(rows) // size)),
+            _decaying(optimizer, fit),
+        )
     optimizer.step += taken
     position.row += min(taken * size, len(rows))
     trainer._check_finite("loss", loss, optimizer.step + 1)
+
+
+def _decaying(optimizer: Any, fit: Any) -> Array:
+    """Return where the parts of the parameters begin and end that weight decay shrinks."""
+    parts = [(part.start, part.stop) for part in fit.decaying if optimizer.weight_decay]
+    return np.array(parts, np.intp).reshape(-1, 2)
 
 
 def _scaling(layers: Any) -> tuple[bool, float, float]:
@@ -178,29 +183,29 @@ def _factors(optimizer: Any, formula: _Formula, steps: int) -> Array:
 
 @compiled
 def _take_all(
-    routines, vectors, shape, outputs, x, scaling, rows, targets, size, totals, batch_loss, formula, factors, decaying
+    routines, vectors, layers, kept, x, scaling, rows, targets, size, totals, batch_loss, formula, factors, decaying
 ):
     """Return how many steps were taken before a loss that is not finite, the last loss, and the mean one of a step."""
     blas, exponential, logarithm = routines
     parameters, gradients, first_slot, second_slot = vectors
-    numbers_per_row, scores_per_row = outputs.size // size, shape[0][-1]
-    batch, loss = np.empty((size, x.shape[1]), outputs.dtype), 0.0
+    numbers_per_row, scores_per_row = kept.size // size, layers[0][-1, 2]
+    batch, loss = np.empty((size, x.shape[1]), kept.dtype), 0.0
     for step in range(len(factors)):
         start = step * size
         count = min(size, rows.size - start)
         _gather(x, rows[start : start + count], scaling, batch)
-        inputs, kept, aims = batch[:count], outputs[: count * numbers_per_row], targets[start : start + count]
-        forward(blas, parameters, *shape, inputs, kept)
-        scores = kept[kept.size - count * scores_per_row :].reshape(count, scores_per_row)
+        inputs, of_rows, aims = batch[:count], kept[: count * numbers_per_row], targets[start : start + count]
+        forward(blas, parameters, *layers, inputs, of_rows)
+        scores = of_rows[of_rows.size - count * scores_per_row :].reshape(count, scores_per_row)
         scale = 1 / count
         if targets.ndim == 1:
             dy = np.empty((scores_per_row, count), kept.dtype)
             loss, metric = cross_entropy(exponential, logarithm, scores, aims, scale, dy)
-            backward(blas, parameters, gradients, *shape, inputs, kept, dy, True)
+            backward(blas, parameters, gradients, *layers, inputs, of_rows, dy, True)
         else:
             dy = np.empty((count, scores_per_row), kept.dtype)
             loss, metric = squared_error(scores, aims, scale, dy)
-            backward(blas, parameters, gradients, *shape, inputs, kept, dy, False)
+            backward(blas, parameters, gradients, *layers, inputs, of_rows, dy, False)
         if not np.isfinite(loss):
             return step, loss, batch_loss
         _shrink(parameters, decaying, factors[step, 0])

@@ -8,12 +8,15 @@ import pytest
 from bits import assert_same_bits, compiled_functions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import between_dense
 
 from minidl import (
     L2,
     SGD,
+    BatchNorm,
     Dense,
     Dropout,
+    Dropout2D,
     Flatten,
     MeanSquaredError,
     ReLU,
@@ -46,12 +49,14 @@ def _compiled():
 
 
 def passes(model, x, y, *, compiled):
-    """The totals of a batch, and the gradients of all parameters."""
+    """The totals of a batch, the gradients of all parameters, running means, and what is drawn next."""
     (found,) = compiled_functions("_forward_backward")
+    model = copy.deepcopy(model)
     rows = prepare_rows(model, x, y)
     model.gradients[:] = np.nan
     totals = (found.compiled if compiled else found.numpy)(model, rows, Tally(model, [], rows), 7.0)
-    return totals, model.gradients.copy()
+    drawn = [generator.random(3) for generator in model.named_generators().values()]
+    return totals, model.gradients, *(state.value for state in model.named_states().values()), *drawn
 
 
 def is_chain(model):
@@ -65,7 +70,7 @@ def perceptrons(draw):
     layers = copy.deepcopy(layers)
     classifies = draw(st.booleans())  # by a loss whose gradient lies by columns in memory
     for units in sizes[1:]:
-        layers += [Dense(units, use_bias=draw(st.booleans())), *[ReLU()] * draw(st.booleans())]
+        layers += [Dense(units, use_bias=draw(st.booleans())), *copy.deepcopy(draw(between_dense))]
     layers += [Dense(draw(st.integers(2 if classifies else 1, 12)), use_bias=draw(st.booleans()))]
     loss = SoftmaxCrossEntropy() if classifies else MeanSquaredError()
     dtype = draw(st.sampled_from(["float32", "float64"]))
@@ -95,7 +100,10 @@ def network(*layers, **options):
     "layers",
     [
         [Dense(5), Tanh(), Dense(3)],
-        [Dense(5), Dropout(0.5), Dense(3)],
+        [Dense(5), Dropout(0.5), ReLU(), Dense(3)],
+        [Dense(5), BatchNorm(), Dropout2D(0.5), Dense(3)],
+        [BatchNorm(), Dense(3)],
+        [Dense(3), BatchNorm()],
         [Residual([Dense(6), ReLU()]), Dense(3)],
         [ReLU(), Dense(3)],
         [Dense(5), ReLU(), ReLU(), Dense(3)],
@@ -116,11 +124,14 @@ def test_other_networks_are_computed_layer_by_layer(layers):
 
 
 def test_what_is_frozen_or_needs_the_inputs_gradient_is_computed_layer_by_layer():
-    model = network(Dense(5), ReLU(), Dense(3))
+    model = network(Dense(5), BatchNorm(), ReLU(), Dense(3))
     model.layers[0].trainable = False
     assert not is_chain(model)
     model.layers[0].trainable = True
     assert is_chain(model)
+    model.layers[1].trainable = False
+    assert not is_chain(model)
+    model.layers[1].trainable = True
     model.needs_input_gradient = True
     assert not is_chain(model)
 
@@ -187,7 +198,8 @@ def test_a_loss_of_ones_own_whose_gradient_numpy_multiplies_is_asked_once():
 
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(9, 6)).astype(np.float32), rng.normal(size=(9, 3)).astype(np.float32)
-    model = Sequential([Rescale(2.0), Dense(5), ReLU(), Dense(4), Dense(3), PreciseError()], input_shape=6, seed=0)
+    layers = [Rescale(2.0), Dense(5), BatchNorm(), ReLU(), Dropout(0.3), Dense(4), Dense(3), PreciseError()]
+    model = Sequential(layers, input_shape=6, seed=0)
     assert is_chain(model)
     wanted, found = (passes(model, x, y, compiled=compiled) for compiled in (False, True))
     assert asked == [9, 9]

@@ -8,6 +8,7 @@ import pytest
 from bits import assert_same_bits, compiled_functions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import between_dense
 
 from minidl import (
     L2,
@@ -16,7 +17,6 @@ from minidl import (
     Adam,
     AdamW,
     Dense,
-    Dropout,
     ExponentialMovingAverage,
     Flatten,
     FunctionCallback,
@@ -27,6 +27,7 @@ from minidl import (
     RMSprop,
     Sequential,
     SoftmaxCrossEntropy,
+    Tanh,
     Trainer,
 )
 from minidl.compiled import is_on, switch
@@ -55,9 +56,9 @@ def calls(monkeypatch):
     """How many rows each call of compiled steps has taken."""
     found, take = [], steps._take
 
-    def count_and_take(trainer, fit, rows):
+    def count_and_take(trainer, fit, chain, rows):
         found.append(len(rows))
-        take(trainer, fit, rows)
+        take(trainer, fit, chain, rows)
 
     monkeypatch.setattr(steps, "_take", count_and_take)
     return found
@@ -82,6 +83,8 @@ def everything(run):
     numbers = {"parameters": run.model.parameters, "gradients": run.model.gradients, **run.optimizer.state}
     numbers |= {name: np.array(column) for name, column in run.history.items()}
     place = [run.epoch, run.step, run.position.row, run.position.rows, run.batch_loss, *run.position.totals]
+    numbers |= {name: state.value for name, state in run.model.named_states().items()}
+    numbers |= {name: each.random(3) for name, each in copy.deepcopy(run.model).named_generators().items()}
     return numbers | {"place": np.array(place)}
 
 
@@ -115,7 +118,7 @@ def set_ups(draw):
     columns, classes = draw(st.integers(2, 20)), draw(st.booleans())
     layers = copy.deepcopy(draw(st.sampled_from([[], [Flatten()], [Rescale(0.5)], [Rescale(0.01, offset=-1)]])))
     for _ in range(draw(st.integers(0, 3))):
-        layers += [Dense(draw(st.integers(2, 30)), use_bias=draw(st.booleans())), *[ReLU()] * draw(st.booleans())]
+        layers += [Dense(draw(st.integers(2, 30)), use_bias=draw(st.booleans())), *draw(between_dense)]
     layers = [copy.deepcopy(layer) for layer in layers]
     outputs = draw(st.integers(2 if classes else 1, 12))
     loss = SoftmaxCrossEntropy() if classes else MeanSquaredError()
@@ -245,7 +248,7 @@ def unknown_parts():
         "bounds": (lambda: trainer(clip_norm=1.0), {}),
         "a trainer of one's own": (lambda: type("Own", (Trainer,), {})(trainer().model, batch_size=8, seed=0), {}),
         "a regularizer": (lambda: trainer(layers=[Dense(4, regularizer=L2(0.1)), ReLU()]), {}),
-        "a layer between": (lambda: trainer(layers=[Dense(4), Dropout(0.1)]), {}),
+        "a layer between": (lambda: trainer(layers=[Dense(4), Tanh()]), {}),
         "a smoothed loss": (lambda: trainer(loss=SoftmaxCrossEntropy(label_smoothing=0.1)), {}),
         "two metrics": (lambda: trainer(metrics=[Accuracy(), "f1"]), {}),
         "distorted inputs": (lambda: trainer(augment=lambda x, _: x + 1), {}),
