@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -35,6 +38,12 @@ def are_by_rows(first: Array, *others: Array) -> bool:
     return are_alike(first, *others) and False not in [each.flags.c_contiguous for each in (first, *others)]
 
 
+@functools.cache
+def _digest_of_sources() -> int:
+    """Return a number that changes with any source: a function is compiled together with those that it calls."""
+    return zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
+
+
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function at its first call with arrays of a kind; later processes read it from a file.
 
@@ -43,6 +52,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     instructions of the same operations that NumPy's are. Other threads go on meanwhile.
     """
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+    function.__qualname__ += f"_{_digest_of_sources():08x}"  # it is a part of the file's name
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no place for files: each process compiles for itself

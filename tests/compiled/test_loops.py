@@ -2,12 +2,14 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("numba")
 
+from minidl.compiled import loops
 from minidl.compiled.loops import are_alike, compiled
 
 
@@ -39,8 +41,6 @@ def test_a_division_by_zero_is_what_it_is_to_numpy():
 def test_what_a_user_compiles_is_not_announced(capsys, monkeypatch):
     import numba
 
-    from minidl.compiled import loops
-
     monkeypatch.setattr(loops._Note, "said", False)
     numba.njit(lambda x: x + 1)(1)
     assert capsys.readouterr().err == ""
@@ -52,3 +52,10 @@ def test_arrays_whose_types_were_copied_are_taken_and_those_of_other_types_are_n
     assert are_alike(pickle.loads(pickle.dumps(x)), x)
     for other in (np.ones(3), np.ones(3, ">f4"), np.ones(3, np.float16), np.ones(2, np.float32)):
         assert not are_alike(x, other)
+
+
+def test_a_change_of_any_source_gives_all_functions_other_files(monkeypatch):
+    now = loops._digest_of_sources()
+    assert sum_in_order.py_func.__qualname__ == f"sum_in_order_{now:08x}"
+    monkeypatch.setattr(Path, "read_bytes", lambda path: path.name.encode())
+    assert loops._digest_of_sources.__wrapped__() != now
