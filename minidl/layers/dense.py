@@ -50,7 +50,7 @@ class Dense(Layer):
         if training:
             self.saved = x
         rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-        y = rows @ self.weight.value
+        y = rows.dot(self.weight.value)  # takes less time than @, which is a ufunc
         if self.bias is not None:
             y += self.bias.value
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.units)
@@ -64,5 +64,5 @@ class Dense(Layer):
         if not self.needs_input_gradient:
             return None
         # For one unit it is an outer product, which OpenBLAS takes five times as long for.
-        dx = dy * self.weight.value.T if self.units == 1 else dy @ self.weight.value.T
+        dx = dy * self.weight.value.T if self.units == 1 else dy.dot(self.weight.value.T)
         return dx if x.ndim == 2 else dx.reshape(x.shape)
