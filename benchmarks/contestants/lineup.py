@@ -44,7 +44,7 @@ PEERS = (
         "minidl",
         packages=("minidl", "numba"),
         variants=("compiled",),
-        without=(*PREDICTION, "predict-image", "predict-images", "import"),
+        without=("predict-image", "predict-images", "import"),
         install="pip install -e '.[fast]'",
         normalizes=True,
         convolves=True,

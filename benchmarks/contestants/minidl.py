@@ -90,5 +90,6 @@ def fitter(workload, data):
 
 
 def predictor(workload, data, variant):
+    switch(variant == "compiled")
     model, x = network(workload), data.scaled
     return lambda: model.predict(x)

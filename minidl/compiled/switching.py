@@ -26,6 +26,7 @@ _MODULES = (
     "normalization",
     "optimizers",
     "pooling",
+    "prediction",
     "steps",
 )
 
