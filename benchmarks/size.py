@@ -47,6 +47,7 @@ CORE = [
 FAMILIES = {
     "layers of images": ["layers/convolution.py", "layers/pooling.py", "layers/windows.py"],
     "work on two cores": ["threads.py", "training/replica.py"],
+    "products in parts": ["products.py"],
 }
 """What a reader of the core can do without, counted for itself."""
 

@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from minidl import products
 from minidl.compiled.loops import FLOATS, compiled
 
 _BY_ROWS, _BY_COLUMNS, _AS_IT_IS, _TRANSPOSED = 101, 102, 111, 112
@@ -83,16 +84,34 @@ def multiply(blas, sizes, a, b, product, a_transposed, b_transposed):
     _gemm(blas[0], one, (_BY_ROWS, a_how, b_how, m, n, k, one, a, a_line, b, b_line, zero, product, n))
 
 
-# The products of a dense layer. One of one unit, and the sum over rows, are products of a vector, for which NumPy makes
-# other calls. What comes from a loss may have its columns one after the other in memory.
+# The products of a dense layer. One of one unit or one row, and the sum over rows, are products of a vector, for which
+# NumPy makes other calls. What comes from a loss may have its columns one after the other in memory. Those of many rows
+# and few units are made in parts, as `minidl.products` does.
+
+_rows_together = compiled(products.rows_together)
 
 
 @compiled
 def multiply_by_weight(blas, x, weight, y):
     """``y <- x @ weight``, of (rows, inputs) and (inputs, units)."""
+    rows, size = x.shape[0], _rows_together(x.shape[0], weight.shape[0], weight.shape[1])
+    if size:
+        end = rows - rows % size
+        for start in range(0, end, size):
+            _multiply_by_weight(blas, x[start : start + size], weight, y[start : start + size])
+        if end < rows:
+            _multiply_by_weight(blas, x[end:], weight, y[end:])
+    else:
+        _multiply_by_weight(blas, x, weight, y)
+
+
+@compiled
+def _multiply_by_weight(blas, x, weight, y):
     one, zero = x.dtype.type(1), x.dtype.type(0)
     (rows, inputs), units = x.shape, weight.shape[1]
-    if units == 1:
+    if rows == 1:
+        sum_rows(blas, weight, x[0], y[0], False)
+    elif units == 1:
         x, weight, y = x.ctypes.data, weight.ctypes.data, y.ctypes.data
         _gemv(blas[1], one, (_BY_COLUMNS, _TRANSPOSED, inputs, rows, one, x, inputs, weight, 1, zero, y, 1))
     else:
@@ -102,13 +121,38 @@ def multiply_by_weight(blas, x, weight, y):
 @compiled
 def multiply_transposed(blas, x, dy, gradient, by_columns):
     """``gradient <- x.T @ dy``, of (rows, inputs) and (rows, units)."""
+    rows, line = x.shape[0], x.shape[0] if by_columns else gradient.shape[1]
+    size = _rows_together(rows, gradient.shape[0], gradient.shape[1])
+    if size:
+        flat = dy.reshape(dy.size)
+        _multiply_transposed(blas, x[:size], flat, line, gradient, by_columns)
+        part = np.empty_like(gradient)
+        for start in range(size, rows, size):
+            begin = start if by_columns else start * line
+            _multiply_transposed(blas, x[start : start + size], flat[begin:], line, part, by_columns)
+            for i in range(part.size):
+                gradient.flat[i] += part.flat[i]
+    else:
+        _multiply_transposed(blas, x, dy, line, gradient, by_columns)
+
+
+@compiled
+def _multiply_transposed(blas, x, dy, line, gradient, by_columns):
+    """The same, of a `dy` that begins a line of memory every `line` numbers."""
     one, zero = x.dtype.type(1), x.dtype.type(0)
     (rows, inputs), units = x.shape, gradient.shape[1]
+    if rows == 1:
+        for entry in range(inputs):
+            for unit in range(units):
+                gradient[entry, unit] = x[0, entry] * dy.flat[unit * line if by_columns else unit] + zero
+        return
+    x, dy, product = x.ctypes.data, dy.ctypes.data, gradient.ctypes.data
     if units == 1:
-        x, dy, gradient = x.ctypes.data, dy.ctypes.data, gradient.ctypes.data
-        _gemv(blas[1], one, (_BY_ROWS, _TRANSPOSED, rows, inputs, one, x, inputs, dy, 1, zero, gradient, 1))
+        _gemv(blas[1], one, (_BY_ROWS, _TRANSPOSED, rows, inputs, one, x, inputs, dy, 1, zero, product, 1))
     else:
-        multiply(blas, (inputs, units, rows), x, dy, gradient, True, by_columns)
+        how = _TRANSPOSED if by_columns else _AS_IT_IS
+        sizes = inputs, units, rows
+        _gemm(blas[0], one, (_BY_ROWS, _TRANSPOSED, how, *sizes, one, x, inputs, dy, line, zero, product, units))
 
 
 @compiled

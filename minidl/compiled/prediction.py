@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from minidl.arrays import check_finite
-from minidl.compiled.blas import multiply_by_weight, routines, sum_rows
+from minidl.compiled.blas import multiply_by_weight, routines
 from minidl.compiled.chain import _look_through
 from minidl.compiled.layers import rectify
 from minidl.compiled.loops import compiled
@@ -132,9 +132,9 @@ def _score_rows(shape, parameters, x, scores):
         weight = parameters[weight_start : weight_start + inputs * units].reshape(inputs, units)
         y = scores if entry == last else np.empty((rows, units), x.dtype)
         if entry == 3:
-            _multiply(blas, x, weight, y)
+            multiply_by_weight(blas, x, weight, y)
         else:
-            _multiply(blas, before, weight, y)
+            multiply_by_weight(blas, before, weight, y)
         if bias_start >= 0:
             bias = parameters[bias_start : bias_start + units]
             for row in range(rows):
@@ -143,12 +143,3 @@ def _score_rows(shape, parameters, x, scores):
         if shape[entry + 4]:
             rectify(y, y)
         before = y
-
-
-@compiled
-def _multiply(blas, x, weight, y):
-    """``y <- x @ weight``, also of one row, for which NumPy makes the calls of a sum over the weight's rows."""
-    if x.shape[0] == 1:
-        sum_rows(blas, weight, x[0], y[0], False)
-    else:
-        multiply_by_weight(blas, x, weight, y)

@@ -1,8 +1,6 @@
 """The fully connected layer."""
 
-import numpy as np
-
-from minidl.functional import sum_rows
+from minidl import functional, products
 from minidl.initializers import Initializer, is_initializer
 from minidl.layers.base import Declaration, Layer, Parameter
 from minidl.layers.shaping import count_features
@@ -50,7 +48,7 @@ class Dense(Layer):
         if training:
             self.saved = x
         rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-        y = rows.dot(self.weight.value)  # takes less time than @, which is a ufunc
+        y = products.multiply(rows, self.weight.value)
         if self.bias is not None:
             y += self.bias.value
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.units)
@@ -58,9 +56,9 @@ class Dense(Layer):
     def backward(self, dy: Array) -> Array | None:
         x: Array = self.saved
         rows, dy = (x, dy) if x.ndim == 2 else (x.reshape(-1, x.shape[-1]), dy.reshape(-1, self.units))
-        np.matmul(rows.T, dy, out=self.weight.gradient)
+        products.multiply_transposed(rows, dy, self.weight.gradient)
         if self.bias is not None:
-            sum_rows(dy, out=self.bias.gradient)
+            functional.sum_rows(dy, out=self.bias.gradient)
         if not self.needs_input_gradient:
             return None
         # For one unit it is an outer product, which OpenBLAS takes five times as long for.

@@ -92,6 +92,19 @@ def test_a_chain_has_the_totals_and_gradients_of_its_layers(model, rows, whole):
         assert_same_bits(each, expected)
 
 
+@pytest.mark.parametrize("layers", [[], [Dense(10), ReLU()]], ids=["one layer", "two layers"])
+@pytest.mark.parametrize("rows", [128, 129, 1000])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_of_many_rows_and_few_units_are_made_in_the_parts_of_the_numpy_code(layers, rows, dtype):
+    layers = [*copy.deepcopy(layers), Dense(10), SoftmaxCrossEntropy()]
+    model, rng = Sequential(layers, input_shape=784, seed=0, dtype=dtype), np.random.default_rng(rows)
+    assert is_chain(model)
+    x, y = rng.normal(size=(rows, 784)).astype(dtype), rng.integers(0, 10, rows)
+    wanted, found = (passes(model, x, y, compiled=compiled) for compiled in (False, True))
+    for each, expected in zip(found, wanted, strict=True):
+        assert_same_bits(each, expected)
+
+
 def network(*layers, **options):
     return Sequential([*layers, SoftmaxCrossEntropy()], input_shape=6, seed=0, **options)
 

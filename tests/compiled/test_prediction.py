@@ -104,6 +104,12 @@ def test_predictions_and_probabilities_are_those_of_the_numpy_code(count):
         np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.parametrize("count", [128, 129, 2_000])
+def test_products_of_many_rows_and_few_units_are_made_in_the_parts_of_the_numpy_code(count):
+    model = Sequential([Dense(10), ReLU(), Dense(3), SoftmaxCrossEntropy()], input_shape=784, seed=0)
+    assert_same_scores(model, rows(count, 784))
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_rows_in_batches_are_those_of_the_numpy_code(batch_size):
     assert_same_scores(network(), rows(100), batch_size=batch_size)
