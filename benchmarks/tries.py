@@ -37,6 +37,8 @@ from minidl import (
 )
 from minidl.layers import MaxPool2D
 from minidl.layers.windows import add_bias, image_gradient, slide
+from minidl.products import multiply, multiply_transposed, rows_together
+from minidl.threads import blas_threads
 from minidl.training.gradients import clip
 
 RNG = np.random.default_rng(0)
@@ -140,6 +142,47 @@ def one_unit(rows: int, inputs: int) -> None:
         f"the input's gradient of a layer of one unit, ({rows}, {inputs})",
         {"dy @ W.T": lambda: dy @ weight.T, "dy * W.T: minidl": lambda: dy * weight.T},
     )
+
+
+def small_product(rows: int, inputs: int, units: int) -> None:
+    x, weight = numbers(rows, inputs), numbers(inputs, units)
+    race(
+        f"a product, ({rows}, {inputs}) and ({inputs}, {units})",
+        {"x @ W": lambda: x @ weight, "x.dot(W): minidl": lambda: x.dot(weight)},
+    )
+
+
+def few_units(rows: int, inputs: int, units: int) -> None:
+    """Time the products of a layer of few units with many rows, on one thread, as a network that small has."""
+    x, weight, dy, gradient = (
+        numbers(rows, inputs),
+        numbers(inputs, units),
+        numbers(rows, units),
+        numbers(inputs, units),
+    )
+    together = rows_together(rows, inputs, units)
+    parts, dy_parts = x.reshape(-1, together, inputs), dy.reshape(-1, together, units)
+
+    def transposed_parts() -> None:
+        gradient[...] = np.add.reduce(dy_parts.transpose(0, 2, 1) @ parts, axis=0).T
+
+    with blas_threads(1):
+        race(
+            f"a product, ({rows}, {inputs}) and ({inputs}, {units})",
+            {
+                "x @ W": lambda: x @ weight,
+                f"{together} rows at a time: minidl": lambda: multiply(x, weight),
+                "the same, W.T @ x.T": lambda: weight.T @ parts.transpose(0, 2, 1),
+            },
+        )
+        race(
+            f"the weight's gradient, ({rows}, {inputs}) and ({rows}, {units})",
+            {
+                "x.T @ dy": lambda: np.matmul(x.T, dy, out=gradient),
+                f"{together} rows at a time: minidl": lambda: multiply_transposed(x, dy, gradient),
+                "the same, dy.T @ x": transposed_parts,
+            },
+        )
 
 
 def rows_of_a_batch() -> None:
@@ -280,6 +323,9 @@ def main() -> None:
     for rows, units in ((64, 128), (1024, 10)):
         bias_gradient(rows, units)
     one_unit(128, 500)
+    small_product(64, 64, 10)
+    for units in (4, 10):
+        few_units(1024, 784, units)
     rows_of_a_batch()
     for size in (2_713, 109_386, 1_863_690):
         adam(size)
