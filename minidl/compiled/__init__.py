@@ -5,7 +5,7 @@ it replaces, and gives the same bits, so that a run does not depend on whether t
 left to NumPy, and products to its BLAS.
 
 `pip install -e '.[fast]'` brings numba. `Trainer.fit` then uses compiled code, unless ``MINIDL_COMPILED=0`` is in the
-environment, or `switch(False)` has been called.
+environment, or `switch(False)` has been called. Where nothing is fitted, `switch(True)` turns it on for predictions.
 """
 
 from minidl.compiled.switching import is_on, switch

@@ -24,8 +24,8 @@ from minidl.typing import Array
 
 _Sequential = resolve_name("minidl.model:Sequential")
 
-_DENSE, _RECTIFY, _NORMALIZE, _DROP = range(4)
-_KINDS = {Dense: _DENSE, ReLU: _RECTIFY, BatchNorm: _NORMALIZE, Dropout: _DROP}
+DENSE, RECTIFY, NORMALIZE, DROP = range(4)
+_KINDS = {Dense: DENSE, ReLU: RECTIFY, BatchNorm: NORMALIZE, Dropout: DROP}
 
 
 @replaces("minidl.training.gradients")
@@ -77,6 +77,8 @@ class Chain:
     table : array (len(others), 7) of int
         Of each of the others: its kind, its inputs and outputs, where in the vectors its weight and bias (its scale and
         shift) begin, -1 for none, and where in what is kept of a row it reads and writes.
+    normalizes : bool
+        Whether batch normalization is among the others.
     numbers_per_row : int
         How many numbers are kept of a row for the backward pass.
     """
@@ -86,18 +88,19 @@ class Chain:
         table, read, write, inputs = [], 0, 0, others[0].weight.value.shape[0]
         for layer in others:
             kind = _KINDS[type(layer)]
-            units = layer.units if kind == _DENSE else inputs
+            units = layer.units if kind == DENSE else inputs
             # ReLU writes in the place of what it reads.
-            place = read if kind == _RECTIFY else write
+            place = read if kind == RECTIFY else write
             table.append((kind, inputs, units, *_places_of_parameters(layer), read, place))
-            if kind == _DENSE:
+            if kind == DENSE:
                 read, write = write, write + units
-            elif kind == _NORMALIZE:  # the centered row, and behind it the normalized one
+            elif kind == NORMALIZE:  # the centered row, and behind it the normalized one
                 read, write = write + units, write + 2 * units
-            elif kind == _DROP:  # the mask; what it sets to zero stays in its place
+            elif kind == DROP:  # the mask; what it sets to zero stays in its place
                 write += units
             inputs = units
         self.table, self.numbers_per_row = np.array(table), write
+        self.normalizes = NORMALIZE in self.table[:, 0]
 
     def scores(self, kept: Array, rows: int) -> Array:
         """Return what the last layer has put out."""
@@ -131,14 +134,14 @@ class Chain:
         rows, feature = len(x), 0
         for layer, (kind, _, units, *_, write) in zip(self.others, self.table.tolist(), strict=True):
             own = kept[write * rows : (write + units) * rows].reshape(rows, units)
-            if kind == _NORMALIZE:
+            if kind == NORMALIZE:
                 layer.saved = own, features[2, feature : feature + units].copy(), rows
                 feature += units
             else:
-                layer.saved = x if kind == _DENSE else own
-            if kind == _DENSE:
+                layer.saved = x if kind == DENSE else own
+            if kind == DENSE:
                 x = own
-            elif kind == _NORMALIZE:
+            elif kind == NORMALIZE:
                 x = kept[(write + units) * rows : (write + 2 * units) * rows].reshape(rows, units)
 
 
@@ -184,7 +187,7 @@ def chain_of(model: Any) -> Chain | None:
         return None
     layers, chain = _chains.get(model, (None, None))
     if layers is not model._computed or (chain is not None and chain.others[0].weight.vectors is not chain.vectors):
-        chain = _look_through(model)
+        chain = look_through(model)
         _chains[model] = model._computed, chain
     if chain is None or model.needs_input_gradient or not all(map(_is_trained_alone, chain.others)):
         return None
@@ -202,7 +205,8 @@ def _is_trained_alone(layer: Any) -> bool:
     return layer.own_trainable and layer.over_batch is None
 
 
-def _look_through(model: Any) -> Chain | None:
+def look_through(model: Any) -> Chain | None:
+    """Return the chain that the layers of a model are, trained or not."""
     layers, first = [*model._computed], []
     while layers and type(layers[0]) in {Rescale, Flatten, Reshape}:
         first.append(layers.pop(0))
@@ -230,14 +234,14 @@ def forward(blas, parameters, table, numbers, sources, features, x, kept):
         y = kept[write * rows : (write + units) * rows].reshape(rows, units)
         entries = inputs if layer > 0 else 0  # the first one reads x
         before = kept[read * rows : (read + entries) * rows].reshape(rows, entries)
-        if kind == _DENSE:
+        if kind == DENSE:
             weight = parameters[first : first + inputs * units].reshape(inputs, units)
             multiply_by_weight(blas, before if layer > 0 else x, weight, y)
             if second >= 0:
                 _add(y, parameters[second : second + units])
-        elif kind == _RECTIFY:
+        elif kind == RECTIFY:
             rectify(y, y)
-        elif kind == _NORMALIZE:
+        elif kind == NORMALIZE:
             scale, shift = parameters[first : first + units], parameters[second : second + units]
             stop, momentum, epsilon = feature + units, numbers[layer, 0], numbers[layer, 1]
             mean, variance, inverse = features[0, feature:stop], features[1, feature:stop], features[2, feature:stop]
@@ -260,7 +264,7 @@ def backward(blas, parameters, gradients, table, numbers, sources, features, x, 
         own = kept[write * rows : (write + units) * rows].reshape(rows, units)
         entries = inputs if layer > 0 else 0  # the first one reads x
         before = kept[read * rows : (read + entries) * rows].reshape(rows, entries)
-        if kind == _DENSE:
+        if kind == DENSE:
             columns = by_columns and layer == len(table) - 1
             stop = first + inputs * units
             weight, gradient = (
@@ -276,9 +280,9 @@ def backward(blas, parameters, gradients, table, numbers, sources, features, x, 
                 dx = np.empty((rows, inputs), x.dtype)
                 multiply_by_transposed(blas, above, weight, dx, columns)
                 above = dx
-        elif kind == _RECTIFY:
+        elif kind == RECTIFY:
             let_through(above, own, above)
-        elif kind == _NORMALIZE:
+        elif kind == NORMALIZE:
             feature -= units
             inverse, scale = features[2, feature : feature + units], parameters[first : first + units]
             dscale, dshift = gradients[first : first + units], gradients[second : second + units]

@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.arrays import check_finite
 from minidl.compiled.blas import multiply_by_weight, routines
-from minidl.compiled.chain import _look_through
+from minidl.compiled.chain import DENSE, RECTIFY, look_through
 from minidl.compiled.layers import rectify
 from minidl.compiled.loops import compiled
 from minidl.compiled.switching import replaces
@@ -100,16 +100,21 @@ def _plan_of(model: Any) -> _Plan | None:
 
 
 def _make_plan(model: Any) -> _Plan | None:
-    chain, blas = _look_through(model), routines(model.dtype)
-    if chain is None or blas is None:
+    chain, blas = look_through(model), routines(model.dtype)
+    if chain is None or blas is None or chain.normalizes:
         return None
-    sizes, weights, biases, rectified = chain.shape
-    shape = np.array([*blas, *np.stack([sizes[:-1], sizes[1:], weights, biases, rectified], axis=1).flat])
+    dense = []
+    for kind, inputs, units, weight, bias, *_ in chain.table.tolist():
+        if kind == DENSE:
+            dense.append([inputs, units, weight, bias, 0])
+        elif kind == RECTIFY:
+            dense[-1][4] = 1
+    shape = np.array([*blas, *np.ravel(dense)])
     attributes = [vars(part) for part in (model, *model._computed)]
     row = None if chain.first else (1, *model.input_shape)
-    weight, vectors = chain.dense[0].weight, chain.vectors
-    outputs, dtype = int(sizes[-1]), model.dtype
-    return _Plan(model._computed, attributes, weight, vectors, vectors[0], shape, chain.first, row, outputs, dtype)
+    parameter, outputs = chain.others[0].weight, dense[-1][1]
+    vectors, dtype = chain.vectors, model.dtype
+    return _Plan(model._computed, attributes, parameter, vectors, vectors[0], shape, chain.first, row, outputs, dtype)
 
 
 @compiled

@@ -158,6 +158,24 @@ def test_the_first_fit_decides_by_the_environment_and_importing_loads_nothing(bo
     assert (found, loaded, status) == (on, on, 0)
 
 
+PREDICT = """
+import sys
+import minidl
+from minidl.compiled import is_on, switch
+model = minidl.Sequential([minidl.Dense(3), minidl.SoftmaxCrossEntropy()], input_shape=2, seed=0)
+before = model.predict_scores([[1.0, 2.0]]).tobytes()
+print(is_on(), "numba" in sys.modules)
+switch(True)
+print(is_on(), model.predict_scores([[1.0, 2.0]]).tobytes() == before)
+"""
+
+
+@pytest.mark.parametrize("variable", ["", "1"])
+def test_a_process_that_only_predicts_does_without_until_it_is_switched_on(both, variable):
+    out, errors, status = finished(python(PREDICT, MINIDL_COMPILED=variable))
+    assert (out, status) == (["False", "False", "True", "True"], 0), errors
+
+
 def test_another_value_in_the_environment_is_an_error():
     _, errors, status = finished(python(MINIDL_COMPILED="yes"))
     assert status == 1
