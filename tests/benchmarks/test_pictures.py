@@ -5,8 +5,8 @@ from scripts import ROOT, run_here
 from minidl import schedules
 
 
-def test_all_pictures_are_drawn(tmp_path, mnist_folder):
-    result = run_here("benchmarks/pictures", "--data", mnist_folder, "--output", tmp_path / "images")
+def test_all_pictures_are_drawn(tmp_path, small_mnist_folder):
+    result = run_here("benchmarks/pictures", "--data", small_mnist_folder, "--output", tmp_path / "images")
     assert result.returncode == 0, result.stderr
     suggested, found, cost = result.stdout.splitlines()
     assert float(suggested.removeprefix("suggested: ")) > 0
