@@ -6,6 +6,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from minidl import Adam, BatchNorm, Dense, Dropout, ReLU
 from minidl.estimators import MLPClassifier, MLPRegressor, NetworkClassifier, NetworkRegressor
 
+# The other tests of estimators reach every line that these reach, and coverage would make these take twice as long.
+pytestmark = pytest.mark.no_cover
+
 UNUSUAL = {"dropout": 0.2, "normalization": "batch", "learning_rate_init": 0.01}
 LAYERS = [Dense(16), BatchNorm(), ReLU(), Dropout(0.2)]
 FAST = {"optimizer": Adam(0.01), "max_iter": 40}
