@@ -25,11 +25,11 @@ from minidl.losses import MeanSquaredError, SoftmaxCrossEntropy
 from minidl.metrics import Accuracy, MeanAbsoluteError
 from minidl.optimizers import SGD, Adam, AdamW, Momentum
 from minidl.schedules import Schedule
-from minidl.training.progress import ProgressBar
-from minidl.training.rows import random_order
 from minidl.typing import Array
 
 _Trainer = resolve_name("minidl.training.trainer:Trainer")
+_ProgressBar = resolve_name("minidl.training.progress:ProgressBar")
+_random_order = resolve_name("minidl.training.rows:random_order")
 
 _MULTIPLICATIONS = 2**28
 """Of the steps in one call: some hundredths of a second, after which Ctrl-C and `stop` are heard."""
@@ -69,7 +69,7 @@ class _Steps:
             if chain is None or not count:
                 return NotImplemented  # NumPy's code goes on from here
             if order is None and position.shuffled:
-                order = random_order(position.rows, (self.seed or 0, self.epoch))
+                order = _random_order(position.rows, (self.seed or 0, self.epoch))
             stop = min(position.row + count * position.batch_rows, position.rows)
             with self._whole:
                 _take(self, fit, chain, np.arange(position.row, stop) if order is None else order[position.row : stop])
@@ -92,7 +92,7 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
     # A rate, or a callback, of one's own may ask how things stand after each step.
     watching = [getattr(each, "__self__", each) for each in fit.callbacks.doing("on_batch_end")]
     is_own = callable(optimizer.learning_rate) and not isinstance(optimizer.learning_rate, Schedule)
-    if is_own or not all(isinstance(each, ProgressBar) for each in watching):
+    if is_own or not all(isinstance(each, _ProgressBar) for each in watching):
         return min(steps, 1)
     return min(steps, max(_MULTIPLICATIONS // (3 * rows * len(fit.parameters)), 1))
 
