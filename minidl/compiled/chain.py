@@ -201,7 +201,7 @@ def chain_of(model: Any) -> Chain | None:
 def _is_trained_alone(layer: Any) -> bool:
     """Whether it learns, from a batch that no other thread or process has a part of, and draws as NumPy does."""
     if isinstance(layer, Dropout):
-        return type(layer.generator) is np.random.Generator
+        return type(layer.generator) is np.random.Generator and layer.rows_of_batch is None
     return layer.own_trainable and layer.over_batch is None
 
 

@@ -20,8 +20,8 @@ class _Dropout:
     def forward(self: Any, x: Array, training: bool = False) -> Any:
         if not training:
             return x
-        is_taken = are_by_rows(x) and self.mask_shape(x) == x.shape and type(self.generator) is np.random.Generator
-        if not is_taken:
+        is_alone = self.rows_of_batch is None and type(self.generator) is np.random.Generator
+        if not is_alone or not are_by_rows(x) or self.mask_shape(x) != x.shape:
             return NotImplemented
         mask, y = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
         bits = self.generator.bit_generator
@@ -72,7 +72,7 @@ class _Noise:
         if x.dtype not in FLOATS:
             return NotImplemented
         mask = np.empty(draws.shape, x.dtype)
-        _mask(draws, mask, kept_levels, _LEVELS / kept_levels)
+        _mask(draws.ravel(), mask, kept_levels, _LEVELS / kept_levels)
         return mask
 
 

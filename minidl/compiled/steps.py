@@ -100,9 +100,9 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
 def _is_plain(trainer: Any, fit: Any) -> bool:
     """Whether nothing but the optimizer, one of those here, changes gradients or parameters."""
     optimizer, regularized = trainer.optimizer, [layer for layer, _ in fit.model._regularized]
-    changing = [trainer.reduce, trainer.augment, trainer.average, trainer.clip_norm, trainer.clip_value]
+    changing = [trainer.communicator, trainer.augment, trainer.average, trainer.clip_norm, trainer.clip_value]
     changing += [getattr(layer, name, None) for layer in regularized for name in ("regularizer", "constraint")]
-    is_plain = type(trainer) is _Trainer and all(each is None for each in changing)
+    is_plain = type(trainer) is _Trainer and trainer.accumulate == 1 and all(each is None for each in changing)
     fits = all(len(vector) == len(fit.parameters) for vector in optimizer.state.values())
     return is_plain and type(optimizer) in _FORMULAS and fits and not fit.callbacks.doing("on_gradients")
 

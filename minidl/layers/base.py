@@ -227,6 +227,9 @@ class Layer(CopiedInnermostFirst, Configurable):
         True in a subclass that mixes rows only by sums over the batch, to which it lets `over_batch` add.
     over_batch : callable or None
         Where a batch is computed in parts, adds the sums of the others to an array of sums, in place.
+    rows_of_batch : (int, int) or None
+        Where a batch is computed in parts: the first row of this part, and how many the whole has. Layers that draw
+        random numbers for each row draw for the whole, and take their rows.
     picks_maxima : bool
         True in a subclass whose output are maxima of its input, as in max pooling; subclasses of it do not inherit it.
     takes_integers : bool
@@ -243,7 +246,8 @@ class Layer(CopiedInnermostFirst, Configurable):
     needs_input_gradient: bool = field(default=True, init=False, repr=False)
     generator: np.random.Generator | None = field(default=None, init=False, repr=False)
     own_trainable: bool = field(default=True, init=False, repr=False)
-    over_batch: Callable[[Array], None] | None = field(default=None, init=False, repr=False)
+    over_batch: Callable[[Array], object] | None = field(default=None, init=False, repr=False)
+    rows_of_batch: tuple[int, int] | None = field(default=None, init=False, repr=False)
     mixes_batch = False
     shares_batch = False
     picks_maxima = False

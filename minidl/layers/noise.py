@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -22,6 +23,13 @@ class _Noise(Layer):
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         self.generator = declare.generator
         return input_shape
+
+    def draw(self, shape: Shape, draw: Callable[[np.random.Generator, Shape], Array]) -> Array:
+        """Return what `draw` draws for rows (N, ...); of a part of a batch, its rows of what is drawn for the whole."""
+        if self.generator is None:
+            raise NotReadyError(f"{type(self).__name__} draws random numbers: first call set_up(input_shape, seed)")
+        first, rows = self.rows_of_batch or (0, shape[0])
+        return draw(self.generator, (rows, *shape[1:]))[first : first + shape[0]]
 
 
 class Dropout(_Noise):
@@ -48,7 +56,8 @@ class Dropout(_Noise):
             return x
         kept_levels = max(_LEVELS - round(self.rate * _LEVELS), 1)
         shape = self.mask_shape(x)
-        self.saved = mask = _mask(draw_16_bits(_generator(self), math.prod(shape)), kept_levels, x).reshape(shape)
+        draws = self.draw(shape, lambda rng, whole: draw_16_bits(rng, math.prod(whole)).reshape(whole))
+        self.saved = mask = _mask(draws, kept_levels, x)
         return x * mask
 
     def backward(self, dy: Array) -> Array:
@@ -93,19 +102,13 @@ class GaussianNoise(_Noise):
     def forward(self, x: Array, training: bool = False) -> Array:
         if not training:
             return x
-        y = _generator(self).standard_normal(x.shape, dtype=x.dtype.type)
+        y = self.draw(x.shape, lambda rng, whole: rng.standard_normal(whole, dtype=x.dtype.type))
         y *= self.standard_deviation
         y += x
         return y
 
     def backward(self, dy: Array) -> Array:
         return dy.copy()
-
-
-def _generator(layer: Layer) -> np.random.Generator:
-    if layer.generator is None:
-        raise NotReadyError(f"{type(layer).__name__} draws random numbers: first call set_up(input_shape, seed)")
-    return layer.generator
 
 
 def _mask(draws: Array, kept_levels: int, x: Array) -> Array:

@@ -53,7 +53,8 @@ class BatchNorm(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         rows = x.reshape(-1, x.shape[-1])
-        of_batch = training and self.own_trainable and len(rows) > 0
+        # A process may have no row of a batch that others have rows of, and wait for it.
+        of_batch = training and self.own_trainable and (len(rows) > 0 or self.over_batch is not None)
         count = len(rows)
         if of_batch:
             mean = sum_rows(rows)

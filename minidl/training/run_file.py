@@ -44,7 +44,7 @@ def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
             as_json(plain)
         arrays |= {f"callbacks/{index}/{name}": array for name, array in own.items()}
         callbacks.append({"key": key, "state": plain})
-    settings = {name: value for name, value in trainer.configuration().items() if name not in {"model", "reduce"}}
+    settings = {name: value for name, value in trainer.configuration().items() if name not in {"model", "communicator"}}
     description = {
         **model.description(),
         "trainer": {name: encode(value, f"the trainer's {name}") for name, value in settings.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import itertools
 import math
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -15,6 +16,7 @@ import numpy as np
 
 from minidl.advice import advise_on_attributes, refuse
 from minidl.arrays import Augment, apply_augment, as_augment
+from minidl.distributed import Processes, as_communicator, facts_of
 from minidl.errors import ArgumentError, DivergenceError
 from minidl.files import write_described
 from minidl.metrics.names import as_metrics
@@ -34,6 +36,9 @@ from minidl.training.replica import Replica, may_share
 from minidl.training.rows import Rows, prepare_rows, prepare_validation, random_order, split_rows
 from minidl.training.run_file import KIND, VERSION, describe, read_run
 from minidl.typing import Array
+
+Batch = tuple[slice, Rows]
+"""Which rows of the epoch a batch is, and those of them that this process computes."""
 
 Callbacks = Iterable[Callback | Callable[["Trainer"], None]] | None
 
@@ -75,13 +80,23 @@ class Fit:
     threads = 1
     """How many compute halves of a batch at once."""
 
+    watched = False
+    """Whether a callback of any process may stop the run after a step."""
+
     place: object = None
     """Of `totals` and of `lowest`, loss and gradient, with which a search along lines goes on if it is still there."""
 
     def __init__(
-        self, model: Sequential, data: Rows, validation: Rows | None, callbacks: CallbackList, tally: Tally
+        self,
+        model: Sequential,
+        data: Rows,
+        validation: Rows | None,
+        callbacks: CallbackList,
+        tally: Tally,
+        processes: Processes,
     ) -> None:
         self.model, self.data, self.validation, self.callbacks, self.tally = model, data, validation, callbacks, tally
+        self.processes = processes
         self.parameters, self.gradients = model.vectors()
         self.layers = model.walk()
         self.flags: list[bool] = []
@@ -138,11 +153,13 @@ class Trainer(Configurable):
         its own, one batch ahead of the step; meanwhile BLAS has a thread less. The batch that begins with row r of
         epoch e gets the generator ``numpy.random.default_rng((seed, e, r, 1))``. Evaluation sees the inputs as they
         are.
-    reduce : callable, optional
-        Where several processes train together, each on rows of its own: gets an array, such as the gradients or the
-        totals of a batch, and adds up those of all processes in it, in place. It is called before divergence is judged,
-        so that all come to the same decision. Each process must call `fit`, `check` and `evaluate` alike, with as many
-        batches, as each waits for the others.
+    accumulate : int >= 1, default 1
+        How many batches make a step, along the gradient of their mean loss: as with a `batch_size` so many times as
+        large, with no more memory. Layers that mix rows, such as BatchNorm, see a batch at a time.
+    communicator : mpi4py.MPI.Comm, optional
+        Of the processes that train this model together, such as ``MPI.COMM_WORLD`` of a program that was started by
+        ``mpiexec -n 4 python train.py``. All run the same program on the same data; each computes its part of each
+        batch. The first one alone draws the bar and writes files (docs/distributed.md).
     threads : int >= 1, optional
         How many threads `fit` uses. By default as many as BLAS has: two to share a large batch, all in large matrix
         products, and one where the shapes are so small that more would not pay (`minidl.threads`).
@@ -178,13 +195,14 @@ class Trainer(Configurable):
     clip_value: float | None = setting(default=None, above=0)
     average: Average | None = setting(default=None, check=as_new_average)
     augment: Augment | None = setting(default=None, check=as_augment)
-    reduce: Callable[[Array], None] | None = setting(default=None)
+    accumulate: int = setting(default=1, low=1, whole=True)
+    communicator: Any = setting(default=None, check=as_communicator)
     threads: int | None = setting(default=None, low=1, whole=True)
 
     def __post_init__(self) -> None:
         if self.seed is None:
             # Without a seed one is drawn, so that also such a run can be continued.
-            self.seed = np.random.SeedSequence().generate_state(1)[0].item()
+            self.seed = Processes(self.communicator).from_first(np.random.SeedSequence().generate_state(1)[0].item())
         self.history, self.position = History(), Position()
         self.last_epoch = 0
         self.metric_names: tuple[str, ...] = ()
@@ -285,7 +303,13 @@ class Trainer(Configurable):
 
         refuse(unknown, Trainer.fit)
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        fit = self._prepare(x, y, epochs, callbacks, progress, validation_data=validation_data, **weights)
+        processes = Processes(self.communicator)
+        fit = processes.prepare(
+            lambda: self._prepare(x, y, epochs, callbacks, progress, validation_data=validation_data, **weights),
+            lambda fit: facts_of(self, fit),
+        )
+        processes.take_over(self)
+        fit.watched = bool(processes.add_up(np.array(len(fit.callbacks.doing("on_batch_end")))))
         if not self.step:
             warn_of_scales(self.model, fit.data)
         if self.position.rows != len(fit.data):
@@ -297,9 +321,11 @@ class Trainer(Configurable):
         start()
         with interrupted_between_steps() as self._whole, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)
+            endings.enter_context(fit.processes.training(self.model, self._whole))
             rows = min(self.batch_size or len(fit.data), len(fit.data))
             apart = rows > self.model.rows_at_once and may_share(self.model)
-            fit.threads, worth = plan_threads(self.model, rows, self.threads, apart=apart)
+            allowed = self.threads or (1 if fit.processes.size > 1 else None)
+            fit.threads, worth = plan_threads(self.model, rows, allowed, apart=apart and fit.processes.size == 1)
             endings.enter_context(blas_threads(worth, spared=int(self.augment is not None)))
             endings.callback(fit.callbacks.end, self)
             endings.push(self._note_ending)
@@ -308,7 +334,7 @@ class Trainer(Configurable):
             fit.callbacks.restore_states(self._left_states)
             self._fit, self._left_states = fit, []
             self._show_average(False)
-            while self.epoch < self.last_epoch and not self._stopping:
+            while self.epoch < self.last_epoch and not fit.processes.stop(self._stopping, self._whole, ask=True):
                 self._run_epoch(fit)
         if self._unproven and self.epoch and self.step >= 20:
             self._unproven = False
@@ -335,7 +361,7 @@ class Trainer(Configurable):
         with self.model.unbuilt_after_error():
             data = prepare_rows(self.model, x, y, sample_weight, class_weight)
             tally = Tally(self.model, as_metrics(self.metrics, self.model.loss), data)
-        return tally.means(self._over_processes(score_rows(self.model, data, tally, self.threads)))
+        return tally.means(self._score(data, tally, Processes(self.communicator)))
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -351,8 +377,9 @@ class Trainer(Configurable):
         """Write all that the run is to `path`, an ``.npz`` file, so that `load` goes on to the same bits.
 
         That is the model with its random generators, the optimizer with its slots, the average, the step and the
-        position in the epoch, the history, and what callbacks know. The data are not in it, nor is `reduce`. An older
-        file is replaced only by a whole one.
+        position in the epoch, the history, and what callbacks know. The data are not in it, nor is `communicator`. An
+        older file is replaced only by a whole one. Of several processes the first one alone writes.
+
         Within a step, as in `on_gradients`, there is no such state: call it from `on_batch_end`, `on_epoch_end`, or
         outside of `fit`; the callback `Checkpoint` does.
 
@@ -361,7 +388,8 @@ class Trainer(Configurable):
         Raises NotReadyError before the model is set up; ArgumentTypeError for a learning rate that is a function but no
         `Schedule`, or another setting that JSON cannot hold; OSError when the file cannot be written.
         """
-        write_described(path, KIND, VERSION, *describe(self))
+        if Processes(self.communicator).rank == 0:
+            write_described(path, KIND, VERSION, *describe(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trainer:
@@ -404,15 +432,15 @@ class Trainer(Configurable):
         if self.step and not self.position.rows:  # this trainer has not begun yet
             raise ArgumentError(f"the optimizer has taken {self.step} steps elsewhere: make a new one for each model")
         self.optimizer.rate()
-        hooks = CallbackList([*as_callbacks(callbacks), *[ProgressBar()] * progress])
+        processes = Processes(self.communicator)
+        kept = [hook for hook in as_callbacks(callbacks) if processes.rank == 0 or not hook.writes_files]
+        hooks = CallbackList([*kept, *[ProgressBar()] * (progress and processes.rank == 0)])
         validation_data = data.pop("validation_data", None)
         with self.model.unbuilt_after_error(), _quiet():
             rows = prepare_rows(self.model, x, y, **data)
-            weight, count = self._over_processes(np.array([rows.weight, len(rows)]))
-            rows.mean_weight = float(weight / count)
             validation = prepare_validation(self.model, validation_data)
             tally = Tally(self.model, as_metrics(self.metrics, self.model.loss), rows)
-            fit = Fit(self.model, rows, validation, hooks, tally)
+            fit = Fit(self.model, rows, validation, hooks, tally, processes)
             self.metric_names = (*tally.names, *(f"val_{name}" for name in tally.names if validation is not None))
             if self.augment is not None:  # raises what it raises for such inputs, or for not returning the like
                 apply_augment(self.augment, rows.x[:2], np.random.default_rng(0))
@@ -463,34 +491,35 @@ class Trainer(Configurable):
     def _take_steps(self, fit: Fit) -> None:
         """Take the steps that are left of the epoch, or those until `stop`."""
         take_step = self._search if self.optimizer.full_batch else self._take_step
-        with contextlib.closing(self._batches(fit.data)) as batches:
-            for batch in batches:
-                if self._stopping:
+        with contextlib.closing(self._batches(fit)) as batches:
+            while group := list(itertools.islice(batches, self.accumulate)):
+                if fit.processes.stop(self._stopping, self._whole, ask=fit.watched):
                     return
                 with self._whole:
-                    totals = take_step(fit, batch)
+                    totals = take_step(fit, group)
                     self.position.totals += totals
                     self.batch_loss = float(totals[1] / totals[0]) if totals[0] else math.nan
-                    self.position.row += len(batch)
+                    self.position.row = group[-1][0].stop
                     fit.callbacks.call("on_batch_end", self)
 
-    def _batches(self, data: Rows) -> Generator[Rows, None, None]:
+    def _batches(self, fit: Fit) -> Generator[Batch, None, None]:
         """Make the batches that are left of the present epoch, one ahead where they are distorted."""
-        seed, epoch, size = self.seed or 0, self.epoch, self.position.batch_rows
+        seed, epoch, size, data = self.seed or 0, self.epoch, self.position.batch_rows, fit.data
         order = random_order(len(data), (seed, epoch)) if self.position.shuffled else None
 
-        def batch_at(rows: slice) -> Rows:
+        def batch_at(place: slice) -> Batch:
+            rows = fit.processes.rows(place)
             batch = data[rows if order is None else order[rows]]
             if self.augment is not None:
                 batch.x = apply_augment(self.augment, batch.x[...], np.random.default_rng((seed, epoch, rows.start, 1)))
-            return batch
+            return place, batch
 
         parts = split_rows(self.position.row, len(data), size, joined=self.model.mixes_rows())
         return prefetch(batch_at, parts) if self.augment is not None else (batch_at(part) for part in parts)
 
-    def _take_step(self, fit: Fit, batch: Rows) -> Array:
-        """Move the parameters along the batch's gradient; return the batch's totals."""
-        totals = self._compute_gradients(fit, batch)
+    def _take_step(self, fit: Fit, batches: list[Batch]) -> Array:
+        """Move the parameters along the gradient of batches; return their totals."""
+        totals = self._compute_gradients(fit, batches)
         self._check_finite("loss", totals[1], self.step + 1)
         fit.callbacks.call("on_gradients", self)
         clip(fit.gradients, self.clip_norm, self.clip_value)
@@ -503,11 +532,11 @@ class Trainer(Configurable):
                 self.average.follow(fit.parameters[part], self.average.vector[part], self.step)
         return totals
 
-    def _search(self, fit: Fit, rows: Rows) -> Array:
+    def _search(self, fit: Fit, batches: list[Batch]) -> Array:
         """Take one iteration of an optimizer that evaluates all rows where it likes; return the totals at its end."""
 
         def evaluate() -> tuple[float, Array]:
-            fit.totals = self._compute_gradients(fit, rows)
+            fit.totals = self._compute_gradients(fit, batches)
             return float(fit.totals[1] / fit.totals[0]), fit.gradients
 
         def place() -> object:
@@ -526,16 +555,21 @@ class Trainer(Configurable):
             self.stop()
         return fit.totals
 
-    def _compute_gradients(self, fit: Fit, batch: Rows) -> Array:
-        """Write the gradients of the batch's mean loss into the model; return the batch's totals."""
+    def _compute_gradients(self, fit: Fit, batches: list[Batch]) -> Array:
+        """Write the gradient of the batches' mean loss into the model; return their totals, over all processes."""
         fit.read_trainable()
-        total_weight = len(batch) * batch.mean_weight
-        if self.reduce is not None:
-            total_weight = float(self._over_processes(np.array([total_weight]))[0])
-        replica = fit.replica if len(batch) > self.model.rows_at_once else None
-        totals = compute_gradients(self.model, batch, fit.tally, total_weight, replica)
-        self._over_processes(fit.gradients)
-        self._over_processes(totals)
+        total_weight = sum(place.stop - place.start for place, _ in batches) * fit.data.mean_weight
+        replica = fit.replica if len(batches[0][1]) > self.model.rows_at_once else None
+        totals, whole = fit.tally.zeros(), np.zeros_like(fit.gradients) if len(batches) > 1 else None
+        for place, batch in batches:
+            fit.processes.place(self.model, place)
+            totals += compute_gradients(self.model, batch, fit.tally, total_weight, replica)
+            if whole is not None:
+                whole += fit.gradients
+        if whole is not None:
+            fit.gradients[:] = whole
+        fit.processes.add_up(fit.gradients)
+        totals = fit.processes.add_up_and_hear(totals, self._stopping, self._whole)
         if penalty := self.model.penalty(add_gradients=True):  # once, not in each process
             totals[1] += penalty * totals[0]
         for part in fit.frozen:
@@ -547,9 +581,7 @@ class Trainer(Configurable):
         values = fit.tally.means(self.position.totals)
         with self.averaged_weights():  # for callbacks, too: those that the metrics are of
             if fit.validation is not None:
-                found = fit.tally.means(
-                    self._over_processes(score_rows(self.model, fit.validation, fit.tally, self.threads))
-                )
+                found = fit.tally.means(self._score(fit.validation, fit.tally, fit.processes))
                 values |= {f"val_{name}": value for name, value in found.items()}
                 self._check_finite("validation loss", found["loss"], self.step)
             with self._whole:
@@ -557,11 +589,10 @@ class Trainer(Configurable):
                 self.position.epoch, self.position.row, self.position.totals = self.epoch + 1, 0, fit.tally.zeros()
                 fit.callbacks.call("on_epoch_end", self)
 
-    def _over_processes(self, array: Array) -> Array:
-        """Let `reduce` add up an array of all processes, in place, where there is one."""
-        if self.reduce is not None:
-            self.reduce(array)
-        return array
+    def _score(self, data: Rows, tally: Tally, processes: Processes) -> Array:
+        """Return the totals of rows, of which each process computes a part."""
+        own = data[processes.rows(slice(0, len(data)))]
+        return processes.add_up(score_rows(self.model, own, tally, self.threads))
 
     def _check_finite(self, what: str, value: float, step: int) -> None:
         if not math.isfinite(value):

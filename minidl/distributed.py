@@ -1,0 +1,178 @@
+"""Several processes that train one model together: what a `Trainer` needs of an MPI communicator.
+
+Each process runs the same program on the same data, and reads its own rows of each batch alone. Gradients and sums are
+added over all, so that every process takes the same step and comes to the same decisions (docs/distributed.md).
+Communicators of mpi4py are passed as they are: ``Trainer(..., communicator=MPI.COMM_WORLD)``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError
+from minidl.typing import Array
+from minidl.version import __version__
+
+if TYPE_CHECKING:
+    from minidl.model import Sequential
+    from minidl.training.interruption import Step
+    from minidl.training.trainer import Fit, Trainer
+
+Result = TypeVar("Result")
+_METHODS = ("Get_rank", "Get_size", "Allreduce", "allgather", "bcast", "Abort")
+
+
+def as_communicator(value: Any, name: str) -> Any:
+    """Return a communicator, or None; raise ArgumentTypeError for anything else."""
+    if value is not None and (missing := [method for method in _METHODS if not hasattr(value, method)]):
+        fix = "give one of mpi4py, such as MPI.COMM_WORLD"
+        raise ArgumentTypeError(f"{name} is {value!r:.80}, without {missing[0]}: {fix}")
+    return value
+
+
+class Processes:
+    """The processes of a communicator, and the place of this one among them.
+
+    Parameters
+    ----------
+    communicator : mpi4py.MPI.Comm, or None for this process alone
+
+    Attributes
+    ----------
+    rank, size : int
+        The number of this process, from 0, and how many there are.
+    stopped : bool
+        Whether a process has told the others that the run shall stop.
+    """
+
+    def __init__(self, communicator: Any = None) -> None:
+        self.communicator, self.stopped = communicator, False
+        self.rank: int = 0 if communicator is None else communicator.Get_rank()
+        self.size: int = 1 if communicator is None else communicator.Get_size()
+
+    def add_up(self, array: Array) -> Array:
+        """Add up the arrays of all processes, in place, and return the sum, which has the same bits in all."""
+        if self.size > 1:
+            self.communicator.Allreduce(array.copy(), array)
+        return array
+
+    def from_first(self, value: Result) -> Result:
+        """Return what the first process has."""
+        return self.communicator.bcast(value) if self.size > 1 else value
+
+    def rows(self, rows: slice) -> slice:
+        """Return this process's part of rows: in the order of processes, of the same number but for one."""
+        count = rows.stop - rows.start
+        return slice(rows.start + self.rank * count // self.size, rows.start + (self.rank + 1) * count // self.size)
+
+    def add_up_and_hear(self, sums: Array, stopping: bool, whole: Step) -> Array:
+        """Return sums over all processes, and hear from each whether the run shall stop, or was interrupted."""
+        if self.size == 1:
+            return sums
+        told = self.add_up(np.array([*sums, stopping, whole.interrupted], np.float64))
+        self.stopped, whole.interrupted = bool(told[-2:].any()), bool(told[-1])
+        return told[:-2]
+
+    def stop(self, stopping: bool, whole: Step, *, ask: bool) -> bool:
+        """Return whether the run stops here, in all processes; where they do not `ask`, by what they heard last."""
+        if self.size > 1 and ask:
+            self.add_up_and_hear(np.zeros(0), stopping, whole)
+        return stopping if self.size == 1 else self.stopped
+
+    def prepare(self, prepare: Callable[[], Result], facts: Callable[[Result], dict[str, Any]]) -> Result:
+        """Return what `prepare` returns, in all processes or in none.
+
+        Raises what `prepare` raises, in the other processes an ArgumentError that names the process and its error; and
+        in all an ArgumentError where facts, texts and numbers by name, are not the same.
+        """
+        if self.size == 1:
+            return prepare()
+        error: Exception | None = None
+        try:
+            result = prepare()
+        except Exception as caught:  # the others wait to hear of it
+            error = caught
+        own = {"error": repr(error)} if error else {name: _as_text(fact) for name, fact in facts(result).items()}
+        found: list[dict[str, str]] = self.communicator.allgather(own)
+        if error:
+            raise error
+        for rank, others in enumerate(found):
+            if "error" in others:
+                raise ArgumentError(f"process {rank} cannot train: {others['error']:.200}")
+        for rank, others in enumerate(found):
+            for name, fact in others.items():
+                if fact != found[0][name]:
+                    first, second = _where_they_differ(found[0][name], fact)
+                    raise ArgumentError(f"process {rank} differs from process 0 in {name}: {second}, and not {first}")
+        return result
+
+    @contextlib.contextmanager
+    def training(self, model: Sequential, whole: Step) -> Iterator[None]:
+        """Within, layers add up their sums over all processes, and Ctrl-C ends all of them after the same step.
+
+        An error of one process alone ends all, since the others would wait for it.
+        """
+        if self.size == 1:
+            yield
+            return
+        layers = model.walk()
+        for layer in layers:
+            layer.over_batch = self.add_up if layer.mixes_batch else None
+        try:
+            with whole:  # Ctrl-C is noted, and heard by all with the next sums
+                try:
+                    yield
+                except DivergenceError:  # which all raise
+                    raise
+                except BaseException:
+                    traceback.print_exc()
+                    print(f"process {self.rank} ends all {self.size}", file=sys.stderr, flush=True)
+                    self.communicator.Abort(1)
+                    raise
+        finally:
+            for layer in layers:
+                layer.over_batch = layer.rows_of_batch = None
+
+    def place(self, model: Sequential, batch: slice) -> None:
+        """Let layers that draw random numbers know which rows of a batch they are about to get."""
+        if self.size > 1:
+            for layer in model.walk():
+                layer.rows_of_batch = self.rows(batch).start - batch.start, batch.stop - batch.start
+
+    def take_over(self, trainer: Trainer) -> None:
+        """Let all processes have the parameters, states and random generators of the first one."""
+        if self.size > 1:
+            model = trainer.model
+            states = [state.value for state in model.named_states().values()]
+            for array in (model.parameters, *states, *trainer.optimizer.state.values()):
+                array[...] = self.from_first(array)
+            for generator in model.named_generators().values():
+                generator.bit_generator.state = self.from_first(generator.bit_generator.state)
+
+
+def _where_they_differ(first: str, second: str) -> tuple[str, str]:
+    """Return two texts from a little before the place where they differ."""
+    same = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
+    start = max(same - 20, 0)
+    return first[start : start + 60], second[start : start + 60]
+
+
+def facts_of(trainer: Trainer, fit: Fit) -> dict[str, Any]:
+    """Return what must be the same in all processes, by the names that errors call it."""
+    settings = {name: value for name, value in trainer.configuration().items() if name not in {"model", "communicator"}}
+    versions = {"the version of minidl": __version__, "the version of NumPy": np.__version__}
+    rows = {"the number of rows": len(fit.data), "the number of rows to validate": len(fit.validation or ())}
+    place = {"the epoch": trainer.epoch, "the step": trainer.step, "the row": trainer.position.row}
+    return {**versions, "the model": (trainer.model, trainer.model.dtype), **settings, **rows, **place}
+
+
+def _as_text(fact: Any) -> str:
+    """Return what tells a fact from others, without the place in memory that a function's text names."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(fact))

@@ -1,0 +1,410 @@
+"""Several processes train as one: its history and parameters to rounding, and each other's to the bit.
+
+Threads stand for the processes; tests/mpi starts real ones.
+"""
+
+import signal
+
+import numpy as np
+import pytest
+from processes import Ended, together
+
+from minidl import (
+    L2,
+    LBFGS,
+    SGD,
+    Adam,
+    BatchNorm,
+    Callback,
+    Checkpoint,
+    Dense,
+    Dropout,
+    EarlyStopping,
+    ExponentialMovingAverage,
+    FunctionCallback,
+    GaussianNoise,
+    MaxNorm,
+    MeanSquaredError,
+    Momentum,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Tanh,
+    Trainer,
+)
+from minidl.distributed import Processes
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError
+from minidl.metrics import TopKAccuracy
+
+SIZES = [2, 3, 4]
+
+
+def problem(rows=50):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, 5))
+    return x, (x[:, 0] > 0).astype(int) + (x[:, 1] > 0), rng.random(rows) + 0.1
+
+
+def model(*between, dtype="float64", **options):
+    layers = [Dense(6, **options), *between, Tanh(), Dense(3), SoftmaxCrossEntropy()]
+    return Sequential(layers, input_shape=5, seed=0, dtype=dtype)
+
+
+def trainer(communicator=None, *between, model_options=None, **options):
+    net = model(*between, **model_options or {})
+    return Trainer(net, **{"optimizer": SGD(0.5), "batch_size": 16, "seed": 0} | options, communicator=communicator)
+
+
+def assert_as_one(build, fit, size=2, rtol=1e-9):
+    """Fit in one process and in several; return the trainers of these."""
+    whole = build(None)
+    fit(whole)
+
+    def work(communicator):
+        run = build(communicator)
+        fit(run)
+        return run
+
+    runs = together(work, size)
+    for run in runs:
+        assert isinstance(run, Trainer), run
+        assert dict(run.history) == dict(runs[0].history)
+        assert (run.epoch, run.step, run.position.row) == (whole.epoch, whole.step, whole.position.row)
+        np.testing.assert_array_equal(run.model.parameters, runs[0].model.parameters)
+        for name, state in run.model.named_states().items():
+            np.testing.assert_allclose(state.value, whole.model.named_states()[name].value, rtol=rtol, err_msg=name)
+        for name in run.optimizer.slots:
+            np.testing.assert_array_equal(run.optimizer.state[name], runs[0].optimizer.state[name])
+    assert list(runs[0].history) == list(whole.history)
+    for name, column in whole.history.items():
+        np.testing.assert_allclose(runs[0].history[name], column, rtol=rtol, err_msg=name)
+    # Adam divides by small numbers, which makes more of the rounding.
+    np.testing.assert_allclose(runs[0].model.parameters, whole.model.parameters, rtol=1e3 * rtol, atol=rtol)
+    return runs
+
+
+SETTINGS = {
+    "sgd": lambda: {"optimizer": SGD(0.5)},
+    "momentum": lambda: {"optimizer": Momentum(0.1), "clip_norm": 0.05},
+    "adam": lambda: {"optimizer": Adam(0.05), "clip_value": 0.01, "average": ExponentialMovingAverage(0.8)},
+    "metrics": lambda: {"optimizer": SGD(0.5), "metrics": ["f1", TopKAccuracy(2), "recall"]},
+    "accumulated": lambda: {"optimizer": SGD(0.5), "batch_size": 7, "accumulate": 3},
+    "full batch": lambda: {"optimizer": SGD(0.5), "batch_size": None},
+    "L-BFGS": lambda: {"optimizer": LBFGS(), "batch_size": None},
+}
+
+
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, id="plain"), pytest.param({"regularizer": L2(0.01)}, id="penalty")]
+)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_two_processes_are_one(settings, weighted, options):
+    x, y, weights = problem()
+
+    def fit(run):
+        validation = problem(21)[:2]
+        given = weights if weighted else None
+        run.fit(x, y, epochs=3, sample_weight=given, validation_data=validation, progress=False)
+
+    assert_as_one(lambda communicator: trainer(communicator, model_options=options, **settings()), fit)
+
+
+BETWEEN = {
+    "batch normalization": lambda: [BatchNorm()],
+    "dropout": lambda: [Dropout(0.3)],
+    "noise": lambda: [GaussianNoise(0.1)],
+    "all": lambda: [BatchNorm(), GaussianNoise(0.1), Dropout(0.2)],
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
+def test_layers_that_mix_rows_or_draw_for_them_do_so_for_the_whole_batch(between, accumulate, size):
+    x, y, _ = problem()  # of the last batch, of two rows, some processes have none
+
+    def fit(run):
+        run.fit(x, y, epochs=3, validation_data=problem(20)[:2], progress=False)
+
+    assert_as_one(lambda each: trainer(each, *between(), accumulate=accumulate), fit, size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_float32_agrees_to_five_digits(size):
+    x, y, _ = problem(200)
+
+    def fit(run):
+        run.fit(x.astype(np.float32), y, epochs=3, progress=False)
+
+    build = lambda each: trainer(each, BatchNorm(), Dropout(0.2), model_options={"dtype": "float32"})  # noqa: E731
+    assert_as_one(build, fit, size, rtol=1e-5)
+
+
+def test_each_process_computes_its_rows_alone():
+    seen = {}
+
+    class Watch(Tanh):
+        def forward(self, x, training=False):
+            if training:
+                seen.setdefault(len(seen), []).append(len(x))
+            return super().forward(x, training)
+
+    x, y, _ = problem(48)
+
+    def work(communicator):
+        run = trainer(communicator, Watch())
+        run.fit(x, y, progress=False)
+
+    assert together(work, 4) == [None] * 4
+    assert [count for counts in seen.values() for count in counts] == [4] * 12
+
+
+def test_a_step_adds_up_one_vector_of_gradients_and_one_of_sums():
+    x, y, _ = problem(48)
+
+    def work(communicator):
+        run = trainer(communicator)
+        run.fit(x, y, progress=False)
+        return communicator.calls
+
+    for calls in together(work):
+        gradients = (57,)
+        assert calls.count(gradients) == 3
+        assert calls.count((5,)) == 3  # weight, loss, accuracy, stop, Ctrl-C
+        assert len(calls) == 3 + 3 + 2  # and once whether callbacks watch steps, and before the epoch
+
+
+def test_frozen_layers_and_constraints_work_alike():
+    x, y, _ = problem()
+
+    def fit(run):
+        def freeze(run):
+            run.model.layers[2].trainable = run.epoch != 2
+
+        run.fit(x, y, epochs=4, callbacks=[freeze], progress=False)
+
+    assert_as_one(lambda each: trainer(each, model_options={"constraint": MaxNorm(0.5)}), fit)
+
+
+def test_evaluation_is_that_of_all_rows():
+    x, y, weights = problem()
+    expected = trainer(metrics=["f1", "accuracy"]).evaluate(x, y, sample_weight=weights)
+    one, other = together(lambda each: trainer(each, metrics=["f1", "accuracy"]).evaluate(x, y, sample_weight=weights))
+    assert one == other == pytest.approx(expected, rel=1e-12)
+
+
+def test_early_stopping_and_metrics_within_an_epoch_agree():
+    x, y, _ = problem()
+    seen = {}
+
+    class Watch(Callback):
+        def on_batch_end(self, run):
+            seen.setdefault(id(run), []).append((run.batch_loss, *run.metric_values.values()))
+
+    def fit(run):
+        stopping = EarlyStopping("accuracy", patience=2)
+        run.fit(x, y, epochs=30, callbacks=[Watch(), stopping], progress=False)
+
+    runs = assert_as_one(lambda each: trainer(each, optimizer=SGD(2.0)), fit, rtol=1e-7)
+    assert runs[0].epoch < 30
+    whole, *others = seen.values()
+    np.testing.assert_allclose(others[0], whole, rtol=1e-7)
+    assert others[0] == others[1]
+
+
+def test_divergence_is_judged_of_the_sum_so_that_all_stop_at_the_same_step():
+    x = np.linspace(-1, 1, 24)[:, np.newaxis]
+    y = np.zeros(24)
+    y[9] = 1e160  # its square overflows, in one process's part of the second batch alone
+
+    def work(communicator):
+        net = Sequential([Dense(1), MeanSquaredError()], input_shape=1, seed=0, dtype="float64")
+        run = Trainer(net, SGD(1e-3), batch_size=8, shuffle=False, seed=0, communicator=communicator)
+        with pytest.raises(DivergenceError, match="the loss is inf at epoch 1, step 2"):
+            run.fit(x, y, epochs=3, progress=False)
+        assert not communicator.aborted
+        return run
+
+    one, other = together(work)
+    assert one.step == other.step == 1
+    np.testing.assert_array_equal(one.model.parameters, other.model.parameters)
+
+
+@pytest.mark.parametrize("moment", ["on_batch_end", "on_epoch_end"])
+@pytest.mark.parametrize("rank", [None, 1])
+def test_stop_in_any_process_stops_all_after_the_same_step(moment, rank):
+    x, y, _ = problem(64)
+
+    def work(communicator):
+        def stop(run):
+            if run.step >= 6:
+                run.stop()
+
+        run = trainer(communicator)
+        callbacks = [FunctionCallback(stop, moment=moment)] * (rank in {None, communicator.Get_rank()})
+        run.fit(x, y, epochs=9, callbacks=callbacks, progress=False)
+        return run
+
+    one, other = together(work)
+    assert one.step == other.step == (6 if moment == "on_batch_end" else 8)
+    np.testing.assert_array_equal(one.model.parameters, other.model.parameters)
+
+
+def test_ctrl_c_in_one_process_interrupts_all_after_the_same_step(tmp_path):
+    x, y, _ = problem(64)
+
+    def work(communicator):
+        def press(run):
+            if run.step == 6 and communicator.Get_rank() == 1:
+                run._whole.handle(signal.SIGINT, None)
+
+        run = trainer(communicator)
+        callbacks = [FunctionCallback(press, moment="on_batch_end"), Checkpoint(tmp_path)]
+        with pytest.raises(KeyboardInterrupt):
+            run.fit(x, y, epochs=9, callbacks=callbacks, progress=False)
+        assert not communicator.aborted
+        return run
+
+    one, other = together(work)
+    assert one.step == other.step == 6
+    np.testing.assert_array_equal(one.model.parameters, other.model.parameters)
+    loaded = Trainer.load(tmp_path)
+    assert loaded.step == 6
+
+
+def test_an_error_in_one_process_ends_all(capfd):
+    x, y, _ = problem(64)
+
+    def work(communicator):
+        def fail(run):
+            if run.step == 3 and communicator.Get_rank() == 1:
+                raise OSError("the disk is full")
+
+        trainer(communicator).fit(x, y, callbacks=[FunctionCallback(fail, moment="on_batch_end")], progress=False)
+
+    first, second = together(work)
+    assert isinstance(second, Ended)
+    assert first is not None
+    error = capfd.readouterr().err
+    assert "OSError: the disk is full" in error
+    assert "process 1 ends all 2" in error
+
+
+def test_the_first_process_alone_writes_and_shows(tmp_path, capfd):
+    x, y, _ = problem(64)
+
+    def work(communicator):
+        run = trainer(communicator)
+        run.fit(x, y, epochs=2, callbacks=[Checkpoint(tmp_path / f"of_{communicator.Get_rank()}")])
+        run.save(tmp_path / f"run_{communicator.Get_rank()}.npz")
+
+    assert together(work) == [None, None]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["of_0", "run_0.npz"]
+    assert capfd.readouterr().err.count("epoch 2/2") == 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, size):
+    x, y, _ = problem()
+
+    def build(communicator=None):
+        return trainer(communicator, BatchNorm(), Dropout(0.2), optimizer=Adam(0.01))
+
+    whole = build()
+    whole.fit(x, y, epochs=4, progress=False)
+
+    def begin(communicator):
+        run = build(communicator)
+        stop = FunctionCallback(lambda run: run.stop() if run.step == 6 else None, moment="on_batch_end")
+        run.fit(x, y, epochs=2, callbacks=[stop], progress=False)
+        run.save(tmp_path / "run.npz")
+
+    def go_on(communicator):
+        run = Trainer.load(tmp_path / "run.npz")
+        run.communicator = communicator
+        run.fit(x, y, epochs=3, progress=False)
+        return run
+
+    assert together(begin) == [None, None]
+    for run in together(go_on, size):
+        assert (run.epoch, run.step) == (whole.epoch, whole.step)
+        np.testing.assert_allclose(run.history["loss"], whole.history["loss"], rtol=1e-9)
+
+
+def test_the_first_processs_random_weights_and_seed_are_those_of_all():
+    x, y, _ = problem()
+
+    def work(communicator):
+        net = Sequential([Dense(6), Dropout(0.1), Dense(3), SoftmaxCrossEntropy()])
+        run = Trainer(net, batch_size=16, communicator=communicator)
+        run.fit(x, y, progress=False)
+        return run
+
+    one, other = together(work)
+    assert one.seed == other.seed
+    np.testing.assert_array_equal(one.model.parameters, other.model.parameters)
+
+
+DIFFERENCES = {
+    "the seed": (lambda rank: {"seed": rank}, {}, "process 1 differs from process 0 in seed: 1, and not 0"),
+    "the batch size": (lambda rank: {"batch_size": 8 + rank}, {}, "in batch_size: 9, and not 8"),
+    "the optimizer": (lambda rank: {"optimizer": SGD(0.1 + rank)}, {}, r"in optimizer: .*1\.1"),
+    "the model": (lambda rank: {"model_options": {"use_bias": rank == 0}}, {}, "in the model: .*use_bias=False"),
+    "the rows": (lambda _: {}, {"rows": 1}, "in the number of rows: 49, and not 50"),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_processes_that_differ_are_told_where_before_anything_changes(name):
+    options, data, message = DIFFERENCES[name]
+
+    def work(communicator):
+        rank = communicator.Get_rank()
+        x, y, _ = problem()
+        rows = len(x) - data.get("rows", 0) * rank
+        run = trainer(communicator, **options(rank))
+        before = run.model.parameters.copy()
+        with pytest.raises(ArgumentError, match=message):
+            run.fit(x[:rows], y[:rows], progress=False)
+        np.testing.assert_array_equal(run.model.parameters, before)
+
+    assert together(work) == [None, None]
+
+
+def test_what_one_process_cannot_train_on_is_an_error_in_all():
+    x, y, _ = problem()
+
+    def work(communicator):
+        broken = x.copy()
+        broken[3, 1] = np.nan if communicator.Get_rank() == 1 else 0
+        error, message = (DataError, "row 3") if communicator.Get_rank() else (ArgumentError, "process 1 .*row 3")
+        with pytest.raises(error, match=message):
+            trainer(communicator).fit(broken, y, progress=False)
+
+    assert together(work) == [None, None]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 7, 64])
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_parts_are_all_rows_in_order(rows, size):
+    parts = together(lambda each: Processes(each).rows(slice(10, 10 + rows)), size)
+    assert [row for part in parts for row in range(part.start, part.stop)] == list(range(10, 10 + rows))
+    counts = [part.stop - part.start for part in parts]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_what_is_no_communicator_is_refused():
+    with pytest.raises(ArgumentTypeError, match="communicator is 4, without Get_rank: give one of mpi4py"):
+        Trainer(model(), communicator=4)
+
+
+def test_the_communicator_is_no_part_of_the_file_of_a_run(tmp_path):
+    x, y, _ = problem()
+
+    def work(communicator):
+        run = trainer(communicator)
+        run.fit(x, y, progress=False)
+        run.save(tmp_path / "run.npz")
+
+    together(work, 1)
+    assert Trainer.load(tmp_path / "run.npz").communicator is None
