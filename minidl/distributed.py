@@ -50,12 +50,17 @@ class Processes:
         The number of this process, from 0, and how many there are.
     stopped : bool
         Whether a process has told the others that the run shall stop.
+    watched : bool
+        Whether a callback of some process is called after each step.
+    threads : int or None
+        How many threads each process computes with, unless it is told otherwise: several share the cores.
     """
 
     def __init__(self, communicator: Any = None) -> None:
-        self.communicator, self.stopped = communicator, False
+        self.communicator, self.stopped, self.watched = communicator, False, False
         self.rank: int = 0 if communicator is None else communicator.Get_rank()
         self.size: int = 1 if communicator is None else communicator.Get_size()
+        self.threads = 1 if self.size > 1 else None
 
     def add_up(self, array: Array) -> Array:
         """Add up the arrays of all processes, in place, and return the sum, which has the same bits in all."""
@@ -80,38 +85,14 @@ class Processes:
         self.stopped, whole.interrupted = bool(told[-2:].any()), bool(told[-1])
         return told[:-2]
 
-    def stop(self, stopping: bool, whole: Step, *, ask: bool) -> bool:
-        """Return whether the run stops here, in all processes; where they do not `ask`, by what they heard last."""
-        if self.size > 1 and ask:
+    def stop(self, stopping: bool, whole: Step, *, within_epoch: bool = False) -> bool:
+        """Return whether the run stops here, in all processes.
+
+        Within an epoch they ask each other only where a callback may have changed its mind since the last sums.
+        """
+        if self.size > 1 and (self.watched or not within_epoch):
             self.add_up_and_hear(np.zeros(0), stopping, whole)
         return stopping if self.size == 1 else self.stopped
-
-    def prepare(self, prepare: Callable[[], Result], facts: Callable[[Result], dict[str, Any]]) -> Result:
-        """Return what `prepare` returns, in all processes or in none.
-
-        Raises what `prepare` raises, in the other processes an ArgumentError that names the process and its error; and
-        in all an ArgumentError where facts, texts and numbers by name, are not the same.
-        """
-        if self.size == 1:
-            return prepare()
-        error: Exception | None = None
-        try:
-            result = prepare()
-        except Exception as caught:  # the others wait to hear of it
-            error = caught
-        own = {"error": repr(error)} if error else {name: _as_text(fact) for name, fact in facts(result).items()}
-        found: list[dict[str, str]] = self.communicator.allgather(own)
-        if error:
-            raise error
-        for rank, others in enumerate(found):
-            if "error" in others:
-                raise ArgumentError(f"process {rank} cannot train: {others['error']:.200}")
-        for rank, others in enumerate(found):
-            for name, fact in others.items():
-                if fact != found[0][name]:
-                    first, second = _where_they_differ(found[0][name], fact)
-                    raise ArgumentError(f"process {rank} differs from process 0 in {name}: {second}, and not {first}")
-        return result
 
     @contextlib.contextmanager
     def training(self, model: Sequential, whole: Step) -> Iterator[None]:
@@ -140,31 +121,50 @@ class Processes:
             for layer in layers:
                 layer.over_batch = layer.rows_of_batch = None
 
-    def place(self, model: Sequential, batch: slice) -> None:
-        """Let layers that draw random numbers know which rows of a batch they are about to get."""
-        if self.size > 1:
-            for layer in model.walk():
-                layer.rows_of_batch = self.rows(batch).start - batch.start, batch.stop - batch.start
 
-    def take_over(self, trainer: Trainer) -> None:
-        """Let all processes have the parameters, states and random generators of the first one."""
-        if self.size > 1:
-            model = trainer.model
-            states = [state.value for state in model.named_states().values()]
-            for array in (model.parameters, *states, *trainer.optimizer.state.values()):
-                array[...] = self.from_first(array)
-            for generator in model.named_generators().values():
-                generator.bit_generator.state = self.from_first(generator.bit_generator.state)
+def prepare_together(trainer: Trainer, prepare: Callable[[], Fit]) -> Fit:
+    """Return what `prepare` returns, in all processes of a trainer or in none; they begin with the first one's numbers.
+
+    Raises what `prepare` raises, in the other processes an ArgumentError that names the process and its error; and in
+    all an ArgumentError where they differ in what must be the same.
+    """
+    processes = Processes(trainer.communicator)
+    if processes.size == 1:
+        return prepare()
+    error: Exception | None = None
+    try:
+        fit = prepare()
+    except Exception as caught:  # the others wait to hear of it
+        error = caught
+    own = {"error": repr(error)} if error else {name: _as_text(fact) for name, fact in _facts(trainer, fit).items()}
+    found: list[dict[str, str]] = processes.communicator.allgather(own)
+    if error:
+        raise error
+    for rank, other in enumerate(found):
+        if "error" in other:
+            raise ArgumentError(f"process {rank} cannot train: {other['error']:.200}")
+    for rank, other in enumerate(found):
+        for name, fact in other.items():
+            if fact != found[0][name]:
+                first, second = _where_they_differ(found[0][name], fact)
+                raise ArgumentError(f"process {rank} differs from process 0 in {name}: {second}, and not {first}")
+    watching = np.array(len(fit.callbacks.doing("on_batch_end")))
+    fit.processes.watched = bool(processes.add_up(watching))
+    _take_over(trainer, processes)
+    return fit
 
 
-def _where_they_differ(first: str, second: str) -> tuple[str, str]:
-    """Return two texts from a little before the place where they differ."""
-    same = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
-    start = max(same - 20, 0)
-    return first[start : start + 60], second[start : start + 60]
+def _take_over(trainer: Trainer, processes: Processes) -> None:
+    """Let all processes have the parameters, states and random generators of the first one."""
+    model = trainer.model
+    states = [state.value for state in model.named_states().values()]
+    for array in (model.parameters, *states, *trainer.optimizer.state.values()):
+        array[...] = processes.from_first(array)
+    for generator in model.named_generators().values():
+        generator.bit_generator.state = processes.from_first(generator.bit_generator.state)
 
 
-def facts_of(trainer: Trainer, fit: Fit) -> dict[str, Any]:
+def _facts(trainer: Trainer, fit: Fit) -> dict[str, Any]:
     """Return what must be the same in all processes, by the names that errors call it."""
     settings = {name: value for name, value in trainer.configuration().items() if name not in {"model", "communicator"}}
     versions = {"the version of minidl": __version__, "the version of NumPy": np.__version__}
@@ -176,3 +176,10 @@ def facts_of(trainer: Trainer, fit: Fit) -> dict[str, Any]:
 def _as_text(fact: Any) -> str:
     """Return what tells a fact from others, without the place in memory that a function's text names."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(fact))
+
+
+def _where_they_differ(first: str, second: str) -> tuple[str, str]:
+    """Return two texts from a little before the place where they differ."""
+    same = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
+    start = max(same - 20, 0)
+    return first[start : start + 60], second[start : start + 60]

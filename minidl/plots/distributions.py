@@ -177,7 +177,7 @@ def _gradients(model: Sequential, x: Any, y: Any, sample_weight: Any) -> dict[st
     model.set_up_for(model.as_inputs(x))
     copied = copy.deepcopy(model)
     rows = prepare_rows(copied, x, y, sample_weight)
-    compute_gradients(copied, rows, Tally(copied, [], rows), rows.weight)
+    compute_gradients(copied, [rows], Tally(copied, [], rows), rows.weight)
     copied.penalty(add_gradients=True)
     gradients = {
         f"{path}{name}": parameter.gradient

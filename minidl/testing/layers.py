@@ -384,11 +384,12 @@ class _LayerChecks:
         halves = self.model()
         dy = self.upstream(y)
 
-        def both(model: Sequential, part: slice) -> tuple[Array, Array]:
+        def both(model: Sequential, side: int) -> tuple[Array, Array]:
+            part = slice(len(x) // 2, len(x)) if side else slice(0, len(x) // 2)
             y, dx, _ = self.passes(model, x[part], dy[part])
             return np.stack([y, dx]) if y.shape == dx.shape else dx, model.gradients.copy()
 
-        (first, own), (second, other) = Replica(halves, 2).compute(both, len(x))
+        (first, own), (second, other) = Replica(halves, 2).compute(both)
         hint = (
             "a sum or count over the batch that over_batch has not added to: a layer with another has no shares_batch"
         )

@@ -5,7 +5,7 @@ and the sums of each metric. Those of blocks, batches and processes are added.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -69,24 +69,25 @@ class Tally:
 
 
 def compute_gradients(
-    model: Sequential, rows: Rows, tally: Tally, total_weight: float, replica: Replica | None = None
+    model: Sequential, batches: Sequence[Rows], tally: Tally, total_weight: float, replica: Replica | None = None
 ) -> Array:
-    """Write the gradient of the rows' share in a mean loss over `total_weight` into the model; return their totals.
+    """Write the gradient of the batches' share in a mean loss over `total_weight` into the model; return their totals.
 
     More rows than ``model.rows_at_once`` are computed in blocks, whose gradients add up to that of all. A model with a
-    layer that mixes the rows of a batch gets them whole. A replica, where there is one, computes half of the rows; a
-    half of up to two blocks is whole, too, since threads wait for each other between operations. The penalties of
-    regularizers are not in it.
+    layer that mixes the rows of a batch gets each batch whole. A replica, where there is one, computes half of the
+    rows; a half of up to two blocks is whole, too, since threads wait for each other between operations. The penalties
+    of regularizers are not in it.
     """
     if replica is None:
-        return _add_up(model, rows, tally, total_weight, model.rows_at_once)
+        parts = (part for rows in batches for part in _parts(model, rows, model.rows_at_once))
+        return _add_up(model, parts, tally, total_weight)
 
-    def compute(model: Sequential, half: slice) -> tuple[Array, Array]:
-        several = half.stop - half.start > 2 * model.rows_at_once
-        size = model.rows_at_once if several else len(rows)
-        return _add_up(model, rows[half], tally, total_weight, size), model.gradients
+    def compute(model: Sequential, side: int) -> tuple[Array, Array]:
+        halves = (rows[side * (len(rows) // 2) : len(rows) if side else len(rows) // 2] for rows in batches)
+        parts = (part for half in halves for part in _parts(model, half, 2 * model.rows_at_once))
+        return _add_up(model, parts, tally, total_weight), model.gradients
 
-    (totals, gradients), (other_totals, other_gradients) = replica.compute(compute, len(rows))
+    (totals, gradients), (other_totals, other_gradients) = replica.compute(compute)
     gradients += other_gradients
     return totals + other_totals
 
@@ -137,13 +138,22 @@ def _forward_backward(model: Sequential, rows: Rows, tally: Tally, total_weight:
     return totals
 
 
-def _add_up(model: Sequential, rows: Rows, tally: Tally, total_weight: float, size: int) -> Array:
-    """Write the gradient of rows, computed in blocks of at most `size`, into the model; return their totals."""
-    if len(rows) <= size or model.mixes_rows():
-        return _forward_backward(model, rows, tally, total_weight)
-    totals, gradients, whole = tally.zeros(), model.gradients, np.zeros_like(model.gradients)
-    for block in rows.blocks(size):
-        totals += _forward_backward(model, block, tally, total_weight)
-        whole += gradients
-    gradients[:] = whole
+def _parts(model: Sequential, rows: Rows, most: int) -> Iterator[Rows]:
+    """Yield rows in blocks; as they are where these are at most so many, or where layers need, or draw for, all."""
+    draws_for_others = rows.whole > len(rows) and bool(model.named_generators())
+    if draws_for_others:
+        for layer in model.walk():
+            layer.rows_of_batch = rows.first, rows.whole
+    is_whole = len(rows) <= most or model.mixes_rows() or draws_for_others
+    yield from [rows] if is_whole else rows.blocks(model.rows_at_once)
+
+
+def _add_up(model: Sequential, parts: Iterable[Rows], tally: Tally, total_weight: float) -> Array:
+    """Write the gradient of all parts into the model; return their totals."""
+    totals, gradients = tally.zeros(), model.gradients
+    for number, part in enumerate(parts):
+        before = gradients.copy() if number else 0
+        totals += _forward_backward(model, part, tally, total_weight)
+        if number:
+            gradients += before
     return totals

@@ -39,8 +39,8 @@ class Replica:
         self.threads = threads
         self._layers = list(zip(model.walk(), self.models[1].walk(), strict=True))
 
-    def compute(self, work: Callable[[Sequential, slice], tuple[Array, Array]], rows: int) -> list[tuple[Array, Array]]:
-        """Return what `work` returns of the model with the first half of the rows, and of the replica with the second.
+    def compute(self, work: Callable[[Sequential, int], tuple[Array, Array]]) -> list[tuple[Array, Array]]:
+        """Return what `work` returns of the model and the number 0, and of the replica and the number 1.
 
         The replica follows the numbers, words and flags among the model's settings, which may have changed. Its layers
         draw random numbers far ahead in the stream of the model's.
@@ -51,7 +51,7 @@ class Replica:
             if layer.generator is not None and replica.generator is not None:
                 bits: Any = layer.generator.bit_generator
                 replica.generator.bit_generator.state = bits.jumped().state
-        halves = list(zip(self.models, (slice(0, rows // 2), slice(rows // 2, rows)), strict=True))
+        halves = list(zip(self.models, (0, 1), strict=True))
         mixing = [pair for pair in self._layers if pair[0].mixes_batch]
         if not mixing:
             return in_threads(lambda half: work(*half), halves, self.threads)

@@ -33,6 +33,8 @@ class Rows:
         How many samples a row is to the loss: 1, or the positions of a position-wise output.
     mean_weight : float
         Of a row of the whole data set, also in a part of it: a row's weight means the same in whatever batch it comes.
+    first, whole : int
+        Where these are a process's rows of a batch: the number of the first one in it, and how many rows it has.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Rows:
     ) -> None:
         self.x, self.targets, self.weights, self.positions = x, targets, weights, positions
         self.mean_weight = self.weight / len(x) if mean_weight is None else mean_weight
+        self.first, self.whole = 0, len(x)
 
     def __len__(self) -> int:
         return len(self.x)

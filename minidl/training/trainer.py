@@ -16,7 +16,7 @@ import numpy as np
 
 from minidl.advice import advise_on_attributes, refuse
 from minidl.arrays import Augment, apply_augment, as_augment
-from minidl.distributed import Processes, as_communicator, facts_of
+from minidl.distributed import Processes, as_communicator, prepare_together
 from minidl.errors import ArgumentError, DivergenceError
 from minidl.files import write_described
 from minidl.metrics.names import as_metrics
@@ -36,9 +36,6 @@ from minidl.training.replica import Replica, may_share
 from minidl.training.rows import Rows, prepare_rows, prepare_validation, random_order, split_rows
 from minidl.training.run_file import KIND, VERSION, describe, read_run
 from minidl.typing import Array
-
-Batch = tuple[slice, Rows]
-"""Which rows of the epoch a batch is, and those of them that this process computes."""
 
 Callbacks = Iterable[Callback | Callable[["Trainer"], None]] | None
 
@@ -80,9 +77,6 @@ class Fit:
     threads = 1
     """How many compute halves of a batch at once."""
 
-    watched = False
-    """Whether a callback of any process may stop the run after a step."""
-
     place: object = None
     """Of `totals` and of `lowest`, loss and gradient, with which a search along lines goes on if it is still there."""
 
@@ -104,7 +98,7 @@ class Fit:
     @functools.cached_property
     def replica(self) -> Replica | None:
         """What computes half of a large batch beside the model, where the model's layers allow it."""
-        return Replica(self.model, self.threads) if may_share(self.model) else None
+        return Replica(self.model, self.threads) if self.processes.size == 1 and may_share(self.model) else None
 
     def read_trainable(self) -> None:
         """Find the parts of the vectors that a step moves; layers may be frozen, or not, at any time."""
@@ -195,7 +189,7 @@ class Trainer(Configurable):
     clip_value: float | None = setting(default=None, above=0)
     average: Average | None = setting(default=None, check=as_new_average)
     augment: Augment | None = setting(default=None, check=as_augment)
-    accumulate: int = setting(default=1, low=1, whole=True)
+    accumulate: int = setting(default=1, low=1, whole=True, quiet=True)
     communicator: Any = setting(default=None, check=as_communicator)
     threads: int | None = setting(default=None, low=1, whole=True)
 
@@ -302,14 +296,8 @@ class Trainer(Configurable):
         from minidl.compiled.switching import start
 
         refuse(unknown, Trainer.fit)
-        weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        processes = Processes(self.communicator)
-        fit = processes.prepare(
-            lambda: self._prepare(x, y, epochs, callbacks, progress, validation_data=validation_data, **weights),
-            lambda fit: facts_of(self, fit),
-        )
-        processes.take_over(self)
-        fit.watched = bool(processes.add_up(np.array(len(fit.callbacks.doing("on_batch_end")))))
+        data = {"validation_data": validation_data, "sample_weight": sample_weight, "class_weight": class_weight}
+        fit = prepare_together(self, lambda: self._prepare(x, y, epochs, callbacks, progress, **data))
         if not self.step:
             warn_of_scales(self.model, fit.data)
         if self.position.rows != len(fit.data):
@@ -324,8 +312,7 @@ class Trainer(Configurable):
             endings.enter_context(fit.processes.training(self.model, self._whole))
             rows = min(self.batch_size or len(fit.data), len(fit.data))
             apart = rows > self.model.rows_at_once and may_share(self.model)
-            allowed = self.threads or (1 if fit.processes.size > 1 else None)
-            fit.threads, worth = plan_threads(self.model, rows, allowed, apart=apart and fit.processes.size == 1)
+            fit.threads, worth = plan_threads(self.model, rows, self.threads or fit.processes.threads, apart=apart)
             endings.enter_context(blas_threads(worth, spared=int(self.augment is not None)))
             endings.callback(fit.callbacks.end, self)
             endings.push(self._note_ending)
@@ -334,7 +321,7 @@ class Trainer(Configurable):
             fit.callbacks.restore_states(self._left_states)
             self._fit, self._left_states = fit, []
             self._show_average(False)
-            while self.epoch < self.last_epoch and not fit.processes.stop(self._stopping, self._whole, ask=True):
+            while self.epoch < self.last_epoch and not fit.processes.stop(self._stopping, self._whole):
                 self._run_epoch(fit)
         if self._unproven and self.epoch and self.step >= 20:
             self._unproven = False
@@ -493,31 +480,32 @@ class Trainer(Configurable):
         take_step = self._search if self.optimizer.full_batch else self._take_step
         with contextlib.closing(self._batches(fit)) as batches:
             while group := list(itertools.islice(batches, self.accumulate)):
-                if fit.processes.stop(self._stopping, self._whole, ask=fit.watched):
+                if fit.processes.stop(self._stopping, self._whole, within_epoch=True):
                     return
                 with self._whole:
                     totals = take_step(fit, group)
                     self.position.totals += totals
                     self.batch_loss = float(totals[1] / totals[0]) if totals[0] else math.nan
-                    self.position.row = group[-1][0].stop
+                    self.position.row += sum(batch.whole for batch in group)
                     fit.callbacks.call("on_batch_end", self)
 
-    def _batches(self, fit: Fit) -> Generator[Batch, None, None]:
+    def _batches(self, fit: Fit) -> Generator[Rows, None, None]:
         """Make the batches that are left of the present epoch, one ahead where they are distorted."""
         seed, epoch, size, data = self.seed or 0, self.epoch, self.position.batch_rows, fit.data
         order = random_order(len(data), (seed, epoch)) if self.position.shuffled else None
 
-        def batch_at(place: slice) -> Batch:
+        def batch_at(place: slice) -> Rows:
             rows = fit.processes.rows(place)
             batch = data[rows if order is None else order[rows]]
+            batch.first, batch.whole = rows.start - place.start, place.stop - place.start
             if self.augment is not None:
                 batch.x = apply_augment(self.augment, batch.x[...], np.random.default_rng((seed, epoch, rows.start, 1)))
-            return place, batch
+            return batch
 
         parts = split_rows(self.position.row, len(data), size, joined=self.model.mixes_rows())
         return prefetch(batch_at, parts) if self.augment is not None else (batch_at(part) for part in parts)
 
-    def _take_step(self, fit: Fit, batches: list[Batch]) -> Array:
+    def _take_step(self, fit: Fit, batches: list[Rows]) -> Array:
         """Move the parameters along the gradient of batches; return their totals."""
         totals = self._compute_gradients(fit, batches)
         self._check_finite("loss", totals[1], self.step + 1)
@@ -532,7 +520,7 @@ class Trainer(Configurable):
                 self.average.follow(fit.parameters[part], self.average.vector[part], self.step)
         return totals
 
-    def _search(self, fit: Fit, batches: list[Batch]) -> Array:
+    def _search(self, fit: Fit, batches: list[Rows]) -> Array:
         """Take one iteration of an optimizer that evaluates all rows where it likes; return the totals at its end."""
 
         def evaluate() -> tuple[float, Array]:
@@ -555,19 +543,12 @@ class Trainer(Configurable):
             self.stop()
         return fit.totals
 
-    def _compute_gradients(self, fit: Fit, batches: list[Batch]) -> Array:
+    def _compute_gradients(self, fit: Fit, batches: list[Rows]) -> Array:
         """Write the gradient of the batches' mean loss into the model; return their totals, over all processes."""
         fit.read_trainable()
-        total_weight = sum(place.stop - place.start for place, _ in batches) * fit.data.mean_weight
-        replica = fit.replica if len(batches[0][1]) > self.model.rows_at_once else None
-        totals, whole = fit.tally.zeros(), np.zeros_like(fit.gradients) if len(batches) > 1 else None
-        for place, batch in batches:
-            fit.processes.place(self.model, place)
-            totals += compute_gradients(self.model, batch, fit.tally, total_weight, replica)
-            if whole is not None:
-                whole += fit.gradients
-        if whole is not None:
-            fit.gradients[:] = whole
+        total_weight = sum(batch.whole for batch in batches) * fit.data.mean_weight
+        replica = fit.replica if len(batches[0]) > self.model.rows_at_once else None
+        totals = compute_gradients(self.model, batches, fit.tally, total_weight, replica)
         fit.processes.add_up(fit.gradients)
         totals = fit.processes.add_up_and_hear(totals, self._stopping, self._whole)
         if penalty := self.model.penalty(add_gradients=True):  # once, not in each process

@@ -73,7 +73,7 @@ def test_the_gradient_is_that_of_the_mean_loss(weighted, rows_at_once):
     model.rows_at_once = rows_at_once
     expected, loss = numeric_gradient(model, data)
     model.gradients = np.nan  # nothing of an older gradient may remain
-    totals = compute_gradients(model, data, tally, data.weight)
+    totals = compute_gradients(model, [data], tally, data.weight)
     # Central differences of step 1e-6 are off by about 1e-10 through rounding, and less through curvature.
     np.testing.assert_allclose(model.gradients, expected, atol=1e-8)
     assert totals[0] == pytest.approx(data.weight)
@@ -85,21 +85,21 @@ def test_the_gradient_is_that_of_the_mean_loss(weighted, rows_at_once):
 def test_many_blocks_give_the_sums_and_gradients_of_the_whole(weighted, rows_at_once):
     model, data, tally = problem(weighted=weighted)
     model.rows_at_once = 23
-    whole, gradients = compute_gradients(model, data, tally, 5.0), model.gradients.copy()
+    whole, gradients = compute_gradients(model, [data], tally, 5.0), model.gradients.copy()
     scored = score_rows(model, data, tally)
     model.rows_at_once = rows_at_once
     # Sums of 23 numbers in another order differ by rounding: some 1e-15 of them.
-    np.testing.assert_allclose(compute_gradients(model, data, tally, 5.0), whole, rtol=1e-13)
+    np.testing.assert_allclose(compute_gradients(model, [data], tally, 5.0), whole, rtol=1e-13)
     np.testing.assert_allclose(model.gradients, gradients, rtol=1e-11, atol=1e-14)
     np.testing.assert_allclose(score_rows(model, data, tally), scored, rtol=1e-13)
 
 
 def test_the_shares_of_parts_in_a_mean_add_up_to_that_of_the_whole():
     model, data, tally = problem(weighted=True)
-    whole, gradients = compute_gradients(model, data, tally, data.weight), model.gradients.copy()
+    whole, gradients = compute_gradients(model, [data], tally, data.weight), model.gradients.copy()
     totals, summed = tally.zeros(), np.zeros_like(gradients)
     for part in data.blocks(6):
-        totals += compute_gradients(model, part, tally, data.weight)
+        totals += compute_gradients(model, [part], tally, data.weight)
         summed += model.gradients
     np.testing.assert_allclose(totals, whole, rtol=1e-13)
     np.testing.assert_allclose(summed, gradients, rtol=1e-11, atol=1e-14)
@@ -107,7 +107,7 @@ def test_the_shares_of_parts_in_a_mean_add_up_to_that_of_the_whole():
 
 def test_in_training_and_in_inference_the_totals_are_the_same_where_the_model_is():
     model, data, tally = problem(weighted=True)
-    np.testing.assert_allclose(score_rows(model, data, tally), compute_gradients(model, data, tally, 1.0), rtol=1e-13)
+    np.testing.assert_allclose(score_rows(model, data, tally), compute_gradients(model, [data], tally, 1.0), rtol=1e-13)
 
 
 def test_the_score_of_rows_has_the_penalty_once_for_each_unit_of_weight():
@@ -139,7 +139,7 @@ def test_a_model_with_a_layer_that_mixes_rows_gets_the_batch_whole_in_training_a
     data = prepare_rows(model, x, y)
     model.rows_at_once = 2
     tally = Tally(model, [], data)
-    compute_gradients(model, data, tally, 9.0)
+    compute_gradients(model, [data], tally, 9.0)
     assert seen.counts == [9]
     np.testing.assert_allclose(norm.running_mean.value, 0.1 * x.mean(axis=0), rtol=1e-12)
     for threads in (None, 1, 2):  # which change who computes a block, and not what is in it
@@ -151,7 +151,7 @@ def test_a_model_with_a_layer_that_mixes_rows_gets_the_batch_whole_in_training_a
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_totals_are_in_float64_whatever_the_model_is(dtype):
     model, data, tally = problem(dtype=dtype)
-    totals = compute_gradients(model, data, tally, data.weight)
+    totals = compute_gradients(model, [data], tally, data.weight)
     assert totals.dtype == np.float64
     assert totals.shape == tally.zeros().shape == (2 + 3 + 1 + 1,)
     assert model.gradients.dtype == dtype
@@ -199,9 +199,9 @@ class TestMeans:
         model, data, tally = problem(weighted=True)
         data.weights[5:] = 0
         np.testing.assert_allclose(score_rows(model, data, tally), score_rows(model, data[:5], tally), rtol=1e-13)
-        compute_gradients(model, data, tally, 1.0)
+        compute_gradients(model, [data], tally, 1.0)
         expected = model.gradients.copy()
-        compute_gradients(model, data[:5], tally, 1.0)
+        compute_gradients(model, [data[:5]], tally, 1.0)
         np.testing.assert_allclose(model.gradients, expected, rtol=1e-11, atol=1e-14)
 
 
@@ -218,13 +218,13 @@ class TestPositions:
     def test_masked_positions_count_nothing_and_others_as_rows_alone(self):
         mask = np.random.default_rng(2).integers(0, 2, (6, 4))
         model, data, tally = self.problem(mask)
-        totals = compute_gradients(model, data, tally, data.weight)
+        totals = compute_gradients(model, [data], tally, data.weight)
         layers = [Dense(8), ReLU(), Dense(5), SoftmaxCrossEntropy()]
         flat_model = Sequential(layers, input_shape=3, dtype="float64")
         flat_model.parameters = model.parameters
         flat = prepare_rows(flat_model, data.x[mask == 1], data.targets[mask == 1])
         flat_tally = Tally(flat_model, as_metrics(["accuracy"], flat_model.loss), flat)
-        flat_totals = compute_gradients(flat_model, flat, flat_tally, flat.weight)
+        flat_totals = compute_gradients(flat_model, [flat], flat_tally, flat.weight)
         assert len(flat) == mask.sum() < mask.size
         np.testing.assert_allclose(totals, flat_totals, rtol=1e-13)
         np.testing.assert_allclose(model.gradients, flat_model.gradients, rtol=1e-11, atol=1e-14)
@@ -235,9 +235,9 @@ class TestPositions:
         mask = np.random.default_rng(2).random((6, 4))
         model, data, tally = self.problem(mask)
         model.rows_at_once = 6
-        whole, gradients = compute_gradients(model, data, tally, data.weight), model.gradients.copy()
+        whole, gradients = compute_gradients(model, [data], tally, data.weight), model.gradients.copy()
         model.rows_at_once = rows_at_once
-        np.testing.assert_allclose(compute_gradients(model, data, tally, data.weight), whole, rtol=1e-13)
+        np.testing.assert_allclose(compute_gradients(model, [data], tally, data.weight), whole, rtol=1e-13)
         np.testing.assert_allclose(model.gradients, gradients, rtol=1e-11, atol=1e-14)
 
     def test_several_labels_of_a_row_are_no_positions(self):

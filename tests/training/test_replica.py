@@ -70,7 +70,7 @@ class TestCompute:
             batch = prepare_rows(model, x, y, weights)
             tally = Tally(model, as_metrics(["accuracy"], model.loss), batch)
             replica = Replica(model, threads) if shared else None
-            totals = compute_gradients(model, batch, tally, batch.weight, replica)
+            totals = compute_gradients(model, [batch], tally, batch.weight, replica)
             states = [state.value for state in model.named_states().values()]
             found.append((totals, model.gradients, *states))
         for whole, halves in zip(*found, strict=True):
@@ -98,7 +98,7 @@ class TestCompute:
         replica = Replica(model, 2)
         model[0].negative_slope, model[1].factor = 0.5, 3.0
         model[1].trainable = False
-        seen = replica.compute(lambda each, _: (each[0].negative_slope, each[1].factor, each[1].trainable), 4)
+        seen = replica.compute(lambda each, _: (each[0].negative_slope, each[1].factor, each[1].trainable))
         assert seen == [(0.5, 3.0, False), (0.5, 3.0, False)]
         assert replica.models[1][1].inside is not model[1].inside
 
@@ -107,7 +107,7 @@ class TestCompute:
             model = Sequential([Dropout(0.5)], input_shape=100, seed=3)
             replica = Replica(model, 2)
             ones = np.ones((2, 100), np.float32)
-            return [replica.compute(lambda each, part: each.forward(ones[part], training=True), 2) for _ in range(2)]
+            return [replica.compute(lambda each, side: each.forward(ones[[side]], training=True)) for _ in range(2)]
 
         steps = masks()
         drawn = {half.tobytes() for step in steps for half in step}
@@ -121,14 +121,14 @@ class TestCompute:
         model = network(name)
         x = data(model, 8)[0]
 
-        def work(each, part):
-            if each is replica.models[side]:
+        def work(each, half):
+            if half == side:
                 raise ZeroDivisionError
-            return each.forward(x[part], training=True)
+            return each.forward(x[half::2], training=True)
 
         replica = Replica(model, threads)
         with pytest.raises(ZeroDivisionError):
-            replica.compute(work, 8)
+            replica.compute(work)
         assert all(layer.over_batch is None for each in replica.models for layer in each.walk())
 
     def test_with_one_thread_allowed_one_computes_at_a_time(self):
@@ -144,7 +144,7 @@ class TestCompute:
         model = Sequential([Watched(), Watched()], input_shape=3, seed=0)
         x = np.random.default_rng(0).random((50, 3))
         for _ in range(20):
-            Replica(model, 1).compute(lambda each, part: each.forward(x[part], training=True), 50)
+            Replica(model, 1).compute(lambda each, side: each.forward(x[side::2], training=True))
         assert max(most) == 1
 
 

@@ -1,0 +1,174 @@
+"""What several processes gain, measured on this machine, and computed for a network of many.
+
+    python benchmarks/scaling.py [--rounds 5]
+
+It starts processes by mpiexec, one thread each, and measures a step of training: of one process without a communicator
+and with one; of two that share a batch (strong scaling), and of two with a batch each (weak scaling); and the sum of the
+gradients over two alone. Then it computes how much faster 1 to 1,000 machines are, each with the time of a step as
+measured here, by what such a sum takes among them:
+
+    T(p, n) = 2 log2(p) latency + 2 (p - 1) / p n / bandwidth
+
+for p machines and n bytes: halving and doubling (Rabenseifner), of Thakur et al. (2005), "Optimization of collective
+communication operations in MPICH", section 4.5, without the time of the additions. Latencies are assumed, 30 and 3
+microseconds: usual for TCP at 10 Gbit/s, and for a cluster's network at 100 Gbit/s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+NETWORKS = {"784-128-64-10": 64, "784-1024-1024-10": 128, "conv": 64}
+"""The networks, and the rows of a batch."""
+
+STEPS = {"784-128-64-10": 300, "784-1024-1024-10": 12, "conv": 30}
+LINKS = {"10 Gbit/s": (30e-6, 10e9 / 8), "100 Gbit/s": (3e-6, 100e9 / 8)}
+"""Latency in seconds, and bytes per second."""
+
+MACHINES = [1, 2, 4, 8, 32, 128, 1000]
+ENVIRONMENT = os.environ | {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+}
+
+
+def build(name: str):
+    from minidl import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential, SoftmaxCrossEntropy
+
+    if name == "conv":
+        layers = [Conv2D(16, 3, padding="same"), ReLU(), MaxPool2D(2)]
+        layers += [Conv2D(32, 3, padding="same"), ReLU(), MaxPool2D(2), Flatten()]
+        shape = (28, 28, 1)
+    else:
+        _, *hidden, _ = map(int, name.split("-"))
+        layers = [layer for units in hidden for layer in (Dense(units), ReLU())]
+        shape = (784,)
+    return Sequential([*layers, Dense(10), SoftmaxCrossEntropy()], input_shape=shape, seed=0)
+
+
+def work(name: str, batch: int, is_plain: bool) -> None:
+    """Train for some steps, in one of the processes; the first prints the seconds of a step and of a sum."""
+    import numpy as np
+    from mpi4py import MPI
+
+    from minidl import SGD, Trainer
+
+    communicator, rng = MPI.COMM_WORLD, np.random.default_rng(0)
+    model = build(name)
+    x = rng.random((STEPS[name] * batch, *model.input_shape), dtype=np.float32)
+    y = rng.integers(0, 10, len(x))
+    trainer = Trainer(model, SGD(0.01), batch_size=batch, seed=0, communicator=None if is_plain else communicator)
+    seconds, sums = [], []
+    for _ in range(4):
+        communicator.Barrier()
+        start = time.perf_counter()
+        trainer.fit(x, y, progress=False)
+        seconds.append((time.perf_counter() - start) / STEPS[name])
+    gradients = np.zeros_like(model.gradients)
+    for _ in range(50):
+        communicator.Barrier()
+        start = time.perf_counter()
+        communicator.Allreduce(gradients.copy(), gradients)
+        sums.append(time.perf_counter() - start)
+    if communicator.Get_rank() == 0:
+        result = {"step": statistics.median(seconds[1:]), "sum": statistics.median(sums), "size": gradients.nbytes}
+        print(json.dumps(result))
+
+
+def measure(name: str, batch: int, processes: int = 1, *, is_plain: bool = False) -> dict[str, float]:
+    command = ["mpiexec", "-n", str(processes), sys.executable, __file__, "--work", name, "--batch", str(batch)]
+    command += ["--plain"] * is_plain
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    return json.loads(result.stdout)
+
+
+def medians(rounds: int, name: str) -> dict[str, dict[str, float]]:
+    """Return the medians of each way, measured in turns."""
+    batch = NETWORKS[name]
+    ways = {
+        "plain": lambda: measure(name, batch, is_plain=True),
+        "one": lambda: measure(name, batch),
+        "half": lambda: measure(name, batch // 2, is_plain=True),
+        "strong": lambda: measure(name, batch, 2),
+        "weak": lambda: measure(name, 2 * batch, 2),
+    }
+    found = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, run in ways.items():
+            found[way].append(run())
+    return {
+        way: {key: statistics.median(result[key] for result in results) for key in results[0]}
+        for way, results in found.items()
+    }
+
+
+def seconds_of_a_sum(machines: int, size: float, link: tuple[float, float]) -> float:
+    latency, bandwidth = link
+    return 2 * math.log2(machines) * latency + 2 * (machines - 1) / machines * size / bandwidth
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="of each measurement (default: %(default)s)")
+    parser.add_argument("--work", choices=NETWORKS, help=argparse.SUPPRESS)
+    parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.work:
+        work(options.work, options.batch, options.plain)
+        return
+    if shutil.which("mpiexec") is None:
+        sys.exit("there is no mpiexec: install an MPI, such as Debian's openmpi-bin, and pip install -e '.[mpi]'")
+    found = {name: medians(options.rounds, name) for name in NETWORKS}
+
+    print("microseconds of a step, one thread a process, on this machine\n")
+    print(
+        "| network, rows of a batch | 1 process | 1 under MPI | 2, half a batch each | 2, a batch each | a sum over 2 |"
+    )
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, ways in found.items():
+        steps = [ways[way]["step"] * 1e6 for way in ("plain", "one", "strong", "weak")]
+        plain = steps[0]
+        texts = [f"{plain:.0f}", *(f"{step:.0f} ({step / plain:.2f})" for step in steps[1:])]
+        print(f"| {name}, {NETWORKS[name]} | {' | '.join(texts)} | {ways['strong']['sum'] * 1e6:.0f} |")
+
+    print("\na step of two processes, and what half of a batch and a sum take together\n")
+    print("| network | measured | half a batch + a sum |")
+    print("|---|---:|---:|")
+    for name, ways in found.items():
+        expected = ways["half"]["step"] + ways["strong"]["sum"]
+        print(f"| {name} | {ways['strong']['step'] * 1e6:.0f} | {expected * 1e6:.0f} |")
+
+    for link, speed in LINKS.items():
+        print(f"\nrows per second beside one machine, computed, {link}\n")
+        print(f"| network, machines | {' | '.join(map(str, MACHINES))} |")
+        print(f"|---|{'---:|' * len(MACHINES)}")
+        for name, ways in found.items():
+            plain, half, size, batch = (
+                ways["plain"]["step"],
+                ways["half"]["step"],
+                ways["plain"]["size"],
+                NETWORKS[name],
+            )
+            row = max(2 * (plain - half) / batch, 0)  # seconds of a row; what is left does not depend on rows
+            for what in ("one batch for all", "a batch for each"):
+                gains = []
+                for machines in MACHINES:
+                    rows = max(batch / machines, 1) if what == "one batch for all" else batch
+                    step = plain - (batch - rows) * row + seconds_of_a_sum(machines, size, speed)
+                    gains.append(min(rows * machines, batch * machines) / batch * plain / step)
+                print(f"| {name}, {what} | {' | '.join(f'{gain:.2f}' for gain in gains)} |")
+
+
+if __name__ == "__main__":
+    main()
