@@ -22,6 +22,7 @@ from minidl.version import __version__
 
 if TYPE_CHECKING:
     from minidl.model import Sequential
+    from minidl.training.callbacks import Callback
     from minidl.training.interruption import Step
     from minidl.training.trainer import Fit, Trainer
 
@@ -72,12 +73,21 @@ class Processes:
         """Return what the first process has."""
         return self.communicator.bcast(value) if self.size > 1 else value
 
+    def keep(self, callbacks: list[Callback]) -> list[Callback]:
+        """Return the callbacks of this process: the first one's alone write files, and draw on the terminal."""
+        return [each for each in callbacks if self.rank == 0 or not (each.writes_files or each.ends_first)]
+
     def rows(self, rows: slice) -> slice:
         """Return this process's part of rows: in the order of processes, of the same number but for one."""
         count = rows.stop - rows.start
         return slice(rows.start + self.rank * count // self.size, rows.start + (self.rank + 1) * count // self.size)
 
-    def add_up_and_hear(self, sums: Array, stopping: bool, whole: Step) -> Array:
+    def add_up_step(self, gradients: Array, totals: Array, stopping: bool, whole: Step) -> Array:
+        """Add up the gradients of all processes, in place; return their totals, after which `stopped` is up to date."""
+        self.add_up(gradients)
+        return self._hear(totals, stopping, whole)
+
+    def _hear(self, sums: Array, stopping: bool, whole: Step) -> Array:
         """Return sums over all processes, and hear from each whether the run shall stop, or was interrupted."""
         if self.size == 1:
             return sums
@@ -91,7 +101,7 @@ class Processes:
         Within an epoch they ask each other only where a callback may have changed its mind since the last sums.
         """
         if self.size > 1 and (self.watched or not within_epoch):
-            self.add_up_and_hear(np.zeros(0), stopping, whole)
+            self._hear(np.zeros(0), stopping, whole)
         return stopping if self.size == 1 else self.stopped
 
     @contextlib.contextmanager
@@ -120,6 +130,9 @@ class Processes:
         finally:
             for layer in layers:
                 layer.over_batch = layer.rows_of_batch = None
+
+
+ALONE = Processes()
 
 
 def prepare_together(trainer: Trainer, prepare: Callable[[], Fit]) -> Fit:
@@ -162,6 +175,15 @@ def _take_over(trainer: Trainer, processes: Processes) -> None:
         array[...] = processes.from_first(array)
     for generator in model.named_generators().values():
         generator.bit_generator.state = processes.from_first(generator.bit_generator.state)
+
+
+def draws_for_batch(model: Sequential, first: int, whole: int, rows: int) -> bool:
+    """Whether the model draws random numbers for a batch of which it gets a part; if so, let its layers know which."""
+    if whole == rows and model.rows_of_batch is None:
+        return False
+    for layer in model.walk():
+        layer.rows_of_batch = first, whole
+    return bool(model.named_generators())
 
 
 def _facts(trainer: Trainer, fit: Fit) -> dict[str, Any]:

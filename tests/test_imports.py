@@ -53,6 +53,7 @@ ROOMS = {
     "model": MODEL,
     "prediction": MODEL,
     "threads": MODEL,
+    "distributed": TRAINING,
     "training": TRAINING,
     "diagnostics": ADD_ONS,
     "estimators": ADD_ONS,

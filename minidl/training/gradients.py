@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from minidl.distributed import ALONE, Processes, draws_for_batch
 from minidl.errors import naming
 from minidl.metrics.base import Metric, ScoredRows
 from minidl.model import Sequential
@@ -120,8 +121,11 @@ def clip(gradients: Array, clip_norm: float | None, clip_value: float | None) ->
         gradients *= clip_norm / norm
 
 
-def score_rows(model: Sequential, rows: Rows, tally: Tally, threads: int | None = None) -> Array:
-    """Return the totals of rows, of the model as it is in inference."""
+def score_rows(
+    model: Sequential, rows: Rows, tally: Tally, threads: int | None = None, processes: Processes = ALONE
+) -> Array:
+    """Return the totals of rows, of which each process computes a part, of the model as it is in inference."""
+    rows = rows[processes.rows(slice(0, len(rows)))]
 
     def score(part: slice) -> Array:
         block = rows[part]
@@ -129,7 +133,7 @@ def score_rows(model: Sequential, rows: Rows, tally: Tally, threads: int | None 
 
     totals: Array = sum(in_blocks(model, score, len(rows), threads=threads), tally.zeros())
     totals[1] += model.penalty() * totals[0]
-    return totals
+    return processes.add_up(totals)
 
 
 def _forward_backward(model: Sequential, rows: Rows, tally: Tally, total_weight: float) -> Array:
@@ -140,11 +144,7 @@ def _forward_backward(model: Sequential, rows: Rows, tally: Tally, total_weight:
 
 def _parts(model: Sequential, rows: Rows, most: int) -> Iterator[Rows]:
     """Yield rows in blocks; as they are where these are at most so many, or where layers need, or draw for, all."""
-    draws_for_others = rows.whole > len(rows) and bool(model.named_generators())
-    if draws_for_others:
-        for layer in model.walk():
-            layer.rows_of_batch = rows.first, rows.whole
-    is_whole = len(rows) <= most or model.mixes_rows() or draws_for_others
+    is_whole = draws_for_batch(model, rows.first, rows.whole, len(rows)) or len(rows) <= most or model.mixes_rows()
     yield from [rows] if is_whole else rows.blocks(model.rows_at_once)
 
 

@@ -1,6 +1,6 @@
-"""Warnings of mistakes that raise no error: a run would teach the network little, or has taught it nothing.
+"""Warnings of mistakes that raise no error, since a run would teach the network little, or has taught it nothing.
 
-They look at a sample of the rows, so that they cost next to nothing.
+They look at a sample of the rows, so that they cost next to nothing. And the check of a run that searches along lines.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import contextlib
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from minidl.errors import DataWarning
+from minidl.errors import ArgumentError, DataWarning
 from minidl.layers import Rescale
 from minidl.lazy_rows import LazyRows
 from minidl.losses.base import Loss
@@ -21,9 +21,13 @@ from minidl.losses.classification import CategoricalLoss, Hinge, SigmoidCrossEnt
 from minidl.losses.regression import Poisson, RegressionLoss
 from minidl.model import Sequential
 from minidl.schedules import Schedule
+from minidl.training.callbacks import CallbackList
 from minidl.training.gradients import Tally, score_rows
 from minidl.training.rows import Rows
 from minidl.typing import Array
+
+if TYPE_CHECKING:
+    from minidl.training.trainer import Fit, Trainer
 
 _FAR = 1000
 """Targets so many times as large as what the network gives at first are out of its reach."""
@@ -136,3 +140,18 @@ def _best_constant(loss: Loss, targets: Array, weights: Array | None, classes: i
     if isinstance(loss, CategoricalLoss | Poisson):
         return np.log(np.maximum(frequencies, _TINY))
     return frequencies if isinstance(loss, RegressionLoss) else None
+
+
+def check_full_batch(trainer: Trainer, fit: Fit) -> None:
+    """Raise ArgumentError for a run in which an optimizer that searches along lines would go astray."""
+    if not trainer.optimizer.full_batch:
+        return
+    kind = type(trainer.optimizer).__name__
+    if trainer.batch_size is not None and trainer.batch_size < len(fit.data):
+        raise ArgumentError(f"{kind} takes all rows at once: give batch_size=None, not {trainer.batch_size}")
+    found = [name for name in ("augment", "clip_norm", "clip_value", "average") if getattr(trainer, name) is not None]
+    found += [hook.key for hook in fit.callbacks.callbacks if CallbackList([hook]).doing("on_gradients")]
+    found += ["the constraint of a layer"] * any(getattr(layer, "constraint", None) for layer in fit.layers)
+    found += [path.removesuffix("/generator") for path in fit.model.named_generators()]
+    if found:
+        raise ArgumentError(f"{kind} compares losses along a line, which {found[0]} would change: leave it out")

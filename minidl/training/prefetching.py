@@ -2,13 +2,11 @@
 
 import itertools
 from collections.abc import Callable, Generator, Iterable
-from typing import TypeVar
 
-Place = TypeVar("Place")
-Result = TypeVar("Result")
+from minidl.training.rows import Rows
 
 
-def prefetch(make: Callable[[Place], Result], places: Iterable[Place]) -> Generator[Result, None, None]:
+def prefetch(make: Callable[[slice], Rows], places: Iterable[slice]) -> Generator[Rows, None, None]:
     """Yield ``make(place)`` for each place in turn; the next one is made while the caller works with the present one.
 
     One thread makes them all, in order, so that each is what it would be without it. What `make` raises is raised here,
@@ -18,5 +16,5 @@ def prefetch(make: Callable[[Place], Result], places: Iterable[Place]) -> Genera
 
     with ThreadPoolExecutor(1, thread_name_prefix="minidl-batches") as thread:
         submitted = (thread.submit(make, place) for place in places)
-        for present, _ in itertools.pairwise(itertools.chain(submitted, [Future[Result]()])):
+        for present, _ in itertools.pairwise(itertools.chain(submitted, [Future[Rows]()])):
             yield present.result()

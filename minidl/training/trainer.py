@@ -27,7 +27,7 @@ from minidl.threads import blas_threads, plan_threads
 from minidl.training.averages import Average
 from minidl.training.callbacks import Callback, CallbackList, as_callbacks
 from minidl.training.gradients import Tally, clip, compute_gradients, score_rows
-from minidl.training.hints import warn_of_no_gain, warn_of_rates_of_zero, warn_of_scales
+from minidl.training.hints import check_full_batch, warn_of_no_gain, warn_of_rates_of_zero, warn_of_scales
 from minidl.training.history import History
 from minidl.training.interruption import Step, interrupted_between_steps
 from minidl.training.prefetching import prefetch
@@ -69,30 +69,27 @@ class Position:
         self.totals = np.array(self.totals, np.float64)
 
 
+@dataclass(eq=False)
 class Fit:
     """What one call of `fit` works with: prepared data, callbacks, and views of the model's vectors."""
 
-    totals: Array
-    lowest: tuple[float, Array]
-    threads = 1
+    model: Sequential
+    data: Rows
+    validation: Rows | None
+    callbacks: CallbackList
+    tally: Tally
+    processes: Processes
+    threads: int = 1
     """How many compute halves of a batch at once."""
 
     place: object = None
     """Of `totals` and of `lowest`, loss and gradient, with which a search along lines goes on if it is still there."""
 
-    def __init__(
-        self,
-        model: Sequential,
-        data: Rows,
-        validation: Rows | None,
-        callbacks: CallbackList,
-        tally: Tally,
-        processes: Processes,
-    ) -> None:
-        self.model, self.data, self.validation, self.callbacks, self.tally = model, data, validation, callbacks, tally
-        self.processes = processes
-        self.parameters, self.gradients = model.vectors()
-        self.layers = model.walk()
+    def __post_init__(self) -> None:
+        self.totals: Array
+        self.lowest: tuple[float, Array]
+        self.parameters, self.gradients = self.model.vectors()
+        self.layers = self.model.walk()
         self.flags: list[bool] = []
 
     @functools.cached_property
@@ -348,7 +345,7 @@ class Trainer(Configurable):
         with self.model.unbuilt_after_error():
             data = prepare_rows(self.model, x, y, sample_weight, class_weight)
             tally = Tally(self.model, as_metrics(self.metrics, self.model.loss), data)
-        return tally.means(self._score(data, tally, Processes(self.communicator)))
+        return tally.means(score_rows(self.model, data, tally, self.threads, Processes(self.communicator)))
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -420,8 +417,7 @@ class Trainer(Configurable):
             raise ArgumentError(f"the optimizer has taken {self.step} steps elsewhere: make a new one for each model")
         self.optimizer.rate()
         processes = Processes(self.communicator)
-        kept = [hook for hook in as_callbacks(callbacks) if processes.rank == 0 or not hook.writes_files]
-        hooks = CallbackList([*kept, *[ProgressBar()] * (progress and processes.rank == 0)])
+        hooks = CallbackList(processes.keep([*as_callbacks(callbacks), *[ProgressBar()] * progress]))
         validation_data = data.pop("validation_data", None)
         with self.model.unbuilt_after_error(), _quiet():
             rows = prepare_rows(self.model, x, y, **data)
@@ -431,26 +427,13 @@ class Trainer(Configurable):
             self.metric_names = (*tally.names, *(f"val_{name}" for name in tally.names if validation is not None))
             if self.augment is not None:  # raises what it raises for such inputs, or for not returning the like
                 apply_augment(self.augment, rows.x[:2], np.random.default_rng(0))
-            if self.optimizer.full_batch:
-                self._check_full_batch(fit)
+            check_full_batch(self, fit)
             for hook in hooks.callbacks:
                 hook.check(self)
             done = self.position.row if self.position.rows == len(rows) else 0
             steps = math.ceil((epochs * len(rows) - done) / min(self.batch_size or len(rows), len(rows)))
             warn_of_rates_of_zero(self.optimizer.learning_rate, self.step, steps)
         return fit
-
-    def _check_full_batch(self, fit: Fit) -> None:
-        """Raise ArgumentError for a run in which an optimizer that searches along lines would go astray."""
-        kind = type(self.optimizer).__name__
-        if self.batch_size is not None and self.batch_size < len(fit.data):
-            raise ArgumentError(f"{kind} takes all rows at once: give batch_size=None, not {self.batch_size}")
-        found = [name for name in ("augment", "clip_norm", "clip_value", "average") if getattr(self, name) is not None]
-        found += [hook.key for hook in fit.callbacks.callbacks if CallbackList([hook]).doing("on_gradients")]
-        found += ["the constraint of a layer"] * any(getattr(layer, "constraint", None) for layer in fit.layers)
-        found += [path.removesuffix("/generator") for path in self.model.named_generators()]
-        if found:
-            raise ArgumentError(f"{kind} compares losses along a line, which {found[0]} would change: leave it out")
 
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
@@ -549,8 +532,7 @@ class Trainer(Configurable):
         total_weight = sum(batch.whole for batch in batches) * fit.data.mean_weight
         replica = fit.replica if len(batches[0]) > self.model.rows_at_once else None
         totals = compute_gradients(self.model, batches, fit.tally, total_weight, replica)
-        fit.processes.add_up(fit.gradients)
-        totals = fit.processes.add_up_and_hear(totals, self._stopping, self._whole)
+        totals = fit.processes.add_up_step(fit.gradients, totals, self._stopping, self._whole)
         if penalty := self.model.penalty(add_gradients=True):  # once, not in each process
             totals[1] += penalty * totals[0]
         for part in fit.frozen:
@@ -562,18 +544,13 @@ class Trainer(Configurable):
         values = fit.tally.means(self.position.totals)
         with self.averaged_weights():  # for callbacks, too: those that the metrics are of
             if fit.validation is not None:
-                found = fit.tally.means(self._score(fit.validation, fit.tally, fit.processes))
-                values |= {f"val_{name}": value for name, value in found.items()}
-                self._check_finite("validation loss", found["loss"], self.step)
+                totals = score_rows(self.model, fit.validation, fit.tally, self.threads, fit.processes)
+                values |= {f"val_{name}": value for name, value in fit.tally.means(totals).items()}
+                self._check_finite("validation loss", values["val_loss"], self.step)
             with self._whole:
                 self.history.append(values)
                 self.position.epoch, self.position.row, self.position.totals = self.epoch + 1, 0, fit.tally.zeros()
                 fit.callbacks.call("on_epoch_end", self)
-
-    def _score(self, data: Rows, tally: Tally, processes: Processes) -> Array:
-        """Return the totals of rows, of which each process computes a part."""
-        own = data[processes.rows(slice(0, len(data)))]
-        return processes.add_up(score_rows(self.model, own, tally, self.threads))
 
     def _check_finite(self, what: str, value: float, step: int) -> None:
         if not math.isfinite(value):
