@@ -3,8 +3,8 @@
     python benchmarks/scaling.py [--rounds 5]
 
 It starts processes by mpiexec, one thread each, and measures a step of training: of one process without a communicator
-and with one; of two that share a batch (strong scaling), and of two with a batch each (weak scaling); and the sum of the
-gradients over two alone. Then it computes how much faster 1 to 1,000 machines are, each with the time of a step as
+and with one; of two that share a batch (strong scaling), and of two with a batch each (weak scaling); and the sum of
+the gradients over two alone. Then it computes how much faster 1 to 1,000 machines are, each with the time of a step as
 measured here, by what such a sum takes among them:
 
     T(p, n) = 2 log2(p) latency + 2 (p - 1) / p n / bandwidth

@@ -1,0 +1,134 @@
+"""Runs of several processes of which one is killed: whether all end, and whether the run goes on to the same history.
+
+    python benchmarks/resume_processes.py [--kills 20]
+
+A network with dropout and batch normalization is trained by 2 to 4 processes, which save themselves every 10 steps. At
+a random moment one of them, chosen at random, is killed by SIGKILL; how long the others live on is measured. The run is
+then started again with another number of processes. Its history must be that of a single process that nobody
+disturbed, to 1e-5 relative in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+EPOCHS, ROWS, LIMIT, TOLERANCE = 6, 4000, 30, 1e-5
+ENVIRONMENT = os.environ | {
+    "OMP_NUM_THREADS": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+}
+
+
+def train(folder: Path) -> None:
+    """Begin a run or go on with that of the folder, in one of the processes; the first writes history.json."""
+    import numpy as np
+    from mpi4py import MPI
+
+    from minidl import Adam, BatchNorm, Checkpoint, Dense, Dropout, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
+    from minidl.errors import MissingFileError
+
+    communicator = MPI.COMM_WORLD
+    (folder / f"process_{communicator.Get_rank()}").write_text(str(os.getpid()))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(ROWS, 20)).astype(np.float32)
+    y = x[:, :5].argmax(axis=1)
+    try:
+        trainer = Trainer.load(folder)
+        trainer.communicator = communicator
+    except MissingFileError:
+        layers = [Dense(64, use_bias=False), BatchNorm(), ReLU(), Dropout(0.2), Dense(5), SoftmaxCrossEntropy()]
+        model = Sequential(layers, input_shape=20, seed=0)
+        trainer = Trainer(model, Adam(1e-3), batch_size=32, seed=0, communicator=communicator)
+    trainer.fit(x, y, epochs=EPOCHS - trainer.epoch, callbacks=[Checkpoint(folder, every_steps=10)], progress=False)
+    if communicator.Get_rank() == 0:
+        (folder / "history.json").write_text(json.dumps(dict(trainer.history)))
+
+
+def start(folder: Path, processes: int) -> subprocess.Popen[bytes]:
+    command = ["mpiexec", "-n", str(processes), sys.executable, __file__, "--folder", str(folder)]
+    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def run_and_kill(folder: Path, processes: int, victim: int, moment: float) -> tuple[int, float]:
+    """Kill one process so long after the first checkpoint; return at which step, and how long the others lived on."""
+    run = start(folder, processes)
+    while not list(folder.glob("step_*.npz")) and run.poll() is None:
+        time.sleep(0.002)
+    time.sleep(moment)
+    numbers = [int((folder / f"process_{rank}").read_text()) for rank in range(processes)]
+    if run.poll() is not None:
+        raise SystemExit("the run ended before it was killed: this machine is fast, raise EPOCHS")
+    os.kill(numbers[victim], signal.SIGKILL)
+    begin = time.monotonic()
+    while any(map(is_alive, numbers)) and time.monotonic() - begin < 2 * LIMIT:
+        time.sleep(0.01)
+    seconds = time.monotonic() - begin
+    run.wait()
+    return int(max(folder.glob("step_*.npz")).stem.split("_")[1]), seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20, help="runs that are killed (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.folder:
+        train(options.folder)
+        return
+    if shutil.which("mpiexec") is None:
+        sys.exit("there is no mpiexec: install an MPI, such as Debian's openmpi-bin, and pip install -e '.[mpi]'")
+    moments, passed = random.Random(options.seed), 0
+    with tempfile.TemporaryDirectory() as work:
+        whole = Path(work) / "whole"
+        whole.mkdir()
+        start(whole, 1).wait()
+        expected = json.loads((whole / "history.json").read_text())
+        for kill in range(1, options.kills + 1):
+            folder = Path(work) / f"kill_{kill}"
+            folder.mkdir()
+            before = moments.choice([2, 3, 4])
+            after = moments.choice([number for number in (1, 2, 3, 4) if number != before])
+            victim = moments.randrange(before)
+            step, seconds = run_and_kill(folder, before, victim, moments.uniform(0, 0.5))
+            status = start(folder, after).wait()
+            history = json.loads((folder / "history.json").read_text()) if status == 0 else {}
+            difference = max(
+                (
+                    abs(value / wanted - 1)
+                    for name, column in expected.items()
+                    for value, wanted in zip(history.get(name, [float("nan")]), column, strict=False)
+                ),
+                default=float("nan"),
+            )
+            is_good = status == 0 and seconds < LIMIT and difference <= TOLERANCE
+            passed += is_good
+            killed = f"process {victim} of {before} killed after step {step}, all ended in {seconds:.1f} s"
+            verdict = "passed" if is_good else "FAILED"
+            print(f"run {kill:2}: {killed}; went on with {after}, differs by {difference:.0e}: {verdict}", flush=True)
+    print(f"\n{passed} of {options.kills} passed")
+    sys.exit(passed < options.kills)
+
+
+if __name__ == "__main__":
+    main()
