@@ -9,7 +9,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -81,9 +81,13 @@ def warn_of_no_gain(model: Sequential, rows: Rows, tally: Tally, loss: float) ->
         warnings.warn(f"check the data: {result}; {cure}", DataWarning, stacklevel=3)
 
 
-def warn_of_rates_of_zero(rate: Any, first: int, steps: int) -> None:
-    """Warn of a schedule that is 0 long before so many steps from the first are taken: those would teach nothing."""
-    last = first + steps - 1
+def warn_of_rates_of_zero(trainer: Trainer, rows: int, epochs: int) -> None:
+    """Warn of a schedule that is 0 long before so many epochs are done: the steps from there on teach nothing."""
+    rate, position = trainer.optimizer.learning_rate, trainer.position
+    done = position.row if position.rows == rows else 0
+    of_step = min(trainer.batch_size or rows, rows) * trainer.accumulate
+    steps = math.ceil((epochs * rows - done) / of_step)
+    last = trainer.step + steps - 1
     if steps > 0 and isinstance(rate, Schedule) and rate(last - steps // 20) == rate(last) == 0:
         warnings.warn(f"{rate!r} is 0 long before step {last + 1:,}: make it as long as the run", stacklevel=4)
 

@@ -430,9 +430,7 @@ class Trainer(Configurable):
             check_full_batch(self, fit)
             for hook in hooks.callbacks:
                 hook.check(self)
-            done = self.position.row if self.position.rows == len(rows) else 0
-            steps = math.ceil((epochs * len(rows) - done) / min(self.batch_size or len(rows), len(rows)))
-            warn_of_rates_of_zero(self.optimizer.learning_rate, self.step, steps)
+            warn_of_rates_of_zero(self, len(rows), epochs)
         return fit
 
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:

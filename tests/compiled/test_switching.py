@@ -201,3 +201,17 @@ def test_where_no_file_can_be_written_each_process_compiles_for_itself(both):
     out, errors, status = finished(python(code, MINIDL_COMPILED="1"))
     assert status == 0, errors
     assert out[2] == finished(python(MINIDL_COMPILED="0"))[0][2]
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_a_checkpoint_tells_whether_compiled_code_was_called(tmp_path, on):
+    pytest.importorskip("numba")
+    before = is_on()
+    switch(on)
+    try:
+        run = Trainer(Sequential([Dense(2), SoftmaxCrossEntropy()], input_shape=3, seed=0), seed=0)
+        run.save(tmp_path / "run.npz")
+    finally:
+        switch(before)
+    with np.load(tmp_path / "run.npz") as file:
+        assert json.loads(file["header"].item())["compiled"] is on
