@@ -8,7 +8,7 @@ from minidl.compiled.loops import are_by_rows, compiled
 from minidl.compiled.switching import replaces
 from minidl.typing import Array
 
-SCALED = frozenset(map(np.dtype, "?bBhHiIlLqQfd"))
+_SCALED = frozenset(map(np.dtype, "?bBhHiIlLqQfd"))
 """The types of numbers that Rescale takes, in the processor's order of bytes."""
 
 
@@ -52,10 +52,10 @@ def let_through(dy, y, dx):
 @replaces("minidl.layers.shaping:Rescale")
 class _Rescale:
     def forward(self: Any, x: Array, training: bool = False) -> Any:
-        if x.dtype not in SCALED or not x.flags.c_contiguous:
+        if x.dtype not in _SCALED or not x.flags.c_contiguous:
             return NotImplemented
         y = np.empty(x.shape, self.dtype)
-        _rescale(x, y, self.scale, self.offset)
+        _rescale(x.reshape(-1), y.reshape(-1), self.scale, self.offset)
         return y
 
 
@@ -65,7 +65,7 @@ def _rescale(x, y, scale, offset):
     factor, summand = number(scale), number(offset)
     if offset:
         for i in range(x.size):
-            y.flat[i] = number(x.flat[i]) * factor + summand
+            y[i] = number(x[i]) * factor + summand
     else:
         for i in range(x.size):
-            y.flat[i] = number(x.flat[i]) * factor
+            y[i] = number(x[i]) * factor

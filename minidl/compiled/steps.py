@@ -14,7 +14,6 @@ import numpy as np
 
 from minidl.compiled.blas import routines
 from minidl.compiled.chain import Chain, backward, chain_of, forward
-from minidl.compiled.layers import SCALED
 from minidl.compiled.loops import compiled
 from minidl.compiled.losses import cross_entropy, squared_error
 from minidl.compiled.optimizers import adam_factors, adam_step, momentum_step, sgd_step
@@ -36,6 +35,9 @@ _MULTIPLICATIONS = 2**28
 
 _ROWS = 8192
 """NumPy adds up more losses than these in parts."""
+
+_KINDS = {np.dtype(np.uint8): 0, np.dtype(np.float32): 1, np.dtype(np.float64): 2}
+"""The numbers of which rows are read. They are passed as bytes, so that the steps are compiled once for all."""
 
 _SGD, _MOMENTUM, _ADAM = 0, 1, 2
 
@@ -119,7 +121,7 @@ def _is_read_here(data: Any, model: Any, chain: Chain) -> bool:
     is_labels = targets.ndim == 1 and targets.dtype.kind in "iu"
     is_known = is_labels if type(model.loss) is SoftmaxCrossEntropy else targets.dtype == model.dtype
     is_scaled_twice = sum(type(layer) is Rescale for layer in chain.first) > 1
-    is_numbers = isinstance(x, np.ndarray) and x.dtype in SCALED and x.flags.c_contiguous
+    is_numbers = isinstance(x, np.ndarray) and x.dtype in _KINDS and x.flags.c_contiguous
     return is_known and is_numbers and not is_scaled_twice
 
 
@@ -128,7 +130,8 @@ def _take(trainer: Any, fit: Any, chain: Chain, rows: Array) -> None:
     optimizer, position, dtype = trainer.optimizer, trainer.position, fit.model.dtype
     size = min(position.batch_rows, len(rows))
     x = fit.data.x.view(np.ndarray).reshape(position.rows, -1)
-    x.flags.writeable = False  # it would be compiled for arrays of both kinds
+    read = x.view(np.uint8)
+    read.flags.writeable = False  # they would be compiled for arrays of both kinds
     targets = fit.data.targets[rows]
     is_classified = type(fit.model.loss) is SoftmaxCrossEntropy
     slots = [*optimizer.prepare_state(fit.parameters), fit.gradients, fit.gradients][:2]  # one that is not used is any
@@ -139,8 +142,9 @@ def _take(trainer: Any, fit: Any, chain: Chain, rows: Array) -> None:
             (fit.parameters, fit.gradients, *slots),
             (chain.table, *settings),
             np.empty(size * chain.numbers_per_row, dtype),
-            x,
-            _scaling(chain.first),
+            np.empty((size, x.shape[1]), dtype),
+            read,
+            (_KINDS[x.dtype], *_scaling(chain.first)),
             rows.astype(np.intp, copy=False),
             targets.astype(np.intp) if is_classified else targets.reshape(len(rows), -1),
             size,
@@ -183,13 +187,27 @@ def _factors(optimizer: Any, formula: _Formula, steps: int) -> Array:
 
 @compiled
 def _take_all(
-    routines, vectors, layers, kept, x, scaling, rows, targets, size, totals, batch_loss, formula, factors, decaying
+    routines,
+    vectors,
+    layers,
+    kept,
+    batch,
+    x,
+    scaling,
+    rows,
+    targets,
+    size,
+    totals,
+    batch_loss,
+    formula,
+    factors,
+    decaying,
 ):
     """Return how many steps were taken before a loss that is not finite, the last loss, and the mean one of a step."""
     blas, exponential, logarithm = routines
     parameters, gradients, first_slot, second_slot = vectors
     numbers_per_row, scores_per_row = kept.size // size, layers[0][-1, 2]
-    batch, loss = np.empty((size, x.shape[1]), kept.dtype), 0.0
+    loss = 0.0
     for step in range(len(factors)):
         start = step * size
         count = min(size, rows.size - start)
@@ -225,19 +243,30 @@ def _take_all(
 
 @compiled
 def _gather(x, rows, scaling, batch):
-    """``batch <- x[rows]``, scaled."""
+    """``batch <- x[rows]``, scaled; the rows of x are bytes."""
     number = batch.dtype.type
-    is_scaled, factor, summand = scaling[0], number(scaling[1]), number(scaling[2])
+    kind, is_scaled, factor, summand = scaling[0], scaling[1], number(scaling[2]), number(scaling[3])
     for i in range(rows.size):
-        row = rows[i]
-        for j in range(x.shape[1]):
-            batch[i, j] = number(x[row, j])
+        row = x[rows[i]]
+        if kind == 0:
+            _convert(row, batch[i])
+        elif kind == 1:
+            _convert(row.view(np.float32), batch[i])
+        else:
+            _convert(row.view(np.float64), batch[i])
         if is_scaled:
-            for j in range(x.shape[1]):
+            for j in range(batch.shape[1]):
                 batch[i, j] *= factor
-            if scaling[2] != 0:
-                for j in range(x.shape[1]):
+            if scaling[3] != 0:
+                for j in range(batch.shape[1]):
                     batch[i, j] += summand
+
+
+@compiled
+def _convert(numbers, converted):
+    number = converted.dtype.type
+    for j in range(converted.size):
+        converted[j] = number(numbers[j])
 
 
 @compiled
