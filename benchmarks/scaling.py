@@ -154,19 +154,15 @@ def main() -> None:
         print(f"| network, machines | {' | '.join(map(str, MACHINES))} |")
         print(f"|---|{'---:|' * len(MACHINES)}")
         for name, ways in found.items():
-            plain, half, size, batch = (
-                ways["plain"]["step"],
-                ways["half"]["step"],
-                ways["plain"]["size"],
-                NETWORKS[name],
-            )
-            row = max(2 * (plain - half) / batch, 0)  # seconds of a row; what is left does not depend on rows
+            plain, half, batch = ways["plain"]["step"], ways["half"]["step"], NETWORKS[name]
+            row = min(2 * max(plain - half, 0), plain) / batch  # seconds; what is left does not depend on rows
             for what in ("one batch for all", "a batch for each"):
                 gains = []
                 for machines in MACHINES:
-                    rows = max(batch / machines, 1) if what == "one batch for all" else batch
-                    step = plain - (batch - rows) * row + seconds_of_a_sum(machines, size, speed)
-                    gains.append(min(rows * machines, batch * machines) / batch * plain / step)
+                    computing = min(machines, batch) if what == "one batch for all" else machines
+                    rows = batch / computing if what == "one batch for all" else batch
+                    step = plain - (batch - rows) * row + seconds_of_a_sum(computing, ways["plain"]["size"], speed)
+                    gains.append(rows * computing / batch * plain / step)
                 print(f"| {name}, {what} | {' | '.join(f'{gain:.2f}' for gain in gains)} |")
 
 

@@ -102,9 +102,10 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
 def _is_plain(trainer: Any, fit: Any) -> bool:
     """Whether nothing but the optimizer, one of those here, changes gradients or parameters."""
     optimizer, regularized = trainer.optimizer, [layer for layer, _ in fit.model._regularized]
-    changing = [trainer.communicator, trainer.augment, trainer.average, trainer.clip_norm, trainer.clip_value]
+    changing = [trainer.augment, trainer.average, trainer.clip_norm, trainer.clip_value]
     changing += [getattr(layer, name, None) for layer in regularized for name in ("regularizer", "constraint")]
-    is_plain = type(trainer) is _Trainer and trainer.accumulate == 1 and all(each is None for each in changing)
+    is_alone = type(trainer) is _Trainer and trainer.accumulate == fit.processes.size == 1
+    is_plain = is_alone and all(each is None for each in changing)
     fits = all(len(vector) == len(fit.parameters) for vector in optimizer.state.values())
     return is_plain and type(optimizer) in _FORMULAS and fits and not fit.callbacks.doing("on_gradients")
 

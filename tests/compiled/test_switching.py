@@ -1,5 +1,6 @@
 """What is called, NumPy's functions or the compiled ones; and that a run does not depend on it."""
 
+import json
 import os
 import subprocess
 import sys
