@@ -3,46 +3,70 @@
 from __future__ import annotations
 
 import math
+from _thread import allocate_lock
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from minidl.data.reading import shown
 from minidl.errors import FileFormatError
-from minidl.typing import Array
+from minidl.typing import Array, Shape
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
 
+Result = TypeVar("Result")
+_parsing = allocate_lock()  # NumPy calls ast.literal_eval, which fails in two threads at once in Python 3.11
 _MOST_PACKED = 1032  # deflate packs at most so many bytes into one
 
 
-def read_npz(path: Path) -> dict[str, Array]:
+def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, Array]:
     """Return the arrays of an ``.npz`` file by name, as ``numpy.savez`` and ``numpy.savez_compressed`` write it.
 
-    Nothing is unpickled, and memory is taken only for data that the file can hold. Raises FileFormatError.
+    Of those named, if `names` is given. Nothing is unpickled, and memory is taken only for data that the file can hold.
+    Raises FileFormatError.
     """
+    return _read_entries(path, names, _read_entry)
+
+
+def look_into_npz(path: Path) -> dict[str, tuple[Shape, np.dtype[Any]]]:
+    """Return shapes and types of the arrays of an ``.npz`` file by name, without reading them."""
+
+    def look(archive: ZipFile, entry: ZipInfo, _: int) -> tuple[Shape, np.dtype[Any]]:
+        with archive.open(entry) as file:
+            shape, _, dtype = read_header(file)
+        return shape, dtype
+
+    return _read_entries(path, None, look)
+
+
+def _read_entries(
+    path: Path, names: Collection[str] | None, read: Callable[[ZipFile, ZipInfo, int], Result]
+) -> dict[str, Result]:
     import zipfile
     import zlib
 
-    arrays = {}
+    found = {}
     # What the zip reader raises for corrupt fields, and NumPy for headers that it cannot read.
     damages = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError, TypeError, OSError)
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
-                arrays[entry.filename.removesuffix(".npy")] = _read_entry(archive, entry, path.stat().st_size)
+                name = entry.filename.removesuffix(".npy")
+                if names is None or name in names:
+                    found[name] = read(archive, entry, path.stat().st_size)
     except FileFormatError as error:
         raise FileFormatError(f"{shown(path)}: {error}") from error
     except damages as error:
         raise FileFormatError(f"{shown(path)} is no .npz file, or a damaged one: {error!s:.100}") from error
-    return arrays
+    return found
 
 
 def _read_entry(archive: ZipFile, entry: ZipInfo, size: int) -> Array:
     with archive.open(entry) as file:
-        shape, fortran, dtype = _read_header(file)
+        shape, fortran, dtype = read_header(file)
         if dtype.hasobject:
             raise FileFormatError(f"the array {entry.filename!r} holds pickled objects, which could run any code")
         length = math.prod(shape) * dtype.itemsize
@@ -54,7 +78,9 @@ def _read_entry(archive: ZipFile, entry: ZipInfo, size: int) -> Array:
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    if np.lib.format.read_magic(file) == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
+def read_header(file: IO[bytes]) -> tuple[Shape, bool, np.dtype[Any]]:
+    """Return shape, order and type of an array in NumPy's format, and leave the file where its numbers begin."""
+    with _parsing:
+        if np.lib.format.read_magic(file) == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        return np.lib.format.read_array_header_2_0(file)

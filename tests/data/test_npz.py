@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from minidl.data.npz import read_npz
+from minidl.data.npz import look_into_npz, read_npz
 from minidl.errors import FileFormatError
 
 ARRAYS = {"x": np.arange(24, dtype=np.uint8).reshape(2, 3, 4), "y": np.array([3, -1]), "z": np.float64(0.5)}
@@ -20,6 +20,16 @@ def test_arrays_come_as_numpy_saved_them(tmp_path, save):
     for name, array in {"turned": ARRAYS["x"].T, **ARRAYS}.items():
         np.testing.assert_array_equal(read[name], array)
         assert read[name].dtype == array.dtype
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_shapes_and_types_are_told_and_one_array_read_without_the_others(tmp_path, save):
+    save(tmp_path / "a.npz", **ARRAYS)
+    assert look_into_npz(tmp_path / "a.npz") == {name: (array.shape, array.dtype) for name, array in ARRAYS.items()}
+    assert read_npz(tmp_path / "a.npz", ["y"]).keys() == {"y"}
+    write_entry(tmp_path / "a.npz", (10**6, 10**7), b"")  # which no memory could hold
+    assert look_into_npz(tmp_path / "a.npz") == {"x": ((10**6, 10**7), np.dtype(np.uint8))}
+    assert read_npz(tmp_path / "a.npz", ["y"]) == {}
 
 
 def test_objects_are_never_unpickled(tmp_path):
