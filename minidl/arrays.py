@@ -46,9 +46,10 @@ def as_rows(values: Any, name: str) -> Array:
 def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike | None = None) -> None:
     """Raise DataError naming the first entry of `values` that is NaN, infinite, or would be so as `dtype`, if given.
 
-    Rows are looked at in blocks, so that a memory map larger than the memory can be checked.
+    Rows are looked at in blocks, so that a memory map larger than the memory can be checked. Files that are shards of a
+    data set are checked when they are read.
     """
-    if values.dtype.kind != "f":
+    if values.dtype.kind != "f" or getattr(values, "shards", None) is not None:
         return
     values = values if values.ndim else values.reshape(1)
     rows = max(_ENTRIES_AT_ONCE // max(values[:1].size, 1), 1)

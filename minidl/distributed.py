@@ -191,6 +191,8 @@ def _facts(trainer: Trainer, fit: Fit) -> dict[str, Any]:
     settings = {name: value for name, value in trainer.configuration().items() if name not in {"model", "communicator"}}
     versions = {"the version of minidl": __version__, "the version of NumPy": np.__version__}
     rows = {"the number of rows": len(fit.data), "the number of rows to validate": len(fit.validation or ())}
+    shards = getattr(fit.data.x, "shards", None)
+    rows |= {} if shards is None else {"the rows of each file": shards.counts.tolist(), "buffer": shards.buffer}
     place = {"the epoch": trainer.epoch, "the step": trainer.step, "the row": trainer.position.row}
     return {**versions, "the model": (trainer.model, trainer.model.dtype), **settings, **rows, **place}
 

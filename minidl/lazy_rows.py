@@ -1,4 +1,4 @@
-"""Rows that become an array only when they are used: of a sparse matrix, or of other rows by an index."""
+"""Rows that become an array only when they are used: of a sparse matrix, of files, or of other rows by an index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class LazyRows:
 
     Parameters
     ----------
-    table : array (M, ...), SciPy's CSR matrix or array (M, features), or LazyRows
+    table : array (M, ...), SciPy's CSR matrix or array (M, features), the table of `minidl.data.Shards`, or LazyRows
     index : integer array (N,), optional
         Which rows of the table, each as often as it is there; left out, all in their order.
     sample_shape : tuple of int, optional
@@ -24,6 +24,9 @@ class LazyRows:
     ----------
     is_sparse : bool
         Whether the table is.
+    shards : table or None
+        The table, if all its rows are here and it is in files: it has an `order` of its own, in which they are read one
+        after the other, takes a `sample` from few of them, and checks what it reads.
     """
 
     def __init__(self, table: Any, index: Array | None = None, sample_shape: Shape | None = None) -> None:
@@ -34,6 +37,7 @@ class LazyRows:
             if table._index is not None:
                 self._index = table._index if index is None else table._index[index]
         self.is_sparse = hasattr(self._table, "toarray")
+        self.shards: Any = self._table if self._index is None and hasattr(self._table, "order") else None
         rows = len(self._index) if self._index is not None else table.shape[0]
         self.shape: Shape = (rows, *(sample_shape or table.shape[1:]))
         self.dtype: np.dtype[Any] = table.dtype

@@ -65,7 +65,10 @@ ROOMS = {
 FRONT_DOOR = TRAINING  # minidl/__init__.py shows the rooms up to the training floor
 BESIDE, KNOWN_BESIDE = (
     "data",
-    ("arrays", "console", "data", "errors", "files", "randomness", "settings", "signatures", "tables", "typing"),
+    (
+        *("arrays", "console", "data", "errors", "files", "lazy_rows", "randomness", "settings", "signatures"),
+        *("tables", "typing"),
+    ),
 )  # nobody in the house knows the house beside it
 BORROWED = ("minidl.training.folds", "minidl.data.splitting")  # but for one thing: how rows to hold out are drawn
 

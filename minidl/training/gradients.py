@@ -125,13 +125,13 @@ def score_rows(
     model: Sequential, rows: Rows, tally: Tally, threads: int | None = None, processes: Processes = ALONE
 ) -> Array:
     """Return the totals of rows, of which each process computes a part, of the model as it is in inference."""
-    rows = rows[processes.rows(slice(0, len(rows)))]
+    own = processes.rows(slice(0, len(rows)))
 
     def score(part: slice) -> Array:
-        block = rows[part]
+        block = rows[own.start + part.start : own.start + part.stop]
         return tally.count(model.forward(block.x), block, scale=0)[0]  # nobody needs the gradient
 
-    totals: Array = sum(in_blocks(model, score, len(rows), threads=threads), tally.zeros())
+    totals: Array = sum(in_blocks(model, score, own.stop - own.start, threads=threads), tally.zeros())
     totals[1] += model.penalty() * totals[0]
     return processes.add_up(totals)
 

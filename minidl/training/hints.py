@@ -102,7 +102,8 @@ def no_hints() -> Iterator[None]:
 
 def _sample(rows: Rows, size: int) -> Rows:
     """Return about so many rows at equal distances, or all of fewer; their inputs are taken when they are used."""
-    index = np.arange(0, len(rows), max(len(rows) // size, 1))
+    shards = getattr(rows.x, "shards", None)  # of which a few are looked into
+    index = np.arange(0, len(rows), max(len(rows) // size, 1)) if shards is None else shards.sample(size)
     weights = None if rows.weights is None else rows.weights[index]
     x = cast(Array, LazyRows(rows.x, index))
     return Rows(x, rows.targets[index], weights, rows.positions, rows.mean_weight)

@@ -58,6 +58,11 @@ class Rows:
         x = self.x if is_all else take_rows(self.x, rows)
         return Rows(x, take_rows(self.targets, rows), weights, self.positions, self.mean_weight)
 
+    def order(self, seed: tuple[int, int]) -> Any:
+        """Return the numbers of the rows in a random order, by slices; shards have one of their own."""
+        shards = getattr(self.x, "shards", None)
+        return random_order(len(self), seed) if shards is None else shards.order(seed)
+
     def blocks(self, size: int) -> Iterator[Rows]:
         """Yield the rows in blocks of at most so many."""
         for start in range(0, len(self), size):

@@ -33,7 +33,7 @@ from minidl.training.interruption import Step, interrupted_between_steps
 from minidl.training.prefetching import prefetch
 from minidl.training.progress import ProgressBar
 from minidl.training.replica import Replica, may_share
-from minidl.training.rows import Rows, prepare_rows, prepare_validation, random_order, split_rows
+from minidl.training.rows import Rows, prepare_rows, prepare_validation, split_rows
 from minidl.training.run_file import KIND, VERSION, describe, read_run
 from minidl.typing import Array
 
@@ -257,7 +257,8 @@ class Trainer(Configurable):
         Parameters
         ----------
         x : array (N, *input_shape), memory map, nested list, or table of pandas, polars or pyarrow
-            Integers such as uint8 pixels stay as they are, and are converted batch by batch.
+            Integers such as uint8 pixels stay as they are, and are converted batch by batch. Of data larger than
+            memory, the `x` and `y` of `minidl.data.Shards`.
         y : array, pandas series or list
             Targets as the model's loss takes them, such as integer labels (N,).
         epochs : int, >= 1
@@ -473,7 +474,7 @@ class Trainer(Configurable):
     def _batches(self, fit: Fit) -> Generator[Rows, None, None]:
         """Make the batches that are left of the present epoch, one ahead where they are distorted."""
         seed, epoch, size, data = self.seed or 0, self.epoch, self.position.batch_rows, fit.data
-        order = random_order(len(data), (seed, epoch)) if self.position.shuffled else None
+        order = data.order((seed, epoch)) if self.position.shuffled else None
 
         def batch_at(place: slice) -> Rows:
             rows = fit.processes.rows(place)

@@ -1,0 +1,243 @@
+"""Files that each hold some rows of a data set: what is in them, found without their inputs, and their inputs, read.
+
+A kind of file is a class. `look` tells rows, shapes and types, and reads the targets, which are small; `read` returns
+the inputs: of ``.npy`` a memory map, else an array.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from minidl.arrays import as_array
+from minidl.data.npz import look_into_npz, read_header, read_npz
+from minidl.data.reading import shown
+from minidl.errors import (
+    ArgumentError,
+    DataError,
+    FileFormatError,
+    MinidlError,
+    MissingDependencyError,
+    MissingFileError,
+    did_you_mean,
+)
+from minidl.tables import as_frame
+from minidl.typing import Array, Shape
+
+
+class Contents(NamedTuple):
+    """What a file holds: the shape and type of its inputs, with their columns if it is a table, and its targets."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    targets: Array | None
+    columns: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Within, what libraries raise for a file that is not there, or is none of its kind, becomes minidl's error."""
+    try:
+        yield
+    except MinidlError:
+        raise
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{shown(path)} does not exist, or not any more: put it there") from error
+    except (OSError, ValueError, EOFError, OverflowError, TypeError) as error:
+        raise FileFormatError(f"{shown(path)} is no {path.suffix} file, or a damaged one: {error!s:.100}") from error
+
+
+@dataclass(frozen=True)
+class Files:
+    """A kind of file, with the names of what to read of it.
+
+    Parameters
+    ----------
+    target : str or None
+        The name of the targets: of an array, or a column; None for the usual one, if there is one.
+    columns : sequence of str or None
+        Of a table, which are the inputs; None for all but the target.
+    """
+
+    target: str | None = None
+    columns: Sequence[str] | None = None
+
+    one_type: ClassVar[bool] = True
+    """Whether inputs must be of the same type in all files."""
+
+    def inputs(self, paths: list[Path]) -> list[Path]:
+        """Return those of the files in a folder that hold inputs."""
+        return paths
+
+    def look(self, path: Path) -> Contents:
+        """Return what the file holds."""
+        raise NotImplementedError
+
+    def read(self, path: Path) -> Array:
+        """Return the inputs."""
+        raise NotImplementedError
+
+
+class ArrayFiles(Files):
+    """Pairs of ``.npy`` files: inputs in ``x_07.npy``, their targets in ``y_07.npy``."""
+
+    def inputs(self, paths: list[Path]) -> list[Path]:
+        target = self.target or "y"
+        if wrong := [path for path in paths if not path.name.startswith(("x", target))]:
+            raise FileFormatError(f"{shown(wrong[0])} is neither x nor y: name such files x_07.npy and {target}_07.npy")
+        return [path for path in paths if path.name.startswith("x")]
+
+    def look(self, path: Path) -> Contents:
+        x, beside = self.read(path), path.with_name((self.target or "y") + path.name[1:])
+        targets = None if self.target is None and not beside.exists() else np.array(self.read(beside))
+        return Contents(x.shape, x.dtype, targets)
+
+    def read(self, path: Path) -> Array:
+        with reading(path), path.open("rb") as file:
+            shape, fortran, dtype = read_header(file)
+            if dtype.hasobject:
+                raise FileFormatError(f"{shown(path)} holds pickled objects, which could run any code: give numbers")
+            return np.asarray(np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C"))
+
+
+class ArchiveFiles(Files):
+    """``.npz`` files: of two arrays one is the targets, by default that of the name ``y``, and the other the inputs."""
+
+    def look(self, path: Path) -> Contents:
+        x, y = self._names(path)
+        shape, dtype = look_into_npz(path)[x]
+        return Contents(shape, dtype, None if y is None else read_npz(path, [y])[y])
+
+    def read(self, path: Path) -> Array:
+        with reading(path):
+            x, _ = self._names(path)
+            return read_npz(path, [x])[x]
+
+    def _names(self, path: Path) -> tuple[str, str | None]:
+        with reading(path):
+            path.stat()  # raises where there is none
+            names = [*look_into_npz(path)]
+        y = self.target or ("y" if "y" in names else None)
+        others = [name for name in names if name != y]
+        if len(others) != 1 or y not in {None, *names}:
+            cure = "give target=, the name of the targets; the inputs are the only other one"
+            raise FileFormatError(f"{shown(path)} holds the arrays {', '.join(names):.80}: {cure}")
+        return others[0], y
+
+
+class TableFiles(Files):
+    """Tables: one column is the targets, and the others, or those chosen, are the inputs."""
+
+    def choose(self, names: list[str], path: Path) -> list[str]:
+        """Return which of a file's columns are inputs."""
+        wanted = [*([] if self.target is None else [self.target]), *(self.columns or ())]
+        if missing := [name for name in wanted if name not in names]:
+            raise ArgumentError(f"{shown(path)} has no column {missing[0]!r:.40}: {did_you_mean(missing[0], names)}")
+        return [name for name in names if name != self.target] if self.columns is None else [*self.columns]
+
+
+class ParquetFiles(TableFiles):
+    """Parquet files, which tell their rows and types without being read. They need pyarrow."""
+
+    def look(self, path: Path) -> Contents:
+        with reading(path), _open_parquet(path) as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+            columns = self.choose(schema.names, path)
+            types = as_array(schema.empty_table().select(columns), f"{shown(path)}: x").dtype
+            targets = None
+            if self.target is not None:
+                targets = as_frame(file.read([self.target]))[self.target].to_numpy()
+        return Contents((rows, len(columns)), types, targets, tuple(columns))
+
+    def read(self, path: Path) -> Array:
+        with reading(path), _open_parquet(path) as file:
+            columns = self.choose(file.schema_arrow.names, path)
+            return as_array(file.read(columns).select(columns), f"{shown(path)}: x")
+
+
+class CsvFiles(TableFiles):
+    """CSV files with a line of names. They do not tell their rows and types: `look` reads them once."""
+
+    one_type: ClassVar[bool] = False
+
+    def look(self, path: Path) -> Contents:
+        frame, columns = self._frame(path)
+        x = as_array(frame[columns], f"{shown(path)}: x")
+        return Contents(x.shape, x.dtype, None if self.target is None else frame[self.target].to_numpy(), (*columns,))
+
+    def read(self, path: Path) -> Array:
+        frame, columns = self._frame(path)
+        return as_array(frame[columns], f"{shown(path)}: x")
+
+    def _frame(self, path: Path) -> tuple[Any, list[str]]:
+        import pandas as pd
+
+        with reading(path):
+            frame = pd.read_csv(path)
+        return frame, self.choose([*map(str, frame.columns)], path)
+
+
+def _open_parquet(path: Path) -> Any:
+    try:
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise MissingDependencyError("Parquet files need pyarrow: pip install -e '.[parquet]'") from error
+    return ParquetFile(path)
+
+
+KINDS: dict[str, type[Files]] = {
+    ".npy": ArrayFiles,
+    ".npz": ArchiveFiles,
+    ".parquet": ParquetFiles,
+    ".csv": CsvFiles,
+    ".csv.gz": CsvFiles,
+}
+
+
+def kind_of_file(path: Path) -> type[Files] | None:
+    """Return the class for a file of this name; None for any other, and for those that begin with a dot or underscore.
+
+    Programs leave such marks, ``_SUCCESS`` or ``.part.crc``, beside the data.
+    """
+    endings = [kind for ending, kind in KINDS.items() if path.name.lower().endswith(ending)]
+    return endings[0] if endings and path.name[0] not in "._" else None
+
+
+def kind_of_files(paths: Sequence[Path], where: str) -> type[Files]:
+    """Return the class for all of these files; raise FileFormatError where there are none, or several kinds."""
+    found = {kind: path for path in paths if (kind := kind_of_file(path))}
+    if not found:
+        raise FileFormatError(f"{where} has no files {', '.join(KINDS)}: give the folder that holds the data's files")
+    if len(found) > 1:
+        one, other = [path.name for path in found.values()][:2]
+        raise FileFormatError(
+            f"{where} has files of several kinds, {one:.60} and {other:.60}: keep one kind in a folder"
+        )
+    return next(iter(found))
+
+
+def check_alike(files: Sequence[tuple[Path, Contents]], kind: type[Files]) -> None:
+    """Raise DataError for the first file that is no rows of numbers, or is not like the first file."""
+    first_path, first = files[0]
+    for path, own in files:
+        if not own.shape or own.dtype.kind not in "biuf":
+            raise DataError(f"{shown(path)} holds x of shape {own.shape} and type {own.dtype}: give rows of numbers")
+        if own.targets is not None and own.targets.shape[:1] != own.shape[:1]:
+            counts = f"{own.shape[0]:,} rows of x, and targets of shape {own.targets.shape}"
+            raise DataError(f"{shown(path)} has {counts}: give as many")
+        targets = ["none" if each.targets is None else each.targets.shape[1:] for each in (own, first)]
+        differences: dict[str, tuple[Any, Any]] = {
+            "columns": ([*{*own.columns} - {*first.columns}], [*{*first.columns} - {*own.columns}]),
+            "the shape of a row": (own.shape[1:], first.shape[1:]),
+            "the type": (own.dtype, first.dtype) if kind.one_type else (None, None),
+            "the shape of a target": (targets[0], targets[1]),
+        }
+        for what, (this, that) in differences.items():
+            if this != that:
+                place = f"{shown(path)} differs from {first_path.name:.40} in {what}"
+                raise DataError(f"{place}: {this!s:.50}, and not {that!s:.50}. Write all files alike")
