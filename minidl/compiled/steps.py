@@ -6,6 +6,7 @@ own, the trainer does step by step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
@@ -28,10 +29,12 @@ from minidl.typing import Array
 
 _Trainer = resolve_name("minidl.training.trainer:Trainer")
 _ProgressBar = resolve_name("minidl.training.progress:ProgressBar")
-_random_order = resolve_name("minidl.training.rows:random_order")
 
 _MULTIPLICATIONS = 2**28
 """Of the steps in one call: some hundredths of a second, after which Ctrl-C and `stop` are heard."""
+
+_BYTES = 2**22
+"""Of the rows that are read from files for one call."""
 
 _ROWS = 8192
 """NumPy adds up more losses than these in parts."""
@@ -71,7 +74,7 @@ class _Steps:
             if chain is None or not count:
                 return NotImplemented  # NumPy's code goes on from here
             if order is None and position.shuffled:
-                order = _random_order(position.rows, (self.seed or 0, self.epoch))
+                order = fit.data.order((self.seed or 0, self.epoch))
             stop = min(position.row + count * position.batch_rows, position.rows)
             with self._whole:
                 _take(self, fit, chain, np.arange(position.row, stop) if order is None else order[position.row : stop])
@@ -96,7 +99,10 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
     is_own = callable(optimizer.learning_rate) and not isinstance(optimizer.learning_rate, Schedule)
     if is_own or not all(isinstance(each, _ProgressBar) for each in watching):
         return min(steps, 1)
-    return min(steps, max(_MULTIPLICATIONS // (3 * rows * len(fit.parameters)), 1))
+    many = _MULTIPLICATIONS // (3 * rows * len(fit.parameters))
+    if not isinstance(x := fit.data.x, np.ndarray):
+        many = min(many, _BYTES // (rows * math.prod(x.shape[1:]) * x.dtype.itemsize))
+    return min(steps, max(many, 1))
 
 
 def _is_plain(trainer: Any, fit: Any) -> bool:
@@ -117,23 +123,25 @@ def _is_scored_here(fit: Any) -> bool:
 
 
 def _is_read_here(data: Any, model: Any, chain: Chain) -> bool:
-    """Whether rows are numbers, one row after the other, and targets labels or numbers of the model's type."""
+    """Whether rows are numbers, one row after the other or in files, and targets labels or of the model's type."""
     x, targets = data.x, data.targets
     is_labels = targets.ndim == 1 and targets.dtype.kind in "iu"
     is_known = is_labels if type(model.loss) is SoftmaxCrossEntropy else targets.dtype == model.dtype
     is_scaled_twice = sum(type(layer) is Rescale for layer in chain.first) > 1
-    is_numbers = isinstance(x, np.ndarray) and x.dtype in _KINDS and x.flags.c_contiguous
-    return is_known and is_numbers and not is_scaled_twice
+    is_in_order = x.flags.c_contiguous if isinstance(x, np.ndarray) else x.shards is not None
+    return is_known and x.dtype in _KINDS and is_in_order and not is_scaled_twice
 
 
 def _take(trainer: Any, fit: Any, chain: Chain, rows: Array) -> None:
     """Take the steps of these rows, and write down how far the run is."""
     optimizer, position, dtype = trainer.optimizer, trainer.position, fit.model.dtype
     size = min(position.batch_rows, len(rows))
-    x = fit.data.x.view(np.ndarray).reshape(position.rows, -1)
+    x, targets, index = fit.data.x, fit.data.targets[rows], rows
+    if not isinstance(x, np.ndarray):  # those of a few steps, of which files in order know best what comes next
+        x, index = x[rows if position.shuffled else slice(rows[0], rows[-1] + 1)], np.arange(len(rows))
+    x = np.ascontiguousarray(x).view(np.ndarray).reshape(len(x), -1)
     read = x.view(np.uint8)
     read.flags.writeable = False  # they would be compiled for arrays of both kinds
-    targets = fit.data.targets[rows]
     is_classified = type(fit.model.loss) is SoftmaxCrossEntropy
     slots = [*optimizer.prepare_state(fit.parameters), fit.gradients, fit.gradients][:2]  # one that is not used is any
     formula = _FORMULAS[type(optimizer)]
@@ -143,10 +151,9 @@ def _take(trainer: Any, fit: Any, chain: Chain, rows: Array) -> None:
             (fit.parameters, fit.gradients, *slots),
             (chain.table, *settings),
             np.empty(size * chain.numbers_per_row, dtype),
-            np.empty((size, x.shape[1]), dtype),
-            read,
-            (_KINDS[x.dtype], *_scaling(chain.first)),
-            rows.astype(np.intp, copy=False),
+            x,
+            _scaling(chain.first),
+            index.astype(np.intp, copy=False),
             targets.astype(np.intp) if is_classified else targets.reshape(len(rows), -1),
             size,
             position.totals,

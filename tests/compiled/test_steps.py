@@ -31,6 +31,7 @@ from minidl import (
     Trainer,
 )
 from minidl.compiled import is_on, switch
+from minidl.data import Shards
 from minidl.errors import DivergenceError
 from minidl.schedules import CosineDecay
 
@@ -166,6 +167,23 @@ def test_a_few_calls_take_all_steps_of_an_epoch(calls):
     run.fit(*problem(100), epochs=2, progress=False)
     assert calls == [100, 100]
     assert run.step == 26
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_of_files_are_taken_several_steps_at_a_time(calls, monkeypatch, tmp_path, shuffle, order):
+    x, y = problem(100)
+    for file in range(5):
+        part = slice(20 * file, 20 * file + 20)
+        np.save(tmp_path / f"x_{file}.npy", np.asarray(x[part], order=order))
+        np.save(tmp_path / f"y_{file}.npy", y[part])
+    monkeypatch.setattr(steps, "_BYTES", 3 * 8 * 6 * 4)
+    data = Shards(tmp_path, buffer=2)
+    assert_same_run(
+        lambda: trainer(shuffle=shuffle),
+        fit=lambda run: run.fit(data.x, data.y, epochs=2, progress=False),
+    )
+    assert calls == [24, 24, 24, 24, 4] * 2
 
 
 def test_the_bar_leaves_steps_together(calls):
