@@ -1,0 +1,120 @@
+"""Training on data larger than memory: how much memory a process takes, and how fast it is beside the same in memory.
+
+    python benchmarks/shards.py --gigabytes 4 [--folder /tmp]
+
+Writes shards, pairs of .npy files with 25 MB of float32 pixels each, and trains 784-128-64-10 on them for one epoch,
+batch 64, in a process of its own, which may allocate 600 MB at most (RLIMIT_DATA): it would end with an error above
+that. Another process trains on the rows of the first files in memory. "Its own" memory is without the pages of files,
+which the system takes back where it needs them. For Linux, whose /proc tells these figures. The files are deleted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from memory import LIMIT, PeakMemory
+
+ROWS, PIXELS, BATCH, BUFFER = 8_000, 784, 64, 4
+BYTES_OF_FILE = ROWS * PIXELS * 4
+
+
+def write_shards(folder: Path, files: int) -> None:
+    """Write files of random pixels, with labels that depend on them; none stays in the system's cache of files."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    for number in range(files):
+        x = rng.random((ROWS, PIXELS), dtype=np.float32)
+        np.save(folder / f"x_{number:05}.npy", x)
+        np.save(folder / f"y_{number:05}.npy", x[:, :10].argmax(axis=1))
+        with (folder / f"x_{number:05}.npy").open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def train(x, y) -> dict[str, float]:
+    """Train 784-128-64-10 for an epoch; return the peaks of the process's memory, and rows per second."""
+    from minidl import SGD, Dense, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
+
+    layers = [Dense(128), ReLU(), Dense(64), ReLU(), Dense(10), SoftmaxCrossEntropy()]
+    trainer = Trainer(Sequential(layers, seed=0), SGD(0.01), batch_size=BATCH, seed=0)
+    trainer.fit(x[: 2 * BATCH], y[: 2 * BATCH], progress=False)  # compiles, where numba is installed
+    peak, ended = PeakMemory(), threading.Event()
+
+    def look() -> None:  # not in a callback, which would be told of each step
+        while not ended.wait(0.05):
+            peak.look()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    began = time.perf_counter()
+    trainer.fit(x, y, progress=False)
+    seconds = time.perf_counter() - began
+    ended.set()
+    looking.join()
+    return peak.report() | {"rows": len(y) / seconds}
+
+
+def run(job: str, folder: Path) -> dict[str, float]:
+    """Do one job, in the process that is measured."""
+    import numpy as np
+
+    from minidl.data import Shards
+
+    if job == "shards":
+        resource.setrlimit(resource.RLIMIT_DATA, (LIMIT * 2**20,) * 2)
+        data = Shards(folder, buffer=BUFFER)
+        return train(data.x, data.y)
+    files = sorted(folder.glob("x_*.npy"))[: round(2e8 / BYTES_OF_FILE)]
+    x = np.concatenate([np.load(path) for path in files])
+    return train(x, np.concatenate([np.load(path.with_name("y" + path.name[1:])) for path in files]))
+
+
+def in_process(job: str, folder: str) -> dict[str, float]:
+    """Return what `run` does, in a process of its own."""
+    command = [sys.executable, __file__, "--job", job, "--folder", folder]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gigabytes", type=float, default=0.4, help="how much to write (default %(default)s)")
+    parser.add_argument("--folder", type=Path, help="where to write it (default: a temporary folder)")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.job:
+        print(json.dumps(run(arguments.job, arguments.folder)))
+        return
+    if not Path("/proc/self/status").exists():
+        parser.exit(2, "this system has no /proc, from which the figures are read\n")
+    files = max(round(arguments.gigabytes * 1e9 / BYTES_OF_FILE), BUFFER)
+    in_memory = min(files, round(2e8 / BYTES_OF_FILE))
+    titles = {"shards": f"{files} shards, {BUFFER} at a time", "memory": f"{in_memory} of them in memory"}
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        write_shards(Path(folder), files)
+        print("an epoch of 784-128-64-10          rows     GB   rows/s  whole process  its own (MB)")
+        found = {}
+        for job, count in (("shards", files), ("memory", in_memory)):
+            found[job] = each = in_process(job, folder)
+            size = f"{count * ROWS:>9,}{count * BYTES_OF_FILE / 1e9:>7.2f}"
+            print(f"{titles[job]:<30}{size}{each['rows']:>9,.0f}{each['whole']:>15.0f}{each['own']:>9.0f}", flush=True)
+    # What grows with the rows are the labels, int64: those of the files, and once more while they are joined.
+    rows = round(20e9 / PIXELS / 4)
+    more = 2 * 8 * (rows - files * ROWS) / 2**20
+    print(
+        f"20 GB by calculation: {rows:,} rows, whose labels take {8 * rows / 2**20:.0f} MB, and twice that while they"
+    )
+    print(f"are read: {found['shards']['own']:.0f} + {more:.0f} = {found['shards']['own'] + more:.0f} MB of its own")
+
+
+if __name__ == "__main__":
+    main()
