@@ -32,6 +32,8 @@ _METHODS = ("Get_rank", "Get_size", "Allreduce", "allgather", "bcast", "Abort")
 
 def as_communicator(value: Any, name: str) -> Any:
     """Return a communicator, or None; raise ArgumentTypeError for anything else."""
+    if isinstance(value, Processes):
+        return value
     if value is not None and (missing := [method for method in _METHODS if not hasattr(value, method)]):
         fix = "give one of mpi4py, such as MPI.COMM_WORLD"
         raise ArgumentTypeError(f"{name} is {value!r:.80}, without {missing[0]}: {fix}")
@@ -44,6 +46,10 @@ class Processes:
     Parameters
     ----------
     communicator : mpi4py.MPI.Comm, or None for this process alone
+        Or other `Processes`, of which these are the same.
+    share_batch : bool, default True
+        Whether layers that mix the rows of a batch, such as BatchNorm, see all of it. Else each process's see its own
+        rows, which saves sums; running means differ between processes, and become their mean at the end of `fit`.
 
     Attributes
     ----------
@@ -57,8 +63,11 @@ class Processes:
         How many threads each process computes with, unless it is told otherwise: several share the cores.
     """
 
-    def __init__(self, communicator: Any = None) -> None:
-        self.communicator, self.stopped, self.watched = communicator, False, False
+    def __init__(self, communicator: Any = None, *, share_batch: bool = True) -> None:
+        if isinstance(communicator, Processes):
+            communicator, share_batch = communicator.communicator, communicator.share_batch
+        self.communicator: Any = communicator
+        self.share_batch, self.stopped, self.watched = share_batch, False, False
         self.rank: int = 0 if communicator is None else communicator.Get_rank()
         self.size: int = 1 if communicator is None else communicator.Get_size()
         self.threads = 1 if self.size > 1 else None
@@ -78,9 +87,14 @@ class Processes:
         return [each for each in callbacks if self.rank == 0 or not (each.writes_files or each.ends_first)]
 
     def rows(self, rows: slice) -> slice:
-        """Return this process's part of rows: in the order of processes, of the same number but for one."""
+        """Return this process's part of rows: in the order of processes, of the same number but for one.
+
+        Of few rows some processes have none, so that no row is alone: it would have no variance.
+        """
         count = rows.stop - rows.start
-        return slice(rows.start + self.rank * count // self.size, rows.start + (self.rank + 1) * count // self.size)
+        sharing = min(self.size, max(count // 2, 1))
+        start, stop = (min(rank, sharing) * count // sharing for rank in (self.rank, self.rank + 1))
+        return slice(rows.start + start, rows.start + stop)
 
     def add_up_step(self, gradients: Array, totals: Array, stopping: bool, whole: Step) -> Array:
         """Add up the gradients of all processes, in place; return their totals, after which `stopped` is up to date."""
@@ -115,11 +129,13 @@ class Processes:
             return
         layers = model.walk()
         for layer in layers:
-            layer.over_batch = self.add_up if layer.mixes_batch else None
+            layer.over_batch = self.add_up if layer.mixes_batch and self.share_batch else None
         try:
             with whole:  # Ctrl-C is noted, and heard by all with the next sums
                 try:
                     yield
+                    for state in model.named_states().values() if not self.share_batch else ():
+                        state.value = self.add_up(state.value / self.size)
                 except DivergenceError:  # which all raise
                     raise
                 except BaseException:

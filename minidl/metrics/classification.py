@@ -1,5 +1,7 @@
 """Metrics of classes and labels: how many are right, of all, of those predicted, or of those that are there."""
 
+import math
+
 import numpy as np
 
 from minidl.errors import ArgumentError
@@ -91,7 +93,7 @@ class ClassMetric(Metric):
         _check_labels(self, rows)
         predicted, actual = rows.predictions, rows.truth
         weights = np.ones(len(predicted)) if weights is None else weights
-        classes = max(rows.scores[:1].size, 2)  # one score is of two classes
+        classes = max(math.prod(rows.scores.shape[1:]), 2)  # one score is of two classes
         is_binary = predicted.ndim == 1 and classes == 2
         if self.average == "binary" and not is_binary:
             raise ArgumentError(f'{self.name}: average="binary" is for one of two classes: use average="macro"')

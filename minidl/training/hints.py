@@ -38,11 +38,14 @@ _FEW, _MANY = 250, 2_000
 """Rows of a sample: some gain is seen in a few, and that there is none in many."""
 
 
-def warn_of_scales(model: Sequential, rows: Rows) -> None:
+def warn_of_scales(model: Sequential, rows: Rows, step: int = 0) -> None:
     """Warn of inputs that are scaled twice, and of targets far beyond the outputs of a model that is not yet trained.
 
-    Both are DataWarning. Targets are compared for losses of plain numbers alone, by their root mean square.
+    Both are DataWarning. Targets are compared for losses of plain numbers alone, by their root mean square. Nothing is
+    looked at after the first step.
     """
+    if step:
+        return
     sample, first = _sample(rows, 64), model.layers[0]
     x = sample.x[...]
     if isinstance(first, Rescale) and abs(first.scale) <= 0.1 and not first.offset and _is_in_unit_interval(x):
@@ -56,18 +59,18 @@ def warn_of_scales(model: Sequential, rows: Rows) -> None:
             warnings.warn(f"check the data: {far}; {cure}", DataWarning, stacklevel=3)
 
 
-def warn_of_no_gain(model: Sequential, rows: Rows, tally: Tally, loss: float) -> None:
+def warn_of_no_gain(trainer: Trainer, fit: Fit) -> bool:
     """Warn, by a DataWarning, of a trained model whose loss is no better than that of the best constant prediction.
 
-    Parameters
-    ----------
-    model : Sequential
-    rows : Rows
-        Of the training.
-    tally : Tally
-    loss : float
-        Of the last epoch. Only if that is no better, the model itself is asked.
+    Return whether it was looked at: not before an epoch and 20 steps.
     """
+    if is_due := trainer.epoch > 0 and trainer.step >= 20:
+        _warn_of_loss(fit.model, fit.data, fit.tally, trainer.history["loss"][-1])
+    return is_due
+
+
+def _warn_of_loss(model: Sequential, rows: Rows, tally: Tally, loss: float) -> None:
+    """Compare the loss of the last epoch with that of a constant; only if it is no better, ask the model itself."""
     constant = _constant_loss(model, _sample(rows, _FEW))
     if not loss >= constant - 0.2 * abs(constant):
         return
@@ -78,7 +81,7 @@ def warn_of_no_gain(model: Sequential, rows: Rows, tally: Tally, loss: float) ->
         what = "the mean" if isinstance(model.loss, RegressionLoss) else "how frequent each class is"
         result = f"the loss is {learned:.4g}, no better than that of always predicting {what}, {constant:.4g}"
         cure = "scale x, try other learning rates and more epochs, and see that the rows of x and y belong together"
-        warnings.warn(f"check the data: {result}; {cure}", DataWarning, stacklevel=3)
+        warnings.warn(f"check the data: {result}; {cure}", DataWarning, stacklevel=4)
 
 
 def warn_of_rates_of_zero(trainer: Trainer, rows: int, epochs: int) -> None:

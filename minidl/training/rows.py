@@ -59,9 +59,15 @@ class Rows:
         return Rows(x, take_rows(self.targets, rows), weights, self.positions, self.mean_weight)
 
     def order(self, seed: tuple[int, int]) -> Any:
-        """Return the numbers of the rows in a random order, by slices; shards have one of their own."""
-        shards = getattr(self.x, "shards", None)
-        return random_order(len(self), seed) if shards is None else shards.order(seed)
+        """Return the numbers of the rows in random order, that of ``default_rng(seed).permutation``, by slices.
+
+        Shards have an order of their own.
+        """
+        if (shards := getattr(self.x, "shards", None)) is not None:
+            return shards.order(seed)
+        order = np.arange(len(self), dtype=np.int32 if 2**20 < len(self) < 2**31 else np.intp)  # half of the memory
+        np.random.default_rng(seed).shuffle(order)
+        return order
 
     def blocks(self, size: int) -> Iterator[Rows]:
         """Yield the rows in blocks of at most so many."""
@@ -161,10 +167,3 @@ def split_rows(first: int, rows: int, size: int, *, joined: bool) -> list[slice]
     if joined and len(starts) > 1 and rows - starts[-1] == 1:
         starts.pop()
     return [slice(start, stop) for start, stop in itertools.pairwise([*starts, rows])]
-
-
-def random_order(rows: int, seed: tuple[int, int]) -> Array:
-    """Return the numbers of rows in a random order: that of ``default_rng(seed).permutation(rows)``."""
-    order = np.arange(rows, dtype=np.int32 if 2**20 < rows < 2**31 else np.intp)  # of many rows in half of the memory
-    np.random.default_rng(seed).shuffle(order)
-    return order

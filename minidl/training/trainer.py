@@ -296,8 +296,7 @@ class Trainer(Configurable):
         refuse(unknown, Trainer.fit)
         data = {"validation_data": validation_data, "sample_weight": sample_weight, "class_weight": class_weight}
         fit = prepare_together(self, lambda: self._prepare(x, y, epochs, callbacks, progress, **data))
-        if not self.step:
-            warn_of_scales(self.model, fit.data)
+        warn_of_scales(self.model, fit.data, self.step)
         if self.position.rows != len(fit.data):
             self.position = Position(self.epoch, rows=len(fit.data))
         if self.position.totals.shape != fit.tally.zeros().shape:
@@ -321,9 +320,7 @@ class Trainer(Configurable):
             self._show_average(False)
             while self.epoch < self.last_epoch and not fit.processes.stop(self._stopping, self._whole):
                 self._run_epoch(fit)
-        if self._unproven and self.epoch and self.step >= 20:
-            self._unproven = False
-            warn_of_no_gain(self.model, fit.data, fit.tally, self.history["loss"][-1])
+        self._unproven = self._unproven and not warn_of_no_gain(self, fit)
         return self.history
 
     def check(self, x: Any, y: Any, **arguments: Any) -> None:

@@ -31,7 +31,7 @@ from minidl import (
 )
 from minidl.errors import DataWarning
 from minidl.training.gradients import Tally
-from minidl.training.hints import warn_of_no_gain, warn_of_scales
+from minidl.training.hints import _warn_of_loss, warn_of_scales
 from minidl.training.rows import prepare_rows
 
 pytestmark = pytest.mark.filterwarnings("always:check the data")
@@ -165,7 +165,7 @@ class TestGain:
         with pytest.warns(DataWarning, match="it would take very long"):
             warn_of_scales(model, rows)
         with pytest.warns(DataWarning, match="no better than that of always predicting the mean"):
-            warn_of_no_gain(model, rows, Tally(model, [], rows), loss=1e15)
+            _warn_of_loss(model, rows, Tally(model, [], rows), loss=1e15)
         assert pickle.dumps(model) == before
 
 
