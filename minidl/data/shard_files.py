@@ -138,7 +138,10 @@ class TableFiles(Files):
         wanted = [*([] if self.target is None else [self.target]), *(self.columns or ())]
         if missing := [name for name in wanted if name not in names]:
             raise ArgumentError(f"{shown(path)} has no column {missing[0]!r:.40}: {did_you_mean(missing[0], names)}")
-        return [name for name in names if name != self.target] if self.columns is None else [*self.columns]
+        chosen = [name for name in names if name != self.target] if self.columns is None else [*self.columns]
+        if not chosen:
+            raise ArgumentError(f"{shown(path)} has no columns for x, but {self.target!r:.40} alone")
+        return chosen
 
 
 class ParquetFiles(TableFiles):
@@ -147,17 +150,25 @@ class ParquetFiles(TableFiles):
     def look(self, path: Path) -> Contents:
         with reading(path), _open_parquet(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
-            columns = self.choose(schema.names, path)
-            types = as_array(schema.empty_table().select(columns), f"{shown(path)}: x").dtype
+            columns = self.choose(_without_index(schema.names), path)
+            types = self._columns(schema.empty_table().select(columns), path)
             targets = None
             if self.target is not None:
                 targets = as_frame(file.read([self.target]))[self.target].to_numpy()
-        return Contents((rows, len(columns)), types, targets, tuple(columns))
+        return Contents((rows, len(columns)), np.result_type(*types), targets, tuple(columns))
 
     def read(self, path: Path) -> Array:
         with reading(path), _open_parquet(path) as file:
-            columns = self.choose(file.schema_arrow.names, path)
-            return as_array(file.read(columns).select(columns), f"{shown(path)}: x")
+            columns = self.choose(_without_index(file.schema_arrow.names), path)
+            found = self._columns(file.read(columns).select(columns), path)
+        x = np.empty((len(found[0]), len(found)), np.result_type(*found))
+        for place, column in enumerate(found):  # a frame of many columns would take longer, and twice the memory
+            x[:, place] = column
+        return x
+
+    def _columns(self, table: Any, path: Path) -> list[Array]:
+        names = table.column_names
+        return [as_array(table[name], f"{shown(path)}: the column {name!r:.40} of x") for name in names]
 
 
 class CsvFiles(TableFiles):
@@ -179,7 +190,16 @@ class CsvFiles(TableFiles):
 
         with reading(path):
             frame = pd.read_csv(path)
-        return frame, self.choose([*map(str, frame.columns)], path)
+        columns = self.choose([*map(str, frame.columns)], path)
+        if unnamed := [name for name in columns if name.startswith("Unnamed: ")]:
+            cure = "write the table by to_csv(path, index=False), or choose columns="
+            raise FileFormatError(f"{shown(path)} has a column without a name ({unnamed[0]}), as an index has: {cure}")
+        return frame, columns
+
+
+def _without_index(names: list[str]) -> list[str]:
+    """Return the names of columns; an index that pandas has written beside them is none."""
+    return [name for name in names if not name.startswith("__index_level_")]
 
 
 def _open_parquet(path: Path) -> Any:

@@ -120,6 +120,9 @@ class Shards:
     def __len__(self) -> int:
         return self._table.shape[0]
 
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        raise ArgumentTypeError("Shards are inputs and targets: pass both, as in trainer.fit(data.x, data.y)")
+
     def __repr__(self) -> str:
         files = counted(len(self._table.paths), "file")
         rows = f"{counted(len(self), 'row')} of {self._table.shape[1:]} {self._table.dtype}"

@@ -159,13 +159,33 @@ def test_a_column_that_there_is_not_is_an_error_with_the_nearest(tmp_path, endin
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_a_table_of_targets_alone_is_an_error(tmp_path, ending):
+    path = write(tmp_path, ending, numbers()[0][:, :0], numbers()[1])
+    with pytest.raises(ArgumentError, match=r"x_07\.\w+ has no columns for x, but 'label' alone"):
+        KINDS[ending].look(path)
+
+
+def test_an_index_is_no_input(tmp_path):
+    x, y = numbers()
+    table = frame(x, y).iloc[::2]  # whose index is not 0, 1, 2, ...
+    table.to_parquet(tmp_path / "a.parquet")
+    assert ParquetFiles("label").look(tmp_path / "a.parquet").columns == ("feature_0", "feature_1", "feature_2")
+    np.testing.assert_array_equal(ParquetFiles("label").read(tmp_path / "a.parquet"), x[::2])
+    table.to_csv(tmp_path / "a.csv")
+    with pytest.raises(FileFormatError, match=r"a\.csv has a column without a name \(Unnamed: 0\), as an index has"):
+        CsvFiles("label").look(tmp_path / "a.csv")
+    assert CsvFiles("label", ["feature_1"]).look(tmp_path / "a.csv").shape == (4, 1)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_a_column_of_text_is_an_error_that_names_it(tmp_path, ending):
     x, y = numbers()
     table = frame(x, y).assign(town=["Rome"] * ROWS)
     path = tmp_path / f"a{ending}"
     table.to_csv(path, index=False) if ending == ".csv" else table.to_parquet(path)
-    with pytest.raises(DataError, match=r"a\.\w+: x holds 'Rome' \(str\) in column 'town', row 0"):
+    with pytest.raises(DataError, match=r"a\.\w+: .*column 'town'.*row 0") as caught:
         KINDS[ending].read(path)
+    assert "holds 'Rome' (str)" in str(caught.value)
 
 
 def test_an_archive_of_other_arrays_is_an_error_that_lists_them(tmp_path):

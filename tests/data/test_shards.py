@@ -600,6 +600,15 @@ def test_arguments_that_cannot_work_are_refused(tmp_path):
         Shards(tmp_path, columns="a")
 
 
+def test_shards_in_the_place_of_their_x_are_an_error_that_says_so(tmp_path):
+    data = shards(tmp_path)
+    for use in (lambda: trainer().fit(data, data.y), lambda: trainer().model.predict(data)):
+        with pytest.raises(
+            DataError, match=r"x is no table of numbers: Shards are .* as in trainer\.fit\(data\.x, data\.y"
+        ):
+            use()
+
+
 USES = {
     "a row": lambda data: data.x[0],
     "a row by NumPy's number": lambda data: data.x[np.int64(1)],
