@@ -1,11 +1,12 @@
 """Training on data larger than memory: how much memory a process takes, and how fast it is beside the same in memory.
 
-    python benchmarks/shards.py --gigabytes 4 [--folder /tmp]
+    python benchmarks/shards.py --gigabytes 4 [--kind npy] [--folder /tmp]
 
-Writes shards, pairs of .npy files with 25 MB of float32 pixels each, and trains 784-128-64-10 on them for one epoch,
-batch 64, in a process of its own, which may allocate 600 MB at most (RLIMIT_DATA): it would end with an error above
-that. Another process trains on the rows of the first files in memory. "Its own" memory is without the pages of files,
-which the system takes back where it needs them. For Linux, whose /proc tells these figures. The files are deleted.
+Writes shards with 25 MB of float32 pixels each, and trains 784-128-64-10 on them for one epoch, batch 64, in a process
+of its own. Where they are pairs of .npy files, that may allocate 600 MB at most (RLIMIT_DATA): it would end with an
+error above that. Another process trains on the rows of the first files in memory. "Its own" memory is without the
+pages of files, which the system takes back where it needs them. For Linux, whose /proc tells these figures. The files
+are deleted.
 """
 
 from __future__ import annotations
@@ -27,16 +28,23 @@ ROWS, PIXELS, BATCH, BUFFER = 8_000, 784, 64, 4
 BYTES_OF_FILE = ROWS * PIXELS * 4
 
 
-def write_shards(folder: Path, files: int) -> None:
+def write_shards(folder: Path, files: int, kind: str) -> None:
     """Write files of random pixels, with labels that depend on them; none stays in the system's cache of files."""
     import numpy as np
+    import pandas as pd
 
     rng = np.random.default_rng(0)
     for number in range(files):
         x = rng.random((ROWS, PIXELS), dtype=np.float32)
-        np.save(folder / f"x_{number:05}.npy", x)
-        np.save(folder / f"y_{number:05}.npy", x[:, :10].argmax(axis=1))
-        with (folder / f"x_{number:05}.npy").open("rb") as file:
+        y, path = x[:, :10].argmax(axis=1), folder / f"x_{number:05}.{kind}"
+        if kind == "npy":
+            np.save(path, x)
+            np.save(folder / f"y_{number:05}.npy", y)
+        elif kind == "npz":
+            np.savez(path, x=x, y=y)
+        else:
+            pd.DataFrame(x).add_prefix("pixel_").assign(y=y).to_parquet(path)
+        with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -66,17 +74,16 @@ def train(x, y) -> dict[str, float]:
 
 def run(job: str, folder: Path) -> dict[str, float]:
     """Do one job, in the process that is measured."""
-    import numpy as np
-
     from minidl.data import Shards
 
+    files = sorted(folder.glob("x_*"))
     if job == "shards":
-        resource.setrlimit(resource.RLIMIT_DATA, (LIMIT * 2**20,) * 2)
-        data = Shards(folder, buffer=BUFFER)
+        if files[0].suffix == ".npy":
+            resource.setrlimit(resource.RLIMIT_DATA, (LIMIT * 2**20,) * 2)
+        data = Shards(folder, target="y", buffer=BUFFER)
         return train(data.x, data.y)
-    files = sorted(folder.glob("x_*.npy"))[: round(2e8 / BYTES_OF_FILE)]
-    x = np.concatenate([np.load(path) for path in files])
-    return train(x, np.concatenate([np.load(path.with_name("y" + path.name[1:])) for path in files]))
+    data = Shards(files[: round(2e8 / BYTES_OF_FILE)], target="y")
+    return train(data.x[...], data.y)
 
 
 def in_process(job: str, folder: str) -> dict[str, float]:
@@ -88,6 +95,9 @@ def in_process(job: str, folder: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=0.4, help="how much to write (default %(default)s)")
+    parser.add_argument(
+        "--kind", choices=["npy", "npz", "parquet"], default="npy", help="of file (default %(default)s)"
+    )
     parser.add_argument("--folder", type=Path, help="where to write it (default: a temporary folder)")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -98,9 +108,9 @@ def main() -> None:
         parser.exit(2, "this system has no /proc, from which the figures are read\n")
     files = max(round(arguments.gigabytes * 1e9 / BYTES_OF_FILE), BUFFER)
     in_memory = min(files, round(2e8 / BYTES_OF_FILE))
-    titles = {"shards": f"{files} shards, {BUFFER} at a time", "memory": f"{in_memory} of them in memory"}
+    titles = {"shards": f"{files} .{arguments.kind}, {BUFFER} at a time", "memory": f"{in_memory} of them in memory"}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        write_shards(Path(folder), files)
+        write_shards(Path(folder), files, arguments.kind)
         print("an epoch of 784-128-64-10          rows     GB   rows/s  whole process  its own (MB)")
         found = {}
         for job, count in (("shards", files), ("memory", in_memory)):
