@@ -125,14 +125,15 @@ def test_a_numba_that_does_not_work_is_told_of_and_leaves_fits_to_numpy(tmp_path
     assert f"MissingDependencyError: {told}" in errors
 
 
+# With ReLU it would be a chain, whose steps are one function that takes long to compile.
 FIT = """
 import sys
 import numpy as np
 import minidl
 from minidl.compiled import is_on
 assert "numba" not in sys.modules
-model = minidl.Sequential([minidl.Dense(3), minidl.ReLU(), minidl.Dense(1), minidl.MeanSquaredError()], seed=0)
-trainer = minidl.Trainer(model, minidl.Adam(0.01), seed=0)
+model = minidl.Sequential([minidl.Dense(3), minidl.Tanh(), minidl.Dense(1), minidl.MeanSquaredError()], seed=0)
+trainer = minidl.Trainer(model, minidl.SGD(0.01), seed=0)
 trainer.fit(np.arange(20.0).reshape(10, 2) / 20, np.arange(10.0) / 10, epochs=2, progress=False)
 print(is_on(), "numba" in sys.modules, model.parameters.tobytes().hex())
 """
@@ -185,11 +186,12 @@ def test_another_value_in_the_environment_is_an_error():
 
 def test_several_processes_compile_at_once_and_later_ones_read_the_files(both, tmp_path):
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "MINIDL_COMPILED": "1"}
-    first = [finished(each) for each in [python(**environment) for _ in range(3)]]
+    first = [finished(each) for each in [python(**environment) for _ in range(2)]]
     note = "minidl: compiling for some seconds; later runs read it from files\n"
-    assert [status for *_, status in first] == [0] * 3
+    assert [status for *_, status in first] == [0] * 2
     assert note in {errors for _, errors, _ in first} <= {note, ""}  # one that is late finds the files
-    assert any(tmp_path.rglob("*.nbc"))
+    found = {path.name.partition("_")[0] for path in tmp_path.rglob("*.nbc")}
+    assert found >= {"losses.", "optimizers.sgd"}  # of the loss two functions, of which one calls the other
     out, errors, status = finished(python(**environment))
     assert (errors, status) == ("", 0)
     assert {tuple(found) for found, _, _ in first} == {tuple(out)}
