@@ -26,13 +26,14 @@ from minidl.training.callbacks import Callback, as_callbacks
 from minidl.training.folds import Split, as_data_set, classes_of, deal_folds
 from minidl.training.hints import no_hints
 from minidl.training.history import History
-from minidl.training.processes import as_processes, run_tasks
+from minidl.training.processes import Leave, as_processes, run_tasks
 from minidl.training.rows import weigh_rows
 from minidl.training.trainer import Trainer
 from minidl.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
+    from distributed import Client
 
 
 def cross_validate(
@@ -55,7 +56,7 @@ def cross_validate(
     class_weight: Any = None,
     groups: Any = None,
     callbacks: Iterable[Callback] | None = None,
-    jobs: int | None = None,
+    jobs: int | Client | None = None,
     progress: bool = True,
 ) -> CrossValidation:
     """Train a new network for each fold and each seed, on the other folds, and judge it by the rows held out.
@@ -94,9 +95,10 @@ def cross_validate(
         For splitters such as GroupKFold, which keep the rows of a group together.
     callbacks : iterable of Callback
         Each run has copies. One that looks at the validation, to stop early, say, makes the scores too good.
-    jobs : int >= 1, -1 or None, default None
+    jobs : int >= 1, -1, Dask client or None, default None
         Processes that train at once; -1 takes all cores, None this process alone. They wait for the next call, and end
-        by themselves after some idle minutes.
+        by themselves after some idle minutes. A ``distributed.Client`` takes the workers of its cluster, and so does
+        any number but 1 within ``joblib.parallel_config(backend="dask")`` or ``"ray"``; docs/distributed.md has more.
     progress : bool, default True
         Show a tqdm bar over the runs.
 
@@ -113,8 +115,10 @@ def cross_validate(
         transformer raises.
     MissingDependencyError
         For `jobs` above 1 with a joblib before 1.3.
+    ClusterError
+        When the scheduler of a Dask client is gone, or several workers in turn die of the same run.
     KeyboardInterrupt
-        On Ctrl-C, after which no process is left.
+        On Ctrl-C, after which no process is left; workers of a cluster end their runs after the present epoch.
     """
     from threadpoolctl import threadpool_limits
 
@@ -353,7 +357,11 @@ class _Task:
         with threadpool_limits(1, user_api="blas"), naming(self.place), no_hints():
             data = self.split.transformed(self.transformer, self.seed)[0].arguments()
             history = trainer.fit(
-                **data, epochs=self.epochs, class_weight=self.class_weight, callbacks=hooks, progress=False
+                **data,
+                epochs=self.epochs,
+                class_weight=self.class_weight,
+                callbacks=[*hooks, Leave()],
+                progress=False,
             )
             # Not the last epoch's: a callback may have put better parameters back since.
             x, y, weights = data["validation_data"]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,12 +26,13 @@ from minidl.arrays import as_array
 from minidl.errors import ArgumentError, FileFormatError
 from minidl.files import as_json, atomic_write
 from minidl.metrics.base import FunctionMetric
-from minidl.settings import as_number, as_whole_number
+from minidl.settings import CLASSES, Configurable, as_number, as_whole_number
 from minidl.tables import column_names
 from minidl.training.history import History
 from minidl.training.parameter_space import Candidate
 from minidl.training.run_file import describe
 from minidl.training.trainer import Trainer
+from minidl.typing import Array
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -191,8 +192,21 @@ class Journal:
         with trainer.averaged_weights(), _without_functions(trainer):
             trainer.save(self.checkpoint(run))
 
+    def take(self, run: FoldRun, before: Progress, progress: Progress, file: Array | None) -> None:
+        """Write down how far a run is that another machine trained, and the file that it saved the trainer in.
+
+        Killed between the writes, it goes on as one that was trained here.
+        """
+        if progress.ended:  # which the trainer's file would not tell
+            self.write(run, replace(progress, reached=before.reached))
+        if file is not None:
+            with atomic_write(self.checkpoint(run)) as target:
+                target.write(file.data)
+        self.write(run, progress)
+
     def load(self, run: FoldRun, new: Trainer) -> Trainer:
         """Return the run's trainer where its last checkpoint left it, with the metrics of a new one."""
+        _name_classes(new)
         try:
             trainer = type(new).load(self.checkpoint(run))
         except FileFormatError as error:
@@ -202,6 +216,20 @@ class Journal:
 
     def _record(self, run: FoldRun) -> Path:
         return self.checkpoint(run).with_suffix(".json")
+
+
+def _name_classes(value: Any) -> None:
+    """Let a file's names stand for the classes of these objects.
+
+    A class of a script comes to another process as a pickle. Each time that this is read, an empty class of its name is
+    made, and given up if the whole one is there already.
+    """
+    if isinstance(value, Configurable):
+        CLASSES.setdefault(type(value).__name__, {})[type(value).__module__] = type(value)
+        value = [*value.configuration().values()]
+    if isinstance(value, list | tuple):
+        for each in value:
+            _name_classes(each)
 
 
 @contextlib.contextmanager

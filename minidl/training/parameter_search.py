@@ -8,8 +8,10 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from minidl.arrays import Augment
 from minidl.errors import ArgumentError, DivergenceError, counted, naming
@@ -26,7 +28,7 @@ from minidl.training.history import History
 from minidl.training.journal import FoldRun, Journal, Progress, described, fingerprint, fingerprint_of_trainer
 from minidl.training.monitored_metric import MonitoredMetric, as_mode
 from minidl.training.parameter_space import Candidate, Recipe, list_candidates, text_of
-from minidl.training.processes import as_processes, run_tasks
+from minidl.training.processes import as_processes, is_wanted, run_tasks
 from minidl.training.rows import check_validation_data
 from minidl.training.trainer import Trainer
 from minidl.typing import Array
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    from distributed import Client
+
+    from minidl.training.cluster import BackendCluster, DaskCluster
 
 
 ALL_ROWS = "all rows"
@@ -69,7 +74,7 @@ def search(
     class_weight: Any = None,
     seed: int = 0,
     journal: str | os.PathLike[str] | None = None,
-    jobs: int | None = None,
+    jobs: int | Client | None = None,
     progress: bool = True,
 ) -> Search:
     """Train a network for each candidate, a choice of parameters, and rank them by the rows held out.
@@ -135,9 +140,10 @@ def search(
         A folder, made if it does not exist, that notes how far each candidate is, after each of its epochs. A search
         that was interrupted or killed goes on there when it is called again with the same arguments; `jobs` and
         `progress` may differ.
-    jobs : int >= 1, -1 or None, default None
+    jobs : int >= 1, -1, Dask client or None, default None
         Processes that train at once; -1 takes all cores, None this process alone. They wait for the next call, and end
-        by themselves after some idle minutes.
+        by themselves after some idle minutes. A ``distributed.Client`` takes the workers of its cluster, and so does
+        any number but 1 within ``joblib.parallel_config(backend="dask")`` or ``"ray"``; docs/distributed.md has more.
     progress : bool, default True
         Show a tqdm bar over the runs of each rung.
 
@@ -156,8 +162,10 @@ def search(
         When all candidates diverge. One that does is ranked last.
     MissingDependencyError
         For `jobs` above 1 with a joblib before 1.3.
+    ClusterError
+        When the scheduler of a Dask client is gone, or several workers in turn die of the same run.
     KeyboardInterrupt
-        On Ctrl-C, after which no process is left.
+        On Ctrl-C, after which no process is left; workers of a cluster end their runs after the present epoch.
 
     Sources: Jamieson and Talwalkar (2016), arXiv:1502.07943, for successive halving; Li et al. (2018),
     arXiv:1603.06560, for its rungs.
@@ -220,7 +228,7 @@ def search(
         try:
             states = _climb(runner, listed, splits, rungs, halving, monitored, processes, progress)
             runs, best = _rank_all(states, monitored, epochs)
-            trainer = _best_trainer(runner, best, states, splits, progress)
+            trainer = _best_trainer(runner, best, states, splits, processes, progress)
         except KeyboardInterrupt:
             if journal is None:
                 raise
@@ -554,20 +562,28 @@ class _Keeper(Callback):
     home: Journal
     run: FoldRun
     before: Progress
-    searcher: int
+    searcher: int | None
     keeps_epochs: bool
+    lasts: float = math.inf
 
     def __post_init__(self) -> None:
         self._begin = time.perf_counter()
+        self.is_paused = False
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        if self.searcher not in {os.getpid(), os.getppid()}:
+        if self.searcher not in {None, os.getpid(), os.getppid()}:
             raise KeyboardInterrupt("the search that this process worked for is over")
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        is_last = trainer.epoch == trainer.last_epoch or trainer.optimizer.ended  # the end of the rung saves that
-        if self.keeps_epochs and not is_last:
+        if not is_wanted():
+            raise RuntimeError("the search that this process worked for is over")
+        if trainer.epoch == trainer.last_epoch or trainer.optimizer.ended:  # the end of the rung saves that
+            return
+        if self.keeps_epochs:
             self.keep(trainer, self.before.reached)
+        elif time.perf_counter() - self._begin >= self.lasts:
+            self.is_paused = True
+            trainer.stop()
 
     def keep(self, trainer: Trainer, reached: int) -> Progress:
         """Save the trainer, then write down how far it is: killed between the two, it goes on from there."""
@@ -587,13 +603,64 @@ class _Keeper(Callback):
 
 @dataclass(frozen=True, eq=False)
 class _Runner:
-    """What all runs of a search have in common."""
+    """What all runs of a search have in common.
+
+    Attributes
+    ----------
+    searcher : int or None
+        The process that searches, with which those that train end; None for workers of a cluster.
+    lasts : float
+        So many seconds after a call's beginning the end of an epoch ends it, too, and the next one goes on from there.
+    """
 
     recipe: Recipe
     home: Journal
     class_weight: Any
     keeps_epochs: bool
-    searcher: int
+    searcher: int | None
+    lasts: float = math.inf
+
+    def train_all(
+        self,
+        runs: Mapping[FoldRun, Progress],
+        rung: int,
+        splits: Mapping[str, Split],
+        processes: int | DaskCluster | BackendCluster,
+        name: str,
+        progress: bool,
+    ) -> dict[FoldRun, Progress]:
+        """Train candidates on folds from where they stand to the end of a rung."""
+        if isinstance(processes, int):
+            tasks = [functools.partial(self.train, run, state, rung, splits[run.fold]) for run, state in runs.items()]
+            done = run_tasks(tasks, processes=processes, name=name, progress=progress)
+            return dict(zip(runs, done, strict=True))
+        apart = replace(self, keeps_epochs=False, searcher=None, lasts=processes.task_seconds)
+        order, states = list(runs), dict(runs)
+
+        def task(run: FoldRun) -> Callable[[], tuple[Progress, Array | None]]:
+            path = self.home.checkpoint(run)
+            file = np.fromfile(path, np.uint8) if path.exists() else None
+            return functools.partial(apart.train_apart, run, states[run], rung, splits[run.fold], file)
+
+        def follow(number: int, result: tuple[Progress, Array | None]) -> Callable[[], Any] | None:
+            run, (state, file) = order[number], result
+            self.home.take(run, states[run], state, file)
+            states[run] = state
+            return None if state.is_past(rung) else task(run)
+
+        run_tasks([task(run) for run in order], processes=processes, name=name, progress=progress, follow=follow)
+        return states
+
+    def train_apart(
+        self, run: FoldRun, before: Progress, rung: int, split: Split, file: Array | None
+    ) -> tuple[Progress, Array | None]:
+        """Do what `train` does where the journal's folder may not be: take the run's file and return the new one."""
+        with _folder(None) as folder:
+            home = Journal(folder)
+            if file is not None:
+                file.tofile(home.checkpoint(run))
+            state = replace(self, home=home).train(run, before, rung, split)
+            return state, None if state.diverged else np.fromfile(home.checkpoint(run), np.uint8)
 
     def train(self, run: FoldRun, before: Progress, rung: int, split: Split) -> Progress:
         """Train a candidate on a fold from where it stands to the end of a rung."""
@@ -604,7 +671,12 @@ class _Runner:
             if self.home.checkpoint(run).exists():
                 trainer = self.home.load(run, trainer)
             keeper = _Keeper(
-                home=self.home, run=run, before=before, searcher=self.searcher, keeps_epochs=self.keeps_epochs
+                home=self.home,
+                run=run,
+                before=before,
+                searcher=self.searcher,
+                keeps_epochs=self.keeps_epochs,
+                lasts=self.lasts,
             )
             is_over = before.ended and trainer.epoch == before.history.epochs
             epochs = 0 if is_over else max(rung - trainer.epoch, 0)
@@ -618,7 +690,7 @@ class _Runner:
                 )
             except DivergenceError:
                 return keeper.note(trainer, before.reached, diverged=True)
-            return keeper.keep(trainer, rung)
+            return keeper.keep(trainer, before.reached if keeper.is_paused else rung)
 
 
 def _climb(
@@ -628,7 +700,7 @@ def _climb(
     rungs: Sequence[int],
     halving: int | None,
     monitored: MonitoredMetric,
-    processes: int,
+    processes: int | DaskCluster | BackendCluster,
     progress: bool,
 ) -> dict[Candidate, list[Progress]]:
     """Train the candidates to the end of each rung, and after it the best of them on; return the folds of each."""
@@ -640,13 +712,10 @@ def _climb(
         # What an earlier call has done of this rung, and of those after it, stands in the journal.
         due = [run for each in left for run in runs[each] if not states[run].is_past(rung)]
         if due:
-            done = run_tasks(
-                [functools.partial(runner.train, run, states[run], rung, splits[run.fold]) for run in due],
-                processes=processes,
-                name="search" if len(rungs) == 1 else f"search, to epoch {rung}",
-                progress=progress,
+            name = "search" if len(rungs) == 1 else f"search, to epoch {rung}"
+            states |= runner.train_all(
+                {run: states[run] for run in due}, rung, splits, processes, name=name, progress=progress
             )
-            states |= zip(due, done, strict=True)
         whole = {each: Progress.together([states[run] for run in runs[each]]) for each in left}
         whole = {each: state for each, state in whole.items() if state.reached >= rung}
         left = _ranked(whole, whole, monitored, rung)[: max(len(left) // (halving or 1), 1)]
@@ -680,6 +749,7 @@ def _best_trainer(
     best: Candidate,
     folds: Mapping[Candidate, Sequence[Progress]],
     splits: Mapping[str, Split],
+    processes: int | DaskCluster | BackendCluster,
     progress: bool,
 ) -> Trainer | None:
     """Return the best candidate's trainer; with folds that of one more run, on all rows; None where that diverges."""
@@ -687,8 +757,8 @@ def _best_trainer(
     if run.fold == ALL_ROWS:
         rung, state = min(part.reached for part in folds[best]), runner.home.read(run)
         if not state.is_past(rung):
-            task = functools.partial(runner.train, run, state, rung, splits[run.fold])
-            [state] = run_tasks([task], processes=1, name="search, the best on all rows", progress=progress)
+            name = "search, the best on all rows"
+            state = runner.train_all({run: state}, rung, splits, processes, name=name, progress=progress)[run]
         if state.diverged:
             return None
     return runner.home.load(run, runner.recipe.make(best))

@@ -4,38 +4,70 @@ from __future__ import annotations
 
 import inspect
 import multiprocessing
+import operator
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from minidl.console import streams_that_flush
-from minidl.errors import MissingDependencyError
+from minidl.errors import ArgumentTypeError, MissingDependencyError
+from minidl.reprs import brief
 from minidl.settings import as_whole_number
+from minidl.training.callbacks import Callback
 from minidl.training.progress import counted_on_bar
+
+if TYPE_CHECKING:
+    from minidl.training.cluster import BackendCluster, DaskCluster, Follow
+    from minidl.training.trainer import Trainer
 
 _Result = TypeVar("_Result")
 
 
-def as_processes(jobs: int | None) -> int:
+def as_processes(jobs: Any) -> int | DaskCluster | BackendCluster:
     """Return how many processes `jobs` stands for: None is this one alone, -1 one for each core.
+
+    A Dask client stands for its workers, and so does any number but 1 within joblib's
+    ``parallel_config(backend="dask")`` or ``"ray"``.
 
     Raises ArgumentError or ArgumentTypeError for anything else but a whole number from 1; MissingDependencyError for
     several processes with a joblib that is too old.
     """
     if jobs is None:
         return 1
+    if isinstance(jobs, getattr(sys.modules.get("distributed"), "Client", ())):
+        from minidl.training.cluster import DaskCluster
+
+        return DaskCluster(jobs)
+    if isinstance(jobs, str) or hasattr(jobs, "scheduler_address"):
+        raise ArgumentTypeError(
+            f"jobs is {brief(jobs)}; give a number of processes, -1, or a client of Dask (pip install -e '.[dask]'): "
+            "from distributed import Client; jobs=Client(...)"
+        )
+    processes = jobs if jobs == -1 else as_whole_number(jobs, "jobs", 1)
+    if processes != 1 and (backend := _backend_of_cluster()) is not None:
+        from minidl.training.cluster import BackendCluster
+
+        _check_joblib()
+        return BackendCluster(backend, processes)
     if jobs == -1:
         from joblib import cpu_count
 
-        jobs = cpu_count()
-    processes = as_whole_number(jobs, "jobs", 1)
+        processes = cpu_count()
     if processes > 1:
         _check_joblib()
     return processes
+
+
+def _backend_of_cluster() -> Any:
+    """Return joblib's active backend where that is none of its own, which share this machine."""
+    from joblib.parallel import get_active_backend
+
+    backend, _ = get_active_backend()
+    return None if type(backend).__module__ == "joblib._parallel_backends" else backend
 
 
 def _check_joblib() -> None:
@@ -49,14 +81,27 @@ def _check_joblib() -> None:
         )
 
 
-def run_tasks(tasks: Sequence[Callable[[], _Result]], *, processes: int, name: str, progress: bool) -> list[_Result]:
+def run_tasks(
+    tasks: Sequence[Callable[[], _Result]],
+    *,
+    processes: int | DaskCluster | BackendCluster,
+    name: str,
+    progress: bool,
+    follow: Follow | None = None,
+) -> list[_Result]:
     """Call each task and return what they return, in their order.
 
     A bar of that name counts the tasks that are done. On Ctrl-C no process is left. Otherwise the processes wait for
     other tasks, as starting them costs a second or more, and end with this one, whatever ends it.
+
+    On a cluster, `follow` gets the number of a task and its result as soon as that is there, and returns the task that
+    goes on from there, or None.
     """
     with streams_that_flush():
-        if (processes := min(processes, len(tasks))) == 1:
+        on_cluster = not isinstance(processes, int)
+        if not isinstance(processes, int):
+            done: Any = processes.results(tasks, follow)
+        elif (processes := min(processes, len(tasks))) == 1:
             done = (task() for task in tasks)
         else:
             from joblib import Parallel, delayed
@@ -64,9 +109,10 @@ def run_tasks(tasks: Sequence[Callable[[], _Result]], *, processes: int, name: s
             # Larger arrays come to the processes as memory maps, not as copies: one that several tasks share is one.
             done = Parallel(processes, backend=_backend(), return_as="generator")(delayed(task)() for task in tasks)
         try:
-            return list(counted_on_bar(done, len(tasks), name) if progress else done)
+            results = list(counted_on_bar(done, len(tasks), name) if progress else done)
         finally:
             done.close()  # after Ctrl-C ends the processes
+        return [result for _, result in sorted(results, key=operator.itemgetter(0))] if on_cluster else results
 
 
 def _backend() -> Any:
@@ -99,3 +145,21 @@ def end_with(parent: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
     if sys.stderr is None:  # into which joblib lets a process that crashes write
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
+
+
+class Leave(Callback):
+    """Ends a run after its epoch when nobody waits for it any more."""
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if not is_wanted():
+            raise RuntimeError("the call that this run belonged to is over")
+
+
+def is_wanted() -> bool:
+    """Whether anybody waits for what this thread computes; on Ctrl-C Dask tells a worker, but does not stop it."""
+    try:
+        worker = sys.modules["distributed"].get_worker()
+        task = worker.state.tasks.get(worker.get_current_task())
+    except (AttributeError, LookupError, ValueError):  # no worker of Dask
+        return True
+    return task is not None and task.state != "cancelled" and worker.status.name not in {"closing", "closed"}
