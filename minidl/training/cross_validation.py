@@ -26,7 +26,7 @@ from minidl.training.callbacks import Callback, as_callbacks
 from minidl.training.folds import Split, as_data_set, classes_of, deal_folds
 from minidl.training.hints import no_hints
 from minidl.training.history import History
-from minidl.training.processes import Leave, as_processes, run_tasks
+from minidl.training.processes import as_processes, is_wanted, run_tasks
 from minidl.training.rows import weigh_rows
 from minidl.training.trainer import Trainer
 from minidl.typing import Array
@@ -360,7 +360,7 @@ class _Task:
                 **data,
                 epochs=self.epochs,
                 class_weight=self.class_weight,
-                callbacks=[*hooks, Leave()],
+                callbacks=[*hooks, _Leaver()],
                 progress=False,
             )
             # Not the last epoch's: a callback may have put better parameters back since.
@@ -370,6 +370,14 @@ class _Task:
         values = {name: column[-1] for name, column in history.items()}
         values |= {f"val_{name}": value for name, value in last.items()}
         return Run(self.seed, self.number, self.held_out, history, values, scores)
+
+
+class _Leaver(Callback):
+    """Ends a run after its epoch when nobody waits for it any more."""
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if not is_wanted():
+            raise RuntimeError("the call that this run belonged to is over")
 
 
 def _build_models(build_model: Callable[[int], Sequential], seeds: Sequence[int]) -> dict[int, Sequential]:

@@ -17,12 +17,10 @@ from minidl.console import streams_that_flush
 from minidl.errors import ArgumentTypeError, MissingDependencyError
 from minidl.reprs import brief
 from minidl.settings import as_whole_number
-from minidl.training.callbacks import Callback
 from minidl.training.progress import counted_on_bar
 
 if TYPE_CHECKING:
     from minidl.training.cluster import BackendCluster, DaskCluster, Follow
-    from minidl.training.trainer import Trainer
 
 _Result = TypeVar("_Result")
 
@@ -145,14 +143,6 @@ def end_with(parent: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
     if sys.stderr is None:  # into which joblib lets a process that crashes write
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
-
-
-class Leave(Callback):
-    """Ends a run after its epoch when nobody waits for it any more."""
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        if not is_wanted():
-            raise RuntimeError("the call that this run belonged to is over")
 
 
 def is_wanted() -> bool:
