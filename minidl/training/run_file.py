@@ -27,8 +27,6 @@ BEST = "best.npz"
 
 def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
     """Return the run as what JSON can hold, and arrays, for `write_described`; raise as `Trainer.save`."""
-    from minidl.compiled import is_on
-
     model, optimizer = trainer.model, trainer.optimizer
     arrays = model.named_arrays()
     if optimizer.step:
@@ -50,7 +48,6 @@ def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
     description = {
         **model.description(),
         "trainer": {name: encode(value, f"the trainer's {name}") for name, value in settings.items()},
-        "compiled": is_on(),  # of no consequence: the bits are the same
         "step": optimizer.step,
         "ended": optimizer.ended,
         "position": {**vars(trainer.position), "average_shown": average is not None and average.shown_as is not None},

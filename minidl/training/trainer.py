@@ -370,8 +370,11 @@ class Trainer(Configurable):
         Raises NotReadyError before the model is set up; ArgumentTypeError for a learning rate that is a function but no
         `Schedule`, or another setting that JSON cannot hold; OSError when the file cannot be written.
         """
-        if Processes(self.communicator).rank == 0:
-            write_described(path, KIND, VERSION, *describe(self))
+        from minidl.compiled import is_on
+
+        description, arrays = describe(self)
+        if Processes(self.communicator).rank == 0:  # "compiled" is of no consequence: the bits are the same
+            write_described(path, KIND, VERSION, description | {"compiled": is_on()}, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trainer:
