@@ -53,8 +53,8 @@ def mnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_mnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same of 120 digits to train on and 60 to test, for networks that take long."""
-    return write_mnist(tmp_path_factory.mktemp("small_mnist"), 120, 60)
+    """The same of 60 digits to train on and 30 to test, for networks that take long."""
+    return write_mnist(tmp_path_factory.mktemp("small_mnist"), 60, 30)
 
 
 def write_mnist(folder: Path, train: int | None = None, test: int | None = None) -> Path:
