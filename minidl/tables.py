@@ -45,10 +45,10 @@ def column_names(values: Any) -> list[str] | None:
 
 def rows_of(values: Any, index: Array | None) -> Any:
     """Return rows, by their numbers, of what a user has rows in, of the same type; None: all rows."""
-    from sklearn.utils import _safe_indexing
+    if index is None or isinstance(values, np.ndarray):
+        return values if index is None else values[index]
+    from sklearn.utils import _safe_indexing  # which takes a second to load, in each process of a search
 
-    if index is None:
-        return values
     if hasattr(values, "to_pandas") and hasattr(values, "take"):
         return values.take(index)  # scikit-learn 1.6 cannot index pyarrow's
     return _safe_indexing(values.tocsr() if hasattr(values, "tocsr") else values, index)

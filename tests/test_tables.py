@@ -26,7 +26,7 @@ from minidl.data import train_validation_split, windows
 from minidl.errors import DataError, ShapeError
 from minidl.estimators import NetworkClassifier, NetworkRegressor
 from minidl.prediction import Ensemble
-from minidl.tables import column_names
+from minidl.tables import column_names, rows_of
 from minidl.training import search
 
 FRAMES = {
@@ -427,3 +427,12 @@ def test_regression_targets_as_objects_are_no_classes():
     targets = np.array(PASSENGERS["fare"], dtype=object)
     found = train_validation_split(TABLE, targets, 0.3, seed=1)
     np.testing.assert_array_equal(found[0], train_validation_split(TABLE, PASSENGERS["fare"], 0.3, seed=1)[0])
+
+
+def test_rows_of_an_array_are_taken_without_loading_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.utils", None)
+    table = np.arange(12.0).reshape(4, 3)
+    assert rows_of(table, np.array([3, 0, 3])).tolist() == [[9, 10, 11], [0, 1, 2], [9, 10, 11]]
+    assert rows_of(table, None) is table
+    with pytest.raises(ImportError):
+        rows_of([1, 2, 3], np.array([0]))
