@@ -162,6 +162,7 @@ def prepare_together(trainer: Trainer, prepare: Callable[[], Fit]) -> Fit:
         return prepare()
     error: Exception | None = None
     try:
+        _check_layers(trainer.model, processes)
         fit = prepare()
     except Exception as caught:  # the others wait to hear of it
         error = caught
@@ -174,13 +175,24 @@ def prepare_together(trainer: Trainer, prepare: Callable[[], Fit]) -> Fit:
             raise ArgumentError(f"process {rank} cannot train: {other['error']:.200}")
     for rank, other in enumerate(found):
         for name, fact in other.items():
-            if fact != found[0][name]:
-                first, second = _where_they_differ(found[0][name], fact)
+            if fact != (expected := found[0].get(name, "")):
+                first, second = _where_they_differ(expected, fact)
                 raise ArgumentError(f"process {rank} differs from process 0 in {name}: {second}, and not {first}")
     watching = np.array(len(fit.callbacks.doing("on_batch_end")))
     fit.processes.watched = bool(processes.add_up(watching))
     _take_over(trainer, processes)
     return fit
+
+
+def _check_layers(model: Sequential, processes: Processes) -> None:
+    """Raise ArgumentError where a layer mixes the rows of a batch in another way than by sums that it shares."""
+    for path, layer in model.named_layers():
+        if processes.share_batch and layer.mixes_batch and not layer.shares_batch:
+            fix = "give communicator=Processes(communicator, share_batch=False) of minidl.distributed"
+            kind = type(layer).__name__
+            raise ArgumentError(
+                f"{kind}, {path.strip('/')}, needs the whole batch, of which a process has a part: {fix}"
+            )
 
 
 def _take_over(trainer: Trainer, processes: Processes) -> None:

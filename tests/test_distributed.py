@@ -145,6 +145,24 @@ def test_each_process_may_normalize_its_own_rows():
     assert one.history["loss"][-1] < one.history["loss"][0]
 
 
+class Ranks(Tanh):
+    """What depends on all rows of a batch at once, and not by sums."""
+
+    mixes_batch = True
+
+
+def test_a_layer_that_needs_the_whole_batch_is_refused_unless_it_may_have_a_part():
+    x, y, _ = problem()
+
+    def work(communicator):
+        with pytest.raises(ArgumentError, match="Ranks, ranks_1, needs the whole batch, of which a process has a part"):
+            trainer(communicator, Ranks()).fit(x, y, progress=False)
+        return trainer(Processes(communicator, share_batch=False), Ranks()).fit(x, y, progress=False)
+
+    one, other = together(work)
+    assert dict(one) == dict(other)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_float32_agrees_to_five_digits(size):
     x, y, _ = problem(200)
