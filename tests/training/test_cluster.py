@@ -64,8 +64,9 @@ def one_cluster():
 
 @pytest.fixture
 def client(one_cluster):
+    one_cluster.scale(2)  # where a test before had Dask give one up
     with one_cluster.get_client() as client:
-        client.wait_for_workers(2)
+        client.wait_for_workers(2, timeout=60)
         yield client
 
 
@@ -179,7 +180,7 @@ def soon_over(units, seed):
 
 RUNS = {
     "mini-batches": functools.partial(look, epochs=3, halving=3, candidates=3),
-    "folds": functools.partial(look, epochs=3, folds=2, candidates=3, transformer=StandardScaler()),
+    "folds": functools.partial(look, epochs=2, folds=2, candidates=2, transformer=StandardScaler()),
     "average": functools.partial(
         look, network, {"units": [4, 8]}, epochs=4, average=ExponentialMovingAverage(0.9), metrics=[is_first]
     ),
@@ -240,16 +241,11 @@ def test_stopped_before_any_write_of_a_journal_from_a_cluster_a_search_goes_on_t
 
 
 class Killer:
-    """Kills workers at random moments, until it is left."""
+    """Kills workers at random moments, and has others join where Dask does not start them again."""
 
     def __init__(self, cluster, seed, kills=2, at_once=1, most=0.6):
-        self.cluster, self.rng, self.kills, self.at_once, self.most = (
-            cluster,
-            np.random.default_rng(seed),
-            kills,
-            at_once,
-            most,
-        )
+        self.cluster, self.rng, self.kills = cluster, np.random.default_rng(seed), kills
+        self.at_once, self.most, self.size = at_once, most, len(cluster.workers)
         self.killed, self.left = 0, threading.Event()
 
     def __enter__(self):
@@ -262,12 +258,14 @@ class Killer:
         self.thread.join()
 
     def run(self):
-        while self.killed < self.kills and not self.left.wait(self.rng.uniform(0.05, self.most)):
+        while not self.left.wait(self.rng.uniform(0.05, self.most)):
             found = pids(self.cluster)
-            if len(found) >= self.at_once:
+            if self.killed < self.kills and len(found) >= self.at_once:
                 for pid in self.rng.permutation(found)[: self.at_once].tolist():
                     os.kill(pid, signal.SIGKILL)
                 self.killed += 1
+            elif len(self.cluster.workers) < self.size:
+                self.cluster.scale(self.size)
 
 
 @needs_signals
