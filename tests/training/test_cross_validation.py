@@ -749,8 +749,10 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs the process groups of POSIX")
-@pytest.mark.parametrize("send", ["kill", "killpg"])  # to the first process alone, or to all as a terminal does
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("jobs", "send"),
+    [(1, "kill"), (2, "kill"), (2, "killpg")],  # to the first process alone, or to all as a terminal does
+)
 def test_ctrl_c_ends_all_processes(jobs, send):
     program = INTERRUPTED.format(jobs=jobs)
     process = subprocess.Popen(
