@@ -245,7 +245,8 @@ def _take_all(
             adam_step(parameters, gradients, first_slot, second_slot, formula[1], formula[2], least, factor)
         totals[0] += count
         totals[1] += loss
-        totals[2:] += metric
+        for k in range(2, totals.size):  # `totals[2:] += metric` has an error message, which takes seconds to compile
+            totals[k] += metric
         batch_loss = loss / count
     return len(factors), loss, batch_loss
 
