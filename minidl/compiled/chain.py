@@ -237,10 +237,14 @@ def forward(blas, parameters, table, numbers, sources, features, x, kept):
         if kind == DENSE:
             weight = parameters[first : first + inputs * units].reshape(inputs, units)
             multiply_by_weight(blas, before if layer > 0 else x, weight, y)
+            rectified = layer + 1 < len(table) and table[layer + 1, 0] == RECTIFY
             if second >= 0:
-                _add(y, parameters[second : second + units])
+                _add(y, parameters[second : second + units], rectified)
+            elif rectified:
+                rectify(y, y)
         elif kind == RECTIFY:
-            rectify(y, y)
+            if table[layer - 1, 0] != DENSE:  # else it is done
+                rectify(y, y)
         elif kind == NORMALIZE:
             scale, shift = parameters[first : first + units], parameters[second : second + units]
             stop, momentum, epsilon = feature + units, numbers[layer, 0], numbers[layer, 1]
@@ -294,10 +298,13 @@ def backward(blas, parameters, gradients, table, numbers, sources, features, x, 
 
 
 @compiled
-def _add(y, bias):
+def _add(y, bias, rectified):
+    """Add a bias to each row, and let ReLU follow."""
+    zero = y.dtype.type(0)
     for row in range(y.shape[0]):
         for unit in range(y.shape[1]):
-            y[row, unit] += bias[unit]
+            number = y[row, unit] + bias[unit]
+            y[row, unit] = zero if rectified and number <= zero else number  # NaN stays NaN
 
 
 @compiled
