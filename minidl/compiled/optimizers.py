@@ -10,7 +10,9 @@ from minidl.compiled.switching import replaces
 from minidl.optimizers import Adam
 from minidl.typing import Array
 
-# Plain numbers become numbers of the arrays' type, as they do in NumPy's operations.
+# Plain numbers become numbers of the arrays' type, as they do in NumPy's operations. A loop reads all numbers of an
+# entry before it writes one: vectors whose addresses have the same last digits else take up to three times as long,
+# since the processor takes a read for one of what was just written.
 
 
 def _is_plain(learning_rate: Any, parameters: Array, *others: Array) -> bool:
@@ -55,8 +57,10 @@ def momentum_step(p, g, v, learning_rate, momentum, nesterov):
     number = p.dtype.type
     rate, decay = number(learning_rate), number(momentum)
     for i in range(p.size):
-        v[i] = v[i] * decay + g[i]
-        p[i] -= rate * (decay * v[i] + g[i] if nesterov else v[i])
+        gradient, parameter = g[i], p[i]
+        velocity = v[i] * decay + gradient
+        v[i] = velocity
+        p[i] = parameter - rate * (decay * velocity + gradient if nesterov else velocity)
 
 
 @replaces("minidl.optimizers.adaptive:Adam")
@@ -81,9 +85,11 @@ def adam_step(p, g, m, v, beta1, beta2, epsilon, factor):
     of_m, of_g, of_v, of_square = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
     least, rate = number(epsilon), number(factor)
     for i in range(p.size):
-        m[i] = m[i] * of_m + g[i] * of_g
-        v[i] = v[i] * of_v + g[i] * g[i] * of_square
-        p[i] -= m[i] / (np.sqrt(v[i]) + least) * rate
+        gradient, parameter = g[i], p[i]
+        mean = m[i] * of_m + gradient * of_g
+        square = v[i] * of_v + gradient * gradient * of_square
+        m[i], v[i] = mean, square
+        p[i] = parameter - mean / (np.sqrt(square) + least) * rate
 
 
 @replaces("minidl.optimizers.adaptive:AMSGrad")
@@ -100,10 +106,12 @@ def _amsgrad(p, g, m, v, w, beta1, beta2, epsilon, factor):
     of_m, of_g, of_v, of_square = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
     least, rate = number(epsilon), number(factor)
     for i in range(p.size):
-        m[i] = m[i] * of_m + g[i] * of_g
-        v[i] = v[i] * of_v + g[i] * g[i] * of_square
-        w[i] = w[i] if w[i] >= v[i] or np.isnan(w[i]) else v[i]
-        p[i] -= m[i] / (np.sqrt(w[i]) + least) * rate
+        gradient, parameter, largest = g[i], p[i], w[i]
+        mean = m[i] * of_m + gradient * of_g
+        square = v[i] * of_v + gradient * gradient * of_square
+        largest = largest if largest >= square or np.isnan(largest) else square
+        m[i], v[i], w[i] = mean, square, largest
+        p[i] = parameter - mean / (np.sqrt(largest) + least) * rate
 
 
 @replaces("minidl.optimizers.adaptive:NAdam")
@@ -122,9 +130,11 @@ def _nadam(p, g, m, v, beta1, beta2, epsilon, factor, share_of_m, share_of_g):
     of_m, of_g, of_v, of_square = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
     least, rate, of_mean, of_gradient = number(epsilon), number(factor), number(share_of_m), number(share_of_g)
     for i in range(p.size):
-        m[i] = m[i] * of_m + g[i] * of_g
-        v[i] = v[i] * of_v + g[i] * g[i] * of_square
-        p[i] -= (of_mean * m[i] + g[i] * of_gradient) / (np.sqrt(v[i]) + least) * rate
+        gradient, parameter = g[i], p[i]
+        mean = m[i] * of_m + gradient * of_g
+        square = v[i] * of_v + gradient * gradient * of_square
+        m[i], v[i] = mean, square
+        p[i] = parameter - (of_mean * mean + gradient * of_gradient) / (np.sqrt(square) + least) * rate
 
 
 @replaces("minidl.optimizers.adaptive:RMSprop")
@@ -144,17 +154,19 @@ def _rmsprop(p, g, v, u, m, learning_rate, decay, momentum, epsilon, centered):
     rate, least, zero = number(learning_rate), number(epsilon), number(0)
     of_mean, of_new, of_velocity, has_velocity = number(decay), number(1 - decay), number(momentum), momentum > 0
     for i in range(p.size):
-        v[i] = v[i] * of_mean + g[i] * g[i] * of_new
-        square = v[i]
+        gradient, parameter, velocity, mean = g[i], p[i], u[i], m[i]
+        square = v[i] * of_mean + gradient * gradient * of_new
+        v[i] = square
         if centered:
-            m[i] = m[i] * of_mean + g[i] * of_new
-            square = v[i] - m[i] * m[i]
+            mean = mean * of_mean + gradient * of_new
+            m[i] = mean
+            square = square - mean * mean
             square = zero if square < zero else square  # NaN stays NaN
-        step = g[i] / (np.sqrt(square) + least)
+        step = gradient / (np.sqrt(square) + least)
         if has_velocity:
-            u[i] = u[i] * of_velocity + step
-            step = u[i]
-        p[i] -= step * rate
+            step = velocity * of_velocity + step
+            u[i] = step
+        p[i] = parameter - step * rate
 
 
 @replaces("minidl.optimizers.adaptive:Adagrad")
@@ -170,8 +182,10 @@ def _adagrad(p, g, s, learning_rate, epsilon):
     number = p.dtype.type
     rate, least = number(learning_rate), number(epsilon)
     for i in range(p.size):
-        s[i] += g[i] * g[i]
-        p[i] -= g[i] / (np.sqrt(s[i]) + least) * rate
+        gradient, parameter = g[i], p[i]
+        square = s[i] + gradient * gradient
+        s[i] = square
+        p[i] = parameter - gradient / (np.sqrt(square) + least) * rate
 
 
 @replaces("minidl.optimizers.adaptive:Adadelta")
@@ -187,10 +201,11 @@ def _adadelta(p, g, v, u, learning_rate, decay, epsilon):
     number = p.dtype.type
     rate, of_mean, of_new, least = number(learning_rate), number(decay), number(1 - decay), number(epsilon)
     for i in range(p.size):
-        v[i] = v[i] * of_mean + g[i] * g[i] * of_new
-        d = np.sqrt((u[i] + least) / (v[i] + least)) * g[i]
-        u[i] = u[i] * of_mean + d * d * of_new
-        p[i] -= d * rate
+        gradient, parameter, before = g[i], p[i], u[i]
+        square = v[i] * of_mean + gradient * gradient * of_new
+        step = np.sqrt((before + least) / (square + least)) * gradient
+        v[i], u[i] = square, before * of_mean + step * step * of_new
+        p[i] = parameter - step * rate
 
 
 @replaces("minidl.optimizers.adaptive:Lion")
@@ -207,6 +222,7 @@ def _lion(p, g, m, learning_rate, beta1, beta2, smallest):
     rate, tiny = number(learning_rate), number(smallest)
     share, of_m, of_g = number(beta1 / (1 - beta1)), number(beta2), number(1 - beta2)
     for i in range(p.size):
-        direction = m[i] * share + g[i]
-        p[i] -= direction / (np.abs(direction) + tiny) * rate
-        m[i] = m[i] * of_m + g[i] * of_g
+        gradient, parameter, mean = g[i], p[i], m[i]
+        direction = mean * share + gradient
+        m[i] = mean * of_m + gradient * of_g
+        p[i] = parameter - direction / (np.abs(direction) + tiny) * rate
