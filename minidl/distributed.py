@@ -21,6 +21,7 @@ from minidl.typing import Array
 from minidl.version import __version__
 
 if TYPE_CHECKING:
+    from minidl.layers.base import Layer
     from minidl.model import Sequential
     from minidl.training.callbacks import Callback
     from minidl.training.interruption import Step
@@ -57,6 +58,8 @@ class Processes:
         The number of this process, from 0, and how many there are.
     stopped : bool
         Whether a process has told the others that the run shall stop.
+    interrupted : bool
+        Whether one has told them of a Ctrl-C.
     watched : bool
         Whether a callback of some process is called after each step.
     threads : int or None
@@ -67,10 +70,11 @@ class Processes:
         if isinstance(communicator, Processes):
             communicator, share_batch = communicator.communicator, communicator.share_batch
         self.communicator: Any = communicator
-        self.share_batch, self.stopped, self.watched = share_batch, False, False
+        self.share_batch, self.stopped, self.interrupted, self.watched = share_batch, False, False, False
         self.rank: int = 0 if communicator is None else communicator.Get_rank()
         self.size: int = 1 if communicator is None else communicator.Get_size()
         self.threads = 1 if self.size > 1 else None
+        self._layers: list[Layer] = []
 
     def add_up(self, array: Array) -> Array:
         """Add up the arrays of all processes, in place, and return the sum, which has the same bits in all."""
@@ -99,6 +103,8 @@ class Processes:
     def add_up_step(self, gradients: Array, totals: Array, stopping: bool, whole: Step) -> Array:
         """Add up the gradients of all processes, in place; return their totals, after which `stopped` is up to date."""
         self.add_up(gradients)
+        for layer in self._layers:  # what a callback computes is no part of a batch
+            layer.rows_of_batch = None
         return self._hear(totals, stopping, whole)
 
     def _hear(self, sums: Array, stopping: bool, whole: Step) -> Array:
@@ -106,16 +112,19 @@ class Processes:
         if self.size == 1:
             return sums
         told = self.add_up(np.array([*sums, stopping, whole.interrupted], np.float64))
-        self.stopped, whole.interrupted = bool(told[-2:].any()), bool(told[-1])
+        self.stopped, self.interrupted = bool(told[-2]), bool(told[-1])
         return told[:-2]
 
     def stop(self, stopping: bool, whole: Step, *, within_epoch: bool = False) -> bool:
-        """Return whether the run stops here, in all processes.
+        """Return whether the run stops here, in all processes, or raise KeyboardInterrupt in all.
 
         Within an epoch they ask each other only where a callback may have changed its mind since the last sums.
         """
         if self.size > 1 and (self.watched or not within_epoch):
             self._hear(np.zeros(0), stopping, whole)
+        if self.interrupted:
+            whole.interrupted = False
+            raise KeyboardInterrupt
         return stopping if self.size == 1 else self.stopped
 
     @contextlib.contextmanager
@@ -127,8 +136,8 @@ class Processes:
         if self.size == 1:
             yield
             return
-        layers = model.walk()
-        for layer in layers:
+        self._layers = model.walk()
+        for layer in self._layers:
             layer.over_batch = self.add_up if layer.mixes_batch and self.share_batch else None
         try:
             with whole:  # Ctrl-C is noted, and heard by all with the next sums
@@ -139,12 +148,14 @@ class Processes:
                 except DivergenceError:  # which all raise
                     raise
                 except BaseException:
+                    if self.interrupted:  # which all are
+                        raise
                     traceback.print_exc()
                     print(f"process {self.rank} ends all {self.size}", file=sys.stderr, flush=True)
                     self.communicator.Abort(1)
                     raise
         finally:
-            for layer in layers:
+            for layer in self._layers:
                 layer.over_batch = layer.rows_of_batch = None
 
 
@@ -178,10 +189,16 @@ def prepare_together(trainer: Trainer, prepare: Callable[[], Fit]) -> Fit:
             if fact != (expected := found[0].get(name, "")):
                 first, second = _where_they_differ(expected, fact)
                 raise ArgumentError(f"process {rank} differs from process 0 in {name}: {second}, and not {first}")
-    watching = np.array(len(fit.callbacks.doing("on_batch_end")))
-    fit.processes.watched = bool(processes.add_up(watching))
+    watching = [each for each in fit.callbacks.doing("on_batch_end") if not _draws_bar(each)]
+    fit.processes.watched = bool(processes.add_up(np.array(len(watching))))
     _take_over(trainer, processes)
     return fit
+
+
+def _draws_bar(method: Callable[[Trainer], None]) -> bool:
+    from minidl.training.progress import ProgressBar
+
+    return type(getattr(method, "__self__", None)) is ProgressBar
 
 
 def _check_layers(model: Sequential, processes: Processes) -> None:

@@ -129,6 +129,18 @@ def test_layers_that_mix_rows_or_draw_for_them_do_so_for_the_whole_batch(between
     assert_as_one(lambda each: trainer(each, *between(), accumulate=accumulate), fit, size)
 
 
+def test_what_a_callback_computes_is_no_part_of_a_batch():
+    x, y, _ = problem()
+
+    def work(communicator):
+        def look(run):
+            assert run.model.forward(x, training=True).shape == (50, 3)
+
+        trainer(communicator, Dropout(0.3)).fit(x, y, epochs=2, callbacks=[look], progress=False)
+
+    assert together(work) == [None, None]
+
+
 def test_each_process_may_normalize_its_own_rows():
     x, y, _ = problem(34)  # of the last batch, of two rows, one process has none
 
@@ -297,6 +309,7 @@ def test_ctrl_c_in_one_process_interrupts_all_after_the_same_step(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run.fit(x, y, epochs=9, callbacks=callbacks, progress=False)
         assert not communicator.aborted
+        assert run.ended_by is KeyboardInterrupt
         return run
 
     one, other = together(work)

@@ -131,6 +131,8 @@ def test_polars_needs_no_pyarrow(monkeypatch):
 
 def test_minidl_imports_neither_polars_nor_pyarrow():
     for path in Path(minidl.__file__).parent.rglob("*.py"):
+        if path.name == "shard_files.py":  # which reads Parquet files, with an extra of their own
+            continue
         assert not re.search(r"^\s*(import|from) (polars|pyarrow)", path.read_text(encoding="utf-8"), re.MULTILINE), (
             path
         )

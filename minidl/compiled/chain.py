@@ -85,6 +85,7 @@ class Chain:
 
     def __init__(self, first: list[Any], others: list[Any]) -> None:
         self.first, self.others, self.vectors = first, others, others[0].weight.vectors
+        self._parameters = [parameter for layer in others for parameter in layer._parameters.values()]
         table, read, write, inputs = [], 0, 0, others[0].weight.value.shape[0]
         for layer in others:
             kind = _KINDS[type(layer)]
@@ -101,6 +102,10 @@ class Chain:
             inputs = units
         self.table, self.numbers_per_row = np.array(table), write
         self.normalizes = NORMALIZE in self.table[:, 0]
+
+    def is_whole(self) -> bool:
+        """Whether all parameters lie in its vectors: some may have become those of another model since."""
+        return all(parameter.vectors is self.vectors for parameter in self._parameters)
 
     def scores(self, kept: Array, rows: int) -> Array:
         """Return what the last layer has put out."""
@@ -186,7 +191,7 @@ def chain_of(model: Any) -> Chain | None:
     if type(model) is not _Sequential:  # a subclass may compute in a way of its own
         return None
     layers, chain = _chains.get(model, (None, None))
-    if layers is not model._computed or (chain is not None and chain.others[0].weight.vectors is not chain.vectors):
+    if layers is not model._computed or (chain is not None and not chain.is_whole()):
         chain = look_through(model)
         _chains[model] = model._computed, chain
     if chain is None or model.needs_input_gradient or not all(map(_is_trained_alone, chain.others)):
@@ -221,7 +226,7 @@ def look_through(model: Any) -> Chain | None:
         return None
     chain = Chain(first, layers)
     # Products with one row or column are other calls of BLAS; those of the last layer alone are made here.
-    return chain if min(chain.table[:, 1]) > 1 else None
+    return chain if min(chain.table[:, 1]) > 1 and chain.is_whole() else None
 
 
 @compiled

@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.arrays import check_finite
 from minidl.compiled.blas import multiply_by_weight, routines
-from minidl.compiled.chain import DENSE, RECTIFY, look_through
+from minidl.compiled.chain import DENSE, RECTIFY, Chain, look_through
 from minidl.compiled.layers import rectify
 from minidl.compiled.loops import compiled
 from minidl.compiled.switching import replaces
@@ -55,9 +55,8 @@ class _Plan(NamedTuple):
         Those of the model when it was looked through.
     attributes : list of dict
         Those of the model and of its layers: where somebody puts a `forward` to watch what a layer puts out.
-    weight : Parameter
-        One that knows in which vectors all parameters are by now.
-    vectors : (parameters, gradients)
+    chain : Chain
+        Which knows whether all parameters still are in its vectors.
     parameters : array
     shape : array of int
         Addresses of BLAS (gemm, gemv, dot), and then of each dense layer the numbers of inputs and units; where in the
@@ -72,8 +71,7 @@ class _Plan(NamedTuple):
 
     layers: Any
     attributes: list[dict[str, Any]]
-    weight: Any
-    vectors: Any
+    chain: Chain
     parameters: Array
     shape: Array
     first: list[Any]
@@ -89,7 +87,7 @@ _plans: WeakKeyDictionary[Any, tuple[Any, _Plan | None]] = WeakKeyDictionary()
 def _plan_of(model: Any) -> _Plan | None:
     """Return the plan of a model that is a chain of dense layers."""
     layers, plan = _plans.get(model, (None, None))
-    if layers is not model._computed or (plan is not None and plan.weight.vectors is not plan.vectors):
+    if layers is not model._computed or (plan is not None and not plan.chain.is_whole()):
         plan = _make_plan(model) if type(model) is _Model and model.input_shape is not None else None
         _plans[model] = model._computed, plan
     if plan is not None:
@@ -112,9 +110,8 @@ def _make_plan(model: Any) -> _Plan | None:
     shape = np.array([*blas, *np.ravel(dense)])
     attributes = [vars(part) for part in (model, *model._computed)]
     row = None if chain.first else (1, *model.input_shape)
-    parameter, outputs = chain.others[0].weight, dense[-1][1]
-    vectors, dtype = chain.vectors, model.dtype
-    return _Plan(model._computed, attributes, parameter, vectors, vectors[0], shape, chain.first, row, outputs, dtype)
+    outputs, dtype = dense[-1][1], model.dtype
+    return _Plan(model._computed, attributes, chain, chain.vectors[0], shape, chain.first, row, outputs, dtype)
 
 
 @compiled

@@ -96,13 +96,20 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
     steps = whole - 1 if alone and model.mixes_rows() else whole + (left % rows > 1)
     # A rate, or a callback, of one's own may ask how things stand after each step.
     watching = [getattr(each, "__self__", each) for each in fit.callbacks.doing("on_batch_end")]
-    is_own = callable(optimizer.learning_rate) and not isinstance(optimizer.learning_rate, Schedule)
-    if is_own or not all(isinstance(each, _ProgressBar) for each in watching):
+    if not _is_known(optimizer.learning_rate) or not all(type(each) is _ProgressBar for each in watching):
         return min(steps, 1)
     many = _MULTIPLICATIONS // (3 * rows * len(fit.parameters))
     if not isinstance(x := fit.data.x, np.ndarray):
         many = min(many, _BYTES // (rows * math.prod(x.shape[1:]) * x.dtype.itemsize))
     return min(steps, max(many, 1))
+
+
+def _is_known(rate: Any) -> bool:
+    """Whether a rate is a number, or a schedule that is a function of the step alone."""
+    if not callable(rate):
+        return True
+    is_schedule = isinstance(rate, Schedule) and type(rate).__module__ == Schedule.__module__
+    return is_schedule and all(map(_is_known, vars(rate).values()))
 
 
 def _is_plain(trainer: Any, fit: Any) -> bool:

@@ -44,3 +44,4 @@ def apply(loop, x, y):
     count, strides = np.array([x.size]), np.array([x.itemsize, y.itemsize])
     one = x.dtype.type(1)
     _call(loop[0], one, (arrays.ctypes.data, count.ctypes.data, strides.ctypes.data, loop[1]))
+    return arrays.size + count.size + strides.size  # until here they are needed, which an address alone does not tell

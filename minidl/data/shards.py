@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -211,13 +212,19 @@ class _Table:
         """Return a file's inputs: those that are kept, or read here where the thread has not begun with them."""
         from concurrent.futures import Future
 
-        held = self._held.get(number)
+        with _lock:  # of several threads that want it one reads it
+            held = self._held.get(number)
+            is_ours = held is not None and held.cancel()
+            if is_ours:
+                self._held[number] = held = Future()
+                held.set_running_or_notify_cancel()
         if held is None:
             return self.read(number)
-        if held.cancel():
-            made: Future[Array] = Future()
-            made.set_result(self.read(number))
-            self._held[number] = held = made
+        if is_ours:
+            try:
+                held.set_result(self.read(number))
+            except Exception as error:  # raised below, in each thread that waits for the file
+                held.set_exception(error)
         try:
             return held.result()
         except Exception:
@@ -289,6 +296,9 @@ def _find(files: Any) -> tuple[list[Path], str]:
 
 def _by_number(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
+
+
+_lock = threading.Lock()
 
 
 @functools.cache

@@ -28,7 +28,9 @@ class _Noise(Layer):
         """Return what `draw` draws for rows (N, ...); of a part of a batch, its rows of what is drawn for the whole."""
         if self.generator is None:
             raise NotReadyError(f"{type(self).__name__} draws random numbers: first call set_up(input_shape, seed)")
-        first, rows = self.rows_of_batch or (0, shape[0])
+        if self.rows_of_batch is None:
+            return draw(self.generator, shape)
+        first, rows = self.rows_of_batch
         return draw(self.generator, (rows, *shape[1:]))[first : first + shape[0]]
 
 
@@ -54,10 +56,8 @@ class Dropout(_Noise):
     def forward(self, x: Array, training: bool = False) -> Array:
         if not training:
             return x
-        kept_levels = max(_LEVELS - round(self.rate * _LEVELS), 1)
-        shape = self.mask_shape(x)
-        draws = self.draw(shape, lambda rng, whole: draw_16_bits(rng, math.prod(whole)).reshape(whole))
-        self.saved = mask = _mask(draws, kept_levels, x)
+        draws = self.draw(self.mask_shape(x), lambda rng, shape: draw_16_bits(rng, math.prod(shape)).reshape(shape))
+        self.saved = mask = _mask(draws, max(_LEVELS - round(self.rate * _LEVELS), 1), x)
         return x * mask
 
     def backward(self, dy: Array) -> Array:

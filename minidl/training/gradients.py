@@ -125,7 +125,7 @@ def score_rows(
     model: Sequential, rows: Rows, tally: Tally, threads: int | None = None, processes: Processes = ALONE
 ) -> Array:
     """Return the totals of rows, of which each process computes a part, of the model as it is in inference."""
-    own = processes.rows(slice(0, len(rows)))
+    own, threads = processes.rows(slice(0, len(rows))), threads or processes.threads
 
     def score(part: slice) -> Array:
         block = rows[own.start + part.start : own.start + part.stop]

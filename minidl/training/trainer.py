@@ -337,6 +337,8 @@ class Trainer(Configurable):
     ) -> dict[str, float]:
         """Return the mean loss, and the metrics, of the model as it is on other data.
 
+        Of several processes all must call it, as each computes a part.
+
         Parameters and errors are those of `fit`. For SoftmaxCrossEntropy: ``{"loss": 0.07, "accuracy": 0.979}``.
         """
         refuse(unknown, Trainer.evaluate)

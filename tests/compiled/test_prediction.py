@@ -284,3 +284,15 @@ def test_a_model_that_is_not_used_any_more_is_let_go():
     del model
     gc.collect()
     assert reference() is None
+
+
+def test_layers_that_have_become_part_of_another_model_predict_with_the_parameters_that_they_have_there():
+    old = network(Dense(5), ReLU(), Dense(7))
+    x = rows(9)
+    assert_same_scores(old, x)
+    new = Sequential([*old.layers[:-1], Dense(3), SoftmaxCrossEntropy()], input_shape=6, seed=1)
+    new.parameters = 0.1
+    assert not is_compiled(old)
+    for model in (old, new):
+        assert_same_scores(model, x)
+        assert_same_scores(model, x[:1])

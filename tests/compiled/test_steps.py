@@ -33,7 +33,8 @@ from minidl import (
 from minidl.compiled import is_on, switch
 from minidl.data import Shards
 from minidl.errors import DivergenceError
-from minidl.schedules import CosineDecay
+from minidl.schedules import CosineDecay, Warmup
+from minidl.training.progress import ProgressBar
 
 pytest.importorskip("numba")
 
@@ -292,3 +293,17 @@ def test_other_inputs_are_taken_step_by_step(calls):
 def test_the_numpy_function_is_that_of_the_trainer():
     (found,) = compiled_functions("_take_steps")
     assert found.numpy.__module__ == Trainer.__module__
+
+
+def test_a_schedule_that_asks_a_function_of_ones_own_is_asked_before_each_step(calls):
+    trainer(SGD(Warmup(lambda step: 0.1, steps=2))).fit(*problem(20), progress=False)
+    assert calls == [8, 8, 4]
+
+
+def test_a_bar_of_ones_own_sees_each_step(calls):
+    class Bar(ProgressBar):
+        def on_batch_end(self, trainer):
+            super().on_batch_end(trainer)
+
+    trainer().fit(*problem(20), callbacks=[Bar()], progress=False)
+    assert calls == [8, 8, 4]
