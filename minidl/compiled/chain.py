@@ -244,7 +244,7 @@ def forward(blas, parameters, table, numbers, sources, features, x, kept):
             multiply_by_weight(blas, before if layer > 0 else x, weight, y)
             rectified = layer + 1 < len(table) and table[layer + 1, 0] == RECTIFY
             if second >= 0:
-                _add(y, parameters[second : second + units], rectified)
+                add_bias(y, parameters[second : second + units], rectified)
             elif rectified:
                 rectify(y, y)
         elif kind == RECTIFY:
@@ -303,7 +303,7 @@ def backward(blas, parameters, gradients, table, numbers, sources, features, x, 
 
 
 @compiled
-def _add(y, bias, rectified):
+def add_bias(y, bias, rectified):
     """Add a bias to each row, and let ReLU follow."""
     zero = y.dtype.type(0)
     for row in range(y.shape[0]):

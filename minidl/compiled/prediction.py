@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.arrays import check_finite
 from minidl.compiled.blas import multiply_by_weight, routines
-from minidl.compiled.chain import DENSE, RECTIFY, Chain, look_through
+from minidl.compiled.chain import DENSE, RECTIFY, Chain, add_bias, look_through
 from minidl.compiled.layers import rectify
 from minidl.compiled.loops import compiled
 from minidl.compiled.switching import replaces
@@ -137,11 +137,9 @@ def _score_rows(shape, parameters, x, scores):
             multiply_by_weight(blas, x, weight, y)
         else:
             multiply_by_weight(blas, before, weight, y)
+        rectified = shape[entry + 4] > 0
         if bias_start >= 0:
-            bias = parameters[bias_start : bias_start + units]
-            for row in range(rows):
-                for unit in range(units):
-                    y[row, unit] += bias[unit]
-        if shape[entry + 4]:
+            add_bias(y, parameters[bias_start : bias_start + units], rectified)
+        elif rectified:
             rectify(y, y)
         before = y

@@ -27,7 +27,7 @@ from minidl import (
     Tanh,
     Trainer,
 )
-from minidl.compiled import is_on, switch
+from minidl.compiled import switch
 from minidl.training.gradients import Tally
 from minidl.training.rows import prepare_rows
 
@@ -40,12 +40,7 @@ if routines(np.dtype(np.float32)) is None:
     pytest.skip("NumPy has another BLAS here", allow_module_level=True)
 
 
-@pytest.fixture(autouse=True)
-def _compiled():
-    before = is_on()
-    switch(True)
-    yield
-    switch(before)
+pytestmark = pytest.mark.usefixtures("compiled_code")
 
 
 def passes(model, x, y, *, compiled):

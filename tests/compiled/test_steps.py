@@ -30,7 +30,7 @@ from minidl import (
     Tanh,
     Trainer,
 )
-from minidl.compiled import is_on, switch
+from minidl.compiled import switch
 from minidl.data import Shards
 from minidl.errors import DivergenceError
 from minidl.schedules import CosineDecay, Warmup
@@ -45,12 +45,7 @@ if routines(np.dtype(np.float32)) is None:
     pytest.skip("NumPy has another BLAS here", allow_module_level=True)
 
 
-@pytest.fixture(autouse=True)
-def _compiled():
-    before = is_on()
-    switch(True)
-    yield
-    switch(before)
+pytestmark = pytest.mark.usefixtures("compiled_code")
 
 
 @pytest.fixture
