@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,13 +21,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from mpi import ENVIRONMENT, need_mpiexec
+
 EPOCHS, ROWS, LIMIT, TOLERANCE = 6, 4000, 30, 1e-5
-ENVIRONMENT = os.environ | {
-    "OMP_NUM_THREADS": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-}
 
 
 def train(folder: Path) -> None:
@@ -96,8 +91,7 @@ def main() -> None:
     if options.folder:
         train(options.folder)
         return
-    if shutil.which("mpiexec") is None:
-        sys.exit("there is no mpiexec: install an MPI, such as Debian's openmpi-bin, and pip install -e '.[mpi]'")
+    need_mpiexec()
     moments, passed = random.Random(options.seed), 0
     with tempfile.TemporaryDirectory() as work:
         whole = Path(work) / "whole"

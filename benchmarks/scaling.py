@@ -19,12 +19,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import shutil
 import statistics
 import subprocess
 import sys
 import time
+
+from mpi import ENVIRONMENT, need_mpiexec
 
 NETWORKS = {"784-128-64-10": 64, "784-1024-1024-10": 128, "conv": 64}
 """The networks, and the rows of a batch."""
@@ -34,12 +34,6 @@ LINKS = {"10 Gbit/s": (30e-6, 10e9 / 8), "100 Gbit/s": (3e-6, 100e9 / 8)}
 """Latency in seconds, and bytes per second."""
 
 MACHINES = [1, 2, 4, 8, 32, 128, 1000]
-ENVIRONMENT = os.environ | {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-}
 
 
 def build(name: str):
@@ -127,8 +121,7 @@ def main() -> None:
     if options.work:
         work(options.work, options.batch, options.plain)
         return
-    if shutil.which("mpiexec") is None:
-        sys.exit("there is no mpiexec: install an MPI, such as Debian's openmpi-bin, and pip install -e '.[mpi]'")
+    need_mpiexec()
     found = {name: medians(options.rounds, name) for name in NETWORKS}
 
     print("microseconds of a step, one thread a process, on this machine\n")
