@@ -49,9 +49,8 @@ class _Gradients:
                 dy = dy.T if by_columns else dy
                 backward(blas, *chain.vectors, chain.table, *settings, x, kept, dy, by_columns)
                 return totals
-        chain.leave_for_backward(
-            x, kept, settings.features
-        )  # of a loss of one's own: NumPy multiplies it by other calls
+        # Of a loss of one's own: NumPy multiplies it by other calls.
+        chain.leave_for_backward(x, kept, settings.features)
         model.backward(dy)
         return totals
 
@@ -276,10 +275,8 @@ def backward(blas, parameters, gradients, table, numbers, sources, features, x, 
         if kind == DENSE:
             columns = by_columns and layer == len(table) - 1
             stop = first + inputs * units
-            weight, gradient = (
-                parameters[first:stop].reshape(inputs, units),
-                gradients[first:stop].reshape(inputs, units),
-            )
+            weight = parameters[first:stop].reshape(inputs, units)
+            gradient = gradients[first:stop].reshape(inputs, units)
             if second >= 0:
                 sum_rows(blas, above, ones, gradients[second : second + units], columns)
             if layer == 0:
