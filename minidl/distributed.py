@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError
+from minidl.lazy_rows import LazyRows
 from minidl.typing import Array
 from minidl.version import __version__
 
@@ -99,6 +100,16 @@ class Processes:
         sharing = min(self.size, max(count // 2, 1))
         start, stop = (min(rank, sharing) * count // sharing for rank in (self.rank, self.rank + 1))
         return slice(rows.start + start, rows.start + stop)
+
+    def part(self, x: Array) -> tuple[Array, int]:
+        """Return this process's part of the rows of a data set, and the number of the first of them.
+
+        Rows of files, which are checked when they are read, stay all of them.
+        """
+        if self.size == 1 or getattr(x, "shards", None) is not None:
+            return x, 0
+        rows = self.rows(slice(0, len(x)))
+        return (x[rows] if isinstance(x, np.ndarray) else LazyRows(x, np.arange(rows.start, rows.stop))), rows.start
 
     def add_up_step(self, gradients: Array, totals: Array, stopping: bool, whole: Step) -> Array:
         """Add up the gradients of all processes, in place; return their totals, after which `stopped` is up to date."""

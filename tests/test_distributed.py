@@ -7,6 +7,7 @@ import signal
 
 import numpy as np
 import pytest
+import scipy.sparse
 from processes import Ended, together
 
 from minidl import (
@@ -34,6 +35,7 @@ from minidl import (
 from minidl.distributed import Processes
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError
 from minidl.metrics import TopKAccuracy
+from minidl.training.rows import prepare_rows
 
 SIZES = [2, 3, 4]
 
@@ -423,12 +425,30 @@ def test_what_one_process_cannot_train_on_is_an_error_in_all():
 
     def work(communicator):
         broken = x.copy()
-        broken[3, 1] = np.nan if communicator.Get_rank() == 1 else 0
-        error, message = (DataError, "row 3") if communicator.Get_rank() else (ArgumentError, "process 1 .*row 3")
+        broken[30, 1] = np.nan
+        error, message = (DataError, "row 30") if communicator.Get_rank() else (ArgumentError, "process 1 .*row 30")
         with pytest.raises(error, match=message):
             trainer(communicator).fit(broken, y, progress=False)
 
     assert together(work) == [None, None]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array])
+def test_each_process_reads_its_own_rows_alone_before_training(kind):
+    x, y, _ = problem()
+
+    def work(communicator):
+        own = Processes(communicator).rows(slice(0, len(x)))
+        others = np.full_like(x, np.nan)
+        others[own] = x[own]
+        prepared = prepare_rows(model(), kind(others), y, among=Processes(communicator))
+        np.testing.assert_array_equal(prepared[own].x, x[own])
+        others[own.stop - 1, 2] = np.inf
+        with pytest.raises(DataError, match=f"x holds inf at row {own.stop - 1}, entry 2"):
+            prepare_rows(model(), kind(others), y, among=Processes(communicator))
+        return own
+
+    assert together(work) == [slice(0, 25), slice(25, 50)]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 7, 64])

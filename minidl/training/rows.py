@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidl.arrays import as_array, as_weights, check_finite, check_lengths
+from minidl.distributed import ALONE, Processes
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, naming
 from minidl.lazy_rows import take_rows
 from minidl.losses.base import Loss, spread_weights
@@ -75,8 +76,13 @@ class Rows:
             yield self[start : start + size]
 
 
-def prepare_rows(model: Sequential, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Rows:
-    """Check data wholly; return them as arrays, with the targets as the loss takes them, and the model set up."""
+def prepare_rows(
+    model: Sequential, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None, *, among: Processes = ALONE
+) -> Rows:
+    """Check data wholly; return them as arrays, with the targets as the loss takes them, and the model set up.
+
+    Of several processes each checks its part of the inputs, the larger part of the data.
+    """
     loss = model.loss
     if loss is None:
         raise ArgumentError("the model has no loss: end its list of layers with one, such as SoftmaxCrossEntropy()")
@@ -84,7 +90,8 @@ def prepare_rows(model: Sequential, x: Any, y: Any, sample_weight: Any = None, c
     x, targets = model.as_inputs(x), as_array(y, "y")
     weights = None if sample_weight is None else as_weights(sample_weight)
     check_lengths(x=x, y=targets, sample_weight=weights)
-    check_finite(x, "x", dtype=model.dtype)
+    own, first_row = among.part(x)
+    check_finite(own, "x", first_row, model.dtype)
     model.set_up_for(x)
     with naming(model.place_of(str(model.layers[0].name))):
         model.check_input(x)
@@ -143,13 +150,13 @@ def _class_weights(class_weight: Any, labels: Array, classes: int) -> Array:
     return weights
 
 
-def prepare_validation(model: Sequential, validation_data: Any) -> Rows | None:
+def prepare_validation(model: Sequential, validation_data: Any, among: Processes = ALONE) -> Rows | None:
     """Prepare what `fit` was given as ``validation_data``."""
     if validation_data is None:
         return None
     check_validation_data(validation_data, "to train without validation")
     with naming("validation_data"):
-        return prepare_rows(model, *validation_data)
+        return prepare_rows(model, *validation_data, among=among)
 
 
 def check_validation_data(value: Any, without: str) -> None:

@@ -423,8 +423,8 @@ class Trainer(Configurable):
         hooks = CallbackList(processes.keep([*as_callbacks(callbacks), *[ProgressBar()] * progress]))
         validation_data = data.pop("validation_data", None)
         with self.model.unbuilt_after_error(), _quiet():
-            rows = prepare_rows(self.model, x, y, **data)
-            validation = prepare_validation(self.model, validation_data)
+            rows = prepare_rows(self.model, x, y, **data, among=processes)
+            validation = prepare_validation(self.model, validation_data, processes)
             tally = Tally(self.model, as_metrics(self.metrics, self.model.loss), rows)
             fit = Fit(self.model, rows, validation, hooks, tally, processes)
             self.metric_names = (*tally.names, *(f"val_{name}" for name in tally.names if validation is not None))
