@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from minidl.settings import setting
 from minidl.typing import Array, Shape
 
 
-def _as_branch(layers: Any, place: str) -> Sequential:
+def as_branch(layers: Any, place: str) -> Sequential:
     """Return a Sequential of `layers`, a layer or several, or the one that they are."""
     if isinstance(layers, Sequential):
         return layers
@@ -21,8 +21,8 @@ def _as_branch(layers: Any, place: str) -> Sequential:
         return Sequential([layers] if isinstance(layers, Layer) else layers)
 
 
-def _layers_of(setting: Any) -> Any:
-    """Return what `_as_branch` makes a branch of, and other settings as they are.
+def layers_of(setting: Any) -> Any:
+    """Return what `as_branch` makes a branch of, and other settings as they are.
 
     With the lists a file nests half as deep, which is about as deep as Python can read it.
     """
@@ -30,7 +30,7 @@ def _layers_of(setting: Any) -> Any:
 
 
 def _as_branches(branches: Any, place: str) -> tuple[Sequential, ...]:
-    found = tuple(_as_branch(branch, f"{place}[{index}]") for index, branch in enumerate(branches))
+    found = tuple(as_branch(branch, f"{place}[{index}]") for index, branch in enumerate(branches))
     name_layers(found, "branch")
     return found
 
@@ -55,12 +55,12 @@ class Residual(Layer):
     Source: He et al. (2015), arXiv:1512.03385.
     """
 
-    layers: Any = setting(kw_only=False, check=_as_branch, fixed=True)
-    projection: Any = setting(default=None, check=_as_branch, fixed=True)
-    takes_integers = True  # and hands them to each layer that does
+    layers: Any = setting(kw_only=False, check=as_branch, fixed=True)
+    projection: Any = setting(default=None, check=as_branch, fixed=True)
+    takes_integers = takes_mask = True  # and hands them to each layer that does
 
     def configuration(self) -> dict[str, Any]:
-        return {name: _layers_of(value) for name, value in super().configuration().items()}
+        return {name: layers_of(value) for name, value in super().configuration().items()}
 
     def sublayers(self) -> Mapping[str, Layer]:
         return {"layers": self.layers} | ({"projection": self.projection} if self.projection else {})
@@ -75,10 +75,13 @@ class Residual(Layer):
             raise ShapeError(f"Residual cannot add {projected} to {shape} of its layers: give projection=, or another")
         return shape
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        shortcut = _run(self, "projection", self.projection.forward, x, training) if self.projection else x
+    def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
+        shortcut = _run(self, "projection", self.projection.forward, x, training, mask) if self.projection else x
         # The sum of integers, or with them, is one of the model's numbers.
-        return np.add(_run(self, "layers", self.layers.forward, x, training), shortcut, dtype=self.dtype)
+        return np.add(_run(self, "layers", self.layers.forward, x, training, mask), shortcut, dtype=self.dtype)
+
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
+        return cast("Array | None", self.layers.mask_after(x, mask))
 
     def backward(self, dy: Array) -> Array | None:
         _ask_for_input_gradients(self)
@@ -109,11 +112,11 @@ class Concatenate(Layer):
 
     branches: Any = setting(kw_only=False, check=_as_branches, fixed=True)
     axis: int = setting(default=-1, low=-100, whole=True, fixed=True)
-    takes_integers = True
+    takes_integers = takes_mask = True
 
     def configuration(self) -> dict[str, Any]:
         numbered = all(branch.name == f"branch_{number}" for number, branch in enumerate(self.branches, start=1))
-        return super().configuration() | {"branches": [*map(_layers_of, self.branches)] if numbered else self.branches}
+        return super().configuration() | {"branches": [*map(layers_of, self.branches)] if numbered else self.branches}
 
     def sublayers(self) -> Mapping[str, Layer]:
         return {branch.name: branch for branch in self.branches}
@@ -130,9 +133,14 @@ class Concatenate(Layer):
         self._cuts = list(itertools.accumulate(sizes[:-1]))
         return (*shapes[0][:axis], sum(sizes), *shapes[0][axis + 1 :])
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        outputs = [_run(self, branch.name, branch.forward, x, training) for branch in self.branches]
+    def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
+        outputs = [_run(self, branch.name, branch.forward, x, training, mask) for branch in self.branches]
         return np.concatenate(outputs, axis=self.axis, dtype=self.dtype)
+
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
+        """Return which positions count in all branches; None where positions are joined, or none has a mask."""
+        masks = [made for branch in self.branches if (made := branch.mask_after(x, mask)) is not None]
+        return np.logical_and.reduce(masks) if masks and masks[0].shape[1:] == (self.output_shape or ())[:1] else None
 
     def backward(self, dy: Array) -> Array | None:
         _ask_for_input_gradients(self)

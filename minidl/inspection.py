@@ -92,8 +92,8 @@ def _layers_by_path(model: Sequential) -> dict[str, Layer]:
 def _recording(forward: Callable[..., Array], path: str, outputs: dict[str, Array]) -> Callable[..., Array]:
     """Return a `forward` that also notes its latest output, under the layer's path."""
 
-    def recording(x: Array, training: bool = False) -> Array:
-        outputs[path] = forward(x, training=training)
+    def recording(*arguments: Any, **options: Any) -> Array:
+        outputs[path] = forward(*arguments, **options)
         return outputs[path]
 
     return recording

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 from minidl import inspection
 from minidl.advice import advise_on_attributes, refuse
 from minidl.arrays import as_rows, check_finite
-from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located
+from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located, naming
 from minidl.files import read_described, write_described
 from minidl.layers import Layer, ReLU, Sigmoid, Softmax
 from minidl.layers.base import Declaration, Parameter, Vectors, assigned_in_place
@@ -79,7 +79,7 @@ class Sequential(Layer):
     given twice, or a loss before the end; ShapeError when the layers' shapes do not fit each other.
     """
 
-    takes_integers = True  # and hands them to each layer that does
+    takes_integers = takes_mask = True  # and hands them to each layer that does
 
     def __init__(
         self,
@@ -215,7 +215,7 @@ class Sequential(Layer):
                 parts.append(slice(first, stop))
         return parts
 
-    def forward(self, x: Any, training: bool = False) -> Array:
+    def forward(self, x: Any, training: bool = False, mask: Array | None = None) -> Array:
         """Return the output of the last layer, (N, *output_shape); for a model with a loss these are the scores.
 
         Parameters
@@ -223,22 +223,37 @@ class Sequential(Layer):
         x : array of shape (N, *input_shape), or a frame, a table or a nested list of that shape
         training : bool, default False
             Keep what `backward` needs. Without it nothing is written on the model, and threads may share it.
+        mask : bool array (N, T), optional
+            Which positions of the input count. A model of ids needs none: its `Embedding` tells.
         """
         if not isinstance(x, np.ndarray) or x.shape[1:] != self.input_shape:
             x = self._as_images(x) if isinstance(x, np.ndarray) else self.as_inputs(x)[...]
             self.set_up_for(x)
+            self.check_input(x)
         layer = self._computed[0]
         try:
-            self.check_input(x)
             for layer in self._computed:
                 if x.dtype != self.dtype and not layer.takes_integers:
                     x = x.astype(self.dtype)
-                x = layer.forward(x, training=training)
+                if mask is None and not layer.makes_mask:
+                    x = layer.forward(x, training=training)
+                else:
+                    x, mask = layer.pass_on(x, training, mask), layer.mask_after(x, mask)
                 if x is None:
                     raise ArgumentTypeError("forward must return its output, not None")
         except Exception as error:
             raise located(error, self.place_of(str(layer.name))) from error
         return x.astype(self.dtype) if self.loss and x.dtype != self.dtype else x
+
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
+        for layer in self._computed:
+            mask, x = layer.mask_after(x, mask), None
+        return mask
+
+    def check_input(self, x: Array) -> None:
+        """Raise what the first layer raises for such a batch, such as ShapeError."""
+        with naming(self.place_of(str(self.layers[0].name))):
+            self.layers[0].check_input(x)
 
     def backward(self, dy: Array) -> Array | None:
         """Write all gradients, given that of the loss with respect to the output of the last training `forward`.
@@ -368,6 +383,7 @@ class Sequential(Layer):
         """
         x = self.as_inputs(x)
         self.set_up_for(x)
+        self.check_input(x)
         size = self.rows_at_once if batch_size is None else as_whole_number(batch_size, "batch_size", 1)
         if not x.ndim or len(x) <= size:
             return self._score(x[...], 0)

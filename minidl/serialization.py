@@ -12,7 +12,8 @@ import numpy as np
 from minidl.errors import ArgumentTypeError, FileFormatError
 from minidl.settings import CLASSES, Configurable
 
-_LOADED_LATE = ("minidl.data.augment", "minidl.estimators", "minidl.layers.convolution", "minidl.layers.pooling")
+_LAYERS = ("attention", "convolution", "embedding", "pooling", "positions", "recurrent")
+_LOADED_LATE = ("data.augment", "estimators", "sequence_blocks", *(f"layers.{name}" for name in _LAYERS))
 """Modules and packages of ours that have classes which files name, but that `import minidl` does not load."""
 
 
@@ -51,8 +52,8 @@ def decode(data: Any) -> Any:
 
 def _find_class(name: str, module: str) -> type[Configurable]:
     for late in _LOADED_LATE:
-        if f"{module}.".startswith(f"{late}."):
-            importlib.import_module(late)
+        if f"{module}.".startswith(f"minidl.{late}."):
+            importlib.import_module(f"minidl.{late}")
     candidates = CLASSES.get(name, {})
     if module in candidates:
         return candidates[module]

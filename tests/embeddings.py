@@ -6,7 +6,7 @@ from minidl import Layer
 from minidl.settings import setting
 
 
-class Embedding(Layer):
+class TableOfIds(Layer):
     """A vector for each id, which is a whole number."""
 
     ids: int = setting(kw_only=False, low=1, whole=True)

@@ -139,7 +139,7 @@ class Chain:
         for layer, (kind, _, units, *_, write) in zip(self.others, self.table.tolist(), strict=True):
             own = kept[write * rows : (write + units) * rows].reshape(rows, units)
             if kind == NORMALIZE:
-                layer.saved = own, features[2, feature : feature + units].copy(), rows
+                layer.saved = own, features[2, feature : feature + units].copy(), rows, None
                 feature += units
             else:
                 layer.saved = x if kind == DENSE else own

@@ -12,8 +12,8 @@ from minidl.typing import Array
 
 @replaces("minidl.layers.normalization:BatchNorm")
 class _BatchNorm:
-    def forward(self: Any, x: Array, training: bool = False) -> Any:
-        of_batch = training and self.own_trainable and self.over_batch is None
+    def forward(self: Any, x: Array, training: bool = False, mask: Array | None = None) -> Any:
+        of_batch = training and self.own_trainable and self.over_batch is None and mask is None
         blas = _routines(self, x) if of_batch else None
         if blas is None:
             return NotImplemented
@@ -23,12 +23,12 @@ class _BatchNorm:
         learnt, states = (self.scale.value, self.shift.value), (self.running_mean.value, self.running_variance.value)
         settings = self.momentum, self.epsilon
         normalize_batch(blas, rows, *learnt, *states, *settings, centered, inverse_deviation, y)
-        self.saved = centered, inverse_deviation, len(rows)
+        self.saved = centered, inverse_deviation, len(rows), None
         return y.reshape(x.shape)
 
     def backward(self: Any, dy: Array) -> Any:
-        centered, inverse_deviation, count = self.saved
-        blas = _routines(self, dy, centered) if count and self.over_batch is None else None
+        centered, inverse_deviation, count, mask = self.saved
+        blas = _routines(self, dy, centered) if count and self.over_batch is None and mask is None else None
         if blas is None:
             return NotImplemented
         rows, dx = dy.reshape(centered.shape), np.empty(dy.shape, dy.dtype)

@@ -24,6 +24,7 @@ __all__ = [
     "DepthwiseConv2D",
     "Dropout",
     "Dropout2D",
+    "Embedding",
     "Flatten",
     "GaussianNoise",
     "GlobalAveragePool2D",
@@ -49,6 +50,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from minidl.layers.convolution import Conv2D, Conv2DTranspose, DepthwiseConv2D
+    from minidl.layers.embedding import Embedding
     from minidl.layers.pooling import (
         AveragePool2D,
         GlobalAveragePool2D,
@@ -62,8 +64,9 @@ _LOADED_LATE = {
     **dict.fromkeys(("Conv2D", "Conv2DTranspose", "DepthwiseConv2D"), "convolution"),
     **dict.fromkeys(("AveragePool2D", "GlobalAveragePool2D", "GlobalMaxPool2D"), "pooling"),
     **dict.fromkeys(("MaxPool2D", "UpSample2D", "ZeroPad2D"), "pooling"),
+    "Embedding": "embedding",
 }
-"""The layers of images, which few programs need, and their modules."""
+"""The layers of images and of sequences, which few programs need, and their modules."""
 
 
 def __getattr__(name: str) -> Any:

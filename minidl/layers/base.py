@@ -176,6 +176,7 @@ class Declaration:
         layer = self._layer
         layer.output_shape = as_shape(built, f"what {type(layer).__name__}.build returns")
         layer.input_shape, layer._parameters, layer._states = as_shape(input_shape), self.parameters, self.states
+        layer.makes_mask = layer.makes_mask or any(inner.makes_mask for inner in layer.sublayers().values())
         return layer.output_shape
 
     def _first_value(self, name: str, shape: Shape, initializer: Initializer | str) -> Array:
@@ -234,6 +235,12 @@ class Layer(CopiedInnermostFirst, Configurable):
         True in a subclass whose output are maxima of its input, as in max pooling; subclasses of it do not inherit it.
     takes_integers : bool
         True in a subclass that takes numbers of any dtype as they are, such as uint8 pixels; others get `dtype`.
+    takes_mask : bool
+        True in a subclass that must know which positions of a padded sequence count: its forward has a third argument,
+        ``mask=None``, of shape (N, T), True where a position counts.
+    makes_mask : bool
+        True in a layer whose output has a mask where its input has none, as that of an `Embedding` with a padding id,
+        and from `build` on in those that hold one.
     generator : numpy.random.Generator or None
         What a layer draws random numbers from in training: its `build` sets ``self.generator = declare.generator``.
     """
@@ -252,6 +259,8 @@ class Layer(CopiedInnermostFirst, Configurable):
     shares_batch = False
     picks_maxima = False
     takes_integers = False
+    takes_mask = False
+    makes_mask = False
     saved: Any = field(init=False, repr=False)
 
     # They stay empty: `set_up` gives each layer its own.
@@ -269,6 +278,21 @@ class Layer(CopiedInnermostFirst, Configurable):
     def backward(self, dy: Array) -> Array | None:
         """Map dL/dy (N, *output_shape) to dL/dx (N, *input_shape), writing the parameters' gradients."""
         raise NotImplementedError(f"{type(self).__name__} must define backward(dy)")
+
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
+        """Return the mask of the output, given that of the input: the same where the layer keeps the positions.
+
+        A layer whose output has others, such as a pooling of them, overrides this. None says that all count. The input
+        itself is None where it is not known: behind the first layer of a model that is not computed.
+        """
+        before, after = self.input_shape or (), self.output_shape or ()
+        return mask if before[:1] == after[:1] and len(after) >= min(len(before), 2) else None
+
+    def pass_on(self, x: Array, training: bool, mask: Array | None) -> Array:
+        """Return what `forward` returns, with the mask where there is one and the layer takes it."""
+        if mask is None or not self.takes_mask:
+            return self.forward(x, training=training)
+        return self.forward(x, training=training, mask=mask)  # type: ignore[call-arg]
 
     def sublayers(self) -> Mapping[str, Layer]:
         """Return the layers inside this one, by name and in the order of their parameters.

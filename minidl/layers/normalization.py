@@ -29,6 +29,8 @@ class BatchNorm(Layer):
         Of the running means, as in Keras; PyTorch's ``momentum`` is 1 minus it, so 0.9 here is 0.1 there.
     epsilon : float > 0, default 1e-5
 
+    Positions of a padded sequence that do not count are left out of mean and variance, and become 0.
+
     Shapes: (N, ..., F) -> (N, ..., F); parameters ``scale`` and ``shift`` (F,), which start at 1 and 0; states
     ``running_mean`` and ``running_variance`` (F,), which start at 0 and 1.
     Gradients, with x^ the normalised x and sums over all but the last axis: dscale = sum dy x^, dshift = sum dy,
@@ -42,6 +44,7 @@ class BatchNorm(Layer):
     epsilon: float = setting(default=1e-5, above=0)
     mixes_batch = True
     shares_batch = True
+    takes_mask = True
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         features = count_features(self, input_shape)
@@ -51,8 +54,8 @@ class BatchNorm(Layer):
         self.running_variance = declare.state("running_variance", features, Constant(1))
         return input_shape
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        rows = x.reshape(-1, x.shape[-1])
+    def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
+        rows = _rows_of(x, mask)
         # A process may have no row of a batch that others have rows of, and wait for it.
         of_batch = training and self.own_trainable and (len(rows) > 0 or self.over_batch is not None)
         count = len(rows)
@@ -81,12 +84,13 @@ class BatchNorm(Layer):
             variance = self.running_variance.value
         inverse_deviation = 1 / np.sqrt(variance + self.epsilon)
         if training:
-            self.saved = centered, inverse_deviation, count if of_batch else 0
-        return _scale_and_shift(centered, inverse_deviation * self.scale.value, self.shift.value).reshape(x.shape)
+            self.saved = centered, inverse_deviation, count if of_batch else 0, mask
+        y = _scale_and_shift(centered, inverse_deviation * self.scale.value, self.shift.value)
+        return _in_place_of(x, y, mask)
 
     def backward(self, dy: Array) -> Array:
-        centered, inverse_deviation, count = self.saved
-        drows = dy.reshape(centered.shape)
+        centered, inverse_deviation, count, mask = self.saved
+        drows = _rows_of(dy, mask).reshape(centered.shape)
         dshift = self.shift.gradient = sum_rows(drows)
         dscale = self.scale.gradient = sum_rows(drows * centered) * inverse_deviation
         factor = self.scale.value * inverse_deviation
@@ -97,7 +101,7 @@ class BatchNorm(Layer):
                 self.over_batch(sums)
             # x^ is centered inverse_deviation: what is one number a feature is multiplied first.
             _take_off(dx, centered, factor * inverse_deviation * dscale / count, factor * dshift / count)
-        return dx.reshape(dy.shape)
+        return _in_place_of(dy, dx, mask)
 
 
 class LayerNorm(Layer):
@@ -147,6 +151,20 @@ class LayerNorm(Layer):
         dx -= normalized * along
         dx *= inverse_deviation
         return dx.reshape(dy.shape)
+
+
+def _rows_of(x: Array, mask: Array | None) -> Array:
+    """Return the rows of features (n, F) in x (N, ..., F) that count."""
+    return x.reshape(-1, x.shape[-1]) if mask is None else x[mask]
+
+
+def _in_place_of(x: Array, rows: Array, mask: Array | None) -> Array:
+    """Return rows that `_rows_of` has made of x in the shape of x, with 0 where they do not count."""
+    if mask is None:
+        return rows.reshape(x.shape)
+    y = np.zeros_like(x)
+    y[mask] = rows
+    return y
 
 
 def _row_means(rows: Array) -> Array:

@@ -93,14 +93,29 @@ def prepare_rows(
     own, first_row = among.part(x)
     check_finite(own, "x", first_row, model.dtype)
     model.set_up_for(x)
-    with naming(model.place_of(str(model.layers[0].name))):
-        model.check_input(x)
+    model.check_input(x)
     output_shape = model.output_shape or ()
     targets = loss.prepare_targets(targets, output_shape, model.dtype).view()
     targets.flags.writeable = False  # they may be the user's own, which a metric must not change
     positions = loss.positions(output_shape)
-    weights = weigh_rows(spread_weights(weights, positions), class_weight, loss, targets, output_shape)
+    weights = spread_weights(weights, positions)
+    if model.makes_mask:
+        weights = _masked(weights, model.mask_after(x[...], None), positions, loss)
+    weights = weigh_rows(weights, class_weight, loss, targets, output_shape)
     return Rows(x, targets, weights, math.prod(positions))
+
+
+def _masked(weights: Array | None, mask: Array | None, positions: Shape, loss: Loss) -> Array | None:
+    """Return weights (N, *positions) that are 0 where a position does not count, by a mask (N, T)."""
+    if mask is None:
+        return weights
+    if mask.shape[1:] != positions[:1]:
+        name = type(loss).__name__
+        raise ArgumentError(
+            f"{name} scores a row as a whole, padding too: pool the positions, or use a loss of classes"
+        )
+    counts = np.broadcast_to(mask.reshape(*mask.shape, *[1] * (len(positions) - 1)), (len(mask), *positions))
+    return counts * (1.0 if weights is None else weights)
 
 
 def weigh_rows(weights: Array | None, class_weight: Any, loss: Loss, targets: Array, shape: Shape) -> Array | None:

@@ -221,7 +221,8 @@ def built(layer, shape, seed=0, dtype="float32"):
 
 def test_every_layer_of_the_package_is_in_the_list_above():
     kinds = {getattr(layers, name) for name in layers.__all__}
-    known = {kind for kind in kinds if issubclass(kind, Layer)} - {Layer}
+    of_ids = {layers.Embedding}  # has no numbers to differentiate by: tests/layers/test_embedding.py and the kit
+    known = {kind for kind in kinds if issubclass(kind, Layer)} - {Layer} - of_ids
     assert known == {type(layer) for layer, _ in BUILT_IN}, (
         "add the new layer to BUILT_IN: the contract is tested there"
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from embeddings import Embedding
+from embeddings import TableOfIds
 
 from minidl import (
     Accuracy,
@@ -528,13 +528,13 @@ class FrozenWithTheGradientOfTraining(BatchNorm):
         return y
 
 
-class EmbeddingOfFloats(Embedding):
+class EmbeddingOfFloats(TableOfIds):
     """Does not say that it takes integers."""
 
     takes_integers = False
 
 
-class EmbeddingOfTheLastToken(Embedding):
+class EmbeddingOfTheLastToken(TableOfIds):
     """Lets the last of equal ids have the gradient, where they add up."""
 
     def backward(self, dy):
@@ -1517,8 +1517,8 @@ def test_a_broken_layer_of_integers_is_caught_by_the_check_meant_for_it(layer, c
 
 
 def test_a_layer_of_integers_passes_without_an_input_gradient_that_others_must_have():
-    check_layer(Embedding(300), (2, 3), integers=300)
-    failed = failures(layer_checks(Embedding(300), (2, 3), integers=300))
+    check_layer(TableOfIds(300), (2, 3), integers=300)
+    failed = failures(layer_checks(TableOfIds(300), (2, 3), integers=300))
     assert failed == {}
     with pytest.raises(CheckFailure, match="backward returned None"):
         dict(layer_checks(ReturnsNothing(), 3))["gradients written"]()

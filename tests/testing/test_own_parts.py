@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from embeddings import Embedding
 from scipy.special import huber, log_softmax, rel_entr, softmax
 from sklearn.metrics import (
     f1_score,
@@ -38,6 +37,7 @@ from minidl import (
     DepthwiseConv2D,
     Dropout,
     Dropout2D,
+    Embedding,
     ExponentialDecay,
     ExponentialMovingAverage,
     Flatten,
@@ -191,11 +191,11 @@ LAYERS = [
 ]
 # At any position: alone, behind a layer that lets integers through, in nested models and in branches.
 LAYERS_OF_INTEGERS = [
-    Embedding(7),
-    Embedding(300),
-    Sequential([Reshape((3, 2)), Sequential([Embedding(7), Dense(2)])]),
-    Residual([Embedding(7), Flatten()], projection=[Flatten(), Embedding(7), Flatten(), Dense(18)]),
-    Concatenate([Embedding(7), [Embedding(7), Tanh()]]),
+    Embedding(7, 3),
+    Embedding(300, 2, padding_id=0),
+    Sequential([Reshape((3, 2)), Sequential([Embedding(7, 3), Dense(2)])]),
+    Residual([Embedding(7, 3), Flatten()], projection=[Flatten(), Embedding(7, 3), Flatten(), Dense(18)]),
+    Concatenate([Embedding(7, 3), [Embedding(7, 3), Tanh()]]),
 ]
 
 

@@ -1,0 +1,89 @@
+"""The layer that turns ids, such as those of words, into trained vectors."""
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from minidl.arrays import as_class_indices
+from minidl.errors import DataError
+from minidl.initializers import Initializer, is_initializer
+from minidl.layers.base import Declaration, Layer
+from minidl.settings import as_whole_number, setting
+from minidl.typing import Array, Shape
+
+
+def _as_padding_id(value: Any, place: str) -> int | None:
+    return None if value is None else as_whole_number(value, place, 0)
+
+
+class Embedding(Layer):
+    """A trained vector for each id: ``y = E[x]``.
+
+    Parameters
+    ----------
+    vocabulary_size : int, > 0
+        How many ids there are: 0 to vocabulary_size - 1.
+    units : int, > 0
+        The length of a vector.
+    padding_id : int, optional
+        The id that fills short sequences up, often 0. Its positions do not count: the layers behind get a mask of the
+        others, and losses and metrics of positions leave them out.
+    initializer : Initializer or its name, default "normal"
+        Draws E, (vocabulary_size, units).
+
+    Shapes: whole numbers (N, T) -> (N, T, units), and so for any axes. Parameter: ``weight``, E. Gradient:
+    dE[i] = sum of dy over the positions of id i. There is none of ids: `backward` returns None.
+
+    Raises DataError for anything that is no id, with its row and position.
+    Source: Bengio et al. (2003), "A neural probabilistic language model", JMLR 3.
+    """
+
+    vocabulary_size: int = setting(kw_only=False, low=1, whole=True, fixed=True)
+    units: int = setting(kw_only=False, low=1, whole=True, fixed=True)
+    padding_id: int | None = setting(default=None, check=_as_padding_id, fixed=True)
+    initializer: Initializer | str = setting(default="normal", check=is_initializer, fixed=True)
+    takes_integers = True
+
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        self.makes_mask = self.padding_id is not None
+        self.weight = declare.parameter("weight", (self.vocabulary_size, self.units), self.initializer)
+        return (*input_shape, self.units)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        ids = self._as_ids(x)
+        if training:
+            self.saved = ids
+        return self.weight.value.take(ids, axis=0)
+
+    def backward(self, dy: Array) -> None:
+        ids, gradient = self.saved.ravel(), self.weight.gradient
+        rows, places = np.unique(ids, return_inverse=True)
+        # A product with a sparse matrix, which has a 1 in the column of each position and the row of its id.
+        positions = np.arange(len(ids) + 1)
+        of_id = sparse.csc_array((np.ones(len(ids), dy.dtype), places, positions), shape=(len(rows), len(ids)))
+        gradient[...] = 0
+        gradient[rows] = of_id @ dy.reshape(-1, self.units)
+
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
+        if self.padding_id is None:
+            return mask
+        if x is None:
+            raise DataError("padding_id is found in the ids that enter a model: put the Embedding first")
+        counts: Array = x != self.padding_id
+        return counts if mask is None else counts & mask
+
+    def check_input(self, x: Array) -> None:
+        super().check_input(x)
+        if isinstance(x, np.ndarray):  # rows of files are looked at when they are read
+            self._as_ids(x)
+
+    def _as_ids(self, x: Array) -> Array:
+        if x.dtype.kind in "iu" and x.min(initial=0) >= 0 and x.max(initial=0) < self.vocabulary_size:
+            return x
+        ids, wrong = as_class_indices(x, self.vocabulary_size)
+        if wrong.any():
+            row, *position = np.argwhere(wrong)[0].tolist()
+            at = f", position {', '.join(map(str, position))}" * bool(position)
+            raise DataError(f"row {row}{at}, holds {x[wrong][0]}; ids are 0 to {self.vocabulary_size - 1}")
+        return ids
