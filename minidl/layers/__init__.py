@@ -33,8 +33,11 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "MaxPool2D",
+    "MultiHeadAttention",
     "PReLU",
     "Parameter",
+    "PositionEmbedding",
+    "PositionalEncoding",
     "ReLU",
     "Rescale",
     "Reshape",
@@ -49,6 +52,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from minidl.layers.attention import MultiHeadAttention
     from minidl.layers.convolution import Conv2D, Conv2DTranspose, DepthwiseConv2D
     from minidl.layers.embedding import Embedding
     from minidl.layers.pooling import (
@@ -59,12 +63,15 @@ if TYPE_CHECKING:
         UpSample2D,
         ZeroPad2D,
     )
+    from minidl.layers.positions import PositionalEncoding, PositionEmbedding
 
 _LOADED_LATE = {
     **dict.fromkeys(("Conv2D", "Conv2DTranspose", "DepthwiseConv2D"), "convolution"),
     **dict.fromkeys(("AveragePool2D", "GlobalAveragePool2D", "GlobalMaxPool2D"), "pooling"),
     **dict.fromkeys(("MaxPool2D", "UpSample2D", "ZeroPad2D"), "pooling"),
     "Embedding": "embedding",
+    "MultiHeadAttention": "attention",
+    **dict.fromkeys(("PositionEmbedding", "PositionalEncoding"), "positions"),
 }
 """The layers of images and of sequences, which few programs need, and their modules."""
 

@@ -1,0 +1,236 @@
+"""Attention: each position of a sequence takes from the others what it asks for."""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from minidl import functional, products
+from minidl.errors import ArgumentError, ShapeError
+from minidl.initializers import Initializer, is_initializer
+from minidl.layers.base import Declaration, Layer, Parameter
+from minidl.layers.noise import Dropout
+from minidl.layers.positions import angles, sequence_of
+from minidl.regularizers import Constraint, Regularizer, is_constraint, is_regularizer
+from minidl.settings import as_flag, setting
+from minidl.typing import Array, Shape
+
+
+class MultiHeadAttention(Layer):
+    """Self-attention of several heads: ``y = concat(head_1, ..., head_H) Wo + bo``.
+
+    One product makes queries, keys and values, ``(Q, K, V) = x W + b``, each cut into H heads of D = F / H features. In
+    each head, ``P = softmax(Q K^T / sqrt(D))`` along the keys are the attention weights, and ``head = P V``.
+
+    Parameters
+    ----------
+    heads : int, > 0
+        H, which divides F.
+    causal : bool, default False
+        Whether a position takes from itself and those before it alone, as a model that predicts the next one must.
+    dropout : float in [0, 1), default 0
+        With this probability an attention weight is set to zero in training; the others are divided by 1 - dropout.
+    rotary : bool, default False
+        Whether queries and keys are turned by angles that grow with their position, so that a score depends on how far
+        apart the two are. The features i and i + D / 2 of a head are a pair, as in GPT-NeoX and Llama (Su et al. pair
+        neighbours, 2 i and 2 i + 1), turned by ``t / 10000^(2 i / D)`` at the position t. It needs an even D.
+    use_bias : bool, default True
+        Without it there is neither b nor bo.
+    initializer : Initializer or name, default "glorot_uniform"
+        Draws ``W`` and ``Wo``; biases start at zero.
+    regularizer, constraint : optional
+        Of ``W`` and ``Wo``, as for `Dense`.
+
+    Shapes: (N, T, F) -> (N, T, F); parameters ``weight`` (F, 3 F) with the columns of all queries, keys and values in
+    turn, and in each those of head after head, ``bias`` (3 F,), ``output_weight`` (F, F) and ``output_bias`` (F,). With
+    PyTorch's names ``weight`` is ``in_proj_weight.T``, and ``output_weight`` is ``out_proj.weight.T``.
+    Gradients of a head, with dP = dhead V^T: dV = P^T dhead, dS = P (dP - sum_k dP_k P_k), dQ = dS K / sqrt(D),
+    dK = dS^T Q / sqrt(D).
+
+    With a mask (N, T), positions where it is False are no keys. A position that has no key left gets ``bo``.
+
+    Raises ShapeError when it is set up for samples of other than two axes, for features that H does not divide, or with
+    rotary positions for heads of an odd size.
+    Sources: Vaswani et al. (2017), arXiv:1706.03762; Su et al. (2021), arXiv:2104.09864, for rotary positions.
+    """
+
+    heads: int = setting(kw_only=False, low=1, whole=True, fixed=True)
+    causal: bool = setting(default=False, check=as_flag)
+    dropout: float = setting(default=0.0, low=0, below=1)
+    rotary: bool = setting(default=False, check=as_flag, fixed=True)
+    use_bias: bool = setting(default=True, check=as_flag, fixed=True)
+    initializer: Initializer | str = setting(default="glorot_uniform", check=is_initializer, fixed=True)
+    regularizer: Regularizer | None = setting(default=None, check=is_regularizer)
+    constraint: Constraint | None = setting(default=None, check=is_constraint)
+    takes_mask = True
+
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        _, features = sequence_of(self, input_shape)
+        if features % self.heads or (self.rotary and features // self.heads % 2):
+            even = " of an even size, as rotary=True needs" if self.rotary else ""
+            raise ShapeError(f"MultiHeadAttention cannot cut {features} features into {self.heads} heads{even}")
+        shapes = ("", (features, 3 * features)), ("output_", (features, features))
+        (self.weight, self.bias), (self.output_weight, self.output_bias) = (
+            self._declare_product(declare, *each) for each in shapes
+        )
+        self.generator = declare.generator
+        return input_shape
+
+    def _declare_product(self, declare: Declaration, start: str, shape: Shape) -> tuple[Parameter, Parameter | None]:
+        weight = declare.parameter(f"{start}weight", shape, self.initializer, regularized=True)
+        return weight, declare.parameter(f"{start}bias", shape[1], "zeros") if self.use_bias else None
+
+    def numbers_per_row(self) -> int:
+        positions, features = self.input_shape or (0, 0)
+        return positions * (5 * features + self.heads * positions)
+
+    def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
+        queries, keys, values = self._project(x)
+        weights = self._weigh(queries, keys, mask)
+        kept, noise = weights, None
+        if training and self.dropout:
+            noise = Dropout(self.dropout)
+            noise.generator, noise.rows_of_batch = self.generator, self.rows_of_batch
+            kept = noise.forward(weights, training=True)
+        heads = self._take(kept, values)
+        if training:
+            self.saved = x, queries, keys, values, weights, kept, noise, heads
+        return self._join(heads)
+
+    def backward(self, dy: Array) -> Array | None:
+        x, queries, keys, values, weights, kept, noise, heads = self.saved
+        drows = dy.reshape(-1, dy.shape[-1])
+        _write_gradients(heads.reshape(drows.shape), drows, self.output_weight, self.output_bias)
+        dheads = drows.dot(self.output_weight.value.T).reshape(heads.shape)
+        # Of a head, sum_k dP_k P_k = dhead P V = dhead head: a sum over the features instead of the keys.
+        along = (dheads * heads).sum(axis=-1).transpose(0, 2, 1)[..., np.newaxis]
+        dheads = dheads.transpose(0, 2, 1, 3)
+        dprojected = np.empty((*dy.shape[:2], 3, *heads.shape[2:]), dheads.dtype)
+        dqueries, dkeys, dvalues = parts = dprojected.transpose(2, 0, 3, 1, 4)
+        np.matmul(kept.swapaxes(2, 3), dheads, out=dvalues)
+        dscores = dheads @ values.swapaxes(2, 3)
+        if noise is not None:
+            dscores = noise.backward(dscores)
+        _to_scores(weights, dscores, along)
+        np.matmul(dscores, keys, out=dqueries)
+        dqueries *= self._scale()
+        np.matmul(dscores.swapaxes(2, 3), queries, out=dkeys)
+        if self.rotary:
+            parts[:2] = _turn(parts[:2], 0, back=True)
+        rows, dprojected = x.reshape(-1, x.shape[2]), dprojected.reshape(len(drows), 3 * x.shape[2])
+        _write_gradients(rows, dprojected, self.weight, self.bias)
+        return dprojected.dot(self.weight.value.T).reshape(x.shape) if self.needs_input_gradient else None
+
+    def attention_weights(self, x: Array, mask: Array | None = None) -> Array:
+        """Return the weights P of an inference: (N, H, T, T), by row, head, the position that asks, and the asked one.
+
+        Each line sums to 1; where a mask leaves a position no key, it is 0.
+        """
+        x = np.asarray(x, self.dtype)
+        self.check_input(x)
+        queries, keys, _ = self._project(x)
+        return self._weigh(queries, keys, mask)
+
+    def continued(self, x: Array, memory: dict[str, Array]) -> Array:
+        """Return what `forward` does for positions (N, n, F) that follow those of earlier calls with this `memory`.
+
+        It keeps keys and values of all positions so far. Raises ArgumentError unless the layer is causal.
+        """
+        if not self.causal:
+            raise ArgumentError("MultiHeadAttention looks at later positions, too, and cannot continue: causal=True")
+        queries, keys, values = self._project(x, memory["keys"].shape[2] if memory else 0)
+        if memory:
+            keys, values = (
+                np.concatenate([memory[name], new], axis=2) for name, new in (("keys", keys), ("values", values))
+            )
+        memory.update(keys=keys, values=values)
+        return self._join(self._take(self._weigh(queries, keys, None), values))
+
+    def _scale(self) -> float:
+        return 1 / math.sqrt(len(self.output_weight.value) // self.heads)
+
+    def _project(self, x: Array, first: int = 0) -> tuple[Array, Array, Array]:
+        """Return queries, which are scaled already, keys and values (N, H, T, D) of the positions from `first` on."""
+        projected = _multiply(x.reshape(-1, x.shape[-1]), self.weight, self.bias)
+        parts = projected.reshape(*x.shape[:2], 3, self.heads, x.shape[2] // self.heads).transpose(2, 0, 3, 1, 4)
+        queries, keys = _turn(parts[:2], first) if self.rotary else parts[:2]
+        return queries * self._scale(), keys, parts[2]
+
+    def _weigh(self, queries: Array, keys: Array, mask: Array | None) -> Array:
+        if mask is not None and mask.shape != (len(keys), keys.shape[2]):
+            raise ShapeError(f"a mask of {len(keys)} sequences of {keys.shape[2]} positions cannot be {mask.shape}")
+        weights = queries @ keys.swapaxes(2, 3)
+        _softmax(weights, self.causal, mask)
+        return weights
+
+    def _take(self, weights: Array, values: Array) -> Array:
+        """Return the heads (N, T, H, D): what they take of the values."""
+        rows, heads, positions, _ = weights.shape
+        taken = np.empty((rows, positions, heads, values.shape[3]), weights.dtype)
+        np.matmul(weights, values, out=taken.transpose(0, 2, 1, 3))
+        return taken
+
+    def _join(self, heads: Array) -> Array:
+        shape = *heads.shape[:2], heads.shape[2] * heads.shape[3]
+        return _multiply(heads.reshape(-1, shape[2]), self.output_weight, self.output_bias).reshape(shape)
+
+
+def _multiply(rows: Array, weight: Parameter, bias: Parameter | None) -> Array:
+    y = products.multiply(rows, weight.value)
+    if bias is not None:
+        y += bias.value
+    return y
+
+
+def _write_gradients(rows: Array, dy: Array, weight: Parameter, bias: Parameter | None) -> None:
+    products.multiply_transposed(rows, dy, weight.gradient)
+    if bias is not None:
+        functional.sum_rows(dy, out=bias.gradient)
+
+
+def _softmax(scores: Array, causal: bool, mask: Array | None) -> None:
+    """``scores <- softmax(scores)`` of (N, H, n, T) in place, where the n positions that ask are the last of T.
+
+    What is no key gets 0, and so does all of a line without keys.
+    """
+    if causal:
+        scores += _later(*scores.shape[2:], scores.dtype)
+    if mask is not None:
+        np.copyto(scores, -np.inf, where=~mask[:, np.newaxis, np.newaxis])
+    # The initial number is for lines without keys, where the largest would be infinite, and the difference no number.
+    scores -= scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min)
+    np.exp(scores, out=scores)
+    # The largest score adds 1 to the sum, which is less than that only if there are no keys.
+    scores /= np.maximum(scores.sum(axis=-1, keepdims=True), 1)
+
+
+def _to_scores(weights: Array, dweights: Array, along: Array) -> None:
+    """``dweights <- weights (dweights - along)``: the gradient by the scores, in the place of that by the weights."""
+    dweights -= along
+    dweights *= weights
+
+
+def _turn(pairs: Array, first: int, back: bool = False) -> Array:
+    """Turn the pairs of features of (..., T, D), whose positions begin with `first`, by their angles, or back."""
+    cosines, sines = _turns(first, *pairs.shape[-2:], pairs.dtype)
+    sines = -sines if back else sines
+    one, other = np.split(pairs, 2, axis=-1)
+    return np.concatenate([one * cosines - other * sines, one * sines + other * cosines], axis=-1)
+
+
+@functools.lru_cache(maxsize=16)
+def _turns(first: int, positions: int, features: int, dtype: np.dtype[Any]) -> Array:
+    """Return cosines and sines of the angles by which pairs of features are turned."""
+    turned = angles(first, positions, features)
+    table = np.stack([np.cos(turned), np.sin(turned)]).astype(dtype)
+    table.flags.writeable = False
+    return table
+
+
+@functools.lru_cache(maxsize=16)
+def _later(queries: int, keys: int, dtype: np.dtype[Any]) -> Array:
+    """Return what is added to scores: -infinity where a key is later than the query, of the last ones; else 0."""
+    table = np.triu(np.full((queries, keys), -np.inf, dtype), keys - queries + 1)
+    table.flags.writeable = False
+    return table
