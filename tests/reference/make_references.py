@@ -567,8 +567,100 @@ def make_initializers() -> References:
     return references
 
 
+def make_attention() -> References:
+    """Attention and positions: outputs, the weights of each head, and gradients."""
+    references, rng = References(), np.random.default_rng(20)
+    for rows, positions, features, heads in [(3, 5, 6, 2), (2, 7, 4, 1), (2, 1, 4, 4), (2, 4, 8, 2)]:
+        size = f"{rows}x{positions}x{features}, {heads} heads"
+        lengths = rng.integers(1, positions + 1, size=rows)
+        masks = {"": None, ", padded": np.arange(positions) < lengths[:, np.newaxis]}
+        masks[", padded in between"] = np.concatenate(
+            [np.ones((rows, 1), bool), rng.uniform(size=(rows, positions - 1)) < 0.5], axis=1
+        )
+        shapes = {"weight": (features, 3 * features), "output_weight": (features, features)}
+        shapes |= {"bias": (3 * features,), "output_bias": (features,)}
+        for causal in (False, True):
+            for padded, mask in masks.items():
+                for use_bias in (True, False) if mask is None else (True,):
+                    settings = {"heads": heads, "causal": causal, "use_bias": use_bias}
+                    named = {name: rng.normal(size=shape) for name, shape in shapes.items() if use_bias or "w" in name}
+                    case = f"{size}{', causal' * causal}{', without bias' * (not use_bias)}{padded}"
+                    x = rng.normal(size=(rows, positions, features))
+                    add_attention(references, rng, case, settings, multihead_attention, x, mask, named)
+                settings = {"heads": heads, "causal": causal, "rotary": True}
+                if features // heads % 2 == 0:
+                    named = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+                    x, case = rng.normal(size=(rows, positions, features)), f"{size}{', causal' * causal}{padded}"
+                    add_attention(references, rng, f"{case}, rotary", settings, rotary_attention, x, mask, named)
+    add = adding_layers(references, rng)
+    for positions, features in [(6, 4), (3, 8), (40, 2)]:
+        x, size = rng.normal(size=(2, positions, features)), f"{positions}x{features}"
+        add(f"encoding {size}", "PositionalEncoding", {}, lambda x: x + sinusoids(*x.shape[1:]), x)
+        weight = rng.normal(size=(positions, features))
+        add(f"embedding {size}", "PositionEmbedding", {}, lambda x, weight: x + weight, x, weight=weight)
+    return references
+
+
+def add_attention(references, rng, case, settings, function, x, mask, parameters) -> None:
+    """Add a case of attention; `function` returns the output, and the weights of each head."""
+    variables = {name: torch.tensor(value, requires_grad=True) for name, value in {"x": x, **parameters}.items()}
+    padding = None if mask is None else torch.tensor(~mask)  # PyTorch's masks are True there
+    y, weights = function(settings, padding, **variables)
+    dy = torch.tensor(rng.normal(size=tuple(y.shape)))
+    gradients = torch.autograd.grad(y, list(variables.values()), dy)
+    named = dict(zip((f"d{name}" for name in variables), gradients, strict=True))
+    named |= {} if mask is None else {"mask": mask}
+    references.add(case, "MultiHeadAttention", settings, **variables, y=y, weights=weights, dy=dy, **named)
+
+
+def multihead_attention(settings, padding, x, weight, output_weight, bias=None, output_bias=None):
+    """PyTorch's own layer, with these parameters in place of its own."""
+    features, positions = x.shape[2], x.shape[1]
+    layer = torch.nn.MultiheadAttention(
+        features, settings["heads"], bias=bias is not None, batch_first=True, dtype=torch.float64
+    )
+    named = {"in_proj_weight": weight.T, "out_proj.weight": output_weight.T}
+    named |= {} if bias is None else {"in_proj_bias": bias, "out_proj.bias": output_bias}
+    later = torch.ones(positions, positions, dtype=torch.bool).triu(1) if settings["causal"] else None
+    options = {"key_padding_mask": padding, "attn_mask": later, "average_attn_weights": False}
+    return torch.func.functional_call(layer, named, (x, x, x), options)
+
+
+def rotary_attention(settings, padding, x, weight, bias, output_weight, output_bias):
+    """PyTorch's attention of queries and keys whose pairs of features are complex numbers that turn."""
+    (rows, positions, features), heads = x.shape, settings["heads"]
+    parts = (x @ weight + bias).reshape(rows, positions, 3, heads, features // heads)
+    queries, keys, values = parts.permute(2, 0, 3, 1, 4)
+    half = features // heads // 2
+    frequencies = 10000 ** (-torch.arange(half, dtype=torch.float64) / half)
+    angles = torch.arange(positions, dtype=torch.float64)[:, None] * frequencies
+
+    def turned(vectors):
+        pairs = torch.complex(vectors[..., :half], vectors[..., half:])
+        pairs = pairs * torch.polar(torch.ones_like(angles), angles)
+        return torch.cat([pairs.real, pairs.imag], dim=-1)
+
+    allowed = torch.ones(rows, 1, positions, positions, dtype=torch.bool)
+    allowed = allowed.tril() if settings["causal"] else allowed
+    allowed = allowed if padding is None else allowed & ~padding[:, None, None]
+    attend = lambda values: F.scaled_dot_product_attention(turned(queries), turned(keys), values, allowed)  # noqa: E731
+    weights = attend(torch.eye(positions, dtype=torch.float64).expand(rows, heads, positions, positions))
+    joined = attend(values).transpose(1, 2).reshape(rows, positions, features)
+    return joined @ output_weight + output_bias, weights
+
+
+def sinusoids(positions, features):
+    """The table of the PyTorch tutorials."""
+    place = torch.arange(positions, dtype=torch.float64).unsqueeze(1)
+    terms = torch.exp(torch.arange(0, features, 2, dtype=torch.float64) * (-np.log(10000.0) / features))
+    table = torch.zeros(positions, features, dtype=torch.float64)
+    table[:, 0::2], table[:, 1::2] = torch.sin(place * terms), torch.cos(place * terms)
+    return table
+
+
 FILES = {
     "layers": make_layers,
+    "sequences_attention": make_attention,
     "losses": make_losses,
     "optimizers": make_optimizers,
     "initializers": make_initializers,

@@ -158,7 +158,7 @@ def assert_same_steps(problem, optimizers):
             np.testing.assert_allclose(named[path].value, parameter.detach(), **CLOSE, err_msg=f"{path} after {step}")
 
 
-@pytest.mark.parametrize("file", ["layers", "losses", "optimizers", "initializers"])
+@pytest.mark.parametrize("file", ["layers", "losses", "optimizers", "initializers", "sequences_attention"])
 def test_the_reference_files_are_what_their_script_makes(file):
     made = SCRIPT["FILES"][file]().contents()
     with np.load(Path(__file__).parent / f"{file}.npz") as stored:

@@ -44,7 +44,7 @@ def make(file, case, **more):
     return getattr(minidl, description["class"])(**settings, **more), arrays
 
 
-@pytest.mark.parametrize("file", ["layers", "losses", "optimizers", "initializers"])
+@pytest.mark.parametrize("file", ["layers", "losses", "optimizers", "initializers", "sequences_attention"])
 def test_the_file_says_which_versions_made_it(file):
     assert read(file)["torch_version"].item().startswith("2.")
     assert read(file)["numpy_version"].item().startswith("2.")
@@ -74,6 +74,31 @@ def test_a_layer_computes_outputs_and_gradients_as_pytorch_does(case, dtype):
         np.testing.assert_allclose(parameter.gradient, arrays[f"d{name}"], **BACKWARD[dtype], err_msg=name)
     for name, state in layer.named_states().items():
         np.testing.assert_allclose(state.value, arrays[name], **FORWARD[dtype], err_msg=name)
+
+
+@both_types
+@every_case("sequences_attention")
+def test_attention_and_positions_are_what_pytorch_computes(case, dtype):
+    layer, arrays = make("sequences_attention", case)
+    x, dy = arrays["x"].astype(dtype), arrays["dy"].astype(dtype)
+    mask = {"mask": arrays["mask"]} if "mask" in arrays else {}
+    layer.set_up(x.shape[1:], 0, dtype=dtype)
+    parameters = layer.named_parameters()
+    assert {f"d{name}" for name in parameters} | {"dx"} == {name for name in arrays if name[0] == "d" and name != "dy"}
+    for name, parameter in parameters.items():
+        parameter.value[...] = arrays[name]
+
+    y = layer.forward(x, training=True, **mask)
+    dx = layer.backward(dy)
+
+    assert y.dtype == dx.dtype == dtype
+    np.testing.assert_allclose(y, arrays["y"], **FORWARD[dtype])
+    np.testing.assert_allclose(layer.forward(x, **mask), arrays["y"], **FORWARD[dtype])
+    np.testing.assert_allclose(dx, arrays["dx"], **BACKWARD[dtype])
+    for name, parameter in parameters.items():
+        np.testing.assert_allclose(parameter.gradient, arrays[f"d{name}"], **BACKWARD[dtype], err_msg=name)
+    if "weights" in arrays:
+        np.testing.assert_allclose(layer.attention_weights(x, **mask), arrays["weights"], **FORWARD[dtype])
 
 
 @both_types
