@@ -46,6 +46,13 @@ CORE = [
 ]
 FAMILIES = {
     "layers of images": ["layers/convolution.py", "layers/pooling.py", "layers/windows.py"],
+    "layers of sequences": [
+        "layers/attention.py",
+        "layers/embedding.py",
+        "layers/positions.py",
+        "layers/recurrent.py",
+        "sequence_blocks.py",
+    ],
     "work on two cores": ["threads.py", "training/replica.py"],
     "products in parts": ["products.py"],
 }

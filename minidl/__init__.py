@@ -241,9 +241,11 @@ __all__ = [
     "Tanh",
     "TemperatureScaling",
     "TensorBoard",
+    "TiedEmbedding",
     "TopKAccuracy",
     "TotalVariation",
     "Trainer",
+    "TransformerBlock",
     "Uniform",
     "UpSample2D",
     "Warmup",
@@ -286,6 +288,7 @@ if TYPE_CHECKING:
         ZeroPad2D,
     )
     from minidl.prediction import AugmentedPrediction, Ensemble, Predictor, TemperatureScaling
+    from minidl.sequence_blocks import TiedEmbedding, TransformerBlock
     from minidl.training.batch_statistics import recompute_statistics
     from minidl.training.checkpoint import Checkpoint
     from minidl.training.cross_validation import CrossValidation, cross_validate
@@ -304,6 +307,8 @@ _LOADED_LATE = {
     "Ensemble": "prediction",
     "Predictor": "prediction",
     "TemperatureScaling": "prediction",
+    "TiedEmbedding": "sequence_blocks",
+    "TransformerBlock": "sequence_blocks",
     "recompute_statistics": "training.batch_statistics",
     "show_versions": "diagnostics",
 }

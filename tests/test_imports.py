@@ -48,6 +48,7 @@ ROOMS = {
     "optimizers": COMPONENTS,
     "schedules": COMPONENTS,
     "blocks": MODEL,
+    "sequence_blocks": MODEL,
     "display": MODEL,
     "inspection": MODEL,
     "model": MODEL,

@@ -1,0 +1,119 @@
+"""Blocks of sequences: the transformer's, and an embedding that also scores ids."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from minidl import functional, products
+from minidl.blocks import Residual, as_branch, layers_of
+from minidl.errors import ShapeError
+from minidl.layers import GELU, Declaration, Dense, Dropout, Layer, LayerNorm
+from minidl.layers.attention import MultiHeadAttention
+from minidl.layers.base import Parameter
+from minidl.layers.embedding import Embedding
+from minidl.model import Sequential
+from minidl.settings import as_flag, instance_of, setting
+from minidl.typing import Array, Shape
+
+
+def TransformerBlock(  # noqa: N802 - it stands among layers, and makes one
+    units: int,
+    heads: int,
+    *,
+    hidden_units: int | None = None,
+    causal: bool = False,
+    dropout: float = 0.0,
+    rotary: bool = False,
+) -> Sequential:
+    """Return a block of a transformer: attention between positions, then two dense layers, each with a shortcut.
+
+    ``h = x + Attention(LayerNorm(x))``, ``y = h + Dense(GELU(Dense(LayerNorm(h))))``: with the normalization first
+    ("pre-norm"), gradients flow through the shortcuts unchanged.
+
+    Parameters
+    ----------
+    units : int, > 0
+        The features of x and y.
+    heads : int, > 0
+        Into which the attention divides them.
+    hidden_units : int, optional
+        Between the dense layers; left out, 4 times the units.
+    causal : bool, default False
+        Whether a position sees itself and those before it alone, as in a model that predicts what comes next.
+    dropout : float in [0, 1), default 0
+        Of the attention's weights, and of what each of the two parts adds.
+    rotary : bool, default False
+        Whether attention sees positions by rotations; else a layer before the first block adds them.
+
+    Shapes: (N, T, units) -> (N, T, units). Sources: Vaswani et al. (2017), arXiv:1706.03762; Xiong et al. (2020),
+    arXiv:2002.04745, for the normalization first.
+    """
+    attention = MultiHeadAttention(heads, causal=causal, dropout=dropout, rotary=rotary)
+    dense = [Dense(hidden_units or 4 * units), GELU(), Dense(units, initializer="glorot_uniform")]
+    parts: list[list[Layer]] = [[LayerNorm(), attention], [LayerNorm(), *dense]]
+    return Sequential([Residual([*part, Dropout(dropout)] if dropout else part) for part in parts])
+
+
+class TiedEmbedding(Layer):
+    """Layers between an embedding and scores by the same vectors: ``y = F(E[x]) E^T + b``.
+
+    The score of an id is the product of its vector with what the layers make of the vectors that came in. One array
+    serves both ends, where an `Embedding` first and a `Dense` last would have one each.
+
+    Parameters
+    ----------
+    embedding : Embedding
+        Has E, (vocabulary_size, units). In paths it is called ``embedding``.
+    layers : Layer or list of Layer
+        F, which must return as many features as it gets. In paths it is called ``layers``.
+    use_bias : bool, default False
+        Whether there is b, which starts at zero.
+
+    Shapes: ids (N, T) -> scores (N, T, vocabulary_size). Gradients, with h = F(E[x]): db = sum dy, dh = dy E, and
+    dE = dy^T h plus that of the embedding.
+
+    Raises ShapeError when it is set up and F returns another number of features.
+    Source: Press and Wolf (2017), arXiv:1608.05859.
+    """
+
+    embedding: Embedding = setting(kw_only=False, check=instance_of(Embedding, "an Embedding"), fixed=True)
+    layers: Any = setting(kw_only=False, check=as_branch, fixed=True)
+    use_bias: bool = setting(default=False, check=as_flag, fixed=True)
+    takes_integers = takes_mask = True
+
+    def configuration(self) -> dict[str, Any]:
+        return super().configuration() | {"layers": layers_of(self.layers)}
+
+    def sublayers(self) -> Mapping[str, Layer]:
+        return {"embedding": self.embedding, "layers": self.layers}
+
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        shape = declare.sublayer("embedding", input_shape)
+        made, size = declare.sublayer("layers", shape), self.embedding.vocabulary_size
+        if made[-1:] != shape[-1:]:
+            raise ShapeError(f"TiedEmbedding's layers must return {shape[-1]} features, as they get, not {made}")
+        self.bias: Parameter | None = declare.parameter("bias", size, "zeros") if self.use_bias else None
+        return (*made[:-1], size)
+
+    def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
+        vectors, mask = self.embedding.forward(x, training), self.embedding.mask_after(x, mask)
+        h = self.layers.forward(vectors, training, mask)
+        rows = h.reshape(-1, h.shape[-1])
+        if training:
+            self.saved = rows
+        y = products.multiply(rows, self.embedding.weight.value.T)
+        if self.bias is not None:
+            y += self.bias.value
+        return y.reshape(*h.shape[:-1], y.shape[1])
+
+    def backward(self, dy: Array) -> None:
+        h, weight = self.saved, self.embedding.weight
+        scores = dy.reshape(len(h), dy.shape[-1])
+        dh = (scores @ weight.value).reshape(*dy.shape[:-1], h.shape[1])
+        self.embedding.backward(self.layers.backward(dh))
+        weight.gradient[...] += scores.T @ h
+        if self.bias is not None:
+            functional.sum_rows(scores, out=self.bias.gradient)
+
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
+        after: Array | None = self.layers.mask_after(None, self.embedding.mask_after(x, mask))
+        return after
