@@ -130,10 +130,12 @@ __all__ = [
     "ELU",
     "F1",
     "GELU",
+    "GRU",
     "L1",
     "L1L2",
     "L2",
     "LBFGS",
+    "LSTM",
     "SELU",
     "SGD",
     "AMSGrad",
@@ -146,6 +148,7 @@ __all__ = [
     "Average",
     "AveragePool2D",
     "BatchNorm",
+    "Bidirectional",
     "CSVLogger",
     "Callback",
     "CategoricalLoss",
@@ -232,6 +235,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "SigmoidCrossEntropy",
+    "SimpleRNN",
     "Softmax",
     "SoftmaxCrossEntropy",
     "Softplus",
@@ -273,7 +277,10 @@ __all__ = [
 if TYPE_CHECKING:
     from minidl import prediction
     from minidl.layers import (
+        GRU,
+        LSTM,
         AveragePool2D,
+        Bidirectional,
         Conv2D,
         Conv2DTranspose,
         DepthwiseConv2D,
@@ -284,6 +291,7 @@ if TYPE_CHECKING:
         MultiHeadAttention,
         PositionalEncoding,
         PositionEmbedding,
+        SimpleRNN,
         UpSample2D,
         ZeroPad2D,
     )
@@ -301,7 +309,7 @@ keep_freed_memory()
 
 
 _LOADED_LATE = {
-    **dict.fromkeys(layers._LOADED_LATE, "layers"),
+    **dict.fromkeys(layers.late.MODULES, "layers"),
     **dict.fromkeys(training._LOADED_LATE, "training"),
     "AugmentedPrediction": "prediction",
     "Ensemble": "prediction",

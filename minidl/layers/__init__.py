@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from minidl.layers import late
 from minidl.layers.activations import GELU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from minidl.layers.base import Declaration, Layer, Parameter, State
 from minidl.layers.dense import Dense
@@ -15,29 +16,18 @@ __all__ = [
     "ELU",
     "GELU",
     "SELU",
-    "AveragePool2D",
     "BatchNorm",
-    "Conv2D",
-    "Conv2DTranspose",
     "Declaration",
     "Dense",
-    "DepthwiseConv2D",
     "Dropout",
     "Dropout2D",
-    "Embedding",
     "Flatten",
     "GaussianNoise",
-    "GlobalAveragePool2D",
-    "GlobalMaxPool2D",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
-    "MaxPool2D",
-    "MultiHeadAttention",
     "PReLU",
     "Parameter",
-    "PositionEmbedding",
-    "PositionalEncoding",
     "ReLU",
     "Rescale",
     "Reshape",
@@ -47,38 +37,17 @@ __all__ = [
     "Softplus",
     "State",
     "Tanh",
-    "UpSample2D",
-    "ZeroPad2D",
 ]
 
-if TYPE_CHECKING:
-    from minidl.layers.attention import MultiHeadAttention
-    from minidl.layers.convolution import Conv2D, Conv2DTranspose, DepthwiseConv2D
-    from minidl.layers.embedding import Embedding
-    from minidl.layers.pooling import (
-        AveragePool2D,
-        GlobalAveragePool2D,
-        GlobalMaxPool2D,
-        MaxPool2D,
-        UpSample2D,
-        ZeroPad2D,
-    )
-    from minidl.layers.positions import PositionalEncoding, PositionEmbedding
+__all__ += late.__all__
 
-_LOADED_LATE = {
-    **dict.fromkeys(("Conv2D", "Conv2DTranspose", "DepthwiseConv2D"), "convolution"),
-    **dict.fromkeys(("AveragePool2D", "GlobalAveragePool2D", "GlobalMaxPool2D"), "pooling"),
-    **dict.fromkeys(("MaxPool2D", "UpSample2D", "ZeroPad2D"), "pooling"),
-    "Embedding": "embedding",
-    "MultiHeadAttention": "attention",
-    **dict.fromkeys(("PositionEmbedding", "PositionalEncoding"), "positions"),
-}
-"""The layers of images and of sequences, which few programs need, and their modules."""
+if TYPE_CHECKING:
+    from minidl.layers.late import *
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LOADED_LATE:
-        return getattr(importlib.import_module(f"minidl.layers.{_LOADED_LATE[name]}"), name)
+    if name in late.MODULES:
+        return getattr(importlib.import_module(f"minidl.layers.{late.MODULES[name]}"), name)
     raise AttributeError(f"module 'minidl.layers' has no attribute {name!r}")
 
 
