@@ -42,7 +42,7 @@ __all__ = [
 __all__ += late.__all__
 
 if TYPE_CHECKING:
-    from minidl.layers.late import *
+    from minidl.layers.late import *  # noqa: F403 - as late.__all__ says
 
 
 def __getattr__(name: str) -> Any:

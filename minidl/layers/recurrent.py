@@ -26,27 +26,8 @@ from minidl.settings import as_flag, one_of, setting
 from minidl.typing import Array, Shape
 
 
-class Recurrent(Layer):
-    """Base of the recurrent layers. `T` steps are taken over inputs (N, T, F), from a state of zeros.
-
-    Parameters
-    ----------
-    units : int, > 0
-        H, the width of the state.
-    return_sequences : bool, default False
-        Whether the output is that of each step, (N, T, H), or that of the last alone, (N, H).
-    go_backwards : bool, default False
-        Take the steps from the last position to the first. As in Keras, the outputs are then in the order of the steps:
-        the first is that of the last position.
-    initializer : Initializer or its name, default "glorot_uniform"
-        Draws the weight of the inputs, each gate's block (F, H) for itself.
-    recurrent_initializer : Initializer or its name, default "orthogonal"
-        Draws the weight of the state, each gate's block (H, H) for itself.
-    regularizer, constraint : optional
-        As for `Dense`, of both weights.
-
-    Masks: where ``mask`` (N, T) is False a step is skipped: state and output are those of the step before.
-    """
+class _Recurrent(Layer):
+    """Base of the recurrent layers: inputs and outputs by steps, and the products of all steps."""
 
     units: int = setting(kw_only=False, low=1, whole=True, fixed=True)
     return_sequences: bool = setting(default=False, check=as_flag, fixed=True)
@@ -165,7 +146,7 @@ class Recurrent(Layer):
         return np.repeat(self.gates, self.units).astype(self.dtype)
 
 
-class SimpleRNN(Recurrent):
+class SimpleRNN(_Recurrent):
     """Elman's recurrent layer, ``h_t = f(x_t W + h_{t-1} U + b)``; the output is h.
 
     Parameters
@@ -174,8 +155,19 @@ class SimpleRNN(Recurrent):
         H, the width of the state.
     activation : "tanh" or "relu", default "tanh"
         f.
-    return_sequences, go_backwards, initializer, recurrent_initializer, regularizer, constraint : optional
-        As for `Recurrent`: the last output or all, from the end to the start, first values and limits of W and U.
+    return_sequences : bool, default False
+        Whether the output is that of each step, (N, T, H), or that of the last alone, (N, H).
+    go_backwards : bool, default False
+        Take the steps from the last position to the first. As in Keras, the outputs are then in the order of the steps:
+        the first is that of the last position.
+    initializer : Initializer or its name, default "glorot_uniform"
+        Draws W.
+    recurrent_initializer : Initializer or its name, default "orthogonal"
+        Draws U, a matrix with orthonormal columns.
+    regularizer, constraint : optional
+        As for `Dense`, of W and of U.
+
+    Masks: where ``mask`` (N, T) is False a step is skipped: state and output are those of the step before.
 
     Shapes: (N, T, F) -> (N, H), or (N, T, H) with ``return_sequences=True``; ``weight`` W (F, H), ``recurrent_weight``
     U (H, H), ``bias`` b (H,). Gradients, from the last step to the first, with dh_t that of the output and what comes
@@ -201,7 +193,7 @@ class SimpleRNN(Recurrent):
         return dsums
 
 
-class GRU(Recurrent):
+class GRU(_Recurrent):
     """Gated recurrent unit, in the form of PyTorch and of Keras with ``reset_after=True``; the output is h.
 
     With the gates r (reset) and z (update), sigmoids, and the candidate n::
@@ -220,7 +212,7 @@ class GRU(Recurrent):
     units : int, > 0
         H, the width of the state.
     return_sequences, go_backwards, initializer, recurrent_initializer, regularizer, constraint : optional
-        As for `Recurrent`: the last output or all, from the end to the start, first values and limits of W and U.
+        As for `SimpleRNN`, as are masks; first values of W and U are drawn for each gate by itself.
 
     Shapes: (N, T, F) -> (N, H), or (N, T, H) with ``return_sequences=True``; ``weight`` W (F, 3H) and
     ``recurrent_weight`` U (H, 3H) with the blocks r, z, n, in PyTorch's order; ``bias`` b (3H,) and ``recurrent_bias``
@@ -256,7 +248,7 @@ class GRU(Recurrent):
         return dsums
 
 
-class LSTM(Recurrent):
+class LSTM(_Recurrent):
     """Long short-term memory; the output is h.
 
     With the gates i (input), f (forget) and o (output), sigmoids, the candidate g and the cell c::
@@ -271,7 +263,7 @@ class LSTM(Recurrent):
     units : int, > 0
         H, the width of the state.
     return_sequences, go_backwards, initializer, recurrent_initializer, regularizer, constraint : optional
-        As for `Recurrent`: the last output or all, from the end to the start, first values and limits of W and U.
+        As for `SimpleRNN`, as are masks; first values of W and U are drawn for each gate by itself.
 
     Shapes: (N, T, F) -> (N, H), or (N, T, H) with ``return_sequences=True``; ``weight`` W (F, 4H),
     ``recurrent_weight`` U (H, 4H) and ``bias`` b (4H,) with the blocks i, f, g, o, in the order of PyTorch and Keras.
@@ -321,9 +313,9 @@ class _ForgetBias(Initializer):
         return np.repeat([0.0, 1.0, 0.0, 0.0], shape[0] // 4)
 
 
-def _as_one_way(layer: Any, place: str) -> Recurrent:
+def _as_one_way(layer: Any, place: str) -> _Recurrent:
     """Return a recurrent layer that goes forwards; raise ArgumentTypeError or ArgumentError for another."""
-    if not isinstance(layer, Recurrent):
+    if not isinstance(layer, _Recurrent):
         raise ArgumentTypeError(f"{place} is {brief(layer)}; it must be a SimpleRNN, GRU or LSTM")
     if layer.go_backwards:
         raise ArgumentError(f"{place} goes backwards: give the layer that goes forwards, the other is made like it")
@@ -357,7 +349,7 @@ class Bidirectional(Layer):
     takes_mask = True
 
     def __post_init__(self) -> None:
-        self._returning: Recurrent = copy.deepcopy(self.layer)
+        self._returning: _Recurrent = copy.deepcopy(self.layer)
         self._returning.go_backwards = True
 
     def sublayers(self) -> Mapping[str, Layer]:

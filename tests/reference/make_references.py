@@ -8,6 +8,7 @@ because the values are data of the tests: change a pin, make the files anew, and
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -658,12 +659,114 @@ def sinusoids(positions, features):
     return table
 
 
+def torch_parameters(kind: str, parameters: dict, end: str = "_l0") -> dict:
+    """Return minidl's parameters by the names of PyTorch's recurrent layers: of two biases that are one here, zeros."""
+    bias = parameters["bias"]
+    if kind == "GRU":
+        gates = torch.zeros_like(bias[: len(bias) * 2 // 3])
+        recurrent_bias = torch.cat([gates, parameters["recurrent_bias"]])
+    else:
+        recurrent_bias = torch.zeros_like(bias)
+    return {
+        f"weight_ih{end}": parameters["weight"].T,
+        f"weight_hh{end}": parameters["recurrent_weight"].T,
+        f"bias_ih{end}": bias,
+        f"bias_hh{end}": recurrent_bias,
+    }
+
+
+def run_recurrent(kind: str, settings: dict, x, parameters: dict, lengths=None, merge: str = "concatenate"):
+    """Return outputs (N, T, H), zeros beyond a sequence's end, and the last ones; both ways with "forward/..."."""
+    directions = ("forward/", "backward/") if "forward/weight" in parameters else ("",)
+    options = {"nonlinearity": settings["activation"]} if "activation" in settings else {}
+    units, both = settings["units"], len(directions) == 2
+    network = getattr(torch.nn, {"SimpleRNN": "RNN"}.get(kind, kind))(
+        x.shape[2], units, batch_first=True, bidirectional=both, dtype=torch.float64, **options
+    )
+    named = {}
+    for start, end in zip(directions, ("_l0", "_l0_reverse"), strict=False):
+        own = {name.removeprefix(start): value for name, value in parameters.items() if name.startswith(start)}
+        named |= torch_parameters(kind, own, end)
+    lengths = torch.full((len(x),), x.shape[1]) if lengths is None else torch.as_tensor(lengths)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    y, state = torch.func.functional_call(network, named, (packed,))
+    y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
+    last = state[0] if kind == "LSTM" else state
+    if both and merge != "concatenate":
+        share = 0.5 if merge == "mean" else 1
+        return share * (y[..., :units] + y[..., units:]), share * last.sum(0)
+    return y, torch.cat(list(last), 1)
+
+
+def step_by_step(kind: str, settings: dict, x, parameters: dict) -> np.ndarray:
+    """Return the state after each step, (T, numbers in a state, N, H), of PyTorch's cells."""
+    options = {"nonlinearity": settings["activation"]} if "activation" in settings else {}
+    cell = getattr(torch.nn, {"SimpleRNN": "RNN"}.get(kind, kind) + "Cell")(
+        x.shape[2], settings["units"], dtype=torch.float64, **options
+    )
+    named, state, states = torch_parameters(kind, parameters, ""), None, []
+    for step in x.swapaxes(0, 1):
+        state = torch.func.functional_call(cell, named, (step, state))
+        states.append(torch.stack(state if kind == "LSTM" else (state,)))
+    return torch.stack(states).detach().numpy()
+
+
+GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
+
+
+def draw_recurrent(rng: np.random.Generator, kind: str, features: int, units: int) -> dict[str, np.ndarray]:
+    """Draw all parameters of a recurrent layer."""
+    columns = GATES[kind] * units
+    shapes = {"weight": (features, columns), "recurrent_weight": (units, columns), "bias": (columns,)}
+    if kind == "GRU":
+        shapes["recurrent_bias"] = (units,)
+    return {name: rng.normal(scale=0.6, size=shape) for name, shape in shapes.items()}
+
+
+def make_recurrent() -> References:
+    """Outputs, states and gradients of recurrent layers, also of sequences that are padded to one length."""
+    references, rng = References(), np.random.default_rng(19)
+    add = adding_layers(references, rng)
+
+    def add_case(case, kind, settings, merge, x, parameters, lengths):
+        def function(x, **parameters):
+            x = x.flip(1) if settings.get("go_backwards") else x
+            y, last = run_recurrent(kind, settings, x, parameters, lengths, merge)
+            return y if settings["return_sequences"] else last
+
+        add(case, kind, settings, function, x, **parameters)
+        references.cases[case]["merge"] = merge
+        if lengths is not None:
+            references.arrays[f"{case}/lengths"] = lengths
+
+    kinds = [("SimpleRNN", {}), ("SimpleRNN", {"activation": "relu"}), ("GRU", {}), ("LSTM", {})]
+    for (kind, more), (rows, time, features, units) in itertools.product(kinds, [(3, 6, 2, 4), (1, 3, 1, 1)]):
+        x, parameters = rng.normal(size=(rows, time, features)), draw_recurrent(rng, kind, features, units)
+        padded = np.array([time, *rng.integers(1, time, rows - 1)])
+        for returns, backwards, lengths in [(True, False, None), (True, True, None), (False, False, padded)]:
+            settings = {"units": units, **more, "return_sequences": returns, "go_backwards": backwards}
+            case = f"{kind} {rows}x{time}x{features} {settings}"
+            add_case(case, kind, settings, None, x, parameters, lengths)
+            if lengths is None and not backwards:
+                variables = {name: torch.tensor(value) for name, value in parameters.items()}
+                references.arrays[f"{case}/states"] = step_by_step(kind, settings, torch.tensor(x), variables)
+    for (kind, more), merge in itertools.product(kinds, ["concatenate", "sum", "mean"]):
+        drawn = {side: draw_recurrent(rng, kind, 2, 3) for side in ("forward", "backward")}
+        parameters = {f"{side}/{name}": value for side, own in drawn.items() for name, value in own.items()}
+        returns = merge != "sum"
+        settings, lengths = {"units": 3, **more, "return_sequences": returns}, np.array([4, 5, 2])
+        case = f"both ways {kind} {merge} {settings}"
+        add_case(case, kind, settings, merge, rng.normal(size=(3, 5, 2)), parameters, lengths)
+    return references
+
+
 FILES = {
     "layers": make_layers,
     "sequences_attention": make_attention,
     "losses": make_losses,
     "optimizers": make_optimizers,
     "initializers": make_initializers,
+    "sequences_recurrent": make_recurrent,
 }
 
 
