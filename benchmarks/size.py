@@ -46,11 +46,13 @@ CORE = [
 ]
 FAMILIES = {
     "layers of images": ["layers/convolution.py", "layers/pooling.py", "layers/windows.py"],
+    "names of these layers": ["layers/late.py"],
     "layers of sequences": [
         "layers/attention.py",
         "layers/embedding.py",
         "layers/positions.py",
         "layers/recurrent.py",
+        "layers/time_windows.py",
         "sequence_blocks.py",
     ],
     "work on two cores": ["threads.py", "training/replica.py"],

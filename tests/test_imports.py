@@ -200,7 +200,7 @@ def test_importing_the_package_loads_none_of_its_modules_that_few_programs_need(
     assert not rooms & {"data", "diagnostics", "onnx", "page", "plots", "prediction", "testing"}
     late = "batch_statistics cross_validation folds journal parameter_search parameter_space processes rate_search"
     assert not loaded & {f"minidl.training.{name}" for name in late.split()}
-    assert not loaded & {f"minidl.layers.{name}" for name in ("convolution", "pooling", "windows")}
+    assert not loaded & {f"minidl.layers.{name}" for name in ("convolution", "pooling", "time_windows", "windows")}
     assert rooms >= {"layers", "losses", "metrics", "optimizers", "training", "model", "settings"}
 
 

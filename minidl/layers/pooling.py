@@ -7,7 +7,7 @@ import numpy as np
 
 from minidl.errors import ShapeError
 from minidl.layers.base import Declaration, Layer
-from minidl.layers.windows import as_image, as_margins, as_padding, as_pair, slide
+from minidl.layers.windows import Window, as_image, as_margins, as_padding, as_pair, slide
 from minidl.settings import setting
 from minidl.typing import Array, Shape
 
@@ -20,11 +20,15 @@ class _Pooling(Layer):
     padding: Any = setting(default="valid", check=as_padding, fixed=True)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        self.window = slide(input_shape, self.pool_size, self.strides or self.pool_size, self.padding)
-        if any(max(sides) >= size for sides, size in zip(self.window.margins, self.pool_size, strict=True)):
+        self.window = self.slide_over(input_shape)
+        if any(max(sides) >= size for sides, size in zip(self.window.margins, self.window.size, strict=True)):
             place = f"the image {input_shape} with padding {self.padding}"
             raise ShapeError(f"a window of {self.pool_size} may lie outside of {place}: give less than the window")
         return (*self.window.places, input_shape[2])
+
+    def slide_over(self, image: Shape) -> Window:
+        """Return how the layer's window slides over images."""
+        return slide(image, self.pool_size, self.strides or self.pool_size, self.padding)
 
 
 class MaxPool2D(_Pooling):
@@ -58,7 +62,11 @@ class MaxPool2D(_Pooling):
         return y
 
     def backward(self, dy: Array) -> Array:
-        columns, lines = self.saved
+        return self.unpool(dy, self.saved)
+
+    def unpool(self, dy: Array, winners: tuple[Array, Array]) -> Array:
+        """Return an array that is dy at the entries that were the maxima."""
+        columns, lines = winners
         (height, width), (down, along) = self.window.size, self.window.strides
         padded_height, padded_width = self.window.padded
         drows = _to_winners(dy, lines, 1, padded_height, height, down)
@@ -108,13 +116,14 @@ class GlobalAveragePool2D(Layer):
     """
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        return (as_image(input_shape)[2],)
+        self.image = as_image(input_shape)
+        return (self.image[2],)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         return x.mean(axis=(1, 2))
 
     def backward(self, dy: Array) -> Array:
-        height, width, channels = self.input_shape or ()
+        height, width, channels = self.image
         share = dy[:, np.newaxis, np.newaxis] / (height * width)
         return np.broadcast_to(share, (len(dy), height, width, channels)).copy()
 
@@ -131,7 +140,8 @@ class GlobalMaxPool2D(Layer):
     picks_maxima = True
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        return (as_image(input_shape)[2],)
+        self.image = as_image(input_shape)
+        return (self.image[2],)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         pixels = x.reshape(len(x), x.shape[1] * x.shape[2], x.shape[3])
@@ -140,9 +150,13 @@ class GlobalMaxPool2D(Layer):
         return pixels.max(axis=1)
 
     def backward(self, dy: Array) -> Array:
-        height, width, channels = self.input_shape or ()
+        return self.unpool(dy, self.saved)
+
+    def unpool(self, dy: Array, winners: Array) -> Array:
+        """Return an array that is dy at the pixels that were the maxima."""
+        height, width, channels = self.image
         dx = np.zeros((len(dy), height * width, channels), dy.dtype)
-        np.put_along_axis(dx, self.saved[:, np.newaxis], dy[:, np.newaxis], axis=1)
+        np.put_along_axis(dx, winners[:, np.newaxis], dy[:, np.newaxis], axis=1)
         return dx.reshape(len(dy), height, width, channels)
 
 

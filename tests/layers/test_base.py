@@ -15,8 +15,10 @@ from minidl.layers import (
     ELU,
     GELU,
     SELU,
+    AveragePool1D,
     AveragePool2D,
     BatchNorm,
+    Conv1D,
     Conv2D,
     Conv2DTranspose,
     Dense,
@@ -25,11 +27,14 @@ from minidl.layers import (
     Dropout2D,
     Flatten,
     GaussianNoise,
+    GlobalAveragePool1D,
     GlobalAveragePool2D,
+    GlobalMaxPool1D,
     GlobalMaxPool2D,
     Layer,
     LayerNorm,
     LeakyReLU,
+    MaxPool1D,
     MaxPool2D,
     Parameter,
     PReLU,
@@ -165,9 +170,11 @@ class ChangesUpstream(Swish):
 
 # One of each layer of the package, with the shape of a sample; and the user's own.
 BUILT_IN = [
+    (AveragePool1D(2, padding="same"), (3, 2)),
     (AveragePool2D(2, padding="same"), (3, 4, 2)),
     (BatchNorm(momentum=0.8, epsilon=1e-3), (4,)),
     (BatchNorm(), (3, 2, 4)),
+    (Conv1D(4, 3, padding="causal", dilation=2, groups=2), (5, 2)),
     (Conv2D(4, 3), (4, 5, 1)),
     (Conv2D(4, (2, 3), strides=(1, 2), padding=((1, 0), (2, 1)), groups=2, use_bias=False), (3, 4, 2)),
     (Conv2DTranspose(3, 3, strides=2, padding="same"), (2, 3, 2)),
@@ -182,10 +189,13 @@ BUILT_IN = [
     (GELU(), (4,)),
     (GELU(approximate=True), (4,)),
     (GaussianNoise(0.5), (2, 3)),
+    (GlobalAveragePool1D(), (3, 4)),
     (GlobalAveragePool2D(), (3, 2, 4)),
+    (GlobalMaxPool1D(), (3, 4)),
     (GlobalMaxPool2D(), (3, 2, 4)),
     (LayerNorm(epsilon=1e-3), (4,)),
     (LeakyReLU(0.2), (4,)),
+    (MaxPool1D(3, strides=1, padding=(1, 0)), (5, 2)),
     (MaxPool2D(), (4, 5, 2)),
     (MaxPool2D((3, 2), strides=1, padding=1), (4, 5, 2)),
     (PReLU(initial_slope=0.3), (2, 3)),
@@ -312,8 +322,8 @@ def test_the_same_seed_builds_the_same_bits_and_another_seed_others(layer, shape
         return [parameter.value.tobytes() for parameter in built(layer, shape, seed).named_parameters().values()]
 
     assert bits(1) == bits(1) == bits(np.random.default_rng(1))
-    random = isinstance(layer, Dense | Conv2D | Conv2DTranspose | Gain | Around)  # the others start with constants
-    assert random == (bits(1) != bits(2))
+    drawn = Dense | Conv1D | Conv2D | Conv2DTranspose | Gain | Around  # the others start with constants
+    assert isinstance(layer, drawn) == (bits(1) != bits(2))
 
 
 @every_layer

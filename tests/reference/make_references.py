@@ -760,6 +760,88 @@ def make_recurrent() -> References:
     return references
 
 
+def sides_of(length, size, options):
+    """Return how many zeros are before and after a sequence; "same" puts the larger half at the end."""
+    span = getattr(options, "dilation", 1) * (size - 1) + 1
+    stride = options.strides or size
+    missing = max((-(-length // stride) - 1) * stride + span - length, 0)
+    named = {"valid": (0, 0), "same": (missing // 2, missing - missing // 2), "causal": (span - 1, 0)}
+    return named.get(options.padding) or options.padding
+
+
+def convolution_1d(options, x, parameters):
+    weight = parameters["weight"]
+    sides = sides_of(x.shape[1], options.kernel_size, options)
+    rest = parameters.get("bias"), options.strides, 0, options.dilation, x.shape[2] // weight.shape[1]
+    return channels_last(lambda x: F.conv1d(F.pad(x, sides), weight.permute(2, 1, 0).contiguous(), *rest), x)
+
+
+def max_pooling_1d(options, x, parameters):
+    sides = sides_of(x.shape[1], options.pool_size, options)
+    padded = F.pad(x, (0, 0, *sides), value=-torch.inf)
+    return channels_last(lambda x: F.max_pool1d(x, options.pool_size, options.strides), padded)
+
+
+def average_pooling_1d(options, x, parameters):
+    sides = sides_of(x.shape[1], options.pool_size, options)
+
+    def mean(x):
+        padded = F.pad(x, (0, 0, *sides))
+        return channels_last(lambda x: F.avg_pool1d(x, options.pool_size, options.strides), padded)
+
+    return mean(x) / mean(torch.ones_like(x))  # over what lies within the sequence
+
+
+# Of each layer, a function of its settings, its input and its parameters.
+WINDOWS_OF_SEQUENCES = {
+    "Conv1D": convolution_1d,
+    "MaxPool1D": max_pooling_1d,
+    "AveragePool1D": average_pooling_1d,
+    "GlobalAveragePool1D": lambda options, x, parameters: x.mean(1),
+    "GlobalMaxPool1D": lambda options, x, parameters: channels_last(lambda x: F.adaptive_max_pool1d(x, 1), x)[:, 0],
+}
+
+
+def make_windows_of_sequences() -> References:
+    """Convolutions and poolings along time, with and without strides, padding, dilation and groups."""
+    references, rng = References(), np.random.default_rng(21)
+    add = adding_layers(references, rng)
+
+    def add_layer(kind, shape, weight=None, **settings):
+        parameters = {} if weight is None else {"weight": rng.normal(size=weight)}
+        if settings.get("use_bias", True) and weight is not None:
+            parameters["bias"] = rng.normal(size=weight[-1])
+        defaults = {"strides": None if "pool_size" in settings else 1, "padding": "valid", "dilation": 1}
+        options = SimpleNamespace(**defaults | settings)
+
+        def function(x, **parameters):
+            return WINDOWS_OF_SEQUENCES[kind](options, x, parameters)
+
+        described = ", ".join(f"{name} {value}" for name, value in settings.items())
+        add(f"{kind} of {shape}: {described}", kind, settings, function, rng.normal(size=shape), **parameters)
+
+    for shape, settings in [
+        ((2, 7, 2), {"kernel_size": 3}),
+        ((1, 8, 4), {"kernel_size": 4, "padding": "same", "use_bias": False}),
+        ((2, 9, 2), {"kernel_size": 3, "padding": "same", "strides": 2}),
+        ((3, 6, 4), {"kernel_size": 3, "padding": "causal", "dilation": 2}),
+        ((2, 7, 2), {"kernel_size": 2, "padding": "causal", "strides": 3}),
+        ((1, 9, 2), {"kernel_size": 3, "padding": (3, 1), "strides": 2, "dilation": 3}),
+        ((2, 5, 2), {"kernel_size": 1, "strides": 2}),
+    ]:
+        size, features = settings["kernel_size"], shape[2]
+        add_layer("Conv1D", shape, (size, features, 3), filters=3, **settings)
+        add_layer("Conv1D", shape, (size, features // 2, 4), filters=4, groups=2, **settings)
+    for shape in [(2, 7, 2), (1, 8, 3)]:
+        for kind in ("MaxPool1D", "AveragePool1D"):
+            add_layer(kind, shape, pool_size=2)
+            add_layer(kind, shape, pool_size=3, strides=2, padding="same")
+            add_layer(kind, shape, pool_size=3, strides=1, padding=(1, 2))
+        add_layer("GlobalAveragePool1D", shape)
+        add_layer("GlobalMaxPool1D", shape)
+    return references
+
+
 FILES = {
     "layers": make_layers,
     "sequences_attention": make_attention,
@@ -767,6 +849,7 @@ FILES = {
     "optimizers": make_optimizers,
     "initializers": make_initializers,
     "sequences_recurrent": make_recurrent,
+    "sequences_windows": make_windows_of_sequences,
 }
 
 

@@ -56,6 +56,7 @@ LAYERS = {
     "Reshape": lambda layer, x, _: x.reshape(len(x), *layer.target_shape),
     "Dense": lambda layer, x, parameters: F.linear(x, parameters["weight"].T, parameters.get("bias")),
     **SCRIPT["IMAGE_LAYERS"],
+    **SCRIPT["WINDOWS_OF_SEQUENCES"],
 }
 LOSSES = {
     "SoftmaxCrossEntropy": lambda loss, s, t: F.cross_entropy(s, t, label_smoothing=loss.label_smoothing),
@@ -158,7 +159,7 @@ def assert_same_steps(problem, optimizers):
             np.testing.assert_allclose(named[path].value, parameter.detach(), **CLOSE, err_msg=f"{path} after {step}")
 
 
-@pytest.mark.parametrize("file", ["layers", "losses", "optimizers", "initializers", "sequences_attention"])
+@pytest.mark.parametrize("file", SCRIPT["FILES"])
 def test_the_reference_files_are_what_their_script_makes(file):
     made = SCRIPT["FILES"][file]().contents()
     with np.load(Path(__file__).parent / f"{file}.npz") as stored:

@@ -19,6 +19,8 @@ TRAJECTORY = {"float64": {"rtol": 1e-10, "atol": 1e-10}, "float32": {"rtol": 1e-
 # The references have them among the optimizer's settings; here they are the trainer's.
 CLIPPING = ("clip_norm", "clip_value")
 
+FILES_OF_LAYERS = ("layers", "sequences_windows")
+
 both_types = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
@@ -44,16 +46,18 @@ def make(file, case, **more):
     return getattr(minidl, description["class"])(**settings, **more), arrays
 
 
-@pytest.mark.parametrize("file", ["layers", "losses", "optimizers", "initializers", "sequences_attention"])
+@pytest.mark.parametrize(
+    "file", ["layers", "losses", "optimizers", "initializers", "sequences_attention", "sequences_windows"]
+)
 def test_the_file_says_which_versions_made_it(file):
     assert read(file)["torch_version"].item().startswith("2.")
     assert read(file)["numpy_version"].item().startswith("2.")
 
 
 @both_types
-@every_case("layers")
-def test_a_layer_computes_outputs_and_gradients_as_pytorch_does(case, dtype):
-    layer, arrays = make("layers", case)
+@pytest.mark.parametrize(("file", "case"), [(file, case) for file in FILES_OF_LAYERS for case in cases_of(file)])
+def test_a_layer_computes_outputs_and_gradients_as_pytorch_does(file, case, dtype):
+    layer, arrays = make(file, case)
     x, dy = arrays["x"].astype(dtype), arrays["dy"].astype(dtype)
     layer.set_up(x.shape[1:], 0, dtype=dtype)
     parameters = layer.named_parameters()
