@@ -64,7 +64,7 @@ class _Recurrent(Layer):
         time, _ = self.input_shape or (1, 1)
         return time * self.units * (2 * len(self.gates) + 2 * self.numbers_in_state)
 
-    def mask_after(self, x: Array, mask: Array | None) -> Array | None:
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
         """Return the mask of the output: of sequences that of the input, in the order of the steps."""
         if mask is None or not self.return_sequences:
             return None
@@ -360,7 +360,7 @@ class Bidirectional(Layer):
         declare.sublayer("backward", input_shape)
         return (*before, 2 * units if self.merge == "concatenate" else units)
 
-    def mask_after(self, x: Array, mask: Array | None) -> Array | None:
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
         """Return the mask of the output: of sequences that of the input."""
         return mask if self.layer.return_sequences else None
 
