@@ -5,27 +5,42 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
 from networks import problems
 
 from minidl import (
+    GELU,
+    GRU,
+    LSTM,
     SGD,
     Adam,
     AdamW,
     AMSGrad,
+    Bidirectional,
     Concatenate,
+    Conv1D,
+    Dense,
+    Embedding,
+    GlobalAveragePool1D,
+    GlobalMaxPool1D,
     Huber,
     KLDivergence,
+    LayerNorm,
     Lookahead,
     MeanSquaredError,
     Momentum,
+    MultiHeadAttention,
     NAdam,
     Poisson,
+    PositionalEncoding,
+    PositionEmbedding,
     Residual,
     Sequential,
     SigmoidCrossEntropy,
+    SimpleRNN,
     SoftmaxCrossEntropy,
+    TransformerBlock,
 )
 
 torch = pytest.importorskip("torch")
@@ -123,6 +138,130 @@ def test_scores_loss_gradients_and_steps_agree_with_pytorch(problem, optimizers)
 @settings(max_examples=100, derandomize=True)
 def test_networks_with_convolutions_agree_with_pytorch(problem, optimizers):
     assert_same_steps(problem, optimizers)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=100, derandomize=True)
+def test_stacks_of_sequence_layers_agree_with_pytorch_on_padded_rows(seed):
+    rng = np.random.default_rng(seed)
+    model, ids, targets = draw_stack(rng)
+    note(repr(model))
+    counts = model.mask_after(ids, None)
+    named = model.named_parameters()
+    for parameter in named.values():
+        parameter.value += 0.1 * rng.normal(size=parameter.value.shape)
+    parameters = {path: torch.tensor(p.value, requires_grad=True) for path, p in named.items()}
+
+    their_scores, _ = stack_in_torch(model, torch.tensor(ids), None, parameters)
+    losses = F.cross_entropy(their_scores.flatten(0, -2), torch.tensor(targets).flatten(), reduction="none")
+    weights = torch.ones_like(losses) if counts is None else torch.tensor(counts).flatten() * 1.0
+    their_loss = (losses * weights).sum() / weights.sum()
+    their_loss.backward()
+
+    scores = model.forward(ids, training=True)
+    loss, dscores = model.loss(scores, targets, None if counts is None else counts.astype(float))
+    model.backward(dscores)
+    there = slice(None) if counts is None else counts
+    np.testing.assert_allclose(scores[there], their_scores.detach().numpy()[there], **CLOSE)
+    np.testing.assert_allclose(loss, their_loss.item(), **CLOSE)
+    for path, parameter in parameters.items():
+        expected = 0 if parameter.grad is None else parameter.grad
+        np.testing.assert_allclose(named[path].gradient, expected, **CLOSE, err_msg=path)
+
+
+def draw_stack(rng):
+    """Return a model of ids with a random stack of layers, ids with padding at the end, and labels."""
+    rows, positions, ids, features, classes = 3, int(rng.integers(2, 7)), 6, 2 * int(rng.integers(1, 4)), 3
+
+    def recurrent(**more):
+        kind = (SimpleRNN, GRU, LSTM)[rng.integers(3)]
+        return kind(int(rng.integers(1, 5)), **more)
+
+    def attention():
+        heads = int(rng.choice([each for each in (1, 2) if features % (2 * each) == 0]))
+        return MultiHeadAttention(heads, causal=bool(rng.integers(2)), rotary=bool(rng.integers(2)))
+
+    def convolution():
+        size = int(rng.integers(1, 4))
+        return Conv1D(3, size, padding=str(rng.choice(["same", "causal"])), dilation=int(rng.integers(1, 3)))
+
+    def back(layer):
+        """Return the layer and one that makes as many features as there were."""
+        return [layer, Dense(features)]
+
+    between = [
+        lambda: back(recurrent(return_sequences=True)),
+        lambda: back(Bidirectional(recurrent(return_sequences=True), merge=str(rng.choice(["sum", "concatenate"])))),
+        lambda: back(convolution()),
+        lambda: [attention()],
+        lambda: [Residual([LayerNorm(), attention()])],
+        lambda: [TransformerBlock(features, 1, causal=bool(rng.integers(2)), rotary=bool(rng.integers(2)))],
+        lambda: [LayerNorm(), Dense(features), GELU()],
+        lambda: [Concatenate([Dense(features // 2), [*back(convolution()), Dense(features - features // 2)]])],
+    ]
+    ends = [
+        list,
+        lambda: [GlobalAveragePool1D()],
+        lambda: [GlobalMaxPool1D()],
+        lambda: [recurrent()],
+        lambda: [Bidirectional(recurrent())],
+    ]
+    where = [list, lambda: [PositionEmbedding()], lambda: [PositionalEncoding()]][rng.integers(3)]()
+    chosen = [layer for _ in range(rng.integers(1, 4)) for layer in between[rng.integers(len(between))]()]
+    end = ends[rng.integers(len(ends))]()
+    padding_id = 0 if rng.random() < 0.8 else None
+    layers = [Embedding(ids, features, padding_id=padding_id), *where, *chosen, *end, Dense(classes)]
+    model = Sequential([*layers, SoftmaxCrossEntropy()], input_shape=positions, seed=0, dtype="float64")
+    lengths = rng.integers(1, positions + 1, rows)
+    inputs = np.where(np.arange(positions) < lengths[:, np.newaxis], rng.integers(1, ids, (rows, positions)), 0)
+    return model, inputs, rng.integers(0, classes, (rows, *model.output_shape[:-1]))
+
+
+def stack_in_torch(layer, x, mask, parameters):
+    """Return output and mask of a layer of sequences, or of ids; the mask says which positions count."""
+    if isinstance(layer, Sequential):
+        for inner in layer.layers:
+            x, mask = stack_in_torch(inner, x, mask, within(inner.name, parameters))
+        return x, mask
+    if isinstance(layer, Residual | Concatenate):
+        inner = layer.sublayers().items()
+        made = [stack_in_torch(each, x, mask, within(name, parameters))[0] for name, each in inner]
+        return x + made[0] if isinstance(layer, Residual) else torch.cat(made, -1), mask
+    y = SEQUENCE_LAYERS.get(type(layer).__name__, lambda layer, x, _, own: LAYERS[type(layer).__name__](layer, x, own))
+    y = y(layer, x, mask, parameters)
+    if isinstance(layer, Embedding):
+        mask = None if layer.padding_id is None else x != layer.padding_id
+    return y, mask if y.ndim > 2 else None
+
+
+def recurrent_in_torch(layer, x, mask, parameters):
+    kind, settings, merge = type(layer).__name__, vars(layer), {}
+    if isinstance(layer, Bidirectional):
+        kind, settings, merge = type(layer.layer).__name__, vars(layer.layer), {"merge": layer.merge}
+    lengths = None if mask is None else mask.sum(1)
+    return SCRIPT["run_recurrent"](kind, settings, x, parameters, lengths, **merge)[not settings["return_sequences"]]
+
+
+def attention_in_torch(layer, x, mask, parameters):
+    attend = SCRIPT["rotary_attention" if layer.rotary else "multihead_attention"]
+    return attend(vars(layer), None if mask is None else ~mask, x, **parameters)[0]
+
+
+def counting(x, mask):
+    """Return which numbers count, (N, T, 1)."""
+    return torch.ones(*x.shape[:2], 1, dtype=torch.bool) if mask is None else mask[..., None]
+
+
+SEQUENCE_LAYERS = {
+    "Embedding": lambda layer, x, mask, own: F.embedding(x, own["weight"]),
+    "PositionEmbedding": lambda layer, x, mask, own: x + own["weight"],
+    "PositionalEncoding": lambda layer, x, mask, own: x + SCRIPT["sinusoids"](*x.shape[1:]),
+    "MultiHeadAttention": attention_in_torch,
+    **dict.fromkeys(("SimpleRNN", "GRU", "LSTM", "Bidirectional"), recurrent_in_torch),
+    "Conv1D": lambda layer, x, mask, own: LAYERS["Conv1D"](layer, x * counting(x, mask), own),
+    "GlobalMaxPool1D": lambda layer, x, mask, own: x.masked_fill(~counting(x, mask), -torch.inf).amax(1),
+    "GlobalAveragePool1D": lambda layer, x, mask, own: (x * counting(x, mask)).sum(1) / counting(x, mask).sum(1),
+}
 
 
 def assert_same_steps(problem, optimizers):
