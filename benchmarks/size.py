@@ -46,15 +46,7 @@ CORE = [
 ]
 FAMILIES = {
     "layers of images": ["layers/convolution.py", "layers/pooling.py", "layers/windows.py"],
-    "names of these layers": ["layers/late.py"],
-    "layers of sequences": [
-        "layers/attention.py",
-        "layers/embedding.py",
-        "layers/positions.py",
-        "layers/recurrent.py",
-        "layers/time_windows.py",
-        "sequence_blocks.py",
-    ],
+    "layers of sequences": ["sequences"],
     "work on two cores": ["threads.py", "training/replica.py"],
     "products in parts": ["products.py"],
 }
@@ -79,12 +71,12 @@ def count_lines(path: Path) -> int:
 def core_files() -> list[Path]:
     """Return the files of the core, in the order in which they are listed."""
     apart = {PACKAGE / name for names in FAMILIES.values() for name in names}
-    return [
-        path
-        for name in CORE
-        for path in (sorted((PACKAGE / name).glob("*.py")) if "." not in name else [PACKAGE / name])
-        if path not in apart
-    ]
+    return [path for name in CORE for path in files_of(name) if path not in apart]
+
+
+def files_of(name: str) -> list[Path]:
+    """Return a file, or those of a folder."""
+    return sorted((PACKAGE / name).glob("*.py")) if "." not in name else [PACKAGE / name]
 
 
 def main() -> None:
@@ -98,7 +90,7 @@ def main() -> None:
         print(f"{lines:5,}  {path.relative_to(PACKAGE.parent)}")
     print(f"{total:5,}  in all")
     for family, names in FAMILIES.items():
-        print(f"{sum(count_lines(PACKAGE / name) for name in names):5,}  more: {family}")
+        print(f"{sum(count_lines(path) for name in names for path in files_of(name)):5,}  more: {family}")
     sys.exit(options.limit is not None and total > options.limit)
 
 

@@ -282,31 +282,34 @@ __all__ = [
 if TYPE_CHECKING:
     from minidl import prediction
     from minidl.layers import (
-        GRU,
-        LSTM,
-        AveragePool1D,
         AveragePool2D,
-        Bidirectional,
-        Conv1D,
         Conv2D,
         Conv2DTranspose,
         DepthwiseConv2D,
-        Embedding,
-        GlobalAveragePool1D,
         GlobalAveragePool2D,
-        GlobalMaxPool1D,
         GlobalMaxPool2D,
-        MaxPool1D,
         MaxPool2D,
-        MultiHeadAttention,
-        PositionalEncoding,
-        PositionEmbedding,
-        SimpleRNN,
         UpSample2D,
         ZeroPad2D,
     )
     from minidl.prediction import AugmentedPrediction, Ensemble, Predictor, TemperatureScaling
-    from minidl.sequence_blocks import TiedEmbedding, TransformerBlock
+    from minidl.sequences import (
+        GRU,
+        LSTM,
+        AveragePool1D,
+        Bidirectional,
+        Conv1D,
+        Embedding,
+        GlobalAveragePool1D,
+        GlobalMaxPool1D,
+        MaxPool1D,
+        MultiHeadAttention,
+        PositionalEncoding,
+        PositionEmbedding,
+        SimpleRNN,
+        TiedEmbedding,
+        TransformerBlock,
+    )
     from minidl.training.batch_statistics import recompute_statistics
     from minidl.training.checkpoint import Checkpoint
     from minidl.training.cross_validation import CrossValidation, cross_validate
@@ -318,21 +321,48 @@ if TYPE_CHECKING:
 keep_freed_memory()
 
 
+_OF_SEQUENCES = (
+    "GRU",
+    "LSTM",
+    "AveragePool1D",
+    "Bidirectional",
+    "Conv1D",
+    "Embedding",
+    "GlobalAveragePool1D",
+    "GlobalMaxPool1D",
+    "MaxPool1D",
+    "MultiHeadAttention",
+    "PositionEmbedding",
+    "PositionalEncoding",
+    "SimpleRNN",
+    "TiedEmbedding",
+    "TransformerBlock",
+)
+
 _LOADED_LATE = {
-    **dict.fromkeys(layers.late.MODULES, "layers"),
+    **dict.fromkeys(layers._LOADED_LATE, "layers"),
+    **dict.fromkeys(_OF_SEQUENCES, "sequences"),
     **dict.fromkeys(training._LOADED_LATE, "training"),
     "AugmentedPrediction": "prediction",
     "Ensemble": "prediction",
     "Predictor": "prediction",
     "TemperatureScaling": "prediction",
-    "TiedEmbedding": "sequence_blocks",
-    "TransformerBlock": "sequence_blocks",
     "recompute_statistics": "training.batch_statistics",
     "show_versions": "diagnostics",
 }
 """Names that few programs need, and their modules."""
 
-_PACKAGES_LOADED_LATE = {"compiled", "data", "estimators", "onnx", "page", "plots", "prediction", "testing"}
+_PACKAGES_LOADED_LATE = {
+    "compiled",
+    "data",
+    "estimators",
+    "onnx",
+    "page",
+    "plots",
+    "prediction",
+    "sequences",
+    "testing",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,8 +12,7 @@ import numpy as np
 from minidl.errors import ArgumentTypeError, FileFormatError
 from minidl.settings import CLASSES, Configurable
 
-_LAYERS = ("attention", "convolution", "embedding", "pooling", "positions", "recurrent", "time_windows")
-_LOADED_LATE = ("data.augment", "estimators", "sequence_blocks", *(f"layers.{name}" for name in _LAYERS))
+_LOADED_LATE = ("data.augment", "estimators", "layers.convolution", "layers.pooling", "sequences")
 """Modules and packages of ours that have classes which files name, but that `import minidl` does not load."""
 
 

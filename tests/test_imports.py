@@ -48,7 +48,7 @@ ROOMS = {
     "optimizers": COMPONENTS,
     "schedules": COMPONENTS,
     "blocks": MODEL,
-    "sequence_blocks": MODEL,
+    "sequences": MODEL,
     "display": MODEL,
     "inspection": MODEL,
     "model": MODEL,
@@ -200,7 +200,8 @@ def test_importing_the_package_loads_none_of_its_modules_that_few_programs_need(
     assert not rooms & {"data", "diagnostics", "onnx", "page", "plots", "prediction", "testing"}
     late = "batch_statistics cross_validation folds journal parameter_search parameter_space processes rate_search"
     assert not loaded & {f"minidl.training.{name}" for name in late.split()}
-    assert not loaded & {f"minidl.layers.{name}" for name in ("convolution", "pooling", "time_windows", "windows")}
+    assert not loaded & {f"minidl.layers.{name}" for name in ("convolution", "pooling", "windows")}
+    assert "minidl.sequences" not in loaded
     assert rooms >= {"layers", "losses", "metrics", "optimizers", "training", "model", "settings"}
 
 
@@ -247,7 +248,7 @@ def test_public_names_exist_and_are_in_the_order_of_ruff(module):
 
 PUBLIC = ["minidl", *(f"minidl.{name}" for name in minidl.__all__ if inspect.ismodule(getattr(minidl, name)))]
 PUBLIC += ["minidl.settings", "minidl.data", "minidl.data.augment"]
-PUBLIC += [f"minidl.{name}" for name in ("compiled", "estimators", "onnx", "page", "plots", "testing")]
+PUBLIC += [f"minidl.{name}" for name in ("compiled", "estimators", "onnx", "page", "plots", "sequences", "testing")]
 
 
 def test_every_package_that_names_its_public_names_is_public():

@@ -3,7 +3,6 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from minidl.layers import late
 from minidl.layers.activations import GELU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from minidl.layers.base import Declaration, Layer, Parameter, State
 from minidl.layers.dense import Dense
@@ -16,16 +15,23 @@ __all__ = [
     "ELU",
     "GELU",
     "SELU",
+    "AveragePool2D",
     "BatchNorm",
+    "Conv2D",
+    "Conv2DTranspose",
     "Declaration",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
     "Dropout2D",
     "Flatten",
     "GaussianNoise",
+    "GlobalAveragePool2D",
+    "GlobalMaxPool2D",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "MaxPool2D",
     "PReLU",
     "Parameter",
     "ReLU",
@@ -37,17 +43,32 @@ __all__ = [
     "Softplus",
     "State",
     "Tanh",
+    "UpSample2D",
+    "ZeroPad2D",
 ]
 
-__all__ += late.__all__
-
 if TYPE_CHECKING:
-    from minidl.layers.late import *  # noqa: F403 - as late.__all__ says
+    from minidl.layers.convolution import Conv2D, Conv2DTranspose, DepthwiseConv2D
+    from minidl.layers.pooling import (
+        AveragePool2D,
+        GlobalAveragePool2D,
+        GlobalMaxPool2D,
+        MaxPool2D,
+        UpSample2D,
+        ZeroPad2D,
+    )
+
+_LOADED_LATE = {
+    **dict.fromkeys(("Conv2D", "Conv2DTranspose", "DepthwiseConv2D"), "convolution"),
+    **dict.fromkeys(("AveragePool2D", "GlobalAveragePool2D", "GlobalMaxPool2D"), "pooling"),
+    **dict.fromkeys(("MaxPool2D", "UpSample2D", "ZeroPad2D"), "pooling"),
+}
+"""The layers of images, which few programs need, and their modules."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in late.MODULES:
-        return getattr(importlib.import_module(f"minidl.layers.{late.MODULES[name]}"), name)
+    if name in _LOADED_LATE:
+        return getattr(importlib.import_module(f"minidl.layers.{_LOADED_LATE[name]}"), name)
     raise AttributeError(f"module 'minidl.layers' has no attribute {name!r}")
 
 

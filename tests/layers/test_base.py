@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gradients import check_layer_gradients
 
-from minidl import layers
+from minidl import layers, sequences
 from minidl.blocks import Concatenate, Residual
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError
 from minidl.initializers import Constant, Normal, Uniform
@@ -15,10 +15,8 @@ from minidl.layers import (
     ELU,
     GELU,
     SELU,
-    AveragePool1D,
     AveragePool2D,
     BatchNorm,
-    Conv1D,
     Conv2D,
     Conv2DTranspose,
     Dense,
@@ -27,14 +25,11 @@ from minidl.layers import (
     Dropout2D,
     Flatten,
     GaussianNoise,
-    GlobalAveragePool1D,
     GlobalAveragePool2D,
-    GlobalMaxPool1D,
     GlobalMaxPool2D,
     Layer,
     LayerNorm,
     LeakyReLU,
-    MaxPool1D,
     MaxPool2D,
     Parameter,
     PReLU,
@@ -53,6 +48,20 @@ from minidl.losses import MeanSquaredError
 from minidl.model import Sequential
 from minidl.optimizers import SGD, AdamW
 from minidl.regularizers import L2, MaxNorm
+from minidl.sequences import (
+    GRU,
+    LSTM,
+    AveragePool1D,
+    Bidirectional,
+    Conv1D,
+    GlobalAveragePool1D,
+    GlobalMaxPool1D,
+    MaxPool1D,
+    MultiHeadAttention,
+    PositionalEncoding,
+    PositionEmbedding,
+    SimpleRNN,
+)
 from minidl.serialization import decode, encode
 from minidl.settings import CLASSES, setting
 from minidl.training import Trainer
@@ -196,6 +205,13 @@ BUILT_IN = [
     (LayerNorm(epsilon=1e-3), (4,)),
     (LeakyReLU(0.2), (4,)),
     (MaxPool1D(3, strides=1, padding=(1, 0)), (5, 2)),
+    (SimpleRNN(3), (4, 2)),
+    (GRU(3, return_sequences=True), (4, 2)),
+    (LSTM(3, go_backwards=True), (4, 2)),
+    (Bidirectional(GRU(2, return_sequences=True)), (4, 3)),
+    (MultiHeadAttention(2, causal=True, rotary=True), (3, 4)),
+    (PositionEmbedding(), (3, 4)),
+    (PositionalEncoding(), (3, 4)),
     (MaxPool2D(), (4, 5, 2)),
     (MaxPool2D((3, 2), strides=1, padding=1), (4, 5, 2)),
     (PReLU(initial_slope=0.3), (2, 3)),
@@ -231,7 +247,8 @@ def built(layer, shape, seed=0, dtype="float32"):
 
 def test_every_layer_of_the_package_is_in_the_list_above():
     kinds = {getattr(layers, name) for name in layers.__all__}
-    of_ids = {layers.Embedding}  # has no numbers to differentiate by: tests/layers/test_embedding.py and the kit
+    kinds |= {kind for name in sequences.__all__ if isinstance(kind := getattr(sequences, name), type)}
+    of_ids = {sequences.Embedding, sequences.TiedEmbedding}  # no numbers to differentiate by: tests/sequences
     known = {kind for kind in kinds if issubclass(kind, Layer)} - {Layer} - of_ids
     assert known == {type(layer) for layer, _ in BUILT_IN}, (
         "add the new layer to BUILT_IN: the contract is tested there"
@@ -322,7 +339,8 @@ def test_the_same_seed_builds_the_same_bits_and_another_seed_others(layer, shape
         return [parameter.value.tobytes() for parameter in built(layer, shape, seed).named_parameters().values()]
 
     assert bits(1) == bits(1) == bits(np.random.default_rng(1))
-    drawn = Dense | Conv1D | Conv2D | Conv2DTranspose | Gain | Around  # the others start with constants
+    drawn = Dense | Conv1D | Conv2D | Conv2DTranspose | MultiHeadAttention | PositionEmbedding | Gain | Around
+    drawn |= SimpleRNN | GRU | LSTM | Bidirectional  # the others start with constants
     assert isinstance(layer, drawn) == (bits(1) != bits(2))
 
 

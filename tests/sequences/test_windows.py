@@ -8,10 +8,7 @@ from gradients import check_layer_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl.blocks import Concatenate
-from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
-from minidl.initializers import HeNormal
-from minidl.layers import (
+from minidl import (
     AveragePool1D,
     BatchNorm,
     Conv1D,
@@ -24,8 +21,11 @@ from minidl.layers import (
     MaxPool2D,
     ReLU,
 )
-from minidl.layers.time_windows import as_sequence
+from minidl.blocks import Concatenate
+from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
+from minidl.initializers import HeNormal
 from minidl.model import Sequential
+from minidl.sequences.windows import as_sequence
 
 rng = np.random.default_rng
 

@@ -7,10 +7,10 @@ from minidl import functional, products
 from minidl.blocks import Residual, as_branch, layers_of
 from minidl.errors import ShapeError
 from minidl.layers import GELU, Declaration, Dense, Dropout, Layer, LayerNorm
-from minidl.layers.attention import MultiHeadAttention
 from minidl.layers.base import Parameter
-from minidl.layers.embedding import Embedding
 from minidl.model import Sequential
+from minidl.sequences.attention import MultiHeadAttention
+from minidl.sequences.embedding import Embedding
 from minidl.settings import as_flag, instance_of, setting
 from minidl.typing import Array, Shape
 

@@ -11,8 +11,8 @@ from minidl.errors import ArgumentError, ShapeError
 from minidl.initializers import Initializer, is_initializer
 from minidl.layers.base import Declaration, Layer, Parameter
 from minidl.layers.noise import Dropout
-from minidl.layers.positions import angles, sequence_of
 from minidl.regularizers import Constraint, Regularizer, is_constraint, is_regularizer
+from minidl.sequences.positions import angles, sequence_of
 from minidl.settings import as_flag, setting
 from minidl.typing import Array, Shape
 

@@ -1,0 +1,30 @@
+"""Sequences: embeddings, recurrent layers, attention, windows along time, and blocks of them."""
+
+from minidl.sequences.attention import MultiHeadAttention
+from minidl.sequences.blocks import TiedEmbedding, TransformerBlock
+from minidl.sequences.embedding import Embedding
+from minidl.sequences.positions import PositionalEncoding, PositionEmbedding
+from minidl.sequences.recurrent import GRU, LSTM, Bidirectional, SimpleRNN
+from minidl.sequences.windows import AveragePool1D, Conv1D, GlobalAveragePool1D, GlobalMaxPool1D, MaxPool1D
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "AveragePool1D",
+    "Bidirectional",
+    "Conv1D",
+    "Embedding",
+    "GlobalAveragePool1D",
+    "GlobalMaxPool1D",
+    "MaxPool1D",
+    "MultiHeadAttention",
+    "PositionEmbedding",
+    "PositionalEncoding",
+    "SimpleRNN",
+    "TiedEmbedding",
+    "TransformerBlock",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
