@@ -27,6 +27,7 @@ _MODULES = (
     "optimizers",
     "pooling",
     "prediction",
+    "recurrent",
     "steps",
 )
 
