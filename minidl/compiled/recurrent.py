@@ -20,14 +20,14 @@ from minidl.typing import Array
 class _Steps:
     @staticmethod
     def _run_lstm(
-        gates: Array, recurrent_weight: Array, scales: Array, hidden: Array, cells: Array, skipped: Array | None
+        gates: Array, recurrent_weight: Array, bias: Array, hidden: Array, cells: Array, skipped: Array | None
     ) -> Any:
-        blas = _blas_for(hidden[0], gates, recurrent_weight, scales, hidden, cells)
+        blas = _blas_for(hidden[0], gates, recurrent_weight, bias, hidden, cells)
         if blas is None:
             return NotImplemented
         tanh_cells = np.empty_like(hidden[1:])
         tanh = loop_of(np.tanh, gates.dtype)
-        _lstm(blas, tanh, gates, recurrent_weight, scales, hidden, cells, tanh_cells, _flags(skipped))
+        _lstm(blas, tanh, gates, recurrent_weight, bias, hidden, cells, tanh_cells, _flags(skipped))
         return tanh_cells
 
     @staticmethod
@@ -43,14 +43,14 @@ class _Steps:
 
     @staticmethod
     def _run_gru(
-        gates: Array, recurrent_weight: Array, recurrent_bias: Array, hidden: Array, skipped: Array | None
+        gates: Array, recurrent_weight: Array, bias: Array, recurrent_bias: Array, hidden: Array, skipped: Array | None
     ) -> Any:
-        blas = _blas_for(hidden[0], gates, recurrent_weight, recurrent_bias, hidden)
+        blas = _blas_for(hidden[0], gates, recurrent_weight, bias, recurrent_bias, hidden)
         if blas is None:
             return NotImplemented
         multiplied = np.empty_like(hidden[1:])
         tanh = loop_of(np.tanh, gates.dtype)
-        _gru(blas, tanh, gates, recurrent_weight, recurrent_bias, hidden, multiplied, _flags(skipped))
+        _gru(blas, tanh, gates, recurrent_weight, bias, recurrent_bias, hidden, multiplied, _flags(skipped))
         return multiplied
 
     @staticmethod
@@ -102,15 +102,20 @@ def _carry_back(skipped, dhidden, back):
 
 
 @compiled
-def _lstm(blas, tanh, gates, weight, scales, hidden, cells, tanh_cells, skipped):
+def _lstm(blas, tanh, gates, weight, bias, hidden, cells, tanh_cells, skipped):
     time, rows, columns = gates.shape
     units = hidden.shape[2]
-    product, shifts = np.empty_like(gates[0]), scales.dtype.type(1) - scales
+    number = gates.dtype.type
+    product, scales = np.empty_like(gates[0]), np.full(columns, number(0.5))
+    scales[2 * units : 3 * units] = number(1)
+    shifts = number(1) - scales
     for t in range(time):
         step, tanh_cell = gates[t], tanh_cells[t]
         before, after, cell_before, cell = hidden[t], hidden[t + 1], cells[t], cells[t + 1]
         multiply(blas, (rows, columns, units), before, weight, product, False, False)
-        _add(product, step)
+        for row in range(rows):
+            for column in range(columns):
+                step[row, column] = (step[row, column] + product[row, column] + bias[column]) * scales[column]
         apply(tanh, step, step)
         for row in range(rows):
             for column in range(columns):
@@ -172,7 +177,7 @@ def _lstm_back(blas, dhidden, gates, cells, tanh_cells, weight, skipped, dsums):
 
 
 @compiled
-def _gru(blas, tanh, gates, weight, bias, hidden, multiplied, skipped):
+def _gru(blas, tanh, gates, weight, bias, recurrent_bias, hidden, multiplied, skipped):
     time, rows, columns = gates.shape
     units = hidden.shape[2]
     half = gates.dtype.type(0.5)
@@ -186,17 +191,18 @@ def _gru(blas, tanh, gates, weight, bias, hidden, multiplied, skipped):
         multiply(blas, (rows, columns, units), before, weight, product, False, False)
         for row in range(rows):
             for column in range(2 * units):
-                sums[row, column] = step[row, column] + product[row, column]
+                sums[row, column] = (step[row, column] + bias[column] + product[row, column]) * half
         apply(tanh, sums, sums)
         for row in range(rows):
             for column in range(2 * units):
                 step[row, column] = sums[row, column] * half + half
         for row in range(rows):
             with_state, own, reset = product[row, 2 * units :], step[row, 2 * units :], step[row, :units]
+            own_bias = bias[2 * units :]
             for unit in range(units):
-                of_step[row, unit] = with_state[unit] + bias[unit]
+                of_step[row, unit] = with_state[unit] + recurrent_bias[unit]
             for unit in range(units):
-                after[row, unit] = reset[unit] * of_step[row, unit] + own[unit]
+                after[row, unit] = reset[unit] * of_step[row, unit] + (own[unit] + own_bias[unit])
         apply(tanh, after, candidate)
         for row in range(rows):
             own, update = step[row, 2 * units :], step[row, units : 2 * units]

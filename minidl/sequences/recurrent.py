@@ -38,8 +38,8 @@ class _Recurrent(Layer):
     constraint: Constraint | None = setting(default=None, check=is_constraint)
     takes_mask = True
 
-    gates: ClassVar[tuple[float, ...]] = (1,)
-    """Of each gate what its sums are multiplied by before tanh: 1/2 of one that is a sigmoid, see `_open_gates`."""
+    gates: ClassVar[int] = 1
+    """How many sums a step makes for each unit."""
     numbers_in_state: ClassVar[int] = 1
     """How many vectors the state is: of LSTM, the hidden one and the cell."""
 
@@ -48,8 +48,8 @@ class _Recurrent(Layer):
             expected = f"{type(self).__name__} expects sequences, samples of shape (positions, features)"
             raise ShapeError(f"{expected}, but got {input_shape}: ids of words need an Embedding before it")
         time, features = input_shape
-        count, columns = len(self.gates), len(self.gates) * self.units
-        initial, recurrent = _GateByGate(self.initializer, count), _GateByGate(self.recurrent_initializer, count)
+        columns, initial = self.gates * self.units, _GateByGate(self.initializer, self.gates)
+        recurrent = _GateByGate(self.recurrent_initializer, self.gates)
         self.weight = declare.parameter("weight", (features, columns), initial, regularized=True)
         self.recurrent_weight = declare.parameter(
             "recurrent_weight", (self.units, columns), recurrent, regularized=True
@@ -62,7 +62,7 @@ class _Recurrent(Layer):
 
     def numbers_per_row(self) -> int:
         time, _ = self.input_shape or (1, 1)
-        return time * self.units * (2 * len(self.gates) + 2 * self.numbers_in_state)
+        return time * self.units * (self.gates + self.numbers_in_state)
 
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
         """Return the mask of the output: of sequences that of the input, in the order of the steps."""
@@ -99,20 +99,18 @@ class _Recurrent(Layer):
         skipped = None if mask is None or mask.all() else _by_steps(~mask[..., np.newaxis], self.go_backwards, bool)
         states = np.empty((len(start), time + 1, rows, self.units), self.dtype)
         states[:, 0] = start
-        scales = self._scales()
-        sums = products.multiply(inputs.reshape(-1, features), self.weight.value * scales)
-        sums += self.bias.value * scales
+        sums = products.multiply(inputs.reshape(-1, features), self.weight.value)
         sums = sums.reshape(time, rows, sums.shape[1])
-        kept = self._take_steps(sums, self.recurrent_weight.value * scales, states, skipped)
+        kept = self._take_steps(sums, states, skipped)
         return inputs, states, sums, kept, skipped
 
     @abstractmethod
-    def _take_steps(self, sums: Array, recurrent_weight: Array, states: Array, skipped: Array | None) -> Any:
-        """Fill `states`; make gates of the `sums` (T, N, gates H), in place; return what else `_step_back` needs."""
+    def _take_steps(self, sums: Array, states: Array, skipped: Array | None) -> Any:
+        """Fill `states`; make gates of `sums`, x W (T, N, gates H), in place; return what else `_step_back` needs."""
 
     @abstractmethod
     def _step_back(self, dhidden: Array, states: Array, gates: Array, kept: Any, skipped: Array | None) -> Array:
-        """Write the gradient of the recurrent weight; return that of the sums, x W + b, as (T, N, gates H).
+        """Write the gradient of the recurrent weight; return that of the sums x W + b, (T, N, gates H).
 
         `dhidden` (T, N, H) is the gradient of what the layer puts out, and becomes that of the hidden states.
         """
@@ -141,9 +139,6 @@ class _Recurrent(Layer):
         """One product over all steps: each step multiplied the hidden state before it, (T, N, H), by the weight."""
         before = hidden[:-1].reshape(-1, self.units)
         products.multiply_transposed(before, dsums.reshape(len(before), dsums.shape[2]), self.recurrent_weight.gradient)
-
-    def _scales(self) -> Array:
-        return np.repeat(self.gates, self.units).astype(self.dtype)
 
 
 class SimpleRNN(_Recurrent):
@@ -183,8 +178,9 @@ class SimpleRNN(_Recurrent):
 
     activation: str = setting(default="tanh", check=one_of("tanh", "relu"), fixed=True)
 
-    def _take_steps(self, sums: Array, recurrent_weight: Array, states: Array, skipped: Array | None) -> None:
-        _run_rnn(sums, recurrent_weight, states[0], skipped, self.activation == "relu")
+    def _take_steps(self, sums: Array, states: Array, skipped: Array | None) -> None:
+        weight, (hidden,) = self.recurrent_weight.value, states
+        _run_rnn(sums, weight, self.bias.value, hidden, skipped, self.activation == "relu")
 
     def _step_back(self, dhidden: Array, states: Array, gates: Array, kept: None, skipped: Array | None) -> Array:
         (hidden,) = states
@@ -227,15 +223,16 @@ class GRU(_Recurrent):
     Source: Cho et al. (2014), arXiv:1406.1078.
     """
 
-    gates = (0.5, 0.5, 1)
+    gates = 3
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         shape = super().build(input_shape, declare)
         self.recurrent_bias = declare.parameter("recurrent_bias", self.units, "zeros")
         return shape
 
-    def _take_steps(self, sums: Array, recurrent_weight: Array, states: Array, skipped: Array | None) -> Array:
-        return _run_gru(sums, recurrent_weight, self.recurrent_bias.value, states[0], skipped)
+    def _take_steps(self, sums: Array, states: Array, skipped: Array | None) -> Array:
+        weight, (hidden,) = self.recurrent_weight.value, states
+        return _run_gru(sums, weight, self.bias.value, self.recurrent_bias.value, hidden, skipped)
 
     def _step_back(self, dhidden: Array, states: Array, gates: Array, kept: Array, skipped: Array | None) -> Array:
         (hidden,) = states
@@ -278,15 +275,15 @@ class LSTM(_Recurrent):
     (2000), Neural Computation 12(10); its bias of 1: Jozefowicz, Zaremba and Sutskever (2015), ICML.
     """
 
-    gates = (0.5, 0.5, 1, 0.5)
+    gates = 4
     numbers_in_state = 2
 
     def _initial_bias(self) -> Initializer:
         return _ForgetBias()
 
-    def _take_steps(self, sums: Array, recurrent_weight: Array, states: Array, skipped: Array | None) -> Array:
+    def _take_steps(self, sums: Array, states: Array, skipped: Array | None) -> Array:
         hidden, cells = states
-        return _run_lstm(sums, recurrent_weight, self._scales(), hidden, cells, skipped)
+        return _run_lstm(sums, self.recurrent_weight.value, self.bias.value, hidden, cells, skipped)
 
     def _step_back(self, dhidden: Array, states: Array, gates: Array, kept: Array, skipped: Array | None) -> Array:
         hidden, cells = states
@@ -394,12 +391,15 @@ class Bidirectional(Layer):
 # The loops over the steps. Arrays are (T, N, ...); `skipped` (T, N, 1) is True where a step is skipped, or None.
 
 
-def _run_rnn(sums: Array, recurrent_weight: Array, hidden: Array, skipped: Array | None, rectified: bool) -> None:
-    """Fill `hidden` (T + 1, N, H), of which the first is given, from ``x W + b``."""
+def _run_rnn(
+    sums: Array, recurrent_weight: Array, bias: Array, hidden: Array, skipped: Array | None, rectified: bool
+) -> None:
+    """Fill `hidden` (T + 1, N, H), of which the first is given, from the `sums` ``x W``."""
     for t, step in enumerate(sums):
         before, after = hidden[t], hidden[t + 1]
         np.dot(before, recurrent_weight, out=after)
         after += step
+        after += bias
         if rectified:
             np.maximum(after, 0, out=after)
         else:
@@ -427,22 +427,18 @@ def _run_rnn_back(
 
 
 def _run_gru(
-    gates: Array, recurrent_weight: Array, recurrent_bias: Array, hidden: Array, skipped: Array | None
+    gates: Array, recurrent_weight: Array, bias: Array, recurrent_bias: Array, hidden: Array, skipped: Array | None
 ) -> Array:
-    """Make gates of ``x W + b``, in place, and fill `hidden` (T + 1, N, H); return what the reset gates multiply, m.
-
-    The sums of the sigmoids are halved, see `_open_gates`.
-    """
+    """Make gates of the sums ``x W``, in place, and fill `hidden` (T + 1, N, H); return what reset gates multiply."""
     units = hidden.shape[2]
     multiplied, product = np.empty_like(hidden[1:]), np.empty_like(gates[:1])[0]
     sigmoids, (reset, update, candidate) = gates[..., : 2 * units], _split(gates, 3)
     for t in range(len(gates)):
         before, after = hidden[t], hidden[t + 1]
         np.dot(before, recurrent_weight, out=product)
+        gates[t] += bias
         sigmoids[t] += product[:, : 2 * units]
-        np.tanh(sigmoids[t], out=sigmoids[t])
-        sigmoids[t] *= 0.5
-        sigmoids[t] += 0.5
+        _open_gates(sigmoids[t], 0.5, 0.5)
         np.add(product[:, 2 * units :], recurrent_bias, out=multiplied[t])
         np.multiply(reset[t], multiplied[t], out=after)
         after += candidate[t]
@@ -486,18 +482,17 @@ def _run_gru_back(
 
 
 def _run_lstm(
-    gates: Array, recurrent_weight: Array, scales: Array, hidden: Array, cells: Array, skipped: Array | None
+    gates: Array, recurrent_weight: Array, bias: Array, hidden: Array, cells: Array, skipped: Array | None
 ) -> Array:
-    """Make gates of ``x W + b``, in place; fill `hidden` and `cells`, (T + 1, N, H); return the tanh of the cells.
-
-    The sums of the sigmoids are halved, see `_open_gates`.
-    """
-    product, gain, shifts = np.empty_like(gates[:1])[0], np.empty_like(hidden[0]), 1 - scales
-    tanh_cells = np.empty_like(hidden[1:])
+    """Make gates of the sums ``x W``, in place; fill `hidden` and `cells`, (T + 1, N, H); return the cells' tanh."""
+    product, gain, tanh_cells = np.empty_like(gates[:1])[0], np.empty_like(hidden[0]), np.empty_like(hidden[1:])
+    scales = np.repeat(np.array([0.5, 0.5, 1, 0.5], gates.dtype), hidden.shape[2])  # g is no sigmoid
+    shifts = 1 - scales
     gates_in, forget, candidate, gates_out = _split(gates, 4)
     for t in range(len(gates)):
         np.dot(hidden[t], recurrent_weight, out=product)
         gates[t] += product
+        gates[t] += bias
         _open_gates(gates[t], scales, shifts)
         np.multiply(forget[t], cells[t], out=cells[t + 1])
         np.multiply(gates_in[t], candidate[t], out=gain)
@@ -516,7 +511,8 @@ def _run_lstm_back(
     """Return the gradient of the sums; `dhidden` becomes that of all that depends on a step's hidden state."""
     gates_in, forget, candidate, gates_out = _split(gates, 4)
     # What dc is multiplied by, for the gates i, f and g, and dh, for o: it does not depend on later steps.
-    dsums = gates * (1 - gates)
+    dsums = 1 - gates
+    dsums *= gates
     by_in, by_forget, by_candidate, by_out = _split(dsums, 4)
     by_in *= candidate
     by_forget *= cells[:-1]
@@ -543,11 +539,12 @@ def _run_lstm_back(
     return dsums
 
 
-def _open_gates(sums: Array, scales: Array, shifts: Array) -> None:
-    """Make gates of sums, in place, by one tanh: ``sigmoid(a) = (1 + tanh(a / 2)) / 2``.
+def _open_gates(sums: Array, scales: Array | float, shifts: Array | float) -> None:
+    """Make gates of sums, in place, by one tanh: ``sigmoid(a) = (1 + tanh(a / 2)) / 2``, so both numbers are 1/2.
 
-    The sums of sigmoids are halved already, with the weights that made them, which loses no bit.
+    With 1 and 0 it is the tanh.
     """
+    sums *= scales
     np.tanh(sums, out=sums)
     sums *= scales
     sums += shifts

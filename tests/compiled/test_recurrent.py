@@ -14,7 +14,7 @@ masked = pytest.mark.parametrize("masked", [False, True])
 
 
 class Arrays:
-    """Random arrays of one type, of usual size or `special`: infinities, NaN, zeros of both signs, subnormal numbers."""
+    """Random arrays of one type; `special` ones have infinities, NaN, zeros of both signs, subnormal numbers."""
 
     def __init__(self, size, dtype, special):
         self.rng, self.dtype, self.special = np.random.default_rng(0), dtype, special
@@ -53,9 +53,8 @@ def assert_same(name, *arguments):
 @masked
 def test_steps_of_an_lstm(size, dtype, special, masked):
     arrays = Arrays(size, dtype, special)
-    scales = np.repeat([0.5, 0.5, 1, 0.5], arrays.units).astype(dtype)
-    states = arrays.by_steps(more=1), arrays.by_steps(more=1)
-    assert_same("_run_lstm", arrays.by_steps(4), arrays.weight(4), scales, *states, arrays.skipped(masked))
+    bias, states = arrays.draw(4 * arrays.units), (arrays.by_steps(more=1), arrays.by_steps(more=1))
+    assert_same("_run_lstm", arrays.by_steps(4), arrays.weight(4), bias, *states, arrays.skipped(masked))
 
 
 @everywhere
@@ -74,8 +73,8 @@ def test_steps_back_of_an_lstm(size, dtype, special, masked):
 @masked
 def test_steps_of_a_gru(size, dtype, special, masked):
     arrays = Arrays(size, dtype, special)
-    bias, hidden = arrays.draw(arrays.units), arrays.by_steps(more=1)
-    assert_same("_run_gru", arrays.by_steps(3), arrays.weight(3), bias, hidden, arrays.skipped(masked))
+    biases, hidden = (arrays.draw(3 * arrays.units), arrays.draw(arrays.units)), arrays.by_steps(more=1)
+    assert_same("_run_gru", arrays.by_steps(3), arrays.weight(3), *biases, hidden, arrays.skipped(masked))
 
 
 @everywhere
@@ -91,13 +90,13 @@ def test_steps_back_of_a_gru(size, dtype, special, masked):
 
 def test_arrays_of_two_types_or_another_order_are_computed_by_numpy():
     arrays = Arrays((3, 4, 5), np.float32, special=False)
-    bias, hidden = arrays.draw(5), arrays.by_steps(more=1)
+    biases, hidden = (arrays.draw(15), arrays.draw(5)), arrays.by_steps(more=1)
     for weight in (arrays.weight(3).astype(np.float64), np.asfortranarray(arrays.weight(3))):
         results = []
         for run in both(HOME, "_run_gru"):
             gates, states = arrays.by_steps(3) * 0 + 0.3, hidden.copy()
             try:
-                results.append([run(gates, weight, bias, states, None), gates, states])
+                results.append([run(gates, weight, *biases, states, None), gates, states])
             except (TypeError, ValueError) as error:  # numpy.dot writes into an array of its own type alone
                 results.append(str(error))
         if isinstance(results[0], str):
