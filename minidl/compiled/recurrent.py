@@ -16,7 +16,7 @@ from minidl.compiled.ufuncs import apply, loop_of
 from minidl.typing import Array
 
 
-@replaces("minidl.layers.recurrent")
+@replaces("minidl.sequences.recurrent")
 class _Steps:
     @staticmethod
     def _run_lstm(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bits import assert_same_bits, both, numbers
 
-HOME = "minidl.layers.recurrent"
+HOME = "minidl.sequences.recurrent"
 SIZES = [(5, 4, 3), (3, 2, 2), (1, 3, 5), (4, 1, 3), (4, 3, 1), (2, 32, 64), (3, 7, 33), (2, 0, 3)]
 """Steps, rows and units; of one row or one unit NumPy makes other calls."""
 everywhere = pytest.mark.parametrize("dtype", [np.float32, np.float64])
