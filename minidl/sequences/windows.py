@@ -64,19 +64,23 @@ class _AlongTime(Layer):
             cure = 'give padding=(before, after), or "valid"'
             raise ArgumentError(f'with strides, padding="same" depends on the length, which a mask hides: {cure}')
 
+    def needed_positions(self) -> Array:
+        """Return the positions of the input that a row must have so that it has a window: (places, how many)."""
+        (_, size), (_, stride), (_, dilation) = self.window.size, self.window.strides, self.window.dilation
+        first, around = np.arange(self.window.places[1])[:, np.newaxis] * stride, sum(self.window.margins[1])
+        if self._is_same:
+            return first
+        if around:
+            return np.maximum(first + self.window.spans[1] - 1 - around, 0)
+        return first + np.arange(size) * dilation
+
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
         """Return which windows there are where a row is computed alone, without its padding on the right.
 
         Without zeros around it, all entries of such a window count.
         """
         self.check_mask(mask)
-        if mask is None:
-            return None
-        if not self._is_same and not any(self.window.margins[1]):
-            return np.logical_and.reduce(list(self.window.taps(mask[:, np.newaxis, :, np.newaxis])))[:, 0, :, 0]
-        needed = 0 if self._is_same else self.window.spans[1] - 1 - sum(self.window.margins[1])
-        last = np.arange(self.window.places[1]) * self.window.strides[1] + needed
-        return mask[:, np.maximum(last, 0)]
+        return None if mask is None else np.logical_and.reduce(mask[:, self.needed_positions()], axis=2)
 
 
 class Conv1D(_AlongTime):
