@@ -1,4 +1,4 @@
-"""The graph of an ONNX file that is being made: nodes, constants, and which images have their channels first."""
+"""The graph of an ONNX file that is being made: nodes, constants, and what is known of its tensors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from minidl.layers import Layer
 OPSET = 17
 """The version of ONNX's operators in files that are written: the first with LayerNormalization, of 2022. The newer, the
 fewer programs read it; what came later saves minidl's layers only a node or two."""
+
+
+_KEEPS_NUMBERS = {"Concat", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+"""Operators whose output holds the numbers of their input."""
 
 
 def import_onnx() -> Any:
@@ -35,6 +39,10 @@ class Graph:
 
         def to_onnx(self, graph, x):
             return graph.node("Mul", x, graph.node("Sigmoid", x))
+
+    Where the input is a padded sequence, ``graph.mask_of(x)`` is the name of its mask, (N, T) of truth values. A layer
+    that has a ``mask_after`` of its own gives its output a mask by `set_mask`; else it gets that of the input where the
+    positions stay.
     """
 
     def __init__(self) -> None:
@@ -45,9 +53,11 @@ class Graph:
         """The path of the layer whose nodes are added: nodes are named after it."""
         self._moved: dict[str, str] = {}  # tensors of images, by the same with the channels elsewhere
         self._channels_first: dict[str, int] = {}  # such tensors, with their number of axes
+        self._masks: dict[str, str] = {}  # of tensors of padded sequences, which of their positions count
+        self._whole: set[str] = set()  # tensors of whole numbers, such as ids
 
-    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node, and return the name of its only output.
+    def node(self, operator: str, *inputs: str, at: int = 0, **attributes: Any) -> str:
+        """Add a node, and return the name of one of its outputs, by default the first.
 
         Parameters
         ----------
@@ -55,19 +65,25 @@ class Graph:
             One of ONNX's operators, https://onnx.ai/onnx/operators, as of opset 17.
         *inputs : str
             Names of tensors, which `node`, `constant` and `add_layer` return.
+        at : int, default 0
+            Which of the operator's outputs.
         **attributes : int, float, str, or list of these
         """
         name = f"{self.place}{operator}_{len(self.nodes)}"
-        self.nodes.append(self.onnx.helper.make_node(operator, [*inputs], [name], name=name, **attributes))
+        outputs = [*(f"{name}_{place}" for place in range(at)), name]
+        self.nodes.append(self.onnx.helper.make_node(operator, [*inputs], outputs, name=name, **attributes))
+        if operator in _KEEPS_NUMBERS and {*inputs[:1]} & self._whole:
+            self._whole.add(name)
         # What is made of a tensor with its channels first has them there, too.
         if axes := next((self._channels_first[each] for each in inputs if each in self._channels_first), None):
             self._channels_first[name] = axes
         return name
 
     def constant(self, values: ArrayLike) -> str:
-        """Add an array, as int64 if it holds whole numbers and as float32 if not; return its name."""
+        """Add an array, as int64 if it holds whole numbers, bool if truth values, else float32; return its name."""
         array = np.asarray(values)
-        array = np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iu" else np.float32).reshape(array.shape)
+        dtype = {"i": np.int64, "u": np.int64, "b": np.bool_}.get(array.dtype.kind, np.float32)
+        array = np.ascontiguousarray(array, dtype).reshape(array.shape)
         name = f"{self.place}constant_{len(self.initializers)}"
         self.initializers.append(self.onnx.numpy_helper.from_array(array, name))
         return name
@@ -77,6 +93,29 @@ class Graph:
         from minidl.onnx.translations import translate_layer
 
         return translate_layer(layer, self, x)
+
+    def mask_of(self, x: str) -> str | None:
+        """Return the mask of a tensor (N, T, ...): which positions count, (N, T); None where all do."""
+        return self._masks.get(x) or self._masks.get(self._moved.get(x, ""))
+
+    def set_mask(self, x: str, mask: str | None) -> str:
+        """Let a tensor have a mask, or none; return the tensor."""
+        if mask is not None:
+            self._masks[x] = mask
+        return x
+
+    def is_whole(self, x: str) -> bool:
+        """Whether a tensor holds whole numbers, as ids are."""
+        return x in self._whole
+
+    def take_whole(self, x: str) -> str:
+        """Let a tensor, which is an input of the graph, be one of whole numbers; return it."""
+        self._whole.add(x)
+        return x
+
+    def as_floats(self, x: str) -> str:
+        """Return a tensor as float32."""
+        return self.node("Cast", x, to=self.onnx.TensorProto.FLOAT) if x in self._whole else x
 
     def has_channels_first(self, x: str) -> bool:
         """Whether a tensor is (N, channels, height, width), as ONNX's operators of images take it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from minidl.layers import (
     Dense,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Flatten,
     GaussianNoise,
     GlobalAveragePool2D,
@@ -44,13 +46,16 @@ from minidl.layers.windows import Window
 from minidl.losses import CategoricalLoss, Loss, Poisson, PositionWiseLoss, SigmoidCrossEntropy
 from minidl.model import Sequential
 from minidl.onnx.graph import Graph
+from minidl.onnx.sequences import TRANSLATIONS as OF_SEQUENCES
+from minidl.onnx.sequences import hidden
 from minidl.reprs import brief
+from minidl.sequence_blocks import TiedEmbedding
 from minidl.typing import Shape
 
 Translation = Callable[..., str]
 _Kind = TypeVar("_Kind", bound=Translation)
 
-_OWN: dict[type[Layer], Translation] = {}
+_OWN: dict[type[Layer], Translation] = {**OF_SEQUENCES}
 """Of minidl's layers. Their functions take images with the channels first or last, and return either."""
 
 _REGISTERED: dict[type, Translation] = {}
@@ -75,6 +80,14 @@ def register(kind: type[Layer] | type[Loss], translation: Translation) -> None:
 
 def translate_layer(layer: Layer, graph: Graph, x: str) -> str:
     """Add the nodes of a layer that is set up, and return the name of its output."""
+    mask = graph.mask_of(x)
+    y = _translate(layer, graph, x if isinstance(layer, _TAKE_WHOLE) else graph.set_mask(graph.as_floats(x), mask))
+    if mask is not None and type(layer).mask_after is Layer.mask_after:
+        graph.set_mask(y, mask if layer.mask_after(None, np.empty((0, 0), bool)) is not None else None)
+    return y
+
+
+def _translate(layer: Layer, graph: Graph, x: str) -> str:
     kind = type(layer)
     custom = _REGISTERED.get(kind) or getattr(kind, "to_onnx", None)
     if custom is not None:
@@ -126,6 +139,9 @@ def _how_to_translate(kind: type, method: str, example: str) -> str:
 def _squeezed(graph: Graph, x: str) -> str:
     return graph.node("Squeeze", x, graph.constant([-1]))
 
+
+_TAKE_WHOLE = Sequential, Residual, Concatenate, Embedding, TiedEmbedding, Reshape
+"""Layers that take whole numbers, or hand them on; others get float32."""
 
 _FLOAT, _INT64 = 1, 7
 """ONNX's numbers of these types."""
@@ -201,11 +217,12 @@ def _silu(layer: SiLU, graph: Graph, x: str) -> str:
 
 @_translates(BatchNorm)
 def _batch_norm(layer: BatchNorm, graph: Graph, x: str) -> str:
-    arrays = layer.scale, layer.shift, layer.running_mean, layer.running_variance
+    mask, arrays = graph.mask_of(x), (layer.scale, layer.shift, layer.running_mean, layer.running_variance)
     constants = [graph.constant(each.value) for each in arrays]
     x = graph.channels_first(x, _axes(layer))
-    settings = {"epsilon": float(layer.epsilon), "momentum": float(layer.momentum)}
-    return graph.node("BatchNormalization", x, *constants, **settings)
+    settings: dict[str, Any] = {"epsilon": float(layer.epsilon), "momentum": float(layer.momentum)}
+    y = graph.node("BatchNormalization", x, *constants, **settings)
+    return hidden(graph, y, mask) if mask and _axes(layer) == 3 else y
 
 
 @_translates(LayerNorm)
@@ -291,7 +308,7 @@ def _zero_pad(layer: ZeroPad2D, graph: Graph, x: str) -> str:
 @_translates(UpSample2D)
 def _up_sample(layer: UpSample2D, graph: Graph, x: str) -> str:
     scales = graph.constant(np.array([1, 1, *layer.size], np.float32))
-    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    how: dict[str, Any] = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return graph.node("Resize", graph.channels_first(x, 4), "", scales, **how)
 
 
@@ -306,17 +323,21 @@ def _sequential(layer: Sequential, graph: Graph, x: str) -> str:
 def _residual(layer: Residual, graph: Graph, x: str) -> str:
     y = _inside(layer, "layers", layer.layers, graph, x)
     shortcut = _inside(layer, "projection", layer.projection, graph, x) if layer.projection else x
-    return graph.node("Add", *_alike(graph, [y, shortcut], layer))
+    return graph.set_mask(graph.node("Add", *_alike(graph, [y, shortcut], layer)), graph.mask_of(y))
 
 
 @_translates(Concatenate)
 def _concatenate(layer: Concatenate, graph: Graph, x: str) -> str:
     outputs = [_inside(layer, str(branch.name), branch, graph, x) for branch in layer.branches]
+    masks = [mask for each in outputs if (mask := graph.mask_of(each))]
     outputs, axes = _alike(graph, outputs, layer), _axes(layer, layer.output_shape)
     axis = layer.axis % axes
     if graph.has_channels_first(outputs[0]):
         axis = 1 if axis == axes - 1 else axis + 1
-    return graph.node("Concat", *outputs, axis=axis)
+    y = graph.node("Concat", *outputs, axis=axis)
+    if layer.axis % axes == 1 or not masks:
+        return y
+    return graph.set_mask(y, functools.reduce(lambda mask, other: graph.node("And", mask, other), masks))
 
 
 def _inside(block: Layer, name: str, layer: Layer, graph: Graph, x: str) -> str:
@@ -331,6 +352,7 @@ def _inside(block: Layer, name: str, layer: Layer, graph: Graph, x: str) -> str:
 
 def _alike(graph: Graph, tensors: list[str], layer: Layer) -> list[str]:
     """Return tensors that all have their channels first if the first one has, and last otherwise."""
+    tensors = [graph.as_floats(each) for each in tensors]
     if graph.has_channels_first(tensors[0]):
         axes = _axes(layer, layer.output_shape)
         return [graph.channels_first(each, axes) for each in tensors]

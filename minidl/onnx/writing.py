@@ -12,6 +12,7 @@ import numpy as np
 from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, counted
 from minidl.files import as_json, atomic_write
 from minidl.inspection import begins_with_rescale
+from minidl.layers import Embedding, Layer, Reshape
 from minidl.model import Sequential
 from minidl.onnx.graph import OPSET, Graph
 from minidl.onnx.translations import translate_layer, translate_loss
@@ -25,6 +26,9 @@ IR_VERSION = 8
 
 SCORES = "scores"
 """The tensor that enters the loss, in every file that is written."""
+
+INPUT_DTYPES = {"uint8": 2, "int64": 7, "float32": 1}
+"""What a file may take, and ONNX's numbers of these types."""
 
 OUTPUTS = ("scores", "probabilities", "labels")
 
@@ -52,9 +56,10 @@ def export(
         What ``model.forward`` returns, or `predict_proba`, or `predict`: labels as int64 or, of a regression, values.
     class_names : sequence, optional
         What the classes are called, in the order of the scores: a JSON list in the file's metadata, ``class_names``.
-    input_dtype : "uint8" or "float32", optional
-        By default "uint8" if the model begins with `Rescale`, as one of pixels does, and "float32" if not. Give
-        "float32" for a model whose `Rescale` takes other numbers than 0 to 255.
+    input_dtype : "uint8", "int64" or "float32", optional
+        By default "uint8" if the model begins with `Rescale`, as one of pixels does, "int64" if it begins with an
+        `Embedding`, and "float32" otherwise. Give "float32" for a model whose `Rescale` takes other numbers than 0 to
+        255.
 
     Raises
     ------
@@ -72,8 +77,8 @@ def export(
         raise ArgumentTypeError(f"model is {brief(model)}; export takes a Sequential, which estimators have as model_")
     if output not in OUTPUTS:
         raise ArgumentError(f"output is {output!r}; it must be one of {', '.join(map(repr, OUTPUTS))}")
-    if input_dtype not in {None, "uint8", "float32"}:
-        raise ArgumentError(f'input_dtype is {input_dtype!r}; it must be "uint8" or "float32"')
+    if input_dtype not in {None, *INPUT_DTYPES}:
+        raise ArgumentError(f"input_dtype is {input_dtype!r}; it must be one of {', '.join(map(repr, INPUT_DTYPES))}")
     if model.input_shape is None or model.output_shape is None:
         raise NotReadyError("the model does not know its input shape: give input_shape=, or train it first")
     if model.loss is None and output != "scores":
@@ -82,16 +87,17 @@ def export(
 
     graph = Graph()
     helper, kinds = graph.onnx.helper, graph.onnx.TensorProto
-    takes_bytes = (input_dtype or ("uint8" if begins_with_rescale(model) else "float32")) == "uint8"
-    x = graph.node("Cast", "x", to=kinds.FLOAT) if takes_bytes else "x"
-    scores = _named(graph, graph.channels_last(translate_layer(model, graph, x)), SCORES)
+    dtype = input_dtype or _input_dtype(model)
+    x = graph.node("Cast", "x", to=kinds.FLOAT) if dtype == "uint8" else "x"
+    y = translate_layer(model, graph, graph.take_whole(x) if dtype == "int64" else x)
+    scores = _named(graph, graph.channels_last(graph.as_floats(y)), SCORES)
     shape, whole = model.output_shape, False
     if model.loss is not None and output != "scores":
         y, whole = translate_loss(model.loss, graph, scores, output, shape)
         _named(graph, y, output)
         shape = _shape_of_labels(model, shape) if output == "labels" else shape
 
-    inputs = helper.make_tensor_value_info("x", kinds.UINT8 if takes_bytes else kinds.FLOAT, ["N", *model.input_shape])
+    inputs = helper.make_tensor_value_info("x", INPUT_DTYPES[dtype], ["N", *model.input_shape])
     outputs = helper.make_tensor_value_info(output, kinds.INT64 if whole else kinds.FLOAT, ["N", *shape])
     made = helper.make_graph(graph.nodes, "minidl", [inputs], [outputs], graph.initializers)
     opset = helper.make_opsetid("", OPSET)
@@ -105,6 +111,20 @@ def export(
         raise ArgumentError(f"ONNX's checker refuses the graph: {' '.join(str(error).split()):.200}") from error
     with atomic_write(path) as file:
         file.write(proto.SerializeToString())
+
+
+def _input_dtype(model: Sequential) -> str:
+    if begins_with_rescale(model):
+        return "uint8"
+    return "int64" if _begins_with_embedding(model) else "float32"
+
+
+def _begins_with_embedding(layer: Layer) -> bool:
+    """Whether the first layer that computes something, or one of several beside each other, takes ids."""
+    inner = [*layer.sublayers().values()]
+    if isinstance(layer, Sequential):
+        inner = [next((each for each in inner if not isinstance(each, Reshape)), inner[0])]
+    return isinstance(layer, Embedding) or any(map(_begins_with_embedding, inner))
 
 
 def _as_names(names: Sequence[Any], output_shape: Shape) -> list[str]:
