@@ -283,7 +283,7 @@ def _softmax(node: Node, chain: Chain, constants: list[Array | None]) -> None:
 
 @_of("PRelu")
 def _prelu(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    slope = _number_of_features(node, chain.value, _constant(node, constants, 1))
+    slope = _number_of_features(node, chain.value, constant_at(node, constants, 1))
     chain.add(node, "PReLU", slope=slope)
 
 
@@ -293,7 +293,7 @@ def _batch_norm(node: Node, chain: Chain, constants: list[Array | None]) -> None
     features = _features(node, value, at=1)
     if node.attributes.get("training_mode", 0) or not node.attributes.get("spatial", 1):
         raise node.misfit("is not in the form for inference")
-    arrays = [_constant(node, constants, place) for place in range(1, 5)]
+    arrays = [constant_at(node, constants, place) for place in range(1, 5)]
     if any(array.shape != (features,) for array in arrays):
         raise node.misfit(f"has arrays of other sizes than its {features} channels")
     momentum = number(node.attributes.get("momentum", 0.9))
@@ -331,8 +331,8 @@ def _layer_norm(node: Node, chain: Chain, constants: list[Array | None]) -> None
     sizes_of_mean = [1 if axis == last else size for axis, size in zip(value.axes, value.sizes, strict=True)]
     if given.get("shape_of_mean", sizes_of_mean)[1:] != sizes_of_mean[1:]:
         raise node.misfit("subtracts a mean of another shape")
-    scale = _number_of_features(node, value, _constant(node, constants, 1))
-    shift = _number_of_features(node, value, _constant(node, constants, 2) if len(constants) > 2 else np.zeros(1))
+    scale = _number_of_features(node, value, constant_at(node, constants, 1))
+    shift = _number_of_features(node, value, constant_at(node, constants, 2) if len(constants) > 2 else np.zeros(1))
     arrays = {"scale": scale, "shift": shift}
     chain.add(node, "LayerNorm", {"epsilon": _epsilon(node)}, **arrays)
 
@@ -340,7 +340,7 @@ def _layer_norm(node: Node, chain: Chain, constants: list[Array | None]) -> None
 @_of("Gemm", "MatMul")
 def _product(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     value, given = chain.value, node.attributes
-    weight = _constant(node, constants, 1)
+    weight = constant_at(node, constants, 1)
     if given.get("transB", 0):
         weight = weight.T
     inputs = _features(node, value, at=-1)
@@ -354,21 +354,21 @@ def _product(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     chain.value = replace(value, shape=(*value.shape[:-1], units), flat=None)
     chain.add(node, "Dense", {"units": units, "use_bias": False}, weight=value.in_minidls_order(weight))
     if len(constants) > 2:
-        _add_bias(node, chain, _constant(node, constants, 2) * np.float32(given.get("beta", 1)))
+        add_bias(node, chain, constant_at(node, constants, 2) * np.float32(given.get("beta", 1)))
 
 
 @_of("Add", "Sub", "Mul", "Div", "Pow")
 def _arithmetic(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     first = constants[0] is None
-    constant = _constant(node, constants, 1 if first else 0)
+    constant = constant_at(node, constants, 1 if first else 0)
     if constant.dtype.kind not in "fiu":
         raise node.misfit("has a constant that is no number")
-    linear = chain.last("Dense", "Conv2D", "DepthwiseConv2D", "Conv2DTranspose")
+    linear = chain.last("Dense", "Conv1D", "Conv2D", "DepthwiseConv2D", "Conv2DTranspose")
     is_bias = node.operator == "Add" and chain.value.shape[-1:] == (1,) and linear and "bias" not in linear.arrays
     if constant.size == 1 and constant.ndim <= len(chain.value.axes) and not is_bias:
         _arithmetic_with_number(node, chain, number(constant.reshape(-1)[0]), first)
     elif node.operator == "Add" or (node.operator == "Sub" and first):
-        _add_bias(node, chain, constant if node.operator == "Add" else -constant)
+        add_bias(node, chain, constant if node.operator == "Add" else -constant)
     elif (node.operator in {"Mul", "Div"} and first) or node.operator == "Mul":
         _scale(node, chain, constant if node.operator == "Mul" else 1 / constant)
     else:
@@ -391,7 +391,7 @@ def _arithmetic_with_number(node: Node, chain: Chain, given: float, first: bool)
             raise node.misfit("is no sum, product or cube")
 
 
-_LINEAR = "Dense", "Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "BatchNorm"
+_LINEAR = "Dense", "Conv1D", "Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "BatchNorm"
 
 
 def _last_linear(node: Node, chain: Chain) -> Piece:
@@ -410,7 +410,7 @@ def _last_linear(node: Node, chain: Chain) -> Piece:
     return chain.pieces[-1]
 
 
-def _add_bias(node: Node, chain: Chain, constant: Array) -> None:
+def add_bias(node: Node, chain: Chain, constant: Array) -> None:
     """Add a number for each channel to what the last piece, which has or can have a bias, gives."""
     bias = _number_of_features(node, chain.value, constant)
     piece = _last_linear(node, chain)
@@ -450,7 +450,7 @@ def _convolution(node: Node, chain: Chain, constants: list[Array | None]) -> Non
     else:
         chain.add(node, "Conv2D", settings | {"filters": filters, "groups": groups}, weight=kernel)
     if len(constants) > 2:
-        _add_bias(node, chain, _vector(node, constants, 2, filters).reshape(-1, 1, 1))
+        add_bias(node, chain, vector_at(node, constants, 2, filters).reshape(-1, 1, 1))
 
 
 @_of("ConvTranspose")
@@ -481,7 +481,7 @@ def _transposed_convolution(node: Node, chain: Chain, constants: list[Array | No
     settings = {"kernel_size": size, "strides": strides, "padding": padding, "dilation": dilation, "use_bias": False}
     chain.add(node, "Conv2DTranspose", settings | {"filters": filters}, weight=kernel)
     if len(constants) > 2:
-        _add_bias(node, chain, _vector(node, constants, 2, filters).reshape(-1, 1, 1))
+        add_bias(node, chain, vector_at(node, constants, 2, filters).reshape(-1, 1, 1))
 
 
 def _same(stride: int, span: int) -> tuple[tuple[int, int], int]:
@@ -551,7 +551,7 @@ def _flatten(node: Node, chain: Chain, constants: list[Array | None]) -> None:
 
 @_of("Reshape")
 def _reshape(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    target = _constant(node, constants, 1).reshape(-1).tolist()
+    target = constant_at(node, constants, 1).reshape(-1).tolist()
     sizes, before = [], chain.value.sizes
     for place, size in enumerate(target):
         copies = size == 0 and not node.attributes.get("allowzero", 0) and place < len(before)
@@ -596,10 +596,10 @@ def _squeeze(node: Node, chain: Chain, constants: list[Array | None]) -> None:
 @_of("Pad")
 def _pad(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     given = node.attributes
-    pads = given["pads"] if "pads" in given else _constant(node, constants, 1).reshape(-1).tolist()
+    pads = given["pads"] if "pads" in given else constant_at(node, constants, 1).reshape(-1).tolist()
     value = constants[2] if len(constants) > 2 else None
     filled = float(given.get("value", 0.0) if value is None or not value.size else value.reshape(-1)[0])
-    axes = _constant(node, constants, 3).tolist() if len(constants) > 3 else [0, 1, 2, 3]
+    axes = constant_at(node, constants, 3).tolist() if len(constants) > 3 else [0, 1, 2, 3]
     if given.get("mode", b"constant") != b"constant" or filled or len(pads) != 2 * len(axes) or min(pads) < 0:
         raise node.misfit("pads with something else than zeros, or cuts off")
     if len(chain.value.axes) != 4:
@@ -618,9 +618,9 @@ def _pad(node: Node, chain: Chain, constants: list[Array | None]) -> None:
 def _slice(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     """Cut margins off what a transposed convolution gives, which is its padding."""
     piece, value = chain.last("Conv2DTranspose"), chain.value
-    starts, stops = (_constant(node, constants, place).reshape(-1).tolist() for place in (1, 2))
-    axes = _constant(node, constants, 3).reshape(-1).tolist() if len(constants) > 3 else [*range(len(starts))]
-    steps = _constant(node, constants, 4).reshape(-1).tolist() if len(constants) > 4 else [1]
+    starts, stops = (constant_at(node, constants, place).reshape(-1).tolist() for place in (1, 2))
+    axes = constant_at(node, constants, 3).reshape(-1).tolist() if len(constants) > 3 else [*range(len(starts))]
+    steps = constant_at(node, constants, 4).reshape(-1).tolist() if len(constants) > 4 else [1]
     places = [value.axes[axis] for axis in axes]
     if piece is None or piece.settings["padding"] == "same" or {*steps} != {1} or not {1, 2}.issuperset(places):
         raise node.misfit("cuts something else than the margins of a transposed convolution")
@@ -639,7 +639,7 @@ def _slice(node: Node, chain: Chain, constants: list[Array | None]) -> None:
 @_of("Tile", "Expand")
 def _repeat(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     """Repeat an axis of one number; the Reshape that follows makes rows or columns of pixels of it."""
-    value, given = chain.value, _constant(node, constants, 1).reshape(-1).tolist()
+    value, given = chain.value, constant_at(node, constants, 1).reshape(-1).tolist()
     if len(given) != len(value.sizes):
         raise node.misfit("repeats samples with another number of axes")
     pairs = zip(value.axes, value.sizes, given, strict=True)
@@ -662,7 +662,7 @@ def _resize(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     ways = {(b"asymmetric", b"floor"), (b"half_pixel", b"round_prefer_floor"), (b"half_pixel", b"round_prefer_ceil")}
     ways |= {(b"tf_half_pixel_for_nn", b"floor")}
     place = 1 if upsample or node.attributes["opset"] < 11 else 2
-    scales = given.get("scales", []) if len(constants) <= place else _constant(node, constants, place).tolist()
+    scales = given.get("scales", []) if len(constants) <= place else constant_at(node, constants, place).tolist()
     known = given.get("mode", b"nearest") == b"nearest" and (upsample or how in ways) and len(constants) < 4
     if not known or len(scales) != 4 or scales[:2] != [1, 1] or min(scales) < 1 or [*map(int, scales)] != [*scales]:
         raise node.misfit("does something else than to repeat pixels")
@@ -671,7 +671,7 @@ def _resize(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     chain.add(node, "UpSample2D", {"size": size})
 
 
-def _constant(node: Node, constants: list[Array | None], place: int) -> Array:
+def constant_at(node: Node, constants: list[Array | None], place: int) -> Array:
     """Return the constant among a node's inputs at a place; raise MisfitError where there is none."""
     constant = constants[place] if place < len(constants) else None
     if constant is None:
@@ -679,8 +679,9 @@ def _constant(node: Node, constants: list[Array | None], place: int) -> Array:
     return constant
 
 
-def _vector(node: Node, constants: list[Array | None], place: int, size: int) -> Array:
-    constant = _constant(node, constants, place)
+def vector_at(node: Node, constants: list[Array | None], place: int, size: int) -> Array:
+    """Return the constant of so many numbers among a node's inputs; raise MisfitError where it is another."""
+    constant = constant_at(node, constants, place)
     if constant.shape != (size,):
         raise node.misfit(f"has {constant.shape} numbers for {size} channels")
     return constant
@@ -715,7 +716,7 @@ def _image(node: Node, chain: Chain) -> tuple[int, int, int]:
 
 
 def _kernel(node: Node, constants: list[Array | None]) -> Array:
-    kernel = _constant(node, constants, 1)
+    kernel = constant_at(node, constants, 1)
     given = node.attributes.get("kernel_shape")
     if kernel.ndim != 4 or 0 in kernel.shape or (given is not None and [*given] != [*kernel.shape[2:]]):
         raise node.misfit(f"has kernels {kernel.shape}, which are not those of images")

@@ -17,7 +17,8 @@ from minidl.model import Sequential
 from minidl.onnx import constants
 from minidl.onnx.fusing import fuse
 from minidl.onnx.joins import join, square
-from minidl.onnx.pieces import MOST_NUMBERS, OPERATORS, TAKES_IMAGES, Chain, MisfitError, Node, Piece, Value, number
+from minidl.onnx.pieces import MOST_NUMBERS, TAKES_IMAGES, Chain, MisfitError, Node, Piece, Value, number
+from minidl.onnx.sequence_pieces import OPERATORS
 from minidl.onnx.tensors import array_of, read_proto
 from minidl.onnx.writing import SCORES
 from minidl.reprs import brief

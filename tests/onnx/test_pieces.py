@@ -111,7 +111,7 @@ UNFIT = [
     ("Erf", {}, {}, (3,), "no layer for"),
     ("Cast", {}, {"to": 7}, (3,), "whole numbers"),
     ("Softmax", {}, {"axis": 2}, IMAGE, "another axis"),
-    ("Add", {"c": f(2, 3)}, {}, (2, 3), "not one number for each"),
+    ("Add", {"c": f(7, 6)}, {}, IMAGE, "not one number for each"),
     ("Mul", {"c": f(2, 3)}, {}, (2, 3), "not one number for each"),
     ("Div", {"c": np.float32(0)}, {}, (3,), "no sum, product"),
     ("Pow", {"c": np.float32(5)}, {}, (3,), "no sum, product"),
@@ -120,7 +120,7 @@ UNFIT = [
     ("PRelu", {"s": f(6, 1)}, {}, IMAGE, "not one number for each"),
     ("LayerNormalization", {"s": f(2, 3)}, {"axis": 1}, (2, 3), "more axes"),
     ("Conv", {"w": f(3, 2, 3, 3)}, {}, IMAGE, "channels"),
-    ("Conv", {"w": f(3, 4, 3)}, {}, (4, 5), "takes images"),
+    ("Conv", {"w": f(3, 4, 3)}, {}, IMAGE, "not those of images"),
     ("Conv", {"w": f(3, 4, 9, 9)}, {}, IMAGE, "does not fit"),
     ("Conv", {"w": f(3, 4, 3, 3)}, {"auto_pad": "SAME_LOWER"}, IMAGE, "auto_pad"),
     ("ConvTranspose", {"w": f(4, 3, 3, 3)}, {"group": 2}, IMAGE, "groups"),
@@ -277,5 +277,5 @@ def test_a_product_of_rows_of_samples_is_a_dense_layer(tmp_path):
 
 def test_every_operator_that_becomes_a_layer_is_tested():
     assert OPERATORS.keys() - {case[0] for case in FIT} == {
-        "Erf", "Expand", "Gelu", "LogSoftmax", "Pow", "Slice", "Tile", "Upsample", "ai.onnx.ml.Scaler"
+        "Erf", "Expand", "Gather", "Gelu", "LogSoftmax", "Pow", "Slice", "Tile", "Upsample", "ai.onnx.ml.Scaler"
     }  # fmt: skip
