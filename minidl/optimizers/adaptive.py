@@ -53,9 +53,7 @@ class Adam(Optimizer):
     def _divide(self, m: Array, v: Array, factor: float, out: Array) -> Array:
         """Return ``factor m / (sqrt(v') + epsilon)``, in `out`; the correction of v is taken out of the root."""
         correction = math.sqrt(1 - self.beta2**self.step)
-        np.sqrt(v, out=out)
-        out += self.epsilon * correction
-        np.divide(m, out, out=out)
+        _divide_by_root(m, v, self.epsilon * correction, out)
         out *= factor * correction
         return out
 
@@ -178,25 +176,20 @@ class RMSprop(Optimizer):
     def update(self, p: Array, g: Array, learning_rate: float, v: Array, *others: Array) -> None:
         t = g * g
         _follow(v, t, self.decay, t)
+        square = v
         if self.centered:
             m = others[-1]
             _follow(m, g, self.decay, t)
             np.multiply(m, m, out=t)
             np.subtract(v, t, out=t)
-            np.maximum(t, 0, out=t)  # rounding may make a variance of 0 negative
-            np.sqrt(t, out=t)
-        else:
-            np.sqrt(v, out=t)
-        t += self.epsilon
-        np.divide(g, t, out=t)
+            square = np.maximum(t, 0, out=t)  # rounding may make a variance of 0 negative
+        _divide_by_root(g, square, self.epsilon, t)
+        step = t
         if self.momentum:
-            u = others[0]
-            u *= self.momentum
-            u += t
-            np.multiply(u, learning_rate, out=t)
-        else:
-            t *= learning_rate
-        p -= t
+            step = others[0]
+            step *= self.momentum
+            step += t
+        p -= np.multiply(step, learning_rate, out=t)
 
 
 class Adagrad(Optimizer):
@@ -220,9 +213,7 @@ class Adagrad(Optimizer):
     def update(self, p: Array, g: Array, learning_rate: float, s: Array) -> None:
         t = g * g
         s += t
-        np.sqrt(s, out=t)
-        t += self.epsilon
-        np.divide(g, t, out=t)
+        _divide_by_root(g, s, self.epsilon, t)
         t *= learning_rate
         p -= t
 
@@ -302,3 +293,10 @@ def _follow(mean: Array, x: Array, decay: float, t: Array) -> None:
     np.multiply(x, 1 - decay, out=t)
     mean *= decay
     mean += t
+
+
+def _divide_by_root(x: Array, square: Array, epsilon: float, t: Array) -> None:
+    """``t <- x / (sqrt(square) + epsilon)``; t may be `square`."""
+    np.sqrt(square, out=t)
+    t += epsilon
+    np.divide(x, t, out=t)
