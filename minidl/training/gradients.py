@@ -80,13 +80,11 @@ def compute_gradients(
     of regularizers are not in it.
     """
     if replica is None:
-        parts = (part for rows in batches for part in _parts(model, rows, model.rows_at_once))
-        return _add_up(model, parts, tally, total_weight)
+        return _add_up(model, batches, model.rows_at_once, tally, total_weight)
 
     def compute(model: Sequential, side: int) -> tuple[Array, Array]:
         halves = (rows[side * (len(rows) // 2) : len(rows) if side else len(rows) // 2] for rows in batches)
-        parts = (part for half in halves for part in _parts(model, half, 2 * model.rows_at_once))
-        return _add_up(model, parts, tally, total_weight), model.gradients
+        return _add_up(model, halves, 2 * model.rows_at_once, tally, total_weight), model.gradients
 
     (totals, gradients), (other_totals, other_gradients) = replica.compute(compute)
     gradients += other_gradients
@@ -148,10 +146,10 @@ def _parts(model: Sequential, rows: Rows, most: int) -> Iterator[Rows]:
     yield from [rows] if is_whole else rows.blocks(model.rows_at_once)
 
 
-def _add_up(model: Sequential, parts: Iterable[Rows], tally: Tally, total_weight: float) -> Array:
-    """Write the gradient of all parts into the model; return their totals."""
+def _add_up(model: Sequential, batches: Iterable[Rows], most: int, tally: Tally, total_weight: float) -> Array:
+    """Write the gradient of all batches into the model, in parts where they have more rows; return their totals."""
     totals, gradients = tally.zeros(), model.gradients
-    for number, part in enumerate(parts):
+    for number, part in enumerate(part for rows in batches for part in _parts(model, rows, most)):
         before = gradients.copy() if number else 0
         totals += _forward_backward(model, part, tally, total_weight)
         if number:
