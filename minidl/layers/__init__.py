@@ -58,11 +58,9 @@ if TYPE_CHECKING:
         ZeroPad2D,
     )
 
-_LOADED_LATE = {
-    **dict.fromkeys(("Conv2D", "Conv2DTranspose", "DepthwiseConv2D"), "convolution"),
-    **dict.fromkeys(("AveragePool2D", "GlobalAveragePool2D", "GlobalMaxPool2D"), "pooling"),
-    **dict.fromkeys(("MaxPool2D", "UpSample2D", "ZeroPad2D"), "pooling"),
-}
+_CONVOLUTION = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D")
+_POOLING = ("AveragePool2D", "GlobalAveragePool2D", "GlobalMaxPool2D", "MaxPool2D", "UpSample2D", "ZeroPad2D")
+_LOADED_LATE = dict.fromkeys(_CONVOLUTION, "convolution") | dict.fromkeys(_POOLING, "pooling")
 """The layers of images, which few programs need, and their modules."""
 
 
