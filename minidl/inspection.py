@@ -45,7 +45,7 @@ def has_layer(model: Sequential, key: object) -> bool:
 
 
 def print_summary(model: Sequential) -> None:
-    """Print the layers with their output shapes and numbers of parameters."""
+    """Print the layers with their output shapes and numbers of parameters, and which are frozen."""
     from minidl import display
 
     display.print_summary(model)

@@ -129,15 +129,10 @@ class Sequential(Layer):
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __getitem__(self, key: int | str) -> Layer:
-        """Return a layer by its position, ``model[-1]``, or its path, ``model["residual_1/layers"]``.
-
-        Paths are those of `named_parameters`. Raises KeyError or IndexError for a layer that there is not.
-        """
-        return inspection.find_layer(self, key)
-
-    def __contains__(self, key: object) -> bool:
-        return inspection.has_layer(self, key)
+    __getitem__ = inspection.find_layer
+    __contains__ = inspection.has_layer
+    summary = inspection.print_summary
+    _repr_html_ = inspection.html
 
     def activations(self, x: Any, layers: Sequence[str] | None = None) -> dict[str, Array]:
         """Return what layers put out for `x`, by their paths: ``model.activations(x)["dense_1"]``.
@@ -156,13 +151,6 @@ class Sequential(Layer):
         Raises KeyError for a path that there is not; ShapeError and DataError as `predict` does.
         """
         return inspection.activations(self, x, layers)
-
-    def summary(self) -> None:
-        """Print the layers with their output shapes and numbers of parameters, and which are frozen."""
-        inspection.print_summary(self)
-
-    def _repr_html_(self) -> str:
-        return inspection.html(self)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         shape, self._computed = input_shape, _in_cheapest_order(self.layers)
