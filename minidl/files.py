@@ -48,9 +48,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         if target.exists():
             temporary.chmod(target.stat().st_mode)
         temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)  # where it has not become the target
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
@@ -143,11 +142,10 @@ def read_described(path: str | os.PathLike[str], kind: str, versions: range, mak
         if content["version"] not in versions:
             raise FileFormatError(f"its version is {content['version']!r}, this minidl reads {[*versions]}")
         return make(content, arrays)
-    except KeyError as error:
-        raise FileFormatError(f"{path} cannot be loaded: it has no {error}") from error
     # What wrong types in the description raise, of a file that another program wrote.
     except (MinidlError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise FileFormatError(f"{path} cannot be loaded: {error}") from error
+        why = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise FileFormatError(f"{path} cannot be loaded: {why}") from error
 
 
 def _array(content: bytes, place: str) -> Array:
