@@ -49,10 +49,8 @@ class LazyRows:
     def __getitem__(self, rows: Any) -> Array:
         """Return these rows, which a slice, an index or ``...`` names, as an array."""
         index = rows if self._index is None else take_rows(self._index, rows)
-        if self.is_sparse:
-            part = (self._table if index is ... else self._table[index]).toarray()
-        else:
-            part = take_rows(self._table, index)
+        part: Any = take_rows(self._table, index)
+        part = part.toarray() if self.is_sparse else part
         return part.reshape(len(part), *self.shape[1:])
 
     def reshape(self, rows: int, *sample_shape: int) -> LazyRows:
