@@ -562,6 +562,5 @@ class Trainer(Configurable):
 advise_on_attributes(Trainer)
 
 
-def _quiet() -> np.errstate:
-    """Silence NumPy's warnings: a run that overflows ends with an error that says so."""
-    return np.errstate(over="ignore", invalid="ignore")
+_quiet = functools.partial(np.errstate, over="ignore", invalid="ignore")
+"""Silences NumPy's warnings: a run that overflows ends with an error that says so."""
