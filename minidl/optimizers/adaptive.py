@@ -14,7 +14,13 @@ from minidl.settings import as_flag, setting
 from minidl.typing import Array
 
 
-class Adam(Optimizer):
+class _Adaptive(Optimizer):
+    """Base of these optimizers: each parameter moves by its own gradient and slots alone."""
+
+    elementwise = True
+
+
+class Adam(_Adaptive):
     """Adaptive moment estimation: a step per parameter, of the gradient's running mean over its running size.
 
     At step t: ``m <- beta1 m + (1 - beta1) g``, ``v <- beta2 v + (1 - beta2) g^2``,
@@ -37,7 +43,6 @@ class Adam(Optimizer):
     beta2: float = setting(default=0.999, low=0, below=1)
     epsilon: float = setting(default=1e-8, above=0)
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
-    elementwise = True
 
     def update(self, p: Array, g: Array, learning_rate: float, m: Array, v: Array) -> None:
         t = self._add(g, m, v)
@@ -140,7 +145,7 @@ class NAdam(Adam):
         return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
 
 
-class RMSprop(Optimizer):
+class RMSprop(_Adaptive):
     """Steps of the gradient divided by the root of its mean square.
 
     ``v <- decay v + (1 - decay) g^2``, ``p <- p - learning_rate g / (sqrt(v) + epsilon)``.
@@ -166,7 +171,6 @@ class RMSprop(Optimizer):
     momentum: float = setting(default=0.0, low=0, below=1)
     centered: bool = setting(default=False, check=as_flag)
     epsilon: float = setting(default=1e-8, above=0)
-    elementwise = True
 
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -192,7 +196,7 @@ class RMSprop(Optimizer):
         p -= np.multiply(step, learning_rate, out=t)
 
 
-class Adagrad(Optimizer):
+class Adagrad(_Adaptive):
     """Steps of the gradient divided by the root of the sum of its squares.
 
     ``s <- s + g^2``, ``p <- p - learning_rate g / (sqrt(s) + epsilon)``.
@@ -208,7 +212,6 @@ class Adagrad(Optimizer):
 
     epsilon: float = setting(default=1e-10, above=0)
     slots = ("s",)
-    elementwise = True
 
     def update(self, p: Array, g: Array, learning_rate: float, s: Array) -> None:
         t = g * g
@@ -218,7 +221,7 @@ class Adagrad(Optimizer):
         p -= t
 
 
-class Adadelta(Optimizer):
+class Adadelta(_Adaptive):
     """Steps that find their own size, in the parameters' units: the running size of past steps over that of gradients.
 
     ``v <- decay v + (1 - decay) g^2``, ``d = g sqrt(u + epsilon) / sqrt(v + epsilon)``,
@@ -240,7 +243,6 @@ class Adadelta(Optimizer):
     decay: float = setting(default=0.9, low=0, below=1)
     epsilon: float = setting(default=1e-6, above=0)
     slots = ("v", "u")
-    elementwise = True
 
     def update(self, p: Array, g: Array, learning_rate: float, v: Array, u: Array) -> None:
         t = g * g
@@ -255,7 +257,7 @@ class Adadelta(Optimizer):
         p -= d
 
 
-class Lion(Optimizer):
+class Lion(_Adaptive):
     """Steps of the rate's size along the sign of a running mean.
 
     ``p <- p - learning_rate sign(beta1 m + (1 - beta1) g)``, then ``m <- beta2 m + (1 - beta2) g``.
@@ -274,7 +276,6 @@ class Lion(Optimizer):
     beta1: float = setting(default=0.9, low=0, below=1)
     beta2: float = setting(default=0.99, low=0, below=1)
     slots = ("m",)
-    elementwise = True
 
     def update(self, p: Array, g: Array, learning_rate: float, m: Array) -> None:
         direction = m * (self.beta1 / (1 - self.beta1))  # a positive factor changes no sign

@@ -105,12 +105,11 @@ class Optimizer(Configurable):
             returned: object = self.update(p, g, rate, *slots)  # type: ignore[func-returns-value]
             if returned is not None:
                 raise ArgumentTypeError(f"{type(self).__name__}.update must work in place, and return None")
-        start = 0
-        for part in [] if is_whole else trained:
-            stop = start + part.stop - part.start
+        if not is_whole:
+            ends = np.cumsum([part.stop - part.start for part in trained])
             for vector, moved in zip(vectors, moving, strict=True):
-                vector[part] = moved[start:stop]
-            start = stop
+                for part, values in zip(trained, np.split(moved, ends), strict=False):
+                    vector[part] = values
 
     def first_state(self, parameters: Array) -> dict[str, Array]:
         """Return the slots' vectors as they are before the first step on these parameters: zeros."""
