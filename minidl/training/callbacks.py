@@ -149,11 +149,9 @@ class CallbackList:
 
     def restore_states(self, states: list[tuple[str, dict[str, Any]]]) -> None:
         """Give each state to the callback of its key; of several of a key, in their order."""
-        left = list(self.callbacks)
+        heirs = {key: [callback for callback in self.callbacks if callback.key == key] for key, _ in states}
         for key, state in states:
-            heir = next((callback for callback in left if callback.key == key), None)
-            if heir is None:
+            if heirs[key]:
+                heirs[key].pop(0).restore(state)
+            else:
                 warnings.warn(f"the run goes on without its {key}: fit was given none", stacklevel=3)
-                continue
-            left.remove(heir)
-            heir.restore(state)
