@@ -196,11 +196,10 @@ class Sequential(Layer):
         """Return where the chosen parameters lie in `parameters`: slices in order, with a gap between any two."""
         parts: list[slice] = []
         stop = 0
-        for layer, parameter in self._owned:
-            start, stop = stop, stop + parameter.value.size
-            if chosen(layer, parameter):
-                first = parts.pop().start if parts and parts[-1].stop == start else start
-                parts.append(slice(first, stop))
+        for is_chosen, owned in itertools.groupby(self._owned, lambda pair: chosen(*pair)):
+            start, stop = stop, stop + sum(parameter.value.size for _, parameter in owned)
+            if is_chosen:
+                parts.append(slice(start, stop))
         return parts
 
     def forward(self, x: Any, training: bool = False, mask: Array | None = None) -> Array:
