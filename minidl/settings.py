@@ -19,7 +19,7 @@ import numpy as np
 
 from minidl.advice import advise, refuse_settings
 from minidl.errors import ArgumentError, ArgumentTypeError, did_you_mean
-from minidl.reprs import Call, brief, call_with_settings, represent
+from minidl.reprs import brief, call_with_settings, represent
 from minidl.typing import Shape
 
 if TYPE_CHECKING:
@@ -159,10 +159,7 @@ class Configurable:
             raise ArgumentError(f"{type(self).__name__} has no {name!r}: {advise(name, type(self))}")
         object.__setattr__(self, name, value)
 
-    def as_call(self) -> Call:
-        """Return what the repr shows: the call that makes an object with these settings."""
-        return call_with_settings(self)
-
+    as_call = call_with_settings
     __repr__ = represent
 
     def configuration(self) -> dict[str, Any]:
