@@ -59,7 +59,21 @@ def html(model: Sequential) -> str:
 
 
 def activations(model: Sequential, x: Any, layers: Sequence[str] | None = None) -> dict[str, Array]:
-    """Return what layers put out for `x`, by their paths, as `Sequential.activations` says."""
+    """Return what layers put out for `x`, by their paths: ``model.activations(x)["dense_1"]``.
+
+    Parameters
+    ----------
+    x : array of shape (N, *input_shape), or anything else that `predict` takes
+    layers : list of str, optional
+        The paths of some layers, as in ``model["residual_1/layers/dense_1"]``; left out, all, also those in blocks.
+
+    Returns
+    -------
+    dict of str -> array (N, *output_shape)
+        In inference: dropout is off. The last layer's output are the scores that enter the loss.
+
+    Raises KeyError for a path that there is not; ShapeError and DataError as `predict` does.
+    """
     if isinstance(layers, str):
         raise ArgumentTypeError(f"layers is {layers!r}; give a list of paths: [{layers!r}]")
     x = model.as_inputs(x)

@@ -131,26 +131,9 @@ class Sequential(Layer):
 
     __getitem__ = inspection.find_layer
     __contains__ = inspection.has_layer
+    activations = inspection.activations
     summary = inspection.print_summary
     _repr_html_ = inspection.html
-
-    def activations(self, x: Any, layers: Sequence[str] | None = None) -> dict[str, Array]:
-        """Return what layers put out for `x`, by their paths: ``model.activations(x)["dense_1"]``.
-
-        Parameters
-        ----------
-        x : array of shape (N, *input_shape), or anything else that `predict` takes
-        layers : list of str, optional
-            The paths of some layers, as in ``model["residual_1/layers/dense_1"]``; left out, all, also those in blocks.
-
-        Returns
-        -------
-        dict of str -> array (N, *output_shape)
-            In inference: dropout is off. The last layer's output are the scores that enter the loss.
-
-        Raises KeyError for a path that there is not; ShapeError and DataError as `predict` does.
-        """
-        return inspection.activations(self, x, layers)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         shape, self._computed = input_shape, _in_cheapest_order(self.layers)

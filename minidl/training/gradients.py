@@ -5,7 +5,7 @@ and the sums of each metric. Those of blocks, batches and processes are added.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from minidl.metrics.base import Metric, ScoredRows
 from minidl.model import Sequential
 from minidl.threads import in_blocks
 from minidl.training.replica import Replica
-from minidl.training.rows import Rows
+from minidl.training.rows import Rows, split_rows
 from minidl.typing import Array
 
 
@@ -140,10 +140,10 @@ def _forward_backward(model: Sequential, rows: Rows, tally: Tally, total_weight:
     return totals
 
 
-def _parts(model: Sequential, rows: Rows, most: int) -> Iterator[Rows]:
-    """Yield rows in blocks; as they are where these are at most so many, or where layers need, or draw for, all."""
+def _parts(model: Sequential, rows: Rows, most: int) -> Iterable[Rows]:
+    """Return rows in blocks; as they are where these are at most so many, or where layers need, or draw for, all."""
     is_whole = draws_for_batch(model, rows.first, rows.whole, len(rows)) or len(rows) <= most or model.mixes_rows()
-    yield from [rows] if is_whole else rows.blocks(model.rows_at_once)
+    return [rows] if is_whole else (rows[part] for part in split_rows(0, len(rows), model.rows_at_once))
 
 
 def _add_up(model: Sequential, batches: Iterable[Rows], most: int, tally: Tally, total_weight: float) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,11 +69,6 @@ class Rows:
         order = np.arange(len(self), dtype=np.int32 if 2**20 < len(self) < 2**31 else np.intp)  # half of the memory
         np.random.default_rng(seed).shuffle(order)
         return order
-
-    def blocks(self, size: int) -> Iterator[Rows]:
-        """Yield the rows in blocks of at most so many."""
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
 
 
 def prepare_rows(
@@ -180,7 +175,7 @@ def check_validation_data(value: Any, without: str) -> None:
         raise ArgumentTypeError(f"validation_data must be (x, y) or (x, y, sample_weight), or None, {without}")
 
 
-def split_rows(first: int, rows: int, size: int, *, joined: bool) -> list[slice]:
+def split_rows(first: int, rows: int, size: int, *, joined: bool = False) -> list[slice]:
     """Return the batches of the rows from `first` on; where they are `joined`, a last row alone is in the one before.
 
     A row alone has no variance, and says nothing of other rows: a layer that mixes a batch needs at least two.

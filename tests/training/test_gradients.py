@@ -20,7 +20,7 @@ from minidl import (
 )
 from minidl.metrics import Metric, as_metrics
 from minidl.training.gradients import Tally, compute_gradients, score_rows
-from minidl.training.rows import prepare_rows
+from minidl.training.rows import prepare_rows, split_rows
 
 
 class Spread(Metric):
@@ -100,8 +100,8 @@ def test_the_shares_of_parts_in_a_mean_add_up_to_that_of_the_whole():
     model, data, tally = problem(weighted=True)
     whole, gradients = compute_gradients(model, [data], tally, data.weight), model.gradients.copy()
     totals, summed = tally.zeros(), np.zeros_like(gradients)
-    for part in data.blocks(6):
-        totals += compute_gradients(model, [part], tally, data.weight)
+    for part in split_rows(0, len(data), 6):
+        totals += compute_gradients(model, [data[part]], tally, data.weight)
         summed += model.gradients
     np.testing.assert_allclose(totals, whole, rtol=1e-13)
     np.testing.assert_allclose(summed, gradients, rtol=1e-11, atol=1e-14)

@@ -7,7 +7,7 @@ import scipy.sparse
 
 from minidl import Dense, MeanSquaredError, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
-from minidl.training.rows import Rows, check_validation_data, prepare_rows, prepare_validation
+from minidl.training.rows import Rows, check_validation_data, prepare_rows, prepare_validation, split_rows
 
 
 def rows(count, weighted=True):
@@ -35,7 +35,7 @@ def test_a_part_has_the_inputs_targets_and_weights_of_its_rows_and_the_mean_weig
 @pytest.mark.parametrize("count", [1, 6, 7, 8, 21])
 def test_blocks_are_all_rows_in_their_order_and_none_is_larger_than_told(count, size):
     whole = rows(count)
-    blocks = list(whole.blocks(size))
+    blocks = [whole[part] for part in split_rows(0, count, size)]
     assert [number for block in blocks for number in block.x[:, 0].tolist()] == list(range(count))
     assert all(len(block) <= size for block in blocks)
     assert len(blocks) == -(-count // size)
@@ -44,7 +44,7 @@ def test_blocks_are_all_rows_in_their_order_and_none_is_larger_than_told(count, 
 
 def test_blocks_are_views_of_the_data():
     whole = rows(9)
-    for block in whole.blocks(4):
+    for block in (whole[part] for part in split_rows(0, 9, 4)):
         assert np.shares_memory(block.x, whole.x)
         assert np.shares_memory(block.targets, whole.targets)
 
