@@ -167,13 +167,11 @@ class Sequential(Layer):
         if self.input_shape is None:
             raise NotReadyError("the model does not know its input shape: give input_shape=, or pass data first")
         parameters = list(self.named_parameters().values()) or [Parameter(np.empty(0, self.dtype), False, False)]
-        first, stop = parameters[0], parameters[0].start
-        for parameter in parameters:
-            if parameter.vectors is not first.vectors or parameter.start != stop:
-                raise ArgumentError("layers of this model have become part of another one: use that, or copy them")
-            stop = parameter.stop
-        values, gradients = first.vectors
-        return values[first.start : stop], gradients[first.start : stop]
+        if any(one.vectors is not two.vectors or one.stop != two.start for one, two in itertools.pairwise(parameters)):
+            raise ArgumentError("layers of this model have become part of another one: use that, or copy them")
+        values, gradients = parameters[0].vectors
+        whole = slice(parameters[0].start, parameters[-1].stop)
+        return values[whole], gradients[whole]
 
     def parts(self, chosen: Callable[[Layer, Parameter], bool]) -> list[slice]:
         """Return where the chosen parameters lie in `parameters`: slices in order, with a gap between any two."""
