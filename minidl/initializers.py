@@ -137,8 +137,7 @@ class Orthogonal(Initializer):
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
         fans(shape)
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        normal = rng.normal(size=(max(rows, columns), min(rows, columns)))
-        q, r = np.linalg.qr(normal)
+        q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
         # The QR of LAPACK is unique only up to signs; fixing them by R's diagonal makes Q uniformly distributed.
         q *= np.where(np.diag(r) < 0, -1, 1)
         return (self.gain * (q if rows >= columns else q.T)).reshape(shape)

@@ -102,8 +102,7 @@ def _from_objects(array: Array, name: str, columns: list[Any]) -> Array:
         numbers = np.array(list(array.flat)).reshape(array.shape)
         return numbers.astype(np.float64) if numbers.dtype == object else numbers  # decimals, or very large integers
     place, value = next(found for found in np.ndenumerate(array) if type(found[1]) in others)
-    where = f" in row {place[0]}" if place else ""
-    if array.ndim == 2:
-        where = f" in column {columns[place[1]] if columns else place[1]!r:.40}, row {place[0]}"
+    column = f"column {columns[place[1]] if columns else place[1]!r:.40}, " if array.ndim == 2 else ""
+    where = f" in {column}row {place[0]}" if place else ""
     cure = _CURES.get(type(value).__name__, "encode or drop the others")
     raise DataError(f"{name} holds {value!r:.40} ({type(value).__name__}){where}; give numbers only: {cure}")
