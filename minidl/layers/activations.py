@@ -4,6 +4,7 @@ Each stores only what its derivative needs; where the derivative can be had from
 """
 
 import math
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,42 +14,47 @@ from minidl.settings import as_flag, setting
 from minidl.typing import Array
 
 
-class Sigmoid(Layer):
+class _FromOutput(Layer):
+    """Base of the activations that keep nothing but their output ``y``, from which the derivative can be had."""
+
+    activate: ClassVar[Any]
+    """The function, of an array of any shape."""
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        y: Array = self.activate(x)
+        if training:
+            self.saved = y
+        return y
+
+
+class Sigmoid(_FromOutput):
     """Logistic function, ``y = 1 / (1 + exp(-x))``; dx = dy y (1 - y).
 
     Shapes: (N, ...) -> (N, ...), values in (0, 1). As the output of a classifier use the loss
     `SigmoidCrossEntropy` on the scores instead: it is exact where this layer saturates.
     """
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        y = functional.sigmoid(x)
-        if training:
-            self.saved = y
-        return y
+    activate = staticmethod(functional.sigmoid)
 
     def backward(self, dy: Array) -> Array:
         y = self.saved
         return dy * y * (1 - y)
 
 
-class Tanh(Layer):
+class Tanh(_FromOutput):
     """Hyperbolic tangent, ``y = tanh(x)``; dx = dy (1 - y^2).
 
     Shapes: (N, ...) -> (N, ...), values in (-1, 1).
     """
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        y = np.tanh(x)
-        if training:
-            self.saved = y
-        return y
+    activate = staticmethod(np.tanh)
 
     def backward(self, dy: Array) -> Array:
         y = self.saved
         return dy * (1 - y * y)
 
 
-class Softmax(Layer):
+class Softmax(_FromOutput):
     """Probabilities over the last axis, ``y_k = exp(x_k) / sum_j exp(x_j)``.
 
     The Jacobian dy_k / dx_j = y_k (delta_kj - y_j) gives dx = y (dy - sum_k dy_k y_k): each input moves all outputs.
@@ -57,11 +63,7 @@ class Softmax(Layer):
     `SoftmaxCrossEntropy` on the scores instead: it is exact where this layer underflows.
     """
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        y = functional.softmax(x)
-        if training:
-            self.saved = y
-        return y
+    activate = staticmethod(functional.softmax)
 
     def backward(self, dy: Array) -> Array:
         y = self.saved
