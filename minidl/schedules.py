@@ -19,7 +19,13 @@ class Schedule(Configurable, ABC):
         """Return the rate of step 0, 1, 2, ..."""
 
 
-class ConstantRate(Schedule):
+class _OfRate(Schedule):
+    """Base of those that begin with a rate, or stay at it."""
+
+    rate: float = setting(kw_only=False, low=0)
+
+
+class ConstantRate(_OfRate):
     """The same rate at every step.
 
     Parameters
@@ -27,13 +33,11 @@ class ConstantRate(Schedule):
     rate : float >= 0
     """
 
-    rate: float = setting(kw_only=False, low=0)
-
     def __call__(self, step: int) -> float:
         return float(self.rate)
 
 
-class StepDecay(Schedule):
+class StepDecay(_OfRate):
     """A rate that falls in stairs: ``rate factor^floor(step / every)``.
 
     Parameters
@@ -45,7 +49,6 @@ class StepDecay(Schedule):
     factor : float > 0, default 0.1
     """
 
-    rate: float = setting(kw_only=False, low=0)
     every: int = setting(low=1, whole=True)
     factor: float = setting(default=0.1, above=0)
 
@@ -53,10 +56,9 @@ class StepDecay(Schedule):
         return self.rate * self.factor ** (step // self.every)
 
 
-class _RateOverSteps(Schedule):
+class _RateOverSteps(_OfRate):
     """Base of those that change a rate over so many steps."""
 
-    rate: float = setting(kw_only=False, low=0)
     steps: int = setting(low=1, whole=True)
 
 
