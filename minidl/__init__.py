@@ -158,6 +158,7 @@ __all__ = [
     "Constant",
     "ConstantRate",
     "Constraint",
+    "Continuation",
     "Conv1D",
     "Conv2D",
     "Conv2DTranspose",
@@ -265,6 +266,7 @@ __all__ = [
     "errors",
     "find_learning_rate",
     "functional",
+    "generate",
     "initializers",
     "layers",
     "losses",
@@ -298,6 +300,7 @@ if TYPE_CHECKING:
         LSTM,
         AveragePool1D,
         Bidirectional,
+        Continuation,
         Conv1D,
         Embedding,
         GlobalAveragePool1D,
@@ -309,6 +312,7 @@ if TYPE_CHECKING:
         SimpleRNN,
         TiedEmbedding,
         TransformerBlock,
+        generate,
     )
     from minidl.training.batch_statistics import recompute_statistics
     from minidl.training.checkpoint import Checkpoint
@@ -326,6 +330,7 @@ _OF_SEQUENCES = (
     "LSTM",
     "AveragePool1D",
     "Bidirectional",
+    "Continuation",
     "Conv1D",
     "Embedding",
     "GlobalAveragePool1D",
@@ -337,6 +342,7 @@ _OF_SEQUENCES = (
     "SimpleRNN",
     "TiedEmbedding",
     "TransformerBlock",
+    "generate",
 )
 
 _LOADED_LATE = {

@@ -23,9 +23,9 @@ from minidl.layers import (
     PositionEmbedding,
     SimpleRNN,
 )
-from minidl.layers.positions import angles
 from minidl.onnx.graph import Graph
-from minidl.sequence_blocks import TiedEmbedding
+from minidl.sequences.blocks import TiedEmbedding
+from minidl.sequences.positions import angles
 from minidl.typing import Array
 
 TRANSLATIONS: dict[type[Layer], Callable[..., str]] = {}

@@ -49,7 +49,7 @@ from minidl.onnx.graph import Graph
 from minidl.onnx.sequences import TRANSLATIONS as OF_SEQUENCES
 from minidl.onnx.sequences import hidden
 from minidl.reprs import brief
-from minidl.sequence_blocks import TiedEmbedding
+from minidl.sequences.blocks import TiedEmbedding
 from minidl.typing import Shape
 
 Translation = Callable[..., str]

@@ -1,8 +1,9 @@
-"""Sequences: embeddings, recurrent layers, attention, windows along time, and blocks of them."""
+"""Sequences: embeddings, recurrent layers, attention, windows along time, blocks of them, and what continues a sequence."""
 
 from minidl.sequences.attention import MultiHeadAttention
 from minidl.sequences.blocks import TiedEmbedding, TransformerBlock
 from minidl.sequences.embedding import Embedding
+from minidl.sequences.generation import Continuation, generate
 from minidl.sequences.positions import PositionalEncoding, PositionEmbedding
 from minidl.sequences.recurrent import GRU, LSTM, Bidirectional, SimpleRNN
 from minidl.sequences.windows import AveragePool1D, Conv1D, GlobalAveragePool1D, GlobalMaxPool1D, MaxPool1D
@@ -12,6 +13,7 @@ __all__ = [
     "LSTM",
     "AveragePool1D",
     "Bidirectional",
+    "Continuation",
     "Conv1D",
     "Embedding",
     "GlobalAveragePool1D",
@@ -23,6 +25,7 @@ __all__ = [
     "SimpleRNN",
     "TiedEmbedding",
     "TransformerBlock",
+    "generate",
 ]
 
 

@@ -5,12 +5,13 @@ from typing import Any
 
 from minidl import functional, products
 from minidl.blocks import Residual, as_branch, layers_of
-from minidl.errors import ShapeError
+from minidl.errors import ShapeError, naming
 from minidl.layers import GELU, Declaration, Dense, Dropout, Layer, LayerNorm
 from minidl.layers.base import Parameter
 from minidl.model import Sequential
 from minidl.sequences.attention import MultiHeadAttention
 from minidl.sequences.embedding import Embedding
+from minidl.sequences.generation import continue_layer
 from minidl.settings import as_flag, instance_of, setting
 from minidl.typing import Array, Shape
 
@@ -97,10 +98,20 @@ class TiedEmbedding(Layer):
     def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
         vectors, mask = self.embedding.forward(x, training), self.embedding.mask_after(x, mask)
         h = self.layers.forward(vectors, training, mask)
-        rows = h.reshape(-1, h.shape[-1])
         if training:
-            self.saved = rows
-        y = products.multiply(rows, self.embedding.weight.value.T)
+            self.saved = h.reshape(-1, h.shape[-1])
+        return self._score(h)
+
+    def continued(self, x: Array, memory: dict[str, Any]) -> Array:
+        """Return the scores for positions (N, n) that follow those of earlier calls with this `memory`.
+
+        Raises ArgumentError where one of the layers cannot continue a sequence.
+        """
+        with naming(self.place_of("layers")):
+            return self._score(continue_layer(self.layers, self.embedding.forward(x), memory.setdefault("layers", {})))
+
+    def _score(self, h: Array) -> Array:
+        y = products.multiply(h.reshape(-1, h.shape[-1]), self.embedding.weight.value.T)
         if self.bias is not None:
             y += self.bias.value
         return y.reshape(*h.shape[:-1], y.shape[1])

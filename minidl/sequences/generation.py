@@ -1,0 +1,279 @@
+"""Continuing sequences: what follows is computed from what layers remember, not from the beginning again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.arrays import as_array
+from minidl.blocks import Concatenate, Residual
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, NotReadyError, ShapeError, counted, located
+from minidl.layers import (
+    ELU,
+    GELU,
+    BatchNorm,
+    Dense,
+    Dropout,
+    GaussianNoise,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Rescale,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from minidl.layers.base import Seed
+from minidl.losses import CategoricalLoss
+from minidl.model import Sequential
+from minidl.reprs import brief
+from minidl.sequences.attention import MultiHeadAttention
+from minidl.sequences.embedding import Embedding
+from minidl.sequences.positions import PositionalEncoding, PositionEmbedding
+from minidl.settings import as_number, as_whole_number
+from minidl.typing import Array
+
+Memory = dict[str, Any]
+"""What a layer keeps of the positions that it has seen, empty at first; a block keeps one of each layer inside."""
+
+
+class Continuation:
+    """A sequence that a model reads piece by piece: each output is that of all positions so far, computed once.
+
+    Recurrent layers keep their state, attention its keys and values, a causal convolution its last inputs. The model
+    itself is only read: any number of continuations may go on at once, also in threads.
+
+    Parameters
+    ----------
+    model : Sequential
+        Set up for ids (T,) or features (T, F), with an output (T, K) for each position, and without layers that look
+        at later positions. T limits a continuation only where a layer says so, as `PositionEmbedding` does.
+
+    Attributes
+    ----------
+    positions : int
+        How many it has seen.
+
+    A layer can continue if it has a method ``continued(x, memory)``, which returns the output for positions (N, n, ...)
+    that follow those seen before, and keeps in the dict ``memory``, empty at first, what later ones need. The layers of
+    minidl that treat each position alone, such as `Dense`, need none: theirs is ``return self.forward(x)``. A layer of
+    your own that holds others calls `continue_layer` for each.
+
+    Raises ArgumentTypeError for what is no model, NotReadyError for one that is not set up, ShapeError for one without
+    an output for each position, ArgumentError for a layer that cannot continue.
+    """
+
+    def __init__(self, model: Sequential) -> None:
+        if not isinstance(model, Sequential):
+            raise ArgumentTypeError(f"a Sequential can be continued, not {brief(model)}")
+        if model.input_shape is None or model.output_shape is None:
+            raise NotReadyError("the model does not know its input shape: give input_shape=, or pass data first")
+        if len(model.output_shape) != 2 or model.output_shape[0] != model.input_shape[0]:
+            cure = "recurrent layers need return_sequences=True"
+            made = f"of samples {model.input_shape} this model makes {model.output_shape}"
+            raise ShapeError(f"what continues must have an output (T, K) for its T positions, but {made}: {cure}")
+        self.model = model
+        self._padding = [each for each in map(_padding_id, model.walk()) if each is not None]
+        self.restart()
+        with np.errstate(all="ignore"):  # layers that cannot continue say so
+            continue_layer(model, np.zeros((1, 1, *model.input_shape[1:]), np.intp), {})
+
+    def restart(self) -> None:
+        """Forget all positions: the next one is the first of a sequence."""
+        self.positions = 0
+        self._memory: Memory = {}
+        self._rows: int | None = None
+
+    def next(self, x: Any) -> Array:
+        """Return the outputs (N, n, K), with a loss the scores that enter it, for the next positions.
+
+        Parameters
+        ----------
+        x : array (N, n) of ids, or (N, n, F)
+            The n >= 1 positions that follow those seen before, of the same N sequences each time; n may differ.
+
+        Raises ShapeError for another shape, DataError for ids that pad and for what the first layer refuses. An error
+        changes nothing: the continuation stays where it was.
+        """
+        x = as_array(x, "x")
+        features = (self.model.input_shape or ())[1:]
+        if x.ndim != 2 + len(features) or x.shape[2:] != features or 0 in x.shape[:2]:
+            wanted = ", ".join(["N", "n", *map(str, features)])
+            raise ShapeError(f"a sequence goes on with positions ({wanted}), at least one, not {x.shape}")
+        if self._rows not in (None, len(x)):
+            raise ShapeError(f"{counted(self._rows or 0, 'sequence')} cannot go on with {counted(len(x), 'row')}")
+        if self._padding and np.isin(x, self._padding).any():
+            cure = "continue sequences of different lengths one after the other"
+            raise DataError(f"x holds an id that pads, {self._padding[0]}, and what pads has no continuation: {cure}")
+        memory = _copied(self._memory)
+        y = continue_layer(self.model, x, memory)
+        self._memory, self._rows, self.positions = memory, len(x), self.positions + x.shape[1]
+        return y
+
+
+def generate(
+    model: Sequential,
+    ids: Any,
+    length: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    window: int | None = None,
+    seed: Seed = None,
+) -> Array:
+    """Return `length` ids that continue each sequence of `ids`, drawn one after the other from the model's predictions.
+
+    Parameters
+    ----------
+    model : Sequential
+        Takes ids (T,) and gives a score for each id that may be next: (T, K), as those of `SoftmaxCrossEntropy`.
+    ids : array (N, n) or (n,)
+        The beginnings, n >= 1.
+    length : int
+        How many ids to add.
+    temperature : float >= 0, default 1
+        An id is drawn with the probabilities ``softmax(scores / temperature)``. Below 1 likely ids become more likely;
+        0 takes the id of the largest score.
+    top_k : int, optional
+        Draw from so many ids alone, those of the largest scores.
+    window : int, optional
+        How many positions a prediction sees at most. By default T where the model has attention or a layer of
+        positions, which know no more from training; others, such as recurrent ones, go on without a limit.
+    seed : int or numpy.random.Generator, optional
+        The same seed gives the same ids. Those of a row do not depend on the other rows.
+
+    Returns
+    -------
+    array (N, length) or (length,) of int
+
+    When the window is full, the state is forgotten, and starts anew from the last half of the ids in it. So a
+    prediction sees between half the window and all of it. A window that moves by one position each time, as that of
+    nanoGPT, would always show all of it, but nothing could be remembered: keys and values depend on where it begins.
+
+    The ``padding_id`` of the model's `Embedding` is never drawn, and must not be in `ids`: sequences of different
+    lengths are generated one after the other.
+
+    Raises what `Continuation` does; ArgumentError for a model that takes no ids, or whose output are no scores.
+    """
+    continuation = Continuation(model)
+    if model.input_shape is None or len(model.input_shape) != 1:
+        raise ArgumentError(f"the model takes samples {model.input_shape}, not ids (T,), which are generated")
+    if isinstance(model.layers[-1], Softmax) or not isinstance(model.loss, CategoricalLoss | None):
+        cure = "end it with the scores, or with SoftmaxCrossEntropy()"
+        raise ArgumentError(f"softmax of the scores is drawn from, which the end of this model does not give: {cure}")
+    given = as_array(ids, "ids")
+    if given.ndim not in (1, 2) or given.size == 0:
+        raise ShapeError(f"ids are (N, n) or (n,), and at least one each, not {given.shape}")
+    length, temperature = as_whole_number(length, "length"), as_number(temperature, "temperature", 0)
+    window = _window(model) if window is None else as_whole_number(window, "window", 1)
+    top_k = None if top_k is None else as_whole_number(top_k, "top_k", 1)
+    beginnings = np.atleast_2d(given)
+    rows, start = beginnings.shape
+    made = np.zeros((rows, start + length), np.result_type(given, np.intp))
+    made[:, :start] = beginnings
+    generators = np.random.default_rng(seed).spawn(rows)  # one each: a row does not depend on how many there are
+    seen = 0 if window is None else max(start - window, 0)
+    for end in range(start, start + length):
+        if window is not None and continuation.positions + end - seen > window:
+            continuation.restart()
+            seen = end - max(window // 2, 1)
+        scores = continuation.next(made[:, seen:end])[:, -1].astype(np.float64)
+        scores[:, [each for each in continuation._padding if each < scores.shape[1]]] = -np.inf
+        if top_k is not None and top_k < scores.shape[1]:
+            scores[scores < np.sort(scores, axis=1)[:, -top_k, np.newaxis]] = -np.inf
+        # With noise of Gumbel's distribution, the largest score is that of an id drawn from softmax(scores).
+        noise = np.stack([generator.gumbel(size=scores.shape[1]) for generator in generators])
+        made[:, end] = (scores + temperature * noise).argmax(axis=1)
+        seen = end
+    added = made[:, start:].astype(np.intp)
+    return added if given.ndim == 2 else added[0]
+
+
+def continue_layer(layer: Layer, x: Array, memory: Memory) -> Array:
+    """Return what the layer makes of positions (N, n, ...) that follow those that `memory` tells of.
+
+    For a layer that holds others: its ``continued(x, memory)`` calls this for each, with a dict of its own, such as
+    ``memory.setdefault("inner", {})``. Raises ArgumentError for a layer that cannot continue.
+    """
+    return _rule(layer)(layer, x, memory)
+
+
+Rule = Callable[[Any, Array, Memory], Array]
+
+
+def _rule(layer: Layer) -> Rule:
+    """Return how a layer continues: its own method, or what is known of the class that its `forward` is of."""
+    if callable(getattr(layer, "continued", None)):
+        return _by_its_method
+    home = next(kind for kind in type(layer).__mro__ if "forward" in vars(kind))
+    if home not in _RULES:
+        name = type(layer).__name__
+        cure = "if it treats each position alone, define continued(self, x, memory): return self.forward(x)"
+        raise ArgumentError(f"{name} cannot continue a sequence, as it may look at all positions at once; {cure}")
+    return _RULES[home]
+
+
+def _by_its_method(layer: Any, x: Array, memory: Memory) -> Array:
+    y: Array = layer.continued(x, memory)
+    return y
+
+
+def _alone(layer: Layer, x: Array, memory: Memory) -> Array:
+    return layer.forward(x)
+
+
+def _in_turn(model: Sequential, x: Array, memory: Memory) -> Array:
+    for layer in model.layers:
+        if x.dtype != model.dtype and not layer.takes_integers:
+            x = x.astype(model.dtype)
+        x = _inside(model, str(layer.name), layer, x, memory)
+    return x.astype(model.dtype, copy=False) if model.loss else x
+
+
+def _added(block: Residual, x: Array, memory: Memory) -> Array:
+    shortcut = _inside(block, "projection", block.projection, x, memory) if block.projection else x
+    return np.add(_inside(block, "layers", block.layers, x, memory), shortcut, dtype=block.dtype)
+
+
+def _joined(block: Concatenate, x: Array, memory: Memory) -> Array:
+    outputs = [_inside(block, branch.name, branch, x, memory) for branch in block.branches]
+    return np.concatenate(outputs, axis=block.axis, dtype=block.dtype)
+
+
+def _inside(block: Layer, name: str, layer: Layer, x: Array, memory: Memory) -> Array:
+    """Continue a layer inside a block; an error in it gets the layer's place."""
+    try:
+        return _rule(layer)(layer, x, memory.setdefault(name, {}))
+    except Exception as error:
+        raise located(error, block.place_of(name)) from error
+
+
+_ALONE = (BatchNorm, Dense, Dropout, Embedding, GaussianNoise, LayerNorm, Rescale)
+_ACTIVATIONS = (ELU, GELU, LeakyReLU, PReLU, ReLU, SiLU, Sigmoid, Softmax, Softplus, Tanh)
+_RULES: dict[type, Rule] = {
+    Sequential: _in_turn,
+    Residual: _added,
+    Concatenate: _joined,
+    **dict.fromkeys((*_ALONE, *_ACTIVATIONS), _alone),
+}
+"""By the class that defines a layer's `forward`: one that overrides it may do anything with the positions."""
+
+
+def _padding_id(layer: Layer) -> int | None:
+    return layer.padding_id if isinstance(layer, Embedding) else None
+
+
+def _window(model: Sequential) -> int | None:
+    """Return how many positions a model knows: T with layers whose training tells them of no more."""
+    limited = (MultiHeadAttention, PositionEmbedding, PositionalEncoding)
+    return (model.input_shape or (0,))[0] if any(isinstance(layer, limited) for layer in model.walk()) else None
+
+
+def _copied(memory: Memory) -> Memory:
+    return {name: _copied(each) if isinstance(each, dict) else each for name, each in memory.items()}
