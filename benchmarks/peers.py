@@ -30,7 +30,7 @@ import numpy as np
 from contestants.lineup import PEERS, WORKLOADS, Peer, Run, meaning, quick
 from contestants.report import describe, kernels, print_table, table, write
 from contestants.results import Results
-from contestants.workloads import Workload
+from contestants.workloads import CHARACTERS, SEQUENCE_NETWORKS, WORDS, Workload
 from reports import mnist_folder
 from sklearn.datasets import load_digits, make_classification
 
@@ -48,7 +48,7 @@ def runs_of(workload: Workload, peers: Iterable[Peer], brief: bool) -> list[Run]
     for peer in peers:
         if workload.name in {"plain-128", "normalised"} and not peer.normalizes:
             continue
-        if workload.network and not peer.convolves:
+        if workload.network and not peer.more_than_dense:
             continue
         takes_part = workload.name in peer.only if peer.only else workload.name not in peer.without
         if workload.kind == "fit" and peer.name not in {"minidl", "estimators", "scikit-learn"}:
@@ -131,6 +131,12 @@ def prepare(folder: Path, workloads: Iterable[Workload], mnist: str | None) -> s
     for name, (x, y) in classes.items():
         np.save(folder / f"{name}_x.npy", x.astype(np.float32))
         np.save(folder / f"{name}_y.npy", y.astype(np.int64))
+    for workload in WORKLOADS:
+        if workload.network in SEQUENCE_NETWORKS:
+            positions, _ = SEQUENCE_NETWORKS[workload.network]
+            x, y = (make_words if workload.data == "words" else make_text)(workload.rows, positions)
+            np.save(folder / f"{workload.data}_x.npy", x)
+            np.save(folder / f"{workload.data}_y.npy", y)
     for number, workload in enumerate(workload for workload in WORKLOADS if not workload.classifies):
         # Standard normal input, and as target what a random network of 16 hidden units makes of it.
         rng = np.random.default_rng((1, number))
@@ -154,6 +160,24 @@ def make_pictures(rows: int) -> tuple[np.ndarray, np.ndarray]:
 def make_table() -> tuple[np.ndarray, np.ndarray]:
     """Return 20,000 rows of 50 features in four classes."""
     return make_classification(20_000, 50, n_informative=20, n_classes=4, random_state=0)
+
+
+def make_text(rows: int, positions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return characters (N, T) of which four may follow each, and those that do follow."""
+    rng = np.random.default_rng(3)
+    following = rng.integers(0, CHARACTERS, (CHARACTERS, 4))
+    text = np.empty((rows, positions + 1), np.int64)
+    text[:, 0] = rng.integers(0, CHARACTERS, rows)
+    for position in range(positions):
+        text[:, position + 1] = following[text[:, position], rng.integers(0, 4, rows)]
+    return text[:, :-1], text[:, 1:]
+
+
+def make_words(rows: int, positions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return words (N, T), all equally frequent, and the class, one of ten, for which they vote together."""
+    rng = np.random.default_rng(4)
+    words = rng.integers(0, WORDS, (rows, positions))
+    return words, rng.standard_normal((WORDS, 10))[words].sum(axis=1).argmax(axis=1)
 
 
 def race(results: Results, workload: Workload, processes: Processes, runs: list[Run], rounds: int) -> None:

@@ -27,8 +27,8 @@ class Peer(NamedTuple):
     """The workloads in which alone it takes part; empty: those that are not left out."""
     normalizes: bool = False
     """Whether it takes part in the workload with batch normalisation and dropout, and the like one without."""
-    convolves: bool = False
-    """Whether it takes part in the workloads on images."""
+    more_than_dense: bool = False
+    """Whether it takes part in the workloads on images and on sequences."""
     install: str = BENCH_EXTRA
 
 
@@ -38,7 +38,7 @@ IMAGES = ("conv", "conv-deep", "predict-image", "predict-images")
 PREDICTION = ("predict-1", "predict-10k")
 
 PEERS = (
-    Peer("minidl", "minidl", "minidl", ("minidl",), normalizes=True, convolves=True),
+    Peer("minidl", "minidl", "minidl", ("minidl",), normalizes=True, more_than_dense=True),
     Peer(
         "minidl-fast",
         "minidl",
@@ -47,11 +47,18 @@ PEERS = (
         without=("predict-image", "predict-images", "import"),
         install="pip install -e '.[fast]'",
         normalizes=True,
-        convolves=True,
+        more_than_dense=True,
     ),
     Peer("estimators", "minidl_estimators", packages=("minidl",), only=(*FITS, "predict-10k")),
     Peer(
-        "pytorch", "pytorch", "torch", ("torch",), ("fused", "foreach"), install=TORCH, normalizes=True, convolves=True
+        "pytorch",
+        "pytorch",
+        "torch",
+        ("torch",),
+        ("fused", "foreach"),
+        install=TORCH,
+        normalizes=True,
+        more_than_dense=True,
     ),
     Peer(
         "pytorch-channels-last",
@@ -61,7 +68,17 @@ PEERS = (
         ("channels-last",),
         only=IMAGES,
         install=TORCH,
-        convolves=True,
+        more_than_dense=True,
+    ),
+    Peer(
+        "pytorch-sparse",
+        "pytorch",
+        "",
+        ("torch",),
+        ("sparse",),
+        only=("embedding",),
+        install=TORCH,
+        more_than_dense=True,
     ),
     Peer("pytorch-compiled", "pytorch", "", ("torch",), ("compiled",), install=TORCH),
     Peer("jax-step", "jax", "jax", ("jax",), ("step",)),
@@ -112,6 +129,19 @@ WORKLOADS = (
     Workload("normalised", "training", batch=128, dropout=0.2, times=2),
     Workload("conv", "training", network="conv", rows=6_400, optimizer="sgd", learning_rate=0.05, times=2),
     Workload("conv-deep", "training", "pictures", network="conv-deep", rows=2_560, optimizer="sgd", learning_rate=0.05),
+    Workload("lstm", "training", "text-100", network="lstm", rows=640, batch=32, times=2),
+    Workload("transformer", "training", "text-64", network="transformer", rows=320, batch=16, times=2),
+    Workload(
+        "embedding",
+        "training",
+        "words",
+        network="embedding",
+        rows=640,
+        batch=32,
+        optimizer="sgd",
+        learning_rate=10.0,
+        times=2,
+    ),
     Workload("fit-digits", "fit", "digits", (64, 100, 10), 1_797, 200, times=200, repeats=3),
     Workload("fit-table", "fit", "table", (50, 100, 4), 20_000, 200, times=20, repeats=3),
     Workload("fit-mnist", "fit", sizes=(784, 100, 10), rows=60_000, batch=200, times=10),
@@ -135,6 +165,9 @@ MEANING = {
     "normalised": "the same with batch normalisation and dropout after both hidden layers",
     "conv": "conv(16)-ReLU-pool-conv(32)-ReLU-pool-10 on 28 x 28, SGD, batch 64: an epoch of {rows} images",
     "conv-deep": "8 convolutions, BatchNorm, 3 residuals on 32 x 32 x 3, SGD, batch 64: an epoch of {rows} images",
+    "lstm": "embedding-LSTM(64)-80 scores a position, 100 characters, Adam, batch 32: an epoch of {rows} rows",
+    "transformer": "2 causal blocks, 64 wide, 4 heads, 64 characters, Adam, batch 16: an epoch of {rows} rows",
+    "embedding": "50,000 x 64, the mean of 64 words, 10 classes, SGD, batch 32: an epoch of {rows} rows",
     "fit-digits": "MLPClassifier(), 64-100-10 on scikit-learn's digits: an epoch of a fit of {times}, {rows} rows",
     "fit-table": "MLPClassifier(), 50-100-4 on a table: an epoch of a fit of {times}, {rows} rows",
     "fit-mnist": "MLPClassifier(), 784-100-10: an epoch of a fit of {times}, {rows} rows",
@@ -151,7 +184,8 @@ MEANING = {
 def quick(workload: Workload) -> Workload:
     """Return a smaller workload of the same kind: fewer rows, steps and timings."""
     if workload.kind == "training":
-        fewer = {"small-fullbatch": 20_480, "wide": 1_280, "conv": 1_920, "conv-deep": 640}.get(workload.name, 6_400)
+        special = {"small-fullbatch": 20_480, "wide": 1_280, "conv": 1_920, "conv-deep": 640}
+        fewer = special.get(workload.name, min(workload.rows, 6_400))
         return workload._replace(rows=fewer, batch=fewer if workload.full_batch else workload.batch, times=1, repeats=2)
     if workload.kind == "fit":
         return workload._replace(rows=min(workload.rows, 6_400), repeats=2)

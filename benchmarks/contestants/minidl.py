@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from contestants.workloads import IMAGE_NETWORKS
+from contestants.workloads import IMAGE_NETWORKS, SEQUENCE_NETWORKS
 from minidl import (
     L2,
+    LSTM,
     SGD,
     Adam,
     BatchNorm,
     Conv2D,
     Dense,
     Dropout,
+    Embedding,
     Flatten,
+    GlobalAveragePool1D,
     GlobalAveragePool2D,
     Layer,
+    LayerNorm,
     MaxPool2D,
     MeanSquaredError,
+    PositionEmbedding,
     ReLU,
     Residual,
     Sequential,
     SoftmaxCrossEntropy,
     Trainer,
+    TransformerBlock,
 )
 from minidl.compiled import switch
 
@@ -39,19 +45,39 @@ def image_layer(part) -> list[Layer]:
     return [simple[name]()]
 
 
-def image_network(workload) -> Sequential:
-    shape, parts = IMAGE_NETWORKS[workload.network]
-    layers = [layer for part in parts for layer in image_layer(part)]
+def sequence_layer(part, features) -> Layer:
+    name, *numbers = part
+    if name == "lstm":
+        return LSTM(numbers[0], return_sequences=True)
+    if name == "block":
+        return TransformerBlock(features, numbers[0], causal=True)
+    layers = {
+        "embedding": Embedding,
+        "positions": PositionEmbedding,
+        "norm": LayerNorm,
+        "mean": GlobalAveragePool1D,
+        "dense": Dense,
+    }
+    return layers[name](*numbers)
+
+
+def network_of_parts(workload) -> Sequential:
+    if workload.network in IMAGE_NETWORKS:
+        shape, parts = IMAGE_NETWORKS[workload.network]
+        layers = [layer for part in parts for layer in image_layer(part)]
+    else:
+        shape, parts = SEQUENCE_NETWORKS[workload.network]
+        layers = [sequence_layer(part, features=parts[0][-1]) for part in parts]
     model, draw = Sequential([*layers, SoftmaxCrossEntropy()], input_shape=shape), workload.drawer()
     for path, parameter in model.named_parameters().items():
-        if path.endswith("/weight"):
+        if path.endswith("weight"):
             parameter.value = draw(parameter.value.shape)
     return model
 
 
 def network(workload) -> Sequential:
     if workload.network:
-        return image_network(workload)
+        return network_of_parts(workload)
     layers: list[Layer] = []
     for units in workload.sizes[1:-1]:
         layers.append(Dense(units))

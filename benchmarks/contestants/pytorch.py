@@ -1,4 +1,7 @@
-"""PyTorch's usual loop on tensors, without a DataLoader; optimizers "foreach" and "fused", or the step compiled."""
+"""PyTorch's usual loop on tensors, without a DataLoader; optimizers "foreach" and "fused", or the step compiled.
+
+"sparse" gives the embedding a sparse gradient, of the rows that occurred.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-from contestants.workloads import IMAGE_NETWORKS
+from contestants.workloads import IMAGE_NETWORKS, SEQUENCE_NETWORKS
 
 
 class Residual(nn.Module):
@@ -65,7 +69,92 @@ def image_network(workload) -> nn.Sequential:
     return model
 
 
-def network(workload) -> nn.Sequential:
+class Recurrent(nn.Module):
+    """An LSTM's outputs. One of its two biases, which are added up, is fixed: both would be trained twice as fast."""
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(features, units, batch_first=True)
+        self.lstm.bias_hh_l0.requires_grad_(False)
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
+class Positions(nn.Module):
+    """A trained vector for each position, added."""
+
+    def __init__(self, positions: int, features: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(positions, features)
+
+    def forward(self, x):
+        return x + self.embedding.weight
+
+
+class Mean(nn.Module):
+    """The mean over the positions."""
+
+    def forward(self, x):
+        return x.mean(dim=1)
+
+
+class Block(nn.Module):
+    """A block of a transformer: causal attention and two linear layers, each after a normalization."""
+
+    def __init__(self, features: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before_attention, self.projection = nn.LayerNorm(features), nn.Linear(features, 3 * features)
+        self.output = nn.Linear(features, features)
+        self.dense = nn.Sequential(
+            nn.LayerNorm(features), nn.Linear(features, 4 * features), nn.GELU(), nn.Linear(4 * features, features)
+        )
+
+    def forward(self, x):
+        rows, positions, features = x.shape
+        projected = self.projection(self.before_attention(x)).view(rows, positions, 3, self.heads, -1)
+        taken = functional.scaled_dot_product_attention(*projected.permute(2, 0, 3, 1, 4), is_causal=True)
+        x = x + self.output(taken.transpose(1, 2).reshape(rows, positions, features))
+        return x + self.dense(x)
+
+
+def sequence_layer(part, positions: int, features: int, is_sparse: bool) -> nn.Module:
+    name, *numbers = part
+    if name == "embedding":
+        return nn.Embedding(*numbers, sparse=is_sparse)
+    if name == "positions":
+        return Positions(positions, features)
+    if name == "mean":
+        return Mean()
+    layers = {"lstm": Recurrent, "block": Block, "norm": nn.LayerNorm, "dense": nn.Linear}
+    return layers[name](features, *numbers)
+
+
+def sequence_network(workload, is_sparse: bool) -> nn.Sequential:
+    positions, parts = SEQUENCE_NETWORKS[workload.network]
+    layers = [sequence_layer(part, positions, parts[0][-1], is_sparse) for part in parts]
+    if ("mean",) not in parts:  # the loss takes (N, classes)
+        layers.append(nn.Flatten(0, 1))
+    model, draw = nn.Sequential(*layers), workload.drawer()
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Embedding):
+                layer.weight.copy_(torch.from_numpy(draw(layer.weight.shape)))
+            elif isinstance(layer, nn.Linear):
+                layer.weight.copy_(torch.from_numpy(draw(layer.weight.T.shape).T))
+                layer.bias.zero_()
+            elif isinstance(layer, nn.LSTM):
+                for weight in (layer.weight_ih_l0, layer.weight_hh_l0):
+                    weight.copy_(torch.from_numpy(draw(weight.T.shape).T))
+                for bias, forget in ((layer.bias_ih_l0, 1), (layer.bias_hh_l0, 0)):
+                    bias.zero_().view(4, -1)[1] = forget
+    return model
+
+
+def network(workload, variant="") -> nn.Sequential:
+    if workload.network in SEQUENCE_NETWORKS:
+        return sequence_network(workload, is_sparse=variant == "sparse")
     if workload.network:
         return image_network(workload)
     layers = []
@@ -82,7 +171,7 @@ def network(workload) -> nn.Sequential:
 def inputs(workload, data, variant) -> torch.Tensor:
     """Return the rows; images are (N, channels, height, width), in memory, too, unless the channels come last."""
     x = torch.from_numpy(data.scaled)
-    if not workload.network:
+    if workload.network not in IMAGE_NETWORKS:
         return x
     order = torch.channels_last if variant == "channels-last" else torch.contiguous_format
     # Of one channel, only a copy has the strides of that order, by which PyTorch chooses its kernels.
@@ -90,18 +179,18 @@ def inputs(workload, data, variant) -> torch.Tensor:
 
 
 def trainer(workload, data, variant):
-    model = network(workload)
+    model = network(workload, variant)
     if variant == "channels-last":
         model = model.to(memory_format=torch.channels_last)
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[workload.optimizer]
-    mode = {"foreach": True} if variant == "foreach" else {"fused": True}
+    mode = {"foreach": {"foreach": True}, "sparse": {}}.get(variant, {"fused": True})
     optimizer = kind(model.parameters(), lr=workload.learning_rate, **mode)
     loss_function = nn.CrossEntropyLoss() if workload.classifies else nn.MSELoss()
     x, y = inputs(workload, data, variant), torch.from_numpy(data.y)
 
     def step(x, y):
         optimizer.zero_grad()
-        loss = loss_function(model(x), y)
+        loss = loss_function(model(x), y.flatten() if workload.classifies else y)
         loss.backward()
         optimizer.step()
         return loss

@@ -28,6 +28,23 @@ IMAGE_NETWORKS: dict[str, tuple[tuple[int, int, int], list[Part]]] = {
 """Image (height, width, channels) and layers by network. A convolution is 3 x 3, padded by 1: filters and
 strides. A residual is two of them, each with batch normalisation, and a projection where it has strides."""
 
+CHARACTERS, WORDS = 80, 50_000
+"""How many ids there are in a text, and in a vocabulary of words."""
+
+SEQUENCE_NETWORKS: dict[str, tuple[int, list[Part]]] = {
+    "lstm": (100, [("embedding", CHARACTERS, 64), ("lstm", 64), ("dense", CHARACTERS)]),
+    "transformer": (
+        64,
+        [
+            *[("embedding", CHARACTERS, 64), ("positions",), ("block", 4), ("block", 4)],
+            *[("norm",), ("dense", CHARACTERS)],
+        ],
+    ),
+    "embedding": (64, [("embedding", WORDS, 64), ("mean",), ("dense", 10)]),
+}
+"""Positions and layers by network. An embedding: how many ids, and features; a block: how many heads of causal
+attention; a mean: over the positions. The last layer gives scores of each position, or of the mean."""
+
 
 class Workload(NamedTuple):
     """One thing to measure."""
@@ -44,7 +61,7 @@ class Workload(NamedTuple):
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     network: str = ""
-    """One of `IMAGE_NETWORKS`, in place of `sizes`."""
+    """One of `IMAGE_NETWORKS` or `SEQUENCE_NETWORKS`, in place of `sizes`."""
     dropout: float = 0.0
     """After each hidden layer, which then has batch normalisation, too; 0: neither."""
     raw: bool = False
@@ -57,7 +74,7 @@ class Workload(NamedTuple):
     @property
     def classifies(self) -> bool:
         """Softmax cross-entropy of classes, or else squared error."""
-        return self.data in {"mnist", "digits", "table", "pictures"}
+        return not self.data.startswith("random")
 
     @property
     def full_batch(self) -> bool:
@@ -93,16 +110,19 @@ class Workload(NamedTuple):
         return [(rng.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32) for shape in shapes]
 
     def drawer(self) -> Callable[[tuple[int, ...]], np.ndarray]:
-        """Return what draws an image network's first weights, one array after the other, He-normal.
+        """Return what draws the first weights of a network of images or sequences, array after array, He-normal.
 
-        Kernels are (height, width, channels, filters), and of a dense layer (inputs, outputs).
+        Kernels are (height, width, channels, filters), of a dense layer (inputs, outputs), of ids (ids, features).
         """
         rng = np.random.default_rng(0)
         return lambda shape: (rng.standard_normal(shape) * (2 / np.prod(shape[:-1])) ** 0.5).astype(np.float32)
 
 
 class Data(NamedTuple):
-    """The rows of a workload: x (N, inputs), uint8 pixels or float32; y labels (N,) or float32 targets (N, outputs)."""
+    """The rows of a workload: x (N, inputs), uint8 pixels, float32, or int64 ids; y (N,) labels, or (N, outputs).
+
+    Targets (N, outputs) are float32 numbers, or the labels of each position.
+    """
 
     x: np.ndarray
     y: np.ndarray
