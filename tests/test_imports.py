@@ -31,6 +31,7 @@ ROOMS = {
     "initializers": BASE,
     "lazy_rows": BASE,
     "nesting": BASE,
+    "normal": BASE,
     "products": BASE,
     "randomness": BASE,
     "regularizers": BASE,

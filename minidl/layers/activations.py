@@ -10,6 +10,7 @@ import numpy as np
 
 from minidl import functional
 from minidl.layers.base import Layer
+from minidl.normal import probability_and_density
 from minidl.settings import as_flag, setting
 from minidl.typing import Array
 
@@ -81,7 +82,7 @@ class GELU(Layer):
     Shapes: (N, ...) -> (N, ...). dx = dy (P(x) + x p(x)) with p = P', the normal density
     exp(-x^2 / 2) / sqrt(2 pi), or the derivative of the approximation.
 
-    The exact P comes from SciPy, which is loaded at the first use.
+    The exact P comes from SciPy in float64; in float32 it is `minidl.normal`'s, to its last digits.
     Source: Hendrycks and Gimpel (2016), arXiv:1606.08415.
     """
 
@@ -91,24 +92,17 @@ class GELU(Layer):
         if self.approximate:
             # (1 + tanh(u)) / 2 as the logistic function of 2 u, which keeps its digits in the lower tail.
             below = functional.sigmoid(2 * _SQRT_2_PI * (x + 0.044715 * (x * x * x)))
+            density = below * (1 - below) * (2 * _SQRT_2_PI + 6 * 0.044715 * _SQRT_2_PI * (x * x))
         else:
-            from scipy.special import ndtr  # P itself: (1 + erf) / 2 would lose the digits of its lower tail
-
-            below = ndtr(x)
+            below, density = probability_and_density(x)
         if training:
-            self.saved = x, below
+            density *= x
+            density += below
+            self.saved = density
         return x * below
 
     def backward(self, dy: Array) -> Array:
-        x, below = self.saved
-        if self.approximate:
-            density = below * (1 - below) * (2 * _SQRT_2_PI + 6 * 0.044715 * _SQRT_2_PI * (x * x))
-        else:
-            density = np.exp(-0.5 * (x * x)) * (0.5 * _SQRT_2_PI)
-        density *= x
-        density += below
-        density *= dy
-        return density
+        return dy * self.saved
 
 
 class SiLU(Layer):
