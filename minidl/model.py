@@ -287,9 +287,8 @@ class Sequential(Layer):
     def _as_images(self, x: Array) -> Array:
         """Return flat rows, or gray images without an axis of channels, as the images of the input: a view."""
         shape = self.input_shape or ()
-        if len(shape) != 3 or x.shape[1:] not in {(math.prod(shape),), shape[:2]}:
-            return x
-        return x.reshape(len(x), *shape) if math.prod(x.shape[1:]) == math.prod(shape) else x
+        is_without_axes = len(shape) == 3 and x.shape[1:] in {(math.prod(shape),), shape[:2]}
+        return x.reshape(len(x), *shape) if is_without_axes and math.prod(x.shape[1:]) == math.prod(shape) else x
 
     def set_up_for(self, x: Array) -> None:
         """Set the model up for the shape of the samples in the batch `x`, unless it is already."""
