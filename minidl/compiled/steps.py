@@ -60,7 +60,7 @@ _FORMULAS = {
     Adam: _adam,
     AdamW: _adam,
 }
-_METRICS = {SoftmaxCrossEntropy: Accuracy, MeanSquaredError: MeanAbsoluteError}
+_METRICS: dict[type[Any], type[Any]] = {SoftmaxCrossEntropy: Accuracy, MeanSquaredError: MeanAbsoluteError}
 
 
 @replaces("minidl.training.trainer:Trainer")

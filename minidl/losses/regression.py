@@ -7,7 +7,7 @@ from numpy.typing import DTypeLike
 
 from minidl import functional
 from minidl.losses.base import Loss, as_one_per_output, count_outputs, mean_over_outputs, refuse_targets
-from minidl.settings import setting
+from minidl.settings import as_flag, setting
 from minidl.typing import Array, Shape
 
 
@@ -16,10 +16,20 @@ class RegressionLoss(Loss):
 
     It checks the targets, and reports the mean absolute error.
 
+    Parameters
+    ----------
+    position_wise : bool, default False
+        Whether each position of an output (N, T, K) is a sample of its own, as it is to the losses of classes: it can
+        have a weight, and the padding of sequences is left out. The mean over all is the same.
+
     Shapes: scores (N, ...), targets of the same shape; for one output also (N,). Raises ShapeError for others.
     """
 
+    position_wise: bool = setting(default=False, check=as_flag, quiet=True)
     default_metric = "mean_absolute_error"
+
+    def positions(self, output_shape: Shape) -> Shape:
+        return output_shape[:-1] if self.position_wise else ()
 
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         return as_one_per_output(super().prepare_targets(targets, output_shape, dtype), output_shape, dtype)

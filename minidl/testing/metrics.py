@@ -106,7 +106,7 @@ class _MetricChecks:
         rng = np.random.default_rng(seed)
         rows = _ROWS if targets is None else len(targets)
         self.scores = rng.normal(size=(rows, *output_shape))
-        possible = {
+        possible: dict[Any, Array] = {
             SoftmaxCrossEntropy: rng.integers(0, max(output_shape[-1], 2), (rows, *output_shape[:-1])),
             MeanSquaredError: rng.normal(size=(rows, *output_shape)),
             SigmoidCrossEntropy: rng.integers(0, 2, (rows, *output_shape)),

@@ -105,10 +105,8 @@ def _masked(weights: Array | None, mask: Array | None, positions: Shape, loss: L
     if mask is None:
         return weights
     if mask.shape[1:] != positions[:1]:
-        name = type(loss).__name__
-        raise ArgumentError(
-            f"{name} scores a row as a whole, padding too: pool the positions, or use a loss of classes"
-        )
+        cure = "pool the positions before, or score each, as MeanSquaredError(position_wise=True) does"
+        raise ArgumentError(f"{type(loss).__name__} scores a row as a whole, and its padding too: {cure}")
     counts = np.broadcast_to(mask.reshape(*mask.shape, *[1] * (len(positions) - 1)), (len(mask), *positions))
     return counts * (1.0 if weights is None else weights)
 

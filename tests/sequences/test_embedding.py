@@ -13,7 +13,9 @@ from minidl import (
     Dense,
     Embedding,
     Flatten,
+    Huber,
     LayerNorm,
+    MeanAbsoluteError,
     MeanSquaredError,
     Reshape,
     Residual,
@@ -150,8 +152,29 @@ def test_batch_normalization_gives_positions_that_do_not_count_zero_and_leaves_t
 def test_a_loss_of_whole_rows_cannot_leave_positions_out_and_says_so():
     model = Sequential([Embedding(9, 4, padding_id=0), Dense(1), MeanSquaredError()], seed=0)
     x, y, _ = padded()
-    with pytest.raises(ArgumentError, match="MeanSquaredError scores a row as a whole, padding too: pool"):
+    with pytest.raises(
+        ArgumentError, match=r"MeanSquaredError scores a row as a whole, and its padding too: .*\(position_wise=True\)"
+    ):
         Trainer(model).fit(x, y[..., np.newaxis], progress=False)
+
+
+@pytest.mark.parametrize("loss", [MeanSquaredError, Huber, MeanAbsoluteError])
+def test_losses_of_numbers_leave_the_padding_out_where_positions_are_their_samples(loss):
+    model = Sequential([Embedding(9, 4, padding_id=0), Dense(2), loss(position_wise=True)], seed=0, dtype="float64")
+    x, _, _ = padded()
+    y = np.random.default_rng(3).normal(size=(*x.shape, 2))
+    metrics = ["mean_absolute_error", "r2"]
+    values = Trainer(model, metrics=metrics).evaluate(x, y)
+    flat = Sequential([Embedding(9, 4), Dense(2), loss()], input_shape=(), seed=0, dtype="float64")
+    flat.parameters = model.parameters
+    expected = Trainer(flat, metrics=metrics).evaluate(x[x != 0], y[x != 0])
+    assert values == pytest.approx(expected, rel=1e-10)
+    whole = Sequential([Embedding(9, 4), Dense(2), loss()], input_shape=6, seed=0, dtype="float64")
+    whole.parameters = model.parameters
+    apart = Sequential([Embedding(9, 4), Dense(2), loss(position_wise=True)], input_shape=6, dtype="float64")
+    apart.parameters = model.parameters
+    of_all = [Trainer(each).evaluate(x, y)["loss"] for each in (whole, apart)]
+    assert of_all[0] == pytest.approx(of_all[1], rel=1e-12)
 
 
 def test_a_mask_ends_where_positions_do():
