@@ -17,6 +17,8 @@ from minidl.errors import ArgumentError, MissingDependencyError
 VARIABLE = "MINIDL_COMPILED"
 
 _MODULES = (
+    "activations",
+    "attention",
     "averages",
     "chain",
     "convolution",

@@ -104,7 +104,7 @@ class MultiHeadAttention(Layer):
         _write_gradients(heads.reshape(drows.shape), drows, self.output_weight, self.output_bias)
         dheads = drows.dot(self.output_weight.value.T).reshape(heads.shape)
         # Of a head, sum_k dP_k P_k = dhead P V = dhead head: a sum over the features instead of the keys.
-        along = (dheads * heads).sum(axis=-1).transpose(0, 2, 1)[..., np.newaxis]
+        along = _sum_lines(dheads * heads).transpose(0, 2, 1, 3)
         dheads = dheads.transpose(0, 2, 1, 3)
         dprojected = np.empty((*dy.shape[:2], 3, *heads.shape[2:]), dheads.dtype)
         dqueries, dkeys, dvalues = parts = dprojected.transpose(2, 0, 3, 1, 4)
@@ -113,8 +113,7 @@ class MultiHeadAttention(Layer):
         if noise is not None:
             dscores = noise.backward(dscores)
         _to_scores(weights, dscores, along)
-        np.matmul(dscores, keys, out=dqueries)
-        dqueries *= self._scale()
+        np.matmul(dscores, keys * self._scale(), out=dqueries)
         np.matmul(dscores.swapaxes(2, 3), queries, out=dkeys)
         if self.rotary:
             parts[:2] = _turn(parts[:2], 0, back=True)
@@ -195,14 +194,21 @@ def _softmax(scores: Array, causal: bool, mask: Array | None) -> None:
     What is no key gets 0, and so does all of a line without keys.
     """
     if causal:
-        scores += _later(*scores.shape[2:], scores.dtype)
+        np.copyto(scores, -np.inf, where=_later(*scores.shape[2:]))
     if mask is not None:
         np.copyto(scores, -np.inf, where=~mask[:, np.newaxis, np.newaxis])
     # The initial number is for lines without keys, where the largest would be infinite, and the difference no number.
     scores -= scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min)
     np.exp(scores, out=scores)
     # The largest score adds 1 to the sum, which is less than that only if there are no keys.
-    scores /= np.maximum(scores.sum(axis=-1, keepdims=True), 1)
+    scores /= np.maximum(_sum_lines(scores), 1)
+
+
+def _sum_lines(x: Array) -> Array:
+    """Sum over the last axis, (..., K) -> (..., 1); as a product it takes a sixth of the time."""
+    ones = functional.filled((x.shape[-1], 1), 1, x.dtype)
+    sums: Array = x.reshape(-1, x.shape[-1]) @ ones
+    return sums.reshape(*x.shape[:-1], 1)
 
 
 def _to_scores(weights: Array, dweights: Array, along: Array) -> None:
@@ -229,8 +235,8 @@ def _turns(first: int, positions: int, features: int, dtype: np.dtype[Any]) -> A
 
 
 @functools.lru_cache(maxsize=16)
-def _later(queries: int, keys: int, dtype: np.dtype[Any]) -> Array:
-    """Return what is added to scores: -infinity where a key is later than the query, of the last ones; else 0."""
-    table = np.triu(np.full((queries, keys), -np.inf, dtype), keys - queries + 1)
+def _later(queries: int, keys: int) -> Array:
+    """Return which keys are later than which query, of queries at the last positions of all."""
+    table = np.triu(np.ones((queries, keys), bool), keys - queries + 1)
     table.flags.writeable = False
     return table
