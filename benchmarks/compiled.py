@@ -25,6 +25,7 @@ from pkgutil import resolve_name
 import numpy as np
 
 from minidl import (
+    GELU,
     SGD,
     Adadelta,
     Adagrad,
@@ -81,7 +82,6 @@ def race(what: str, found: Replacement, arguments: Callable[[], tuple], rounds: 
 
 
 def functions(sizes: list[int], rounds: int) -> None:
-    import minidl.layers.pooling  # noqa: F401
 
     average = ExponentialMovingAverage()
     by_place = {(each.home, each.name): each for each in replacements()}
@@ -117,6 +117,14 @@ def functions(sizes: list[int], rounds: int) -> None:
                 found = by_place.get((f"{type(layer).__module__}:{kind}", name))
                 if found is not None:  # Dropout's backward is one product
                     race(f"{kind} {name}, {shape}", found, lambda g=given: g, rounds)
+    weigh = by_place["minidl.layers.activations:GELU", "forward"]
+    race("GELU forward, (8, 64, 256)", weigh, lambda: (GELU(), numbers(8, 64, 256), True), rounds)
+    softmax, to_scores = (by_place["minidl.layers.attention", name] for name in ("_softmax", "_to_scores"))
+    scores, line = (8, 4, 64, 64), (8, 4, 64, 1)
+    for causal in (False, True):
+        what = f"softmax of {'causal ' * causal}attention, {scores}"
+        race(what, softmax, lambda causal=causal: (numbers(*scores), causal, None), rounds)
+    race(f"its gradient, {scores}", to_scores, lambda: (numbers(*scores), numbers(*scores), numbers(*line)), rounds)
     images = numbers(32, 28, 28, 16)
     find, hand_out = (by_place["minidl.layers.pooling", name] for name in ("_maxima_and_winners", "_to_winners"))
     race("MaxPool2D(2) forward, along rows, (32, 28, 28, 16)", find, lambda: (images, 2, 2, 2), rounds)
