@@ -1,0 +1,295 @@
+"""Forecast a year of carbon dioxide in the air, with recurrent and convolutional networks beside simple forecasts.
+
+    python examples/series.py                         # half a minute
+    python examples/series.py --epochs 2 --seeds 2    # a few seconds, and worse forecasts
+
+The series is that of Mauna Loa, weekly means from March 1958 to December 2001, in parts per million (ppm). statsmodels
+contains it: pip install -e '.[series]'. It rises, faster and faster, and has a season. Each forecast sees the last two
+years and says what the next 52 weeks bring. All are changes from the last week that is known, as no network can say
+numbers far from those that it has seen.
+
+The networks and a linear autoregression (ridge) are trained on forecasts that end before 1986. Settings and epochs are
+chosen by forecasts from 1986 to 1993. Only then all are judged, once, by forecasts made from 1994 on. Beside them are
+three that learn nothing: the last week's value, that of the same week a year before, and the latter plus what the past
+year has added. A table has the mean absolute errors, and below it stands how each network compares with ridge.
+
+The linear forecast has the least error on the validation, the convolution on the test, but not in each of its years:
+on so smooth a series a network gains little. None sees 1998 coming, when El Nino made the air's carbon dioxide rise by
+2.9 ppm instead of 1.6 or so. Errors of forecasts made a week apart are much alike, so seven years are few, and
+differences of some per cent can be chance. Pictures and report.json go to the folder --output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from example_options import Parser, output_folder, pictures_possible, whole_number
+
+from minidl import (
+    GRU,
+    Adam,
+    Conv1D,
+    Dense,
+    EarlyStopping,
+    Flatten,
+    MeanSquaredError,
+    OneCycle,
+    ReLU,
+    Rescale,
+    Sequential,
+    Trainer,
+)
+from minidl.data import windows
+from minidl.errors import MinidlError
+from minidl.typing import Array
+
+YEAR = 52
+PAST = 2 * YEAR
+SHOWN = (1, 4, 13, 26, 52)
+VALIDATION, TEST = pd.Timestamp("1986-01-01"), pd.Timestamp("1994-01-01")
+LINEAR = "linear (ridge)"
+
+
+def load_carbon_dioxide() -> pd.Series:
+    """Return the weekly means by date.
+
+    59 weeks have no measurement, all of them before 1986. There the series is drawn straight from neighbour to
+    neighbour, which tells the training alone about later weeks.
+    """
+    from statsmodels.datasets import co2
+
+    measured = co2.load_pandas().data["co2"]
+    return measured.interpolate()
+
+
+class Forecasts:
+    """Every week with two years before it and one year after it: what is known, and what is to be forecast.
+
+    ``x`` (N, 104) and ``y`` (N, 52) are differences from the week's own value ``now`` (N,), and ``date`` is its date.
+    """
+
+    def __init__(self, series: pd.Series) -> None:
+        values = series.to_numpy()
+        past, _ = windows(values, PAST, horizon=YEAR)
+        future, _ = windows(values[PAST:], YEAR, horizon=0)
+        self.now = past[:, -1, 0]
+        self.x, self.y = past[..., 0] - past[:, -1], future[..., 0] - past[:, -1]
+        self.date = series.index[PAST - 1 : len(values) - YEAR]
+        end = series.index[PAST + YEAR - 1 :]
+        # What one part forecasts has ended before the next begins to forecast.
+        self.train = np.flatnonzero(end < VALIDATION)
+        self.validation = np.flatnonzero((self.date >= VALIDATION) & (end < TEST))
+        self.test = np.flatnonzero(self.date >= TEST)
+
+
+def simple_forecasts(x: Array) -> dict[str, Array]:
+    """Return what can be said without learning."""
+    last_year = x[:, -YEAR:]  # of the next week, and of those that follow, a year before
+    return {
+        "last week": np.zeros_like(last_year),
+        "a year before": last_year,
+        "a year before + rise": last_year - x[:, -YEAR - 1 : -YEAR],
+    }
+
+
+def networks() -> dict[str, list[Any]]:
+    """Return the layers of each network. What they have of units and kernels did best on the validation forecasts."""
+    return {
+        "Conv1D": [Conv1D(16, 8, strides=4), ReLU(), Conv1D(16, 5, strides=2), ReLU(), Flatten(), Dense(64), ReLU()],
+        "GRU": [GRU(32)],
+        "Conv1D, GRU": [Conv1D(16, 8, strides=4), ReLU(), GRU(32)],
+    }
+
+
+def train(layers: list[Any], data: Forecasts, epochs: int, seed: int) -> Trainer:
+    """Train one network; its parameters are those of the epoch with the least validation error."""
+    rows, validation = data.train, data.validation
+    unit = float(data.y[rows].std())
+    model = Sequential(
+        [Rescale(1 / unit), *layers, Dense(YEAR), Rescale(unit), MeanSquaredError()], input_shape=(PAST, 1), seed=seed
+    )
+    batch_size = 32
+    rate = OneCycle(0.005, steps=max(epochs * -(-len(rows) // batch_size), 2))
+    trainer = Trainer(model, Adam(rate), metrics=["mean_absolute_error"], batch_size=batch_size, seed=seed, clip_norm=1)
+    x = data.x[..., np.newaxis]
+    trainer.fit(
+        x[rows],
+        data.y[rows],
+        epochs=epochs,
+        validation_data=(x[validation], data.y[validation]),
+        callbacks=[EarlyStopping("val_mean_absolute_error", patience=epochs)],
+        progress=False,
+    )
+    return trainer
+
+
+def linear_forecast(data: Forecasts) -> tuple[Array, float]:
+    """Return ridge regression's forecasts, and its penalty, the best on the validation forecasts."""
+    from sklearn.linear_model import Ridge
+
+    rows, validation = data.train, data.validation
+    candidates = []
+    for penalty in np.logspace(-2, 4, 13):
+        predictions = Ridge(penalty).fit(data.x[rows], data.y[rows]).predict(data.x)
+        candidates.append((np.abs(predictions - data.y)[validation].mean(), predictions, float(penalty)))
+    _, predictions, penalty = min(candidates, key=lambda candidate: candidate[0])
+    return predictions, penalty
+
+
+def errors(data: Forecasts, predictions: Array, part: Array) -> Array:
+    """Return the mean absolute error of each week ahead, in ppm."""
+    return np.abs(predictions - data.y)[part].mean(axis=0)
+
+
+def table(judged: dict[str, dict[str, Array]]) -> str:
+    """Format the errors of the weeks shown and of all weeks, and below a network's the deviation over its seeds."""
+    header = [*(f"{weeks} wk" for weeks in SHOWN), "all", "validation"]
+    lines = [f"{'weeks ahead':<22}" + "".join(f"{text:>8}" for text in header[:-1]) + f"{header[-1]:>12}"]
+    for name, parts in judged.items():
+        rows = np.column_stack(
+            [parts["test"][:, np.subtract(SHOWN, 1)], parts["test"].mean(axis=1), parts["validation"].mean(axis=1)]
+        )
+        summaries = {name: rows.mean(axis=0)}
+        if len(rows) > 1:
+            summaries["  +- between seeds"] = rows.std(axis=0, ddof=1)
+        for label, values in summaries.items():
+            *most, last = values
+            lines.append(f"{label:<22}" + "".join(f"{value:8.3f}" for value in most) + f"{last:12.3f}")
+    return "\n".join(lines)
+
+
+def ranges(weeks: Array) -> str:
+    """Write numbers in ascending order as "1-4, 7"."""
+    runs = np.split(weeks, np.flatnonzero(np.diff(weeks) > 1) + 1)
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def verdict(name: str, data: Forecasts, predictions: list[Array], linear: Array) -> str:
+    """Say where a network is better than the linear forecast, and in how many years, by the mean of its seeds."""
+    truth = data.y[data.test]
+    ours = np.mean([np.abs(each[data.test] - truth) for each in predictions], axis=0)
+    theirs = np.abs(linear[data.test] - truth)
+    better = 1 + np.flatnonzero(ours.mean(axis=0) < theirs.mean(axis=0))
+    by_year = pd.Series((ours - theirs).mean(axis=1)).groupby(data.date[data.test].year).mean()
+    change = ours.mean() / theirs.mean() - 1
+    return (
+        f"{name}: errors {abs(change):.1%} {'larger' if change > 0 else 'smaller'} than the linear forecast's, smaller "
+        f"in {(by_year < 0).sum()} of {len(by_year)} years"
+        + (f";\n  better {ranges(better)} weeks ahead" if len(better) else "")
+    )
+
+
+def draw(folder: Path, series: pd.Series, data: Forecasts, judged: dict[str, Any], predictions: dict[str, Any]) -> None:
+    """Save pictures of the errors by weeks ahead, and of the forecasts of the test beside the truth."""
+    import matplotlib.pyplot as plt
+
+    weeks = np.arange(1, YEAR + 1)
+    figure, ax = plt.subplots(figsize=(9, 5), layout="constrained")
+    for name, parts in judged.items():
+        test = parts["test"]
+        (line,) = ax.plot(weeks, test.mean(axis=0), label=name, linestyle="-" if len(test) > 1 else "--")
+        ax.fill_between(weeks, test.min(axis=0), test.max(axis=0), color=line.get_color(), alpha=0.2)
+    ax.set(xlabel="weeks ahead", ylabel="mean absolute error (ppm)", xlim=(1, YEAR), ylim=(0, 2))
+    ax.set_title(f"{len(data.test)} forecasts from 1994 on; shaded: between the seeds")
+    ax.grid(alpha=0.3)
+    ax.legend(ncols=2)
+    figure.savefig(folder / "errors.png")
+
+    best = min((name for name in predictions if name != LINEAR), key=lambda name: judged[name]["validation"].mean())
+    figure, (whole, ahead, missed) = plt.subplots(3, 1, figsize=(10, 11), layout="constrained")
+    whole.plot(series.index, series, color="0.3", linewidth=0.8)
+    for begin, text in ((series.index[0], "training"), (VALIDATION, "validation"), (TEST, "test")):
+        whole.axvline(begin, color="0.7", linewidth=1)
+        whole.text(begin, series.max(), f" {text}", va="top")
+    whole.set(ylabel="ppm", title="carbon dioxide at Mauna Loa, weekly")
+
+    since = series[series.index >= data.date[data.test[0]]]
+    ahead.plot(since.index, since, color="0.3", linewidth=1, label="measured")
+    for name, color in ((LINEAR, "#D55E00"), (best, "#0072B2")):
+        for number, row in enumerate(data.test[::YEAR]):
+            dates = data.date[row] + pd.to_timedelta(7 * weeks, unit="D")
+            label = f"{name}, from the first week of a year" if number == 0 else None
+            ahead.plot(dates, data.now[row] + predictions[name][0][row], color=color, linewidth=1, label=label)
+        target = data.date[data.test] + pd.Timedelta(weeks=YEAR)
+        error = (predictions[name][0] - data.y)[data.test, -1]
+        missed.plot(target, error, color=color, linewidth=1, label=name)
+    ahead.set(ylabel="ppm", title="forecasts of whole years")
+    missed.axhline(0, color="0.5", linewidth=1)
+    missed.set(ylabel="forecast less measured (ppm)", title="what was forecast 52 weeks before, seed 0")
+    for ax in (ahead, missed):
+        ax.legend()
+        ax.grid(alpha=0.3)
+    figure.savefig(folder / "forecasts.png")
+    plt.close("all")
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    count = whole_number(1)
+    parser.add_argument("--epochs", type=count, default=15, help="(default: %(default)s)")
+    parser.add_argument("--seeds", type=count, default=3, help="how often each is trained (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=output_folder, default=Path("runs/series"), metavar="DIR", help="(default: %(default)s)"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    series = load_carbon_dioxide()
+    data = Forecasts(series)
+    print(
+        f"{len(series):,} weeks of carbon dioxide at Mauna Loa: {len(data.train):,} forecasts to train on, "
+        f"{len(data.validation)} for validation, {len(data.test)} for the test\n"
+    )
+    linear, penalty = linear_forecast(data)
+    predictions = {name: [values] for name, values in simple_forecasts(data.x).items()} | {LINEAR: [linear]}
+    histories: dict[str, Any] = {}
+    for name in networks():
+        trainers = [train(networks()[name], data, options.epochs, seed) for seed in range(options.seeds)]
+        predictions[name] = [trainer.model.predict(data.x[..., np.newaxis]) for trainer in trainers]
+        histories[name] = [dict(trainer.history) for trainer in trainers]
+        print(f"{name}: {trainers[0].model.parameters.size:,} parameters, {options.seeds} x {options.epochs} epochs")
+    judged = {
+        name: {
+            part: np.array([errors(data, each, getattr(data, part)) for each in seeds])
+            for part in ("validation", "test")
+        }
+        for name, seeds in predictions.items()
+    }
+    chosen = min(judged, key=lambda name: judged[name]["validation"].mean())
+    best = min(judged, key=lambda name: judged[name]["test"].mean())
+    print(f"\nmean absolute errors of the test in ppm, and in the last column of the validation:\n\n{table(judged)}\n")
+    print(f"least error on the validation, by which one would choose: {chosen}; on the test: {best}")
+    for name in histories:
+        print(verdict(name, data, predictions[name], linear))
+
+    options.output.mkdir(parents=True, exist_ok=True)
+    report = {
+        "epochs": options.epochs,
+        "penalty": penalty,
+        "errors": {name: {part: each.tolist() for part, each in parts.items()} for name, parts in judged.items()},
+        "histories": histories,
+    }
+    (options.output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    pictures = pictures_possible()
+    if pictures:
+        draw(options.output, series, data, judged, predictions)
+    print(f"\nreport.json{' and pictures' if pictures else ''}: {options.output}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (MinidlError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except ImportError as error:
+        sys.exit(f"error: the series is statsmodels': pip install -e '.[series]' ({error})")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: nothing is saved")
