@@ -1,0 +1,337 @@
+"""Train a network to predict the next character of a text, and let it write.
+
+    python examples/characters.py                                    # The Zen of Python, half a minute
+    python examples/characters.py --model gru --temperature 0.3 1
+    python examples/characters.py --text book.txt --steps 8000       # a real text: about two minutes
+
+Without --text it learns The Zen of Python (PEP 20, by Tim Peters, in the public domain), which every Python has in its
+module `this`: 856 characters. They suffice to see a network memorise a text, but not to learn English: on the last
+tenth of the text, which is held out, its loss soon rises. A book shows what such a network can do.
+
+--model transformer has two blocks of causal attention with 4 heads, 64 wide; --model gru has two layers of 64 units.
+Both are trained on windows of 64 characters. Their losses stand beside that of a table of pairs of characters. During
+the training the network continues the held-out text. A low temperature writes what is most likely, over and over; a
+high one writes more freely, with more mistakes.
+
+At the end it writes once more, in two ways: with what its layers remember of the characters before, and with all of
+them computed anew for each. Both give the same text. The model, report.json and pictures go to the folder --output: the
+losses, and what each head attends to in a line of text, or what the units of a GRU hold there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import contextlib
+import io
+import itertools
+import json
+import math
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from example_options import Parser, not_negative, output_folder, pictures_possible, positive, whole_number
+
+from minidl import (
+    GRU,
+    Adam,
+    Callback,
+    Continuation,
+    Dense,
+    Embedding,
+    LayerNorm,
+    MultiHeadAttention,
+    OneCycle,
+    PositionEmbedding,
+    Sequential,
+    SoftmaxCrossEntropy,
+    TiedEmbedding,
+    Trainer,
+    TransformerBlock,
+    generate,
+)
+from minidl.data import windows
+from minidl.errors import DataError, MinidlError, counted
+from minidl.typing import Array
+
+POSITIONS, UNITS, HEADS, LAYERS = 64, 64, 4, 2
+HELD_OUT = 0.1
+"""The share of the text, its end, that is not trained on."""
+PROMPT = 16
+"""So many characters of the text held out are what is continued."""
+
+
+def zen_of_python() -> str:
+    """Return PEP 20 from the module `this`, which prints it when it is imported, and holds it in a simple cipher."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        import this
+    return codecs.decode(this.s, "rot13")
+
+
+def read_text(path: Path | None) -> str:
+    """Return the text of a file, or The Zen of Python; raise DataError for one that cannot be used."""
+    try:
+        text = zen_of_python() if path is None else path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8: its byte {error.start} is none") from error
+    least = math.ceil((POSITIONS + 1) / HELD_OUT)
+    if len(text) < least:
+        raise DataError(f"{path} has {counted(len(text), 'character')}, too few to hold some out: give {least} or more")
+    return text
+
+
+def pairs(ids: Array, most: int) -> tuple[Array, Array]:
+    """Return windows of the text, and the characters that follow each of theirs: views, (N, POSITIONS) both.
+
+    They begin at even distances, so that there are about `most` of them, but every character is in one.
+    """
+    stride = min(max(len(ids) // most, 1), POSITIONS)
+    cut = windows(ids, POSITIONS + 1, horizon=0, stride=stride)[0][..., 0]
+    return cut[:, :-1], cut[:, 1:]
+
+
+def build(kind: str, tied: bool, vocabulary_size: int, seed: int) -> Sequential:
+    embedding = Embedding(vocabulary_size, UNITS)
+    layers: list[Any]
+    if kind == "gru":
+        layers = [GRU(UNITS, return_sequences=True) for _ in range(LAYERS)]
+    else:
+        blocks = [TransformerBlock(UNITS, HEADS, causal=True) for _ in range(LAYERS)]
+        layers = [PositionEmbedding(), *blocks, LayerNorm()]
+    if tied:
+        layers = [TiedEmbedding(embedding, layers, use_bias=True)]
+    else:
+        layers = [embedding, *layers, Dense(vocabulary_size, initializer="glorot_uniform")]
+    return Sequential([*layers, SoftmaxCrossEntropy()], input_shape=POSITIONS, seed=seed)
+
+
+def bigram_loss(ids: Array, vocabulary_size: int, before: Array, after: Array) -> float:
+    """Return the loss of a table of how often each character follows each other one in `ids`, in nats.
+
+    Each count is 0.1 higher, so that a pair that never occurred is not impossible.
+    """
+    counts = np.full((vocabulary_size, vocabulary_size), 0.1)
+    np.add.at(counts, (ids[:-1], ids[1:]), 1)
+    table = np.log(counts / counts.sum(axis=1, keepdims=True))
+    return float(-table[before, after].mean())
+
+
+def in_words(nats: float) -> str:
+    return f"{nats:.3f} nats ({nats / math.log(2):.3f} bits)"
+
+
+class WriteSamples(Callback):
+    """Print the losses, and continuations of a prompt, at `times` evenly spaced epochs."""
+
+    def __init__(self, prompt: Array, characters: Array, options: argparse.Namespace) -> None:
+        self.prompt, self.characters, self.options = prompt, characters, options
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self.begun = time.perf_counter()
+        wanted = np.linspace(0, trainer.last_epoch, self.options.samples + 1)
+        self.epochs = set(wanted.round().astype(int).tolist()) - {0}
+        self.write(trainer, "before the training")
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if trainer.epoch in self.epochs:
+            values, seconds = trainer.metric_values, time.perf_counter() - self.begun
+            losses = f"loss {in_words(values['loss'])}, held out {in_words(values['val_loss'])}"
+            self.write(trainer, f"{counted(trainer.step, 'step')}, {seconds:.0f} s: {losses}")
+
+    def write(self, trainer: Trainer, title: str) -> None:
+        print(f"\n{title}")
+        for temperature in self.options.temperature:
+            length, seed = self.options.length, self.options.seed
+            ids = generate(trainer.model, self.prompt, length, temperature=temperature, seed=seed)
+            written = "".join(self.characters[[*self.prompt, *ids]])
+            print(f"  temperature {temperature:g}:\n{textwrap.indent(written, '    ', lambda line: True)}", flush=True)
+
+
+def write(score: Callable[[Array], Array], prompt: Array, length: int, seed: int) -> tuple[Array, Array, float]:
+    """Return ids that continue the prompt, the scores that each was drawn from, and the seconds that it took.
+
+    `score` gets all ids so far, and returns the scores of the next. With noise of Gumbel's distribution the largest of
+    them is one drawn from their softmax.
+    """
+    rng, ids, scores = np.random.default_rng(seed), prompt, []
+    begun = time.perf_counter()
+    for _ in range(length):
+        scores.append(score(ids))
+        ids = np.append(ids, np.argmax(scores[-1] + rng.gumbel(size=scores[-1].shape)))
+    return ids, np.array(scores), time.perf_counter() - begun
+
+
+def compare_ways_to_write(model: Sequential, prompt: Array, seed: int) -> dict[str, Any]:
+    """Write with what the layers remember, and with all computed anew for each character; return how both differ."""
+    continuation = Continuation(model)
+
+    def remembering(ids: Array) -> Array:
+        return continuation.next(ids[np.newaxis, continuation.positions :])[0, -1]
+
+    def anew(ids: Array) -> Array:
+        filled = np.zeros((1, POSITIONS), ids.dtype)  # what is behind the last one does not matter
+        filled[0, : len(ids)] = ids
+        return model.forward(filled)[0, len(ids) - 1]
+
+    length = POSITIONS - len(prompt)
+    ids, scores, seconds = write(remembering, prompt, length, seed)
+    again, scores_again, seconds_again = write(anew, prompt, length, seed)
+    return {
+        "characters": length,
+        "same text": bool((ids == again).all()),
+        "largest difference of scores": float(abs(scores - scores_again).max()),
+        "seconds remembering": seconds,
+        "seconds anew": seconds_again,
+    }
+
+
+def draw(folder: Path, model: Sequential, trainer: Trainer, bigram: float, ids: Array, characters: Array) -> None:
+    import matplotlib.pyplot as plt
+
+    from minidl import plots
+
+    figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    plots.plot_history(trainer.history, ax=ax)
+    ax.axhline(bigram, color="0.5", linewidth=1, linestyle=":")
+    ax.annotate(
+        "pairs of characters, held out", (0.99, bigram), xycoords=("axes fraction", "data"), ha="right", va="bottom"
+    )
+    ax.set_ylabel("loss in nats per character")
+    figure.savefig(folder / "losses.png")
+    plt.close(figure)
+
+    shown = POSITIONS // 2
+    letters = ["\u21b5" if letter == "\n" else letter for letter in characters[ids[:shown]]]
+    batch = ids[np.newaxis, :POSITIONS]
+    attending = [
+        (before.rstrip("/"), layer)
+        for (before, _), (_, layer) in itertools.pairwise(model.named_layers())
+        if isinstance(layer, MultiHeadAttention)
+    ]
+    if attending:
+        figure, grid = plt.subplots(len(attending), HEADS, figsize=(4.2 * HEADS, 4.5 * len(attending)), squeeze=False)
+        for number, ((before, layer), row) in enumerate(zip(attending, grid, strict=True), start=1):
+            weights = layer.attention_weights(model.activations(batch, [before])[before])[0, :, :shown, :shown]
+            for head, ax in enumerate(row):
+                ax.imshow(weights[head], cmap="Blues", vmin=0, vmax=1)
+                ax.set_title(f"block {number}, head {head + 1}", fontsize=10)
+                ax.set_xticks(range(shown), letters, fontsize=7, family="monospace")
+                ax.set_yticks(range(shown), letters, fontsize=7, family="monospace")
+        figure.suptitle("what each character (row) takes from itself and those before it (columns)")
+        name = "attention.png"
+    else:
+        recurrent = [path.rstrip("/") for path, layer in model.named_layers() if isinstance(layer, GRU)]
+        figure, grid = plt.subplots(len(recurrent), 1, figsize=(9, 4.5 * len(recurrent)), squeeze=False)
+        for number, (path, ax) in enumerate(zip(recurrent, grid[:, 0], strict=True), start=1):
+            states = model.activations(batch, [path])[path][0, :shown]
+            ax.imshow(states.T, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+            ax.set_title(f"GRU {number}", fontsize=10)
+            ax.set_xticks(range(shown), letters, family="monospace")
+            ax.set_ylabel("unit")
+        figure.suptitle("what the units hold after each letter: from -1, blue, to 1, red")
+        name = "states.png"
+    figure.tight_layout()
+    figure.savefig(folder / name, dpi=80)
+    plt.close(figure)
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    count = whole_number(1)
+    parser.add_argument("--text", type=Path, metavar="FILE", help="a text in UTF-8 (default: The Zen of Python)")
+    parser.add_argument("--model", choices=("gru", "transformer"), default="transformer", help="(default: %(default)s)")
+    parser.add_argument("--tied", action="store_true", help="one array of vectors for what comes in and is predicted")
+    parser.add_argument(
+        "--steps", type=count, default=400, help="of training, at least: epochs are whole (default: %(default)s)"
+    )
+    parser.add_argument("--batch-size", type=count, default=16, metavar="ROWS", help="(default: %(default)s)")
+    parser.add_argument(
+        "--learning-rate", type=positive, default=0.003, metavar="RATE", help="Adam's highest (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--temperature", type=not_negative, nargs="+", default=[0.2, 0.6, 1.0], help="of what is written, several"
+    )
+    parser.add_argument("--length", type=count, default=120, help="characters to write (default: %(default)s)")
+    parser.add_argument("--samples", type=count, default=4, help="how often it writes (default: %(default)s)")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of weights, order, writing (default: 0)")
+    parser.add_argument(
+        "--output", type=output_folder, default=Path("runs/characters"), metavar="DIR", help="(default: %(default)s)"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    text = read_text(options.text)
+    characters, ids = np.unique(np.array(list(text)), return_inverse=True)
+    split = len(ids) - int(HELD_OUT * len(ids))
+    train, held_out = ids[:split], ids[split:]
+    (x, y), (x_held_out, y_held_out) = pairs(train, 16_000), pairs(held_out, 500)
+    bigram = bigram_loss(train, len(characters), x_held_out, y_held_out)
+    steps_per_epoch = math.ceil(len(x) / options.batch_size)
+    epochs = math.ceil(options.steps / steps_per_epoch)
+
+    model = build(options.model, options.tied, len(characters), options.seed)
+    optimizer = Adam(OneCycle(options.learning_rate, steps=max(epochs * steps_per_epoch, 2)))
+    trainer = Trainer(model, optimizer, batch_size=options.batch_size, clip_norm=1.0, seed=options.seed)
+    name = str(options.text or "The Zen of Python")
+    print(
+        f"{name}: {counted(len(text), 'character')}, {len(characters)} different ones; "
+        f"the last {len(held_out):,} are held out\n"
+        f"{options.model}: {counted(model.count_parameters(), 'parameter')}, "
+        f"{counted(epochs, 'epoch')} of {counted(steps_per_epoch, 'step')}\n"
+        f"loss of equal probabilities: {in_words(math.log(len(characters)))}\n"
+        f"of a table of pairs of characters, held out: {in_words(bigram)}"
+    )
+    begun = time.perf_counter()
+    samples = WriteSamples(held_out[:PROMPT], characters, options)
+    history = trainer.fit(
+        x, y, epochs=epochs, validation_data=(x_held_out, y_held_out), callbacks=[samples], progress=False
+    )
+    seconds = time.perf_counter() - begun
+    ways = compare_ways_to_write(model, held_out[:PROMPT], options.seed)
+
+    options.output.mkdir(parents=True, exist_ok=True)
+    model.save(options.output / f"{options.model}.npz")
+    best = int(np.argmin(history["val_loss"]))
+    report = {
+        "text": name,
+        "characters": "".join(characters),
+        "model": options.model,
+        "parameters": model.count_parameters(),
+        "steps": trainer.step,
+        "seconds": seconds,
+        "bigram loss": bigram,
+        "best epoch": best + 1,
+        "history": dict(history),
+        "writing": ways,
+    }
+    (options.output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    pictures = pictures_possible()
+    if pictures:
+        draw(options.output, model, trainer, bigram, held_out, characters)
+    last, lowest = history["val_loss"][-1], history["val_loss"][best]
+    print(
+        f"\nheld out, after {seconds:.0f} s: {in_words(last)}\n"
+        f"at best, after epoch {best + 1}: {in_words(lowest)}\n"
+        f"of the table of pairs: {in_words(bigram)}\n\n"
+        f"{ways['characters']} characters, written with what is remembered in {ways['seconds remembering']:.3f} s, and "
+        f"with all computed anew in {ways['seconds anew']:.3f} s:\n"
+        f"the texts are {'the same' if ways['same text'] else 'different'}, and the scores differ by "
+        f"{ways['largest difference of scores']:.1e} at most\n"
+        f"model, report.json{' and pictures' if pictures else ''}: {options.output}"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (MinidlError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: nothing is saved")
