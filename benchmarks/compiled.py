@@ -119,7 +119,7 @@ def functions(sizes: list[int], rounds: int) -> None:
                     race(f"{kind} {name}, {shape}", found, lambda g=given: g, rounds)
     weigh = by_place["minidl.layers.activations:GELU", "forward"]
     race("GELU forward, (8, 64, 256)", weigh, lambda: (GELU(), numbers(8, 64, 256), True), rounds)
-    softmax, to_scores = (by_place["minidl.layers.attention", name] for name in ("_softmax", "_to_scores"))
+    softmax, to_scores = (by_place["minidl.sequences.attention", name] for name in ("_softmax", "_to_scores"))
     scores, line = (8, 4, 64, 64), (8, 4, 64, 1)
     for causal in (False, True):
         what = f"softmax of {'causal ' * causal}attention, {scores}"

@@ -11,7 +11,7 @@ from minidl.compiled.ufuncs import apply, loop_of
 from minidl.typing import Array
 
 
-@replaces("minidl.layers.attention")
+@replaces("minidl.sequences.attention")
 class _Attention:
     @staticmethod
     def _softmax(scores: Array, causal: bool, mask: Array | None) -> Any:

@@ -7,7 +7,7 @@ from bits import assert_same_bits, both, numbers
 from minidl import MultiHeadAttention
 from minidl.compiled import switch
 
-HOME = "minidl.layers.attention"
+HOME = "minidl.sequences.attention"
 SHAPES = [(1, 1, 2, 2), (1, 1, 1, 5), (2, 1, 1, 1), (2, 3, 1, 9), (3, 2, 5, 5), (2, 2, 33, 33), (2, 4, 64, 64)]
 SHAPES += [(1, 2, 3, 20), (2, 1, 7, 300), (0, 2, 4, 4), (16, 4, 64, 64)]
 everywhere = pytest.mark.parametrize("dtype", [np.float32, np.float64])
