@@ -23,3 +23,12 @@ def assert_close(ours, theirs, relative=1e-5):
     assert ours.shape == theirs.shape
     scale = np.abs(theirs).max(initial=0)
     np.testing.assert_allclose(ours, theirs, rtol=relative, atol=relative * max(float(scale), 1e-30))
+
+
+def random_model(model, rng):
+    """Return a model with other numbers in all of its arrays, also those that start with constants."""
+    for parameter in model.named_parameters().values():
+        parameter.value += rng.normal(scale=0.3, size=parameter.value.shape)
+    for state in model.named_states().values():
+        state.value = rng.uniform(0.5, 2, size=state.value.shape)
+    return model

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl import blocks, layers
+from minidl import blocks, layers, sequences
 from minidl.errors import ArgumentTypeError, FileFormatError, MinidlError
 from minidl.layers import Layer
 from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
@@ -408,7 +408,7 @@ def _make_layer(piece: Piece, arrays: dict[int, dict[str, Array]]) -> Layer:
         del settings["start"]
         if len(settings["target_shape"]) == 1:
             piece, settings = Piece("Flatten"), {}
-    kind = getattr(layers, piece.kind, None) if piece.kind in layers.__all__ else None
+    kind = next((getattr(home, piece.kind) for home in (layers, sequences) if piece.kind in home.__all__), None)
     if kind is None:
         assert piece.node is not None
         raise piece.node.misfit("is an operator that minidl has no layer for")

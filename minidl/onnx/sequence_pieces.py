@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from minidl.layers import PositionalEncoding
 from minidl.layers.windows import Sides, Window, slide
 from minidl.onnx.pieces import (
     OPERATORS,
@@ -19,6 +18,7 @@ from minidl.onnx.pieces import (
     constant_at,
     vector_at,
 )
+from minidl.sequences import PositionalEncoding
 from minidl.typing import Array
 
 FEATURES_FIRST = (0, 2, 1)

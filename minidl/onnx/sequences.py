@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from minidl.layers import (
+from minidl.layers import Layer
+from minidl.onnx.graph import Graph
+from minidl.sequences import (
     GRU,
     LSTM,
     AveragePool1D,
@@ -16,15 +18,13 @@ from minidl.layers import (
     Embedding,
     GlobalAveragePool1D,
     GlobalMaxPool1D,
-    Layer,
     MaxPool1D,
     MultiHeadAttention,
     PositionalEncoding,
     PositionEmbedding,
     SimpleRNN,
+    TiedEmbedding,
 )
-from minidl.onnx.graph import Graph
-from minidl.sequences.blocks import TiedEmbedding
 from minidl.sequences.positions import angles
 from minidl.typing import Array
 

@@ -21,7 +21,6 @@ from minidl.layers import (
     Dense,
     DepthwiseConv2D,
     Dropout,
-    Embedding,
     Flatten,
     GaussianNoise,
     GlobalAveragePool2D,
@@ -49,7 +48,7 @@ from minidl.onnx.graph import Graph
 from minidl.onnx.sequences import TRANSLATIONS as OF_SEQUENCES
 from minidl.onnx.sequences import hidden
 from minidl.reprs import brief
-from minidl.sequences.blocks import TiedEmbedding
+from minidl.sequences import Embedding, TiedEmbedding
 from minidl.typing import Shape
 
 Translation = Callable[..., str]

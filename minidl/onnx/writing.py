@@ -12,11 +12,12 @@ import numpy as np
 from minidl.errors import ArgumentError, ArgumentTypeError, NotReadyError, counted
 from minidl.files import as_json, atomic_write
 from minidl.inspection import begins_with_rescale
-from minidl.layers import Embedding, Layer, Reshape
+from minidl.layers import Layer, Reshape
 from minidl.model import Sequential
 from minidl.onnx.graph import OPSET, Graph
 from minidl.onnx.translations import translate_layer, translate_loss
 from minidl.reprs import brief
+from minidl.sequences import Embedding
 from minidl.serialization import encode
 from minidl.typing import Shape
 from minidl.version import __version__

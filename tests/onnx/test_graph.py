@@ -24,6 +24,35 @@ def test_a_node_returns_the_name_of_its_output_and_a_constant_keeps_whole_number
     assert [(each.dtype, each.shape) for each in arrays] == [(np.float32, (1, 2)), (np.int64, (2,))]
 
 
+def test_truth_values_are_constants_too_and_a_node_may_give_its_second_output():
+    graph = Graph()
+    graph.constant(np.tri(2, dtype=bool))
+    order = graph.node("TopK", "x", graph.constant([3]), at=1)
+    assert onnx.numpy_helper.to_array(graph.initializers[0]).dtype == bool
+    assert len(graph.nodes[0].output) == 2
+    assert graph.nodes[0].output[1] == order
+
+
+def test_a_mask_stays_with_a_tensor_whatever_its_order_of_axes():
+    graph = Graph()
+    x = graph.set_mask(graph.node("Relu", "x"), "mask")
+    first = graph.channels_first(x, 3)
+    assert graph.mask_of(x) == graph.mask_of(first) == graph.mask_of(graph.channels_last(first)) == "mask"
+    assert graph.mask_of(graph.node("Relu", x)) is None  # a layer hands it on
+    assert graph.mask_of(graph.set_mask("other", None)) is None
+
+
+def test_whole_numbers_stay_so_until_a_layer_computes_with_them():
+    graph = Graph()
+    ids = graph.take_whole("x")
+    flat = graph.node("Reshape", ids, graph.constant([0, 6]))
+    assert graph.is_whole(flat)
+    floats = graph.as_floats(flat)
+    assert not graph.is_whole(floats)
+    assert graph.as_floats(floats) == floats
+    assert not graph.is_whole(graph.node("Gather", graph.constant([[1.0]]), flat))
+
+
 def test_images_are_transposed_once_where_their_layers_follow_each_other(tmp_path):
     chain = [Conv2D(2, 3), ReLU(), MaxPool2D(2), Residual([Conv2D(2, 3, padding="same"), ReLU()]), Conv2D(3, 1)]
     found = operators(Sequential(chain, input_shape=(8, 8, 1), seed=0), tmp_path / "model.onnx")

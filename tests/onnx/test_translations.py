@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from onnxfiles import assert_close, onnx, run
+from onnxfiles import assert_close, random_model, run
 
 import minidl
 import minidl.onnx
@@ -31,6 +31,7 @@ from minidl import (
     SoftmaxCrossEntropy,
     layers,
     losses,
+    sequences,
 )
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError
 from minidl.onnx import Graph, translations
@@ -104,13 +105,13 @@ CASES = {
     ],
     **{name: [({"units": 5, **each}, LONG) for each in STEPS] for name in ("SimpleRNN", "GRU", "LSTM")},
     "Bidirectional": [
-        ({"layer": layers.LSTM(3)}, LONG),
-        ({"layer": layers.GRU(3, return_sequences=True), "merge": "sum"}, LONG),
-        ({"layer": layers.SimpleRNN(3, activation="relu", return_sequences=True), "merge": "mean"}, LONG),
+        ({"layer": sequences.LSTM(3)}, LONG),
+        ({"layer": sequences.GRU(3, return_sequences=True), "merge": "sum"}, LONG),
+        ({"layer": sequences.SimpleRNN(3, activation="relu", return_sequences=True), "merge": "mean"}, LONG),
     ],
     "TiedEmbedding": [
-        ({"embedding": layers.Embedding(9, 4), "layers": [layers.PositionEmbedding()]}, IDS),
-        ({"embedding": layers.Embedding(9, 4), "layers": [layers.GlobalMaxPool1D()], "use_bias": True}, IDS),
+        ({"embedding": sequences.Embedding(9, 4), "layers": [sequences.PositionEmbedding()]}, IDS),
+        ({"embedding": sequences.Embedding(9, 4), "layers": [sequences.GlobalMaxPool1D()], "use_bias": True}, IDS),
     ],
 }  # fmt: skip
 PLAIN = [({}, VECTOR), ({}, SERIES), ({}, IMAGE)]
@@ -125,7 +126,7 @@ def public_layers():
 @pytest.mark.parametrize("name", public_layers())
 def test_onnx_runtime_agrees_with_every_public_layer(name, tmp_path):
     for settings, shape in CASES.get(name, PLAIN):
-        before = {IMAGE: [layers.Conv2D(4, 1)], LONG: [layers.Conv1D(4, 1)]}.get(shape, [])
+        before = {IMAGE: [layers.Conv2D(4, 1)], LONG: [sequences.Conv1D(4, 1)]}.get(shape, [])
         for start in ([], before):  # with the channels last, and with the channels first
             layer = getattr(minidl, name)(**copy.deepcopy(settings))
             check(Sequential([*start, Sequential([layer])], input_shape=shape), tmp_path)
@@ -133,35 +134,27 @@ def test_onnx_runtime_agrees_with_every_public_layer(name, tmp_path):
 
 # What `load` does not read: it says so, and names the first node that does not fit.
 ONLY_WRITTEN = (
-    layers.MultiHeadAttention,
-    layers.SimpleRNN,
-    layers.GRU,
-    layers.LSTM,
-    layers.Bidirectional,
+    sequences.MultiHeadAttention,
+    sequences.SimpleRNN,
+    sequences.GRU,
+    sequences.LSTM,
+    sequences.Bidirectional,
 )
-
-
-def random_model(model):
-    for parameter in model.named_parameters().values():
-        parameter.value += rng.normal(scale=0.3, size=parameter.value.shape)
-    for state in model.named_states().values():
-        state.value = rng.uniform(0.5, 2, size=state.value.shape)
-    return model
 
 
 def inputs(model, rows):
     """Numbers, or ids for a model that begins with an embedding."""
-    sizes = [layer.vocabulary_size for layer in model.walk() if isinstance(layer, layers.Embedding)]
+    sizes = [layer.vocabulary_size for layer in model.walk() if isinstance(layer, sequences.Embedding)]
     if sizes:
         return rng.integers(min(sizes), size=(rows, *model.input_shape))
     return rng.normal(size=(rows, *model.input_shape)).astype(np.float32)
 
 
 def check(model, tmp_path):
-    path, of_ids = tmp_path / "model.onnx", any(isinstance(layer, layers.Embedding) for layer in model.walk())
-    minidl.onnx.export(random_model(model), path, input_dtype="int64" if of_ids else "float32")
+    path, of_ids = tmp_path / "model.onnx", any(isinstance(layer, sequences.Embedding) for layer in model.walk())
+    minidl.onnx.export(random_model(model, rng), path, input_dtype="int64" if of_ids else "float32")
     # ONNX Runtime aborts where one of these gets no rows.
-    aborts = any(isinstance(layer, layers.GRU | layers.LSTM) for layer in model.walk())
+    aborts = any(isinstance(layer, sequences.GRU | sequences.LSTM) for layer in model.walk())
     for rows in (1, 5) if aborts else (0, 1, 5):
         x = inputs(model, rows)
         assert_close(run(path, x)[0], model.forward(x))
@@ -172,119 +165,6 @@ def check(model, tmp_path):
     back = minidl.onnx.load(path)
     assert back.input_shape == model.input_shape
     assert_close(back.forward(x), model.forward(x))
-
-
-# Layers between an embedding with a padding id and the output: (N, 8, 4) goes in.
-WITH_MASK = [
-    [layers.Conv1D(3, 3)],
-    [layers.Conv1D(3, 3, padding="same"), layers.MaxPool1D(3, strides=2, padding=1), layers.Conv1D(3, 2)],
-    [layers.Conv1D(3, 2, padding="causal", strides=2), layers.AveragePool1D(2, strides=1)],
-    [layers.Conv1D(3, 2, padding=(0, 3), strides=2), layers.GlobalMaxPool1D()],
-    [layers.AveragePool1D(3, strides=2, padding=1), layers.GlobalAveragePool1D()],
-    [layers.MaxPool1D(), layers.GRU(3)],
-    [layers.GlobalAveragePool1D()],
-    [layers.GlobalMaxPool1D()],
-    [layers.PositionEmbedding(), BatchNorm(), layers.Dropout(0.5), layers.LayerNorm(), layers.SimpleRNN(3)],
-    [layers.PositionalEncoding(), layers.MultiHeadAttention(2), layers.GlobalMaxPool1D()],
-    [layers.MultiHeadAttention(2, causal=True, rotary=True)],
-    [minidl.TransformerBlock(4, 2), layers.LSTM(3)],
-    *(
-        [kind(3, go_backwards=back, return_sequences=whole)]
-        for kind in (layers.SimpleRNN, layers.GRU, layers.LSTM)
-        for back in (False, True)
-        for whole in (False, True)
-    ),
-    [layers.LSTM(4, return_sequences=True, go_backwards=True), layers.GRU(3), Dense(2)],
-    [layers.Bidirectional(layers.GRU(3, return_sequences=True)), layers.GlobalAveragePool1D()],
-    [layers.Bidirectional(layers.LSTM(3), merge="mean")],
-    [Residual([layers.Conv1D(4, 3, padding="same"), layers.ReLU()]), layers.GlobalAveragePool1D()],
-    [Concatenate([layers.Conv1D(4, 3, padding="causal"), layers.Tanh()]), layers.GlobalAveragePool1D()],
-    [Concatenate([layers.GlobalMaxPool1D(), layers.GRU(3)])],
-    [Dense(4), Reshape((8, 2, 2)), Reshape((8, 4)), layers.GRU(3)],
-]
-
-
-@pytest.mark.parametrize("between", WITH_MASK, ids=repr)
-def test_onnx_runtime_leaves_out_the_padding_that_minidl_leaves_out(between, tmp_path):
-    model = Sequential([layers.Embedding(9, 4, padding_id=0), *copy.deepcopy(between)], input_shape=8)
-    minidl.onnx.export(random_model(model), tmp_path / "model.onnx")
-    ids = rng.integers(1, 9, (12, 8))
-    ids[np.arange(8) >= np.arange(12)[:, np.newaxis]] = 0  # padded on the right, by up to all positions
-    ids[9:11, :3] = 0  # and on the left
-    ids[11, ::2] = 0
-    assert_close(run(tmp_path / "model.onnx", ids)[0], model.forward(ids))
-
-
-def test_a_file_of_padded_ids_gives_a_row_what_it_gives_alone(tmp_path):
-    def exported(length):
-        between = [layers.Bidirectional(layers.LSTM(3, return_sequences=True)), layers.Conv1D(5, 3, padding="causal")]
-        between += [layers.MultiHeadAttention(1), layers.GlobalAveragePool1D()]
-        model = Sequential([layers.Embedding(9, 4, padding_id=0), *between], input_shape=length, seed=0)
-        minidl.onnx.export(model, tmp_path / f"{length}.onnx")
-        return tmp_path / f"{length}.onnx"
-
-    ids = rng.integers(1, 9, (4, 7)) * (np.arange(7) < np.array([[7], [5], [2], [1]]))
-    (together,) = run(exported(7), ids)
-    for row, length in enumerate([7, 5, 2, 1]):
-        assert_close(run(exported(length), ids[row : row + 1, :length])[0], together[row : row + 1])
-
-
-def test_a_tied_embedding_is_written_once_and_a_mask_goes_through_it(tmp_path):
-    inner = [layers.PositionEmbedding(), minidl.TransformerBlock(4, 2, causal=True)]
-    tied = minidl.TiedEmbedding(layers.Embedding(300, 4, padding_id=0), inner, use_bias=True)
-    model = Sequential([tied, SoftmaxCrossEntropy()], input_shape=6)
-    minidl.onnx.export(random_model(model), tmp_path / "model.onnx", output="probabilities")
-    ids = rng.integers(0, 3, (5, 6))
-    assert_close(run(tmp_path / "model.onnx", ids)[0], model.predict_proba(ids))
-    sizes = [each.dims for each in onnx.load(tmp_path / "model.onnx").graph.initializer]
-    assert [list(size) for size in sizes].count([300, 4]) == 1
-
-
-def test_embeddings_beside_each_other_take_one_input_and_their_masks_are_joined(tmp_path):
-    branches = [layers.Embedding(9, 4, padding_id=0), [layers.Embedding(9, 2, padding_id=3), layers.Tanh()]]
-    model = Sequential([Concatenate(branches), layers.GRU(3)], input_shape=8)
-    minidl.onnx.export(random_model(model), tmp_path / "model.onnx")
-    ids = rng.integers(0, 5, (6, 8))
-    assert_close(run(tmp_path / "model.onnx", ids)[0], model.forward(ids))
-
-
-def test_a_mask_that_a_layer_refuses_is_an_error_at_export(tmp_path):
-    embedding, convolution = layers.Embedding(9, 4, padding_id=0), layers.Conv1D(3, 3, strides=2, padding="same")
-    with pytest.raises(ArgumentError, match=r"^layer 2 'conv1d_1': with strides, padding=\"same\" depends"):
-        minidl.onnx.export(Sequential([embedding, convolution], input_shape=8), tmp_path / "model.onnx")
-
-
-class Doubled(Layer):
-    """A layer of one's own that keeps the positions."""
-
-    def forward(self, x, training=False):
-        return 2 * x
-
-    def to_onnx(self, graph, x):
-        return graph.node("Add", x, x)
-
-
-class Total(Layer):
-    """A layer of one's own that takes a mask: the sum over positions that count."""
-
-    takes_mask = True
-
-    def build(self, input_shape, declare):
-        return input_shape[1:]
-
-    def forward(self, x, training=False, mask=None):
-        return x.sum(axis=1, where=mask[..., np.newaxis])
-
-    def to_onnx(self, graph, x):
-        counts = graph.node("Unsqueeze", graph.mask_of(x), graph.constant([2]))
-        hidden = graph.node("Where", counts, x, graph.constant(0.0))
-        return graph.node("ReduceSum", hidden, graph.constant([1]), keepdims=0)
-
-
-def test_layers_of_ones_own_get_masks_and_hand_them_on(tmp_path):
-    model = Sequential([layers.Embedding(9, 4, padding_id=0), Doubled(), Total()], input_shape=8)
-    ids = rng.integers(0, 3, (5, 8))
-    assert_close(exported(model, tmp_path, ids), model.forward(ids))
 
 
 OUTPUTS = {
