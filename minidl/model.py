@@ -206,7 +206,8 @@ class Sequential(Layer):
                 if mask is None and not layer.makes_mask:
                     x = layer.forward(x, training=training)
                 else:
-                    x, mask = layer.pass_on(x, training, mask), layer.mask_after(x, mask)
+                    given = {"mask": mask} if layer.takes_mask else {}
+                    x, mask = layer.forward(x, training=training, **given), layer.mask_after(x, mask)
                 if x is None:
                     raise ArgumentTypeError("forward must return its output, not None")
         except Exception as error:

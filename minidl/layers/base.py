@@ -288,12 +288,6 @@ class Layer(CopiedInnermostFirst, Configurable):
         before, after = self.input_shape or (), self.output_shape or ()
         return mask if before[:1] == after[:1] and len(after) >= min(len(before), 2) else None
 
-    def pass_on(self, x: Array, training: bool, mask: Array | None) -> Array:
-        """Return what `forward` returns, with the mask where there is one and the layer takes it."""
-        if mask is None or not self.takes_mask:
-            return self.forward(x, training=training)
-        return self.forward(x, training=training, mask=mask)  # type: ignore[call-arg]
-
     def sublayers(self) -> Mapping[str, Layer]:
         """Return the layers inside this one, by name and in the order of their parameters.
 

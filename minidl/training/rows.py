@@ -94,21 +94,13 @@ def prepare_rows(
     targets.flags.writeable = False  # they may be the user's own, which a metric must not change
     positions = loss.positions(output_shape)
     weights = spread_weights(weights, positions)
-    if model.makes_mask:
-        weights = _masked(weights, model.mask_after(x[...], None), positions, loss)
+    if model.makes_mask and (mask := model.mask_after(x[...], None)) is not None:
+        if mask.shape[1:] != positions:
+            cure = "pool the positions before, or score each, as MeanSquaredError(position_wise=True) does"
+            raise ArgumentError(f"{type(loss).__name__} scores a row as a whole, and its padding too: {cure}")
+        weights = mask * (1.0 if weights is None else weights)
     weights = weigh_rows(weights, class_weight, loss, targets, output_shape)
     return Rows(x, targets, weights, math.prod(positions))
-
-
-def _masked(weights: Array | None, mask: Array | None, positions: Shape, loss: Loss) -> Array | None:
-    """Return weights (N, *positions) that are 0 where a position does not count, by a mask (N, T)."""
-    if mask is None:
-        return weights
-    if mask.shape[1:] != positions[:1]:
-        cure = "pool the positions before, or score each, as MeanSquaredError(position_wise=True) does"
-        raise ArgumentError(f"{type(loss).__name__} scores a row as a whole, and its padding too: {cure}")
-    counts = np.broadcast_to(mask.reshape(*mask.shape, *[1] * (len(positions) - 1)), (len(mask), *positions))
-    return counts * (1.0 if weights is None else weights)
 
 
 def weigh_rows(weights: Array | None, class_weight: Any, loss: Loss, targets: Array, shape: Shape) -> Array | None:
