@@ -26,6 +26,7 @@ FIXES: dict[str, dict[str, str]] = {
         **{name: f"set the {name} of a layer that has one, such as Dense" for name in ("regularizer", "constraint")},
         **{name: f"set the {name} of the trainer" for name in ("clip_norm", "clip_value")},
     },
+    **{kind: {"activation": 'it is tanh; SimpleRNN alone takes "relu", too'} for kind in ("GRU", "LSTM")},
     "Layer": {
         "activation": "an activation is a layer of its own: Dense(64), ReLU()",
         **dict.fromkeys(["input_shape", "input_dim", "in_features", "batch_input_shape", "num_features"], _NO_SHAPE),
@@ -40,6 +41,13 @@ FIXES: dict[str, dict[str, str]] = {
             ["weights", "get_weights", "set_weights"], "named_parameters() has its arrays, to read and assign"
         ),
         "count_params": "it is count_parameters()",
+        "hidden_size": "it is units=, the width of the state",
+        "num_layers": "give several layers, all but the last with return_sequences=True",
+        "bidirectional": "give it to another layer: Bidirectional(LSTM(64))",
+        "batch_first": "leave it out: the batch is the first axis, time the second",
+        "recurrent_dropout": "put Dropout(0.2) between the layers",
+        **dict.fromkeys(["return_state", "stateful"], "layer.continued(x, memory) keeps the state in memory, a dict"),
+        "merge_mode": 'it is merge=: "concatenate", "sum" or "mean"',
         **dict.fromkeys(["device", "to", "cuda", "cpu"], "leave it out: all is computed on the CPU"),
     },
     "Dense": {

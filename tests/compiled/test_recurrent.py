@@ -4,6 +4,11 @@ import numpy as np
 import pytest
 from bits import assert_same_bits, both, numbers
 
+from minidl import GRU, LSTM, Adam, Bidirectional, Dense, Sequential, SoftmaxCrossEntropy, Trainer
+from minidl.compiled import switch
+
+pytest.importorskip("numba")
+
 HOME = "minidl.sequences.recurrent"
 SIZES = [(5, 4, 3), (3, 2, 2), (1, 3, 5), (4, 1, 3), (4, 3, 1), (2, 32, 64), (3, 7, 33), (2, 0, 3)]
 """Steps, rows and units; of one row or one unit NumPy makes other calls."""
@@ -86,6 +91,24 @@ def test_steps_back_of_a_gru(size, dtype, special, masked):
     saved = arrays.by_steps(3), arrays.by_steps()
     hidden = arrays.by_steps(more=1)
     assert_same("_run_gru_back", arrays.by_steps(), *saved, arrays.weight(3), hidden, arrays.skipped(masked))
+
+
+@pytest.mark.parametrize("batch_size", [7, 64])
+def test_a_run_with_recurrent_layers_has_the_same_bits_with_and_without(batch_size, compiled_code):
+    """Also of batches of which two threads compute a half each, those of 64 here."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 30, 3)).astype(np.float32), rng.integers(0, 3, (64, 30))
+    runs = []
+    for on in (False, True):
+        switch(on)
+        layers = [GRU(48, return_sequences=True), Bidirectional(LSTM(48, return_sequences=True)), Dense(3)]
+        model = Sequential([*layers, SoftmaxCrossEntropy()], input_shape=(30, 3), seed=0)
+        assert model.rows_at_once < 64
+        history = Trainer(model, Adam(0.01), batch_size=batch_size, seed=0).fit(x, y, epochs=2, progress=False)
+        runs.append((model.parameters.copy(), history["loss"], model.forward(x)))
+    assert_same_bits(runs[1][0], runs[0][0])
+    assert runs[1][1] == runs[0][1]
+    assert_same_bits(runs[1][2], runs[0][2])
 
 
 def test_arrays_of_two_types_or_another_order_are_computed_by_numpy():
