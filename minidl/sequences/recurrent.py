@@ -362,7 +362,8 @@ class Bidirectional(Layer):
         return mask if self.layer.return_sequences else None
 
     def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
-        y, returning = (layer.forward(x, training, mask) for layer in (self.layer, self._returning))
+        masked = {} if mask is None else {"mask": mask}
+        y, returning = (layer.forward(x, training=training, **masked) for layer in (self.layer, self._returning))
         if self.layer.return_sequences:
             returning = returning[:, ::-1]
         if self.merge == "concatenate":

@@ -282,3 +282,13 @@ def test_a_model_with_both_ways_is_saved_by_the_paths_of_both(tmp_path):
     model.save(tmp_path / "model.npz")
     np.testing.assert_array_equal(Sequential.load(tmp_path / "model.npz").forward(x), model.forward(x))
     assert model.layers[0].numbers_per_row() == 2 * 5 * 3 * (4 + 2)
+
+
+def test_activations_show_the_outputs_of_both_ways():
+    model, x = Sequential([Bidirectional(GRU(3, return_sequences=True))], input_shape=(5, 2), seed=0), draw(4, 5, 2)
+    shown = model.activations(x.astype("f4"))
+    assert {path: each.shape for path, each in shown.items()} == {
+        "bidirectional_1": (4, 5, 6),
+        "bidirectional_1/forward": (4, 5, 3),
+        "bidirectional_1/backward": (4, 5, 3),
+    }
