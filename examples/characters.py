@@ -214,28 +214,30 @@ def draw(folder: Path, model: Sequential, trainer: Trainer, bigram: float, ids: 
         if isinstance(layer, MultiHeadAttention)
     ]
     if attending:
-        figure, grid = plt.subplots(len(attending), HEADS, figsize=(4.2 * HEADS, 4.5 * len(attending)), squeeze=False)
+        size = (3.6 * HEADS, 3.8 * len(attending))
+        figure = plt.figure(figsize=size, layout="constrained")
+        grid = figure.subplots(len(attending), HEADS, sharex=True, sharey=True, squeeze=False)
         for number, ((before, layer), row) in enumerate(zip(attending, grid, strict=True), start=1):
             weights = layer.attention_weights(model.activations(batch, [before])[before])[0, :, :shown, :shown]
             for head, ax in enumerate(row):
                 ax.imshow(weights[head], cmap="Blues", vmin=0, vmax=1)
                 ax.set_title(f"block {number}, head {head + 1}", fontsize=10)
-                ax.set_xticks(range(shown), letters, fontsize=7, family="monospace")
-                ax.set_yticks(range(shown), letters, fontsize=7, family="monospace")
+                ax.tick_params(length=0, labelsize=7, labelfontfamily="monospace")
+        grid[0, 0].set(xticks=range(shown), yticks=range(shown), xticklabels=letters, yticklabels=letters)
         figure.suptitle("what each character (row) takes from itself and those before it (columns)")
         name = "attention.png"
     else:
         recurrent = [path.rstrip("/") for path, layer in model.named_layers() if isinstance(layer, GRU)]
-        figure, grid = plt.subplots(len(recurrent), 1, figsize=(9, 4.5 * len(recurrent)), squeeze=False)
+        figure = plt.figure(figsize=(9, 4.5 * len(recurrent)), layout="constrained")
+        grid = figure.subplots(len(recurrent), 1, squeeze=False)
         for number, (path, ax) in enumerate(zip(recurrent, grid[:, 0], strict=True), start=1):
             states = model.activations(batch, [path])[path][0, :shown]
             ax.imshow(states.T, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
             ax.set_title(f"GRU {number}", fontsize=10)
             ax.set_xticks(range(shown), letters, family="monospace")
             ax.set_ylabel("unit")
-        figure.suptitle("what the units hold after each letter: from -1, blue, to 1, red")
+        figure.suptitle("what the units hold after each character: from -1, blue, to 1, red")
         name = "states.png"
-    figure.tight_layout()
     figure.savefig(folder / name, dpi=80)
     plt.close(figure)
 
