@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from minidl.onnx.pieces import Chain, Node, Piece
+from minidl.onnx.recurrences import both_ways
 
 
 def join(node: Node, branches: Sequence[Chain]) -> Chain:
@@ -17,6 +18,16 @@ def join(node: Node, branches: Sequence[Chain]) -> Chain:
     values = {branch.value for branch in branches}
     shapes = {(branch.value.axes, branch.value.flat, len(branch.value.shape)) for branch in branches}
     joined = Chain(node.outputs[0], branches[0].value)
+    ways = both_ways([branch.pieces for branch in branches])
+    if ways and len(shapes) == 1:
+        shape, axes = branches[0].value.shape, branches[0].value.axes
+        if node.operator == "Concat" and node.attributes["axis"] in {-1, len(axes) - 1}:
+            joined.value = replace(branches[0].value, shape=(*shape[:-1], 2 * shape[-1]))
+            joined.add(node, "Bidirectional", {"layers": ways, "merge": "concatenate"})
+            return joined
+        if node.operator == "Add":
+            joined.add(node, "Bidirectional", {"layers": ways, "merge": "sum"})
+            return joined
     if node.operator == "Concat" and len(shapes) == 1 and not branches[0].value.flat:
         axes = branches[0].value.axes
         axis = axes[node.attributes["axis"]] if -len(axes) <= node.attributes.get("axis", 0) < len(axes) else 0

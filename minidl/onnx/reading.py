@@ -18,6 +18,7 @@ from minidl.onnx import constants
 from minidl.onnx.fusing import fuse
 from minidl.onnx.joins import join, square
 from minidl.onnx.pieces import MOST_NUMBERS, TAKES_IMAGES, Chain, MisfitError, Node, Piece, Value, number
+from minidl.onnx.recurrences import merge
 from minidl.onnx.sequence_pieces import OPERATORS
 from minidl.onnx.tensors import array_of, read_proto
 from minidl.onnx.writing import SCORES
@@ -88,6 +89,7 @@ class _Reader:
             if node.operator == "Constant":
                 self._add_constant(node)
         fuse(self.nodes, self.constants)
+        merge(self.nodes, self.constants)
         self._resolve()
 
     def _node(self, index: int, proto: Any) -> Node:
@@ -374,6 +376,8 @@ def _inside(piece: Piece) -> list[list[Piece]]:
     """Return the chains inside of a block."""
     if piece.kind == "Residual":
         return [piece.settings["layers"], piece.settings["projection"]]
+    if piece.kind == "Bidirectional":
+        return [piece.settings["layers"]]
     return piece.settings["branches"] if piece.kind == "Concatenate" else []
 
 
@@ -404,6 +408,11 @@ def _make_layer(piece: Piece, arrays: dict[int, dict[str, Array]]) -> Layer:
         return blocks.Residual(inner, projection=projection or None)
     if piece.kind == "Concatenate":
         return blocks.Concatenate([_make_layers(each, arrays) for each in _inside(piece)], axis=settings["axis"])
+    if piece.kind == "Bidirectional":
+        ahead, back = settings["layers"]
+        both = sequences.Bidirectional(_make_layer(ahead, arrays), merge=settings["merge"])
+        arrays[id(both.sublayers()["backward"])] = back.arrays
+        return both
     if piece.kind == "Reshape":
         del settings["start"]
         if len(settings["target_shape"]) == 1:

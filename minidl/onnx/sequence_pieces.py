@@ -120,9 +120,26 @@ def _add(node: Node, chain: Chain, constants: list[Array | None]) -> None:
         chain.add(node, "PositionEmbedding", weight=weight)
 
 
+@_of_sequences("Slice")
+def _slice(node: Node, chain: Chain, constants: list[Array | None]) -> None:
+    """Reverse the steps of a layer that goes backwards."""
+    limits = [each.reshape(-1).tolist() for each in constants[1:] if each is not None]
+    is_reversed = len(limits) == 4 and limits[0] == limits[3] == [-1] and limits[1][0] <= -chain.value.shape[0] - 1
+    if not is_reversed or limits[2] not in ([1], [-2]) or not chain.last("Reversed"):
+        raise node.misfit("cuts something else than the steps of a layer that goes backwards, to reverse them")
+    chain.pieces.pop()
+
+
 def _gather(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    """Take the rows of a matrix that ids name."""
+    """Take the rows of a matrix that ids name, or the last step of a recurrent layer."""
     value, weight = chain.value, constants[0]
+    if weight is None and (piece := chain.last("SimpleRNN", "GRU", "LSTM")) and piece.settings["return_sequences"]:
+        place, axis = constant_at(node, constants, 1), node.attributes.get("axis", 0) % 3
+        if place.ndim or axis != 1 or int(place) not in {-1, value.shape[0] - 1}:
+            raise node.misfit("takes another step than the last one")
+        piece.settings["return_sequences"] = False
+        chain.value = Value(value.shape[1:], (0, 1))
+        return
     if weight is None or weight.ndim != 2 or 0 in weight.shape or node.attributes.get("axis", 0) != 0 or chain.pieces:
         raise node.misfit("takes something else than vectors of the ids that go in")
     if value.axes != (*range(len(value.axes)),):

@@ -218,7 +218,7 @@ def _cut(graph: Graph, x: str, start: int, stop: int, axis: int, step: int = 1) 
 
 # Recurrent layers
 
-_ORDERS: dict[type[Layer], tuple[str, list[int]]] = {
+GATES: dict[type[Layer], tuple[str, list[int]]] = {
     SimpleRNN: ("RNN", [0]),
     GRU: ("GRU", [1, 0, 2]),
     LSTM: ("LSTM", [0, 3, 1, 2]),
@@ -226,7 +226,7 @@ _ORDERS: dict[type[Layer], tuple[str, list[int]]] = {
 """Of each layer the operator, and its order of the layer's gates: z r n of the GRU's r z n, i o f g of i f g o."""
 
 
-@_translates(*_ORDERS)
+@_translates(*GATES)
 def _recurrent(layer: Any, graph: Graph, x: str) -> str:
     y, mask = _states(layer, graph, x)
     if not layer.return_sequences or not layer.go_backwards:
@@ -285,7 +285,7 @@ def _reversed(graph: Graph, x: str) -> str:
 
 def _run(layer: Any, graph: Graph, x: str, *, backwards: bool, last: bool) -> str:
     """Return what the operator gives: the states (N, T, H) in the order of the positions, or the last one (N, H)."""
-    operator, order = _ORDERS[next(kind for kind in _ORDERS if isinstance(layer, kind))]
+    operator, order = GATES[next(kind for kind in GATES if isinstance(layer, kind))]
     bias = layer.bias.value
     inner = np.zeros_like(bias)
     attributes: dict[str, Any] = {"hidden_size": layer.units, "direction": "reverse" if backwards else "forward"}

@@ -59,6 +59,41 @@ def torch_networks():
             y = torch.relu(self.first(x))
             return torch.log_softmax(self.last(y.view(y.size(0), -1)), 1)
 
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.both = nn.LSTM(4, 3, num_layers=2, bidirectional=True, batch_first=True)
+            self.stack = nn.GRU(6, 5, num_layers=2, batch_first=True)
+            self.plain = nn.LSTM(5, 4, batch_first=True)
+            self.states = nn.GRU(4, 3, bidirectional=True, batch_first=True)
+            self.last = nn.Linear(6, 3)
+
+        def forward(self, x):
+            y, _ = self.plain(self.stack(self.both(x)[0])[0])
+            _, states = self.states(y)
+            return self.last(torch.cat([states[-2], states[-1]], -1))
+
+    class LastStep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = (nn.GRU(4, 4, num_layers=count, batch_first=True) for count in (1, 2))
+            self.last = nn.Linear(4, 3)
+
+        def forward(self, x):
+            _, states = self.second(torch.tanh(self.first(x)[0]))
+            return self.last(states[-1])
+
+    class AlongTime(nn.Module):
+        def __init__(self):
+            super().__init__()
+            windows = [nn.Conv1d(4, 6, 3, padding=1, groups=2), nn.BatchNorm1d(6), nn.ReLU(), nn.MaxPool1d(2)]
+            self.windows = nn.Sequential(*windows, nn.Conv1d(6, 5, 2, dilation=2), nn.AvgPool1d(2, 1))
+            self.gru, self.last = nn.GRU(5, 4, batch_first=True), nn.Linear(4, 3)
+
+        def forward(self, x):
+            y, _ = self.gru(self.windows(x.transpose(1, 2)).transpose(1, 2))
+            return self.last(y[:, -1])
+
     activations = [nn.GELU(), nn.Linear(5, 5), nn.GELU(approximate="tanh"), nn.SiLU(), nn.ELU(0.7), nn.SELU()]
     activations += [nn.PReLU(), nn.Softplus(), nn.LayerNorm(5), nn.LeakyReLU(0.2), nn.BatchNorm1d(5), nn.Dropout(0.3)]
     first = [nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)]
@@ -83,6 +118,9 @@ def torch_networks():
         "inception": (Inception(), (2, 5, 5)),
         "view": (View(), (1, 5, 5)),
         "upsampling": (nn.Sequential(*enlarging), (2, 3, 4)),
+        "recurrent": (Recurrent(), (7, 4)),
+        "states": (LastStep(), (7, 4)),
+        "sequences": (AlongTime(), (12, 4)),
     }
 
 

@@ -63,7 +63,7 @@ def test_files_of_pytorch_keras_and_scikit_learn_come_back_as_models_that_train(
 def test_there_are_files_of_both_exporters_of_pytorch_of_two_backends_of_keras_and_of_skl2onnx():
     makers = [path.stem.rsplit("_", 1)[0] for path in FILES]
     assert {maker: makers.count(maker) for maker in makers} == {
-        "dynamo": 8, "torchscript": 8, "sklearn": 4, "keras_tensorflow": 9, "keras_torch": 9
+        "dynamo": 11, "torchscript": 11, "sklearn": 4, "keras_tensorflow": 9, "keras_torch": 9
     }  # fmt: skip
 
 
