@@ -167,10 +167,10 @@ def without_copies(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
     return held_out[most <= held_out["words"].map(triples).map(len) / 2]
 
 
-def split(table: pd.DataFrame, count: int) -> dict[str, pd.DataFrame]:
-    """Return the sentences to train on, `count` of each library, and a quarter as many for validation and for the test.
+def split(table: pd.DataFrame, count: int | None) -> dict[str, pd.DataFrame]:
+    """Return `count` sentences of each library to train on, and a quarter as many for validation and for the test.
 
-    A file is in one of the parts alone.
+    A file is in one of the parts alone. By default there are 1,800, or as many as the rarest library has.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -178,16 +178,18 @@ def split(table: pd.DataFrame, count: int) -> dict[str, pd.DataFrame]:
     test, validation, *rest = (table.iloc[held_out] for _, held_out in folds)
     train = pd.concat(rest)
     parts = {"train": train, "validation": without_copies(validation, train), "test": without_copies(test, train)}
-    for name, part in parts.items():
-        wanted = count if name == "train" else -(-count // 4)
-        library, fewest = min(part["library"].value_counts().items(), key=lambda pair: pair[1])
-        if fewest < wanted:
-            raise ArgumentError(
-                f"--sentences {count}: of {library} the part {name} has {fewest:,} sentences, and not {wanted:,}: give "
-                f"fewer"
-            )
-        parts[name] = part.groupby("library").sample(wanted, random_state=0).reset_index(drop=True)
-    return parts
+    shares = {"train": 1, "validation": 4, "test": 4}
+    fewest = {
+        name: part["library"].value_counts().reindex(LIBRARIES, fill_value=0).min() for name, part in parts.items()
+    }
+    possible = min(share * fewest[name] for name, share in shares.items())
+    if count is not None and count > possible:
+        raise ArgumentError(f"--sentences {count}: not all libraries have so many, give {possible} or fewer")
+    wanted = min(1800, possible) if count is None else count
+    return {
+        name: part.groupby("library").sample(wanted // shares[name], random_state=0).reset_index(drop=True)
+        for name, part in parts.items()
+    }
 
 
 def make_vocabulary(texts: pd.Series) -> dict[str, int]:
@@ -362,7 +364,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     count = whole_number(1)
     parser.add_argument(
-        "--sentences", type=whole_number(4), default=1800, help="of each library to train on (default: %(default)s)"
+        "--sentences",
+        type=whole_number(4),
+        help="of each library to train on (default: 1800, or fewer where there are fewer)",
     )
     parser.add_argument("--epochs", type=count, default=5, help="(default: %(default)s)")
     parser.add_argument("--seeds", type=count, default=3, help="how often each is trained (default: %(default)s)")
@@ -376,9 +380,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     sentence_table = load_sentences()
     parts = split(sentence_table, options.sentences)
+    trained, tested = (len(parts[name]) // len(LIBRARIES) for name in ("train", "test"))
     print(
-        f"{len(sentence_table):,} sentences; of each of {len(LIBRARIES)} libraries {options.sentences:,} to train on, "
-        f"{len(parts['test']) // len(LIBRARIES)} for validation and as many for the test"
+        f"{len(sentence_table):,} sentences; of each of {len(LIBRARIES)} libraries {trained:,} to train on, {tested} "
+        f"for validation and as many for the test"
     )
     vocabulary = make_vocabulary(parts["train"]["words"])
     words = len(vocabulary) + 2

@@ -129,11 +129,17 @@ def test_a_copied_sentence_is_dropped(example):
     assert example["without_copies"](held_out, train)["words"].tolist() == ["return the sum of what is given here"]
 
 
-def test_more_sentences_than_there_are_is_an_error_with_their_number(example):
-    rows = [(f"w{row} a b c d", library, f"{library}/{row}", "") for library in LIBRARIES for row in range(10)]
+def test_more_sentences_than_there_are_is_an_error_and_fewer_are_the_default(example):
+    rows = [
+        (" ".join(f"{letter}{row}{library}" for letter in "abcde"), library, f"{library}/{row}", "")
+        for library in LIBRARIES
+        for row in range(50)
+    ]
     few = pd.DataFrame(rows, columns=["words", "library", "file", "text"])
-    with pytest.raises(ArgumentError, match=r"--sentences 50: of \S+ the part train has \d sentences, and not 50"):
+    with pytest.raises(ArgumentError, match="--sentences 50: not all libraries have so many, give 30 or fewer"):
         example["split"](few, 50)
+    parts = example["split"](few, None)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 150, "validation": 35, "test": 35}
 
 
 @pytest.mark.parametrize(
