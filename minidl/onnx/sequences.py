@@ -18,6 +18,7 @@ from minidl.sequences import (
     Embedding,
     GlobalAveragePool1D,
     GlobalMaxPool1D,
+    Masking,
     MaxPool1D,
     MultiHeadAttention,
     PositionalEncoding,
@@ -63,6 +64,15 @@ def _vectors(layer: Embedding, graph: Graph, x: str, weight: str) -> str:
         mask = graph.node("Not", graph.node("Equal", ids, graph.constant(layer.padding_id)))
         mask = graph.node("And", mask, before) if before else mask
     return graph.set_mask(y, mask)
+
+
+@_translates(Masking)
+def _masking(layer: Masking, graph: Graph, x: str) -> str:
+    x, before = graph.channels_last(x), graph.mask_of(x)
+    padding = graph.node("Equal", x, graph.constant(layer.padding_value))
+    whole = graph.node("ReduceMin", graph.node("Cast", padding, to=_FLOAT), axes=[2], keepdims=0)
+    mask = graph.node("Less", whole, graph.constant(0.5))
+    return graph.set_mask(x, graph.node("And", mask, before) if before else mask)
 
 
 @_translates(TiedEmbedding)

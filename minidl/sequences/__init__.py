@@ -4,6 +4,7 @@ from minidl.sequences.attention import MultiHeadAttention
 from minidl.sequences.blocks import TiedEmbedding, TransformerBlock
 from minidl.sequences.embedding import Embedding
 from minidl.sequences.generation import Continuation, generate
+from minidl.sequences.masking import Masking
 from minidl.sequences.positions import PositionalEncoding, PositionEmbedding
 from minidl.sequences.recurrent import GRU, LSTM, Bidirectional, SimpleRNN
 from minidl.sequences.windows import AveragePool1D, Conv1D, GlobalAveragePool1D, GlobalMaxPool1D, MaxPool1D
@@ -18,6 +19,7 @@ __all__ = [
     "Embedding",
     "GlobalAveragePool1D",
     "GlobalMaxPool1D",
+    "Masking",
     "MaxPool1D",
     "MultiHeadAttention",
     "PositionEmbedding",

@@ -9,6 +9,7 @@ from minidl.arrays import as_class_indices
 from minidl.errors import DataError
 from minidl.initializers import Initializer, is_initializer
 from minidl.layers.base import Declaration, Layer
+from minidl.sequences.masking import entered
 from minidl.settings import as_whole_number, setting
 from minidl.typing import Array, Shape
 
@@ -68,9 +69,7 @@ class Embedding(Layer):
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
         if self.padding_id is None:
             return mask
-        if x is None:
-            raise DataError("padding_id is found in the ids that enter a model: put the Embedding first")
-        counts: Array = x != self.padding_id
+        counts: Array = entered(self, x) != self.padding_id
         return counts if mask is None else counts & mask
 
     def check_input(self, x: Array) -> None:

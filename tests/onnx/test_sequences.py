@@ -31,6 +31,7 @@ from minidl.sequences import (
     Embedding,
     GlobalAveragePool1D,
     GlobalMaxPool1D,
+    Masking,
     MaxPool1D,
     MultiHeadAttention,
     PositionalEncoding,
@@ -81,6 +82,16 @@ def test_onnx_runtime_leaves_out_the_padding_that_minidl_leaves_out(between, tmp
     ids[9:11, :3] = 0  # and on the left
     ids[11, ::2] = 0
     assert_close(run(tmp_path / "model.onnx", ids)[0], model.forward(ids))
+
+
+@pytest.mark.parametrize("layer", [GRU(3), GlobalMaxPool1D(), MultiHeadAttention(2)], ids=repr)
+def test_padding_of_features_is_left_out(layer, tmp_path):
+    model = Sequential([Masking(-1.0), copy.deepcopy(layer)], input_shape=(8, 4), seed=0)
+    minidl.onnx.export(model, tmp_path / "model.onnx")
+    x = rng.normal(size=(9, 8, 4)).astype(np.float32)
+    x[np.arange(8) >= np.arange(9)[:, np.newaxis]] = -1
+    x[8, 2, 1:] = -1  # one feature is another number
+    assert_close(run(tmp_path / "model.onnx", x)[0], model.forward(x))
 
 
 def test_a_file_of_padded_ids_gives_a_row_what_it_gives_alone(tmp_path):

@@ -97,6 +97,7 @@ CASES = {
     "AveragePool1D": [({}, LONG), ({"pool_size": 3, "strides": 1, "padding": "same"}, LONG)],
     "GlobalAveragePool1D": [({}, LONG)],
     "GlobalMaxPool1D": [({}, LONG)],
+    "Masking": [({}, LONG)],
     "MultiHeadAttention": [
         ({"heads": 2}, LONG),
         ({"heads": 2, "causal": True, "use_bias": False}, LONG),

@@ -190,7 +190,7 @@ def test_a_mask_ends_where_positions_do():
 def test_padding_is_known_where_ids_enter_and_not_behind_other_layers():
     x, y, _ = padded()
     layers = [Reshape(6), Embedding(9, 4, padding_id=0), Dense(3), SoftmaxCrossEntropy()]
-    with pytest.raises(DataError, match="padding_id is found in the ids that enter a model: put the Embedding first"):
+    with pytest.raises(DataError, match="padding is found in what enters a model: put the Embedding first"):
         Trainer(Sequential(layers)).fit(x, y, progress=False)
 
 

@@ -1,0 +1,72 @@
+"""Masking finds the padding of features, which then has no part in what a model gives and learns."""
+
+import numpy as np
+import pytest
+
+from minidl import (
+    GRU,
+    SGD,
+    Dense,
+    GlobalAveragePool1D,
+    Masking,
+    MeanSquaredError,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Trainer,
+)
+from minidl.errors import DataError
+from minidl.testing.layers import layer_checks
+
+
+def padded(value=0.0):
+    rng = np.random.default_rng(0)
+    x, lengths = rng.normal(size=(6, 5, 3)), np.array([5, 3, 1, 4, 2, 5])
+    x[0, 0, 1] = value  # one feature alone is no padding
+    return np.where((np.arange(5) < lengths[:, np.newaxis])[..., np.newaxis], x, value), lengths
+
+
+# The check of freezing trains it between two dense layers, which it refuses.
+CHECKS = [(name, check) for name, check in layer_checks(Masking(-1.0), (4, 3)) if name != "freezing"]
+
+
+@pytest.mark.parametrize(("name", "check"), CHECKS, ids=[name for name, _ in CHECKS])
+def test_it_passes_the_kit(name, check):
+    check()
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_positions_of_nothing_but_the_value_do_not_count(value):
+    x, lengths = padded(value)
+    mask = Masking(value).mask_after(x, None)
+    np.testing.assert_array_equal(mask, np.arange(5) < lengths[:, np.newaxis])
+    both = Masking(value).mask_after(x, mask & (np.arange(5) > 0))
+    np.testing.assert_array_equal(both, mask & (np.arange(5) > 0))
+
+
+@pytest.mark.parametrize("layer", [GRU(4), GlobalAveragePool1D()], ids=str)
+def test_a_padded_row_gives_what_it_gives_alone(layer):
+    x, lengths = padded()
+    model = Sequential([Masking(), layer, Dense(2), SoftmaxCrossEntropy()], input_shape=(5, 3), seed=0, dtype="float64")
+    scores = model.forward(x)
+    for row, length in enumerate(lengths):
+        alone = type(layer)(**layer.configuration())
+        short = Sequential([Masking(), alone, Dense(2), SoftmaxCrossEntropy()], input_shape=(int(length), 3), seed=0)
+        short = Sequential([*short.layers, SoftmaxCrossEntropy()], input_shape=(int(length), 3), dtype="float64")
+        short.parameters = model.parameters
+        np.testing.assert_allclose(short.forward(x[row : row + 1, :length])[0], scores[row], rtol=1e-12)
+
+
+def test_positions_that_do_not_count_have_no_part_in_the_loss():
+    x, lengths = padded()
+    y = np.random.default_rng(1).normal(size=(6, 5, 2))
+    model = Sequential([Masking(), Dense(2), MeanSquaredError(position_wise=True)], seed=0, dtype="float64")
+    counts = np.arange(5) < lengths[:, np.newaxis]
+    loss = Trainer(model, SGD(0.1)).evaluate(x, y)["loss"]
+    assert loss == pytest.approx(((model.forward(x) - y)[counts] ** 2).mean(), rel=1e-12)
+
+
+def test_it_must_be_the_first_layer():
+    x, _ = padded()
+    model = Sequential([Dense(3), Masking(), GRU(2), Dense(2), SoftmaxCrossEntropy()])
+    with pytest.raises(DataError, match="padding is found in what enters a model: put the Masking first"):
+        Trainer(model).fit(x, np.zeros((6, 2)).argmax(1), progress=False)
