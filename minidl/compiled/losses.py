@@ -10,6 +10,9 @@ from minidl.compiled.ufuncs import apply
 from minidl.losses.base import count_outputs
 from minidl.typing import Array
 
+_MANY_CLASSES = 32
+"""Columns of so many, each far from the next one in memory, NumPy fills in less time."""
+
 
 @replaces("minidl.losses.regression:MeanSquaredError")
 class _MeanSquaredError:
@@ -85,7 +88,7 @@ class _Classification:
     @staticmethod
     def _softmax(scores: Array) -> Any:
         # Of a single row, NumPy adds up the exponentials in another order.
-        if scores.dtype not in FLOATS or len(scores) == 1 or not scores.shape[1]:
+        if scores.dtype not in FLOATS or len(scores) == 1 or not 0 < scores.shape[1] < _MANY_CLASSES:
             return NotImplemented
         shifted = np.empty(scores.shape[::-1], scores.dtype).T  # with each class's scores side by side
         _shift(scores, shifted.T)
