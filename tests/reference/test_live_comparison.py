@@ -311,6 +311,36 @@ def test_the_reference_files_are_what_their_script_makes(file):
             np.testing.assert_allclose(stored[name], made[name], rtol=1e-10, atol=1e-12, err_msg=name)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 3), st.integers(1, 4)),
+    rotary=st.booleans(),
+    causal=st.booleans(),
+    masked=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_attention_of_any_size_computes_what_pytorch_does(sizes, rotary, causal, masked, seed):
+    (rows, positions, heads, half), rng = sizes, np.random.default_rng(seed)
+    shape = positions, 2 * half * heads
+    layer = MultiHeadAttention(heads, causal=causal, rotary=rotary)
+    layer.set_up(shape, 0, dtype="float64")
+    for parameter in layer.named_parameters().values():
+        parameter.value = rng.normal(size=parameter.value.shape)
+    mask = np.arange(positions) < rng.integers(1, positions + 1, size=(rows, 1)) if masked else None
+    x, dy = rng.normal(size=(2, rows, *shape))
+    named = {name: torch.tensor(each.value, requires_grad=True) for name, each in layer.named_parameters().items()}
+    inputs, padding = torch.tensor(x, requires_grad=True), None if mask is None else torch.tensor(~mask)
+    function = SCRIPT["rotary_attention" if rotary else "multihead_attention"]
+    y, weights = function({"heads": heads, "causal": causal}, padding, inputs, **named)
+    gradients = torch.autograd.grad(y, [inputs, *named.values()], torch.tensor(dy))
+
+    np.testing.assert_allclose(layer.attention_weights(x, mask), weights.detach(), **CLOSE)
+    np.testing.assert_allclose(layer.forward(x, training=True, mask=mask), y.detach(), **CLOSE)
+    found = [layer.backward(dy), *(parameter.gradient for parameter in layer.named_parameters().values())]
+    for name, one, other in zip(["x", *named], found, gradients, strict=True):
+        np.testing.assert_allclose(one, other, **CLOSE, err_msg=name)
+
+
 def one_cycle(step):
     return 0.85 + 0.1 * np.cos(step / 20), 0.99 - 0.009 * np.sin(step / 7)
 
