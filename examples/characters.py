@@ -78,7 +78,7 @@ def read_text(path: Path | None) -> str:
     try:
         text = zen_of_python() if path is None else path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8: its byte {error.start} is none") from error
+        raise DataError(f"{path} is not in UTF-8, by its byte {error.start}: save it as UTF-8") from error
     least = math.ceil((POSITIONS + 1) / HELD_OUT)
     if len(text) < least:
         raise DataError(f"{path} has {counted(len(text), 'character')}, too few to hold some out: give {least} or more")
@@ -126,7 +126,7 @@ def in_words(nats: float) -> str:
 
 
 class WriteSamples(Callback):
-    """Print the losses, and continuations of a prompt, at `times` evenly spaced epochs."""
+    """Print the losses, and what the network makes of a prompt, at evenly spaced epochs."""
 
     def __init__(self, prompt: Array, characters: Array, options: argparse.Namespace) -> None:
         self.prompt, self.characters, self.options = prompt, characters, options
@@ -184,6 +184,7 @@ def compare_ways_to_write(model: Sequential, prompt: Array, seed: int) -> dict[s
     return {
         "characters": length,
         "same text": bool((ids == again).all()),
+        "largest score": float(abs(scores).max()),
         "largest difference of scores": float(abs(scores - scores_again).max()),
         "seconds remembering": seconds,
         "seconds anew": seconds_again,
@@ -324,8 +325,8 @@ def main(arguments: list[str] | None = None) -> None:
         f"of the table of pairs: {in_words(bigram)}\n\n"
         f"{ways['characters']} characters, written with what is remembered in {ways['seconds remembering']:.3f} s, and "
         f"with all computed anew in {ways['seconds anew']:.3f} s:\n"
-        f"the texts are {'the same' if ways['same text'] else 'different'}, and the scores differ by "
-        f"{ways['largest difference of scores']:.1e} at most\n"
+        f"the texts are {'the same' if ways['same text'] else 'different'}; the scores, of up to "
+        f"{ways['largest score']:.1f}, differ by {ways['largest difference of scores']:.1e} at most\n"
         f"model, report.json{' and pictures' if pictures else ''}: {options.output}"
     )
 
