@@ -190,6 +190,14 @@ def test_threads_continue_with_one_model_at_once():
     assert len(found) == 4
 
 
+def test_blocks_may_be_nested_deeply():
+    layer = GRU(3, return_sequences=True)
+    for _ in range(150):
+        layer = Residual(layer)
+    model, ids = Sequential([Embedding(5, 3), layer], input_shape=6, seed=0, dtype="float64"), draw_ids(2, 6, words=5)
+    np.testing.assert_allclose(in_parts(model, ids, (2, 4)), model.forward(ids), rtol=1e-9)
+
+
 class Doubled(Layer):
     """A layer of a user who has not said how it continues."""
 
