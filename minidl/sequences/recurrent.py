@@ -61,6 +61,7 @@ class _Recurrent(Layer):
         return "zeros"
 
     def numbers_per_row(self) -> int:
+        # All steps are kept, also where the last one alone is put out.
         time, _ = self.input_shape or (1, 1)
         return time * self.units * (self.gates + self.numbers_in_state)
 
