@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 from onnxfiles import assert_close, onnx, random_model, run
+from stacks import draw_stack
 
 import minidl.onnx
 from minidl import (
@@ -92,6 +93,16 @@ def test_padding_of_features_is_left_out(layer, tmp_path):
     x[np.arange(8) >= np.arange(9)[:, np.newaxis]] = -1
     x[8, 2, 1:] = -1  # one feature is another number
     assert_close(run(tmp_path / "model.onnx", x)[0], model.forward(x))
+
+
+@pytest.mark.parametrize("first", range(0, 100, 25))
+def test_random_stacks_agree_with_onnx_runtime_on_padded_rows(first, tmp_path):
+    for seed in range(first, first + 25):
+        model, ids, _ = draw_stack(np.random.default_rng(seed), dtype="float32")
+        minidl.onnx.export(random_model(model, np.random.default_rng(seed)), tmp_path / "model.onnx")
+        # Sums may nearly cancel, and lose their digits: errors are relative to the largest number in the network.
+        scale = max(np.abs(values).max() for values in model.activations(ids).values())
+        assert_close(run(tmp_path / "model.onnx", ids)[0] / scale, model.forward(ids) / scale)
 
 
 def test_a_file_of_padded_ids_gives_a_row_what_it_gives_alone(tmp_path):
