@@ -15,6 +15,7 @@ from minidl.layers import Layer
 from minidl.losses import CategoricalLoss, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minidl.model import Sequential
 from minidl.onnx import constants
+from minidl.onnx.attention import find_attention
 from minidl.onnx.fusing import fuse
 from minidl.onnx.joins import join, square
 from minidl.onnx.pieces import MOST_NUMBERS, TAKES_IMAGES, Chain, MisfitError, Node, Piece, Value, number
@@ -90,6 +91,7 @@ class _Reader:
                 self._add_constant(node)
         fuse(self.nodes, self.constants)
         merge(self.nodes, self.constants)
+        find_attention(self.nodes, self.constants)
         self._resolve()
 
     def _node(self, index: int, proto: Any) -> Node:

@@ -215,11 +215,16 @@ def _attention(layer: MultiHeadAttention, graph: Graph, x: str) -> str:
 
 def _turned(graph: Graph, x: str, positions: int, size: int) -> str:
     """Return queries or keys (N, H, T, D), of which the pairs of features are turned by their position's angles."""
-    turns = angles(0, positions, size)
-    cosines, sines = np.hstack([np.cos(turns)] * 2), np.hstack([-np.sin(turns), np.sin(turns)])
+    cosines, sines = turns(positions, size)
     halves = [_cut(graph, x, start, start + size // 2, axis=3) for start in (size // 2, 0)]
     swapped = graph.node("Mul", graph.node("Concat", *halves, axis=3), graph.constant(sines))
     return graph.node("Add", graph.node("Mul", x, graph.constant(cosines)), swapped)
+
+
+def turns(positions: int, size: int) -> Array:
+    """Return what features, and these with their halves swapped, are multiplied by: two tables (T, D)."""
+    turned = angles(0, positions, size)
+    return np.stack([np.hstack([np.cos(turned)] * 2), np.hstack([-np.sin(turned), np.sin(turned)])])
 
 
 def _cut(graph: Graph, x: str, start: int, stop: int, axis: int, step: int = 1) -> str:

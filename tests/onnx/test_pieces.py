@@ -278,5 +278,5 @@ def test_a_product_of_rows_of_samples_is_a_dense_layer(tmp_path):
 def test_every_operator_that_becomes_a_layer_is_tested():
     assert OPERATORS.keys() - {case[0] for case in FIT} == {
         "Erf", "Expand", "Gather", "Gelu", "LogSoftmax", "Pow", "Slice", "Tile", "Upsample", "ai.onnx.ml.Scaler",
-        "recurrent layer",
+        "attention", "recurrent layer",
     }  # fmt: skip
