@@ -205,6 +205,10 @@ class _Reader:
         if chain.value.rows:
             maker = next(node for node in self.nodes if chain.tensor in node.outputs)
             raise maker.misfit("mixes samples: it gives rows of them")
+        order = self._origin(self.target)[1]
+        last = (chain.value if order is None else chain.value.moved(order)).axes
+        if last not in {(*range(len(last)),), (0, len(last) - 1, *range(1, len(last) - 1))}:
+            raise MisfitError("it ends with axes in another order than minidl has them", len(self.nodes))
         return chain
 
     def _follow(self, chain: Chain) -> Node | None:

@@ -115,6 +115,14 @@ def keras_like():
     return graph(nodes, constants, (6, 6, 1))
 
 
+def test_an_output_with_other_axes_before_those_of_minidl_is_refused(tmp_path):
+    """Heads before positions, say: the model would give them in another order than the file."""
+    nodes = chain(("Reshape", ["t"], {}), ("Transpose", [], {"perm": [0, 2, 1, 3]}))
+    (tmp_path / "model.onnx").write_bytes(graph(nodes, {"t": np.int64([0, 5, 2, 3])}, (5, 6)))
+    with pytest.raises(FileFormatError, match="ends with axes in another order"):
+        load(tmp_path / "model.onnx")
+
+
 def test_a_network_as_keras_has_it_comes_back_in_its_own_order_of_axes(tmp_path):
     content = keras_like()
     (tmp_path / "model.onnx").write_bytes(content)
