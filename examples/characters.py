@@ -2,7 +2,7 @@
 
     python examples/characters.py                                    # The Zen of Python, half a minute
     python examples/characters.py --model gru --temperature 0.3 1
-    python examples/characters.py --text book.txt --steps 6000       # a real text: about two minutes
+    python examples/characters.py --text book.txt --steps 6000       # a real text: two or three minutes
 
 Without --text it learns The Zen of Python (PEP 20, by Tim Peters, in the public domain), which every Python has in its
 module `this`: 856 characters. They suffice to see a network memorise a text, but not to learn English: on the last
