@@ -43,8 +43,8 @@ def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | 
     Raises
     ------
     ShapeError, DataError
-        For rows of another shape, for none, and for numbers that are not finite or, with an input of uint8, not whole
-        and within 0 to 255.
+        For rows of another shape, for none, and for numbers that are not finite or, with an input of uint8 or int64,
+        not whole; those of uint8 must be within 0 to 255.
     MissingFileError, FileFormatError
         For a file that is not there, that ONNX Runtime cannot read, or that computes in 8 bits already.
     MissingDependencyError
@@ -81,6 +81,7 @@ def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | 
             activation_type=runtime.quantization.QuantType.QInt8,
             weight_type=runtime.quantization.QuantType.QInt8,
             per_channel=True,
+            nodes_to_exclude=_of_masks(prepared),
             extra_options={"QDQOpTypePerChannelSupportToAxis": _CHANNELS},
         )
         made = onnx.load(small)
@@ -90,12 +91,23 @@ def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | 
     return target
 
 
+def _of_masks(proto: Any) -> list[str]:
+    """Return the nodes that stay in float32: those that put a number near minus infinity where nothing counts.
+
+    In 8 bits all others would be 0 beside it.
+    """
+    choices = [node for node in proto.graph.node if node.op_type == "Where"]
+    hidden = {name for node in choices for name in node.output}
+    return [node.name for node in proto.graph.node if node in choices or hidden & {*node.input}]
+
+
 class _Rows:
     """The rows by which the quantizer measures activations, some at a time."""
 
     def __init__(self, x: Any, inputs: list[Any]) -> None:
-        if len(inputs) != 1 or inputs[0].type not in {"tensor(float)", "tensor(uint8)"}:
-            raise ArgumentError("quantize takes files with one input, of float32 or uint8")
+        types = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
+        if len(inputs) != 1 or inputs[0].type not in types:
+            raise ArgumentError("quantize takes files with one input, of float32, uint8 or int64")
         self.name, shape = inputs[0].name, tuple(inputs[0].shape[1:])
         rows = as_rows(x, "x")
         if rows.shape[1:] != shape:
@@ -103,10 +115,11 @@ class _Rows:
         if not len(rows):
             raise DataError("x has no rows: give some hundreds of the training data")
         check_finite(rows, "x")
-        dtype = np.uint8 if inputs[0].type == "tensor(uint8)" else np.float32
+        dtype = types[inputs[0].type]
         self.rows = rows.astype(dtype)
-        if dtype == np.uint8 and (self.rows != rows).any():
-            raise DataError("the file takes uint8, but x has numbers that are not whole or not within 0 to 255")
+        if dtype != np.float32 and (self.rows != rows).any():
+            limits = " or not within 0 to 255" * (dtype == np.uint8)
+            raise DataError(f"the file takes {dtype.__name__}, but x has numbers that are not whole{limits}")
         self._blocks = self._in_blocks()
 
     def _in_blocks(self) -> Iterator[Array]:

@@ -22,6 +22,7 @@ from minidl import (
 from minidl.data.digits import load_digits_as_mnist
 from minidl.errors import DataError, FileFormatError, MissingDependencyError, MissingFileError, ShapeError
 from minidl.onnx import export, quantize
+from minidl.sequences import GRU, Conv1D, Embedding, MaxPool1D, MultiHeadAttention, TransformerBlock
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,25 @@ def test_normalizations_are_quantized_without_a_warning(tmp_path, caplog):
     scores = model.forward(x)
     assert np.abs(small - scores).mean() < 0.05 * scores.std()
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [Embedding(30, 16), TransformerBlock(16, 2, causal=True), Dense(3)],
+        [Embedding(30, 16, padding_id=0), Conv1D(16, 3), MaxPool1D(), MultiHeadAttention(2), GRU(8), Dense(3)],
+    ],
+    ids=["causal", "masked"],
+)
+def test_what_a_mask_hides_does_not_take_the_room_of_other_numbers(layers, tmp_path):
+    """The number near minus infinity that hides a score would leave no room for the others in 8 bits."""
+    model = Sequential(layers, input_shape=12, seed=0)
+    export(model, tmp_path / "model.onnx")
+    ids = np.random.default_rng(0).integers(1, 30, (300, 12)) * (np.arange(12) < np.arange(300)[:, np.newaxis] % 12 + 1)
+    small, scores = run(quantize(tmp_path / "model.onnx", ids), ids)[0], model.forward(ids)
+    assert np.abs(small - scores).mean() < 0.1 * scores.std()
+    with pytest.raises(DataError, match="takes int64, but x has numbers that are not whole$"):
+        quantize(tmp_path / "model.onnx", ids + 0.5)
 
 
 def test_files_that_cannot_be_read_are_errors(tmp_path, trained):
