@@ -44,8 +44,9 @@ class Residual(Layer):
         F. In paths it is called ``layers``: ``residual_1/layers/dense_1/weight``.
     projection : Layer or list of Layer, optional
         P, called ``projection``. Left out, it is the identity where F keeps the shape. Else it is made at build, and
-        kept here: ``Dense(outputs, use_bias=False)`` of vectors, and of images ``Conv2D(channels, 1, use_bias=False)``
-        with the strides by which their sizes become those of F's output, ceil(size / stride), if there are such.
+        kept here: of vectors and sequences ``Dense(outputs, use_bias=False)``, of images ``Conv2D(channels, 1,
+        use_bias=False)`` with the strides by which their sizes become those of F's output, ceil(size / stride), if
+        there are such.
 
     Shapes: (N, *input_shape) -> (N, *output shape of F). dx is what the backward passes of F and P make of dy, added
     up; the identity leaves dy as it is.
@@ -150,9 +151,9 @@ class Concatenate(Layer):
 
 
 def _projection(before: Shape, after: Shape) -> Layer | None:
-    """Return a layer that maps vectors to vectors, or images to images; None where strides cannot make their sizes."""
-    if len(before) == len(after) == 1:
-        return Dense(after[0], use_bias=False)
+    """Return a layer that maps features to features, or images to images; None where that cannot make the shape."""
+    if len(before) == len(after) < 3 and before[:-1] == after[:-1]:
+        return Dense(after[-1], use_bias=False)
     if not len(before) == len(after) == 3 or 0 in after:
         return None
     from minidl.layers import Conv2D

@@ -231,6 +231,14 @@ def test_a_model_with_a_block_is_saved_and_loaded(make, shape, dtype, tmp_path):
     assert {layer.dtype for layer in loaded.walk()} == {np.dtype(dtype)}
 
 
+def test_the_features_of_sequences_are_projected_at_each_position():
+    block = Residual([Dense(5), Tanh()])
+    block.set_up((4, 3), 0, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(2, 4, 3))
+    weight = block.named_parameters()["projection/dense_1/weight"].value
+    np.testing.assert_allclose(block.forward(x), block.layers.forward(x) + x @ weight, rtol=1e-12)
+
+
 def test_the_arrays_of_a_projection_that_do_not_fit_are_refused_before_they_are_made(tmp_path):
     model = Sequential([Residual(Dense(2))], input_shape=3, seed=0)
     model.save(tmp_path / "model.npz")
