@@ -79,7 +79,7 @@ class Step:
 
     name: str
     rate: float
-    """Of Adam at the first step: the best of a few that were tried, for 400 or 1,000 steps."""
+    """Of Adam at the first step: chosen after a few tries, most of them of 400 steps."""
 
     layers: Callable[[int], list[Layer]]
     """Makes them for V characters. The lists are those of the page, as a test says."""
