@@ -49,6 +49,8 @@ FAMILIES = {
     "layers of sequences": ["sequences"],
     "work on two cores": ["threads.py", "training/replica.py"],
     "products in parts": ["products.py"],
+    "the normal distribution": ["normal.py"],
+    "weights of classes": ["training/class_weights.py"],
 }
 """What a reader of the core can do without, counted for itself."""
 

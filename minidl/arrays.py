@@ -83,6 +83,13 @@ def check_lengths(**arrays: Array | None) -> int:
     return length
 
 
+def check_mask(mask: Any, x: Array) -> None:
+    """Raise ShapeError unless a mask is a bool array of the first axes of `x`, the rows and their positions."""
+    axes = np.ndim(mask)
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or axes < 2 or mask.shape != x.shape[:axes]:
+        raise ShapeError(f"a mask is a bool array (N, T), True where a position counts; x has the shape {x.shape}")
+
+
 def as_weights(values: Any) -> Array:
     """Return sample weights as float64; DataError unless they are finite numbers, none negative."""
     weights = as_array(values, "sample_weight")

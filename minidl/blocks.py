@@ -139,9 +139,15 @@ class Concatenate(Layer):
         return np.concatenate(outputs, axis=self.axis, dtype=self.dtype)
 
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
-        """Return which positions count in all branches; None where positions are joined, or none has a mask."""
-        masks = [made for branch in self.branches if (made := branch.mask_after(x, mask)) is not None]
-        return np.logical_and.reduce(masks) if masks and masks[0].shape[1:] == (self.output_shape or ())[:1] else None
+        """Return which positions count in all branches or, where they join positions, those of one after the other."""
+        made = [branch.mask_after(x, mask) for branch in self.branches]
+        if not (known := [each for each in made if each is not None]):
+            return None
+        rows, axis = len(known[0]), self.axis % (len(self.output_shape or ()) + 1)
+        if axis >= known[0].ndim:
+            return np.logical_and.reduce(known)
+        shapes = [(rows, *branch.output_shape[: known[0].ndim - 1]) for branch in self.branches]
+        return np.concatenate([np.ones(s, bool) if m is None else m for m, s in zip(made, shapes, strict=True)], axis)
 
     def backward(self, dy: Array) -> Array | None:
         _ask_for_input_gradients(self)

@@ -54,6 +54,19 @@ FIXES: dict[str, dict[str, str]] = {
         **dict.fromkeys(["out_features", "output_dim"], "it is the first value: Dense(64)"),
         TOO_MANY: "Give the outputs alone, Dense(64): the inputs come from the data",
     },
+    "Embedding": {
+        **dict.fromkeys(["input_dim", "num_embeddings"], "it is the first value, vocabulary_size"),
+        **dict.fromkeys(["output_dim", "embedding_dim"], "it is the second value, units"),
+        **dict.fromkeys(["mask_zero", "padding_idx"], "it is padding_id=, as in Embedding(1000, 64, padding_id=0)"),
+        "input_length": _NO_SHAPE,
+        "embeddings_initializer": "it is initializer=",
+    },
+    "Masking": {"mask_value": "it is the first value, padding_value"},
+    "MultiHeadAttention": {
+        **dict.fromkeys(["num_heads", "nhead"], "it is the first value, heads"),
+        **dict.fromkeys(["embed_dim", "key_dim", "value_dim", "d_model"], "leave it out: the input tells the features"),
+        "use_causal_mask": "it is causal=",
+    },
     "Dropout": dict.fromkeys(["p", "prob"], "it is the first value: Dropout(0.5)"),
     "BatchNorm": dict.fromkeys(
         ["axis", "affine", "center", "scale"], "leave it out: the last axis is normalized, scaled and shifted"

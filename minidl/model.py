@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 
 from minidl import inspection
 from minidl.advice import advise_on_attributes, refuse
-from minidl.arrays import as_rows, check_finite
+from minidl.arrays import as_rows, check_finite, check_mask
 from minidl.errors import ArgumentError, ArgumentTypeError, FileFormatError, NotReadyError, ShapeError, located, naming
 from minidl.files import read_described, write_described
 from minidl.layers import Layer, ReLU, Sigmoid, Softmax
@@ -198,6 +198,8 @@ class Sequential(Layer):
             x = self._as_images(x) if isinstance(x, np.ndarray) else self.as_inputs(x)[...]
             self.set_up_for(x)
             self.check_input(x)
+        if mask is not None:
+            check_mask(mask, x)
         layer = self._computed[0]
         try:
             for layer in self._computed:

@@ -72,7 +72,8 @@ def as_numbers(values: Any, name: str) -> Array:
         if array.dtype.kind in "US":
             array = np.asarray(values, object)  # in a list, numbers beside a text are still numbers
     except (ValueError, TypeError, LookupError) as error:
-        raise DataError(f"{name} is no table of numbers: {error}") from error
+        what = "rows differ in length: fill up by minidl.data.pad_sequences" if "inhomogeneous" in str(error) else error
+        raise DataError(f"{name} is no table of numbers: {what}") from error
     if array.dtype.kind in "biuf":
         return array
     return _from_objects(array, name, list(values.columns) if hasattr(values, "iloc") and array.ndim == 2 else [])

@@ -1,4 +1,4 @@
-"""Data from files: rows of CSV, IDX arrays, MNIST, CIFAR-10, images, shards; their split into parts; windows."""
+"""Data: rows of CSV files, IDX arrays, MNIST, CIFAR-10, images, shards; splits, windows over series, and padding."""
 
 from minidl.data.cifar10 import CIFAR10_CLASSES, load_cifar10
 from minidl.data.csv import load_csv
@@ -7,6 +7,7 @@ from minidl.data.handwriting import center_digit
 from minidl.data.idx import load_idx
 from minidl.data.images import load_images
 from minidl.data.mnist import load_mnist
+from minidl.data.padding import pad_sequences
 from minidl.data.shards import Shards
 from minidl.data.splitting import train_validation_split
 from minidl.data.windows import windows
@@ -22,6 +23,7 @@ __all__ = [
     "load_idx",
     "load_images",
     "load_mnist",
+    "pad_sequences",
     "train_validation_split",
     "windows",
 ]

@@ -237,7 +237,7 @@ class Layer(CopiedInnermostFirst, Configurable):
         True in a subclass that takes numbers of any dtype as they are, such as uint8 pixels; others get `dtype`.
     takes_mask : bool
         True in a subclass that must know which positions of a padded sequence count: its forward has a third argument,
-        ``mask=None``, of shape (N, T), True where a position counts.
+        ``mask=None``, of shape (N, T), True where a position counts. Numbers at the others must be finite.
     makes_mask : bool
         True in a layer whose output has a mask where its input has none, as that of an `Embedding` with a padding id,
         and from `build` on in those that hold one.
@@ -285,8 +285,10 @@ class Layer(CopiedInnermostFirst, Configurable):
         A layer whose output has others, such as a pooling of them, overrides this. None says that all count. The input
         itself is None where it is not known: behind the first layer of a model that is not computed.
         """
-        before, after = self.input_shape or (), self.output_shape or ()
-        return mask if before[:1] == after[:1] and len(after) >= min(len(before), 2) else None
+        if mask is None:
+            return None
+        before, after, axes = self.input_shape or (), self.output_shape or (), mask.ndim - 1
+        return mask if before[:axes] == after[:axes] and (len(after) > axes or len(before) == axes) else None
 
     def sublayers(self) -> Mapping[str, Layer]:
         """Return the layers inside this one, by name and in the order of their parameters.
@@ -379,6 +381,8 @@ class Layer(CopiedInnermostFirst, Configurable):
             raise ShapeError(f"{expected}, in a batch, but got one sample alone: pass x[np.newaxis]")
         is_moved = x.ndim == 4 and (*x.shape[2:], x.shape[1]) == self.input_shape
         cure = ": its channels must be last, np.moveaxis(x, 1, -1)" if is_moved else ""
+        if x.ndim == 3 and len(self.input_shape or ()) == 2 and x.shape[2:] == (self.input_shape or ())[1:]:
+            cure = f": pad the sequences, or cut them, to {(self.input_shape or ())[0]} positions"
         raise ShapeError(f"{expected} but got {x.shape[1:] if x.ndim else 'a single number'}{cure}")
 
     def place_of(self, name: str) -> str:

@@ -9,6 +9,7 @@ from minidl.initializers import Initializer, is_initializer
 from minidl.layers import windows
 from minidl.layers.base import Declaration, Layer, Parameter
 from minidl.layers.windows import (
+    LooksAtPlaces,
     add_bias,
     as_image,
     as_padding,
@@ -22,7 +23,7 @@ from minidl.settings import as_flag, setting
 from minidl.typing import Array, Shape
 
 
-class Conv2D(Layer):
+class Conv2D(LooksAtPlaces, Layer):
     """Convolution of images: at each place, the product of a patch with each filter, ``y = sum x W + b``.
 
     Parameters
@@ -125,7 +126,7 @@ class DepthwiseConv2D(Conv2D):
         return super().build(input_shape, declare)
 
 
-class Conv2DTranspose(Layer):
+class Conv2DTranspose(LooksAtPlaces, Layer):
     """Transposed convolution, which enlarges images: the backward pass of a `Conv2D` as a forward pass.
 
     Each pixel adds its product with the filters to a window of the output.

@@ -58,16 +58,17 @@ class BatchNorm(Layer):
         rows = _rows_of(x, mask)
         # A process may have no row of a batch that others have rows of, and wait for it.
         of_batch = training and self.own_trainable and (len(rows) > 0 or self.over_batch is not None)
-        count = len(rows)
+        counts = np.array(len(rows))
+        if of_batch and self.over_batch is not None:
+            self.over_batch(counts)
+        count = int(counts)
+        if of_batch and count == 1 and mask is None:
+            raise ShapeError("a batch of one sample has no variance: use a batch_size of 2 or more, or LayerNorm")
+        of_batch = of_batch and count > 1  # a batch that is padding but for a position is normalized as in inference
         if of_batch:
             mean = sum_rows(rows)
             if self.over_batch is not None:
-                counts = np.array(count)
-                self.over_batch(counts)
                 self.over_batch(mean)
-                count = int(counts)
-            if count == 1:
-                raise ShapeError("a batch of one sample has no variance: use a batch_size of 2 or more, or LayerNorm")
             mean /= count
             centered = rows - mean
             variance = sum_rows(centered * centered)
@@ -155,7 +156,7 @@ class LayerNorm(Layer):
 
 def _rows_of(x: Array, mask: Array | None) -> Array:
     """Return the rows of features (n, F) in x (N, ..., F) that count."""
-    return x.reshape(-1, x.shape[-1]) if mask is None else x[mask]
+    return (x if mask is None else x[mask]).reshape(-1, x.shape[-1])
 
 
 def _in_place_of(x: Array, rows: Array, mask: Array | None) -> Array:
@@ -163,7 +164,7 @@ def _in_place_of(x: Array, rows: Array, mask: Array | None) -> Array:
     if mask is None:
         return rows.reshape(x.shape)
     y = np.zeros_like(x)
-    y[mask] = rows
+    y[mask] = rows.reshape(y[mask].shape)
     return y
 
 

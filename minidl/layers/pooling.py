@@ -7,12 +7,12 @@ import numpy as np
 
 from minidl.errors import ShapeError
 from minidl.layers.base import Declaration, Layer
-from minidl.layers.windows import Window, as_image, as_margins, as_padding, as_pair, slide
+from minidl.layers.windows import LooksAtPlaces, Window, as_image, as_margins, as_padding, as_pair, slide
 from minidl.settings import setting
 from minidl.typing import Array, Shape
 
 
-class _Pooling(Layer):
+class _Pooling(LooksAtPlaces, Layer):
     """Base of the layers that make one number of each window of each channel."""
 
     pool_size: Any = setting(default=(2, 2), kw_only=False, check=as_pair, fixed=True)
@@ -106,7 +106,7 @@ class AveragePool2D(_Pooling):
         return self.window.crop(padded)
 
 
-class GlobalAveragePool2D(Layer):
+class GlobalAveragePool2D(LooksAtPlaces, Layer):
     """Mean of each channel over all pixels.
 
     Shapes: (N, height, width, channels) -> (N, channels): (7, 7, 64) becomes (64,). dx = dy / (height width).
@@ -128,7 +128,7 @@ class GlobalAveragePool2D(Layer):
         return np.broadcast_to(share, (len(dy), height, width, channels)).copy()
 
 
-class GlobalMaxPool2D(Layer):
+class GlobalMaxPool2D(LooksAtPlaces, Layer):
     """Maximum of each channel over all pixels; of equal ones the first, row by row, gets the gradient.
 
     Shapes: (N, height, width, channels) -> (N, channels): (7, 7, 64) becomes (64,). dx is dy at the maximum, and 0

@@ -62,6 +62,16 @@ def as_image(shape: Shape) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
+class LooksAtPlaces:
+    """What the layers share that look at several places of an image: none of these can be left out."""
+
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
+        if mask is not None:
+            cure = "the layers of sequences do, such as Conv1D and GlobalAveragePool1D"
+            raise ArgumentError(f"{type(self).__name__} cannot leave padding out: {cure}")
+        return None
+
+
 @dataclasses.dataclass(frozen=True)
 class Window:
     """How a window slides over images of one size.

@@ -57,7 +57,7 @@ class CategoricalLoss(PositionWiseLoss):
             return _as_labels(targets, classes)
         if targets.shape[1:] != output_shape:
             forms = f"labels {batch_shape(output_shape[:-1])} or one-hot rows {batch_shape(output_shape)}"
-            cure = "" if len(output_shape) == 1 else "; for one label per sample put Flatten() before the last layer"
+            cure = "" if len(output_shape) == 1 else "; for one label per sample, pool or flatten the positions before"
             raise ShapeError(f"y has shape {targets.shape}; give {forms}{cure}")
         wrong = (np.abs(targets.sum(axis=-1, dtype=np.float64) - 1) > 1e-3) | (targets < 0).any(axis=-1)
         refuse_targets(wrong, targets, "one-hot rows hold no negative number and sum to 1")

@@ -328,15 +328,25 @@ def _residual(layer: Residual, graph: Graph, x: str) -> str:
 @_translates(Concatenate)
 def _concatenate(layer: Concatenate, graph: Graph, x: str) -> str:
     outputs = [_inside(layer, str(branch.name), branch, graph, x) for branch in layer.branches]
-    masks = [mask for each in outputs if (mask := graph.mask_of(each))]
+    masks = [graph.mask_of(each) for each in outputs]
     outputs, axes = _alike(graph, outputs, layer), _axes(layer, layer.output_shape)
     axis = layer.axis % axes
     if graph.has_channels_first(outputs[0]):
         axis = 1 if axis == axes - 1 else axis + 1
     y = graph.node("Concat", *outputs, axis=axis)
-    if layer.axis % axes == 1 or not masks:
+    known = [mask for mask in masks if mask]
+    if not known:
         return y
-    return graph.set_mask(y, functools.reduce(lambda mask, other: graph.node("And", mask, other), masks))
+    if layer.axis % axes == 1:  # positions one after the other
+        whole = [mask or _all_count(graph, each) for mask, each in zip(masks, outputs, strict=True)]
+        return graph.set_mask(y, graph.node("Concat", *whole, axis=1))
+    return graph.set_mask(y, functools.reduce(lambda mask, other: graph.node("And", mask, other), known))
+
+
+def _all_count(graph: Graph, x: str) -> str:
+    """Return a mask that is True at all positions of a tensor (N, T, F)."""
+    largest = graph.node("ReduceMax", graph.channels_last(x), axes=[2], keepdims=0)
+    return graph.node("Not", graph.node("IsNaN", largest))
 
 
 def _inside(block: Layer, name: str, layer: Layer, graph: Graph, x: str) -> str:

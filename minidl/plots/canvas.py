@@ -55,6 +55,9 @@ def class_labels(name: str, values: ArrayLike, rows: int | None = None) -> Array
     Raises ShapeError for other shapes and when N is not `rows`, DataError for numbers that are no classes.
     """
     labels = as_labels(values)
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "biu" and (labels.sum(axis=1) != 1).any():
+        cure = "of positions, pass those that count, such as targets[mask] and predictions[mask]"
+        raise DataError(f"{name} {labels.shape} are no one-hot rows, and a row can have one class: {cure}")
     if labels.ndim == 2:
         labels = labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=1)
     if labels.ndim != 1:

@@ -1,5 +1,6 @@
 """Blocks of sequences: the transformer's, and an embedding that also scores ids."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ def TransformerBlock(  # noqa: N802 - it stands among layers, and makes one
     causal: bool = False,
     dropout: float = 0.0,
     rotary: bool = False,
+    name: str | None = None,
 ) -> Sequential:
     """Return a block of a transformer: attention between positions, then two dense layers, each with a shortcut.
 
@@ -44,6 +46,8 @@ def TransformerBlock(  # noqa: N802 - it stands among layers, and makes one
         Of the attention's weights, and of what each of the two parts adds.
     rotary : bool, default False
         Whether attention sees positions by rotations; else a layer before the first block adds them.
+    name : str, optional
+        As for any layer.
 
     Shapes: (N, T, units) -> (N, T, units). Sources: Vaswani et al. (2017), arXiv:1706.03762; Xiong et al. (2020),
     arXiv:2002.04745, for the normalization first.
@@ -51,7 +55,7 @@ def TransformerBlock(  # noqa: N802 - it stands among layers, and makes one
     attention = MultiHeadAttention(heads, causal=causal, dropout=dropout, rotary=rotary)
     dense = [Dense(hidden_units or 4 * units), GELU(), Dense(units, initializer="glorot_uniform")]
     parts: list[list[Layer]] = [[LayerNorm(), attention], [LayerNorm(), *dense]]
-    return Sequential([Residual([*part, Dropout(dropout)] if dropout else part) for part in parts])
+    return Sequential([Residual([*part, Dropout(dropout)] if dropout else part) for part in parts], name=name)
 
 
 class TiedEmbedding(Layer):
@@ -94,6 +98,9 @@ class TiedEmbedding(Layer):
             raise ShapeError(f"TiedEmbedding's layers must return {shape[-1]} features, as they get, not {made}")
         self.bias: Parameter | None = declare.parameter("bias", size, "zeros") if self.use_bias else None
         return (*made[:-1], size)
+
+    def numbers_per_row(self) -> int:
+        return self.layers.numbers_per_row() + math.prod(self.output_shape or ())
 
     def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
         vectors, mask = self.embedding.forward(x, training), self.embedding.mask_after(x, mask)

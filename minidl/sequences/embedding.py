@@ -3,10 +3,9 @@
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from minidl.arrays import as_class_indices
-from minidl.errors import DataError
+from minidl.errors import ArgumentError, DataError, ShapeError
 from minidl.initializers import Initializer, is_initializer
 from minidl.layers.base import Declaration, Layer
 from minidl.sequences.masking import entered
@@ -46,6 +45,10 @@ class Embedding(Layer):
     initializer: Initializer | str = setting(default="normal", check=is_initializer, fixed=True)
     takes_integers = True
 
+    def __post_init__(self) -> None:
+        if self.padding_id is not None and self.padding_id >= self.vocabulary_size:
+            raise ArgumentError(f"padding_id is {self.padding_id}; ids are 0 to {self.vocabulary_size - 1}")
+
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         self.makes_mask = self.padding_id is not None
         self.weight = declare.parameter("weight", (self.vocabulary_size, self.units), self.initializer)
@@ -58,6 +61,8 @@ class Embedding(Layer):
         return self.weight.value.take(ids, axis=0)
 
     def backward(self, dy: Array) -> None:
+        from scipy import sparse  # which takes longer to load than all of minidl
+
         ids, gradient = self.saved.ravel(), self.weight.gradient
         rows, places = np.unique(ids, return_inverse=True)
         # A product with a sparse matrix, which has a 1 in the column of each position and the row of its id.
@@ -73,6 +78,9 @@ class Embedding(Layer):
         return counts if mask is None else counts & mask
 
     def check_input(self, x: Array) -> None:
+        if x.ndim == 2 and x.shape[1:] != self.input_shape and len(self.input_shape or ()) == 1:
+            length = (self.input_shape or ())[0]
+            raise ShapeError(f"expects {length} ids per sample but got {x.shape[1]}: pad the rows, or cut them")
         super().check_input(x)
         if isinstance(x, np.ndarray):  # rows of files are looked at when they are read
             self._as_ids(x)
@@ -84,5 +92,6 @@ class Embedding(Layer):
         if wrong.any():
             row, *position = np.argwhere(wrong)[0].tolist()
             at = f", position {', '.join(map(str, position))}" * bool(position)
-            raise DataError(f"row {row}{at}, holds {x[wrong][0]}; ids are 0 to {self.vocabulary_size - 1}")
+            known = f"ids are the whole numbers 0 to {self.vocabulary_size - 1}"
+            raise DataError(f"row {row}{at}, holds {x[wrong][0]}; {known}")
         return ids

@@ -211,12 +211,17 @@ def _rule(layer: Layer) -> Rule:
     """Return how a layer continues: its own method, or what is known of the class that its `forward` is of."""
     if callable(getattr(layer, "continued", None)):
         return _by_its_method
-    home = next(kind for kind in type(layer).__mro__ if "forward" in vars(kind))
+    home = _home(type(layer))
     if home not in _RULES:
         name = type(layer).__name__
         cure = "if it treats each position alone, define continued(self, x, memory): return self.forward(x)"
         raise ArgumentError(f"{name} cannot continue a sequence, as it may look at all positions at once; {cure}")
     return _RULES[home]
+
+
+def _home(kind: type) -> type:
+    """Return the class that defines the `forward` of a class of layers."""
+    return next(each for each in kind.__mro__ if "forward" in vars(each))
 
 
 def _by_its_method(layer: Any, x: Array, memory: Memory) -> Array:
@@ -260,7 +265,7 @@ _RULES: dict[type, Rule] = {
     Sequential: _in_turn,
     Residual: _added,
     Concatenate: _joined,
-    **dict.fromkeys((*_ALONE, *_ACTIVATIONS), _alone),
+    **dict.fromkeys(map(_home, (*_ALONE, *_ACTIVATIONS)), _alone),
 }
 """By the class that defines a layer's `forward`: one that overrides it may do anything with the positions."""
 

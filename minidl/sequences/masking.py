@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from minidl.errors import DataError
-from minidl.layers.base import Layer
+from minidl.errors import DataError, ShapeError
+from minidl.layers.base import Declaration, Layer
 from minidl.settings import as_number, setting
-from minidl.typing import Array
+from minidl.typing import Array, Shape
 
 
 def entered(layer: Layer, x: Array | None) -> Array:
@@ -24,14 +24,21 @@ class Masking(Layer):
     Parameters
     ----------
     padding_value : float, default 0
+        Compared in float32. A function that `Trainer` calls as `augment` must leave the padding as it is.
 
     Shapes: (N, T, F) -> (N, T, F). dx = dy.
 
-    Raises DataError where it is not the first layer of a model that trains.
+    Raises ShapeError when it is set up for samples without an axis of features, and DataError where it is not the first
+    layer of a model that trains.
     """
 
     padding_value: float = setting(default=0.0, kw_only=False, check=as_number)
     makes_mask = True
+
+    def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        if len(input_shape) < 2:
+            raise ShapeError(f"Masking expects samples (positions, features) but got {input_shape}")
+        return input_shape
 
     def forward(self, x: Array, training: bool = False) -> Array:
         return x
@@ -40,5 +47,6 @@ class Masking(Layer):
         return dy.copy()
 
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
-        counts: Array = np.any(entered(self, x) != self.padding_value, axis=-1)
+        # In float32, in which a number is the same before and after a model has taken it into its own type.
+        counts: Array = np.any(entered(self, x).astype(np.float32) != np.float32(self.padding_value), axis=-1)
         return counts if mask is None else counts & mask

@@ -46,7 +46,8 @@ class _Recurrent(Layer):
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         if len(input_shape) != 2:
             expected = f"{type(self).__name__} expects sequences, samples of shape (positions, features)"
-            raise ShapeError(f"{expected}, but got {input_shape}: ids of words need an Embedding before it")
+            cure = "ids need an Embedding before it, and a recurrent layer before it return_sequences=True"
+            raise ShapeError(f"{expected}, but got {input_shape}: {cure}")
         time, features = input_shape
         columns, initial = self.gates * self.units, _GateByGate(self.initializer, self.gates)
         recurrent = _GateByGate(self.recurrent_initializer, self.gates)
@@ -347,13 +348,15 @@ class Bidirectional(Layer):
     takes_mask = True
 
     def __post_init__(self) -> None:
-        self._returning: _Recurrent = copy.deepcopy(self.layer)
-        self._returning.go_backwards = True
+        self._returning: Any = None
 
     def sublayers(self) -> Mapping[str, Layer]:
-        return {"forward": self.layer, "backward": self._returning}
+        return {"forward": self.layer} | ({} if self._returning is None else {"backward": self._returning})
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
+        if self._returning is None:
+            self._returning = copy.deepcopy(self.layer)
+            self._returning.go_backwards = True
         *before, units = declare.sublayer("forward", input_shape)
         declare.sublayer("backward", input_shape)
         return (*before, 2 * units if self.merge == "concatenate" else units)

@@ -188,6 +188,9 @@ class _Pooling1D(Layer):
         y = super().forward(x[:, np.newaxis], training)
         return y[:, 0] if y.ndim == 4 else y
 
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
+        return None  # where all of a sequence is pooled, no position is left
+
     def shares(self, mask: Array, dtype: Any) -> Array:
         """Return which part of each window counts, for all features at once."""
         return self.pool(mask[:, :, np.newaxis].astype(dtype))

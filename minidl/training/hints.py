@@ -52,7 +52,8 @@ def warn_of_scales(model: Sequential, rows: Rows, step: int = 0) -> None:
         scaled = f"x lies in [0, 1] already, and {first!r} would scale it again: leave out one of the two"
         warnings.warn(f"check the data: {scaled}", DataWarning, stacklevel=3)
     if isinstance(model.loss, RegressionLoss) and not isinstance(model.loss, Poisson):
-        wanted, reached = (_root_mean_square(values) for values in (sample.targets, model.forward(x)))
+        targets, counts = sample.targets, slice(None) if sample.weights is None else sample.weights > 0
+        wanted, reached = (_root_mean_square(values[counts]) for values in (targets, model.forward(x)))
         if wanted > _FAR * max(reached, 1):
             far = f"y is of the size {wanted:.2g}, and the network begins at {reached:.2g}: it would take very long"
             cure = "standardize y, (y - y.mean()) / y.std(), or use MLPRegressor(standardize=True)"

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from minidl.arrays import as_array, as_weights, check_finite, check_lengths
 from minidl.distributed import ALONE, Processes
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, naming
+from minidl.errors import ArgumentError, ArgumentTypeError, naming
 from minidl.lazy_rows import take_rows
-from minidl.losses.base import Loss, spread_weights
+from minidl.losses.base import spread_weights
 from minidl.model import Sequential
-from minidl.settings import as_number
 from minidl.tables import column_names
-from minidl.typing import Array, Shape
+from minidl.training.class_weights import weigh_rows
+from minidl.typing import Array
 
 
 class Rows:
@@ -94,7 +93,7 @@ def prepare_rows(
     targets.flags.writeable = False  # they may be the user's own, which a metric must not change
     positions = loss.positions(output_shape)
     weights = spread_weights(weights, positions)
-    if model.makes_mask and (mask := model.mask_after(x[...], None)) is not None:
+    if model.makes_mask and (mask := _mask_of(model, x)) is not None:
         if mask.shape[1:] != positions:
             cure = "pool the positions before, or score each, as MeanSquaredError(position_wise=True) does"
             raise ArgumentError(f"{type(loss).__name__} scores a row as a whole, and its padding too: {cure}")
@@ -103,51 +102,11 @@ def prepare_rows(
     return Rows(x, targets, weights, math.prod(positions))
 
 
-def weigh_rows(weights: Array | None, class_weight: Any, loss: Loss, targets: Array, shape: Shape) -> Array | None:
-    """Return the weight of each row, or None where all count the same.
-
-    Parameters
-    ----------
-    weights : array (N,), of a position-wise output (N, *positions), or None
-    class_weight : dict of label -> weight, sequence of a weight per class, "balanced", or None
-        Labels that a dict leaves out weigh 1. "balanced" gives label k of the K that occur the weight N / (K N_k),
-        so that all of them count the same, as in scikit-learn.
-    loss : Loss
-        Says which class a row of `targets` is of.
-    targets : array
-        As the loss has prepared them.
-    shape : tuple of int
-        Of the model's output, which tells how many classes there are.
-
-    Raises ArgumentError or ArgumentTypeError for anything else, DataError when all weights are 0.
-    """
-    classes = max(shape[-1] if shape else 1, 2)  # one score tells two classes apart
-    if class_weight is not None:
-        of_row = _class_weights(class_weight, labels := loss.labels(targets), classes)[labels]
-        weights = of_row if weights is None else weights * of_row
-    if weights is not None and not weights.any():
-        raise DataError(f"sample_weight{' times class_weight' * (class_weight is not None)} is 0 for every row")
-    return weights
-
-
-def _class_weights(class_weight: Any, labels: Array, classes: int) -> Array:
-    if isinstance(class_weight, str):
-        if class_weight != "balanced":
-            raise ArgumentError(f'class_weight is {class_weight!r}; the only name is "balanced"')
-        counts = np.bincount(labels.ravel(), minlength=classes)
-        return labels.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    if isinstance(class_weight, Sequence | np.ndarray):
-        if len(class_weight) != classes:
-            raise ArgumentError(f"class_weight has length {len(class_weight)}; the model has {classes} classes")
-        class_weight = dict(enumerate(class_weight))
-    if not hasattr(class_weight, "items"):  # as a pandas series has, by its index
-        raise ArgumentTypeError(f'class_weight is {class_weight!r}; give a dict by label, a list, or "balanced"')
-    weights = np.ones(classes)
-    for label, weight in class_weight.items():
-        if label not in range(classes):
-            raise ArgumentError(f"class_weight names the class {label!r}; there are 0 to {classes - 1}")
-        weights[int(label)] = as_number(weight, f"class_weight of {label!r}", 0)
-    return weights
+def _mask_of(model: Sequential, x: Array) -> Array | None:
+    """Return the mask of the model's output for all rows, which are read in blocks; None where all count."""
+    blocks = (model.mask_after(x[rows], None) for rows in split_rows(0, len(x), 4096, joined=False))
+    masks = [mask for mask in blocks if mask is not None]
+    return np.concatenate(masks) if masks else None
 
 
 def prepare_validation(model: Sequential, validation_data: Any, among: Processes = ALONE) -> Rows | None:

@@ -524,7 +524,7 @@ def test_targets_of_other_positions_are_refused(loss, shape):
 
 
 def test_the_error_about_targets_of_positions_says_both_forms_and_the_cure_for_one_label_a_row():
-    cure = r"for one label per sample put Flatten\(\) before the last layer$"
+    cure = "for one label per sample, pool or flatten the positions before$"
     with pytest.raises(ShapeError, match=rf"give labels \(N, 3\) or one-hot rows \(N, 3, 4\); {cure}"):
         SoftmaxCrossEntropy()(np.zeros((N, T, K)), np.zeros(N, int))
 

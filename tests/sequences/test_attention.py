@@ -84,7 +84,7 @@ def test_it_is_its_definition_also_of_positions_without_a_key(options, masked):
 @every_option
 @pytest.mark.parametrize(("heads", "shape"), [(2, (5, 8)), (1, (3, 2)), (2, (1, 4))])
 def test_the_kit_finds_nothing(options, heads, shape):
-    check_layer(MultiHeadAttention(heads, **options), shape)
+    check_layer(MultiHeadAttention(heads, **options), shape, tolerance=5e-6)  # some of its gradients are small
 
 
 @every_option

@@ -4,19 +4,26 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import together
 
 from minidl import (
+    GRU,
     SGD,
     Accuracy,
     BatchNorm,
     Concatenate,
+    Conv2D,
     Dense,
     Embedding,
     Flatten,
+    GlobalAveragePool1D,
+    GlobalAveragePool2D,
     Huber,
     LayerNorm,
+    MaxPool2D,
     MeanAbsoluteError,
     MeanSquaredError,
+    Rescale,
     Reshape,
     Residual,
     Sequential,
@@ -24,6 +31,7 @@ from minidl import (
     Tanh,
     Trainer,
 )
+from minidl.data import Shards
 from minidl.errors import ArgumentError, DataError, ShapeError
 
 DTYPES = ["uint8", "int16", "int64", "float32"]
@@ -65,7 +73,7 @@ def test_what_is_no_id_is_named_with_its_row_and_position(wrong):
     layer = built(7, 3)
     x = np.zeros((4, 5), type(wrong))
     x[2, 3] = wrong
-    message = rf"^row 2, position 3, holds {wrong}; ids are 0 to 6$"
+    message = rf"^row 2, position 3, holds {wrong}; ids are the whole numbers 0 to 6$"
     with pytest.raises(DataError, match=message):
         layer.forward(x)
 
@@ -74,7 +82,7 @@ def test_before_training_and_in_predictions_the_row_is_that_of_all_data():
     model = Sequential([Embedding(7, 3), Flatten(), Dense(2), SoftmaxCrossEntropy()], seed=0)
     x = np.zeros((5000, 5), int)
     x[4321, 1] = 9
-    message = r"^layer 1 'embedding_1': row 4321, position 1, holds 9; ids are 0 to 6$"
+    message = r"^layer 1 'embedding_1': row 4321, position 1, holds 9; ids are the whole numbers 0 to 6$"
     with pytest.raises(DataError, match=message):
         Trainer(model, seed=0).fit(x, np.zeros(5000, int), progress=False)
     with pytest.raises(DataError, match=message):
@@ -202,5 +210,112 @@ def test_sizes_that_cannot_work_are_refused(arguments):
 
 def test_ids_of_another_shape_are_refused_with_the_place():
     model = model_of_positions()
-    with pytest.raises(ShapeError, match="layer 1 'embedding_1' expects input"):
+    with pytest.raises(ShapeError, match="'embedding_1' expects 6 ids per sample but got 7: pad the rows, or cut them"):
         model.predict(np.zeros((2, 7), int))
+    with pytest.raises(ShapeError, match="layer 1 'embedding_1' expects input"):
+        model.predict(np.zeros((2, 6, 1), int))
+
+
+def test_a_padding_id_must_be_an_id():
+    with pytest.raises(ArgumentError, match="padding_id is 9; ids are the whole numbers 0 to 8|ids are 0 to 8"):
+        Embedding(9, 4, padding_id=9)
+
+
+@pytest.mark.parametrize("kind", ["balanced", {1: 2.0}])
+def test_weights_of_classes_do_not_depend_on_labels_of_the_padding(kind):
+    x, y, _ = padded()
+    other = np.where(x == 0, 2, y)
+    model = model_of_positions(Dense(5), Tanh())
+    values = [Trainer(model).evaluate(x, labels, class_weight=kind) for labels in (y, other)]
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("mask", [np.ones((12, 6), int), np.ones((12, 5), bool), np.ones(12, bool), [[True] * 6] * 12])
+def test_a_mask_of_another_shape_or_type_is_refused(mask):
+    x, _, _ = padded()
+    with pytest.raises(ShapeError, match=r"a mask is a bool array \(N, T\), True where .* x has the shape \(12, 6\)"):
+        model_of_positions().forward(x, mask=mask)
+
+
+def test_where_all_is_padding_the_error_says_so():
+    model = model_of_positions()
+    with pytest.raises(DataError, match="is 0 for every row, or all of x is padding"):
+        Trainer(model).fit(np.zeros((4, 6), int), np.zeros((4, 6), int), progress=False)
+
+
+# Masks in blocks
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_positions_joined_one_after_the_other_have_the_masks_of_each(before):
+    x, _, _ = padded()
+    branches = [Rescale(1), [Dense(4), Tanh()]] if before else [[Dense(4)], Rescale(2)]
+    model = Sequential([Embedding(9, 4, padding_id=0), Concatenate(branches, axis=1)], input_shape=6, seed=0)
+    np.testing.assert_array_equal(model.mask_after(x, None), np.tile(x != 0, (1, 2)))
+    pooled = Sequential([*model.layers, GlobalAveragePool1D()], input_shape=6)
+    y = model.forward(x)
+    counts = np.tile(x != 0, (1, 2))[..., np.newaxis]
+    np.testing.assert_allclose(pooled.forward(x), (y * counts).sum(1) / counts.sum(1), rtol=1e-5)
+
+
+def test_a_branch_without_a_mask_counts_wholly_where_positions_are_joined():
+    x, _, _ = padded()
+    branches = [Embedding(9, 4, padding_id=0), Embedding(9, 4)]
+    joined = Sequential([Concatenate(branches, axis=1)], input_shape=6, seed=0)
+    np.testing.assert_array_equal(joined.mask_after(x, None), np.hstack([x != 0, np.ones_like(x, bool)]))
+    beside = Sequential([Concatenate([Embedding(9, 4, padding_id=0), Embedding(9, 4, padding_id=3)])], input_shape=6)
+    np.testing.assert_array_equal(beside.mask_after(x, None), (x != 0) & (x != 3))
+
+
+def test_ids_of_two_axes_keep_their_mask_in_branches_and_lose_it_with_an_axis():
+    ids = np.random.default_rng(0).integers(0, 4, (5, 3, 4))
+    layers = [Embedding(4, 2, padding_id=0), Concatenate([Rescale(1), Dense(3)]), BatchNorm()]
+    model = Sequential([*layers, Dense(3), SoftmaxCrossEntropy()], seed=0, dtype="float64")
+    labels = np.random.default_rng(1).integers(0, 3, ids.shape)
+    other = np.where(ids == 0, 2 - labels, labels)
+    losses = [Trainer(model).evaluate(ids, each)["loss"] for each in (labels, other)]
+    assert losses[0] == losses[1]
+    Trainer(model, SGD(0.1), seed=0).fit(ids, labels, progress=False)
+    flat = Sequential([Embedding(4, 2, padding_id=0), Reshape((3, 8)), GRU(2)], input_shape=(3, 4), seed=0)
+    assert flat.mask_after(ids, None) is None
+    assert flat.forward(ids).shape == (5, 2)
+
+
+@pytest.mark.parametrize("layer", [Conv2D(2, 3, padding="same"), MaxPool2D(1), GlobalAveragePool2D()], ids=repr)
+def test_layers_of_images_say_that_they_cannot_leave_padding_out(layer):
+    x, _, _ = padded()
+    model = Sequential([Embedding(9, 4, padding_id=0), Reshape((6, 1, 4)), layer], input_shape=6, seed=0)
+    with pytest.raises(ArgumentError, match="cannot leave padding out: the layers of sequences do"):
+        model.forward(x)
+
+
+@pytest.mark.parametrize("positions", [0, 1])
+def test_a_batch_of_nothing_but_padding_is_normalized_as_in_inference(positions):
+    x, y, _ = padded()
+    x[:4] = 0
+    x[0, :positions] = 1
+    model = model_of_positions(BatchNorm())
+    run = Trainer(model, SGD(0.1), batch_size=4, shuffle=False, seed=0)
+    run.fit(x, y, progress=False)
+    assert np.isfinite(model.parameters).all()
+    assert np.isfinite(run.history["loss"]).all()
+
+    def work(communicator):
+        trainer = Trainer(model_of_positions(BatchNorm()), SGD(0.1), batch_size=4, shuffle=False, seed=0)
+        trainer.communicator = communicator
+        trainer.fit(x, y, progress=False)
+        return trainer.model.parameters
+
+    for found in together(work):
+        np.testing.assert_allclose(found, model.parameters, rtol=1e-9, atol=1e-12)
+
+
+def test_the_mask_of_rows_in_files_is_found_block_by_block(tmp_path):
+    rng = np.random.default_rng(0)
+    ids, labels = rng.integers(0, 9, (9000, 6)), rng.integers(0, 3, (9000, 6))
+    for number, part in enumerate(np.split(np.arange(9000), 3)):
+        np.save(tmp_path / f"x_{number}.npy", ids[part])
+        np.save(tmp_path / f"y_{number}.npy", labels[part])
+    data = Shards(tmp_path, target="y")
+    expected = Trainer(model_of_positions()).evaluate(ids, labels)
+    assert Trainer(model_of_positions()).evaluate(data.x, data.y) == pytest.approx(expected, rel=1e-12)

@@ -321,7 +321,7 @@ def test_other_features_or_another_number_of_sequences_are_refused():
 
 
 def test_an_id_out_of_range_is_refused_with_its_place():
-    with pytest.raises(DataError, match=r"layer 1 'embedding_1': row 0, position 1, holds 9; ids are 0 to 6"):
+    with pytest.raises(DataError, match="row 0, position 1, holds 9; ids are the whole numbers 0 to 6"):
         Continuation(language_model()).next([[1, 9]])
 
 
@@ -422,7 +422,7 @@ def test_small_integers_are_ids_too_and_no_length_is_nothing():
         ([], {}, ShapeError, r"ids are \(N, n\) or \(n,\), and at least one each, not \(0,\)"),
         ([[[1]]], {}, ShapeError, r"not \(1, 1, 1\)"),
         ([1.5], {}, DataError, "holds 1.5"),
-        ([7], {}, DataError, "ids are 0 to 6"),
+        ([7], {}, DataError, "ids are the whole numbers 0 to 6"),
         ([1], {"length": -1}, ArgumentError, "length"),
         ([1], {"temperature": -0.1}, ArgumentError, "temperature"),
         ([1], {"temperature": np.nan}, ArgumentError, "temperature"),

@@ -14,7 +14,7 @@ from minidl import (
     SoftmaxCrossEntropy,
     Trainer,
 )
-from minidl.errors import DataError
+from minidl.errors import DataError, ShapeError
 from minidl.testing.layers import layer_checks
 
 
@@ -50,8 +50,8 @@ def test_a_padded_row_gives_what_it_gives_alone(layer):
     scores = model.forward(x)
     for row, length in enumerate(lengths):
         alone = type(layer)(**layer.configuration())
-        short = Sequential([Masking(), alone, Dense(2), SoftmaxCrossEntropy()], input_shape=(int(length), 3), seed=0)
-        short = Sequential([*short.layers, SoftmaxCrossEntropy()], input_shape=(int(length), 3), dtype="float64")
+        layers = [Masking(), alone, Dense(2), SoftmaxCrossEntropy()]
+        short = Sequential(layers, input_shape=(int(length), 3), dtype="float64")
         short.parameters = model.parameters
         np.testing.assert_allclose(short.forward(x[row : row + 1, :length])[0], scores[row], rtol=1e-12)
 
@@ -63,6 +63,18 @@ def test_positions_that_do_not_count_have_no_part_in_the_loss():
     counts = np.arange(5) < lengths[:, np.newaxis]
     loss = Trainer(model, SGD(0.1)).evaluate(x, y)["loss"]
     assert loss == pytest.approx(((model.forward(x) - y)[counts] ** 2).mean(), rel=1e-12)
+
+
+def test_a_padding_value_is_found_before_and_after_it_takes_the_type_of_the_model():
+    x = np.where(padded(0.1)[0] == 0.1, 0.1, padded(0.1)[0]).astype(np.float32)
+    for kind in (np.float32, np.float64):
+        mask = Masking(0.1).mask_after(x.astype(kind), None)
+        np.testing.assert_array_equal(mask, Masking(0.1).mask_after(padded(0.1)[0], None))
+
+
+def test_samples_without_an_axis_of_features_are_refused():
+    with pytest.raises(ShapeError, match=r"Masking expects samples \(positions, features\) but got \(4,\)"):
+        Sequential([Masking()], input_shape=4)
 
 
 def test_it_must_be_the_first_layer():
