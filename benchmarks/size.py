@@ -46,7 +46,7 @@ CORE = [
 ]
 FAMILIES = {
     "layers of images": ["layers/convolution.py", "layers/pooling.py", "layers/windows.py"],
-    "layers of sequences": ["sequences"],
+    "layers of sequences": ["sequences", "layers/parameter_rows.py", "training/row_steps.py"],
     "work on two cores": ["threads.py", "training/replica.py"],
     "products in parts": ["products.py"],
     "the normal distribution": ["normal.py"],

@@ -99,13 +99,13 @@ class Optimizer(Configurable):
             for part in trained if decaying is None else decaying:
                 parameters[part] *= 1 - rate * self.weight_decay
         # A norm or a mean must be one of what moves alone; so frozen parts are left out of the vectors.
-        is_whole = len(trained) == 1 and trained[0].stop - trained[0].start == size
-        moving = vectors if is_whole else [np.concatenate([v[:0], *(v[part] for part in trained)]) for v in vectors]
+        is_one = len(trained) == 1
+        moving = [v[trained[0]] if is_one else np.concatenate([v[:0], *(v[part] for part in trained)]) for v in vectors]
         for p, g, *slots in _blocks(moving) if self.elementwise else [moving]:
             returned: object = self.update(p, g, rate, *slots)  # type: ignore[func-returns-value]
             if returned is not None:
                 raise ArgumentTypeError(f"{type(self).__name__}.update must work in place, and return None")
-        if not is_whole:
+        if not is_one:
             ends = np.cumsum([part.stop - part.start for part in trained])
             for vector, moved in zip(vectors, moving, strict=True):
                 for part, values in zip(trained, np.split(moved, ends), strict=False):

@@ -9,6 +9,7 @@ from minidl.errors import ArgumentError, DataError, ShapeError
 from minidl.initializers import Initializer, is_initializer
 from minidl.layers.base import Declaration, Layer
 from minidl.sequences.masking import entered
+from minidl.layers.parameter_rows import ParameterOfRows
 from minidl.settings import as_whole_number, setting
 from minidl.typing import Array, Shape
 
@@ -51,7 +52,8 @@ class Embedding(Layer):
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         self.makes_mask = self.padding_id is not None
-        self.weight = declare.parameter("weight", (self.vocabulary_size, self.units), self.initializer)
+        drawn = declare.parameter("weight", (self.vocabulary_size, self.units), self.initializer)
+        self.weight = declare.parameters["weight"] = ParameterOfRows(drawn.value, drawn.decays, drawn.regularized)
         return (*input_shape, self.units)
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -63,13 +65,12 @@ class Embedding(Layer):
     def backward(self, dy: Array) -> None:
         from scipy import sparse  # which takes longer to load than all of minidl
 
-        ids, gradient = self.saved.ravel(), self.weight.gradient
+        ids = self.saved.ravel()
         rows, places = np.unique(ids, return_inverse=True)
         # A product with a sparse matrix, which has a 1 in the column of each position and the row of its id.
         positions = np.arange(len(ids) + 1)
         of_id = sparse.csc_array((np.ones(len(ids), dy.dtype), places, positions), shape=(len(rows), len(ids)))
-        gradient[...] = 0
-        gradient[rows] = of_id @ dy.reshape(-1, self.units)
+        self.weight.write_rows(rows, of_id @ dy.reshape(-1, self.units))
 
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
         if self.padding_id is None:

@@ -33,6 +33,7 @@ from minidl.training.interruption import Step, interrupted_between_steps
 from minidl.training.prefetching import prefetch
 from minidl.training.progress import ProgressBar
 from minidl.training.replica import Replica, may_share
+from minidl.training.row_steps import move_rows, rows_beside
 from minidl.training.rows import Rows, prepare_rows, prepare_validation, split_rows
 from minidl.training.run_file import KIND, VERSION, describe, read_run
 from minidl.typing import Array
@@ -91,6 +92,7 @@ class Fit:
         self.parameters, self.gradients = self.model.vectors()
         self.layers = self.model.walk()
         self.flags: list[bool] = []
+        self.beside: list[Any] = []  # parameters of which rows may wait beside `gradients`
 
     @functools.cached_property
     def replica(self) -> Replica | None:
@@ -462,7 +464,7 @@ class Trainer(Configurable):
     def _take_steps(self, fit: Fit) -> None:
         """Take the steps that are left of the epoch, or those until `stop`."""
         take_step = self._search if self.optimizer.full_batch else self._take_step
-        with contextlib.closing(self._batches(fit)) as batches:
+        with rows_beside(self, fit), contextlib.closing(self._batches(fit)) as batches:
             while group := list(itertools.islice(batches, self.accumulate)):
                 if fit.processes.stop(self._stopping, self._whole, within_epoch=True):
                     return
@@ -497,7 +499,7 @@ class Trainer(Configurable):
         clip(fit.gradients, self.clip_norm, self.clip_value)
         if self.average is not None and self.average.vector is None:
             self.average.vector = fit.parameters.copy()
-        self.optimizer.apply(fit.parameters, fit.gradients, fit.trained, fit.decaying)
+        self.optimizer.apply(fit.parameters, fit.gradients, move_rows(self.optimizer, fit), fit.decaying)
         self.model.constrain()
         if self.average is not None and self.average.vector is not None:
             for part in fit.trained:

@@ -1,0 +1,114 @@
+"""What a step of an embedding takes, by the size of its vocabulary: when all rows move, and those that occurred alone.
+
+    python benchmarks/embeddings.py [--vocabularies 500 5000 50000 500000] [--optimizers SGD Adagrad Adam] [--compiled]
+
+The network is that of the workload "embedding" of ``peers.py``: 64 features, 32 x 64 ids a step, their mean, and 10
+classes. A callback that may change gradients makes all rows move. The two ways take turns, epoch by epoch; times are
+medians over steps. Of "update" is all that moves parameters; the end of an epoch is told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from minidl import (
+    SGD,
+    Adagrad,
+    Adam,
+    Dense,
+    Embedding,
+    FunctionCallback,
+    GlobalAveragePool1D,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Trainer,
+)
+from minidl.compiled import switch
+from minidl.training import trainer as training
+
+OPTIMIZERS = {"SGD": SGD, "Adagrad": Adagrad, "Adam": Adam}
+POSITIONS, UNITS, CLASSES, BATCH = 64, 64, 10, 32
+WAYS = {"all rows": [FunctionCallback(lambda trainer: None, moment="on_gradients")], "rows that occur": []}
+
+
+class Calls:
+    """When methods were called, and how long they took; `stop` leaves them as they were."""
+
+    def __init__(self) -> None:
+        self.starts: dict[str, list[float]] = defaultdict(list)
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self._left: list[tuple[object, str, Callable]] = []
+
+    def watch(self, owner: object, method: str) -> None:
+        original = getattr(owner, method)
+
+        def timed(*arguments, **options):
+            start = time.perf_counter()
+            returned = original(*arguments, **options)
+            self.starts[method].append(start)
+            self.seconds[method].append(time.perf_counter() - start)
+            return returned
+
+        self._left.append((owner, method, original))
+        setattr(owner, method, timed)
+
+    def stop(self) -> None:
+        for owner, method, original in self._left:
+            setattr(owner, method, original)
+
+
+def measure(trainer: Trainer, x: np.ndarray, y: np.ndarray, callbacks: Iterable) -> list[list[float]]:
+    """Train for an epoch; return the seconds of each step and of its parts, and last those of the epoch's end."""
+    calls, embedding = Calls(), trainer.model.layers[0]
+    for owner, method in (
+        *((embedding, "forward"), (embedding, "backward")),
+        *((training, "move_rows"), (trainer.optimizer, "apply")),
+    ):
+        calls.watch(owner, method)
+    trainer.fit(x, y, progress=False, callbacks=callbacks)
+    end = time.perf_counter() - calls.starts["apply"][-1]
+    calls.stop()
+    update = np.add(calls.seconds["move_rows"], calls.seconds["apply"])
+    steps = np.diff(calls.starts["forward"])
+    return [steps, calls.seconds["forward"], calls.seconds["backward"], update, [end]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vocabularies", type=int, nargs="+", default=[500, 5_000, 50_000, 500_000], metavar="IDS")
+    parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS), metavar="NAME")
+    parser.add_argument("--compiled", action="store_true", help="by compiled code")
+    parser.add_argument("--steps", type=int, default=20, help="of an epoch (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="epochs each, after one (default %(default)s)")
+    options = parser.parse_args()
+    switch(options.compiled)
+    print(f"milliseconds of a step, {'compiled' if options.compiled else 'NumPy'}")
+    titles = ["step", "forward", "backward", "update", "epoch's end"]
+    print(
+        f"{'optimizer':<10}{'vocabulary':>10}  {'':<15}{''.join(f'{title:>10}' for title in titles[:4])}{titles[4]:>13}"
+    )
+    for name in options.optimizers:
+        for vocabulary in options.vocabularies:
+            rng, rows = np.random.default_rng(0), options.steps * BATCH
+            x, y = rng.integers(0, vocabulary, (rows, POSITIONS)), rng.integers(0, CLASSES, rows)
+            layers = [Embedding(vocabulary, UNITS), GlobalAveragePool1D(), Dense(CLASSES), SoftmaxCrossEntropy()]
+            model = Sequential(layers, input_shape=POSITIONS, seed=0)
+            trainer = Trainer(model, OPTIMIZERS[name](1e-3), batch_size=BATCH, seed=0)
+            found: dict[str, list] = {way: [] for way in WAYS}
+            for _ in range(1 + options.rounds):  # the first does not count
+                for way, callbacks in WAYS.items():
+                    found[way].append(measure(trainer, x, y, callbacks))
+            for way, rounds in found.items():
+                times = [1e3 * statistics.median(np.concatenate(parts)) for parts in zip(*rounds[1:], strict=True)]
+                cells = [f"{each:>10.3f}" for each in times[:4]] + [f"{times[4]:>13.1f}"]
+                print(f"{name:<10}{vocabulary:>10,}  {way:<15}{''.join(cells)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
