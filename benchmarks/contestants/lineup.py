@@ -136,7 +136,7 @@ WORKLOADS = (
         "training",
         "words",
         network="embedding",
-        rows=640,
+        rows=3_200,
         batch=32,
         optimizer="sgd",
         learning_rate=10.0,

@@ -65,4 +65,6 @@ def _is_read_by_optimizer_alone(trainer: Trainer, fit: Fit) -> bool:
     hooks = fit.callbacks.doing("on_gradients") + fit.callbacks.doing("on_batch_end")
     watched = not all(type(getattr(each, "__self__", each)) is ProgressBar for each in hooks)
     watched = watched or (callable(rate) and not isinstance(rate, Schedule))
-    return type(optimizer) in {SGD, Adagrad} and not (optimizer.weight_decay or adding or clips or watched)
+    fits = all(len(slot) == len(fit.parameters) for slot in optimizer.state.values())  # else a step says so
+    is_plain = type(optimizer) in {SGD, Adagrad} and not optimizer.weight_decay
+    return is_plain and fits and not (adding or clips or watched)

@@ -28,6 +28,7 @@ from minidl import (
 )
 from minidl.compiled import is_on, switch
 from minidl.diagnostics import installed_version
+from minidl.errors import ShapeError
 from minidl.layers.parameter_rows import ParameterOfRows
 
 WORDS, POSITIONS, ROWS, BATCH = 200, 6, 40, 8
@@ -248,6 +249,13 @@ def test_layers_that_mix_rows_change_nothing():
         return Sequential(layers, input_shape=POSITIONS, seed=0)
 
     assert_same(run(mixing(), SGD(0.5)), run(mixing(), SGD(0.5), [ALL_ROWS]))
+
+
+def test_an_optimizer_of_another_model_is_refused():
+    trainer = run(network(), Adagrad(0.1))
+    trainer.model = branches()
+    with pytest.raises(ShapeError, match="make one for each model"):
+        trainer.fit(*problem(), progress=False)
 
 
 class Failing(Layer):
