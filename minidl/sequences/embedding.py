@@ -8,8 +8,8 @@ from minidl.arrays import as_class_indices
 from minidl.errors import ArgumentError, DataError, ShapeError
 from minidl.initializers import Initializer, is_initializer
 from minidl.layers.base import Declaration, Layer
-from minidl.sequences.masking import entered
 from minidl.layers.parameter_rows import ParameterOfRows
+from minidl.sequences.masking import entered
 from minidl.settings import as_whole_number, setting
 from minidl.typing import Array, Shape
 
