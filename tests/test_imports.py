@@ -57,6 +57,7 @@ ROOMS = {
     "threads": MODEL,
     "distributed": TRAINING,
     "training": TRAINING,
+    "__main__": ADD_ONS,
     "diagnostics": ADD_ONS,
     "estimators": ADD_ONS,
     "onnx": ADD_ONS,

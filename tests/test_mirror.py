@@ -10,6 +10,7 @@ PACKAGE, TESTS = Path(minidl.__file__).parent, Path(__file__).parent
 
 # docs/testing.md says why.
 ELSEWHERE = {
+    "__main__.py": ["test_main.py"],
     "plots": ["test_plots.py"],
     "testing": ["testing/test_own_parts.py", "testing/test_broken_parts.py"],
     "typing.py": [],
