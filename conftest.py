@@ -41,7 +41,7 @@ pytest_collect_file = Sybil(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let coverage count what tests of minidl's parts reach. Scripts and documents take half as long without it."""
     for item in items:
-        if item.nodeid.startswith(("tests/benchmarks/", "tests/examples/", "docs/", "README.md")):
+        if item.nodeid.startswith(("tests/benchmarks/", "tests/examples/", "tests/tools/", "docs/", "README.md")):
             item.add_marker("no_cover")
 
 
