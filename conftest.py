@@ -1,4 +1,4 @@
-"""Settings of all tests; and the Python blocks of README.md and docs/ run as tests.
+"""Settings of all tests; and the Python blocks of README.md, CONTRIBUTING.md and docs/ run as tests.
 
 The blocks of a document run in order and share their names; a block that starts with ``>>>`` must also print what
 stands below it. A comment ``<!-- skip: ... -->`` leaves out what needs a library of an extra. Each document gets a
@@ -33,7 +33,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS), SkipParser()],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "CONTRIBUTING.md", "docs/*.md"],
     fixtures=["document_folder"],
 ).pytest()
 
@@ -41,7 +41,8 @@ pytest_collect_file = Sybil(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let coverage count what tests of minidl's parts reach. Scripts and documents take half as long without it."""
     for item in items:
-        if item.nodeid.startswith(("tests/benchmarks/", "tests/examples/", "tests/tools/", "docs/", "README.md")):
+        scripts = ("tests/benchmarks/", "tests/examples/", "tests/tools/")
+        if item.nodeid.startswith((*scripts, "docs/", "README.md", "CONTRIBUTING.md")):
             item.add_marker("no_cover")
 
 
