@@ -1,6 +1,6 @@
 """Does what pip installs work? Builds a wheel and an sdist, and tests them in empty environments.
 
-    pip install build && python tools/check_packages.py [--python 3.10 3.12] [--keep FOLDER]
+    pip install build && python tools/check_packages.py [--python 3.10 3.12] [--extras fast,images] [--keep FOLDER]
 
 For each version of Python, the wheel is installed twice into an empty virtual environment: with the lowest versions
 that setup.cfg allows, and with the newest. The sdist is installed once. In each environment, ``pip check``,
@@ -59,8 +59,11 @@ class FailedError(Exception):
 
 def run(*command: str | Path, folder: Path | None = None) -> str:
     """Run a command and return what it printed; raise FailedError where it fails."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # only what is installed
     try:
-        done = subprocess.run([*map(str, command)], cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*map(str, command)], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
     except OSError as error:
         raise FailedError(f"{command[0]}: {error}") from error
     if done.returncode:
@@ -162,8 +165,8 @@ def installed_versions(listing: str) -> dict[str, str]:
     return dict(line.split("==") for line in listing.splitlines() if "==" in line)
 
 
-def check(python: str, path: Path, package: Path, dependencies: str, folder: Path) -> Result:
-    """Install a package into an empty environment, and test it there."""
+def check(python: str, path: Path, package: Path, dependencies: str, folder: Path, extras: str = "") -> Result:
+    """Install a package, with extras if they are named, into an empty environment, and test it there."""
     start, versions, outcome = perf_counter(), {}, "passed"
     environment = folder / f"{python}-{package.suffix[1:]}-{dependencies}"
     try:
@@ -174,7 +177,7 @@ def check(python: str, path: Path, package: Path, dependencies: str, folder: Pat
         if dependencies == "lowest":
             required = requirements((ROOT / "setup.cfg").read_text(encoding="utf-8"))
             pins = [f"{name}=={lowest_with_a_wheel(inside, name, bound)}" for name, bound in required.items()]
-        run(*pip, "install", package, *pins)
+        run(*pip, "install", f"{package}[{extras}]" if extras else package, *pins)
         versions = installed_versions(run(*pip, "freeze", "--all"))
         elsewhere = folder / "elsewhere"  # where no source is that Python could import instead
         elsewhere.mkdir(exist_ok=True)
@@ -203,6 +206,7 @@ def table(results: Iterable[Result], not_found: Iterable[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", nargs="+", default=PYTHONS, metavar="X.Y", help="versions; by default 3.10 to 3.14")
+    parser.add_argument("--extras", default="", help="extras to install with minidl, in their newest versions")
     parser.add_argument("--keep", type=Path, default=None, metavar="FOLDER", help="copy the two packages there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -221,7 +225,7 @@ def main() -> None:
         runs += [(python, sdist, "newest") for python in [*there][-1:]]
         results = []
         for python, package, dependencies in runs:
-            results.append(result := check(python, there[python], package, dependencies, folder))
+            results.append(result := check(python, there[python], package, dependencies, folder, options.extras))
             line = f"Python {python}, {result.package}, {dependencies}: {result.outcome}"
             print(f"{line}, {result.seconds:.0f} s", flush=True)
         print(table(results, [python for python in found if python not in there]))
