@@ -1,4 +1,4 @@
-"""The layers, one file a family; `base` says what a layer is."""
+"""The layers: one file for each family. `base` defines what a layer is."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 _CONVOLUTION = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D")
 _POOLING = ("AveragePool2D", "GlobalAveragePool2D", "GlobalMaxPool2D", "MaxPool2D", "UpSample2D", "ZeroPad2D")
 _LOADED_LATE = dict.fromkeys(_CONVOLUTION, "convolution") | dict.fromkeys(_POOLING, "pooling")
-"""The layers of images, which few programs need, and their modules."""
+"""The layers for images and their modules. Few programs need them, so they load at their first use."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
-"""Smooth activations: element by element, except for Softmax. None has parameters or changes the shape.
+"""Smooth activations. All but Softmax work on each element alone. None has parameters or changes the shape.
 
-Each stores only what its derivative needs; where the derivative can be had from the output ``y`` alone, that is ``y``.
+Each stores only what its derivative needs. If the output ``y`` alone gives the derivative, it stores only ``y``.
 """
 
 import math
@@ -16,10 +16,10 @@ from minidl.typing import Array
 
 
 class _FromOutput(Layer):
-    """Base of the activations that keep nothing but their output ``y``, from which the derivative can be had."""
+    """Base of the activations that store only their output ``y``, because it gives the derivative."""
 
     activate: ClassVar[Any]
-    """The function, of an array of any shape."""
+    """The function, for an array of any shape."""
 
     def forward(self, x: Array, training: bool = False) -> Array:
         y: Array = self.activate(x)
@@ -31,7 +31,7 @@ class _FromOutput(Layer):
 class Sigmoid(_FromOutput):
     """Logistic function, ``y = 1 / (1 + exp(-x))``; dx = dy y (1 - y).
 
-    Shapes: (N, ...) -> (N, ...), values in (0, 1). As the output of a classifier use the loss
+    Shapes: (N, ...) -> (N, ...), values in (0, 1). For the output of a classifier, use the loss
     `SigmoidCrossEntropy` on the scores instead: it is exact where this layer saturates.
     """
 
@@ -58,9 +58,9 @@ class Tanh(_FromOutput):
 class Softmax(_FromOutput):
     """Probabilities over the last axis, ``y_k = exp(x_k) / sum_j exp(x_j)``.
 
-    The Jacobian dy_k / dx_j = y_k (delta_kj - y_j) gives dx = y (dy - sum_k dy_k y_k): each input moves all outputs.
+    The Jacobian dy_k / dx_j = y_k (delta_kj - y_j) gives dx = y (dy - sum_k dy_k y_k): each input changes all outputs.
 
-    Shapes: (N, ..., K) -> (N, ..., K), rows that sum to 1. As the output of a classifier use the loss
+    Shapes: (N, ..., K) -> (N, ..., K), rows that sum to 1. For the output of a classifier, use the loss
     `SoftmaxCrossEntropy` on the scores instead: it is exact where this layer underflows.
     """
 
@@ -77,12 +77,12 @@ class GELU(Layer):
     Parameters
     ----------
     approximate : bool, default False
-        Take ``P(x) = (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2``, which is off by less than 0.0002.
+        Use ``P(x) = (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2``, whose error is less than 0.0002.
 
     Shapes: (N, ...) -> (N, ...). dx = dy (P(x) + x p(x)) with p = P', the normal density
     exp(-x^2 / 2) / sqrt(2 pi), or the derivative of the approximation.
 
-    The exact P comes from SciPy in float64; in float32 it is `minidl.normal`'s, to its last digits.
+    The exact P comes from SciPy in float64, and from `minidl.normal` in float32, where it is exact to the last digits.
     Source: Hendrycks and Gimpel (2016), arXiv:1606.08415.
     """
 
@@ -90,7 +90,7 @@ class GELU(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if self.approximate:
-            # (1 + tanh(u)) / 2 as the logistic function of 2 u, which keeps its digits in the lower tail.
+            # (1 + tanh(u)) / 2 is the logistic function of 2 u, which stays precise in the lower tail.
             below = functional.sigmoid(2 * _SQRT_2_PI * (x + 0.044715 * (x * x * x)))
             density = below * (1 - below) * (2 * _SQRT_2_PI + 6 * 0.044715 * _SQRT_2_PI * (x * x))
         else:
@@ -127,7 +127,7 @@ class SiLU(Layer):
 class Softplus(Layer):
     """Smooth ReLU, ``y = log(1 + exp(x))``; dx = dy / (1 + exp(-x)).
 
-    Computed as max(x, 0) + log(1 + exp(-|x|)), which is exact at both ends: x for large x, exp(x) for small.
+    Computed as max(x, 0) + log(1 + exp(-|x|)), which is exact at both ends: x for large x, exp(x) for very negative x.
 
     Shapes: (N, ...) -> (N, ...), values above 0. Source: Dugas et al. (2001), "Incorporating second-order functional
     knowledge for better option pricing", NIPS 13.
@@ -139,7 +139,7 @@ class Softplus(Layer):
         exponential = np.exp(-np.abs(x))
         total = 1 + exponential
         y = np.log(total)
-        # What the sum has rounded off, put back to first order: as exact as np.log1p, in a third of the time.
+        # Add what the sum has rounded off, to first order: as exact as np.log1p, in a third of the time.
         y += (exponential - (total - 1)) / total
         y += functional.relu(x)
         return y

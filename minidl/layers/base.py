@@ -19,13 +19,13 @@ from minidl.typing import Array, Shape
 
 Seed: TypeAlias = "np.random.Generator | int | None"
 Vectors = tuple[Array, Array]
-"""All parameters of a model, or of a layer that stands alone, and their gradients."""
+"""All parameters of a model, or of a single layer without a model, and their gradients."""
 Stored = Mapping[str, Array] | None
-"""First values by path, as a file has them; None: they are drawn."""
+"""First values by path, as a file stores them; None: draw random ones."""
 
 
 def assigned_in_place(read: Callable[[Any], Array]) -> Any:
-    """Make a property of a method that returns an array; assigning copies values of its shape, or a number, into it."""
+    """Make a property from a method that returns an array. Assigning copies a number or values of its shape into it."""
 
     def copy_into(owner: Any, values: ArrayLike) -> None:
         array = read(owner)
@@ -39,7 +39,7 @@ def assigned_in_place(read: Callable[[Any], Array]) -> Any:
 class State:
     """An array that a layer keeps and saves but that is not trained, such as a running mean.
 
-    Assigning to ``value`` copies into the array, which stays the same one: others may hold views of it.
+    Assigning to ``value`` copies into the same array, because other objects may hold views of it.
     """
 
     def __init__(self, value: Array) -> None:
@@ -55,9 +55,9 @@ class State:
 
 
 class Parameter(State):
-    """An array that is trained, and beside it the gradient of the loss with respect to it, of the same shape.
+    """An array that is trained, and the gradient of the loss with respect to it, which has the same shape.
 
-    Both are shaped views of a part of two 1-D vectors: their own or, in a model, those of the model. Assigning to
+    Both are shaped views of a part of two 1-D vectors. In a model, these vectors belong to the model. Assigning to
     ``value`` or ``gradient`` copies into them.
 
     Attributes
@@ -65,7 +65,7 @@ class Parameter(State):
     decays : bool
         Whether decoupled weight decay may shrink it.
     regularized : bool
-        Whether the layer's ``regularizer`` and ``constraint`` are for it.
+        Whether the layer's ``regularizer`` and ``constraint`` apply to it.
     """
 
     def __init__(self, value: Array, decays: bool, regularized: bool) -> None:
@@ -73,7 +73,7 @@ class Parameter(State):
         self._place((value.ravel(), np.zeros(value.size, value.dtype)), 0, value.shape)
 
     def _place(self, vectors: Vectors, start: int, shape: Shape) -> None:
-        """Be a view of these two vectors from entry `start` on."""
+        """Become a view of these two vectors that begins at entry `start`."""
         self.vectors, self.start, self.stop = vectors, start, start + math.prod(shape)
         self._value, self._gradient = (vector[start : self.stop].reshape(shape) for vector in vectors)
 
@@ -82,15 +82,15 @@ class Parameter(State):
         return self._gradient
 
     def move_to(self, vectors: Vectors, start: int) -> int:
-        """Copy value and gradient into two 1-D vectors, be views of these from now on; return where they end."""
+        """Copy value and gradient into two 1-D vectors and become views of them; return where the views end."""
         value, gradient = self._value, self._gradient
         self._place(vectors, start, value.shape)
         self.value, self.gradient = value, gradient
         return self.stop
 
     def __getstate__(self) -> dict[str, Any]:
-        # The pair of vectors is copied or pickled once for all parameters, also by joblib, which would write an array
-        # again for each that holds it. The views are made anew.
+        # The pair of vectors is copied or pickled once for all parameters. This helps joblib, which would write an
+        # array again for each parameter that holds it. `__setstate__` makes the views again.
         return {**vars(self), "_value": self._value.shape, "_gradient": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -99,21 +99,21 @@ class Parameter(State):
 
 
 def as_layer_name(value: Any, place: str) -> str:
-    """Return a text that a path can hold; raise ArgumentError for another, ArgumentTypeError for anything else."""
+    """Return a text that can be part of a path. Raise ArgumentError for another text, else ArgumentTypeError."""
     if not as_text(value, place) or "/" in value or not value.isprintable():
-        raise ArgumentError(f"{place} is {value!r}; it must not be empty, hold a '/' or a sign that cannot be printed")
+        raise ArgumentError(f"{place} is {value!r}; it must not be empty or hold a '/' or an unprintable character")
     return str(value)
 
 
 class Declaration:
-    """What a layer declares its arrays and inner layers with, in `build`; it supplies their first values.
+    """Passed to a layer's `build`, which declares its arrays and inner layers with it; supplies their first values.
 
     Attributes
     ----------
     generator : numpy.random.Generator
         Draws the first values. A layer that draws random numbers in training keeps it: ``self.generator = ...``.
     dtype : numpy.dtype
-        Of the parameters.
+        Type of the parameters.
     """
 
     def __init__(self, layer: Layer, generator: np.random.Generator, dtype: np.dtype[Any], stored: Stored) -> None:
@@ -132,7 +132,7 @@ class Declaration:
         decays: bool | None = None,
         regularized: bool = False,
     ) -> Parameter:
-        """Declare a trained array; its ``value`` and ``gradient`` are there at once.
+        """Declare a trained array; its ``value`` and ``gradient`` can be used at once.
 
         Parameters
         ----------
@@ -140,10 +140,10 @@ class Declaration:
         shape : int or tuple of int
         initializer : Initializer or its name
         decays : bool, optional
-            Whether decoupled weight decay may shrink it. By default arrays of two axes or more decay; a bias, or the
-            scale of a normalization, has one axis and does not.
+            Whether decoupled weight decay may shrink it. By default, arrays with two or more axes decay. Arrays with
+            one axis do not, such as a bias or the scale of a normalization.
         regularized : bool, default False
-            Whether the layer's fields ``regularizer`` and ``constraint`` are for it.
+            Whether the layer's fields ``regularizer`` and ``constraint`` apply to it.
         """
         if regularized and "regularizer" not in self._layer._settings:
             raise ArgumentTypeError(f"{name!r} is regularized: {type(self._layer).__name__} needs a field regularizer")
@@ -158,9 +158,9 @@ class Declaration:
         return state
 
     def sublayer(self, name: str, input_shape: Shape) -> Shape:
-        """Set up the layer that `sublayers` calls `name`, unless it is already; return the shape of its output."""
-        # It calls `build` itself: two calls for each level leave room for hundreds of levels.
-        generator = self.generator.spawn(1)[0]  # what one layer draws does not depend on how much the others did
+        """Set up the layer that `sublayers` calls `name`, unless it is set up; return the shape of its output."""
+        # It calls `build` directly: with two calls for each level, hundreds of levels are possible.
+        generator = self.generator.spawn(1)[0]  # the numbers of one layer do not depend on how many the others draw
         layer = self._layer.sublayers()[name]
         stored = None if self._stored is None else within(f"{name}/", self._stored)
         with naming(self._layer.place_of(name)):
@@ -172,7 +172,7 @@ class Declaration:
             return layer.output_shape or ()
 
     def finish(self, input_shape: Shape, built: Any) -> Shape:
-        """Let the layer know what its `build` has declared, and the shape that it returned."""
+        """Store in the layer what its `build` has declared, and the shape that it returned."""
         layer = self._layer
         layer.output_shape = as_shape(built, f"what {type(layer).__name__}.build returns")
         layer.input_shape, layer._parameters, layer._states = as_shape(input_shape), self.parameters, self.states
@@ -195,54 +195,55 @@ class Declaration:
 class Layer(CopiedInnermostFirst, Configurable):
     """Base of all layers.
 
-    The fields of a subclass are its settings. It writes `forward` and `backward` and, when it has parameters or
-    changes the shape, `build`:
+    The fields of a subclass are its settings. The subclass defines `forward` and `backward`. It also defines `build` if
+    it has parameters or changes the shape:
 
-    - ``build(input_shape, declare)`` gets the shape of one sample, declares parameters by ``declare.parameter`` (and
-      arrays that are kept but not trained by ``declare.state``), and returns the shape of one output sample.
-    - ``forward(x, training=False)`` maps a batch (N, *input_shape) to (N, *output_shape). Only with
-      ``training=True`` may it write on the layer: it leaves in ``self.saved`` what `backward` needs.
-    - ``backward(dy)`` gets the gradient of the loss with respect to the last training output, writes each
-      parameter's gradient in place (overwriting it), and returns the gradient with respect to the input.
+    - ``build(input_shape, declare)`` gets the shape of one sample. It declares parameters with ``declare.parameter``,
+      and arrays that are saved but not trained with ``declare.state``. It returns the shape of one output sample.
+    - ``forward(x, training=False)`` maps a batch (N, *input_shape) to (N, *output_shape). It may change the layer only
+      with ``training=True``: then it stores in ``self.saved`` what `backward` needs.
+    - ``backward(dy)`` gets the gradient of the loss with respect to the last training output. It overwrites each
+      parameter's gradient in place, and returns the gradient with respect to the input.
 
     Parameters
     ----------
     name : str, optional
-        What errors, `named_parameters` and model files call the layer; a model gives one where there is none:
-        ``dense_1``.
+        Name of the layer in errors, in `named_parameters` and in model files. By default the model chooses one, such
+        as ``dense_1``.
 
     Attributes
     ----------
     input_shape, output_shape : tuple of int, or None before the layer is set up
         Shape of one sample.
     dtype : numpy.dtype
-        Of the parameters, and in a model of the output; float32 in a layer alone unless `set_up` is told otherwise.
+        Type of the parameters and, in a model, of the output. For a layer without a model: the type given to `set_up`,
+        by default float32.
     trainable : bool
-        False freezes the layer and all layers inside it: their parameters, and the running statistics of `BatchNorm`,
-        stay as they are. It may be changed at any time, before and after the layer is set up.
+        False freezes the layer and all layers inside it: their parameters and the running statistics of `BatchNorm`
+        do not change. You may set it at any time, before and after the layer is set up.
     needs_input_gradient : bool
-        False where no layer before learns: `backward` may then return None and save the work.
+        False if no earlier layer learns: `backward` may then return None and save the work.
     mixes_batch : bool
         True in a subclass in which an output row depends on other rows, as in batch normalization.
     shares_batch : bool
-        True in a subclass that mixes rows only by sums over the batch, to which it lets `over_batch` add.
+        True in a subclass that mixes rows only by sums over the batch, and calls `over_batch` for these sums.
     over_batch : callable or None
-        Where a batch is computed in parts, adds the sums of the others to an array of sums, in place.
+        If a batch is computed in parts: adds the sums of the other parts to an array of sums, in place.
     rows_of_batch : (int, int) or None
-        Where a batch is computed in parts: the first row of this part, and how many the whole has. Layers that draw
-        random numbers for each row draw for the whole, and take their rows.
+        If a batch is computed in parts: the first row of this part, and the number of rows in the whole batch. Layers
+        that draw random numbers for each row draw them for the whole batch, and use those of their rows.
     picks_maxima : bool
-        True in a subclass whose output are maxima of its input, as in max pooling; subclasses of it do not inherit it.
+        True in a subclass whose outputs are maxima of its inputs, as in max pooling. Its subclasses do not inherit it.
     takes_integers : bool
-        True in a subclass that takes numbers of any dtype as they are, such as uint8 pixels; others get `dtype`.
+        True in a subclass that takes numbers of any dtype, such as uint8 pixels. Other layers get `dtype`.
     takes_mask : bool
         True in a subclass that must know which positions of a padded sequence count: its forward has a third argument,
         ``mask=None``, of shape (N, T), True where a position counts. Numbers at the others must be finite.
     makes_mask : bool
-        True in a layer whose output has a mask where its input has none, as that of an `Embedding` with a padding id,
-        and from `build` on in those that hold one.
+        True in a layer whose output has a mask although its input has none, such as an `Embedding` with a padding id.
+        `build` sets it in layers that hold such a layer.
     generator : numpy.random.Generator or None
-        What a layer draws random numbers from in training: its `build` sets ``self.generator = declare.generator``.
+        Source of the layer's random numbers in training: its `build` sets ``self.generator = declare.generator``.
     """
 
     name: str | None = setting(default=None, check=as_layer_name, repr=False)
@@ -263,7 +264,7 @@ class Layer(CopiedInnermostFirst, Configurable):
     makes_mask = False
     saved: Any = field(init=False, repr=False)
 
-    # They stay empty: `set_up` gives each layer its own.
+    # These defaults stay empty: `set_up` gives each layer its own.
     _parameters = dict[str, Parameter]()  # noqa: RUF012
     _states = dict[str, State]()  # noqa: RUF012
 
@@ -276,14 +277,14 @@ class Layer(CopiedInnermostFirst, Configurable):
         raise NotImplementedError(f"{type(self).__name__} must define forward(x, training=False)")
 
     def backward(self, dy: Array) -> Array | None:
-        """Map dL/dy (N, *output_shape) to dL/dx (N, *input_shape), writing the parameters' gradients."""
+        """Map dL/dy (N, *output_shape) to dL/dx (N, *input_shape), and write the parameters' gradients."""
         raise NotImplementedError(f"{type(self).__name__} must define backward(dy)")
 
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
-        """Return the mask of the output, given that of the input: the same where the layer keeps the positions.
+        """Return the mask of the output, given the mask of the input. It is the same if the layer keeps the positions.
 
-        A layer whose output has others, such as a pooling of them, overrides this. None says that all count. The input
-        itself is None where it is not known: behind the first layer of a model that is not computed.
+        A layer that changes the positions, such as pooling over them, overrides this. A mask of None means that all
+        positions count. `x` is None if it is not known: after the first layer, when the model is not computed.
         """
         if mask is None:
             return None
@@ -291,10 +292,10 @@ class Layer(CopiedInnermostFirst, Configurable):
         return mask if before[:axes] == after[:axes] and (len(after) > axes or len(before) == axes) else None
 
     def sublayers(self) -> Mapping[str, Layer]:
-        """Return the layers inside this one, by name and in the order of their parameters.
+        """Return the layers inside this one by name, in the order of their parameters.
 
-        A layer that holds others overrides this. It sets them up in its `build`, by ``declare.sublayer``, and runs
-        their passes within its own; their parameters, files and types then are taken care of.
+        A layer that holds others overrides this. It sets them up in its `build` with ``declare.sublayer``, and calls
+        their passes within its own. Their parameters, files and types are then handled automatically.
         """
         return {}
 
@@ -310,11 +311,11 @@ class Layer(CopiedInnermostFirst, Configurable):
         rng : numpy.random.Generator or seed, optional
             Draws the first values.
         dtype : optional
-            Of the parameters from now on; left out, `dtype` stays.
+            New type of the parameters. By default `dtype` does not change.
         stored : dict of path -> array, optional
-            The first values, instead of random ones; FileFormatError where names, shapes or types differ.
+            First values to use instead of random ones. FileFormatError if names, shapes or types differ.
 
-        An error leaves the layer, and those inside it, as they were.
+        After an error, the layer and those inside it are as they were before.
         """
         shape = as_shape(input_shape)
         with self.unbuilt_after_error():
@@ -331,23 +332,23 @@ class Layer(CopiedInnermostFirst, Configurable):
             layer.own_trainable = as_flag(value, f"{type(self).__name__}: trainable")
 
     def learns(self) -> bool:
-        """Whether a step changes parameters of the layer, or of one inside it."""
+        """Whether a step changes parameters of the layer or of a layer inside it."""
         own = self.own_trainable and bool(self._parameters)
         return own or any(map(Layer.learns, self.sublayers().values()))
 
     def mixes_rows(self) -> bool:
-        """Whether the outputs of the layer, or of one inside it, depend on the other rows of a training batch."""
+        """Whether an output of the layer, or of a layer inside it, depends on other rows of a training batch."""
         return any(layer.mixes_batch for layer in self.walk())
 
     def numbers_per_row(self) -> int:
-        """Return about how many numbers a pass over one row makes, for the model to choose its blocks by."""
+        """Return about how many numbers a pass over one row makes. The model chooses the size of its blocks by it."""
         innermost = [layer for layer in self.walk()[1:] if not layer.sublayers()]
         return sum(layer.numbers_per_row() for layer in innermost) or math.prod(self.output_shape or ())
 
     def named_layers(self, start: str = "") -> list[tuple[str, Layer]]:
-        """Return this layer and all inside it, each with the beginning of its parameters' paths: ``"block_1/"``."""
+        """Return this layer and all inside it, each with the prefix of its parameters' paths: ``"block_1/"``."""
         found: list[tuple[str, Layer]] = [(start, self)]
-        for index, (path, layer) in enumerate(found, start=1):  # it grows; blocks may be nested deeper than calls
+        for index, (path, layer) in enumerate(found, start=1):  # the list grows; blocks may be nested deeper than calls
             if inside := layer.sublayers():
                 found[index:index] = [(f"{path}{name}/", inner) for name, inner in inside.items()]
         return found
@@ -357,19 +358,19 @@ class Layer(CopiedInnermostFirst, Configurable):
         return [layer for _, layer in self.named_layers()]
 
     def named_parameters(self) -> dict[str, Parameter]:
-        """Return the parameters by name, those of sublayers by path: ``"dense_1/weight"``."""
+        """Return the parameters by name. Parameters of sublayers have a path: ``"dense_1/weight"``."""
         return {f"{at}{name}": each for at, layer in self.named_layers() for name, each in layer._parameters.items()}
 
     def named_states(self) -> dict[str, State]:
-        """Return the arrays that are kept but not trained, by path."""
+        """Return the arrays that are saved but not trained, by path."""
         return {f"{at}{name}": each for at, layer in self.named_layers() for name, each in layer._states.items()}
 
     def named_generators(self) -> dict[str, np.random.Generator]:
-        """Return what layers draw random numbers from in training, by path: ``"dropout_1/generator"``."""
+        """Return the random generators that layers use in training, by path: ``"dropout_1/generator"``."""
         return {f"{at}generator": layer.generator for at, layer in self.named_layers() if layer.generator}
 
     def count_parameters(self) -> int:
-        """Return how many trained numbers the layer and its sublayers hold."""
+        """Return the number of trained numbers in the layer and its sublayers."""
         return sum(parameter.value.size for parameter in self.named_parameters().values())
 
     def check_input(self, x: Array) -> None:
@@ -386,11 +387,11 @@ class Layer(CopiedInnermostFirst, Configurable):
         raise ShapeError(f"{expected} but got {x.shape[1:] if x.ndim else 'a single number'}{cure}")
 
     def place_of(self, name: str) -> str:
-        """How an error names a layer inside this one: ``layer 3 'dense_2'``."""
+        """Return how an error names a layer inside this one: ``layer 3 'dense_2'``."""
         return f"layer {1 + list(self.sublayers()).index(name)} {name!r}"
 
     def change_dtype(self, dtype: np.dtype[Any]) -> None:
-        """Compute in `dtype` from now on, also in the layers inside; a model moves the parameters themselves."""
+        """Compute in `dtype` from now on, here and in the layers inside. A model converts the parameters itself."""
         for layer in self.walk():
             layer.dtype = dtype
             for state in layer._states.values():
@@ -398,7 +399,7 @@ class Layer(CopiedInnermostFirst, Configurable):
 
     @contextlib.contextmanager
     def unbuilt_after_error(self) -> Iterator[None]:
-        """Within, an error leaves the layer, and those inside it, as they were."""
+        """Restore the layer and those inside it if an error occurs in this context."""
         layers = self.walk()
         arrays = [each for layer in layers for each in (*layer._parameters.values(), *layer._states.values())]
         before = [(vars(each), dict(vars(each))) for each in (*layers, *arrays)]
@@ -411,11 +412,11 @@ class Layer(CopiedInnermostFirst, Configurable):
             raise
 
     def forget_saved(self) -> None:
-        """Let go of what the last training `forward` left for `backward`."""
+        """Release the memory of what the last training `forward` saved for `backward`."""
         for layer in self.walk():
             vars(layer).pop("saved", None)
 
 
 def within(start: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the arrays whose path begins with `start`, by the rest of their paths."""
+    """Return the arrays whose path begins with `start`. Their new names are the rest of the path."""
     return {path.removeprefix(start): array for path, array in arrays.items() if path.startswith(start)}

@@ -15,18 +15,18 @@ class Dense(Layer):
     Parameters
     ----------
     units : int, > 0
-        Width of the output.
+        Size of the output.
     initializer : Initializer or its name, default "he_normal"
         Draws ``W`` of shape (inputs, units); the bias starts at zero.
     use_bias : bool, default True
         Without it, ``y = x W``.
     regularizer : Regularizer, optional
-        Adds a penalty of ``W`` to the loss, as in ``Dense(64, regularizer=L2(1e-4))``.
+        Adds a penalty on ``W`` to the loss, as in ``Dense(64, regularizer=L2(1e-4))``.
     constraint : Constraint, optional
-        Holds ``W`` to a limit after each step, as in ``Dense(64, constraint=MaxNorm(3))``.
+        Limits ``W`` after each step, as in ``Dense(64, constraint=MaxNorm(3))``.
 
-    Shapes: (N, inputs) -> (N, units). Gradients: dW = x^T dy, db = sum_n dy_n, dx = dy W^T. An input of more axes,
-    (N, ..., inputs), is one of many rows: the layer acts on its last axis and gives (N, ..., units).
+    Shapes: (N, inputs) -> (N, units). Gradients: dW = x^T dy, db = sum_n dy_n, dx = dy W^T. With more axes,
+    (N, ..., inputs) -> (N, ..., units): the layer acts on the last axis and treats the others as rows.
 
     Raises ShapeError when it is set up for samples without an axis.
     Source: He et al. (2015), arXiv:1502.01852, for the initialization.
@@ -61,6 +61,6 @@ class Dense(Layer):
             functional.sum_rows(dy, out=self.bias.gradient)
         if not self.needs_input_gradient:
             return None
-        # For one unit it is an outer product, which OpenBLAS takes five times as long for.
+        # For one unit it is an outer product, which takes OpenBLAS five times as long.
         dx = dy * self.weight.value.T if self.units == 1 else dy.dot(self.weight.value.T)
         return dx if x.ndim == 2 else dx.reshape(x.shape)

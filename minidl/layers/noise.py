@@ -1,4 +1,4 @@
-"""Noise: layers that disturb what passes in training, and let it through as it is in inference."""
+"""Noise: layers that change their input at random in training, and return it unchanged in inference."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from minidl.settings import setting
 from minidl.typing import Array, Shape
 
 _LEVELS = 2**16
-"""Dropout compares whole numbers of 16 bits, which cost half of what random floats do."""
+"""Dropout compares 16-bit integers: drawing them takes half the time of random floats."""
 
 
 class _Noise(Layer):
-    """Base of these layers: it keeps the generator that they draw from."""
+    """Base of these layers: it keeps their random generator."""
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         self.generator = declare.generator
         return input_shape
 
     def draw(self, shape: Shape, draw: Callable[[np.random.Generator, Shape], Array]) -> Array:
-        """Return what `draw` draws for rows (N, ...); of a part of a batch, its rows of what is drawn for the whole."""
+        """Return what `draw` draws for rows (N, ...). For a part of a batch, draw for the whole and return its rows."""
         if self.generator is None:
             raise NotReadyError(f"{type(self).__name__} draws random numbers: first call set_up(input_shape, seed)")
         if self.rows_of_batch is None:
@@ -37,9 +37,9 @@ class _Noise(Layer):
 class Dropout(_Noise):
     """Set random numbers to zero in training, ``y = m x / (1 - rate)`` with m = 0 or 1; in inference ``y = x``.
 
-    Each m is drawn by itself and is 0 with probability `rate`. The division keeps the mean of y at x, so that
-    inference needs no scaling. The probability is a multiple of 2^-16, `rate` rounded to the nearest one below 1, and
-    it is this that is divided by.
+    Each m is drawn independently and is 0 with probability `rate`. The division keeps the mean of y at x, so
+    inference needs no scaling. `rate` is rounded to the nearest multiple of 2^-16 below 1. The probability and the
+    division both use this rounded rate.
 
     Parameters
     ----------
@@ -64,14 +64,14 @@ class Dropout(_Noise):
         return dy * self.saved
 
     def mask_shape(self, x: Array) -> Shape:
-        """Return the shape of what is drawn for a batch; its axes of size 1 stand for all entries of x along them."""
+        """Return the shape of what is drawn for a batch. An axis of size 1 is broadcast along that axis of x."""
         return x.shape
 
 
 class Dropout2D(Dropout):
-    """Dropout of whole channels of images: a channel of a sample is kept or set to zero at all its pixels.
+    """Dropout of whole channels of images: keep a channel of a sample, or set all its pixels to zero.
 
-    Pixels beside each other are alike, so that one alone could be guessed from its neighbours.
+    Neighbouring pixels are similar, so the network could guess a single dropped pixel from its neighbours.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class Dropout2D(Dropout):
 
 
 class GaussianNoise(_Noise):
-    """Add normal random numbers in training, ``y = x + standard_deviation z`` with z ~ N(0, 1); else ``y = x``.
+    """Add normal random numbers in training, ``y = x + standard_deviation z``, z ~ N(0, 1); in inference ``y = x``.
 
     Parameters
     ----------
@@ -112,6 +112,6 @@ class GaussianNoise(_Noise):
 
 
 def _mask(draws: Array, kept_levels: int, x: Array) -> Array:
-    """Return what x is multiplied by: 0 where a draw is not below the levels kept, elsewhere all levels by those."""
+    """Return the factors of x: 0 if a draw is not below `kept_levels`, else the number of levels / `kept_levels`."""
     # A scalar of the array's type: a plain float would make the mask float64.
     return (draws < kept_levels) * x.dtype.type(_LEVELS / kept_levels)

@@ -1,4 +1,4 @@
-"""Normalisation: numbers shifted and scaled to mean 0 and variance 1, and then by a learnt scale and shift."""
+"""Normalisation: shift and scale numbers to mean 0 and variance 1, then apply a learnt scale and shift."""
 
 import numpy as np
 
@@ -14,29 +14,29 @@ from minidl.typing import Array, Shape
 class BatchNorm(Layer):
     """Normalise each feature over the batch: ``y = scale (x - mean) / sqrt(variance + epsilon) + shift``.
 
-    A feature is an entry of the last axis; mean and variance are taken over all others, n numbers: the batch of (N, F),
-    the batch and all pixels of (N, height, width, channels). In training they are those of the batch (the variance
-    with 1/n), and running means of them are kept (the variance with 1/(n - 1), which has no bias):
-    ``running <- momentum running + (1 - momentum) batch``. Inference uses the running ones.
+    A feature is an entry of the last axis. Mean and variance are taken over all other axes, which hold n numbers: over
+    the batch for (N, F), over the batch and all pixels for (N, height, width, channels). Training uses the mean and
+    the variance (with 1/n) of the batch. It also updates running means of both (the variance with 1/(n - 1), which has
+    no bias): ``running <- momentum running + (1 - momentum) batch``. Inference uses these running means.
 
-    One number a feature, n = 1, has no variance: in training, such a batch is an error. In `Trainer.fit`, a row that
-    would be alone at the end of an epoch joins the batch before it. While the layer is frozen (``trainable = False``),
-    every batch is normalised by the running mean and variance, as in Keras.
+    A training batch with one number per feature (n = 1) has no variance and raises an error. In `Trainer.fit`, a single
+    row at the end of an epoch joins the batch before it. While the layer is frozen (``trainable = False``), it
+    normalises every batch by the running mean and variance, as in Keras.
 
     Parameters
     ----------
     momentum : float in [0, 1), default 0.9
-        Of the running means, as in Keras; PyTorch's ``momentum`` is 1 minus it, so 0.9 here is 0.1 there.
+        Momentum of the running means, as in Keras. PyTorch's ``momentum`` is 1 minus it: 0.9 here is 0.1 there.
     epsilon : float > 0, default 1e-5
 
-    Positions of a padded sequence that do not count are left out of mean and variance, and become 0.
+    Mean and variance ignore the padding of sequences. The output is 0 there.
 
     Shapes: (N, ..., F) -> (N, ..., F); parameters ``scale`` and ``shift`` (F,), which start at 1 and 0; states
     ``running_mean`` and ``running_variance`` (F,), which start at 0 and 1.
     Gradients, with x^ the normalised x and sums over all but the last axis: dscale = sum dy x^, dshift = sum dy,
     dx = scale / sqrt(variance + epsilon) (dy - dshift / n - x^ dscale / n).
 
-    Raises ShapeError at build for samples without an axis, and in training for a batch of one number a feature.
+    Raises ShapeError at build for samples without an axis, and in training for a batch with one number per feature.
     Source: Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1.
     """
 
@@ -56,7 +56,7 @@ class BatchNorm(Layer):
 
     def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
         rows = _rows_of(x, mask)
-        # A process may have no row of a batch that others have rows of, and wait for it.
+        # A process may have no rows of a batch while others have some, and wait for this process.
         of_batch = training and self.own_trainable and (len(rows) > 0 or self.over_batch is not None)
         counts = np.array(len(rows))
         if of_batch and self.over_batch is not None:
@@ -100,7 +100,7 @@ class BatchNorm(Layer):
             if self.over_batch is not None:
                 dscale, dshift = sums = np.stack([dscale, dshift])
                 self.over_batch(sums)
-            # x^ is centered inverse_deviation: what is one number a feature is multiplied first.
+            # x^ is centered inverse_deviation: multiply the factors with one number per feature first.
             _take_off(dx, centered, factor * inverse_deviation * dscale / count, factor * dshift / count)
         return _in_place_of(dy, dx, mask)
 
@@ -108,8 +108,8 @@ class BatchNorm(Layer):
 class LayerNorm(Layer):
     """Normalise each sample over its features: ``y = scale (x - mean) / sqrt(variance + epsilon) + shift``.
 
-    Mean and variance (with 1/F) are taken over the last axis of each row alone, in training as in inference, so the
-    batch does not matter.
+    Mean and variance (with 1/F) are taken over the last axis of each row, both in training and in inference. The other
+    rows of the batch do not matter.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _rows_of(x: Array, mask: Array | None) -> Array:
 
 
 def _in_place_of(x: Array, rows: Array, mask: Array | None) -> Array:
-    """Return rows that `_rows_of` has made of x in the shape of x, with 0 where they do not count."""
+    """Return the rows from `_rows_of` in the shape of x, with 0 where the mask does not count a row."""
     if mask is None:
         return rows.reshape(x.shape)
     y = np.zeros_like(x)
@@ -169,22 +169,22 @@ def _in_place_of(x: Array, rows: Array, mask: Array | None) -> Array:
 
 
 def _row_means(rows: Array) -> Array:
-    """Means over the second axis, (N, 1).
+    """Return the means over the second axis, (N, 1).
 
-    As a product, like `sum_rows`. Of products of two arrays, both take less time than `einsum` in float32, and of many
-    rows half of it; and they round less, since BLAS adds up in several sums.
+    It is computed as a product, like `sum_rows`. In float32 both are faster than `einsum` for products of two arrays;
+    for many rows they take half the time. They also round less, because BLAS adds up in several sums.
     """
     return rows @ np.full((rows.shape[1], 1), 1 / rows.shape[1], rows.dtype)
 
 
 def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Array:
-    """Return ``x scale + shift``, with numbers for each feature."""
+    """Return ``x scale + shift``, where scale and shift have one number per feature."""
     y = x * scale
     y += shift
     return y
 
 
 def _take_off(dx: Array, centered: Array, along: Array, mean: Array) -> None:
-    """``dx <- dx - centered along - mean``, in place, with numbers for each feature."""
+    """Compute ``dx <- dx - centered along - mean`` in place; `along` and `mean` have one number per feature."""
     dx -= centered * along
     dx -= mean
