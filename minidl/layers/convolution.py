@@ -1,4 +1,4 @@
-"""Convolutions: one small set of weights for all places of an image."""
+"""Convolutions: one small set of weights for all positions of an image."""
 
 from dataclasses import field
 from typing import Any
@@ -36,24 +36,24 @@ class Conv2D(LooksAtPlaces, Layer):
     padding : "valid", "same", int, (height, width) or ((top, bottom), (left, right)), default "valid"
         Rows and columns of zeros around the image. "same" gives ceil(size / stride) rows and columns.
     dilation : int or (height, width), default 1
-        Distance of the entries of a kernel.
+        Distance between neighbouring entries of a kernel.
     groups : int, default 1
-        The channels, and the filters, are split into so many groups; a filter sees the channels of its group alone.
+        Number of groups into which channels and filters are split. A filter sees only the channels of its group.
     use_bias : bool, default True
     initializer : Initializer or its name, default "he_normal"
-        Draws ``W``; its fan-in is height x width x channels / groups.
+        Draws ``W``. Its fan-in is kernel height x kernel width x channels / groups.
     regularizer, constraint : optional
-        Of ``W``, as for `Dense`.
+        Applied to ``W``, as in `Dense`.
 
     Shapes: (N, height, width, channels) -> (N, rows, columns, filters), with
     ``rows = floor((height + padding - dilation (kernel - 1) - 1) / stride) + 1``; ``W`` is (kernel height, kernel
-    width, channels / groups, filters). Images (28, 28, 1) become, with Conv2D(16, 3), (26, 26, 16), with padding="same"
-    (28, 28, 16), and with strides=2, too, (14, 14, 16). For the first, ``W`` is (3, 3, 1, 16), and its fan-in 9.
+    width, channels / groups, filters). Conv2D(16, 3) maps images (28, 28, 1) to (26, 26, 16), with padding="same" to
+    (28, 28, 16), and with strides=2 in addition to (14, 14, 16). ``W`` is (3, 3, 1, 16) here, and its fan-in is 9.
     Gradients: dW is the product of the patches with dy, db the sum of dy, and dx a convolution of dy, its entries
     `strides` apart, with the flipped kernels.
 
-    Raises ShapeError when it is set up for samples that are no images, for channels that cannot be split into the
-    groups, and for a window larger than the padded image.
+    Raises ShapeError at set-up if the samples are not images, if the channels cannot be split into the groups, and if
+    the window is larger than the padded image.
     Source: LeCun et al. (1998), "Gradient-based learning applied to document recognition"; Dumoulin and Visin (2016),
     arXiv:1603.07285, for the shapes.
     """
@@ -99,7 +99,7 @@ class Conv2D(LooksAtPlaces, Layer):
 
 
 class DepthwiseConv2D(Conv2D):
-    """Convolution of each channel for itself, as `Conv2D` with a group for each channel.
+    """Convolution of each channel on its own: a `Conv2D` with one group per channel.
 
     Parameters
     ----------
@@ -110,10 +110,10 @@ class DepthwiseConv2D(Conv2D):
         As for `Conv2D`.
 
     Shapes: (N, height, width, channels) -> (N, rows, columns, channels multiplier); ``W`` is (kernel height, kernel
-    width, 1, channels multiplier), with the filters of a channel beside each other. Images (14, 14, 8) become, with
-    DepthwiseConv2D(3, multiplier=2), (12, 12, 16); ``W`` is (3, 3, 1, 16), and its fan-in 9.
+    width, 1, channels multiplier); the filters of a channel are next to each other. DepthwiseConv2D(3, multiplier=2)
+    maps images (14, 14, 8) to (12, 12, 16); ``W`` is (3, 3, 1, 16), and its fan-in is 9.
 
-    Raises as `Conv2D`. Source: Howard et al. (2017), arXiv:1704.04861.
+    Raises the same errors as `Conv2D`. Source: Howard et al. (2017), arXiv:1704.04861.
     """
 
     filters: int = field(default=1, init=False, repr=False)
@@ -136,17 +136,17 @@ class Conv2DTranspose(LooksAtPlaces, Layer):
     filters : int, > 0
         Channels of the output.
     kernel_size, strides, dilation, use_bias, initializer, regularizer, constraint
-        As for `Conv2D`. The fan-in is height x width x channels; with strides a pixel sees only a part of the window.
+        As for `Conv2D`. The fan-in is height x width x channels; with strides, a pixel sees only a part of the window.
     padding : "valid", "same" or numbers, default "valid"
-        Of the convolution whose backward pass this is: what is cut off the output.
+        Padding of the convolution whose backward pass this is. This layer cuts it off the output.
 
     Shapes: (N, height, width, channels) -> (N, rows, columns, filters), with
-    ``rows = (height - 1) stride + dilation (kernel - 1) + 1 - padding``, and height x stride for "same": (7, 7, 32)
-    becomes, with Conv2DTranspose(16, 3, strides=2), (15, 15, 16), and with padding="same", too, (14, 14, 16). ``W`` is
+    ``rows = (height - 1) stride + dilation (kernel - 1) + 1 - padding``, or height x stride for "same".
+    Conv2DTranspose(16, 3, strides=2) maps (7, 7, 32) to (15, 15, 16), and with padding="same" to (14, 14, 16). ``W`` is
     (kernel height, kernel width, channels, filters).
     Gradients: dx is a convolution of dy, dW the product of the patches of dy with x.
 
-    Raises ShapeError when it is set up for samples that are no images.
+    Raises ShapeError at set-up if the samples are not images.
     Source: Dumoulin and Visin (2016), arXiv:1603.07285.
     """
 
@@ -186,5 +186,5 @@ class Conv2DTranspose(LooksAtPlaces, Layer):
 
     @property
     def _kernel(self) -> Array:
-        """The kernel of the convolution from the output's channels to the input's."""
+        """Return the kernel of the convolution from the output's channels to the input's."""
         return self.weight.value.swapaxes(2, 3)

@@ -1,4 +1,4 @@
-"""Pooling: one number for each window of an image, and layers that change the size of images in other ways."""
+"""Pooling: one number for each window of an image. Also other layers that change the size of images."""
 
 import functools
 from typing import Any
@@ -27,31 +27,31 @@ class _Pooling(LooksAtPlaces, Layer):
         return (*self.window.places, input_shape[2])
 
     def slide_over(self, image: Shape) -> Window:
-        """Return how the layer's window slides over images."""
+        """Return the layer's window over images of this shape."""
         return slide(image, self.pool_size, self.strides or self.pool_size, self.padding)
 
 
 class MaxPool2D(_Pooling):
-    """Maximum of each window of each channel; of equal ones the first, row by row, gets the gradient.
+    """Maximum of each window of each channel. If several are equal, the first one, row by row, gets the gradient.
 
     Parameters
     ----------
     pool_size : int or (height, width), default 2
     strides : int or (height, width), optional
-        Steps of the window; by default `pool_size`, so that no two windows overlap.
+        Steps of the window. The default is `pool_size`, so the windows do not overlap.
     padding : "valid", "same", int, (height, width) or ((top, bottom), (left, right)), default "valid"
-        As for `Conv2D`. What lies outside of the image does not count.
+        As for `Conv2D`. The padding is never the maximum.
 
     Shapes: (N, height, width, channels) -> (N, rows, columns, channels): (28, 28, 16) becomes (14, 14, 16) with
     MaxPool2D(2), and (27, 27, 16) with strides=1. dx is dy at the maximum of each window, and 0 elsewhere.
 
-    Raises ShapeError when it is set up for samples that are no images, or smaller than the window.
+    Raises ShapeError at set-up if the samples are not images, or are smaller than the window.
     """
 
     picks_maxima = True
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        # First along the rows, then down the columns: of equal numbers the first one row by row wins.
+        # First along the rows, then down the columns: the first of equal numbers, row by row, wins.
         (height, width), (down, along) = self.window.size, self.window.strides
         padded = self.window.pad(x, -np.inf)
         if not training:
@@ -65,7 +65,7 @@ class MaxPool2D(_Pooling):
         return self.unpool(dy, self.saved)
 
     def unpool(self, dy: Array, winners: tuple[Array, Array]) -> Array:
-        """Return an array that is dy at the entries that were the maxima."""
+        """Return an array that is dy at the maxima of the input, and 0 elsewhere."""
         columns, lines = winners
         (height, width), (down, along) = self.window.size, self.window.strides
         padded_height, padded_width = self.window.padded
@@ -74,7 +74,7 @@ class MaxPool2D(_Pooling):
 
 
 class AveragePool2D(_Pooling):
-    """Mean of each window of each channel, over what lies within the image.
+    """Mean of each window of each channel, without the padding.
 
     Parameters
     ----------
@@ -82,9 +82,9 @@ class AveragePool2D(_Pooling):
         As for `MaxPool2D`.
 
     Shapes: (N, height, width, channels) -> (N, rows, columns, channels), as `MaxPool2D`: (28, 28, 16) becomes
-    (14, 14, 16). Each entry of a window of n gets dy / n.
+    (14, 14, 16). Each of the n entries of a window gets dy / n.
 
-    Raises ShapeError when it is set up for samples that are no images, or smaller than the window.
+    Raises ShapeError at set-up if the samples are not images, or are smaller than the window.
     """
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
@@ -111,7 +111,7 @@ class GlobalAveragePool2D(LooksAtPlaces, Layer):
 
     Shapes: (N, height, width, channels) -> (N, channels): (7, 7, 64) becomes (64,). dx = dy / (height width).
 
-    Raises ShapeError when it is set up for samples that are no images.
+    Raises ShapeError at set-up if the samples are not images.
     Source: Lin, Chen and Yan (2013), arXiv:1312.4400.
     """
 
@@ -134,7 +134,7 @@ class GlobalMaxPool2D(LooksAtPlaces, Layer):
     Shapes: (N, height, width, channels) -> (N, channels): (7, 7, 64) becomes (64,). dx is dy at the maximum, and 0
     elsewhere.
 
-    Raises ShapeError when it is set up for samples that are no images.
+    Raises ShapeError at set-up if the samples are not images.
     """
 
     picks_maxima = True
@@ -153,7 +153,7 @@ class GlobalMaxPool2D(LooksAtPlaces, Layer):
         return self.unpool(dy, self.saved)
 
     def unpool(self, dy: Array, winners: Array) -> Array:
-        """Return an array that is dy at the pixels that were the maxima."""
+        """Return an array that is dy at the maximal pixels, and 0 elsewhere."""
         height, width, channels = self.image
         dx = np.zeros((len(dy), height * width, channels), dy.dtype)
         np.put_along_axis(dx, winners[:, np.newaxis], dy[:, np.newaxis], axis=1)
@@ -161,7 +161,7 @@ class GlobalMaxPool2D(LooksAtPlaces, Layer):
 
 
 class ZeroPad2D(Layer):
-    """Put rows and columns of zeros around images.
+    """Add rows and columns of zeros around images.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class ZeroPad2D(Layer):
     Shapes: (N, height, width, channels) -> (N, height + top + bottom, width + left + right, channels): (28, 28, 1)
     becomes (30, 30, 1). dx is dy without its margins.
 
-    Raises ShapeError when it is set up for samples that are no images.
+    Raises ShapeError at set-up if the samples are not images.
     """
 
     padding: Any = setting(default=((1, 1), (1, 1)), kw_only=False, check=as_margins, fixed=True)
@@ -187,7 +187,7 @@ class ZeroPad2D(Layer):
 
 
 class UpSample2D(Layer):
-    """Repeat each pixel of images: the nearest neighbour, enlarged.
+    """Enlarge images by repeating each pixel (nearest neighbour).
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ class UpSample2D(Layer):
     Shapes: (N, height, width, channels) -> (N, height size[0], width size[1], channels): (7, 7, 16) becomes
     (14, 14, 16). dx is the sum of dy over the copies of a pixel.
 
-    Raises ShapeError when it is set up for samples that are no images.
+    Raises ShapeError at set-up if the samples are not images.
     """
 
     size: Any = setting(default=(2, 2), kw_only=False, check=as_pair, fixed=True)
@@ -214,7 +214,7 @@ class UpSample2D(Layer):
 
 
 def _taps(x: Array, axis: int, size: int, stride: int) -> list[Array]:
-    """Return views of what each entry of windows along an axis sees."""
+    """Return, for each entry of a window along an axis, a view of x at all window positions."""
     places = (x.shape[axis] - size) // stride + 1
     lines = x.swapaxes(0, axis)
     return [lines[entry : entry + (places - 1) * stride + 1 : stride].swapaxes(0, axis) for entry in range(size)]
@@ -226,7 +226,7 @@ def _maxima(x: Array, axis: int, size: int, stride: int) -> Array:
 
 
 def _maxima_and_winners(x: Array, axis: int, size: int, stride: int) -> tuple[Array, Array]:
-    """Return the maxima of windows along an axis, and which entry each is, the first of equal ones."""
+    """Return the maxima of windows along an axis, and the index of each (the first of equal ones) in its window."""
     first, *others = _taps(x, axis, size, stride)
     maxima, winners = first, np.zeros((), np.uint8)
     for entry, tap in enumerate(others, start=1):
@@ -237,13 +237,13 @@ def _maxima_and_winners(x: Array, axis: int, size: int, stride: int) -> tuple[Ar
 
 
 def _to_winners(dy: Array, winners: Array, axis: int, length: int, size: int, stride: int) -> Array:
-    """Return an array that is dy, along an axis, at the maxima of the windows, and 0 elsewhere."""
+    """Return an array that is dy at the maxima of the windows along an axis, and 0 elsewhere."""
     shape = list(dy.shape)
     shape[axis] = length
     dx = np.zeros(shape, dy.dtype)
     for entry, tap in enumerate(_taps(dx, axis, size, stride)):
         if stride < size:
             tap[...] += dy * (winners == entry)
-        else:  # each pixel is in one window at most
+        else:  # each pixel is in at most one window
             np.multiply(dy, winners == entry, out=tap)
     return dx

@@ -1,6 +1,6 @@
-"""Rectifiers: activations with a line for x > 0, a kink at 0, and for x < 0 each its own remedy for silent units.
+"""Rectifiers: linear for x > 0, with a kink at 0. They differ for x < 0, in how they keep units from dying.
 
-At the kink itself all take the derivative of the negative side, as PyTorch does.
+At the kink itself all use the derivative of the negative side, as PyTorch does.
 """
 
 from dataclasses import field
@@ -33,7 +33,7 @@ class ReLU(Layer):
 
 
 class LeakyReLU(Layer):
-    """ReLU that lets a part of negative inputs through: ``y = x`` where x > 0, else ``negative_slope x``.
+    """ReLU with a small slope for negative inputs: ``y = x`` where x > 0, else ``negative_slope x``.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class LeakyReLU(Layer):
     def forward(self, x: Array, training: bool = False) -> Array:
         if training:
             self.saved = x > 0
-        if 0 < self.negative_slope <= 1:  # the larger of both lines, in a third of the time
+        if 0 < self.negative_slope <= 1:  # the maximum of both lines takes a third of the time
             return np.maximum(x, self.negative_slope * x)
         y = self.negative_slope * _negative_part(x)
         y += functional.relu(x)
@@ -59,7 +59,7 @@ class LeakyReLU(Layer):
 
 
 class PReLU(Layer):
-    """LeakyReLU whose slope is learnt, one for each channel: ``y = x`` where x > 0, else ``slope x``.
+    """LeakyReLU with one learnt slope for each channel: ``y = x`` where x > 0, else ``slope x``.
 
     A channel is an entry of the last axis: a feature of (N, F), a channel of (N, height, width, channels).
 
@@ -68,7 +68,7 @@ class PReLU(Layer):
     initial_slope : float, default 0.25
 
     Shapes: (N, ..., C) -> (N, ..., C); parameter ``slope`` (C,).
-    Gradients: dx = dy where x > 0, else slope dy; dslope = sum of dy min(x, 0) over all axes but the last.
+    Gradients: dx = dy where x > 0, else slope dy; dslope = sum of dy min(x, 0) over all axes except the last.
 
     Raises ShapeError at build for samples without an axis.
     Source: He et al. (2015), arXiv:1502.01852, section 2.1.
@@ -111,7 +111,7 @@ class ELU(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         negative = _negative_part(x)
-        # exp(x) - 1 = tanh(x / 2) (exp(x) + 1), exact also near 0: np.expm1 takes three times as long.
+        # exp(x) - 1 = tanh(x / 2) (exp(x) + 1) is exact near 0, too. np.expm1 takes three times as long.
         below = np.exp(negative)
         below += 1
         below *= np.tanh(0.5 * negative)
@@ -129,10 +129,10 @@ class ELU(Layer):
 
 
 class SELU(ELU):
-    """Scaled ELU, ``y = scale ELU(x, alpha)``, of which a deep stack keeps mean 0 and variance 1 by itself.
+    """Scaled ELU, ``y = scale ELU(x, alpha)``: a deep stack of it keeps mean 0 and variance 1 by itself.
 
-    The two numbers, alpha = 1.6733 and scale = 1.0507, make mean 0 and variance 1 a stable fixed point for weights
-    drawn by "lecun_normal".
+    For weights drawn by "lecun_normal", alpha = 1.6733 and scale = 1.0507 make mean 0 and variance 1 a stable fixed
+    point.
 
     Shapes: (N, ...) -> (N, ...). dx = scale dy where x > 0, else scale alpha exp(x) dy.
     Source: Klambauer et al. (2017), arXiv:1706.02515.
@@ -143,12 +143,12 @@ class SELU(ELU):
 
 
 def _negative_part(x: Array) -> Array:
-    # Faster than with the number 0, as in functional.relu.
+    # Faster than comparing with the number 0, as in functional.relu.
     return np.minimum(x, functional.filled(x.shape, 0, x.dtype))
 
 
 def _slopes(positive: Array, elsewhere: Array | np.floating[Any]) -> Array:
-    """Return 1 where `positive`, and `elsewhere` elsewhere: np.where takes twice as long for random masks."""
+    """Return 1 where `positive`, else `elsewhere`. np.where takes twice as long for random masks."""
     slopes: Array = ~positive * elsewhere
     slopes += positive
     return slopes

@@ -12,7 +12,7 @@ from minidl.typing import Array, Shape
 
 
 def count_features(layer: Layer, input_shape: Shape) -> int:
-    """Return the size of the last axis of a layer's samples; raise ShapeError where they are single numbers."""
+    """Return the size of the last axis of a layer's samples; raise ShapeError if they are single numbers."""
     if not input_shape:
         raise ShapeError(f"{type(layer).__name__} expects samples with an axis of features but got single numbers")
     return input_shape[-1]
@@ -24,11 +24,11 @@ class Reshape(Layer):
     Parameters
     ----------
     target_shape : int or tuple of int
-        The new shape of one sample; one size may be -1: what is left.
+        The new shape of one sample. One size may be -1; it is inferred from the others.
 
     Shapes: (N, *input_shape) -> (N, *target_shape). dx = dy in the input's shape.
 
-    Raises ShapeError at build when the two shapes have different numbers of elements.
+    Raises ShapeError at build if the two shapes have different numbers of elements.
     """
 
     target_shape: Any = setting(kw_only=False, check=functools.partial(as_shape, rest=-1), fixed=True)
@@ -61,7 +61,7 @@ class Flatten(Reshape):
 class Rescale(Layer):
     """Scale and shift, ``y = scale x + offset``; dx = scale dy.
 
-    As the first layer it takes uint8 pixels as they are, so a data set stays in memory at one byte a pixel:
+    As the first layer it takes uint8 pixels, so a data set needs only one byte per pixel in memory.
     ``Rescale(1 / 255)`` maps 0 .. 255 to 0 .. 1.
 
     Parameters

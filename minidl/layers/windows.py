@@ -1,7 +1,8 @@
-"""Windows that slide over images: their shapes, and the three products that all convolutions are made of.
+"""Windows that slide over images: their shapes, and the three products that all convolutions use.
 
 An image is (height, width, channels), a batch (N, height, width, channels), a kernel (height, width, channels / groups,
-filters). A window of size k lies on every stride-th place of the padded image; dilated by d, its entries are d apart.
+filters). There is a window at every stride-th position of the padded image. With dilation d, the entries of a window
+are d pixels apart.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from minidl.settings import as_whole_number
 from minidl.typing import Array, Shape
 
 _BYTES_AT_ONCE = 2**20
-"""Patches of so many bytes are copied and multiplied at once: they stay in the processor's cache."""
+"""Patches of this many bytes are copied and multiplied at once, because they fit into the processor's cache."""
 
 _FEW_CHANNELS = 4
-"""Below so many, the copy of a patch has pieces too short to be quick."""
+"""With fewer channels, the pieces of a patch are too short to copy quickly."""
 
 Sides: TypeAlias = tuple[int, int]
 Margins: TypeAlias = tuple[Sides, Sides]
@@ -31,7 +32,7 @@ Padding: TypeAlias = str | Margins
 
 
 def as_pair(value: Any, name: str, low: int = 1) -> Sides:
-    """Return (height, width) of one whole number, for both, or of two."""
+    """Return (height, width), given two whole numbers or one for both."""
     pair = tuple(value) if isinstance(value, tuple | list | np.ndarray) else (value, value)
     if len(pair) != 2:
         raise ArgumentError(f"{name} is {value!r}; give one number, or two: (height, width)")
@@ -40,7 +41,7 @@ def as_pair(value: Any, name: str, low: int = 1) -> Sides:
 
 
 def as_margins(value: Any, name: str) -> Margins:
-    """Return ((top, bottom), (left, right)) of one number for all, of (height, width), or of these pairs."""
+    """Return ((top, bottom), (left, right)), given one number for all, (height, width), or these pairs."""
     if isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(side, tuple | list) for side in value):
         return as_pair(value[0], name, 0), as_pair(value[1], name, 0)
     height, width = as_pair(value, name, 0)
@@ -48,16 +49,16 @@ def as_margins(value: Any, name: str) -> Margins:
 
 
 def as_padding(value: Any, name: str) -> Padding:
-    """Return "valid", "same", or the margins that numbers give."""
+    """Return "valid", "same", or the margins that the numbers describe."""
     if isinstance(value, str) and value not in {"valid", "same"}:
         raise ArgumentError(f'{name} is {value!r}; it must be "valid", "same", or numbers')
     return value if isinstance(value, str) else as_margins(value, name)
 
 
 def as_image(shape: Shape) -> tuple[int, int, int]:
-    """Return height, width and channels of a sample; raise ShapeError unless it is an image."""
+    """Return height, width and channels of a sample. Raise ShapeError if it is not an image."""
     if len(shape) != 3:
-        cure = "add Reshape((height, width, channels)) before, or give the model this shape as input_shape"
+        cure = "add Reshape((height, width, channels)) before it, or give the model this shape as input_shape"
         raise ShapeError(f"it takes images (height, width, channels), not samples {shape}: {cure}")
     return shape[0], shape[1], shape[2]
 
@@ -79,10 +80,10 @@ class Window:
     Attributes
     ----------
     image : (height, width)
-        Of the images, without padding.
+        Size of the images without padding.
     size, strides, dilation : (height, width)
     margins : ((top, bottom), (left, right))
-        Rows and columns of padding; negative ones are cut off.
+        Rows and columns of padding. Negative numbers cut off rows and columns.
     """
 
     image: Sides
@@ -103,12 +104,12 @@ class Window:
 
     @functools.cached_property
     def places(self) -> Sides:
-        """How many windows there are, (height, width): ``floor((image + margins - span) / stride) + 1``."""
+        """Number of windows, (height, width): ``floor((image + margins - span) / stride) + 1``."""
         return _each(lambda padded, span, stride: (padded - span) // stride + 1, self.padded, self.spans, self.strides)
 
     @functools.cached_property
     def reversed(self) -> Window:
-        """Return the window that slides over the gradient of what this one gives, its entries `strides` apart."""
+        """The window that slides over the gradient of this window's output, whose entries are `strides` apart."""
         spread = _each(lambda places, stride: (places - 1) * stride + 1, self.places, self.strides)
 
         def margins(image: int, spread: int, span: int, margins: Sides) -> Sides:
@@ -132,12 +133,12 @@ class Window:
         return padded
 
     def crop(self, padded: Array) -> Array:
-        """Return images without the margins that `pad` gave them: a view."""
+        """Return a view of the images without the margins that `pad` added."""
         (top, _), (left, _) = self.margins
         return padded[:, top : top + self.image[0], left : left + self.image[1]]
 
     def taps(self, padded: Array) -> Iterator[Array]:
-        """Yield what each entry of the window sees of padded images, at all places: views (N, *places, channels)."""
+        """For each entry of the window, yield a view of padded images at all positions: (N, *places, channels)."""
         for entry in np.ndindex(*self.size):
             rows, columns = _each(
                 lambda entry, dilation, places, stride: slice(
@@ -148,7 +149,7 @@ class Window:
             yield padded[:, rows, columns]
 
     def patches(self, padded: Array) -> Array:
-        """Return a view of what the window sees of padded images: (N, *places, *size, channels)."""
+        """Return a view of all patches of padded images: (N, *places, *size, channels)."""
         image, row, column, channel = padded.strides
         steps = [stride * step for stride, step in zip((row, column), self.strides, strict=True)]
         steps += [stride * step for stride, step in zip((row, column), self.dilation, strict=True)]
@@ -157,11 +158,11 @@ class Window:
 
 
 def slide(image: Shape, size: Sides, strides: Sides, padding: Padding, dilation: Sides = (1, 1)) -> Window:
-    """Return how a window slides over images of shape (height, width, channels).
+    """Return the window over images of shape (height, width, channels).
 
-    "same" gives ceil(image / stride) places; where its padding is odd, the larger half is below and on the right.
+    "same" gives ceil(image / stride) positions. If its padding is odd, the larger half is below and on the right.
 
-    Raises ShapeError where the window does not fit into the padded image.
+    Raises ShapeError if the window does not fit into the padded image.
     """
     sides = as_image(image)[:2]
     window = Window(sides, size, strides, ((0, 0), (0, 0)) if isinstance(padding, str) else padding, dilation)
@@ -181,9 +182,9 @@ def slide(image: Shape, size: Sides, strides: Sides, padding: Padding, dilation:
 
 
 def enlarge(places: Sides, size: Sides, strides: Sides, padding: Padding, dilation: Sides) -> Sides:
-    """Return height and width of the smallest images over which a window slides to so many places.
+    """Return height and width of the smallest images on which a window has this number of positions.
 
-    Raises ShapeError where the padding cuts off all of it.
+    Raises ShapeError if the padding cuts off the whole image.
     """
     if padding == "same":
         return _each(lambda places, stride: places * stride, places, strides)
@@ -195,7 +196,7 @@ def enlarge(places: Sides, size: Sides, strides: Sides, padding: Padding, dilati
         *(places, strides, size, dilation, margins),
     )
     if min(image) < 1:
-        raise ShapeError(f"a padding of {margins} cuts off all that a window of {size} makes of images of {places}")
+        raise ShapeError(f"a padding of {margins} cuts off all of the output of a window of {size} for {places}")
     return image
 
 
@@ -229,7 +230,7 @@ def convolve(padded: Array, kernel: Array, window: Window) -> Array:
 
 
 def kernel_gradient(padded: Array, dy: Array, window: Window, groups: int) -> Array:
-    """Return the gradient by the kernel, (height, width, channels / groups, filters), of `dy`, that by the output."""
+    """Return the gradient of the kernel, (height, width, channels / groups, filters), given `dy` of the output."""
     filters = dy.shape[3]
     shape = (*window.size, padded.shape[3] // groups, filters)
     if shape[2] == 1 < groups:
@@ -243,7 +244,7 @@ def kernel_gradient(padded: Array, dy: Array, window: Window, groups: int) -> Ar
 
 
 def image_gradient(dy: Array, kernel: Array, window: Window, groups: int) -> Array:
-    """Return the gradient by the images: a convolution of `dy`, its entries strides apart, with the flipped kernels."""
+    """Return the gradient of the images: a convolution of `dy`, its entries strides apart, with the flipped kernels."""
     back, filters = window.reversed, dy.shape[3]
     if window.strides != (1, 1):
         spread = np.zeros((len(dy), *back.image, filters), dy.dtype)
@@ -255,20 +256,20 @@ def image_gradient(dy: Array, kernel: Array, window: Window, groups: int) -> Arr
 
 
 def add_bias(y: Array, bias: Array) -> None:
-    """Add a number for each channel to images, in place."""
+    """Add one number per channel to images, in place."""
     size = math.prod(y.shape[1:])
-    flat = y.reshape(len(y), size)  # along a whole image: pixel by pixel it takes five times as long
+    flat = y.reshape(len(y), size)  # over a whole image at once: pixel by pixel takes five times as long
     flat += np.tile(bias, size // len(bias))
 
 
 def _in_blocks(padded: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
-    """Yield the patches of some images at a time, with which images these are: (groups, places, entries of a patch)."""
+    """Yield slices of images and their patches, of shape (groups, places, entries of a patch)."""
     patches = window.patches(padded)
     numbers, channels = math.prod(patches.shape[1:]), patches.shape[5] // groups
     images = max(_BYTES_AT_ONCE // (numbers * padded.itemsize), 1)
     scratch = np.empty(min(images, len(padded)) * numbers, padded.dtype)
     *strides, channel = patches.strides
-    # (groups, N, *places, *size, channels), since a filter sees the channels of its group.
+    # (groups, N, *places, *size, channels), because a filter sees only the channels of its group.
     by_group = as_strided(
         patches,
         (groups, *patches.shape[:5], channels),
@@ -280,7 +281,7 @@ def _in_blocks(padded: Array, window: Window, groups: int) -> Iterator[tuple[sli
         seen = by_group[:, part]
         block = scratch[: seen.size]
         entries = math.prod(window.size) * channels
-        if channels < _FEW_CHANNELS:  # what one entry sees of all places is copied in longer pieces than a patch
+        if channels < _FEW_CHANNELS:  # copy entry by entry, over all positions: these pieces are longer than a patch's
             copied = block.reshape(groups, *window.size, channels, part.stop - start, *window.places)
             np.copyto(copied, seen.transpose(0, 4, 5, 6, 1, 2, 3))
             yield part, block.reshape(groups, entries, -1).swapaxes(1, 2)
@@ -295,6 +296,6 @@ def _by_group(y: Array, groups: int) -> Array:
 
 
 def _each(function: Callable[..., Any], *pairs: tuple[Any, Any]) -> Any:
-    """Return what a function gives for heights, and for widths."""
+    """Return the results of a function for the heights and for the widths."""
     first, second = zip(*pairs, strict=True)
     return function(*first), function(*second)

@@ -1,6 +1,6 @@
-"""Losses: the last element of a model, which turns scores and targets into a number to make small.
+"""Losses: the last element of a model. A loss turns scores and targets into the number that training minimizes.
 
-`base` says what a loss is; the others are for classes and for numbers.
+`base` defines what a loss is. The other files are for classes and for numbers.
 """
 
 from minidl.losses.base import Loss

@@ -1,7 +1,7 @@
 """What a loss is: one function, ``per_sample``, that returns value and gradient together.
 
-So the two cannot disagree. The base class does what all losses share: checking and aligning targets, sample weights,
-sums over rows and their mean.
+Therefore the two cannot disagree. The base class does what all losses share: it checks and aligns targets, applies
+sample weights, and computes sums over rows and their mean.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from minidl.typing import Array, Shape
 
 
 class Loss(Configurable):
-    """Base of all losses: a subclass writes `per_sample`.
+    """Base of all losses: a subclass defines `per_sample`.
 
     Calling a loss, ``loss(scores, targets, sample_weight=None)``, returns the mean loss over the batch and its
     gradient with respect to the scores: L = sum_n w_n l_n / sum_n w_n, with w_n = 1 by default.
@@ -24,7 +24,7 @@ class Loss(Configurable):
     Attributes
     ----------
     default_metric : str
-        Name of the metric that a `Trainer` without ``metrics`` reports beside the loss; empty: none.
+        Name of the metric that a `Trainer` without ``metrics`` reports besides the loss. "" means none.
     """
 
     default_metric = ""
@@ -36,8 +36,8 @@ class Loss(Configurable):
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         """Check targets once, before training, and return them as `per_sample` takes them.
 
-        Targets of shape (N,) for a model of one output become (N, 1), never a silent (N, N) in a broadcast; and
-        (N, 1) for a model of several outputs, a column of labels, become (N,).
+        For a model with one output, targets (N,) become (N, 1), so they are never silently broadcast to (N, N).
+        For a model with several outputs, a column of labels (N, 1) becomes (N,).
         """
         targets = as_array(targets, "y")
         check_finite(targets, "y", dtype=dtype)
@@ -48,12 +48,12 @@ class Loss(Configurable):
         return targets.astype(dtype, copy=False) if targets.dtype.kind == "f" else targets
 
     def check_output(self, output_shape: Shape) -> None:
-        """Raise ShapeError when the loss cannot work with scores of this shape per sample."""
+        """Raise ShapeError if the loss cannot work with scores of this shape per sample."""
 
     def positions(self, output_shape: Shape) -> Shape:
-        """Return the axes of an output that hold positions, each scored for itself, such as (time,) of (time, classes).
+        """Return the axes of an output whose positions have separate scores, such as (time,) of (time, classes).
 
-        Every position is then a sample of its own, with a target and, with weights (N, *positions), a weight.
+        Each position is then a separate sample with its own target and, with weights (N, *positions), its own weight.
         """
         return ()
 
@@ -66,23 +66,23 @@ class Loss(Configurable):
         return _without_column(scores)
 
     def truth(self, targets: Array) -> Array:
-        """Return targets that `prepare_targets` has seen in the form of `decide`'s predictions, for metrics."""
+        """Return targets from `prepare_targets` in the form of `decide`'s predictions, for metrics."""
         return _without_column(targets)
 
     def average(self, scores: Array) -> Array:
-        """Return the scores (N, *output_shape) that mean the average of what several, (M, N, *output_shape), mean.
+        """Combine the scores of M models, (M, N, *output_shape), to scores (N, *output_shape) of the ensemble.
 
-        This is what ensembles predict by. A loss with `activate` averages the probabilities; one whose `decide` turns
-        scores into other numbers averages these. By default it is the mean of the scores.
+        A loss with `activate` averages the probabilities. A loss whose `decide` turns scores into other numbers
+        averages these numbers. The default is the mean of the scores.
         """
         return scores.mean(axis=0)
 
     def labels(self, targets: Array) -> Array:
-        """Return the class of each sample, integers (N,), for targets that `prepare_targets` has seen."""
+        """Return the class of each sample, integers (N,), given targets from `prepare_targets`."""
         raise ArgumentError(f"class_weight is for classifiers; with {type(self).__name__} give sample_weight")
 
     def flatten(self, scores: Array, targets: Array, weights: Array | None = None) -> tuple[Array, Array, Array | None]:
-        """Return scores, targets and weights with each position as a row; without positions, as they are."""
+        """Return scores, targets and weights with each position as a row. Without positions, return them unchanged."""
         if not (axes := len(self.positions(scores.shape[1:]))):
             return scores, targets, weights
         rows = int(np.prod(scores.shape[: 1 + axes]))
@@ -92,10 +92,10 @@ class Loss(Configurable):
     def total(
         self, scores: Array, targets: Array, weights: Array | None = None, scale: float = 1.0
     ) -> tuple[float, Array]:
-        """Return the (weighted) sum of the losses of flat rows, and `scale` times its gradient by the scores.
+        """Return the (weighted) sum of the losses of flat rows, and `scale` times its gradient.
 
-        With ``scale = 1 / total_weight`` these are the rows' shares in the gradient of a mean: the shares of several
-        parts add up to that of the whole.
+        With ``scale = 1 / total_weight`` the result is the rows' share in the gradient of a mean. The shares of all
+        parts add up to the gradient of the whole.
         """
         losses, dscores = self.per_sample(scores, targets)
         if losses.shape != (len(scores),) or dscores.shape != scores.shape:
@@ -103,7 +103,7 @@ class Loss(Configurable):
             raise ShapeError(f"{type(self).__name__}.per_sample must give losses (N,) and gradients, not {returned}")
         if weights is None:
             return float(np.add.reduce(losses, dtype=np.float64)), dscores * scale
-        # Scaled first, weights of any size fit the scores' type.
+        # The weights are scaled first, so that weights of any size fit the scores' type.
         share = (weights * scale).astype(scores.dtype)
         return float(losses @ weights), dscores * share.reshape(-1, *[1] * (scores.ndim - 1))
 
@@ -118,14 +118,14 @@ class Loss(Configurable):
         prepared = self.prepare_targets(targets, scores.shape[1:], scores.dtype)
         positions = self.positions(scores.shape[1:])
         rows, targets, weights = self.flatten(scores, prepared, spread_weights(weights, positions))
-        # All weights 0: nothing to learn, and no 0 / 0.
+        # If all weights are 0, there is nothing to learn: avoid 0 / 0.
         scale = 1 / (len(rows) if weights is None else float(weights.sum()) or 1)
         total, drows = self.total(rows, targets, weights, scale)
         return total * scale, drows.reshape(scores.shape)
 
 
 def spread_weights(weights: Array | None, positions: Shape) -> Array | None:
-    """Return weights (N, *positions): of weights (N,), each position gets its row's. Raise ShapeError for others."""
+    """Return weights (N, *positions). Weights (N,) apply to all positions of a row. Raise ShapeError for others."""
     if weights is None or weights.shape[1:] == positions:
         return weights
     if weights.ndim > 1:
@@ -135,7 +135,7 @@ def spread_weights(weights: Array | None, positions: Shape) -> Array | None:
 
 
 def as_one_per_output(targets: Array, output_shape: Shape, dtype: DTypeLike) -> Array:
-    """Return targets as numbers of a type; raise ShapeError unless there is one for each of the model's outputs."""
+    """Return targets as numbers of a type. Raise ShapeError unless each output of the model has one target."""
     if targets.shape[1:] != output_shape:
         shapes = f"{targets.shape}, but the model's output has shape {batch_shape(output_shape)}"
         raise ShapeError(f"y has shape {shapes}: make them equal or, for labels, use SoftmaxCrossEntropy()")
@@ -143,7 +143,7 @@ def as_one_per_output(targets: Array, output_shape: Shape, dtype: DTypeLike) -> 
 
 
 def refuse_targets(wrong: Array, targets: Array, rule: str) -> None:
-    """Raise DataError with the place of the first target (N, ...) that is `wrong`, and the rule that it breaks."""
+    """Raise DataError with the position of the first `wrong` target (N, ...) and the rule that it breaks."""
     if wrong.any():
         wrong, targets = _without_column(wrong), _without_column(targets)
         place = tuple(np.argwhere(wrong)[0].tolist())
@@ -151,12 +151,12 @@ def refuse_targets(wrong: Array, targets: Array, rule: str) -> None:
 
 
 def batch_shape(shape: Shape) -> str:
-    """Return how errors show the shape of a batch of samples of this shape: "(N, 3)"."""
+    """Return the text in which errors show the shape of a batch of these samples: "(N, 3)"."""
     return str(("N", *shape)).replace("'", "")
 
 
 def count_outputs(scores: Array) -> int:
-    """Return how many outputs a sample has in scores (N, ...), over which its loss is the mean; of no rows, 1."""
+    """Return the number of outputs per sample in scores (N, ...), or 1 if N = 0. A sample's loss is their mean."""
     return max(scores[:1].size, 1)
 
 

@@ -1,4 +1,4 @@
-"""Losses of classes: the scores say which class a sample belongs to, or which of several labels it has."""
+"""Losses for classes: the scores say to which class a sample belongs, or which of several labels it has."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ _AS_ENCODER = "as LabelEncoder().fit_transform(y) of sklearn.preprocessing does"
 
 
 class PositionWiseLoss(Loss):
-    """Base of the losses of classes: every position of an output is a sample of its own, and the metric is accuracy.
+    """Base of the losses for classes: each position of an output is a separate sample, and the metric is accuracy.
 
-    It decides for the class 1 of two where there is one score above 0, else for the class of the largest.
+    With one score, it predicts class 1 if the score is above 0, else class 0. With several, it predicts the largest.
     """
 
     default_metric = "accuracy"
@@ -36,13 +36,13 @@ class PositionWiseLoss(Loss):
 
 
 class CategoricalLoss(PositionWiseLoss):
-    """Base of the losses for one class out of K, of which softmax gives the probabilities: write `per_sample`.
+    """Base of the losses for one class out of K, with softmax probabilities. A subclass defines `per_sample`.
 
-    It checks the targets, gives probabilities and labels, and reports the accuracy.
+    The base class checks the targets, computes probabilities and labels, and reports the accuracy.
 
-    Shapes: scores (N, K), K >= 2; targets integer labels (N,) in 0 .. K-1, or rows (N, K) of probabilities, such as
-    one-hot, that sum to 1. Scores of positions, (N, time, K), take labels (N, time), or rows (N, time, K).
-    Raises ShapeError or DataError for others.
+    Shapes: scores (N, K), K >= 2; targets integer labels (N,) in 0 .. K-1, or rows (N, K) of probabilities that sum to
+    1, such as one-hot. Scores of positions, (N, time, K), need labels (N, time) or rows (N, time, K).
+    Raises ShapeError or DataError for other targets.
     """
 
     def check_output(self, output_shape: Shape) -> None:
@@ -77,18 +77,18 @@ class SoftmaxCrossEntropy(CategoricalLoss):
     r"""Cross-entropy of softmax probabilities, for one class out of K, from the scores (logits).
 
     l = -sum_k t_k log p_k with p = softmax(s), which is logsumexp(s) - s_t for an integer label t. The gradient of
-    softmax and logarithm together is p - t. With the largest score taken off first, both are exact at any scores.
+    softmax and logarithm together is p - t. The largest score is subtracted first, so both are exact for any scores.
 
     Parameters
     ----------
     label_smoothing : float in [0, 1), default 0.0
         The share e of every target that is spread evenly over the classes: t becomes (1 - e) t + e / K, in training
-        and in evaluation. A model then gains nothing from scores that grow without bound. Accuracy is that of the
-        targets as they were given.
+        and in evaluation. Then the loss does not reward scores that grow without bound. Accuracy uses the original
+        targets.
 
-    Shapes: scores (N, K); targets integer labels (N,) in 0 .. K-1, or rows (N, K) of probabilities, such as one-hot,
-    that sum to 1. Raises ShapeError or DataError for others. Source: Bridle (1990); Goodfellow et al. (2016), section
-    6.2.2.3; Szegedy et al. (2016), arXiv:1512.00567, for the smoothing.
+    Shapes: scores (N, K); targets integer labels (N,) in 0 .. K-1, or rows (N, K) of probabilities that sum to 1, such
+    as one-hot. Raises ShapeError or DataError for other targets. Source: Bridle (1990); Goodfellow et al. (2016),
+    section 6.2.2.3; Szegedy et al. (2016), arXiv:1512.00567, for the smoothing.
     """
 
     label_smoothing: float = setting(default=0.0, low=0, below=1)
@@ -109,20 +109,20 @@ class SoftmaxCrossEntropy(CategoricalLoss):
 
 
 class FocalCrossEntropy(CategoricalLoss):
-    """Cross-entropy of softmax probabilities that counts little what the model has right: l = -(1 - p_t)^gamma log p_t.
+    """Cross-entropy that gives little weight to samples the model gets right: l = -(1 - p_t)^gamma log p_t.
 
-    Made for classes of very different frequency, where many easy samples would outweigh the few hard ones. With rows of
-    probabilities, l = -sum_k t_k (1 - p_k)^gamma log p_k. With q = 1 - p, the gradient is
-    g p_k - g_k, where g_k = t_k (q_k^gamma - gamma q_k^(gamma - 1) p_k log p_k) and g = sum_k g_k. Both
-    are exact at any scores.
+    p are the softmax probabilities. The loss is for classes of very different frequency, where many easy samples would
+    outweigh the few hard ones. With rows of probabilities, l = -sum_k t_k (1 - p_k)^gamma log p_k. With q = 1 - p, the
+    gradient is g p_k - g_k, where g_k = t_k (q_k^gamma - gamma q_k^(gamma - 1) p_k log p_k) and g = sum_k g_k. Both
+    are exact for any scores.
 
     Parameters
     ----------
     gamma : float, >= 0, default 2.0
-        How much less a sample counts as its class becomes likely; 0 gives `SoftmaxCrossEntropy`.
+        How fast the weight of a sample falls as its class becomes likely; 0 gives `SoftmaxCrossEntropy`.
 
-    Shapes: scores (N, K); targets integer labels (N,) in 0 .. K-1, or rows (N, K) of probabilities, such as one-hot,
-    that sum to 1. Raises ShapeError or DataError for others. Source: Lin et al. (2017), arXiv:1708.02002.
+    Shapes: scores (N, K); targets integer labels (N,) in 0 .. K-1, or rows (N, K) of probabilities that sum to 1, such
+    as one-hot. Raises ShapeError or DataError for other targets. Source: Lin et al. (2017), arXiv:1708.02002.
     """
 
     gamma: float = setting(default=2.0, low=0)
@@ -133,8 +133,8 @@ class FocalCrossEntropy(CategoricalLoss):
         log_p = shifted - log_total[:, np.newaxis]
         q = -np.expm1(log_p)
         weight = q**self.gamma
-        # The slope q^gamma - gamma q^(gamma - 1) p log p would be infinity times 0 at q = 0, where gamma < 1. It is
-        # q^gamma (1 + gamma r), with r = -p log(p) / q in [0, 1]; at q = 0 any r will do, and 0 / 1 is taken.
+        # For gamma < 1, the slope q^gamma - gamma q^(gamma - 1) p log p would be infinity times 0 at q = 0. It equals
+        # q^gamma (1 + gamma r), with r = -p log(p) / q in [0, 1]. At q = 0 any r works; the code uses 0 / 1.
         ratio = (q - 1) * log_p / (q + (q == 0))
         slopes = weight * (1 + self.gamma * ratio) * targets
         dscores *= slopes.sum(axis=1, keepdims=True)
@@ -145,13 +145,12 @@ class FocalCrossEntropy(CategoricalLoss):
 class KLDivergence(CategoricalLoss):
     """Kullback-Leibler divergence of the model's softmax probabilities from target probabilities, from the scores.
 
-    l = sum_k t_k (log t_k - log p_k) with p = softmax(s) and 0 log 0 = 0: the cross-entropy less the entropy of the
-    targets, so that it is 0 where p = t. The gradient is that of the cross-entropy, p - t. The metric
-    is the total variation distance sum_k ``|p_k - t_k|`` / 2 in [0, 1], the most by which the two differ about the
-    probability of any set of classes.
+    l = sum_k t_k (log t_k - log p_k) with p = softmax(s) and 0 log 0 = 0: the cross-entropy minus the entropy of the
+    targets. It is 0 where p = t. The gradient is p - t, as for the cross-entropy. The metric is the total variation
+    distance sum_k ``|p_k - t_k|`` / 2 in [0, 1]: the largest difference in the probability of any set of classes.
 
-    Shapes: scores (N, K), targets rows (N, K) of probabilities that sum to 1, or labels (N,), of which it is the
-    cross-entropy. Raises ShapeError or DataError for others.
+    Shapes: scores (N, K), targets rows (N, K) of probabilities that sum to 1, or labels (N,), for which it equals the
+    cross-entropy. Raises ShapeError or DataError for other targets.
     Source: Kullback and Leibler (1951), "On information and sufficiency".
     """
 
@@ -170,10 +169,10 @@ class SigmoidCrossEntropy(PositionWiseLoss):
     """Cross-entropy of independent sigmoid probabilities, for two classes or several labels, from the scores.
 
     For each output, -t log p - (1 - t) log(1 - p) with p = sigmoid(s), computed as
-    max(s, 0) - s t + log(1 + exp(-|s|)), which is exact at any score; a sample's loss is the mean over its outputs.
+    max(s, 0) - s t + log(1 + exp(-|s|)), which is exact for any score. A sample's loss is the mean over its outputs.
     The gradient is (p - t) / outputs.
 
-    Shapes: scores (N, K), targets (N, K) in [0, 1]; for one output also (N,). Raises DataError for others.
+    Shapes: scores (N, K), targets (N, K) in [0, 1]; for one output also (N,). Raises DataError for other targets.
     """
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
@@ -207,17 +206,17 @@ class SigmoidCrossEntropy(PositionWiseLoss):
 
 
 class Hinge(PositionWiseLoss):
-    """Hinge loss, of a support vector machine: nothing to pay from a margin of 1 on, and no probabilities.
+    """Hinge loss of support vector machines: zero for a margin of 1 or more. It gives no probabilities.
 
-    From one score for each sample, max(0, 1 - t s) with t = 1 for the label 1, and t = -1 for the other, which is
-    called 0 or -1. `predict` returns 1 for scores above 0 and 0 for the others, also where the labels were -1 and 1.
+    With one score per sample, the loss is max(0, 1 - t s), with t = 1 for the label 1 and t = -1 for the other label, 0
+    or -1. `predict` returns 1 for scores above 0, else 0, even if the labels were -1 and 1.
 
-    From K >= 2 scores, max(0, 1 + max_{j != t} s_j - s_t) for the label t in 0 .. K-1: the score of the class shall be
-    larger by 1 than that of its strongest rival. The gradient is 1 for the rival, the first of equal ones, and -1 for
-    the class, where the loss is above 0.
+    With K >= 2 scores, the loss is max(0, 1 + max_{j != t} s_j - s_t) for the label t in 0 .. K-1. It is zero if the
+    score of the true class is at least 1 above the largest other score. Where the loss is above 0, the gradient is 1
+    for that other class (the first of equal ones) and -1 for the true class.
 
     Shapes: scores (N, 1), (N,) or (N, K), targets integer labels (N,) or (N, 1). Raises ShapeError or DataError for
-    others, and for labels that hold both 0 and -1. Source: Cortes and Vapnik (1995), "Support-vector networks";
+    other targets, and for labels that hold both 0 and -1. Source: Cortes and Vapnik (1995), "Support-vector networks";
     Crammer and Singer (2001), "On the algorithmic implementation of multiclass kernel-based vector machines", JMLR 2.
     """
 
@@ -250,11 +249,11 @@ class Hinge(PositionWiseLoss):
 
 
 def _softmax(scores: Array) -> tuple[Array, Array, Array]:
-    """Return scores less their row's largest (N, K), softmax's probabilities (N, K), and the log of their divisor (N,).
+    """Return scores minus their row's maximum (N, K), softmax probabilities (N, K), and the log of their divisor (N,).
 
-    The first less the last are the logarithms of the probabilities, exact also where these underflow.
+    The first minus the last are the log-probabilities. They are exact even where the probabilities underflow.
     """
-    # With each class's scores side by side in memory, maxima and sums over the classes are up to 25 times faster.
+    # If each class's scores are contiguous in memory, maxima and sums over the classes are up to 25 times faster.
     scores = np.asfortranarray(scores)
     # ndarray.max and ndarray.sum are these, behind a layer of Python that takes a hundredth of a small network's step.
     shifted = scores - np.maximum.reduce(scores, axis=1, keepdims=True)
@@ -265,7 +264,7 @@ def _softmax(scores: Array) -> tuple[Array, Array, Array]:
 
 
 def _as_rows(targets: Array, like: Array) -> Array:
-    """Return targets as rows of probabilities of the shape and type of `like`: of labels, one-hot rows."""
+    """Return targets as rows of probabilities with the shape and type of `like`. Labels become one-hot rows."""
     if targets.ndim == 2:
         return targets
     rows = np.zeros_like(like)
@@ -281,7 +280,7 @@ def _as_labels(targets: Array, classes: int) -> Array:
 
 
 def _without_last_column(labels: Array) -> Array:
-    """Return labels (..., 1) as (...), and those of several outputs (..., K) as they are."""
+    """Return labels (..., 1) as (...), and labels of several outputs (..., K) unchanged."""
     return labels[..., 0] if labels.ndim > 1 and labels.shape[-1] == 1 else labels
 
 

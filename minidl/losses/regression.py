@@ -1,4 +1,4 @@
-"""Losses of numbers: what the model gives for each output is compared with what it should be."""
+"""Losses for numbers: they compare each output of the model with its target."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ from minidl.typing import Array, Shape
 
 
 class RegressionLoss(Loss):
-    """Base of the losses that compare each output with a number: a subclass writes `per_sample`.
+    """Base of the losses that compare each output with a number. A subclass defines `per_sample`.
 
-    It checks the targets, and reports the mean absolute error.
+    The base class checks the targets and reports the mean absolute error.
 
     Parameters
     ----------
     position_wise : bool, default False
-        Whether each position of an output (N, T, K) is a sample of its own, as it is to the losses of classes: it can
-        have a weight, and the padding of sequences is left out. The mean over all is the same.
+        Whether each position of an output (N, T, K) is a separate sample, as in the losses for classes. A position can
+        then have a weight, and the padding of sequences does not count. The mean over all positions is the same.
 
     Shapes: scores (N, ...), targets of the same shape; for one output also (N,). Raises ShapeError for others.
     """
@@ -51,9 +51,9 @@ class MeanSquaredError(RegressionLoss):
 class MeanAbsoluteError(RegressionLoss):
     """Absolute error: a sample's loss is the mean over its outputs of ``|s - t|``.
 
-    It is least at the median of the targets, as the squared error is at their mean, so single targets that are far off
-    hardly move it. The gradient is sign(s - t) / outputs, and 0 where s = t. As the loss itself is the mean absolute
-    error, the metric is the mean squared error.
+    Its minimum is at the median of the targets; the minimum of the squared error is at their mean. So single outliers
+    among the targets hardly move it. The gradient is sign(s - t) / outputs, and 0 where s = t. Because the loss itself
+    is the mean absolute error, the metric is the mean squared error.
 
     Shapes: scores (N, ...), targets of the same shape; for one output also (N,). Raises ShapeError for others.
     Source: Koenker and Bassett (1978), "Regression quantiles".
@@ -67,16 +67,16 @@ class MeanAbsoluteError(RegressionLoss):
 
 
 class Huber(RegressionLoss):
-    """Squared error near the target, absolute error far from it: exact like the one, robust like the other.
+    """Squared error near the target and absolute error far from it: precise near the target, robust to outliers.
 
-    With e = s - t, an output costs e^2 / 2 where ``|e| <= delta``, and delta (``|e|`` - delta / 2) beyond; a sample's
-    loss is the mean over its outputs. Value and slope of the two meet at delta. The gradient is e, held within
-    [-delta, delta], over the number of outputs.
+    With e = s - t, the loss of an output is e^2 / 2 where ``|e| <= delta``, else delta (``|e|`` - delta / 2). A
+    sample's loss is the mean over its outputs. At delta, both parts have the same value and slope. The gradient is e,
+    clipped to [-delta, delta], divided by the number of outputs.
 
     Parameters
     ----------
     delta : float, > 0, default 1.0
-        The error, in the units of the targets, from which on it counts by its size alone.
+        The error, in the units of the targets, above which the loss is linear.
 
     Shapes: scores (N, ...), targets of the same shape; for one output also (N,). Raises ShapeError for others.
     Source: Huber (1964), "Robust estimation of a location parameter".
@@ -96,12 +96,12 @@ class Huber(RegressionLoss):
 class Poisson(RegressionLoss):
     """Negative log-likelihood of counts that are Poisson distributed; the scores are the logarithms of their rates.
 
-    For each output, exp(s) - t s, which is -log of the probability of t events at the rate exp(s) without the part
-    log t! that does not depend on the score; a sample's loss is the mean over its outputs. The gradient is
+    The loss of an output is exp(s) - t s: -log of the probability of t events at the rate exp(s), without the part
+    log t!, which does not depend on the score. A sample's loss is the mean over its outputs. The gradient is
     (exp(s) - t) / outputs. `predict` returns the rates exp(s), and the metric is their mean absolute error.
 
-    A rate that the scores' type cannot hold is infinite, from a score of 89 on in float32 and of 710 in float64:
-    training then stops with a DivergenceError.
+    A rate too large for the scores' type is infinite, from a score of 89 in float32 and of 710 in float64. Training
+    then stops with a DivergenceError.
 
     Shapes: scores (N, ...), targets of the same shape, 0 or more; for one output also (N,). Raises ShapeError for other
     shapes, and DataError for a target below 0.
