@@ -58,7 +58,7 @@ def as_padding(value: Any, name: str) -> Padding:
 def as_image(shape: Shape) -> tuple[int, int, int]:
     """Return height, width and channels of a sample. Raise ShapeError if it is not an image."""
     if len(shape) != 3:
-        cure = "add Reshape((height, width, channels)) before it, or give the model this shape as input_shape"
+        cure = "add Reshape((height, width, channels)) before, or give the model this shape as input_shape"
         raise ShapeError(f"it takes images (height, width, channels), not samples {shape}: {cure}")
     return shape[0], shape[1], shape[2]
 

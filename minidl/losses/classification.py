@@ -255,7 +255,7 @@ def _softmax(scores: Array) -> tuple[Array, Array, Array]:
     """
     # If each class's scores are contiguous in memory, maxima and sums over the classes are up to 25 times faster.
     scores = np.asfortranarray(scores)
-    # ndarray.max and ndarray.sum are these, behind a layer of Python that takes a hundredth of a small network's step.
+    # ndarray.max and ndarray.sum wrap these in Python code, which takes a hundredth of a small network's step.
     shifted = scores - np.maximum.reduce(scores, axis=1, keepdims=True)
     probabilities = np.exp(shifted)
     total = np.add.reduce(probabilities, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Optimizers: how the vector of gradients moves the vector of parameters; by name, as in ``Trainer(model, "adam")``."""
+"""Optimizers: how the vector of gradients changes the vector of parameters. Also the names of the optimizers."""
 
 from minidl.optimizers.adaptive import Adadelta, Adagrad, Adam, AdamW, AMSGrad, Lion, NAdam, RMSprop
 from minidl.optimizers.base import Optimizer
@@ -12,9 +12,9 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind i
 
 
 def get_optimizer(optimizer: Optimizer | str) -> Optimizer:
-    """Return the optimizer itself, or a new one with its defaults of the name, such as "adam", "sgd" or "rmsprop".
+    """Return the optimizer itself or, for a name such as "adam", "sgd" or "rmsprop", a new one with its defaults.
 
-    The names are those of the classes, in small letters. Raises ArgumentError for another name, ArgumentTypeError for
+    The names are the class names in lower case. Raises ArgumentError for an unknown name, and ArgumentTypeError for
     anything else.
     """
     return by_name(optimizer, Optimizer, OPTIMIZERS)

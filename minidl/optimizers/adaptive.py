@@ -1,7 +1,7 @@
-"""Optimizers that give each parameter a rate of its own, by the gradients it has had.
+"""Optimizers that adapt the rate of each parameter to its past gradients.
 
-Each `update` is its docstring's formula, written in place: ``t`` is the one scratch vector, since a new array for each
-operation would take a fifth longer.
+Each `update` computes the formula of its docstring in place. ``t`` is the only scratch vector, because a new array for
+each operation would take a fifth longer.
 """
 
 import math
@@ -15,13 +15,13 @@ from minidl.typing import Array
 
 
 class _Adaptive(Optimizer):
-    """Base of these optimizers: each parameter moves by its own gradient and slots alone."""
+    """Base of these optimizers: the step of a parameter depends only on its own gradient and slots."""
 
     elementwise = True
 
 
 class Adam(_Adaptive):
-    """Adaptive moment estimation: a step per parameter, of the gradient's running mean over its running size.
+    """Adaptive moment estimation: the step is the running mean of the gradient, divided by its running size.
 
     At step t: ``m <- beta1 m + (1 - beta1) g``, ``v <- beta2 v + (1 - beta2) g^2``,
     ``p <- p - learning_rate m' / (sqrt(v') + epsilon)`` with ``m' = m / (1 - beta1^t)``, ``v' = v / (1 - beta2^t)``.
@@ -33,8 +33,8 @@ class Adam(_Adaptive):
         Decay of the running means of the gradient and of its square.
     epsilon : float > 0, default 1e-8
 
-    With `weight_decay` above 0, which is decoupled, it is AdamW, as Keras' Adam is. PyTorch's Adam adds the gradient of
-    an L2 term instead: for that, give the layers a regularizer, ``L2(weight_decay / 2)``.
+    With `weight_decay` above 0, this is AdamW (decoupled weight decay), as in Keras' Adam. PyTorch's Adam adds the
+    gradient of an L2 term instead. For that, give the layers a regularizer, ``L2(weight_decay / 2)``.
     Source: Kingma and Ba (2015), arXiv:1412.6980, algorithm 1.
     """
 
@@ -49,14 +49,14 @@ class Adam(_Adaptive):
         p -= self._divide(m, v, learning_rate / (1 - self.beta1**self.step), out=t)
 
     def _add(self, g: Array, m: Array, v: Array) -> Array:
-        """Let the running means m and v take in g; return a scratch vector."""
+        """Update the running means m and v with g; return a scratch vector."""
         t = np.empty_like(g)
         _follow(m, g, self.beta1, t)
         _follow(v, np.multiply(g, g, out=t), self.beta2, t)
         return t
 
     def _divide(self, m: Array, v: Array, factor: float, out: Array) -> Array:
-        """Return ``factor m / (sqrt(v') + epsilon)``, in `out`; the correction of v is taken out of the root."""
+        """Return ``factor m / (sqrt(v') + epsilon)`` in `out`. The correction of v is applied outside of the root."""
         correction = math.sqrt(1 - self.beta2**self.step)
         _divide_by_root(m, v, self.epsilon * correction, out)
         out *= factor * correction
@@ -66,8 +66,8 @@ class Adam(_Adaptive):
 class AdamW(Adam):
     """Adam with decoupled weight decay: before Adam's step, ``p <- p (1 - learning_rate weight_decay)``.
 
-    An L2 term in the loss would be divided by the gradients' size as the rest of the gradient is; this is not, so that
-    all weights shrink alike.
+    An L2 term in the loss would be divided by the gradients' size, like the rest of the gradient. The decoupled decay
+    is not, so all weights shrink at the same rate.
 
     Parameters
     ----------
@@ -76,16 +76,16 @@ class AdamW(Adam):
     weight_decay : float >= 0, default 0.01
         PyTorch's default; Keras has 0.004.
 
-    Source: Loshchilov and Hutter (2019), arXiv:1711.05101, algorithm 2, whose decay is learning_rate times this one.
+    Source: Loshchilov and Hutter (2019), arXiv:1711.05101, algorithm 2. Its decay is learning_rate times this one.
     """
 
     weight_decay: float = 0.01
 
 
 class AMSGrad(Adam):
-    """Adam whose divisor never shrinks: by the largest that the running mean of squares has been so far.
+    """Adam whose divisor never shrinks: it divides by the largest running mean of squares so far.
 
-    ``w <- max(w, v)`` beside Adam's m and v, and ``p <- p - learning_rate m' / (sqrt(w / (1 - beta2^t)) + epsilon)``.
+    With Adam's m and v, ``w <- max(w, v)`` and ``p <- p - learning_rate m' / (sqrt(w / (1 - beta2^t)) + epsilon)``.
 
     Parameters
     ----------
@@ -135,13 +135,13 @@ class NAdam(Adam):
 
     def _shares(self) -> tuple[float, float]:
         """Return ``d`` and ``c``, the shares of m and of g in the step."""
-        # Beyond so many factors, each of at most beta1, the product is nothing beside the 1 that it is taken from.
+        # The factors are at most beta1. With this many of them, the product is negligible in 1 - product.
         factors = min(self.step, math.ceil(46 / (1 - self.beta1)))
         product, following = float(np.prod(self._mu(np.arange(1, factors + 1)))), self._mu(self.step + 1)
         return following / (1 - product * following), (1 - self._mu(self.step)) / (1 - product)
 
     def _mu(self, t: Any) -> Any:
-        """Return the momentum of step t, or of an array of steps."""
+        """Return the momentum of step t; t may be an array of steps."""
         return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
 
 
@@ -154,14 +154,14 @@ class RMSprop(_Adaptive):
     ----------
     learning_rate : float or callable, default 0.001
     decay : float in [0, 1), default 0.9
-        Of the running mean of the squares.
+        Decay of the running mean of the squares.
     momentum : float in [0, 1), default 0
-        Above 0 the quotients q go into a velocity: ``u <- momentum u + q``, ``p <- p - learning_rate u``.
+        If above 0, the quotients q are added to a velocity: ``u <- momentum u + q``, ``p <- p - learning_rate u``.
     centered : bool, default False
         Divide by the root of the variance ``v - m^2`` instead, where ``m <- decay m + (1 - decay) g``.
     epsilon : float > 0, default 1e-8
 
-    The formula is PyTorch's; rate and decay are Keras' defaults, where PyTorch has 0.01 and 0.99.
+    The formula is PyTorch's. The rate and the decay are Keras' defaults; PyTorch has 0.01 and 0.99.
     Source: Tieleman and Hinton (2012), lecture 6.5 of "Neural networks for machine learning"; Graves (2013),
     arXiv:1308.0850, for `centered`.
     """
@@ -174,7 +174,7 @@ class RMSprop(_Adaptive):
 
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The mean square, and what momentum and centering need."""
+        """Names of the mean square and of the vectors that `momentum` and `centered` need."""
         return ("v", *["u"] * bool(self.momentum), *["m"] * self.centered)
 
     def update(self, p: Array, g: Array, learning_rate: float, v: Array, *others: Array) -> None:
@@ -186,7 +186,7 @@ class RMSprop(_Adaptive):
             _follow(m, g, self.decay, t)
             np.multiply(m, m, out=t)
             np.subtract(v, t, out=t)
-            square = np.maximum(t, 0, out=t)  # rounding may make a variance of 0 negative
+            square = np.maximum(t, 0, out=t)  # rounding can make a variance of 0 negative
         _divide_by_root(g, square, self.epsilon, t)
         step = t
         if self.momentum:
@@ -206,7 +206,7 @@ class Adagrad(_Adaptive):
     learning_rate : float or callable, default 0.01
     epsilon : float > 0, default 1e-10
 
-    Formula and defaults are PyTorch's; Keras has a rate of 0.001, an epsilon of 1e-7 and sums that begin at 0.1.
+    Formula and defaults are PyTorch's. Keras has a rate of 0.001 and an epsilon of 1e-7, and its sums start at 0.1.
     Source: Duchi, Hazan and Singer (2011), "Adaptive subgradient methods", JMLR 12.
     """
 
@@ -222,7 +222,9 @@ class Adagrad(_Adaptive):
 
 
 class Adadelta(_Adaptive):
-    """Steps that find their own size, in the parameters' units: the running size of past steps over that of gradients.
+    """Steps that find their own size: proportional to the running size of past steps over the size of past gradients.
+
+    Therefore a step has the units of the parameters.
 
     ``v <- decay v + (1 - decay) g^2``, ``d = g sqrt(u + epsilon) / sqrt(v + epsilon)``,
     ``u <- decay u + (1 - decay) d^2``, ``p <- p - learning_rate d``.
@@ -231,9 +233,9 @@ class Adadelta(_Adaptive):
     ----------
     learning_rate : float or callable, default 1
     decay : float in [0, 1), default 0.9
-        Of both running means.
+        Decay of both running means.
     epsilon : float > 0, default 1e-6
-        Also what the first steps are made of.
+        It also determines the size of the first steps.
 
     The defaults are PyTorch's; Keras has a rate of 0.001, a decay of 0.95 and an epsilon of 1e-7.
     Source: Zeiler (2012), arXiv:1212.5701, algorithm 1.
@@ -258,16 +260,16 @@ class Adadelta(_Adaptive):
 
 
 class Lion(_Adaptive):
-    """Steps of the rate's size along the sign of a running mean.
+    """Steps of size `learning_rate` along the sign of a running mean.
 
     ``p <- p - learning_rate sign(beta1 m + (1 - beta1) g)``, then ``m <- beta2 m + (1 - beta2) g``.
 
     Parameters
     ----------
     learning_rate : float or callable, default 0.0001
-        A third to a tenth of what serves Adam.
+        A good value is a third to a tenth of Adam's.
     beta1, beta2 : float in [0, 1), default 0.9 and 0.99
-        Share of the running mean in the step, and its decay.
+        Share of the running mean in the step, and decay of the running mean.
 
     Source: Chen et al. (2023), arXiv:2302.06675, algorithm 2.
     """
@@ -280,7 +282,7 @@ class Lion(_Adaptive):
     def update(self, p: Array, g: Array, learning_rate: float, m: Array) -> None:
         direction = m * (self.beta1 / (1 - self.beta1))  # a positive factor changes no sign
         direction += g
-        # The sign, which np.sign takes three times as long to find; only what is below 1e-30 comes out shorter.
+        # This is the sign; np.sign takes three times as long. Only numbers below 1e-30 give a smaller step.
         t = np.abs(direction)
         t += np.finfo(t.dtype).tiny
         direction /= t
@@ -290,14 +292,14 @@ class Lion(_Adaptive):
 
 
 def _follow(mean: Array, x: Array, decay: float, t: Array) -> None:
-    """``mean <- decay mean + (1 - decay) x``, in place; t is scratch, and may be x."""
+    """Compute ``mean <- decay mean + (1 - decay) x`` in place; t is a scratch vector and may be x."""
     np.multiply(x, 1 - decay, out=t)
     mean *= decay
     mean += t
 
 
 def _divide_by_root(x: Array, square: Array, epsilon: float, t: Array) -> None:
-    """``t <- x / (sqrt(square) + epsilon)``; t may be `square`."""
+    """Compute ``t <- x / (sqrt(square) + epsilon)``; t may be `square`."""
     np.sqrt(square, out=t)
     t += epsilon
     np.divide(x, t, out=t)

@@ -1,7 +1,7 @@
-"""What an optimizer is: a formula on vectors, whatever the network.
+"""What an optimizer is: a formula on vectors, independent of the network.
 
-It moves the vector of all parameters, in place, along the vector of all gradients. It declares its state in `slots`:
-the base class creates these vectors and hands them to `update`, and a checkpoint saves them.
+It changes the vector of all parameters in place, given the vector of all gradients. It declares its state in `slots`:
+the base class creates these vectors and passes them to `update`, and a checkpoint saves them.
 """
 
 import math
@@ -19,37 +19,39 @@ Rate = float | Callable[[int], float]
 """A learning rate, or a function of the step (0, 1, 2, ...) that returns it, such as a Schedule."""
 
 Parts = Sequence[slice] | None
-"""Parts of a vector, in order; None: all of it."""
+"""Parts of a vector, in order. None means the whole vector."""
 
 _BLOCK = 131_072
-"""Entries of a vector that an elementwise optimizer gets at once: the vectors' blocks stay in the processor's cache."""
+"""Number of entries that an elementwise optimizer gets at once: blocks of this size stay in the processor's cache."""
 
 
 class Optimizer(Configurable):
-    """Base of the optimizers: a subclass writes `update`, and names its state in `slots`.
+    """Base of the optimizers: a subclass defines `update`, and names its state vectors in `slots`.
 
     Parameters
     ----------
     learning_rate : float >= 0 or callable, default 0.01
         The rate, or a function of the step (0, 1, 2, ...) that returns it, such as a Schedule.
     weight_decay : float >= 0, default 0
-        Before each update the weights shrink, ``p <- p (1 - learning_rate weight_decay)``, decoupled from gradients;
-        biases and the parameters of normalization do not. PyTorch's Adam, and its SGD with momentum, add
-        ``weight_decay p`` to the gradients instead, as a regularizer ``L2(weight_decay / 2)`` does here.
+        Before each update the weights shrink, ``p <- p (1 - learning_rate weight_decay)``, independently of gradients.
+        Biases and the parameters of normalization do not shrink. PyTorch's Adam, and its SGD with momentum, add
+        ``weight_decay p`` to the gradients instead. A regularizer ``L2(weight_decay / 2)`` does this here.
 
     Attributes
     ----------
     slots : tuple of str
-        Names of the state vectors, of the parameters' size and zero at first, which `update` gets after the rate.
+        Names of the state vectors. They have the size of the parameters and start at zero. `update` gets them after
+        the rate.
     elementwise : bool, default False
-        True in a subclass in which each parameter moves by its own gradient and slots alone. `update` then gets long
-        vectors in blocks that stay in the processor's cache, which is faster.
+        True in a subclass in which the step of a parameter depends only on its own gradient and slots. `update` then
+        gets long vectors in blocks that stay in the processor's cache, which is faster.
     full_batch : bool, default False
-        True for one that needs the loss and the gradient of all rows at any place, as `LBFGS` does by `minimize`.
+        True for an optimizer that needs the loss and gradient of all rows at points that it chooses, as `LBFGS` does
+        in `minimize`.
     ended : str
-        Why such a one cannot, or need not, go on; empty while it does.
+        Why a `full_batch` optimizer cannot or need not continue; "" while it continues.
     step : int
-        How many steps have been taken; during `update`, the number of the present one, from 1.
+        Number of steps taken. During `update`, the number of the current step, starting at 1.
     state : dict of name -> array
         The slots' vectors; empty before the first step.
 
@@ -66,28 +68,29 @@ class Optimizer(Configurable):
     state: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
 
     def update(self, parameters: Array, gradients: Array, learning_rate: float, *args: Any, **kwargs: Any) -> None:
-        """Take one step: change `parameters` and the slots' vectors in place, and leave `gradients` as they are."""
+        """Take one step: change `parameters` and the slots' vectors in place. Do not change `gradients`."""
         raise NotImplementedError(f"{type(self).__name__} must define update(parameters, gradients, learning_rate)")
 
     def rate(self) -> float:
-        """Return the learning rate of the next step; ArgumentError or ArgumentTypeError when it is no rate."""
+        """Return the learning rate of the next step. Raise ArgumentError or ArgumentTypeError if it is not a rate."""
         if not callable(self.learning_rate):
             return self.learning_rate
         place = f"{type(self).__name__}: learning_rate at step {self.step}"
         return float(as_number(self.learning_rate(self.step), place, 0))
 
     def apply(self, parameters: Array, gradients: Array, trained: Parts = None, decaying: Parts = None) -> None:
-        """Take one step on 1-D `parameters`, in place, along 1-D `gradients` of the same size, which stay as they are.
+        """Take one step: change `parameters` in place, given `gradients`, which do not change.
 
         Parameters
         ----------
         parameters, gradients : array (P,)
         trained : sequence of slices, optional
-            The parts of the vector that move, in order; None: all of it. The others and their slots stay as they are.
+            The parts of the vector that change, in order. The default is the whole vector. The other parts and their
+            slots do not change.
         decaying : sequence of slices, optional
-            The parts that weight decay shrinks, each entry once; None: those that move.
+            The parts that weight decay shrinks, without overlap. The default is the parts in `trained`.
 
-        Raises ShapeError when the vectors, or those of the state, differ in size.
+        Raises ShapeError if the vectors or the state vectors differ in size.
         """
         rate, size = self.rate(), len(parameters)
         vectors = [parameters, gradients, *self.prepare_state(parameters)]
@@ -112,18 +115,18 @@ class Optimizer(Configurable):
                     vector[part] = values
 
     def first_state(self, parameters: Array) -> dict[str, Array]:
-        """Return the slots' vectors as they are before the first step on these parameters: zeros."""
+        """Return the slots' vectors before the first step on these parameters: zeros."""
         return {name: np.zeros_like(parameters) for name in self.slots}
 
     def prepare_state(self, parameters: Array) -> list[Array]:
-        """Create what the state lacks, and drop what is no slot now; return the slots' vectors, in order."""
+        """Create missing state vectors, drop those that are no longer slots, and return the slots' vectors in order."""
         if self.state.keys() != set(self.slots):
             self.state = {name: self.state.get(name, zeros) for name, zeros in self.first_state(parameters).items()}
         return [self.state[name] for name in self.slots]
 
 
 def _blocks(vectors: list[Array]) -> list[list[Array]]:
-    """Cut long vectors into blocks of equal length that the cache can hold: a short last one costs as many calls."""
+    """Cut long vectors into blocks of equal length that fit into the cache. A short last block would cost a call."""
     size = len(vectors[0])
     if size <= _BLOCK:
         return [vectors]

@@ -1,4 +1,4 @@
-"""Gradient descent at one rate for all parameters: plain, and with momentum."""
+"""Gradient descent with one rate for all parameters: plain, and with momentum."""
 
 from minidl.optimizers.base import Optimizer
 from minidl.settings import as_flag, setting

@@ -1,4 +1,4 @@
-"""L-BFGS: a quasi-Newton method for the loss of all rows at once, with a line search of its own."""
+"""L-BFGS: a quasi-Newton method for the loss of all rows at once, with its own line search."""
 
 import math
 from collections.abc import Callable
@@ -12,46 +12,47 @@ from minidl.settings import setting
 from minidl.typing import Array
 
 Evaluate = Callable[[], tuple[float, Array]]
-"""Returns loss and gradient at the parameters as they are now."""
+"""Returns loss and gradient at the current parameters."""
 
 _C1, _C2 = 1e-4, 0.9
-"""The constants of the Wolfe conditions: those that the book takes for quasi-Newton methods."""
+"""The constants of the Wolfe conditions that Nocedal and Wright use for quasi-Newton methods."""
 
 _TRIALS = 20
-"""Evaluations of a line search at most; nearly all make one or two."""
+"""The most evaluations in a line search. Nearly all line searches need one or two."""
 
 
 class LBFGS(Optimizer):
-    """Limited-memory BFGS: the last `memory` changes of parameters and gradient stand for the curvature.
+    """Limited-memory BFGS: it estimates the curvature from the last `memory` changes of parameters and gradient.
 
-    An iteration goes along ``d = -H g`` to a point ``p + alpha d`` where the strong Wolfe conditions hold,
+    An iteration moves along ``d = -H g`` to a point ``p + alpha d`` where the strong Wolfe conditions hold,
     ``phi(alpha) <= phi(0) + c1 alpha phi'(0)`` and ``|phi'(alpha)| <= c2 |phi'(0)|``, with phi(alpha) the loss at
-    ``p + alpha d``, c1 = 1e-4 and c2 = 0.9. H begins as ``(s.y / y.y) I`` of the newest pair ``s = p_new - p``,
-    ``y = g_new - g``, and each pair, from the oldest on, changes it to ``V^T H V + rho s s^T``, where ``rho = 1 / s.y``
-    and ``V = I - rho y s^T``. The first direction is ``-g / |g|``.
+    ``p + alpha d``, c1 = 1e-4 and c2 = 0.9. H starts as ``(s.y / y.y) I`` of the newest pair ``s = p_new - p``,
+    ``y = g_new - g``. Each pair, from the oldest to the newest, changes it to ``V^T H V + rho s s^T``, where
+    ``rho = 1 / s.y`` and ``V = I - rho y s^T``. The first direction is ``-g / |g|``.
 
-    It needs the same loss at every evaluation: that of all rows. It computes in float64, whatever the model does.
+    Every evaluation must compute the same loss, over all rows. LBFGS computes in float64, also for a float32 model.
 
     Parameters
     ----------
     learning_rate : float >= 0 or callable, default 1
         The first alpha that a line search tries, or a function of the step that returns it. 1 is usual.
     memory : int >= 1, default 10
-        Pairs of changes kept.
+        Number of pairs of changes to keep.
     tolerance : float >= 0, default 1e-9
-        It ends when an iteration lowers the loss by no more than this share of it.
+        LBFGS ends if an iteration lowers the loss by no more than this share of the loss.
     gradient_tolerance : float >= 0, default 1e-9
-        Or when no entry of the gradient is larger than this share of the loss, nor of the largest where it began.
+        LBFGS also ends if no entry of the gradient is larger than this share of the loss, or than this share of the
+        largest entry at the start.
 
     Attributes
     ----------
     ended : str
         Why another iteration would not lower the loss, in words; "" while it may.
     state : dict of name -> array
-        The pairs ``s`` and ``y`` (memory, P), the newest last, zeros where there is none yet, and ``steepest`` (1,),
-        the largest entry of the gradient where it began. ``y`` is in units of about `steepest`.
+        The pairs ``s`` and ``y`` (memory, P), the newest last and zeros for missing pairs. ``steepest`` (1,) is the
+        largest entry of the gradient at the start. ``y`` is in units of about `steepest`.
 
-    Weight decay is refused: give the layers L2(weight_decay / 2), which is part of the loss.
+    Weight decay raises an error: give the layers L2(weight_decay / 2) instead, which is part of the loss.
 
     Source: Liu and Nocedal (1989), "On the limited memory BFGS method for large scale optimization", Mathematical
     Programming 45; Nocedal and Wright (2006), "Numerical Optimization", algorithms 7.4, 3.5 and 3.6.
@@ -70,30 +71,30 @@ class LBFGS(Optimizer):
         return {"s": np.zeros(shape), "y": np.zeros(shape), "steepest": np.zeros(1)}
 
     def apply(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse with a NotReadyError: it takes no single steps."""
+        """Raise NotReadyError, because LBFGS takes no single steps."""
         raise NotReadyError("LBFGS takes no single steps: train by Trainer(model, LBFGS(), batch_size=None)")
 
-    @np.errstate(all="ignore")  # a trial may be so far out that its numbers overflow, and at a bottom they vanish
+    @np.errstate(all="ignore")  # a distant trial may overflow, and numbers near a minimum may underflow
     def minimize(
         self, evaluate: Evaluate, parameters: Array, loss: float, gradient: Array, trained: Parts = None
     ) -> tuple[float, Array]:
-        """Take one iteration: move `parameters`, in place, and return the loss and the gradient there, in float64.
+        """Take one iteration: change `parameters` in place, and return the loss and gradient there, in float64.
 
-        It sets `ended`, to "" or to why there is no use in another. Where even this one finds no lower loss, it leaves
-        the parameters as they are. The last evaluation is always that of the parameters that it leaves.
+        It sets `ended` to the reason why another iteration is useless, or to "". If this iteration finds no lower loss,
+        the parameters do not change. The last evaluation is always at the final parameters.
 
         Parameters
         ----------
-        evaluate : function of nothing that returns (loss, gradient (P,))
-            Computes both at the present content of `parameters`. Where the loss is not finite they are too far out. An
-            error in it passes through, and the parameters are again those before the iteration.
+        evaluate : function without arguments that returns (loss, gradient (P,))
+            Computes both at the current content of `parameters`. A loss that is not finite means that they are too far
+            away. After an error in it, the parameters are again as they were before the iteration.
         parameters : array (P,)
         loss, gradient : float, array (P,)
-            Those at `parameters`: what the last iteration returned or, before the first, `evaluate`.
+            The values at `parameters`: from the last iteration or, before the first, from `evaluate`.
         trained : sequence of slices, optional
-            The parts of the vector that move; None: all of it. The gradient of the others is 0.
+            The parts of the vector that change. The default is the whole vector. The gradient of the others is 0.
 
-        Raises ShapeError when parameters, gradient and pairs differ in size.
+        Raises ShapeError if parameters, gradient and pairs differ in size.
         """
         s, y, steepest = self.prepare_state(parameters)
         if not (gradient.shape == parameters.shape and s.shape == y.shape == (self.memory, len(parameters))):
@@ -104,7 +105,7 @@ class LBFGS(Optimizer):
         if not (rate and largest):
             return self._finish(loss, gradient, f"the {'learning rate' if largest else 'gradient'} is zero")
         first = float(steepest[0]) or largest
-        # In this unit of the loss, squares neither overflow nor vanish. A power of 2 rounds nothing.
+        # In this unit of the loss, squares neither overflow nor underflow. A power of 2 causes no rounding.
         unit = math.ldexp(1.0, math.frexp(first)[1])
         parts = [slice(0, len(parameters))] if trained is None else trained
 
@@ -127,7 +128,7 @@ class LBFGS(Optimizer):
 
         try:
             end = search(s, y)
-            if not end.alpha and s.any():  # the pairs may tell of curvature that is no longer there
+            if not end.alpha and s.any():  # the pairs may describe curvature that is out of date
                 s, y = np.zeros_like(s), np.zeros_like(y)
                 end = search(s, y)
             if not end.alpha:
@@ -138,7 +139,7 @@ class LBFGS(Optimizer):
             parameters[:] = start
             raise
         moved, change = parameters - start, (end.gradient - gradient) / unit
-        # What is above that stays positive in whatever order it is summed up.
+        # A number above this limit stays positive for any order of summation.
         if moved @ change > 1e-10 * np.linalg.norm(moved) * np.linalg.norm(change):
             s, y = np.roll(s, -1, axis=0), np.roll(y, -1, axis=0)
             s[-1], y[-1] = moved, change
@@ -150,19 +151,20 @@ class LBFGS(Optimizer):
         return loss, gradient
 
     def _why_enough(self, before: float, loss: float, first: float, gradient: Array) -> str:
-        """Say which tolerance the iteration has reached, in units that are the loss's own; "" for none."""
+        """Return a text about the tolerance that the iteration has reached, relative to the loss; "" for none."""
         if before - loss <= self.tolerance * max(abs(before), abs(loss)):
             return f"the loss fell by no more than tolerance = {self.tolerance:g} of it"
-        # By the loss alone, targets in large units would end it too early; by the first gradient alone, a bad start.
+        # A limit by the loss alone would end too early for targets in large units; by the first gradient alone, after
+        # a bad start.
         if np.abs(gradient).max() <= self.gradient_tolerance * min(abs(loss), first):
             return f"no entry of the gradient is above gradient_tolerance = {self.gradient_tolerance:g} of the loss"
         return ""
 
 
 class _Trial(NamedTuple):
-    """A point of a line: alpha, phi(alpha) and phi'(alpha) in the line's unit of the loss, and the gradient itself.
+    """A point on a line: alpha, phi(alpha) and phi'(alpha) in the line's unit of the loss, and the gradient itself.
 
-    Where the loss or the slope is not finite, phi is infinite.
+    If the loss or the slope is not finite, phi is infinite.
     """
 
     alpha: float
@@ -186,11 +188,12 @@ def _direction(gradient: Array, s: Array, y: Array) -> Array:
 
 
 def _search_along(phi: Callable[[float], _Trial], start: _Trial, alpha: float) -> _Trial:
-    """Return a point of the line where the strong Wolfe conditions hold, algorithms 3.5 and 3.6; alpha is tried first.
+    """Return a point on the line where the strong Wolfe conditions hold (algorithms 3.5 and 3.6). Try alpha first.
 
-    `low` is the lowest point so far that meets the first condition. `high`, on the side where phi falls from `low`, is
-    too high, so points between the two meet both. While there is no such `high`, as in 3.5, it is infinitely far.
-    Where no point that meets both is found, `low` is returned: `start`, alpha = 0, if nothing lower was found either.
+    `low` is the lowest point so far that meets the first condition. `high` is too high, and lies on the side where phi
+    falls from `low`. So some points between the two meet both conditions. As long as there is no such `high`, as in
+    3.5, it is at infinity. If no point meets both, the function returns `low`, which is `start` (alpha = 0) if no
+    lower point was found.
     """
     low = trial = start
     high, width = _Trial(math.inf, math.inf, math.inf, start.gradient), math.inf
@@ -205,20 +208,20 @@ def _search_along(phi: Callable[[float], _Trial], start: _Trial, alpha: float) -
                 high = low
             low = trial
         before, width = width, abs(high.alpha - low.alpha)
-        # At a kink no slope becomes small, and at the bottom phi differs by rounding alone.
+        # At a kink the slope never becomes small, and near the minimum phi differs only by rounding.
         if width <= 0.01 * low.alpha or abs(low.slope) * width <= math.ulp(low.phi):
             break
-        if width == math.inf:  # on to the bottom of the parabola with both slopes, 10 to 100 times as far
+        if width == math.inf:  # go to the minimum of the parabola with both slopes, 10 to 100 times as far
             alpha /= max(1 - low.slope / start.slope, 0.01)
-        else:  # to the middle where the last trial has hardly made the interval shorter
+        else:  # go to the middle if the last trial has hardly made the interval shorter
             alpha = _between(low, high) if width < 0.7 * before else (low.alpha + high.alpha) / 2
     return low if low is trial or low is start else phi(low.alpha)
 
 
 def _between(low: _Trial, high: _Trial) -> float:
-    """Return where the cubic with the values and slopes of both is lowest, (3.59), but not too near `low`.
+    """Return the minimum of the cubic with the values and slopes of both, (3.59), but not too close to `low`.
 
-    In units in which `low` is at 0, `high` at 1, and the slope at `low` is -1, that is at 2/3 or less.
+    In units in which `low` is at 0, `high` at 1, and the slope at `low` is -1, the minimum is at 2/3 or less.
     """
     width = high.alpha - low.alpha
     if high.phi == math.inf:
@@ -227,4 +230,4 @@ def _between(low: _Trial, high: _Trial) -> float:
     d1 = slope - 1 - 3 * phi
     d2 = math.sqrt(d1 * d1 + slope)
     share = 1 - (slope + d2 - d1) / (slope + 1 + 2 * d2)
-    return low.alpha + max(0.01, share) * width  # in this order NaN, after an overflow, counts as 0
+    return low.alpha + max(0.01, share) * width  # in this order of arguments, NaN (after an overflow) counts as 0
