@@ -1,4 +1,4 @@
-"""What to write instead of a word that a class or function does not have; `minidl.habits` has the words."""
+"""Advice in errors about unknown words: what to write instead. `minidl.habits` has the words."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from minidl.habits import FIXES, find_fix
 
 
 def advise(word: str, place: type | Callable[..., Any], before: str = "") -> str:
-    """Return what users of other libraries should write here instead of a word, with `before` before it, or ""."""
+    """Return `before` and what users of other libraries should write here instead of a word, or ""."""
     fix = find_fix(word, place)
     return fix and before + fix
 
 
 def refuse(unknown: Iterable[str], function: Callable[..., Any]) -> None:
-    """Raise ArgumentTypeError for keyword arguments that a function does not have; it takes them as its last."""
+    """Raise ArgumentTypeError for unknown keyword arguments of a function, which takes them as its last parameter."""
     for name in unknown:
         known = [*inspect.signature(function).parameters][1:-1]  # without self
         fix = advise(name, function) or did_you_mean(name, known)
@@ -32,10 +32,10 @@ def refuse_settings(unknown: Iterable[str], kind: type, known: Iterable[str]) ->
 
 
 class Elsewhere:
-    """A word of other libraries in the place of an attribute, which there is not: the error says what to write.
+    """Placeholder for an attribute that only other libraries have: reading it raises an error that says what to write.
 
-    ``__getattr__`` would do without these, and make each step of a small network 5 % slower: Python looks up all
-    attributes of a class that has it in a slower way.
+    ``__getattr__`` would not need these objects. But it makes each step of a small network 5 % slower, because Python
+    then looks up all attributes of the class in a slower way.
     """
 
     def __init__(self, word: str) -> None:
@@ -47,7 +47,7 @@ class Elsewhere:
 
 
 def advise_on_attributes(kind: type) -> None:
-    """Let objects of a class answer the words that `minidl.habits` has for it; `dir` does not show them."""
+    """Give a class placeholders for the words that `minidl.habits` has for it. `dir` does not show them."""
     words = {word for word in FIXES[kind.__name__] if not hasattr(kind, word)}
     for word in words:
         setattr(kind, word, Elsewhere(word))

@@ -1,6 +1,6 @@
-"""Data as users have them, turned into arrays of numbers whose rows are contiguous, and checked.
+"""Turn users' data into arrays of numbers with contiguous rows, and check them.
 
-And functions that distort a batch of them: checked, and called so that the data stay as they are.
+Also check functions that distort a batch, and call them so that they cannot change the data.
 """
 
 import math
@@ -16,38 +16,38 @@ from minidl.tables import as_numbers
 from minidl.typing import Array
 
 Augment: TypeAlias = "Callable[[Array, np.random.Generator], Array]"
-"""Takes the inputs of a batch and a generator, and returns what to train on instead, of the same shape."""
+"""Takes the inputs of a batch and a generator, and returns inputs of the same shape to train on instead."""
 
 _ENTRIES_AT_ONCE = 65_536
-"""Blocks of so many numbers stay in the processor's cache."""
+"""Blocks with this many numbers stay in the processor's cache."""
 
 
 def as_array(values: Any, name: str) -> Array:
-    """Return `values` as an array of numbers whose rows are contiguous; `name` is what errors call it.
+    """Return `values` as an array of numbers with contiguous rows. Errors call it `name`.
 
-    An array or memory map that is already so is returned itself, not copied. What else it may be: `minidl.tables`.
+    An array or memory map that already has this form is returned without a copy. `minidl.tables` handles other types.
 
-    Raises DataError when it holds anything but real numbers or truth values.
+    Raises DataError if it holds anything except real numbers or truth values.
     """
     is_array = type(values) is np.ndarray and values.dtype.kind in "biuf"
     array = values if is_array or isinstance(values, LazyRows) else as_numbers(values, name)
-    # The rows of a window over a series are contiguous, and overlap: a copy could be a hundred times as large.
+    # The rows of windows over a series are contiguous and overlap: a copy could be a hundred times as large.
     if isinstance(array, LazyRows) or array.flags.c_contiguous or array[:1].flags.c_contiguous:
         return cast(Array, array)
     return np.ascontiguousarray(array)
 
 
 def as_rows(values: Any, name: str) -> Array:
-    """Return inputs as `as_array`; of a sparse matrix, rows that become dense when they are used."""
+    """Return inputs like `as_array`. A sparse matrix gives rows that become dense when they are used."""
     is_sparse = type(values) is not np.ndarray and hasattr(values, "tocsr")
     return cast(Array, LazyRows(values.tocsr())) if is_sparse else as_array(values, name)
 
 
 def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike | None = None) -> None:
-    """Raise DataError naming the first entry of `values` that is NaN, infinite, or would be so as `dtype`, if given.
+    """Raise DataError with the first entry of `values` that is NaN or infinite, or would be infinite as `dtype`.
 
-    Rows are looked at in blocks, so that a memory map larger than the memory can be checked. Files that are shards of a
-    data set are checked when they are read.
+    It checks rows in blocks, so a memory map may be larger than the memory. Shards of a data set are checked when they
+    are read.
     """
     if values.dtype.kind != "f" or getattr(values, "shards", None) is not None:
         return
@@ -57,7 +57,7 @@ def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike 
         block = values[start : start + rows]
         with np.errstate(over="ignore", invalid="ignore"):
             numbers = (block if dtype is None else block.astype(dtype, copy=False)).ravel()
-            # A sum takes less time than looking at each. A product with itself takes less still, but on several cores.
+            # A sum is faster than a test of each number. A product with itself is faster still, but uses several cores.
             if math.isfinite(np.add.reduce(numbers)):
                 continue
         finite = np.isfinite(numbers).reshape(block.shape)
@@ -69,7 +69,7 @@ def check_finite(values: Array, name: str, first_row: int = 0, dtype: DTypeLike 
 
 
 def check_lengths(**arrays: Array | None) -> int:
-    """Return the number of rows that all arrays have; DataError when they differ or there are none."""
+    """Return the number of rows that all arrays have. Raise DataError if they differ or are empty."""
     given = {name: values for name, values in arrays.items() if values is not None}
     if single := [name for name, values in given.items() if values.ndim == 0]:
         raise DataError(f"{single[0]} is a single number, not an array with one row per sample")
@@ -91,33 +91,33 @@ def check_mask(mask: Any, x: Array) -> None:
 
 
 def as_weights(values: Any) -> Array:
-    """Return sample weights as float64; DataError unless they are finite numbers, none negative."""
+    """Return sample weights as float64. Raise DataError unless they are finite and not negative."""
     weights = as_array(values, "sample_weight")
     check_finite(weights, "sample_weight")
     if (weights < 0).any():
         first, row = weights[weights < 0][0], ", ".join(map(str, np.argwhere(weights < 0)[0]))
-        raise DataError(f"sample_weight is {first} in row {row}; it must hold one number per row, none below 0")
+        raise DataError(f"sample_weight is {first} in row {row}; it must hold one number per row, 0 or more")
     return weights.astype(np.float64)
 
 
 def as_class_indices(labels: Array, classes: int) -> tuple[Array, Array]:
-    """Return labels as integers, and which of them are not among 0 .. classes - 1."""
-    with np.errstate(invalid="ignore"):  # NaN and numbers too large become others, and are found by comparing
+    """Return labels as integers, and a mask of those that are not in 0 .. classes - 1."""
+    with np.errstate(invalid="ignore"):  # NaN and too large numbers change in the conversion; the comparison finds them
         indices = labels.astype(np.intp)
     return indices, (indices != labels) | (indices < 0) | (indices >= classes)
 
 
 def as_augment(augment: Any, name: str) -> Augment:
-    """Return a function of inputs and a generator; raise ArgumentTypeError, with the `name`, for anything else."""
+    """Return a function of inputs and a generator. Raise ArgumentTypeError with the `name` for anything else."""
     if not callable(augment) or isinstance(augment, type):
         raise ArgumentTypeError(f"{name} must be a function of (inputs, generator) like Rotation(20), not {augment!r}")
     return augment
 
 
 def apply_augment(augment: Augment, x: Array, rng: "np.random.Generator") -> Array:
-    """Return what `augment` makes of `x`, which it gets to read only: a part of the user's data.
+    """Return the result of `augment` for `x`. It gets a read-only `x`, because `x` is part of the user's data.
 
-    Raises ShapeError or DataError unless that are finite numbers in an array of the same shape.
+    Raises ShapeError or DataError unless the result is an array of finite numbers with the same shape.
     """
     untouched = x.view()
     untouched.flags.writeable = False

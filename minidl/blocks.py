@@ -1,4 +1,4 @@
-"""Blocks: layers that lead their input through others side by side, and join what comes out."""
+"""Blocks: layers that pass their input through several branches and join the outputs."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from minidl.typing import Array, Shape
 
 
 def as_branch(layers: Any, place: str) -> Sequential:
-    """Return a Sequential of `layers`, a layer or several, or the one that they are."""
+    """Return a Sequential of `layers`, one layer or several. A Sequential is returned unchanged."""
     if isinstance(layers, Sequential):
         return layers
     with naming(place):
@@ -22,9 +22,9 @@ def as_branch(layers: Any, place: str) -> Sequential:
 
 
 def layers_of(setting: Any) -> Any:
-    """Return what `as_branch` makes a branch of, and other settings as they are.
+    """Return the list of layers from which `as_branch` made a branch. Return other settings unchanged.
 
-    With the lists a file nests half as deep, which is about as deep as Python can read it.
+    Lists halve the nesting depth in a file. Python could hardly read deeper files.
     """
     return [*setting.layers] if type(setting) is Sequential else setting
 
@@ -36,29 +36,29 @@ def _as_branches(branches: Any, place: str) -> tuple[Sequential, ...]:
 
 
 class Residual(Layer):
-    """Layers with a shortcut around them, ``y = F(x) + P(x)``; P is the identity unless F changes the shape.
+    """Layers with a shortcut around them, ``y = F(x) + P(x)``. P is the identity unless F changes the shape.
 
     Parameters
     ----------
     layers : Layer or list of Layer
         F. In paths it is called ``layers``: ``residual_1/layers/dense_1/weight``.
     projection : Layer or list of Layer, optional
-        P, called ``projection``. Left out, it is the identity where F keeps the shape. Else it is made at build, and
-        kept here: of vectors and sequences ``Dense(outputs, use_bias=False)``, of images ``Conv2D(channels, 1,
-        use_bias=False)`` with the strides by which their sizes become those of F's output, ceil(size / stride), if
-        there are such.
+        P, called ``projection``. By default, it is the identity if F keeps the shape. Else the layer is made at build
+        and stored here: ``Dense(outputs, use_bias=False)`` for vectors and sequences, ``Conv2D(channels, 1,
+        use_bias=False)`` for images. Its strides are chosen so that ceil(size / stride) is the size of F's output, if
+        such strides exist.
 
-    Shapes: (N, *input_shape) -> (N, *output shape of F). dx is what the backward passes of F and P make of dy, added
-    up; the identity leaves dy as it is.
+    Shapes: (N, *input_shape) -> (N, *output shape of F). dx is the sum of the backward passes of F and P for dy; the
+    identity passes dy on unchanged.
 
-    Raises ShapeError when it is set up and F(x) and P(x) have different shapes; ArgumentError and ArgumentTypeError for
-    layers that a `Sequential` would not take either.
+    Raises ShapeError at set-up if F(x) and P(x) have different shapes; ArgumentError and ArgumentTypeError for layers
+    that `Sequential` does not accept either.
     Source: He et al. (2015), arXiv:1512.03385.
     """
 
     layers: Any = setting(kw_only=False, check=as_branch, fixed=True)
     projection: Any = setting(default=None, check=as_branch, fixed=True)
-    takes_integers = takes_mask = True  # and hands them to each layer that does
+    takes_integers = takes_mask = True  # and passes them to each layer that takes them
 
     def configuration(self) -> dict[str, Any]:
         return {name: layers_of(value) for name, value in super().configuration().items()}
@@ -78,7 +78,7 @@ class Residual(Layer):
 
     def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
         shortcut = _run(self, "projection", self.projection.forward, x, training, mask) if self.projection else x
-        # The sum of integers, or with them, is one of the model's numbers.
+        # A sum that contains integers is converted to the model's type.
         return np.add(_run(self, "layers", self.layers.forward, x, training, mask), shortcut, dtype=self.dtype)
 
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
@@ -92,22 +92,23 @@ class Residual(Layer):
 
 
 class Concatenate(Layer):
-    """Layers side by side on one input, their outputs joined: ``y = (F_1(x), F_2(x), ...)``.
+    """Parallel branches with the same input; their outputs are joined: ``y = (F_1(x), F_2(x), ...)``.
 
     Parameters
     ----------
     branches : list of Layer or list of Layer
-        The F_i: each a layer, or a list of layers that follow each other; ``Rescale(1)`` hands the input on as it is.
-        In paths they are called ``branch_1``, ``branch_2``, or by their names:
+        The F_i: each is a layer, or a list of layers that follow each other. ``Rescale(1)`` passes the input on
+        unchanged. In paths they are called ``branch_1``, ``branch_2``, or by their names:
         ``concatenate_1/branch_2/dense_1/weight``.
     axis : int, default -1
-        The axis of y along which they are joined: the features, or the channels of images. Not 0, which is the batch.
+        The axis of y along which the outputs are joined: the features, or the channels of images. It cannot be 0, the
+        batch axis.
 
-    Shapes: (N, *input_shape) -> (N, ...), the sizes along `axis` added up. dx is the sum over i of what the backward
-    pass of F_i makes of its part of dy.
+    Shapes: (N, *input_shape) -> (N, ...); the sizes along `axis` are added up. dx is the sum of the backward passes of
+    all F_i, each for its part of dy.
 
-    Raises ShapeError when it is set up and the outputs differ along another axis; ArgumentError and ArgumentTypeError
-    for layers that a `Sequential` would not take either.
+    Raises ShapeError at set-up if the outputs differ along another axis; ArgumentError and ArgumentTypeError for layers
+    that `Sequential` does not accept either.
     Source: Szegedy et al. (2014), arXiv:1409.4842.
     """
 
@@ -127,7 +128,7 @@ class Concatenate(Layer):
         axes = len(shapes[0]) + 1
         if not -axes < self.axis < axes or self.axis == 0:
             raise ShapeError(f"Concatenate has no axis {self.axis} to join outputs {shapes[0]} per sample along")
-        axis = self.axis % axes - 1  # among those of a sample
+        axis = self.axis % axes - 1  # among the axes of a sample
         if len({(*shape[:axis], None, *shape[axis + 1 :]) for shape in shapes}) > 1:
             raise ShapeError(f"Concatenate cannot join outputs {shapes} per sample along axis {self.axis}")
         sizes = [shape[axis] for shape in shapes]
@@ -157,7 +158,7 @@ class Concatenate(Layer):
 
 
 def _projection(before: Shape, after: Shape) -> Layer | None:
-    """Return a layer that maps features to features, or images to images; None where that cannot make the shape."""
+    """Return a layer that maps features to features, or images to images. None if no such layer gives the shape."""
     if len(before) == len(after) < 3 and before[:-1] == after[:-1]:
         return Dense(after[-1], use_bias=False)
     if not len(before) == len(after) == 3 or 0 in after:
@@ -170,7 +171,7 @@ def _projection(before: Shape, after: Shape) -> Layer | None:
 
 
 def _run(block: Layer, name: str, run: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a pass of the branch of this name returns; an error in it gets the branch's place."""
+    """Run a pass of the branch with this name. An error in it names the branch."""
     try:
         return run(*arguments)
     except Exception as error:
@@ -178,6 +179,6 @@ def _run(block: Layer, name: str, run: Callable[..., Any], *arguments: Any) -> A
 
 
 def _ask_for_input_gradients(block: Layer) -> None:
-    """Ask each branch for the gradient of the block's input only where that is needed: they all begin there."""
+    """Ask each branch for the gradient of its input only if the block needs it: all branches have the block's input."""
     for branch in block.sublayers().values():
         branch.needs_input_gradient = block.needs_input_gradient

@@ -1,4 +1,4 @@
-"""The model: a sequence of layers whose parameters live in one vector, and whose gradients in another."""
+"""The model: a sequence of layers. All parameters are in one vector, and all gradients in another."""
 
 from __future__ import annotations
 
@@ -28,58 +28,59 @@ from minidl.threads import in_blocks
 from minidl.typing import Array, Shape
 
 FILE_VERSION = 2
-"""Version of the model file's format. Version 1 did not know frozen layers; files of a newer one are refused."""
+"""Version of the model file's format. Version 1 had no frozen layers. Newer versions raise an error."""
 
 _BYTES_AT_ONCE = 2**22
-"""What a block of rows may take in all layers together: it stays in the processor's cache, or near it."""
+"""Memory of a block of rows in all layers together: it stays in the processor's cache, or close to it."""
 
 _first_use = RLock()
-"""Held while a model takes its input shape from the first data, so that threads do not both set it up."""
+"""Held while a model takes its input shape from the first data, so that only one thread sets it up."""
 
 
 class Sequential(Layer):
-    """A stack of layers, each fed with the output of the one before; itself a layer, so models nest.
+    """A stack of layers: each layer gets the output of the previous one. A model is itself a layer, so models nest.
 
     Parameters
     ----------
     layers : sequence of Layer
-        In the order of the forward pass. The last element may be a `Loss`; training needs one. A layer that is set up
-        already keeps its parameters; they move into this model, and a model that had them before can no longer train.
+        The layers in the order of the forward pass. The last element may be a `Loss`; training needs one. A layer that
+        is already set up keeps its parameters. They move into this model, so an earlier model that had them can no
+        longer train.
     input_shape : int or tuple of int, optional
-        Shape of one sample, such as 784 or (28, 28, 1); left out, it is taken from the first data seen. To a model of
-        images (height, width, channels), flat rows of as many numbers are such images, and so are gray ones without
-        their last axis.
+        Shape of one sample, such as 784 or (28, 28, 1). By default the model takes it from the first data. A model for
+        images (height, width, channels) also accepts flat rows of the same size, and gray images without the last axis.
     seed : int, optional
-        Of the first parameters: the same seed gives the same bits. Without one, they differ at each run.
+        Seed of the first parameters: the same seed gives the same bits. Without a seed, they differ in each run.
     dtype : "float32" or "float64", default "float32"
-        Of parameters, gradients and outputs. Input of other types, such as uint8 pixels, is converted batch by batch.
+        Type of parameters, gradients and outputs. Other inputs, such as uint8 pixels, are converted batch by batch.
     name : str, optional
         As for any layer.
     reorder_columns : bool, default False
-        Whether frames and tables may have their columns in another order than the first one, and more of them: those of
-        `feature_names` are taken, by name. It may be set at any time.
+        Whether frames and tables may have additional columns or another order of columns than the first frame. The
+        model then selects the columns in `feature_names` by name. You may set it at any time.
 
     Attributes
     ----------
     feature_names : list of str or None
-        The columns of the first frame that it was trained or evaluated on. Frames with others are refused from then on.
+        Columns of the first frame used for training or evaluation. Later frames with other columns raise an error.
     parameters, gradients : arrays of shape (count_parameters(),)
         All of the model's parameters, and the gradient of the loss with respect to them. Each layer's
-        ``weight.value`` and ``weight.gradient`` are shaped views into these two, so changing one in place changes
-        the other. Assigning, ``model.parameters = values``, copies into the vector.
+        ``weight.value`` and ``weight.gradient`` are shaped views of these vectors: a change in place to a view changes
+        the vector, and the reverse. Assigning, ``model.parameters = values``, copies into the vector.
     layers : tuple of Layer
     loss : Loss or None
     rows_at_once : int
-        How many rows of many are computed at once: a power of 2, by what the layers hold for a row, so that a block
-        stays in the processor's cache and no network needs much more memory. It depends on shapes alone.
+        Number of rows that the model computes at once: a power of 2. A block of this size stays in the processor's
+        cache, and no network needs much more memory. It depends only on the shapes in the layers.
     needs_input_gradient : bool
-        Whether `backward` returns the gradient with respect to the input: by default if there is no loss.
+        Whether `backward` returns the gradient with respect to the input. The default is True without a loss, else
+        False.
 
-    Raises ArgumentTypeError for an element that is no layer, ArgumentError for a layer that is there twice, a name
-    given twice, or a loss before the end; ShapeError when the layers' shapes do not fit each other.
+    Raises ArgumentTypeError for an element that is not a layer; ArgumentError if a layer or a name occurs twice, or if
+    a loss is not at the end; ShapeError if the shapes of the layers do not fit each other.
     """
 
-    takes_integers = takes_mask = True  # and hands them to each layer that does
+    takes_integers = takes_mask = True  # and passes them to each layer that takes them
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class Sequential(Layer):
 
     @classmethod
     def from_configuration(cls, **configuration: Any) -> Sequential:
-        if "input_shape" in configuration:  # it would be set up before its arrays are compared with the file's
+        if "input_shape" in configuration:  # it would be set up before its arrays could be compared with the file's
             raise ArgumentError("a described model has no input shape of its own")
         return cls(**configuration)
 
@@ -163,7 +164,7 @@ class Sequential(Layer):
         return self.vectors()[1]
 
     def vectors(self) -> Vectors:
-        """Return `parameters` and `gradients`: parts of the vectors that the model's parameters share."""
+        """Return `parameters` and `gradients`, which are parts of the vectors that the model's parameters share."""
         if self.input_shape is None:
             raise NotReadyError("the model does not know its input shape: give input_shape=, or pass data first")
         parameters = list(self.named_parameters().values()) or [Parameter(np.empty(0, self.dtype), False, False)]
@@ -174,7 +175,7 @@ class Sequential(Layer):
         return values[whole], gradients[whole]
 
     def parts(self, chosen: Callable[[Layer, Parameter], bool]) -> list[slice]:
-        """Return where the chosen parameters lie in `parameters`: slices in order, with a gap between any two."""
+        """Return the positions of the chosen parameters in `parameters`: slices in order, with gaps between them."""
         parts: list[slice] = []
         stop = 0
         for is_chosen, owned in itertools.groupby(self._owned, lambda pair: chosen(*pair)):
@@ -190,9 +191,9 @@ class Sequential(Layer):
         ----------
         x : array of shape (N, *input_shape), or a frame, a table or a nested list of that shape
         training : bool, default False
-            Keep what `backward` needs. Without it nothing is written on the model, and threads may share it.
+            Keep what `backward` needs. If False, the call does not change the model, so threads may share it.
         mask : bool array (N, T), optional
-            Which positions of the input count. A model of ids needs none: its `Embedding` tells.
+            Which positions of the input count. A model for ids needs no mask: its `Embedding` makes one.
         """
         if not isinstance(x, np.ndarray) or x.shape[1:] != self.input_shape:
             x = self._as_images(x) if isinstance(x, np.ndarray) else self.as_inputs(x)[...]
@@ -222,20 +223,20 @@ class Sequential(Layer):
         return mask
 
     def check_input(self, x: Array) -> None:
-        """Raise what the first layer raises for such a batch, such as ShapeError."""
+        """Raise the error that the first layer raises for this batch, such as ShapeError."""
         with naming(self.place_of(str(self.layers[0].name))):
             self.layers[0].check_input(x)
 
     def backward(self, dy: Array) -> Array | None:
-        """Write all gradients, given that of the loss with respect to the output of the last training `forward`.
+        """Write all gradients, given the gradient of the loss with respect to the last training output.
 
-        It stops at the first layer that learns, and returns the gradient with respect to the input only where
-        `needs_input_gradient` says so.
+        It stops at the first layer that learns. It returns the gradient with respect to the input only if
+        `needs_input_gradient` is True.
         """
         layers, first = self._computed, 0
         while first < len(layers) and not layers[first].learns():
             first += 1
-        # A model that is not set up has no parameters yet: its layers say so.
+        # A model that is not set up has no parameters yet: its layers raise the error.
         reached = layers if self.needs_input_gradient or self.input_shape is None else layers[first:]
         layer, dx = layers[-1], dy if self.needs_input_gradient else None
         try:
@@ -256,7 +257,7 @@ class Sequential(Layer):
         return dx if self.needs_input_gradient else None
 
     def penalty(self, *, add_gradients: bool = False) -> float:
-        """Return the sum of all regularizers' penalties, a part of the loss, and add their gradients if asked."""
+        """Return the sum of all regularizers' penalties, which is part of the loss. Add their gradients on request."""
         penalty = 0.0
         for layer, parameter in self._regularized:
             if (regularizer := getattr(layer, "regularizer", None)) is not None:
@@ -267,15 +268,15 @@ class Sequential(Layer):
         return penalty
 
     def constrain(self) -> None:
-        """Hold each parameter that is trained to its constraint, as the trainer does after each step."""
+        """Apply its constraint to each trained parameter. The trainer calls this after each step."""
         for layer, parameter in self._regularized:
             if (constraint := getattr(layer, "constraint", None)) is not None and layer.own_trainable:
                 constraint.apply(parameter.value)
 
     def as_inputs(self, x: Any) -> Array:
-        """Return inputs as an array, flat images in their shape.
+        """Return inputs as an array. Flat images get the shape of images.
 
-        Raises ShapeError for a frame whose columns are not those of `feature_names`.
+        Raises ShapeError if the columns of a frame differ from `feature_names`.
         """
         known = self.feature_names
         if known is None or (names := column_names(x)) is None or names == known:
@@ -288,13 +289,13 @@ class Sequential(Layer):
         return self._as_images(as_rows(as_frame(x)[known], "x"))
 
     def _as_images(self, x: Array) -> Array:
-        """Return flat rows, or gray images without an axis of channels, as the images of the input: a view."""
+        """Return a view of flat rows, or of gray images without an axis of channels, in the input shape."""
         shape = self.input_shape or ()
         is_without_axes = len(shape) == 3 and x.shape[1:] in {(math.prod(shape),), shape[:2]}
         return x.reshape(len(x), *shape) if is_without_axes and math.prod(x.shape[1:]) == math.prod(shape) else x
 
     def set_up_for(self, x: Array) -> None:
-        """Set the model up for the shape of the samples in the batch `x`, unless it is already."""
+        """Set the model up for the shape of the samples in the batch `x`, unless it is already set up."""
         if self.input_shape is not None:
             return
         if x.ndim < 2:
@@ -314,42 +315,43 @@ class Sequential(Layer):
         ----------
         x : array of shape (N, *input_shape), or a memory map, a frame, a table or a nested list
         batch_size : int, optional
-            Rows computed at once; left out, as many as fit the processor's cache. It changes nothing but the last bits.
+            Number of rows to compute at once. By default, as many as fit into the processor's cache. It changes only
+            the last bits of the result.
 
         Returns
         -------
         array
-            Integer labels (N,) with a loss of classes, such as SoftmaxCrossEntropy, or SigmoidCrossEntropy on one
-            output; 0 or 1 for each of several outputs (N, K); values (N,) or (N, K) with a loss of numbers, such as
+            Integer labels (N,) with a loss for classes, such as SoftmaxCrossEntropy, or SigmoidCrossEntropy on one
+            output; 0 or 1 for each of several outputs (N, K); values (N,) or (N, K) with a loss for numbers, such as
             MeanSquaredError. Without a loss, the output itself.
 
         Raises
         ------
         ShapeError
-            When `x` has another shape than the model's input.
+            If `x` does not have the shape of the model's input.
         DataError
-            When `x` holds NaN, infinity, or anything but numbers.
+            If `x` holds NaN, infinity, or anything except numbers.
         """
         refuse(unknown, Sequential.predict)
         scores = self.predict_scores(x, batch_size)
         return self.loss.decide(scores) if self.loss else scores
 
     def predict_proba(self, x: Any, batch_size: int | None = None) -> Array:
-        """Return probabilities (N, K): the loss's own activation of the scores; parameters as in `predict`.
+        """Return probabilities (N, K): the loss's own activation of the scores. Parameters are as in `predict`.
 
-        One row sums to 1 with SoftmaxCrossEntropy and the other losses that contain softmax; with SigmoidCrossEntropy
-        each entry is the probability of a 1, also for a single output: (N, 1), where scikit-learn's two-class
-        classifiers give (N, 2).
-        Raises ArgumentError when the model has no loss, or a loss that gives no probabilities.
+        With SoftmaxCrossEntropy and the other losses that contain softmax, each row sums to 1. With
+        SigmoidCrossEntropy, each entry is the probability of a 1. A single output gives (N, 1); scikit-learn's
+        two-class classifiers give (N, 2).
+        Raises ArgumentError if the model has no loss, or a loss that gives no probabilities.
         """
         if self.loss is None:
             raise ArgumentError("the model has no loss that could turn scores into probabilities: use predict(x)")
         return self.loss.activate(self.predict_scores(x, batch_size))
 
     def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
-        """Return the scores (N, *output_shape) that enter the loss; parameters and errors as in `predict`.
+        """Return the scores (N, *output_shape) that enter the loss. Parameters and errors are as in `predict`.
 
-        They are the output of ``forward``, computed with the checks and in the blocks of `predict`.
+        They are the output of ``forward``, computed with the checks and the blocks of `predict`.
         """
         x = self.as_inputs(x)
         self.set_up_for(x)
@@ -364,29 +366,29 @@ class Sequential(Layer):
         return self.forward(x).astype(self.dtype, copy=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write architecture and parameters to `path`, an ``.npz`` file; an older file is replaced only by a whole one.
+        """Write architecture and parameters to `path`, an ``.npz`` file. Only a complete file replaces an older one.
 
-        Raises NotReadyError before the model is set up, ArgumentTypeError for a layer whose settings JSON cannot hold,
-        OSError when the file cannot be written.
+        Raises NotReadyError before the model is set up, ArgumentTypeError if JSON cannot hold the settings of a layer,
+        and OSError if the file cannot be written.
         """
         write_described(path, "model", FILE_VERSION, self.description(), self.named_arrays())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Sequential:
-        """Read a model that `save` wrote. Nothing that the file holds is imported or executed.
+        """Read a model that `save` wrote. Loading never imports or executes content of the file.
 
         Raises
         ------
         MissingFileError
-            When there is no such file.
+            If there is no such file.
         FileFormatError
-            When it is truncated, corrupt, no model, of a newer format, names a class that is not defined (import the
-            module that defines it first), or holds other arrays than its architecture has.
+            If the file is truncated, corrupt, not a model, or of a newer format; if it names a class that is not
+            defined (first import the module that defines it); or if its arrays do not match its architecture.
         """
         return read_described(path, "model", range(1, FILE_VERSION + 1), cls.from_description)
 
     def description(self) -> dict[str, Any]:
-        """Return what JSON can hold of the model: its input shape, its architecture, and the paths of frozen layers."""
+        """Return the part of the model that JSON can hold: input shape, architecture, and paths of frozen layers."""
         self.vectors()  # raises before the model is set up
         frozen = [start.rstrip("/") for start, layer in self.named_layers() if not layer.own_trainable]
         own = {"input_shape": self.input_shape, "feature_names": self.feature_names}
@@ -394,11 +396,11 @@ class Sequential(Layer):
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> Sequential:
-        """Make the model that `description` and `named_arrays` tell of; raise FileFormatError where they disagree."""
+        """Make a model from `description` and `named_arrays`. Raise FileFormatError if they do not match."""
         model = decode(description["model"])
         if not isinstance(model, cls):
             raise FileFormatError(f"it describes {brief(model)}, not a {cls.__name__}")
-        # Its layers draw in training what those of a model made anew with this seed do.
+        # In training, its layers draw the same numbers as a new model with this seed.
         stored = {name.partition("/")[2]: values for name, values in arrays.items()}
         model.set_up(description["input_shape"], model.seed, stored=stored)
         if unknown := arrays.keys() - model.named_arrays().keys():
@@ -436,9 +438,9 @@ def _split_loss(elements: Sequence[Any], more: tuple[Any, ...]) -> tuple[tuple[L
 
 
 def _in_cheapest_order(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Return the layers as they are computed: a ReLU after the max pooling that follows it, which leaves it less to do.
+    """Return the layers in the order of computation: a ReLU is moved behind a following max pooling to save work.
 
-    The bits are the same: ReLU keeps the order of numbers, and where none of a window is above 0 it passes no gradient.
+    The bits are the same: ReLU keeps the order of numbers, and passes no gradient if no number of a window is above 0.
     """
     order = list(layers)
     for place, (layer, following) in enumerate(itertools.pairwise(layers)):
@@ -448,9 +450,10 @@ def _in_cheapest_order(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 
 
 def name_layers(layers: Sequence[Layer], what: str | None = None) -> None:
-    """Name each layer without a name, by its class or `what` it is, and a number.
+    """Give each layer without a name one made of its class, or of `what`, and a number.
 
-    Raises ArgumentTypeError for what is no layer; ArgumentError for a layer or name that is there twice, a loss inside.
+    Raises ArgumentTypeError for an element that is not a layer, and ArgumentError for a layer or name that occurs
+    twice, or a loss inside of a layer.
     """
     names: set[str | None] = set()
     seen: list[Layer] = []

@@ -1,7 +1,7 @@
-"""Settings: every part is a dataclass, and a field carries the limits of its values.
+"""Settings: every part is a dataclass, and each field defines the limits of its values.
 
-A layer, a loss, an optimizer, a callback or a distortion is described by its fields. They are the arguments of the
-constructor, what the repr shows and what a file stores. They are checked here alone, wherever they are set.
+The fields describe a layer, a loss, an optimizer, a callback or a distortion. They are the arguments of the
+constructor; the repr shows them and a file stores them. Only this module checks them, wherever they are set.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
-        """Do nothing: only type checkers look at it, and Python has it from 3.11 on."""
+        """Do nothing: only type checkers use it, and Python has it since 3.11."""
         return lambda kind: kind
 
 
 Check = Callable[[Any, str], Any]
-"""Takes a value and what errors call it; returns the value to keep, or raises."""
+"""Takes a value and its name for errors; returns the value to store, or raises."""
 
 CLASSES: dict[str, dict[str, type[Configurable]]] = {}
-"""Every class there is: name -> module -> class."""
+"""All classes: name -> module -> class."""
 
 _ELSEWHERE = {"lr", "learning_rate", "trainable", "requires_grad", "frozen"}
 _ELSEWHERE |= {"regularizer", "constraint", "clip_norm", "clip_value"}
-"""What other libraries call settings, or have them on other objects: setting these here would do nothing."""
+"""Names of settings in other libraries, or of settings of other objects. Setting them here would do nothing."""
 
 
 def setting(
@@ -58,21 +58,22 @@ def setting(
     Parameters
     ----------
     default : optional
-        Without one the setting must be given.
+        A setting without a default is required.
     kw_only : bool, default True
-        False for the one setting that everybody gives by position, as in ``Dense(64)``.
+        False for the one setting that users give by position, as in ``Dense(64)``.
     check : function of (value, place), optional
-        Returns the value to keep, or raises an error that begins with the place.
+        Returns the value to store, or raises an error that begins with the place.
     quiet : bool, default False
-        Leave the setting out of the repr while it has its default. A None that is the default is always left out.
+        Omit the setting from the repr while it has its default. A default of None is always omitted.
     fixed : bool, default False
-        Whether it stays once a layer is set up: a file with another value could not be loaded.
+        Whether the setting cannot change after the layer is set up, because a file with another value could not be
+        loaded.
     repr : bool, default True
-        Whether the repr shows it.
+        Whether the repr shows the setting.
     optional : bool, default False
-        Whether None is allowed; it always is where it is the default.
+        Whether None is allowed. It is always allowed if it is the default.
     limits : optional
-        Those of `as_number`, as in ``setting(0.9, low=0, below=1)``: the value must be such a number.
+        Limits of `as_number`, as in ``setting(0.9, low=0, below=1)``: the value must be a number within them.
     """
     if limits:
         check = lambda value, place: as_number(value, place, **limits)  # noqa: E731
@@ -81,7 +82,7 @@ def setting(
 
 
 class _SignatureOfSettings:
-    """What `help` and notebooks show as the arguments of a class: its settings, put together when somebody asks."""
+    """The arguments of a class that `help` and notebooks show: its settings, collected on request."""
 
     def __get__(self, instance: object, kind: type[Configurable]) -> inspect.Signature:
         if instance is not None or kind.__init__ is not Configurable.__init__:
@@ -92,10 +93,10 @@ class _SignatureOfSettings:
 @dataclass_transform(kw_only_default=True, field_specifiers=(setting, dataclasses.field))
 @dataclasses.dataclass(init=False, eq=False, repr=False)
 class Configurable:
-    """Base of everything that is described by its settings; it makes a dataclass of every subclass.
+    """Base of all classes that are described by their settings. It makes every subclass a dataclass.
 
-    Fields are given by keyword, except those declared ``setting(..., kw_only=False)``. A NumPy number becomes a plain
-    one: files keep no NumPy types, and a float64 of NumPy would widen float32 arrays.
+    Fields are keyword arguments, except those declared with ``setting(..., kw_only=False)``. A NumPy number becomes a
+    Python number: files store no NumPy types, and a NumPy float64 would turn float32 arrays into float64.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -106,9 +107,9 @@ class Configurable:
                 raise ArgumentTypeError(f"{cls.__name__}.{name} hides a property of its base: give it another name")
         inherited = {field.name: field for field in dataclasses.fields(cls)}
         for name, old in inherited.items():
-            if name in vars(cls) and not hasattr(vars(cls)[name], "__get__"):  # a new default; no method or property
+            if name in vars(cls) and not hasattr(vars(cls)[name], "__get__"):  # a new default, not a method or property
                 cls.__annotations__.setdefault(name, old.type)
-        if cls.__annotations__ or len(cls.__bases__) > 1:  # else the fields are those of the base
+        if cls.__annotations__ or len(cls.__bases__) > 1:  # else the class has the fields of its base
             dataclasses.dataclass(init=False, eq=False, repr=False, kw_only=True)(cls)
         for field in dataclasses.fields(cls):
             if (old := inherited.get(field.name, field)) is not field:
@@ -120,7 +121,7 @@ class Configurable:
     _settings: ClassVar[dict[str, dataclasses.Field[Any]]] = {}
 
     def __init__(self, *values: Any, **settings: Any) -> None:
-        """Set the fields. One method for all classes: dataclasses would write and compile one for each."""
+        """Set the fields. All classes share this method: dataclasses would compile one for each class."""
         kind, names = type(self), self._settings
         refuse_settings([name for name in settings if name not in names], kind, names)
         try:
@@ -144,10 +145,10 @@ class Configurable:
         return inspect.Signature(parameters)
 
     def __post_init__(self) -> None:
-        """Do what needs all fields, in a subclass."""
+        """Override this in a subclass for work that needs all fields."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a field's value is checked, and a NumPy number becomes a plain one."""
+        """Set an attribute. Check the value of a field, and turn a NumPy number into a Python number."""
         if field := self._settings.get(name):
             if field.metadata.get("fixed") and getattr(self, "input_shape", None) is not None:
                 raise ArgumentError(f"{type(self).__name__} is set up, and its {name} stays: make a new layer")
@@ -175,7 +176,7 @@ class Configurable:
 
 
 def _keep_limits(field: Any, old: dataclasses.Field[Any]) -> None:
-    """Let a field that a class declares anew keep the limits that it had, and its place among the arguments."""
+    """Keep the limits of a field that a subclass declares again, and its place among the arguments."""
     field.init, field.repr = field.init and old.init, field.repr and old.repr
     field.kw_only = field.kw_only and old.kw_only
     new = {key: value for key, value in field.metadata.items() if value}
@@ -194,7 +195,7 @@ def as_number(
 ) -> Any:
     """Return `value` as a float or, if `whole`, an int, within low <= value < below and above < value <= most.
 
-    Raises ArgumentTypeError for what is no number, such as text or a truth value, and ArgumentError for other numbers.
+    Raises ArgumentTypeError for other types, such as text or bool, and ArgumentError for numbers outside the limits.
     """
     try:
         number = None if isinstance(value, str | bool | np.bool_) else operator.index(value) if whole else float(value)
@@ -217,22 +218,22 @@ def _limits(low: float, below: float, above: float, most: float) -> str:
 
 
 def as_whole_number(value: Any, name: str, low: int = 0) -> int:
-    """Return a whole number of at least `low`; raise as `as_number`."""
+    """Return a whole number of at least `low`. Raise the errors of `as_number`."""
     return int(as_number(value, name, low, whole=True))
 
 
 def as_rate(value: Any, name: str) -> Any:
-    """Return a number of at least 0, or a function of the step that returns such numbers; raise as `as_number`."""
+    """Return a number of at least 0, or a function of the step. Raise the errors of `as_number`."""
     return value if callable(value) else as_number(value, name, 0)
 
 
 def as_seed(value: Any, name: str) -> int:
-    """Return a seed as scikit-learn takes it, a whole number in [0, 2**32); raise as `as_number`."""
+    """Return a seed as scikit-learn takes it, a whole number in [0, 2**32). Raise the errors of `as_number`."""
     return int(as_number(value, name, 0, 2**32, whole=True))
 
 
 def one_of(*choices: str) -> Check:
-    """Return the check of a setting that is one of these texts."""
+    """Return a check that accepts only these texts."""
 
     def check(value: Any, name: str) -> str:
         if value not in choices:
@@ -243,7 +244,7 @@ def one_of(*choices: str) -> Check:
 
 
 def instance_of(kind: type, wanted: str) -> Check:
-    """Return the check of a setting that is an object of a class, which errors describe as `wanted`."""
+    """Return a check that accepts only objects of a class. Errors describe them as `wanted`."""
 
     def check(value: Any, name: str) -> Any:
         if not isinstance(value, kind):
@@ -257,7 +258,7 @@ as_flag, as_text = instance_of(bool, "True or False"), instance_of(str, "text")
 
 
 def as_shape(shape: int | Iterable[int], name: str = "a shape", rest: int | None = None) -> Shape:
-    """Turn 784 or (28, 28, 1) into a tuple of positive ints, or of `rest`, which then stands for what is left."""
+    """Turn 784 or (28, 28, 1) into a tuple of positive ints. A size may also be `rest`: it is inferred later."""
     try:
         sizes = tuple(operator.index(size) for size in (shape if isinstance(shape, Iterable) else (shape,)))
     except TypeError:
@@ -268,9 +269,9 @@ def as_shape(shape: int | Iterable[int], name: str = "a shape", rest: int | None
 
 
 def by_name(value: Any, base: type[Any], kinds: Mapping[str, type[Any]]) -> Any:
-    """Return a part as it is or, of a name, a new one of that kind with its defaults; case does not matter.
+    """Return a part unchanged or, for a name, a new part of that kind with its defaults. Case does not matter.
 
-    Raises ArgumentError for another name, ArgumentTypeError for what is neither of the base's kinds nor text.
+    Raises ArgumentError for an unknown name, and ArgumentTypeError for a value that is neither a `base` nor text.
     """
     if isinstance(value, base):
         return value
@@ -283,5 +284,5 @@ def by_name(value: Any, base: type[Any], kinds: Mapping[str, type[Any]]) -> Any:
 
 @functools.cache
 def snake_case(name: str) -> str:
-    """Return the name of a class in small letters: "batch_norm" of "BatchNorm"."""
+    """Return the name of a class in snake case: "batch_norm" for "BatchNorm"."""
     return re.sub(r"(?<=[a-zA-Z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z][0-9])", "_", name).lower()

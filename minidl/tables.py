@@ -1,7 +1,7 @@
-"""What is no array of numbers yet: nested lists, arrays of objects, frames, tables and columns of other libraries.
+"""Data that are not arrays of numbers yet: nested lists, arrays of objects, frames, tables and columns.
 
-Tables and columns of polars and pyarrow become those of pandas and NumPy in one place, `as_frame`. None of the three is
-needed until data of it come.
+`as_frame` turns tables and columns of polars and pyarrow into those of pandas and NumPy. minidl needs none of these
+libraries until it gets data of their types.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _CURES = {
 
 
 def as_frame(values: Any) -> Any:
-    """Return a table of polars or pyarrow as a pandas frame, a column of theirs as an array, and all else as it is."""
+    """Return a polars or pyarrow table as a pandas frame, their columns as arrays, and other values unchanged."""
     if not hasattr(values, "to_pandas") or hasattr(values, "iloc"):
         return values
     if (names := column_names(values)) is None:
@@ -36,18 +36,18 @@ def as_frame(values: Any) -> Any:
 
 
 def column_names(values: Any) -> list[str] | None:
-    """Return the names of a table's columns; None for what is no table, or has others than texts."""
-    if not hasattr(values, "__len__"):  # such as a lazy frame of polars, whose columns are not to be asked for
+    """Return the names of a table's columns. None for other values, or if the names are not all texts."""
+    if not hasattr(values, "__len__"):  # such as a lazy polars frame: asking for its columns is slow
         return None
-    names = list(getattr(values, "column_names", getattr(values, "columns", [])))  # pyarrow's columns are the data
+    names = list(getattr(values, "column_names", getattr(values, "columns", [])))  # the columns of pyarrow are the data
     return names if names and all(isinstance(name, str) for name in names) else None
 
 
 def rows_of(values: Any, index: Array | None) -> Any:
-    """Return rows, by their numbers, of what a user has rows in, of the same type; None: all rows."""
+    """Return the rows with these indices, in the same type as the user's data. None means all rows."""
     if index is None or isinstance(values, np.ndarray):
         return values if index is None else values[index]
-    from sklearn.utils import _safe_indexing  # which takes a second to load, in each process of a search
+    from sklearn.utils import _safe_indexing  # takes a second to load, in each process of a search
 
     if hasattr(values, "to_pandas") and hasattr(values, "take"):
         return values.take(index)  # scikit-learn 1.6 cannot index pyarrow's
@@ -55,9 +55,9 @@ def rows_of(values: Any, index: Array | None) -> Any:
 
 
 def as_numbers(values: Any, name: str) -> Array:
-    """Return an array of the numbers or truth values that `values` holds; `name` is what errors call it.
+    """Return the numbers or truth values in `values` as an array. Errors call it `name`.
 
-    Raises DataError for anything else: it names the first value that is no number, with its column and row.
+    Raises DataError for anything else. The error names the first value that is not a number, and its column and row.
     """
     if values is None:
         raise DataError(f"{name} is missing: it is None")
@@ -65,12 +65,12 @@ def as_numbers(values: Any, name: str) -> Array:
         raise DataError(f"{name} is a sparse matrix: pass {name}.toarray()")
     if isinstance(values, np.ma.MaskedArray):
         raise DataError(f"{name} is a masked array: fill or drop its missing values, its mask would be lost")
-    # Of a memory map the plain array is a view, not a copy. Nested lists of different lengths raise ValueError.
+    # For a memory map, the plain array is a view, not a copy. Nested lists of different lengths raise ValueError.
     try:
         values = as_frame(values)
         array = _from_pandas(values) if hasattr(values, "iloc") else np.asarray(values)
         if array.dtype.kind in "US":
-            array = np.asarray(values, object)  # in a list, numbers beside a text are still numbers
+            array = np.asarray(values, object)  # keeps the numbers in a list that also has texts
     except (ValueError, TypeError, LookupError) as error:
         what = "rows differ in length: fill up by minidl.data.pad_sequences" if "inhomogeneous" in str(error) else error
         raise DataError(f"{name} is no table of numbers: {what}") from error
@@ -80,7 +80,7 @@ def as_numbers(values: Any, name: str) -> Array:
 
 
 def as_labels(values: Any) -> Array:
-    """Return an array of numbers if all values are numbers; else, as of texts, what NumPy makes of them."""
+    """Return an array of numbers if all values are numbers. Else return NumPy's array, for example of texts."""
     with contextlib.suppress(DataError):
         return as_numbers(values, "labels")
     return np.asarray(as_frame(values))
@@ -89,14 +89,14 @@ def as_labels(values: Any) -> Array:
 def _from_pandas(values: Any) -> Array:
     dtypes = [getattr(dtype, "numpy_dtype", dtype) for dtype in np.ravel(values.dtypes)]
     if all(dtype.kind in "biuf" for dtype in dtypes):
-        # It fails for missing values and for sparse columns; looked at one by one, they can be named or are numbers.
+        # It fails for missing values and for sparse columns. A check of each value names them or finds numbers.
         with contextlib.suppress(ValueError, TypeError):
             return np.asarray(values, np.result_type(*dtypes))
     return np.asarray(values)
 
 
 def _from_objects(array: Array, name: str, columns: list[Any]) -> Array:
-    """Return objects that are all numbers as an array of numbers."""
+    """Turn an array of objects that are all numbers into an array of numbers."""
     kinds = set(map(type, array.flat))
     others = [kind for kind in kinds if not issubclass(kind, _NUMBERS) or issubclass(kind, _NO_REAL_NUMBERS)]
     if not others:

@@ -201,7 +201,7 @@ def test_settings_are_given_by_name_except_those_declared_otherwise():
         (lambda: minidl.Adam(learning_rat=0.1), "Adam has no setting 'learning_rat'; did you mean 'learning_rate'"),
         (
             lambda: minidl.Dense(3, activation="relu"),
-            "Dense has no setting 'activation'; an activation is a layer of its own: Dense\\(64\\), ReLU",
+            "Dense has no setting 'activation'; an activation is a separate layer: Dense\\(64\\), ReLU",
         ),
         (lambda: minidl.Dense(3, unitz=3), "Dense has no setting 'unitz'; did you mean 'units'?"),
         (lambda: Dial(shown=1.0), "Dial has no setting 'shown'; there are level"),

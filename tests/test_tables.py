@@ -235,7 +235,7 @@ def test_missing_and_sparse_input_is_told_from_text():
 
 @pytest.mark.parametrize("values", [[[1, 2], [3]], [[1, 2], 3], [np.zeros(2), np.zeros(3)]])
 def test_rows_of_different_lengths_are_refused(values):
-    assert "x is no table of numbers" in refusal(values)
+    assert "x is not a table of numbers" in refusal(values)
 
 
 WRONG = {

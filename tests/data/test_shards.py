@@ -604,7 +604,7 @@ def test_shards_in_the_place_of_their_x_are_an_error_that_says_so(tmp_path):
     data = shards(tmp_path)
     for use in (lambda: trainer().fit(data, data.y), lambda: trainer().model.predict(data)):
         with pytest.raises(
-            DataError, match=r"x is no table of numbers: Shards are .* as in trainer\.fit\(data\.x, data\.y"
+            DataError, match=r"x is not a table of numbers: Shards are .* as in trainer\.fit\(data\.x, data\.y"
         ):
             use()
 

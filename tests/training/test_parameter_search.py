@@ -819,7 +819,7 @@ def losses(smoothing, seed=0):
         (never, {"units": [4]}, {"x": x[:5]}, DataError, "x has 5 rows, y has 150 rows"),
         (never, {"units": [4]}, {"x": np.where(x > 5, np.nan, x)}, DataError, "^x holds NaN"),
         (never, {"units": [4]}, {"y": y + 1}, DataError, "y is 3 at row"),
-        (never, {"units": [4]}, {"sample_weight": -y}, DataError, "none below 0"),
+        (never, {"units": [4]}, {"sample_weight": -y}, DataError, "0 or more"),
         (never, {"units": [4]}, {"class_weight": "even"}, ArgumentError, "even"),
         (never, {"units": [4, 0]}, {}, ArgumentError, r"candidate 2 \(units=0\): .*units is 0"),
         (unseeded, {"units": [4]}, {}, ArgumentError, r"\(units=4\): build_model makes something else at each call"),

@@ -832,7 +832,7 @@ REFUSED = {
         r"validation_data, layer 1 'rescale_1' expects input \(6,\) per sample but got \(3,\)",
     ),
     "weights": ((x_good, y_good), {"sample_weight": np.ones(3)}, DataError, "sample_weight has 3 rows"),
-    "negative weight": ((x_good, y_good), {"sample_weight": -np.ones(12)}, DataError, "-1.0 in row 0; .*none below 0"),
+    "negative weight": ((x_good, y_good), {"sample_weight": -np.ones(12)}, DataError, "-1.0 in row 0; .*0 or more"),
     "no weight": ((x_good, y_good), {"sample_weight": np.zeros(12)}, DataError, "sample_weight is 0 for every row"),
     "nan weight": ((x_good, y_good), {"sample_weight": np.full(12, np.nan)}, DataError, "sample_weight holds NaN"),
     "weight table": ((x_good, y_good), {"sample_weight": np.ones((12, 2))}, ShapeError, r"it must be \(N,\)"),
