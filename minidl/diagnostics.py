@@ -1,4 +1,4 @@
-"""What a report of a fault, or of a time, should say about the machine."""
+"""What a bug report or a time measurement should say about the machine."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from minidl.version import __version__
 _PACKAGES = ("numpy", "pandas", "scikit-learn", "tqdm", "scipy", "matplotlib", "joblib", "threadpoolctl", "numba")
 
 _WIDE = {"avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"}
-"""Instructions of a processor for which OpenBLAS has the kernels "SkylakeX", 1.5 times as fast as "Haswell"."""
+"""Processor instructions for which OpenBLAS has the kernels "SkylakeX", 1.5 times as fast as "Haswell"."""
 
 
 def show_versions() -> None:
     """Print the versions of Python, minidl and its libraries; the processor; NumPy's BLAS, its kernels and threads.
 
-    It says whether compiled code is called.
+    It also prints whether minidl calls compiled code.
 
-    Where OpenBLAS runs on slower kernels than the processor could, it says so, and what to do.
+    If OpenBLAS uses slower kernels than the processor allows, it says so and what to do.
     """
     _print_table(
         "System",
@@ -63,12 +63,12 @@ def processor() -> str:
 
 
 def usable_cores() -> int | None:
-    """Return how many cores this process may use, or None where the system does not tell."""
+    """Return how many cores this process may use, or None if the system does not say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def installed_version(package: str) -> str | None:
-    """Return the version of a distribution, or None where it is not installed."""
+    """Return the version of a distribution, or None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -76,8 +76,8 @@ def installed_version(package: str) -> str | None:
 
 
 def blas_pools() -> list[dict[str, Any]]:
-    """Return what threadpoolctl tells of each BLAS that is loaded."""
-    # A dependency of scikit-learn, so it is always there.
+    """Return threadpoolctl's information about each loaded BLAS."""
+    # It is a dependency of scikit-learn, so it is always installed.
     from threadpoolctl import threadpool_info
 
     return [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
@@ -94,7 +94,7 @@ def _has_avx512() -> bool:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """What Linux says of the last processor; nothing on other systems."""
+    """Return Linux's data about the last processor, or an empty dict on other systems."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

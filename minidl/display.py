@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class _Row(NamedTuple):
-    """What is shown of a layer; ``depth`` counts the blocks around it."""
+    """The displayed data of a layer; ``depth`` counts the blocks around it."""
 
     depth: int
     number: str
@@ -23,9 +23,9 @@ class _Row(NamedTuple):
 
 
 def _rows(network: Layer) -> list[_Row]:
-    """Return a row for each layer inside, in the order of the parameters; layers in blocks follow their block."""
+    """Return a row for each layer inside, in the order of the parameters. Layers in blocks follow their block."""
     rows = []
-    numbers: list[int] = []  # of the layer and of the blocks around it
+    numbers: list[int] = []  # numbers of the layer and of the blocks around it
     for path, layer in network.named_layers()[1:]:
         depth = path.count("/") - 1
         numbers[depth:] = [numbers[depth] + 1 if depth < len(numbers) else 1]
@@ -42,7 +42,7 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 
 def _notes(model: Sequential) -> list[str]:
-    """Return what is said of the model as a whole: its loss, and how many parameters there are."""
+    """Return the notes about the whole model: its loss, and its number of parameters."""
     notes = [f"loss: {model.loss!r}"] if model.loss else []
     if model.input_shape is None:
         return [*notes, "parameters: not yet known, the input shape comes with the first data"]
@@ -53,7 +53,7 @@ def _notes(model: Sequential) -> list[str]:
 
 
 def print_summary(model: Sequential) -> None:
-    """Print the layers with their output shapes and numbers of parameters, and which are frozen."""
+    """Print the layers with their output shapes and numbers of parameters, and mark frozen layers."""
     table = [("#", "layer", "output shape", "parameters")]
     for row in _rows(model):
         frozen = ", frozen" if row.is_frozen else ""
@@ -64,7 +64,7 @@ def print_summary(model: Sequential) -> None:
     print(*_notes(model), sep="\n")
 
 
-# The only colour is a grey that can be seen through, so the table is legible on white and on black.
+# The only colour is a transparent grey, so the table is readable on white and on black.
 _BORDER = "1px solid rgba(128, 128, 128, 0.5)"
 _FROZEN = f"margin-left: 0.6em; padding: 0 0.4em; border: {_BORDER}; border-radius: 0.6em; font-size: 85%"
 
@@ -72,9 +72,9 @@ _FROZEN = f"margin-left: 0.6em; padding: 0 0.4em; border: {_BORDER}; border-radi
 def html(model: Sequential) -> str:
     """Return the network as a table for notebooks: layers with their settings, output shapes, numbers of parameters.
 
-    Layers in a block are indented. Styles are attributes, since some notebooks drop style sheets.
+    Layers in a block are indented. Styles are attributes, because some notebooks drop style sheets.
     """
-    from html import escape  # few programs need it, and it takes time to load
+    from html import escape  # few programs need it, and loading takes time
 
     lines = [_line("th", "#", "layer", "settings", "output shape", "parameters")]
     lines.append(_line("td", "", "input", "", _shape(model.input_shape), ""))
@@ -89,7 +89,7 @@ def html(model: Sequential) -> str:
 
 
 def _line(tag: str, *cells: str) -> str:
-    """Return a line of the table, of which the last cell holds a number."""
+    """Return a line of the table. Its last cell holds a number."""
     sides = ["left"] * (len(cells) - 1) + ["right"]
     texts = [f'<{tag} style="{_style(side)}">{cell}</{tag}>' for cell, side in zip(cells, sides, strict=True)]
     return f'<tr style="background: none">{"".join(texts)}</tr>'

@@ -1,8 +1,8 @@
-"""Several processes that train one model together: what a `Trainer` needs of an MPI communicator.
+"""Several processes that train one model together: what a `Trainer` needs from an MPI communicator.
 
-Each process runs the same program on the same data, and reads its own rows of each batch alone. Gradients and sums are
-added over all, so that every process takes the same step and comes to the same decisions (docs/distributed.md).
-Communicators of mpi4py are passed as they are: ``Trainer(..., communicator=MPI.COMM_WORLD)``.
+Each process runs the same program on the same data, but reads only its own rows of each batch. Gradients and sums are
+added over all processes, so every process takes the same step and makes the same decisions (docs/distributed.md).
+Pass a communicator of mpi4py directly: ``Trainer(..., communicator=MPI.COMM_WORLD)``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _METHODS = ("Get_rank", "Get_size", "Allreduce", "allgather", "bcast", "Abort")
 
 
 def as_communicator(value: Any, name: str) -> Any:
-    """Return a communicator, or None; raise ArgumentTypeError for anything else."""
+    """Return a communicator or None. Raise ArgumentTypeError for anything else."""
     if isinstance(value, Processes):
         return value
     if value is not None and (missing := [method for method in _METHODS if not hasattr(value, method)]):
@@ -43,28 +43,29 @@ def as_communicator(value: Any, name: str) -> Any:
 
 
 class Processes:
-    """The processes of a communicator, and the place of this one among them.
+    """The processes of a communicator, and the rank of this process.
 
     Parameters
     ----------
     communicator : mpi4py.MPI.Comm, or None for this process alone
-        Or other `Processes`, of which these are the same.
+        Or another `Processes` object for the same processes.
     share_batch : bool, default True
-        Whether layers that mix the rows of a batch, such as BatchNorm, see all of it. Else each process's see its own
-        rows, which saves sums; running means differ between processes, and become their mean at the end of `fit`.
+        Whether layers that mix the rows of a batch, such as BatchNorm, see the whole batch. If False, the layers of
+        each process see only its rows, which saves sums. Then running means differ between processes; at the end of
+        `fit` they become their mean.
 
     Attributes
     ----------
     rank, size : int
-        The number of this process, from 0, and how many there are.
+        The number of this process, starting at 0, and the number of processes.
     stopped : bool
-        Whether a process has told the others that the run shall stop.
+        Whether a process has told the others to stop the run.
     interrupted : bool
-        Whether one has told them of a Ctrl-C.
+        Whether a process has told the others about a Ctrl-C.
     watched : bool
-        Whether a callback of some process is called after each step.
+        Whether any process has a callback that is called after each step.
     threads : int or None
-        How many threads each process computes with, unless it is told otherwise: several share the cores.
+        Default number of threads in each process, because several processes share the cores.
     """
 
     def __init__(self, communicator: Any = None, *, share_batch: bool = True) -> None:
@@ -78,23 +79,23 @@ class Processes:
         self._layers: list[Layer] = []
 
     def add_up(self, array: Array) -> Array:
-        """Add up the arrays of all processes, in place, and return the sum, which has the same bits in all."""
+        """Add up the arrays of all processes in place, and return the sum. It has the same bits in all processes."""
         if self.size > 1:
             self.communicator.Allreduce(array.copy(), array)
         return array
 
     def from_first(self, value: Result) -> Result:
-        """Return what the first process has."""
+        """Return the value of the first process."""
         return self.communicator.bcast(value) if self.size > 1 else value
 
     def keep(self, callbacks: list[Callback]) -> list[Callback]:
-        """Return the callbacks of this process: the first one's alone write files, and draw on the terminal."""
+        """Return the callbacks of this process. Only the first process writes files and draws on the terminal."""
         return [each for each in callbacks if self.rank == 0 or not (each.writes_files or each.ends_first)]
 
     def rows(self, rows: slice) -> slice:
-        """Return this process's part of rows: in the order of processes, of the same number but for one.
+        """Return this process's part of the rows. Parts are in the order of processes; their sizes differ by at most 1.
 
-        Of few rows some processes have none, so that no row is alone: it would have no variance.
+        With few rows, some processes get none, so that no process gets a single row, which would have no variance.
         """
         count = rows.stop - rows.start
         sharing = min(self.size, max(count // 2, 1))
@@ -102,9 +103,9 @@ class Processes:
         return slice(rows.start + start, rows.start + stop)
 
     def part(self, x: Array) -> tuple[Array, int]:
-        """Return this process's part of the rows of a data set, and the number of the first of them.
+        """Return this process's part of the rows of a data set, and the index of the first row.
 
-        Rows of files, which are checked when they are read, stay all of them.
+        Data in files stay complete, because their rows are checked when they are read.
         """
         if self.size == 1 or getattr(x, "shards", None) is not None:
             return x, 0
@@ -112,14 +113,14 @@ class Processes:
         return (x[rows] if isinstance(x, np.ndarray) else LazyRows(x, np.arange(rows.start, rows.stop))), rows.start
 
     def add_up_step(self, gradients: Array, totals: Array, stopping: bool, whole: Step) -> Array:
-        """Add up the gradients of all processes, in place; return their totals, after which `stopped` is up to date."""
+        """Add up the gradients of all processes in place, and return their totals. This updates `stopped`."""
         self.add_up(gradients)
-        for layer in self._layers:  # what a callback computes is no part of a batch
+        for layer in self._layers:  # the computations of a callback are not part of a batch
             layer.rows_of_batch = None
         return self._hear(totals, stopping, whole)
 
     def _hear(self, sums: Array, stopping: bool, whole: Step) -> Array:
-        """Return sums over all processes, and hear from each whether the run shall stop, or was interrupted."""
+        """Return sums over all processes, and learn from each whether to stop the run or whether it was interrupted."""
         if self.size == 1:
             return sums
         told = self.add_up(np.array([*sums, stopping, whole.interrupted], np.float64))
@@ -127,9 +128,9 @@ class Processes:
         return told[:-2]
 
     def stop(self, stopping: bool, whole: Step, *, within_epoch: bool = False) -> bool:
-        """Return whether the run stops here, in all processes, or raise KeyboardInterrupt in all.
+        """Return whether the run stops here in all processes, or raise KeyboardInterrupt in all of them.
 
-        Within an epoch they ask each other only where a callback may have changed its mind since the last sums.
+        Within an epoch, processes ask each other only if a callback may have decided to stop since the last sums.
         """
         if self.size > 1 and (self.watched or not within_epoch):
             self._hear(np.zeros(0), stopping, whole)
@@ -140,9 +141,9 @@ class Processes:
 
     @contextlib.contextmanager
     def training(self, model: Sequential, whole: Step) -> Iterator[None]:
-        """Within, layers add up their sums over all processes, and Ctrl-C ends all of them after the same step.
+        """In this context, layers add up sums over all processes, and Ctrl-C ends all of them after the same step.
 
-        An error of one process alone ends all, since the others would wait for it.
+        An error in only one process ends all processes, because the others would wait for it.
         """
         if self.size == 1:
             yield
@@ -151,7 +152,7 @@ class Processes:
         for layer in self._layers:
             layer.over_batch = self.add_up if layer.mixes_batch and self.share_batch else None
         try:
-            with whole:  # Ctrl-C is noted, and heard by all with the next sums
+            with whole:  # Ctrl-C is noted, and all learn of it with the next sums
                 try:
                     yield
                     for state in model.named_states().values() if not self.share_batch else ():
@@ -174,10 +175,10 @@ ALONE = Processes()
 
 
 def prepare_together(trainer: Trainer, prepare: Callable[[], Fit]) -> Fit:
-    """Return what `prepare` returns, in all processes of a trainer or in none; they begin with the first one's numbers.
+    """Return the result of `prepare`, or raise, in all processes of a trainer. All begin with the first's parameters.
 
-    Raises what `prepare` raises, in the other processes an ArgumentError that names the process and its error; and in
-    all an ArgumentError where they differ in what must be the same.
+    Raises the error of `prepare`. The other processes raise an ArgumentError that names the process and its error. All
+    raise an ArgumentError if they differ in something that must be the same.
     """
     processes = Processes(trainer.communicator)
     if processes.size == 1:
@@ -186,7 +187,7 @@ def prepare_together(trainer: Trainer, prepare: Callable[[], Fit]) -> Fit:
     try:
         _check_layers(trainer.model, processes)
         fit = prepare()
-    except Exception as caught:  # the others wait to hear of it
+    except Exception as caught:  # the other processes wait for this information
         error = caught
     own = {"error": repr(error)} if error else {name: _as_text(fact) for name, fact in _facts(trainer, fit).items()}
     found: list[dict[str, str]] = processes.communicator.allgather(own)
@@ -213,18 +214,18 @@ def _draws_bar(method: Callable[[Trainer], None]) -> bool:
 
 
 def _check_layers(model: Sequential, processes: Processes) -> None:
-    """Raise ArgumentError where a layer mixes the rows of a batch in another way than by sums that it shares."""
+    """Raise ArgumentError if a layer mixes the rows of a batch in another way than by shared sums."""
     for path, layer in model.named_layers():
         if processes.share_batch and layer.mixes_batch and not layer.shares_batch:
             fix = "give communicator=Processes(communicator, share_batch=False) of minidl.distributed"
             kind = type(layer).__name__
             raise ArgumentError(
-                f"{kind}, {path.strip('/')}, needs the whole batch, of which a process has a part: {fix}"
+                f"{kind}, {path.strip('/')}, needs the whole batch, but a process has only a part: {fix}"
             )
 
 
 def _take_over(trainer: Trainer, processes: Processes) -> None:
-    """Let all processes have the parameters, states and random generators of the first one."""
+    """Copy the parameters, states and random generators of the first process to all others."""
     model = trainer.model
     states = [state.value for state in model.named_states().values()]
     for array in (model.parameters, *states, *trainer.optimizer.state.values()):
@@ -234,7 +235,7 @@ def _take_over(trainer: Trainer, processes: Processes) -> None:
 
 
 def draws_for_batch(model: Sequential, first: int, whole: int, rows: int) -> bool:
-    """Whether the model draws random numbers for a batch of which it gets a part; if so, let its layers know which."""
+    """Return whether the model draws random numbers. If so, tell its layers which part of the batch they get."""
     if whole == rows and model.rows_of_batch is None:
         return False
     for layer in model.walk():
@@ -243,7 +244,7 @@ def draws_for_batch(model: Sequential, first: int, whole: int, rows: int) -> boo
 
 
 def _facts(trainer: Trainer, fit: Fit) -> dict[str, Any]:
-    """Return what must be the same in all processes, by the names that errors call it."""
+    """Return the values that must be the same in all processes, by their names in errors."""
     settings = {name: value for name, value in trainer.configuration().items() if name not in {"model", "communicator"}}
     versions = {"the version of minidl": __version__, "the version of NumPy": np.__version__}
     rows = {"the number of rows": len(fit.data), "the number of rows to validate": len(fit.validation or ())}
@@ -254,12 +255,12 @@ def _facts(trainer: Trainer, fit: Fit) -> dict[str, Any]:
 
 
 def _as_text(fact: Any) -> str:
-    """Return what tells a fact from others, without the place in memory that a function's text names."""
+    """Return a fact as text, without the memory address in the repr of a function."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(fact))
 
 
 def _where_they_differ(first: str, second: str) -> tuple[str, str]:
-    """Return two texts from a little before the place where they differ."""
+    """Return two texts from shortly before the place where they differ."""
     same = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
     start = max(same - 20, 0)
     return first[start : start + 60], second[start : start + 60]

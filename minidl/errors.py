@@ -1,7 +1,7 @@
-"""Every error that minidl raises on purpose: each names the place and the fix.
+"""Every error that minidl raises on purpose. Each names the place and the fix.
 
-Each class also subclasses the builtin that a caller would expect, so ``except ValueError`` works
-for those who do not import this module.
+Each class is also a subclass of the builtin error that a caller expects, so ``except ValueError`` works without an
+import of this module.
 """
 
 import contextlib
@@ -13,23 +13,23 @@ class MinidlError(Exception):
 
 
 class ArgumentError(MinidlError, ValueError):
-    """An argument of the right type with a value that cannot work."""
+    """An argument with the right type but a wrong value."""
 
 
 class ArgumentTypeError(MinidlError, TypeError):
-    """An argument of a type that cannot work."""
+    """An argument with a wrong type."""
 
 
 class ShapeError(MinidlError, ValueError):
-    """An array whose shape does not fit; names the layer, its position, the expected and the given shape."""
+    """An array whose shape does not fit. It names the layer, its position, the expected and the given shape."""
 
 
 class DataError(MinidlError, ValueError):
-    """Data that must not be trained on: empty, of unequal lengths, not finite, labels out of range."""
+    """Data that cannot be used for training: empty, of unequal lengths, not finite, or with labels out of range."""
 
 
 class FileFormatError(MinidlError, OSError, ValueError):
-    """A file that is not what it should be; names the file and the row, byte or entry."""
+    """A file with the wrong format. It names the file and the row, byte or entry."""
 
 
 class MissingFileError(MinidlError, FileNotFoundError):
@@ -37,7 +37,7 @@ class MissingFileError(MinidlError, FileNotFoundError):
 
 
 class DataWarning(UserWarning):
-    """Data that can be trained on, and look as if they were not meant so."""
+    """Data that can be used for training but look like a mistake."""
 
 
 class DivergenceError(MinidlError, ArithmeticError):
@@ -45,18 +45,19 @@ class DivergenceError(MinidlError, ArithmeticError):
 
 
 class NotReadyError(MinidlError, RuntimeError):
-    """A call that came too early: before ``build``, or ``backward`` before a training ``forward``."""
+    """A call that comes too early: before ``build``, or ``backward`` before a training ``forward``."""
 
 
 class MissingDependencyError(MinidlError, ImportError):
-    """An optional library that is not installed; names the extra that brings it."""
+    """An optional library that is not installed. It names the extra that installs it."""
 
 
 @contextlib.contextmanager
 def naming(place: object) -> Iterator[None]:
-    """Within, every error gets the place before its text, also one that is not minidl's.
+    """Put the place before the text of every error in this context, also of errors from other libraries.
 
-    Its class stays where that is made of a text; else it is the nearest base that is. The error itself is the cause.
+    The error keeps its class if that takes one text; else it gets the nearest base class that does. The original error
+    is the cause.
     """
     try:
         yield
@@ -65,32 +66,31 @@ def naming(place: object) -> Iterator[None]:
 
 
 def located(error: Exception, place: object) -> Exception:
-    """Return an error with the place before its text, of the same class or its nearest base that is made of a text."""
-    # The text of a KeyError is the repr of its key, which would be quoted once more at each place.
+    """Return an error with the place before its text. Its class is the nearest one (or the same) that takes a text."""
+    # The text of a KeyError is the repr of its key, which would get more quotes at each place.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     link = " " if text.startswith("expects ") else ", " if text.startswith("layer ") else ": "
     for kind in type(error).__mro__:
-        with contextlib.suppress(Exception):  # what a class of one's own asks for, nobody knows
+        with contextlib.suppress(Exception):  # a user's class may need any arguments
             return kind(f"{place}{link}{text}")
     return error
 
 
 def counted(number: int, what: str) -> str:
-    """Return a number of things as text: "1 row", "1,000 rows"."""
+    """Return a number and a noun as text: "1 row", "1,000 rows"."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error about an unknown name: the known one that it nearly is, if any, then all or many.
+    """Return the end of an error about an unknown name: the most similar known name, if any, then the known names.
 
-    As many as 200 characters hold: a deep model has hundreds of layers.
-    Nearly is a slip or two of the keyboard, or a beginning that only one has: what is merely the least different of
-    unlike names would lead astray.
+    It lists names up to 200 characters, because a deep model has hundreds of layers. A name is similar if it differs by
+    one or two typing errors, or if no other name has this beginning. Less similar names would mislead the user.
     """
     import difflib
 
     spelt = {each.lower(): each for each in known}
-    # At 0.75 "xavier_uniform" is taken for "he_uniform", which it is not; a slip in a word of four letters has 0.86.
+    # At 0.75, "xavier_uniform" would match "he_uniform", which is wrong. A typing error in a four-letter word has 0.86.
     near = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.76)
     near = near or [each for each in spelt if each.startswith(name.lower())]
     names = ", ".join(spelt.values())

@@ -1,7 +1,7 @@
 """Files of named arrays: written atomically, read without trust.
 
-The format is NumPy's ``.npz`` (a zip of ``.npy``), uncompressed, so ``numpy.load`` reads it too. Reading
-never unpickles, and never allocates more than the file has bytes, whatever its headers declare.
+The format is NumPy's uncompressed ``.npz`` (a zip of ``.npy``), so ``numpy.load`` can read it. Reading never
+unpickles. It never allocates more bytes than the file has, whatever its headers declare.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ _NPY_HEADER = re.compile(
 
 
 def as_path(path: str | os.PathLike[str], _: str = "") -> Path:
-    """Make a path of what the user gave, with ``~`` expanded; also the check of a setting."""
-    # Path.expanduser raises RuntimeError for an unknown ~user; this leaves it, to be reported as missing.
+    """Return a user's path with ``~`` expanded. This is also the check of a setting."""
+    # Path.expanduser raises RuntimeError for an unknown ~user. Here the path stays, and is reported as missing.
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` only once it is written whole.
+    """Open a file that replaces `path` only when it is completely written.
 
-    Whatever happens on the way (an error, a full disk, ``kill -9``), `path` holds either its old content or the
-    new one. The content goes to a temporary file beside `path`, reaches the disk, and is renamed.
+    Whatever happens before (an error, a full disk, ``kill -9``), `path` holds either its old or its new content. The
+    content is written to a temporary file next to `path` and flushed to the disk. Then the file is renamed.
     """
     target = as_path(path).resolve()
     if not target.parent.is_dir():
@@ -49,14 +49,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             temporary.chmod(target.stat().st_mode)
         temporary.replace(target)
     finally:
-        temporary.unlink(missing_ok=True)  # where it has not become the target
+        temporary.unlink(missing_ok=True)  # if it has not become the target
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
     """Write named arrays to `path` in NumPy's ``.npz`` form; the same arrays give the same bytes."""
     import zipfile
 
-    # Not by numpy.savez: its versions before 2 leave the zip open where writing fails.
+    # numpy.savez is not used: before version 2, it leaves the zip open if writing fails.
     with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
@@ -69,9 +69,9 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
     Raises
     ------
     MissingFileError
-        When there is no such file.
+        If there is no such file.
     FileFormatError
-        When it is no zip, is truncated or corrupt, or holds anything but plain, uncompressed arrays.
+        If it is not a zip, is truncated or corrupt, or holds anything except plain, uncompressed arrays.
     """
     import zipfile
 
@@ -85,78 +85,78 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
             for entry in archive.infolist():
                 name = entry.filename.removesuffix(".npy")
                 if name == entry.filename or name in arrays:
-                    raise FileFormatError(f"entry {entry.filename!r} is no array, or there twice")
-                # Uncompressed entries side by side are together no larger than the file. Entries that overlap could be.
+                    raise FileFormatError(f"entry {entry.filename!r} is not an array, or occurs twice")
+                # Uncompressed entries without overlap are together no larger than the file. Overlapping ones could be.
                 left -= entry.file_size
                 inside = 0 <= entry.header_offset < size and left >= 0
                 if entry.compress_type or entry.compress_size != entry.file_size or not inside:
                     raise FileFormatError(f"entry {entry.filename!r} is compressed, or has a wrong size or place")
                 arrays[name] = _array(archive.read(entry), f"entry {entry.filename!r}")
-    # Also what the zip reader raises for corrupt fields: a wrong checksum, unknown flags, offsets outside the file.
+    # Includes the zip reader's errors for corrupt fields: a wrong checksum, unknown flags, offsets outside the file.
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OverflowError, TypeError) as error:
         from minidl.signatures import kind_of
 
         with path.open("rb") as file:
             start = file.read(512)
         if (kind := kind_of(start)) and not start.startswith(b"PK"):
-            raise FileFormatError(f"{path} is no .npz file, but {kind}") from error
-        raise FileFormatError(f"{path} is no .npz file, or a truncated or corrupt one: {error}") from error
+            raise FileFormatError(f"{path} is not an .npz file, but {kind}") from error
+        raise FileFormatError(f"{path} is not an .npz file, or it is truncated or corrupt: {error}") from error
     return arrays
 
 
 def write_described(
     path: str | os.PathLike[str], kind: str, version: int, description: Mapping[str, Any], arrays: Mapping[str, Array]
 ) -> None:
-    """Write named arrays, and what JSON can hold of what they belong to, such as a model's architecture."""
+    """Write named arrays and a description that JSON can hold, such as a model's architecture."""
     header = {"format": f"minidl {kind}", "version": version, **description}
     write_arrays(path, {"header": np.array(as_json(header)), **arrays})
 
 
 def as_json(description: Mapping[str, Any], *, indent: int | None = None) -> str:
-    """Return what `write_described` writes of a description; TypeError for what JSON cannot hold."""
+    """Return a description as the JSON text that `write_described` writes. Raise TypeError if JSON cannot hold it."""
     import json
 
     def plain(value: Any) -> Any:
         if isinstance(value, np.generic | np.ndarray):
             return value.tolist()
-        raise TypeError(f"{value!r} is no number, text, list or dict")
+        raise TypeError(f"{value!r} is not a number, text, list or dict")
 
     return json.dumps(description, default=plain, indent=indent)
 
 
 def read_described(path: str | os.PathLike[str], kind: str, versions: range, make: Callable[..., Any]) -> Any:
-    """Return what `make` makes of the description and the arrays that `write_described` wrote.
+    """Return the object that `make` creates from a description and arrays that `write_described` wrote.
 
-    Raises as `read_arrays`, and FileFormatError for another kind of file, one of a version that is not in `versions`,
-    or one that `make` can do nothing with.
+    Raises the errors of `read_arrays`, and FileFormatError for another kind of file, a version that is not in
+    `versions`, or content that `make` cannot use.
     """
     import json
 
     arrays = read_arrays(path)
     try:
         if "header" not in arrays:
-            raise FileFormatError(f"it has no header, which each {kind} that minidl saved has")
+            raise FileFormatError(f"it has no header; every {kind} that minidl saved has one")
         content = json.loads(str(arrays.pop("header")))
         if content["format"] != f"minidl {kind}":
-            raise FileFormatError(f"it is no {kind} that minidl saved, but {content['format']!r:.80}")
+            raise FileFormatError(f"it is not a {kind} that minidl saved, but {content['format']!r:.80}")
         if content["version"] not in versions:
             raise FileFormatError(f"its version is {content['version']!r}, this minidl reads {[*versions]}")
         return make(content, arrays)
-    # What wrong types in the description raise, of a file that another program wrote.
+    # Wrong types in the description raise these, in a file that another program wrote.
     except (MinidlError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else error
         raise FileFormatError(f"{path} cannot be loaded: {why}") from error
 
 
 def _array(content: bytes, place: str) -> Array:
-    """Make the array of an ``.npy`` file of version 1.0, of plain numbers or text; nothing in it is evaluated."""
+    """Make the array of an ``.npy`` file of version 1.0 with plain numbers or text. This never evaluates content."""
     header = _NPY_HEADER.match(content)
     if header is None:
-        raise FileFormatError(f"{place} holds something else than a plain array of numbers")
+        raise FileFormatError(f"{place} does not hold a plain array of numbers")
     shape = tuple(int(size) for size in header["shape"].split(b",") if size.strip())
     dtype = np.dtype(header["dtype"].decode())
     values = content[10 + int.from_bytes(content[8:10], "little") :]
-    # The declared shape is compared with what is there before an array of its size is made.
+    # The declared shape is compared with the number of bytes before an array of its size is made.
     if len(values) != math.prod(shape) * dtype.itemsize:
-        raise FileFormatError(f"{place} declares shape {shape} of {dtype}, which its {len(values)} bytes are not")
+        raise FileFormatError(f"{place} declares shape {shape} of {dtype}, which does not fit its {len(values)} bytes")
     return np.frombuffer(values, dtype).reshape(shape, order="F" if header["fortran"] == b"True" else "C").copy()

@@ -1,4 +1,4 @@
-"""The plain functions of the field, on arrays with the batch axis first and no state anywhere."""
+"""The common functions of neural networks, without state. The batch is the first axis of arrays."""
 
 import functools
 import math
@@ -18,18 +18,18 @@ def relu(x: ArrayLike) -> Array:
     Source: Nair and Hinton (2010), "Rectified linear units improve restricted Boltzmann machines".
     """
     x = np.asarray(x)
-    # Twice to three times as fast as with the number 0: NumPy 2.4, 8,000 to 64,000 numbers of float32.
+    # Two to three times as fast as with the number 0: NumPy 2.4, 8,000 to 64,000 numbers of float32.
     return np.maximum(x, np.zeros(x.shape, x.dtype) if x.size < 2048 else filled(x.shape, 0, x.dtype))
 
 
 def sigmoid(x: ArrayLike) -> Array:
     """Logistic function, ``1 / (1 + exp(-x))`` element by element.
 
-    Only ``exp(-|x|)`` is formed, which cannot overflow: for x < 0 the fraction is extended by exp(x).
+    It computes only ``exp(-|x|)``, which cannot overflow: for x < 0 it multiplies both parts of the fraction by exp(x).
     """
     x = _as_float(x)
     exponential = np.exp(-np.abs(x))
-    # The larger of exp(-|x|) and (x >= 0) is 1 or exp(x), in a third of the time that np.where takes for random signs.
+    # The larger of exp(-|x|) and (x >= 0) is 1 or exp(x). It takes a third of the time of np.where for random signs.
     y = np.maximum(exponential, x >= 0)
     exponential += 1
     y /= exponential
@@ -39,11 +39,11 @@ def sigmoid(x: ArrayLike) -> Array:
 def softmax(scores: ArrayLike, axis: int = -1) -> Array:
     """Probabilities ``exp(s_k) / sum_j exp(s_j)`` along `axis`.
 
-    The largest score is taken off first: the result is the same, and no exponential overflows.
+    The largest score is subtracted first: the result is the same, and no exponential overflows.
 
     Parameters
     ----------
-    scores : array of shape (N, K), or any other
+    scores : array of shape (N, K), or of any other shape
     axis : int, default -1
         The axis of the classes.
 
@@ -58,7 +58,7 @@ def softmax(scores: ArrayLike, axis: int = -1) -> Array:
 
 
 def log_softmax(scores: ArrayLike, axis: int = -1) -> Array:
-    """Logarithm of `softmax`, ``s_k - log sum_j exp(s_j)``, exact also where softmax underflows to 0."""
+    """Logarithm of `softmax`, ``s_k - log sum_j exp(s_j)``, which stays exact where softmax underflows to 0."""
     scores = _as_float(scores)
     shifted = scores - scores.max(axis=axis, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
@@ -68,8 +68,8 @@ def log_softmax(scores: ArrayLike, axis: int = -1) -> Array:
 def log_mean_exp(values: ArrayLike, axis: int = 0) -> Array:
     """Logarithm of the mean of exponentials along `axis`, ``log(1/M sum_m exp(v_m))``.
 
-    Of the logarithms of M probabilities this is the logarithm of their mean. The largest value is taken off first, so
-    that no exponential overflows and not all of them vanish.
+    For the logarithms of M probabilities, this is the logarithm of their mean. The largest value is subtracted first,
+    so no exponential overflows, and not all of them underflow.
 
     Source: Blanchard, Higham and Higham (2021), arXiv:1909.03469.
     """
@@ -80,13 +80,13 @@ def log_mean_exp(values: ArrayLike, axis: int = 0) -> Array:
 
 
 def one_hot(labels: ArrayLike, classes: int | None = None) -> Array:
-    """Rows of zeros with a single one at each label.
+    """Return rows of zeros with a single 1 at each label.
 
     Parameters
     ----------
     labels : integers of shape (N,), in 0 .. classes - 1
     classes : int, optional
-        Width K of the rows; by default the largest label plus one.
+        Width K of the rows. The default is the largest label plus one.
 
     Returns
     -------
@@ -95,9 +95,9 @@ def one_hot(labels: ArrayLike, classes: int | None = None) -> Array:
     Raises
     ------
     ShapeError
-        When `labels` is not one-dimensional.
+        If `labels` is not one-dimensional.
     DataError
-        When a label is no whole number, negative, or not below `classes`.
+        If a label is not a whole number, or is negative or not below `classes`.
     """
     labels = as_array(labels, "labels")
     if labels.ndim != 1:
@@ -113,15 +113,15 @@ def one_hot(labels: ArrayLike, classes: int | None = None) -> Array:
 
 
 def sum_rows(x: Array, out: Array | None = None) -> Array:
-    """Sum over the batch axis, (N, K) -> (K,), into `out` where that is given.
+    """Return the sum over the batch axis, (N, K) -> (K,), in `out` if it is given.
 
-    As a product it takes NumPy a half to a sixth of the time of ``x.sum(axis=0)``.
+    It is computed as a product, which takes NumPy a half to a sixth of the time of ``x.sum(axis=0)``.
     """
     return np.matmul(filled((len(x),), 1, x.dtype), x, out=out)
 
 
 def filled(shape: Shape, value: int, dtype: np.dtype[Any]) -> Array:
-    """Return an array of one value, to read only; small ones are kept, since a run asks for the same again."""
+    """Return a read-only array of one value. Small arrays are cached, because a run needs the same ones again."""
     return _kept(shape, value, dtype) if math.prod(shape) <= 65_536 else np.full(shape, value, dtype)
 
 

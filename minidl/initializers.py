@@ -1,8 +1,8 @@
-"""How parameters get their first values: each initializer draws an array of a given shape.
+"""Initializers draw the first values of parameters: an array of a given shape.
 
-For a weight of shape (..., fan_in, fan_out), as in ``y = x W``, the variance-scaling family keeps the size of
-activations (or gradients) the same from layer to layer; axes before the last two are a convolution's window and
-count into both fans.
+For a weight of shape (..., fan_in, fan_out), as in ``y = x W``, the variance-scaling initializers keep the size of
+activations (or gradients) the same from layer to layer. Axes before the last two are the window of a convolution;
+they count in both fans.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from minidl.typing import Array, Shape
 
 
 class Initializer(Configurable, ABC):
-    """Base of the initializers: a subclass writes `draw`."""
+    """Base of the initializers: a subclass defines `draw`."""
 
     @abstractmethod
     def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
-        """Return an array of `shape`, random only by `rng`."""
+        """Return an array of `shape`, with all random numbers from `rng`."""
 
     def __call__(
         self, shape: int | Shape, rng: np.random.Generator | int | None = None, dtype: DTypeLike = np.float32
     ) -> Array:
-        """Draw an array of `shape` as `dtype`, and check that the subclass kept to the shape."""
+        """Draw an array of `shape` as `dtype`, and check the shape that the subclass returned."""
         shape = as_shape(shape)
         values = np.asarray(self.draw(shape, np.random.default_rng(rng)))
         if values.shape != shape:
@@ -84,7 +84,7 @@ class HeNormal(Initializer):
 
 
 class HeUniform(Initializer):
-    """Uniform on +-sqrt(6 / fan_in), of the variance of `HeNormal`.
+    """Uniform on +-sqrt(6 / fan_in), with the variance of `HeNormal`.
 
     Source: He et al. (2015), arXiv:1502.01852.
     """
@@ -95,7 +95,7 @@ class HeUniform(Initializer):
 
 
 class GlorotNormal(Initializer):
-    """Normal with variance ``2 / (fan_in + fan_out)``: a compromise of both passes, for tanh and linear layers.
+    """Normal with variance ``2 / (fan_in + fan_out)``: a compromise between both passes, for tanh and linear layers.
 
     Source: Glorot and Bengio (2010), "Understanding the difficulty of training deep feedforward neural networks",
     AISTATS, equation 12.
@@ -106,7 +106,7 @@ class GlorotNormal(Initializer):
 
 
 class GlorotUniform(Initializer):
-    """Uniform on +-sqrt(6 / (fan_in + fan_out)), of the variance of `GlorotNormal`.
+    """Uniform on +-sqrt(6 / (fan_in + fan_out)), with the variance of `GlorotNormal`.
 
     Source: Glorot and Bengio (2010), AISTATS, equation 16.
     """
@@ -138,7 +138,7 @@ class Orthogonal(Initializer):
         fans(shape)
         rows, columns = math.prod(shape[:-1]), shape[-1]
         q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
-        # The QR of LAPACK is unique only up to signs; fixing them by R's diagonal makes Q uniformly distributed.
+        # LAPACK's QR is unique only up to signs. Taking them from R's diagonal makes Q uniformly distributed.
         q *= np.where(np.diag(r) < 0, -1, 1)
         return (self.gain * (q if rows >= columns else q.T)).reshape(shape)
 
@@ -157,15 +157,15 @@ _NAMED: dict[str, type[Initializer]] = {snake_case(kind.__name__.replace("LeC", 
 
 
 def get_initializer(initializer: Initializer | str) -> Initializer:
-    """Return the initializer itself, or a new one with its defaults of the name, such as ``"he_normal"``.
+    """Return the initializer itself or, for a name such as ``"he_normal"``, a new one with its defaults.
 
-    Raises ArgumentError for an unknown name, ArgumentTypeError for what is neither an Initializer nor a string.
+    Raises ArgumentError for an unknown name, and ArgumentTypeError for a value that is neither an Initializer nor text.
     """
     return by_name(initializer, Initializer, _NAMED)
 
 
 def is_initializer(value: Any, place: str) -> Any:
-    """Return a layer's setting as it was given, an initializer or the name of one; raise as `get_initializer`."""
+    """Return a layer's setting unchanged, an initializer or its name. Raise the errors of `get_initializer`."""
     with naming(place):
         get_initializer(value)
     return value

@@ -1,4 +1,4 @@
-"""Looking into a network: its layers by name, and what they put out."""
+"""Looking into a network: its layers by name, and their outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def find_layer(model: Sequential, key: int | str) -> Layer:
     """Return a layer by its position, ``model[-1]``, or its path, ``model["dense_1"]``, ``model["residual_1/layers"]``.
 
-    Paths are those of `named_parameters`. Raises KeyError for one that there is not, IndexError for such a position.
+    Paths are as in `named_parameters`. Raises KeyError for an unknown path, and IndexError for an unknown position.
     """
     if not isinstance(key, str):
         return model.layers[key]
@@ -30,7 +30,7 @@ def find_layer(model: Sequential, key: int | str) -> Layer:
 
 
 def begins_with_rescale(layer: Layer) -> bool:
-    """Whether the first layer that computes something is Rescale: the input then is pixels as they are stored."""
+    """Return whether the first layer that computes something is Rescale. The input then is stored pixels."""
     from minidl.model import Sequential
 
     if isinstance(layer, Sequential):
@@ -40,12 +40,12 @@ def begins_with_rescale(layer: Layer) -> bool:
 
 
 def has_layer(model: Sequential, key: object) -> bool:
-    """Whether the model has a layer of this path, as in ``"dropout_1" in model``, or this layer as one of its own."""
+    """Return whether the model has a layer with this path, as in ``"dropout_1" in model``, or contains this layer."""
     return key in (_layers_by_path(model) if isinstance(key, str) else model.layers)
 
 
 def print_summary(model: Sequential) -> None:
-    """Print the layers with their output shapes and numbers of parameters, and which are frozen."""
+    """Print the layers with their output shapes and numbers of parameters, and mark frozen layers."""
     from minidl import display
 
     display.print_summary(model)
@@ -59,43 +59,44 @@ def html(model: Sequential) -> str:
 
 
 def activations(model: Sequential, x: Any, layers: Sequence[str] | None = None) -> dict[str, Array]:
-    """Return what layers put out for `x`, by their paths: ``model.activations(x)["dense_1"]``.
+    """Return the outputs of layers for `x` by their paths: ``model.activations(x)["dense_1"]``.
 
     Parameters
     ----------
     x : array of shape (N, *input_shape), or anything else that `predict` takes
     layers : list of str, optional
-        The paths of some layers, as in ``model["residual_1/layers/dense_1"]``; left out, all, also those in blocks.
+        The paths of some layers, as in ``model["residual_1/layers/dense_1"]``. The default is all layers, also those
+        in blocks.
 
     Returns
     -------
     dict of str -> array (N, *output_shape)
-        In inference: dropout is off. The last layer's output are the scores that enter the loss.
+        The outputs in inference, so dropout is off. The last layer's output are the scores that enter the loss.
 
-    Raises KeyError for a path that there is not; ShapeError and DataError as `predict` does.
+    Raises KeyError for an unknown path, and ShapeError and DataError like `predict`.
     """
     if isinstance(layers, str):
         raise ArgumentTypeError(f"layers is {layers!r}; give a list of paths: [{layers!r}]")
     x = model.as_inputs(x)
     model.set_up_for(x)
     paths = list(_layers_by_path(model) if layers is None else layers)
-    # A copy records, since threads may predict by the model. Its parameters stay those of the model.
+    # A copy records, because other threads may use the model. It shares the parameters of the model.
     shared = {id(parameter.vectors): parameter.vectors for parameter in model.named_parameters().values()}
     recorded = copy.deepcopy(model, shared)
     for own in [vars(layer) for layer in recorded.walk() if "_computed" in vars(layer)]:
-        own["_computed"] = own["layers"]  # each puts out its own: no ReLU waits for the pooling behind it
+        own["_computed"] = own["layers"]  # in the original order: no ReLU is moved behind a pooling
     latest: dict[str, Array] = {}
     blocks: dict[str, list[Array]] = {path: [] for path in paths}
     for path in paths:
         vars(recorded[path])["forward"] = _recording(recorded[path].forward, path, latest)
     if not x.ndim:
-        model.predict_scores(x)  # raises what it raises for no batch
-    for start in range(0, max(len(x), 1), model.rows_at_once):  # one after the other: threads would mix them up
+        model.predict_scores(x)  # raises its error for data that are not a batch
+    for start in range(0, max(len(x), 1), model.rows_at_once):  # in this thread: several would mix up the outputs
         latest.clear()
         recorded.predict_scores(x[start : start + model.rows_at_once])
         for path, output in latest.items():
             blocks[path].append(output)
-    # A layer may leave one inside it out.
+    # A layer may not call one of the layers inside it.
     return {path: np.concatenate(outputs) for path, outputs in blocks.items() if outputs}
 
 
@@ -104,7 +105,7 @@ def _layers_by_path(model: Sequential) -> dict[str, Layer]:
 
 
 def _recording(forward: Callable[..., Array], path: str, outputs: dict[str, Array]) -> Callable[..., Array]:
-    """Return a `forward` that also notes its latest output, under the layer's path."""
+    """Return a `forward` that also stores its latest output under the layer's path."""
 
     def recording(*arguments: Any, **options: Any) -> Array:
         outputs[path] = forward(*arguments, **options)

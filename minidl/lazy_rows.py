@@ -1,4 +1,4 @@
-"""Rows that become an array only when they are used: of a sparse matrix, of files, or of other rows by an index."""
+"""Rows that become an array only when they are used: from a sparse matrix, from files, or from an index into rows."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from minidl.typing import Array, Shape
 
 
 class LazyRows:
-    """Rows of a dense or sparse table, in the order of an index; a part of them is an ordinary array.
+    """Rows of a dense or sparse table, in the order of an index. A part of them is an ordinary array.
 
     Parameters
     ----------
     table : array (M, ...), SciPy's CSR matrix or array (M, features), the table of `minidl.data.Shards`, or LazyRows
     index : integer array (N,), optional
-        Which rows of the table, each as often as it is there; left out, all in their order.
+        The rows of the table to use; a row may occur several times. The default is all rows in their order.
     sample_shape : tuple of int, optional
-        What each row becomes, such as an image of flat pixels; left out, it stays as it is.
+        The shape that each row gets, such as an image for flat pixels. By default, rows keep their shape.
 
     Attributes
     ----------
     is_sparse : bool
-        Whether the table is.
+        Whether the table is sparse.
     shards : table or None
-        The table, if all its rows are here and it is in files: it has an `order` of its own, in which they are read one
-        after the other, takes a `sample` from few of them, and checks what it reads.
+        The table, if it is in files and this object has all its rows. It has its own `order`, which reads one file
+        after another. It takes a `sample` from a few files, and checks the data that it reads.
     """
 
     def __init__(self, table: Any, index: Array | None = None, sample_shape: Shape | None = None) -> None:
@@ -47,19 +47,19 @@ class LazyRows:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> Array:
-        """Return these rows, which a slice, an index or ``...`` names, as an array."""
+        """Return rows as an array, given a slice, an index or ``...``."""
         index = rows if self._index is None else take_rows(self._index, rows)
         part: Any = take_rows(self._table, index)
         part = part.toarray() if self.is_sparse else part
         return part.reshape(len(part), *self.shape[1:])
 
     def reshape(self, rows: int, *sample_shape: int) -> LazyRows:
-        """Return the same rows, each of another shape."""
+        """Return the same rows, each with another shape."""
         return LazyRows(self, sample_shape=sample_shape)
 
 
 def take_rows(array: Any, rows: Any) -> Array:
-    """Return rows of an array or LazyRows; take is quicker for an index, but copies what is not contiguous."""
+    """Return rows of an array or LazyRows. For an index, take is faster, but it copies non-contiguous arrays."""
     is_index = isinstance(rows, np.ndarray) and rows.dtype != np.bool_
     is_quick = is_index and isinstance(array, np.ndarray) and array.flags.c_contiguous
     return array.take(rows, axis=0) if is_quick else array[rows]

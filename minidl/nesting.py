@@ -1,12 +1,12 @@
-"""What lets layers be nested deeper than Python can call: copies from the inside out."""
+"""Copies from the inside out, so that layers can be nested deeper than Python can call functions."""
 
 from typing import Any
 
 
 class CopiedInnermostFirst:
-    """Base of layers, of which copying and pickling meet the innermost first.
+    """Base of layers. Copying and pickling start with the innermost layer.
 
-    From the outside in, they would call themselves several times for each level.
+    If they started from the outside, they would call themselves several times for each level.
     """
 
     def walk(self) -> list[Any]:

@@ -1,6 +1,6 @@
-"""The normal distribution: how likely a standard normal number is below x, and the density at x.
+"""The normal distribution: the probability that a standard normal number is below x, and the density at x.
 
-In float64 by SciPy, which takes eight times as long as what float32 needs: there, by a polynomial.
+float64 uses SciPy. float32 uses a polynomial, which takes an eighth of the time.
 """
 
 import math
@@ -21,9 +21,10 @@ COEFFICIENTS = (
     0.139863520860672,
     0.139621302485466,
 )
-"""Of t^9 to t, with ``t = 1 / (1 + STRETCH z)``: their sum is P(-z) exp(z^2 / 2) for z >= 0, to a relative 3e-8.
+"""Coefficients of t^9 to t, with ``t = 1 / (1 + STRETCH z)``. The polynomial is P(-z) exp(z^2 / 2) for z >= 0.
 
-Fitted at 4,000 numbers z up to 14.5, by least squares whose weights grow where the error is largest (Lawson, 1961).
+Its relative error is 3e-8. It was fitted at 4,000 numbers z up to 14.5, by least squares with weights that grow where
+the error is largest (Lawson, 1961).
 """
 DENSITY_AT_0 = 1 / math.sqrt(2 * math.pi)
 
@@ -31,8 +32,8 @@ DENSITY_AT_0 = 1 / math.sqrt(2 * math.pi)
 def probability_and_density(x: Array) -> tuple[Array, Array]:
     """Return ``P(x)``, the probability that a standard normal number is below x, and ``exp(-x^2 / 2) / sqrt(2 pi)``.
 
-    The digits are kept in the lower tail, where (1 + erf(x / sqrt(2))) / 2 would lose them. In float32 the relative
-    error of P is below 6e-7 from -3 on, and below that the exponential multiplies the rounding of x^2 by it.
+    P stays precise in the lower tail, where (1 + erf(x / sqrt(2))) / 2 would lose digits. In float32 the relative error
+    of P is below 6e-7 for x >= -3. For smaller x, the exponential multiplies the rounding of x^2 by x^2.
     """
     exponential = np.exp(-0.5 * (x * x))
     if x.dtype != np.float32:
@@ -46,6 +47,6 @@ def probability_and_density(x: Array) -> tuple[Array, Array]:
         tail *= t
     tail *= exponential
     exponential *= DENSITY_AT_0
-    # P(-z) below 0, and else 1 - P(-z).
+    # P(-z) for x below 0, else 1 - P(-z).
     tail -= x >= 0
     return np.abs(tail), exponential

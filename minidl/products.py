@@ -1,7 +1,8 @@
-"""Matrix products of many rows and few units, made some rows at a time: OpenBLAS multiplies small matrices as they lie.
+"""Matrix products of many rows and few units, computed in blocks of rows to avoid a copy in OpenBLAS.
 
-Those of more than a million multiplications it copies first, into an order that suits its kernels. With few units the
-copy takes as long as the product. Sizes alone decide, so that the bits do not depend on anything else.
+OpenBLAS multiplies small matrices in place. For more than a million multiplications it first copies them into an order
+that suits its kernels. With few units, the copy takes as long as the product. Only the sizes decide about blocks, so
+the bits depend on nothing else.
 """
 
 import numpy as np
@@ -9,13 +10,13 @@ import numpy as np
 from minidl.typing import Array
 
 _SMALL = 1_000_000
-"""Up to so many multiplications OpenBLAS multiplies without a copy, with AVX-512."""
+"""Up to this many multiplications, OpenBLAS multiplies without a copy, with AVX-512."""
 _FEWEST_ROWS = 64
 _FEW_UNITS = 16
 
 
 def rows_together(rows: int, inputs: int, units: int) -> int:
-    """Return how many rows are multiplied together: 64, 128, ..., or 0 for all of them."""
+    """Return the number of rows to multiply at once: 64, 128, ..., or 0 for all of them."""
     size = inputs * units
     if rows * size <= _SMALL or not 1 < units <= _FEW_UNITS or not 0 < size <= _SMALL // _FEWEST_ROWS:
         return 0
@@ -26,7 +27,7 @@ def rows_together(rows: int, inputs: int, units: int) -> int:
 
 
 def multiply(x: Array, weight: Array) -> Array:
-    """Return ``x @ weight``, of (rows, inputs) and (inputs, units)."""
+    """Return ``x @ weight`` for shapes (rows, inputs) and (inputs, units)."""
     size = rows_together(len(x), *weight.shape)
     if not size or x.dtype != weight.dtype:
         product: Array = x.dot(weight)  # dot takes less time than matmul, a ufunc
@@ -38,7 +39,7 @@ def multiply(x: Array, weight: Array) -> Array:
 
 
 def multiply_transposed(x: Array, dy: Array, out: Array) -> None:
-    """``out <- x.T @ dy``, of (rows, inputs) and (rows, units)."""
+    """Compute ``out <- x.T @ dy`` for shapes (rows, inputs) and (rows, units)."""
     if not x.dtype == dy.dtype == out.dtype:
         np.matmul(x.T, dy, out=out)
         return
@@ -54,5 +55,5 @@ def multiply_transposed(x: Array, dy: Array, out: Array) -> None:
 
 
 def _cut(x: Array, size: int) -> Array:
-    """Return rows (N, K) as (N / size, size, K), a view."""
+    """Return a view (N / size, size, K) of rows (N, K)."""
     return x.reshape(-1, size, x.shape[1])

@@ -1,4 +1,4 @@
-"""Regularizers: what a layer's weights add to the loss, and constraints: what they are held to after each step."""
+"""Regularizers add a penalty for a layer's weights to the loss. Constraints limit the weights after each step."""
 
 import numpy as np
 
@@ -7,22 +7,22 @@ from minidl.typing import Array
 
 
 class Regularizer(Configurable):
-    """Base of regularizers: a subclass writes `__call__`.
+    """Base of regularizers: a subclass defines `__call__`.
 
-    A layer with a field ``regularizer`` has one, as in ``Dense(64, regularizer=L2(1e-4))``; it is for the parameters
-    that the layer declares as ``regularized``. The trainer adds the penalties of all to the loss that it reports, in
-    training and in evaluation, and their gradients to the model's. It may be set or changed at any time.
+    A layer with a field ``regularizer`` can have one, as in ``Dense(64, regularizer=L2(1e-4))``. It applies to the
+    parameters that the layer declares as ``regularized``. The trainer adds all penalties to the loss that it reports,
+    in training and in evaluation, and adds their gradients to the model's. You may set or change it at any time.
     """
 
     def __call__(self, values: Array) -> tuple[float, Array]:
-        """Return the penalty of a parameter's values and its gradient with respect to them, of their shape."""
+        """Return the penalty for a parameter's values, and its gradient, which has the shape of the values."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__(values)")
 
 
 class L2(Regularizer):
-    """Sum of squares, ``strength * sum(w^2)``, with the gradient ``2 strength w``: it pulls large weights hardest.
+    """Sum of squares, ``strength * sum(w^2)``, with the gradient ``2 strength w``: it affects large weights most.
 
-    With plain gradient descent that is a weight decay of ``2 strength``. With adaptive optimizers such as Adam it is
+    With plain gradient descent, this is a weight decay of ``2 strength``. With adaptive optimizers such as Adam it is
     not: see `AdamW`.
 
     Parameters
@@ -39,7 +39,7 @@ class L2(Regularizer):
 
 
 class L1(Regularizer):
-    """Sum of sizes, ``strength * sum(|w|)``, with the gradient ``strength sign(w)``: it draws weights to 0.
+    """Sum of absolute values, ``strength * sum(|w|)``, with the gradient ``strength sign(w)``: it makes weights 0.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class L1(Regularizer):
 
 
 class L1L2(Regularizer):
-    """Both, ``l1 * sum(|w|) + l2 * sum(w^2)``, with the gradient ``l1 sign(w) + 2 l2 w``.
+    """L1 and L2 together, ``l1 * sum(|w|) + l2 * sum(w^2)``, with the gradient ``l1 sign(w) + 2 l2 w``.
 
     Parameters
     ----------
@@ -73,17 +73,17 @@ class L1L2(Regularizer):
 
 
 class Constraint(Configurable):
-    """Base of constraints: a subclass writes `apply`, which is called after each step of the optimizer."""
+    """Base of constraints: a subclass defines `apply`, which is called after each step of the optimizer."""
 
     def apply(self, values: Array) -> None:
-        """Change a parameter's values, in place, to the nearest that are allowed."""
+        """Change a parameter's values in place to the nearest allowed values."""
         raise NotImplementedError(f"{type(self).__name__} must define apply(values)")
 
 
 class MaxNorm(Constraint):
-    """Holds the weights that lead into each unit to a Euclidean norm of at most `limit`.
+    """Limit the Euclidean norm of the weights into each unit to at most `limit`.
 
-    ``w <- w min(1, limit / ||w||)``, where w are the weights of one unit: all axes but the last.
+    ``w <- w min(1, limit / ||w||)``, where w are the weights of one unit: all axes except the last.
 
     Parameters
     ----------

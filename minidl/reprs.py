@@ -1,4 +1,4 @@
-"""Parts as text: the call that makes them, in one line, or in several where a network is inside."""
+"""Parts as text: the call that creates them, in one line, or in several lines if a network is inside."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 WIDTH = 80
-"""The longest line of parts that follow each other, such as layers."""
+"""The maximal length of a line with several parts, such as layers."""
 
 
 class Call(NamedTuple):
-    """How a part is written: its items, separated by commas, between a start and an end.
+    """The text form of a part: its items, separated by commas, between a start and an end.
 
     Attributes
     ----------
     start, end : str
         Such as ``"Dense("`` and ``")"``.
     items : list of (str, value)
-        Each with what stands before it: ``"units="``, or nothing.
+        Each value with the text before it: ``"units="``, or nothing.
     width : int or None
-        The longest line that may hold all items; None: any, unless an item has lines of its own.
+        The maximal length of a line with all items. None means no limit, unless an item has several lines.
     """
 
     start: str
@@ -30,7 +30,7 @@ class Call(NamedTuple):
     width: int | None = None
 
     def joined(self, texts: Sequence[str]) -> str:
-        """Return the call, given its values as texts: each in a line of its own where one line does not hold all."""
+        """Return the call, given its values as texts. Each value gets its own line if one line is too short."""
         named = [f"{name}{text}" for (name, _), text in zip(self.items, texts, strict=True)]
         comma = "," * (self.start == "(" and len(named) == 1)  # without it, (1) would be a number
         line = f"{self.start}{', '.join(named)}{comma}{self.end}"
@@ -41,7 +41,7 @@ class Call(NamedTuple):
 
 
 def call_with_settings(part: Any) -> Call:
-    """Return how a part is made from its settings, without those that are off."""
+    """Return the call that makes a part from its settings, without settings that are off."""
     items = []
     for field in sorted(dataclasses.fields(part), key=lambda field: bool(field.kw_only)):
         value = getattr(part, field.name, None)
@@ -57,9 +57,9 @@ def brief(value: Any) -> str:
 
 
 def represent(part: Any) -> str:
-    """Return a part and all parts inside it as text; a class with this function as ``__repr__`` has ``as_call``, too.
+    """Return a part and all parts inside it as text. A class with this function as ``__repr__`` also has ``as_call``.
 
-    It keeps a list of what is still to write. A function that calls itself would reach Python's limit in deep networks.
+    It keeps a list of remaining tasks. A function that calls itself would reach Python's limit in deep networks.
     """
     texts: list[str] = []
     unfinished: list[tuple[Any, Call]] = []
@@ -71,7 +71,7 @@ def represent(part: Any) -> str:
             start = len(texts) - len(call.items)
             texts[start:] = [call.joined(texts[start:])]
         elif any(task is other for other, _ in unfinished):
-            texts.append("...")  # a part that holds itself
+            texts.append("...")  # a part that contains itself
         elif call_or_none := _call_of(task, is_own=task is part or _has_call(task)):
             unfinished.append((task, call_or_none))
             tasks += [_FINISH, *(value for _, value in reversed(call_or_none.items))]
@@ -85,7 +85,7 @@ _FINISH = object()
 
 
 def _call_of(value: Any, is_own: bool) -> Call | None:
-    """Return how a part, list or tuple is written; None for what has a repr of its own."""
+    """Return the call of a part, list or tuple. None for a value with its own repr."""
     if is_own:
         return value.as_call()
     if type(value) in {list, tuple} and value:

@@ -1,7 +1,7 @@
-"""Schedules: learning rates that change on the way, as functions of the step 0, 1, 2, ...
+"""Schedules: learning rates that change during training, as functions of the step 0, 1, 2, ...
 
-A schedule is given in place of a rate, ``Adam(CosineDecay(0.001, steps=1000))``. Its steps are those of the optimizer:
-``steps = epochs * ceil(rows / batch_size)``. Past its end a schedule stays at its last value.
+Give a schedule instead of a rate: ``Adam(CosineDecay(0.001, steps=1000))``. Its steps are the optimizer's steps:
+``steps = epochs * ceil(rows / batch_size)``. After its end, a schedule stays at its last value.
 """
 
 import math
@@ -12,7 +12,7 @@ from minidl.settings import Configurable, as_rate, setting
 
 
 class Schedule(Configurable, ABC):
-    """Base of the schedules: a subclass writes `__call__`, and its fields are its settings, so that it can be saved."""
+    """Base of the schedules: a subclass defines `__call__`. Its fields are its settings, so it can be saved."""
 
     @abstractmethod
     def __call__(self, step: int) -> float:
@@ -20,7 +20,7 @@ class Schedule(Configurable, ABC):
 
 
 class _OfRate(Schedule):
-    """Base of those that begin with a rate, or stay at it."""
+    """Base of the schedules that start with a rate or keep it."""
 
     rate: float = setting(kw_only=False, low=0)
 
@@ -38,14 +38,14 @@ class ConstantRate(_OfRate):
 
 
 class StepDecay(_OfRate):
-    """A rate that falls in stairs: ``rate factor^floor(step / every)``.
+    """A rate that drops every `every` steps: ``rate factor^floor(step / every)``.
 
     Parameters
     ----------
     rate : float >= 0
-        At first.
+        The first rate.
     every : int >= 1
-        Optimizer steps from stair to stair; for stairs of k epochs, k * ceil(rows / batch_size).
+        Optimizer steps between two drops; to drop every k epochs, k * ceil(rows / batch_size).
     factor : float > 0, default 0.1
     """
 
@@ -57,20 +57,20 @@ class StepDecay(_OfRate):
 
 
 class _RateOverSteps(_OfRate):
-    """Base of those that change a rate over so many steps."""
+    """Base of the schedules that change a rate over a number of steps."""
 
     steps: int = setting(low=1, whole=True)
 
 
 class ExponentialDecay(_RateOverSteps):
-    """A rate that is multiplied by `factor` over every `steps` steps, smoothly: ``rate factor^(step / steps)``.
+    """A rate that falls smoothly by `factor` every `steps` steps: ``rate factor^(step / steps)``.
 
     Parameters
     ----------
     rate : float >= 0
-        At first.
+        The first rate.
     steps : int >= 1
-        Optimizer steps; those of an epoch are ceil(rows / batch_size).
+        Optimizer steps; an epoch has ceil(rows / batch_size).
     factor : float > 0
     """
 
@@ -81,12 +81,12 @@ class ExponentialDecay(_RateOverSteps):
 
 
 class PolynomialDecay(_RateOverSteps):
-    """From `rate` to `end` along a power: ``end + (rate - end) (1 - step / steps)^power``, then `end`.
+    """Go from `rate` to `end` along a power: ``end + (rate - end) (1 - step / steps)^power``, then `end`.
 
     Parameters
     ----------
     rate : float >= 0
-        At first.
+        The first rate.
     steps : int >= 1
         Optimizer steps to the end: epochs * ceil(rows / batch_size).
     end : float >= 0, default 0
@@ -104,12 +104,12 @@ class PolynomialDecay(_RateOverSteps):
 
 
 class CosineDecay(_RateOverSteps):
-    """From `rate` to `end` along half a cosine: ``end + (rate - end) (1 + cos(pi step / steps)) / 2``, then `end`.
+    """Go from `rate` to `end` along half a cosine: ``end + (rate - end) (1 + cos(pi step / steps)) / 2``, then `end`.
 
     Parameters
     ----------
     rate : float >= 0
-        At first.
+        The first rate.
     steps : int >= 1
         Optimizer steps to the end: epochs * ceil(rows / batch_size).
     end : float >= 0, default 0
@@ -125,20 +125,20 @@ class CosineDecay(_RateOverSteps):
 
 
 class CosineRestarts(CosineDecay):
-    """Falls from `rate` to `end` along half a cosine, jumps back and falls again, without end.
+    """Fall from `rate` to `end` along half a cosine, jump back, and fall again, without end.
 
     Parameters
     ----------
     rate : float >= 0
-        At first.
+        The first rate.
     steps : int >= 1
-        Optimizer steps of the first fall; those of an epoch are ceil(rows / batch_size).
+        Optimizer steps of the first fall; an epoch has ceil(rows / batch_size).
     end : float >= 0, default 0
-        Where every fall leads; the rate itself, not a share of `rate`.
+        The last rate of every fall: the rate itself, not a share of `rate`.
     growth : float >= 1, default 2
-        Each fall is so many times as long as the one before; at 1 all last `steps`.
+        Length of each fall relative to the previous one; with 1, all falls last `steps`.
     decay : float > 0, default 1
-        Each fall begins at this share of the rate at which the one before began, but not below `end`.
+        First rate of each fall relative to the first rate of the previous one, but not below `end`.
 
     Source: Loshchilov and Hutter (2017), arXiv:1608.03983, section 3.
     """
@@ -150,7 +150,7 @@ class CosineRestarts(CosineDecay):
         falls, passed, length = 0, float(step), float(self.steps)
         if self.growth == 1:
             falls, passed = step // self.steps, float(step % self.steps)
-        while passed >= length:  # as often as the logarithm of the step
+        while passed >= length:  # the number of loops is the logarithm of the step
             falls, passed, length = falls + 1, passed - length, length * self.growth
         peak = max(self.rate * self.decay**falls, self.end) if falls else self.rate
         return _cosine(peak, self.end, passed / length)
@@ -159,17 +159,17 @@ class CosineRestarts(CosineDecay):
 class OneCycle(_RateOverSteps):
     """One rise to `rate` and one long fall, each along half a cosine.
 
-    From ``start_factor rate`` at step 0 to ``rate`` at step ``rise steps - 1``, and on to ``end_factor rate`` at step
+    The rate is ``start_factor rate`` at step 0, ``rate`` at step ``rise steps - 1``, and ``end_factor rate`` at step
     ``steps - 1``.
 
     Parameters
     ----------
     rate : float >= 0
-        The highest.
+        The highest rate.
     steps : int >= 2
         Optimizer steps of the whole run: epochs * ceil(rows / batch_size).
     rise : float in [0, 1), default 0.3
-        Share of the steps that the rise takes.
+        Share of the steps in the rise.
     start_factor, end_factor : float >= 0, default 1/25 and 1/250,000
         The first and the last rate, as shares of `rate`.
 
@@ -191,17 +191,17 @@ class OneCycle(_RateOverSteps):
 
 
 class Warmup(Schedule):
-    """A straight line from `start` to another schedule's first rate, and then that schedule, from its own step 0.
+    """A straight line from `start` to another schedule's first rate, then that schedule from its own step 0.
 
     Parameters
     ----------
     schedule : Schedule, other function of the step, or float >= 0
-        What follows: at step s of the whole it is asked for its step ``s - steps``, so a decay that is to end with the
-        run lasts `steps` less than it.
+        The schedule after the warm-up. At step s of the run it gives the rate of its own step ``s - steps``. For a
+        decay that ends with the run, give `steps` less than the run has.
     steps : int >= 1
-        Optimizer steps of the warm-up; those of an epoch are ceil(rows / batch_size).
+        Optimizer steps of the warm-up; an epoch has ceil(rows / batch_size).
     start : float >= 0, default 0
-        The rate at step 0 itself, not a share of another.
+        The rate at step 0: the rate itself, not a share of another rate.
 
     Source: Goyal et al. (2017), arXiv:1706.02677, section 2.2.
     """
@@ -218,5 +218,5 @@ class Warmup(Schedule):
 
 
 def _cosine(first: float, last: float, share: float) -> float:
-    """Return the rate at this share, in [0, 1], of the way from first to last along half a cosine."""
+    """Return the rate after this share, in [0, 1], of half a cosine from first to last."""
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2

@@ -1,7 +1,7 @@
-"""Objects as text: what a file stores of a part, its class and its settings, and back.
+"""Turn objects into text and back: a file stores the class and the settings of a part.
 
-Reading looks a class up among those that are defined already. It never imports or executes what a file names.
-Both call themselves by `map`, which adds no call of its own for each level of nested blocks.
+Reading looks for the class among those that are already defined. It never imports or executes what a file names.
+Both functions call themselves with `map`, which adds no extra call for each level of nested blocks.
 """
 
 import importlib
@@ -13,11 +13,11 @@ from minidl.errors import ArgumentTypeError, FileFormatError
 from minidl.settings import CLASSES, Configurable
 
 _LOADED_LATE = ("data.augment", "estimators", "layers.convolution", "layers.pooling", "sequences")
-"""Modules and packages of ours that have classes which files name, but that `import minidl` does not load."""
+"""Modules and packages of minidl with classes that files name, but that `import minidl` does not load."""
 
 
 def encode(value: Any, place: str = "the value") -> Any:
-    """Turn a configurable object, or a value of its settings, into what JSON can hold."""
+    """Turn a configurable object, or the value of a setting, into data that JSON can hold."""
     if isinstance(value, Configurable):
         name, settings = type(value).__name__, value.configuration()
         places = [f"{name}.{key}" for key in settings]
@@ -34,7 +34,7 @@ def encode(value: Any, place: str = "the value") -> Any:
 
 
 def decode(data: Any) -> Any:
-    """Make the object that `encode` described; raises FileFormatError for anything else."""
+    """Make the object that `encode` described. Raise FileFormatError for anything else."""
     if isinstance(data, list):
         return tuple(map(decode, data))
     if not isinstance(data, dict):
@@ -57,9 +57,9 @@ def _find_class(name: str, module: str) -> type[Configurable]:
     if module in candidates:
         return candidates[module]
     if not module.startswith("minidl."):
-        # It was none of ours. Were ours among the candidates, it would matter which of them happen to be loaded.
+        # The class is not minidl's. If minidl's classes were candidates, the result would depend on what is loaded.
         candidates = {each: kind for each, kind in candidates.items() if not each.startswith("minidl.")} or candidates
-    # A class saved by a script has the module "__main__"; loaded from elsewhere it has its file's name.
+    # A class saved by a script has the module "__main__". Imported from another file, it has the name of its file.
     if len(candidates) == 1:
         return next(iter(candidates.values()))
     saved = f"it was saved from {module!r}" + f", and {sorted(candidates)} have one" * bool(candidates)

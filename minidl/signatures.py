@@ -1,4 +1,4 @@
-"""What a file is, by the bytes that it begins with, and what reads it: for errors about a file of another kind."""
+"""The type of a file by its first bytes, and what can read it. Errors about wrong file types use it."""
 
 from collections.abc import Iterable
 
@@ -47,7 +47,7 @@ _TAR_AT = 257
 
 
 def kind_of(start: bytes) -> str | None:
-    """Return what a file that begins with these bytes is, and what reads it; None for what may be a plain table."""
+    """Return the type of a file with these first bytes, and what can read it. None for a possible plain table."""
     start = start[:512]
     if start[:2] == b"\0\0" and len(start) >= 4 and start[2] in _TYPES_OF_IDX:
         return "an IDX file: load_idx reads it, and load_mnist the folder that holds all four"
@@ -60,7 +60,7 @@ def kind_of(start: bytes) -> str | None:
 
 
 def kind_of_archive(names: Iterable[str]) -> str | None:
-    """Return what a zip archive of files of these names is, if it is the file of some program."""
+    """Return the type of a zip archive with these file names, if it is a known file of a program."""
     names = list(names)
     if names and all(name.endswith(".npy") for name in names):
         return "an .npz file: numpy.load reads it"

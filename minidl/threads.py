@@ -1,4 +1,4 @@
-"""Threads: how many BLAS has in matrix products, and parts of a computation that several threads take in turn."""
+"""Threads: how many threads BLAS uses in matrix products, and how several threads share a computation."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 WORTH_THREADS = 2**26
-"""From so many multiplications on, in the largest product of a step, BLAS gains by threads (docs/performance.md)."""
+"""BLAS gains from threads if the largest product of a step has this many multiplications (docs/performance.md)."""
 
 _lock = RLock()
 _limits: list[tuple[int, int]] = []
-"""Thread and limit of each `blas_threads` that somebody is within."""
+"""Thread and limit of each active `blas_threads` context."""
 _usual: list[int] = []
 
 
 def threads_for(model: Sequential, rows: int) -> int | None:
-    """Return how many threads products of so many rows are worth: 1, or None for as many as BLAS has.
+    """Return how many threads to use for products with this number of rows: 1, or None for as many as BLAS has.
 
-    The shapes alone decide, so that what a small network learns does not depend on the number of cores.
+    Only the shapes decide, so the result of training a small network does not depend on the number of cores.
     """
     return 1 if rows * multiplications_per_row(model) < WORTH_THREADS else None
 
 
 def multiplications_per_row(model: Sequential) -> int:
-    """Return how many multiplications the largest matrix product takes for one row.
+    """Return the number of multiplications per row in the largest matrix product.
 
-    Convolutions do not count: they multiply patches of a megabyte at a time, which one thread does best.
+    Convolutions do not count: they multiply patches of a megabyte at a time, which is fastest in one thread.
     """
     sizes = (
         math.prod((layer.output_shape or ())[:-1]) * parameter.value.size
@@ -51,7 +51,7 @@ def multiplications_per_row(model: Sequential) -> int:
 
 
 def count_threads() -> int:
-    """Return how many threads the program may use: as many as BLAS has outside of `blas_threads`."""
+    """Return how many threads the program may use: the number that BLAS has outside of `blas_threads`."""
     with _lock:
         return min(_usual if _limits else [library.num_threads for library in _libraries()], default=1)
 
@@ -59,18 +59,18 @@ def count_threads() -> int:
 def plan_threads(
     model: Sequential, rows: int, allowed: int | None = None, *, apart: bool = True
 ) -> tuple[int, int | None]:
-    """Return how many threads share work on so many rows, and how many BLAS has then: None for all.
+    """Return how many threads share the work on these rows, and how many threads BLAS has then (None: all).
 
-    Two threads with a block each keep two cores busy, better than BLAS does; of more cores large products make use.
+    Two threads with one block each use two cores better than BLAS does. Large products can use more cores.
 
     Parameters
     ----------
     model : Sequential
     rows : int
     allowed : int, optional
-        By default as many as BLAS has.
+        The number of threads that may be used. The default is as many as BLAS has.
     apart : bool, default True
-        Whether the work can be shared at all.
+        Whether the work can be shared.
     """
     worth, usable = threads_for(model, min(rows, model.rows_at_once)), allowed or count_threads()
     return (2, 1) if apart and (usable == 2 or (usable > 2 and worth == 1)) else (1, allowed or worth)
@@ -79,21 +79,21 @@ def plan_threads(
 def in_blocks(
     model: Sequential, work: Callable[[slice], Result], rows: int, size: int | None = None, threads: int | None = None
 ) -> list[Result]:
-    """Return what `work` returns of each block of rows, in order. Two threads take the blocks in turn.
+    """Return the results of `work` for all blocks of rows, in order. Two threads take the blocks in turn.
 
     Parameters
     ----------
     model : Sequential
     work : callable
-        It may write nothing on the model, as inference does.
+        Must not change the model. Inference does not.
     rows : int
-        Of 0 rows there is one block, without rows.
+        0 rows give one block without rows.
     size : int, optional
-        Rows of a block; left out, as many as fit the processor's cache.
+        Rows of a block. By default, as many as fit into the processor's cache.
     threads : int, optional
-        How many may be used; by default as many as BLAS has.
+        Number of threads that may be used. The default is as many as BLAS has.
     """
-    if size is None:  # twice as many as in training, since nothing is kept for a backward pass
+    if size is None:  # twice as many as in training, because nothing is kept for a backward pass
         at_once = model.rows_at_once
         size = min(2 * at_once, -(-rows // 2)) if rows > at_once else at_once
     blocks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
@@ -105,9 +105,9 @@ def in_blocks(
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
-    """Return ``[work(item) for item in items]``; several threads take the items in turn.
+    """Return ``[work(item) for item in items]``. Several threads take the items in turn.
 
-    An error ends it, and is raised: that of the first item that has one.
+    An error ends the work. The function raises the error of the first item that has one.
     """
     threads = min(threads, len(items))
     if threads < 2:
@@ -122,10 +122,10 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: i
                 results[index] = work(items[index])
             except BaseException as error:
                 errors[index] = error
-                for _ in waiting:  # leave nothing to take
+                for _ in waiting:  # remove the remaining items
                     pass
 
-    # The context has NumPy's treatment of overflows.
+    # The context includes NumPy's handling of overflows.
     others = [_pool().submit(contextvars.copy_context().run, take) for _ in range(threads - 1)]
     take()
     for other in others:
@@ -138,12 +138,12 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: i
 
 @contextlib.contextmanager
 def blas_threads(threads: int | None, *, spared: int = 0) -> Iterator[None]:
-    """Within, BLAS has so many threads; by default as many as it had, without those `spared` for other work.
+    """Give BLAS this many threads in a context. By default, as many as before minus those `spared` for other work.
 
-    BLAS keeps its threads spinning between products, where they take the time of other work. All threads of a program
-    share the number: where several are within, the least holds, and the last to leave gives back what there was. The
-    main thread does so when it leaves its outermost one: once it has set the number, OpenBLAS does not listen to other
-    threads.
+    BLAS threads spin between products, which takes time from other work. All threads of a program share the number. If
+    several threads are in such a context, the smallest number holds, and the last one to leave restores the old number.
+    The main thread restores it when it leaves its outermost context: after the main thread has set the number, OpenBLAS
+    ignores other threads.
     """
     import threading
 
@@ -179,11 +179,11 @@ def _libraries() -> list[Any]:
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    """Return the threads beside those of the caller, which start with the first work and wait for more."""
+    """Return the pool of additional threads. They start with the first work and then wait for more."""
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="minidl")
 
 
-if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's threads
+if hasattr(os, "register_at_fork"):  # a forked process does not have its parent's threads
     os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -169,7 +169,7 @@ def test_a_layer_that_needs_the_whole_batch_is_refused_unless_it_may_have_a_part
     x, y, _ = problem()
 
     def work(communicator):
-        with pytest.raises(ArgumentError, match="Ranks, ranks_1, needs the whole batch, of which a process has a part"):
+        with pytest.raises(ArgumentError, match="Ranks, ranks_1, needs the whole batch, but a process has only a part"):
             trainer(communicator, Ranks()).fit(x, y, progress=False)
         return trainer(Processes(communicator, share_batch=False), Ranks()).fit(x, y, progress=False)
 

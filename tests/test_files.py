@@ -167,7 +167,7 @@ def test_the_home_of_nobody_is_a_missing_file():
 @pytest.mark.parametrize("content", [b"", b"PK", b"not a zip at all" * 100])
 def test_a_file_that_is_no_zip_is_refused(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(FileFormatError, match=r"a\.npz is no \.npz file, or a truncated or corrupt one"):
+    with pytest.raises(FileFormatError, match=r"a\.npz is not an \.npz file, or it is truncated or corrupt"):
         files.read_arrays(tmp_path / "a.npz")
 
 
@@ -203,7 +203,7 @@ def test_python_objects_are_never_read(tmp_path):
             return (os.mkdir, (str(tmp_path / "executed"),))
 
     zip_of(tmp_path / "a.npz", {"x.npy": npy(np.array([Trap()], dtype=object), allow_pickle=True)})
-    with pytest.raises(FileFormatError, match=r"a\.npz is no .*: entry 'x\.npy' holds something else than a plain"):
+    with pytest.raises(FileFormatError, match=r"a\.npz is not an .*: entry 'x\.npy' does not hold a plain"):
         files.read_arrays(tmp_path / "a.npz")
     assert not (tmp_path / "executed").exists()
 
@@ -212,7 +212,7 @@ def test_a_huge_declared_shape_is_refused_without_being_made(tmp_path):
     content = npy(np.zeros(3)).replace(b"(3,)", b"(300000000000,)").replace(b" " * 11 + b"\n", b"\n")
     zip_of(tmp_path / "a.npz", {"x.npy": content})
     with pytest.raises(
-        FileFormatError, match=r"'x\.npy' declares shape \(300000000000,\) of float64, which its 24 bytes are not"
+        FileFormatError, match=r"'x\.npy' declares shape \(300000000000,\) of float64, which does not fit its 24 bytes"
     ):
         files.read_arrays(tmp_path / "a.npz")
 
@@ -268,7 +268,7 @@ def test_an_entry_before_the_files_start_is_refused(tmp_path):
 
 def test_entries_that_are_no_arrays_are_refused(tmp_path):
     zip_of(tmp_path / "a.npz", {"x.txt": b"hello"})
-    with pytest.raises(FileFormatError, match=r"entry 'x\.txt' is no array, or there twice"):
+    with pytest.raises(FileFormatError, match=r"entry 'x\.txt' is not an array, or occurs twice"):
         files.read_arrays(tmp_path / "a.npz")
 
 
@@ -343,13 +343,13 @@ class TestDescribed:
 
     def test_a_file_of_another_kind_of_ours_says_what_it_is(self, tmp_path):
         self.write(tmp_path / "a.npz")
-        with pytest.raises(FileFormatError, match="it is no model that minidl saved, but 'minidl thing'$"):
+        with pytest.raises(FileFormatError, match="it is not a model that minidl saved, but 'minidl thing'$"):
             self.read(tmp_path / "a.npz", "model")
         files.write_described(tmp_path / "b.npz", "model", 1, {}, {})
         with pytest.raises(FileFormatError, match="but 'minidl model'"):
             self.read(tmp_path / "b.npz", "training run")
 
     def test_what_json_cannot_hold_is_named(self, tmp_path):
-        with pytest.raises(TypeError, match="<object .*> is no number, text, list or dict"):
+        with pytest.raises(TypeError, match="<object .*> is not a number, text, list or dict"):
             self.write(tmp_path / "a.npz", thing=object())
         assert not (tmp_path / "a.npz").exists()

@@ -62,7 +62,7 @@ def test_a_file_that_a_program_wrote_is_told_by_its_beginning(kind, write, tmp_p
     for load in (Sequential.load, Trainer.load):
         with pytest.raises(FileFormatError) as caught:
             load(path)
-        assert str(caught.value) == f"{path} is no .npz file, but {found}"
+        assert str(caught.value) == f"{path} is not an .npz file, but {found}"
     if kind != "a gzip file":  # which may hold an IDX file
         with pytest.raises(FileFormatError) as caught:
             load_idx(path)
@@ -94,7 +94,7 @@ def test_a_folder_and_an_empty_file_are_no_model(tmp_path):
 
 def test_a_zip_of_other_things_is_no_model(tmp_path):
     np.savez(tmp_path / "data.npz", x=np.zeros(3))
-    with pytest.raises(FileFormatError, match="it has no header, which each model that minidl saved has"):
+    with pytest.raises(FileFormatError, match="it has no header; every model that minidl saved has one"):
         Sequential.load(tmp_path / "data.npz")
     model = Sequential([Dense(1)], input_shape=2)
     model.save(tmp_path / "model.npz")

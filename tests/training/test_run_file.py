@@ -397,7 +397,7 @@ class TestRefusals:
 
     def test_models_and_runs_are_told_apart(self, tmp_path):
         path = self.saved(tmp_path)
-        with pytest.raises(FileFormatError, match="it is no model that minidl saved, but 'minidl training run'"):
+        with pytest.raises(FileFormatError, match="it is not a model that minidl saved, but 'minidl training run'"):
             Sequential.load(path)
         Trainer.load(path).model.save(tmp_path / "model.npz")
         with pytest.raises(FileFormatError, match="it is no training run that minidl saved, but 'minidl model'"):
