@@ -277,7 +277,7 @@ def test_an_entry_that_is_there_twice_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("x.npy", npy(np.zeros(2)))
         archive.writestr("x.npy", npy(np.ones(2)))
-    with pytest.raises(FileFormatError, match="there twice"):
+    with pytest.raises(FileFormatError, match="occurs twice"):
         files.read_arrays(tmp_path / "a.npz")
 
 

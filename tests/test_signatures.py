@@ -88,7 +88,7 @@ def test_a_folder_and_an_empty_file_are_no_model(tmp_path):
     with pytest.raises(MissingFileError, match="there is no file .*, but a folder$"):
         Sequential.load(tmp_path)
     (tmp_path / "empty.npz").write_bytes(b"")
-    with pytest.raises(FileFormatError, match=r"empty\.npz is no \.npz file, or a truncated or corrupt one"):
+    with pytest.raises(FileFormatError, match=r"empty\.npz is not an \.npz file, or it is truncated or corrupt"):
         Sequential.load(tmp_path / "empty.npz")
 
 

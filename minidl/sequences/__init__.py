@@ -1,4 +1,4 @@
-"""Sequences: embeddings, recurrent layers, attention, windows along time, their blocks, and what goes on with them."""
+"""Sequences: embeddings, recurrent layers, attention, windows along time, blocks of these, and continuations."""
 
 from minidl.sequences.attention import MultiHeadAttention
 from minidl.sequences.blocks import TiedEmbedding, TransformerBlock

@@ -1,4 +1,4 @@
-"""Attention: each position of a sequence takes from the others what it asks for."""
+"""Attention: each position of a sequence takes information from the other positions."""
 
 import functools
 import math
@@ -18,40 +18,41 @@ from minidl.typing import Array, Shape
 
 
 class MultiHeadAttention(Layer):
-    """Self-attention of several heads: ``y = concat(head_1, ..., head_H) Wo + bo``.
+    """Self-attention with several heads: ``y = concat(head_1, ..., head_H) Wo + bo``.
 
-    One product makes queries, keys and values, ``(Q, K, V) = x W + b``, each cut into H heads of D = F / H features. In
-    each head, ``P = softmax(Q K^T / sqrt(D))`` along the keys are the attention weights, and ``head = P V``.
+    One product gives queries, keys and values, ``(Q, K, V) = x W + b``. Each is split into H heads with D = F / H
+    features. In each head, the attention weights are ``P = softmax(Q K^T / sqrt(D))`` along the keys, and
+    ``head = P V``.
 
     Parameters
     ----------
     heads : int, > 0
-        H, which divides F.
+        H, a divisor of F.
     causal : bool, default False
-        Whether a position takes from itself and those before it alone, as a model that predicts the next one must.
+        Whether a position sees only itself and earlier positions. A model that predicts the next position needs this.
     dropout : float in [0, 1), default 0
-        With this probability an attention weight is set to zero in training; the others are divided by 1 - dropout.
+        Probability that training sets an attention weight to zero. The other weights are divided by 1 - dropout.
     rotary : bool, default False
-        Whether queries and keys are turned by angles that grow with their position, so that a score depends on how far
-        apart the two are. The features i and i + D / 2 of a head are a pair, as in GPT-NeoX and Llama (Su et al. pair
-        neighbours, 2 i and 2 i + 1), turned by ``t / 10000^(2 i / D)`` at the position t. It needs an even D.
+        Whether to rotate queries and keys by angles that grow with their position. Then a score depends on the distance
+        of two positions. The features i and i + D / 2 of a head are a pair, as in GPT-NeoX and Llama (Su et al. pair
+        neighbours, 2 i and 2 i + 1). The angle at position t is ``t / 10000^(2 i / D)``. D must be even.
     use_bias : bool, default True
-        Without it there is neither b nor bo.
+        Whether there are biases b and bo.
     initializer : Initializer or name, default "glorot_uniform"
         Draws ``W`` and ``Wo``; biases start at zero.
     regularizer, constraint : optional
-        Of ``W`` and ``Wo``, as for `Dense`.
+        Applied to ``W`` and ``Wo``, as in `Dense`.
 
-    Shapes: (N, T, F) -> (N, T, F); parameters ``weight`` (F, 3 F) with the columns of all queries, keys and values in
-    turn, and in each those of head after head, ``bias`` (3 F,), ``output_weight`` (F, F) and ``output_bias`` (F,). With
-    PyTorch's names ``weight`` is ``in_proj_weight.T``, and ``output_weight`` is ``out_proj.weight.T``.
+    Shapes: (N, T, F) -> (N, T, F); parameters ``weight`` (F, 3 F), ``bias`` (3 F,), ``output_weight`` (F, F) and
+    ``output_bias`` (F,). The columns of ``weight`` are those of all queries, all keys and all values, each head by
+    head. In PyTorch, ``weight`` is ``in_proj_weight.T``, and ``output_weight`` is ``out_proj.weight.T``.
     Gradients of a head, with dP = dhead V^T: dV = P^T dhead, dS = P (dP - sum_k dP_k P_k), dQ = dS K / sqrt(D),
     dK = dS^T Q / sqrt(D).
 
-    With a mask (N, T), positions where it is False are no keys. A position that has no key left gets ``bo``.
+    With a mask (N, T), positions where it is False are not keys. A position without any keys gets ``bo``.
 
-    Raises ShapeError when it is set up for samples of other than two axes, for features that H does not divide, or with
-    rotary positions for heads of an odd size.
+    Raises ShapeError at set-up if the samples do not have two axes, if H does not divide the features, or if heads with
+    rotary positions have an odd size.
     Sources: Vaswani et al. (2017), arXiv:1706.03762; Su et al. (2021), arXiv:2104.09864, for rotary positions.
     """
 
@@ -103,7 +104,7 @@ class MultiHeadAttention(Layer):
         drows = dy.reshape(-1, dy.shape[-1])
         _write_gradients(heads.reshape(drows.shape), drows, self.output_weight, self.output_bias)
         dheads = drows.dot(self.output_weight.value.T).reshape(heads.shape)
-        # Of a head, sum_k dP_k P_k = dhead P V = dhead head: a sum over the features instead of the keys.
+        # In a head, sum_k dP_k P_k = dhead P V = dhead head: a sum over the features instead of the keys.
         along = _sum_lines(dheads * heads).transpose(0, 2, 1, 3)
         dheads = dheads.transpose(0, 2, 1, 3)
         dprojected = np.empty((*dy.shape[:2], 3, *heads.shape[2:]), dheads.dtype)
@@ -122,9 +123,9 @@ class MultiHeadAttention(Layer):
         return dprojected.dot(self.weight.value.T).reshape(x.shape) if self.needs_input_gradient else None
 
     def attention_weights(self, x: Array, mask: Array | None = None) -> Array:
-        """Return the weights P of an inference: (N, H, T, T), by row, head, the position that asks, and the asked one.
+        """Return the weights P in inference: (N, H, T, T), by row, head, query position, and key position.
 
-        Each line sums to 1; where a mask leaves a position no key, it is 0.
+        Each line sums to 1, or is 0 if a mask leaves a position no keys.
         """
         x = np.asarray(x, self.dtype)
         self.check_input(x)
@@ -132,9 +133,9 @@ class MultiHeadAttention(Layer):
         return self._weigh(queries, keys, mask)
 
     def continued(self, x: Array, memory: dict[str, Array]) -> Array:
-        """Return what `forward` does for positions (N, n, F) that follow those of earlier calls with this `memory`.
+        """Return the output for positions (N, n, F) that follow those of earlier calls with this `memory`.
 
-        It keeps keys and values of all positions so far. Raises ArgumentError unless the layer is causal.
+        `memory` keeps keys and values of all positions so far. Raises ArgumentError unless the layer is causal.
         """
         if not self.causal:
             raise ArgumentError("MultiHeadAttention looks at later positions, too, and cannot continue: causal=True")
@@ -150,7 +151,7 @@ class MultiHeadAttention(Layer):
         return 1 / math.sqrt(len(self.output_weight.value) // self.heads)
 
     def _project(self, x: Array, first: int = 0) -> tuple[Array, Array, Array]:
-        """Return queries, which are scaled already, keys and values (N, H, T, D) of the positions from `first` on."""
+        """Return scaled queries, keys and values (N, H, T, D) of the positions that start at `first`."""
         projected = _multiply(x.reshape(-1, x.shape[-1]), self.weight, self.bias)
         parts = projected.reshape(*x.shape[:2], 3, self.heads, x.shape[2] // self.heads).transpose(2, 0, 3, 1, 4)
         queries, keys = _turn(parts[:2], first) if self.rotary else parts[:2]
@@ -164,7 +165,7 @@ class MultiHeadAttention(Layer):
         return weights
 
     def _take(self, weights: Array, values: Array) -> Array:
-        """Return the heads (N, T, H, D): what they take of the values."""
+        """Return the heads (N, T, H, D), given weights and values."""
         rows, heads, positions, _ = weights.shape
         taken = np.empty((rows, positions, heads, values.shape[3]), weights.dtype)
         np.matmul(weights, values, out=taken.transpose(0, 2, 1, 3))
@@ -189,36 +190,36 @@ def _write_gradients(rows: Array, dy: Array, weight: Parameter, bias: Parameter 
 
 
 def _softmax(scores: Array, causal: bool, mask: Array | None) -> None:
-    """``scores <- softmax(scores)`` of (N, H, n, T) in place, where the n positions that ask are the last of T.
+    """Compute ``scores <- softmax(scores)`` (N, H, n, T) in place. The n queries are the last of the T positions.
 
-    What is no key gets 0, and so does all of a line without keys.
+    Positions that are not keys get 0. A line without keys is 0.
     """
     if causal:
         np.copyto(scores, -np.inf, where=_later(*scores.shape[2:]))
     if mask is not None:
         np.copyto(scores, -np.inf, where=~mask[:, np.newaxis, np.newaxis])
-    # The initial number is for lines without keys, where the largest would be infinite, and the difference no number.
+    # The initial number is for lines without keys, where the maximum would be infinite and the difference NaN.
     scores -= scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min)
     np.exp(scores, out=scores)
-    # The largest score adds 1 to the sum, which is less than that only if there are no keys.
+    # The largest score adds 1 to the sum, so the sum is below 1 only if there are no keys.
     scores /= np.maximum(_sum_lines(scores), 1)
 
 
 def _sum_lines(x: Array) -> Array:
-    """Sum over the last axis, (..., K) -> (..., 1); as a product it takes a sixth of the time."""
+    """Return the sum over the last axis, (..., K) -> (..., 1). As a product it takes a sixth of the time."""
     ones = functional.filled((x.shape[-1], 1), 1, x.dtype)
     sums: Array = x.reshape(-1, x.shape[-1]) @ ones
     return sums.reshape(*x.shape[:-1], 1)
 
 
 def _to_scores(weights: Array, dweights: Array, along: Array) -> None:
-    """``dweights <- weights (dweights - along)``: the gradient by the scores, in the place of that by the weights."""
+    """Compute ``dweights <- weights (dweights - along)``: the gradient of the scores from that of the weights."""
     dweights -= along
     dweights *= weights
 
 
 def _turn(pairs: Array, first: int, back: bool = False) -> Array:
-    """Turn the pairs of features of (..., T, D), whose positions begin with `first`, by their angles, or back."""
+    """Rotate the pairs of features in (..., T, D) by their angles, or back. The positions start at `first`."""
     cosines, sines = _turns(first, *pairs.shape[-2:], pairs.dtype)
     sines = -sines if back else sines
     one, other = np.split(pairs, 2, axis=-1)
@@ -227,7 +228,7 @@ def _turn(pairs: Array, first: int, back: bool = False) -> Array:
 
 @functools.lru_cache(maxsize=16)
 def _turns(first: int, positions: int, features: int, dtype: np.dtype[Any]) -> Array:
-    """Return cosines and sines of the angles by which pairs of features are turned."""
+    """Return cosines and sines of the angles by which pairs of features are rotated."""
     turned = angles(first, positions, features)
     table = np.stack([np.cos(turned), np.sin(turned)]).astype(dtype)
     table.flags.writeable = False
@@ -236,7 +237,7 @@ def _turns(first: int, positions: int, features: int, dtype: np.dtype[Any]) -> A
 
 @functools.lru_cache(maxsize=16)
 def _later(queries: int, keys: int) -> Array:
-    """Return which keys are later than which query, of queries at the last positions of all."""
+    """Return a mask of the keys that are later than each query. The queries are at the last positions."""
     table = np.triu(np.ones((queries, keys), bool), keys - queries + 1)
     table.flags.writeable = False
     return table

@@ -1,4 +1,4 @@
-"""Blocks of sequences: the transformer's, and an embedding that also scores ids."""
+"""Blocks for sequences: the transformer block, and an embedding that also scores ids."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from minidl.settings import as_flag, instance_of, setting
 from minidl.typing import Array, Shape
 
 
-def TransformerBlock(  # noqa: N802 - it stands among layers, and makes one
+def TransformerBlock(  # noqa: N802 - it is used like a layer, and makes one
     units: int,
     heads: int,
     *,
@@ -37,13 +37,13 @@ def TransformerBlock(  # noqa: N802 - it stands among layers, and makes one
     units : int, > 0
         The features of x and y.
     heads : int, > 0
-        Into which the attention divides them.
+        Number of attention heads.
     hidden_units : int, optional
-        Between the dense layers; left out, 4 times the units.
+        Units between the dense layers. The default is 4 times `units`.
     causal : bool, default False
-        Whether a position sees itself and those before it alone, as in a model that predicts what comes next.
+        Whether a position sees only itself and earlier positions, as in a model that predicts the next position.
     dropout : float in [0, 1), default 0
-        Of the attention's weights, and of what each of the two parts adds.
+        Dropout rate of the attention weights and of the output of both parts.
     rotary : bool, default False
         Whether attention sees positions by rotations; else a layer before the first block adds them.
     name : str, optional
@@ -59,24 +59,24 @@ def TransformerBlock(  # noqa: N802 - it stands among layers, and makes one
 
 
 class TiedEmbedding(Layer):
-    """Layers between an embedding and scores by the same vectors: ``y = F(E[x]) E^T + b``.
+    """Layers between an embedding and scores that use the same vectors: ``y = F(E[x]) E^T + b``.
 
-    The score of an id is the product of its vector with what the layers make of the vectors that came in. One array
-    serves both ends, where an `Embedding` first and a `Dense` last would have one each.
+    The score of an id is the product of its vector with the output of the layers. Input and output share one array;
+    an `Embedding` at the start and a `Dense` at the end would have one each.
 
     Parameters
     ----------
     embedding : Embedding
-        Has E, (vocabulary_size, units). In paths it is called ``embedding``.
+        The layer with E, (vocabulary_size, units). In paths it is called ``embedding``.
     layers : Layer or list of Layer
-        F, which must return as many features as it gets. In paths it is called ``layers``.
+        F, which must return the number of features that it gets. In paths it is called ``layers``.
     use_bias : bool, default False
-        Whether there is b, which starts at zero.
+        Whether there is a bias b, which starts at zero.
 
     Shapes: ids (N, T) -> scores (N, T, vocabulary_size). Gradients, with h = F(E[x]): db = sum dy, dh = dy E, and
-    dE = dy^T h plus that of the embedding.
+    dE = dy^T h plus the gradient of the embedding.
 
-    Raises ShapeError when it is set up and F returns another number of features.
+    Raises ShapeError at set-up if F returns another number of features.
     Source: Press and Wolf (2017), arXiv:1608.05859.
     """
 
@@ -112,7 +112,7 @@ class TiedEmbedding(Layer):
     def continued(self, x: Array, memory: dict[str, Any]) -> Array:
         """Return the scores for positions (N, n) that follow those of earlier calls with this `memory`.
 
-        Raises ArgumentError where one of the layers cannot continue a sequence.
+        Raises ArgumentError if one of the layers cannot continue a sequence.
         """
         with naming(self.place_of("layers")):
             return self._score(continue_layer(self.layers, self.embedding.forward(x), memory.setdefault("layers", {})))

@@ -1,4 +1,4 @@
-"""The layer that turns ids, such as those of words, into trained vectors."""
+"""The layer that turns ids, such as word ids, into trained vectors."""
 
 from typing import Any
 
@@ -24,19 +24,19 @@ class Embedding(Layer):
     Parameters
     ----------
     vocabulary_size : int, > 0
-        How many ids there are: 0 to vocabulary_size - 1.
+        Number of ids: 0 to vocabulary_size - 1.
     units : int, > 0
         The length of a vector.
     padding_id : int, optional
-        The id that fills short sequences up, often 0. Its positions do not count: the layers behind get a mask of the
-        others, and losses and metrics of positions leave them out.
+        The id that pads short sequences, often 0. Its positions do not count: the next layers get a mask of the other
+        positions, and losses and metrics ignore the padding.
     initializer : Initializer or its name, default "normal"
         Draws E, (vocabulary_size, units).
 
-    Shapes: whole numbers (N, T) -> (N, T, units), and so for any axes. Parameter: ``weight``, E. Gradient:
-    dE[i] = sum of dy over the positions of id i. There is none of ids: `backward` returns None.
+    Shapes: whole numbers (N, T) -> (N, T, units); other numbers of axes work, too. Parameter: ``weight``, E. Gradient:
+    dE[i] = sum of dy over the positions of id i. Ids have no gradient: `backward` returns None.
 
-    Raises DataError for anything that is no id, with its row and position.
+    Raises DataError for a value that is not an id, with its row and position.
     Source: Bengio et al. (2003), "A neural probabilistic language model", JMLR 3.
     """
 
@@ -67,7 +67,7 @@ class Embedding(Layer):
 
         ids = self.saved.ravel()
         rows, places = np.unique(ids, return_inverse=True)
-        # A product with a sparse matrix, which has a 1 in the column of each position and the row of its id.
+        # A product with a sparse matrix that has a 1 in the column of each position and the row of its id.
         positions = np.arange(len(ids) + 1)
         of_id = sparse.csc_array((np.ones(len(ids), dy.dtype), places, positions), shape=(len(rows), len(ids)))
         self.weight.write_rows(rows, of_id @ dy.reshape(-1, self.units))
@@ -83,7 +83,7 @@ class Embedding(Layer):
             length = (self.input_shape or ())[0]
             raise ShapeError(f"expects {length} ids per sample but got {x.shape[1]}: pad the rows, or cut them")
         super().check_input(x)
-        if isinstance(x, np.ndarray):  # rows of files are looked at when they are read
+        if isinstance(x, np.ndarray):  # rows of files are checked when they are read
             self._as_ids(x)
 
     def _as_ids(self, x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Continuing sequences: what follows is computed from what layers remember, not from the beginning again."""
+"""Continuing sequences: the next outputs are computed from the memory of layers, not from the start again."""
 
 from __future__ import annotations
 
@@ -40,33 +40,33 @@ from minidl.settings import as_number, as_whole_number
 from minidl.typing import Array
 
 Memory = dict[str, Any]
-"""What a layer keeps of the positions that it has seen, empty at first; a block keeps one of each layer inside."""
+"""What a layer stores of past positions. It is empty at first. A block has one for each layer inside."""
 
 
 class Continuation:
-    """A sequence that a model reads piece by piece: each output is that of all positions so far, computed once.
+    """A sequence that a model reads piece by piece. Each output uses all positions so far, and is computed only once.
 
-    Recurrent layers keep their state, attention its keys and values, a causal convolution its last inputs. The model
-    itself is only read: any number of continuations may go on at once, also in threads.
+    Recurrent layers store their state, attention stores keys and values, and a causal convolution its last inputs. The
+    model does not change: any number of continuations can run at the same time, also in threads.
 
     Parameters
     ----------
     model : Sequential
-        Set up for ids (T,) or features (T, F), with an output (T, K) for each position, and without layers that look
-        at later positions. T limits a continuation only where a layer says so, as `PositionEmbedding` does.
+        Set up for ids (T,) or features (T, F), with an output (T, K) for each position, and without layers that see
+        later positions. T limits a continuation only if a layer requires it, such as `PositionEmbedding`.
 
     Attributes
     ----------
     positions : int
-        How many it has seen.
+        Number of positions so far.
 
-    A layer can continue if it has a method ``continued(x, memory)``, which returns the output for positions (N, n, ...)
-    that follow those seen before, and keeps in the dict ``memory``, empty at first, what later ones need. The layers of
-    minidl that treat each position alone, such as `Dense`, need none: theirs is ``return self.forward(x)``. A layer of
-    your own that holds others calls `continue_layer` for each.
+    A layer can continue if it has a method ``continued(x, memory)``. It returns the output for the next positions
+    (N, n, ...), and stores in the dict ``memory``, which is empty at first, what later positions need. Layers of minidl
+    that treat each position alone, such as `Dense`, do not need it: theirs is ``return self.forward(x)``. In your own
+    layer that holds other layers, call `continue_layer` for each.
 
-    Raises ArgumentTypeError for what is no model, NotReadyError for one that is not set up, ShapeError for one without
-    an output for each position, ArgumentError for a layer that cannot continue.
+    Raises ArgumentTypeError for anything but a model, NotReadyError for a model that is not set up, ShapeError for a
+    model without an output for each position, and ArgumentError for a layer that cannot continue.
     """
 
     def __init__(self, model: Sequential) -> None:
@@ -77,7 +77,7 @@ class Continuation:
         if len(model.output_shape) != 2 or model.output_shape[0] != model.input_shape[0]:
             cure = "recurrent layers need return_sequences=True"
             made = f"of samples {model.input_shape} this model makes {model.output_shape}"
-            raise ShapeError(f"what continues must have an output (T, K) for its T positions, but {made}: {cure}")
+            raise ShapeError(f"a model must have an output (T, K) for T positions to continue, but {made}: {cure}")
         self.model = model
         self._padding = [each for each in map(_padding_id, model.walk()) if each is not None]
         self.restart()
@@ -91,15 +91,15 @@ class Continuation:
         self._rows: int | None = None
 
     def next(self, x: Any) -> Array:
-        """Return the outputs (N, n, K), with a loss the scores that enter it, for the next positions.
+        """Return the outputs (N, n, K) for the next positions. In a model with a loss, they are the scores.
 
         Parameters
         ----------
         x : array (N, n) of ids, or (N, n, F)
-            The n >= 1 positions that follow those seen before, of the same N sequences each time; n may differ.
+            The next n >= 1 positions of the same N sequences in each call; n may differ.
 
-        Raises ShapeError for another shape, DataError for ids that pad and for what the first layer refuses. An error
-        changes nothing: the continuation stays where it was.
+        Raises ShapeError for another shape, and DataError for padding ids and for data that the first layer does not
+        accept. After an error, the continuation is as it was before.
         """
         x = as_array(x, "x")
         features = (self.model.input_shape or ())[1:]
@@ -127,46 +127,46 @@ def generate(
     window: int | None = None,
     seed: Seed = None,
 ) -> Array:
-    """Return `length` ids that continue each sequence of `ids`, drawn one after the other from the model's predictions.
+    """Continue each sequence of `ids` with `length` ids, drawn one after the other from the model's predictions.
 
     Parameters
     ----------
     model : Sequential
-        Takes ids (T,) and gives a score for each id that may be next: (T, K), as those of `SoftmaxCrossEntropy`.
+        Takes ids (T,) and gives scores (T, K) for the next id, as for `SoftmaxCrossEntropy`.
     ids : array (N, n) or (n,)
         The beginnings, n >= 1.
     length : int
         How many ids to add.
     temperature : float >= 0, default 1
-        An id is drawn with the probabilities ``softmax(scores / temperature)``. Below 1 likely ids become more likely;
-        0 takes the id of the largest score.
+        An id is drawn with the probabilities ``softmax(scores / temperature)``. Below 1, likely ids become more likely;
+        0 takes the id with the largest score.
     top_k : int, optional
-        Draw from so many ids alone, those of the largest scores.
+        Draw only from this number of ids, those with the largest scores.
     window : int, optional
-        How many positions a prediction sees at most. By default T where the model has attention or a layer of
-        positions, which know no more from training; others, such as recurrent ones, go on without a limit.
+        The largest number of positions that a prediction sees. The default is T if the model has attention or a layer
+        of positions, because training showed them no more. Other models, such as recurrent ones, have no limit.
     seed : int or numpy.random.Generator, optional
-        The same seed gives the same ids. Those of a row do not depend on the other rows.
+        The same seed gives the same ids. The ids of a row do not depend on the other rows.
 
     Returns
     -------
     array (N, length) or (length,) of int
 
-    When the window is full, the state is forgotten, and starts anew from the last half of the ids in it. So a
-    prediction sees between half the window and all of it. A window that moves by one position each time, as that of
-    nanoGPT, would always show all of it, but nothing could be remembered: keys and values depend on where it begins.
+    When the window is full, the state is deleted and computed again from the last half of its ids. So a prediction sees
+    between half a window and a whole window. A window that moves by one position each time, as in nanoGPT, would always
+    be full, but nothing could be stored: keys and values depend on where the window begins.
 
-    The ``padding_id`` of the model's `Embedding` is never drawn, and must not be in `ids`: sequences of different
-    lengths are generated one after the other.
+    The ``padding_id`` of the model's `Embedding` is never drawn, and `ids` must not contain it. Generate sequences of
+    different lengths one after the other.
 
-    Raises what `Continuation` does; ArgumentError for a model that takes no ids, or whose output are no scores.
+    Raises the errors of `Continuation`, and ArgumentError if the model does not take ids or its output is not scores.
     """
     continuation = Continuation(model)
     if model.input_shape is None or len(model.input_shape) != 1:
         raise ArgumentError(f"the model takes samples {model.input_shape}, not ids (T,), which are generated")
     if isinstance(model.layers[-1], Softmax) or not isinstance(model.loss, CategoricalLoss | None):
         cure = "end it with the scores, or with SoftmaxCrossEntropy()"
-        raise ArgumentError(f"softmax of the scores is drawn from, which the end of this model does not give: {cure}")
+        raise ArgumentError(f"ids are drawn by softmax of scores, but this model does not end with scores: {cure}")
     given = as_array(ids, "ids")
     if given.ndim not in (1, 2) or given.size == 0:
         raise ShapeError(f"ids are (N, n) or (n,), and at least one each, not {given.shape}")
@@ -177,7 +177,7 @@ def generate(
     rows, start = beginnings.shape
     made = np.zeros((rows, start + length), np.result_type(given, np.intp))
     made[:, :start] = beginnings
-    generators = np.random.default_rng(seed).spawn(rows)  # one each: a row does not depend on how many there are
+    generators = np.random.default_rng(seed).spawn(rows)  # one per row: a row does not depend on the number of rows
     seen = 0 if window is None else max(start - window, 0)
     for end in range(start, start + length):
         if window is not None and continuation.positions + end - seen > window:
@@ -187,7 +187,7 @@ def generate(
         scores[:, [each for each in continuation._padding if each < scores.shape[1]]] = -np.inf
         if top_k is not None and top_k < scores.shape[1]:
             scores[scores < np.sort(scores, axis=1)[:, -top_k, np.newaxis]] = -np.inf
-        # With noise of Gumbel's distribution, the largest score is that of an id drawn from softmax(scores).
+        # With noise of Gumbel's distribution added, the id with the largest score is a draw from softmax(scores).
         noise = np.stack([generator.gumbel(size=scores.shape[1]) for generator in generators])
         made[:, end] = (scores + temperature * noise).argmax(axis=1)
         seen = end
@@ -196,10 +196,10 @@ def generate(
 
 
 def continue_layer(layer: Layer, x: Array, memory: Memory) -> Array:
-    """Return what the layer makes of positions (N, n, ...) that follow those that `memory` tells of.
+    """Return the layer's output for positions (N, n, ...) that follow the positions in `memory`.
 
-    For a layer that holds others: its ``continued(x, memory)`` calls this for each, with a dict of its own, such as
-    ``memory.setdefault("inner", {})``. Raises ArgumentError for a layer that cannot continue.
+    A layer that holds others calls this for each in its ``continued(x, memory)``, with a separate dict for each, such
+    as ``memory.setdefault("inner", {})``. Raises ArgumentError for a layer that cannot continue.
     """
     return _rule(layer)(layer, x, memory)
 
@@ -208,14 +208,14 @@ Rule = Callable[[Any, Array, Memory], Array]
 
 
 def _rule(layer: Layer) -> Rule:
-    """Return how a layer continues: its own method, or what is known of the class that its `forward` is of."""
+    """Return how a layer continues: its own method, or the rule for the class that defines its `forward`."""
     if callable(getattr(layer, "continued", None)):
         return _by_its_method
     home = _home(type(layer))
     if home not in _RULES:
         name = type(layer).__name__
         cure = "if it treats each position alone, define continued(self, x, memory): return self.forward(x)"
-        raise ArgumentError(f"{name} cannot continue a sequence, as it may look at all positions at once; {cure}")
+        raise ArgumentError(f"{name} cannot continue a sequence, because it may use all positions at once; {cure}")
     return _RULES[home]
 
 
@@ -252,7 +252,7 @@ def _joined(block: Concatenate, x: Array, memory: Memory) -> Array:
 
 
 def _inside(block: Layer, name: str, layer: Layer, x: Array, memory: Memory) -> Array:
-    """Continue a layer inside a block; an error in it gets the layer's place."""
+    """Continue a layer inside a block. An error in it names the layer."""
     try:
         return _rule(layer)(layer, x, memory.setdefault(name, {}))
     except Exception as error:
@@ -267,7 +267,7 @@ _RULES: dict[type, Rule] = {
     Concatenate: _joined,
     **dict.fromkeys(map(_home, (*_ALONE, *_ACTIVATIONS)), _alone),
 }
-"""By the class that defines a layer's `forward`: one that overrides it may do anything with the positions."""
+"""Rules by the class that defines a layer's `forward`. A class that overrides it may do anything with the positions."""
 
 
 def _padding_id(layer: Layer) -> int | None:
@@ -275,7 +275,7 @@ def _padding_id(layer: Layer) -> int | None:
 
 
 def _window(model: Sequential) -> int | None:
-    """Return how many positions a model knows: T with layers whose training tells them of no more."""
+    """Return how many positions a model knows: T if it has layers that know only the positions of the training."""
     limited = (MultiHeadAttention, PositionEmbedding, PositionalEncoding)
     return (model.input_shape or (0,))[0] if any(isinstance(layer, limited) for layer in model.walk()) else None
 

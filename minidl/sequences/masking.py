@@ -1,4 +1,4 @@
-"""The layer that tells which positions of padded features count."""
+"""The layer that finds out which positions of padded features count."""
 
 import numpy as np
 
@@ -9,17 +9,17 @@ from minidl.typing import Array, Shape
 
 
 def entered(layer: Layer, x: Array | None) -> Array:
-    """Return the input that padding is found in; DataError where a layer does not know it, as it is not the first."""
+    """Return the input of the model, which contains the padding. Raise DataError if the layer is not the first."""
     if x is None:
         raise DataError(f"padding is found in what enters a model: put the {type(layer).__name__} first")
     return x
 
 
 class Masking(Layer):
-    """Leave padding out: positions whose features all are the `padding_value` do not count; ``y = x``.
+    """Mask padding: positions whose features are all equal to `padding_value` do not count; ``y = x``.
 
-    The layers behind get a mask of the others, as behind an `Embedding` with a ``padding_id``. It is the first layer of
-    a model.
+    The next layers get a mask of the other positions, as after an `Embedding` with a ``padding_id``. It must be the
+    first layer of a model.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where in a sequence a position is, told to layers that do not know: by numbers that are added to its features."""
+"""Layers that add numbers to the features of a position, so that later layers know where it is in the sequence."""
 
 import functools
 
@@ -13,31 +13,31 @@ from minidl.typing import Array, Shape
 
 
 def sequence_of(layer: Layer, input_shape: Shape) -> tuple[int, int]:
-    """Return positions and features of a layer's samples; raise ShapeError unless these are their two axes."""
+    """Return positions and features of a layer's samples. Raise ShapeError unless they have exactly these two axes."""
     if len(input_shape) != 2:
         raise ShapeError(f"{type(layer).__name__} expects samples (positions, features) but got {input_shape}")
     return input_shape[0], input_shape[1]
 
 
 def angles(first: int, positions: int, features: int) -> Array:
-    """Return ``t / 10000^(2 i / features)`` for the positions t from `first` on, and pairs i of features: float64."""
+    """Return ``t / 10000^(2 i / features)`` in float64 for pairs i of features and positions t from `first` on."""
     frequencies = 10_000.0 ** (-np.arange(0, features, 2) / features)
     return np.arange(first, first + positions)[:, np.newaxis] * frequencies
 
 
 class PositionalEncoding(Layer):
-    """Add sines and cosines of the position, ``y_t = x_t + p_t``; nothing is learnt.
+    """Add sines and cosines of the position, ``y_t = x_t + p_t``. The layer learns nothing.
 
-    For the positions t = 0, 1, ..., ``p_t,2i = sin(t / 10000^(2i/F))`` and ``p_t,2i+1 = cos(t / 10000^(2i/F))``: from
-    pair to pair of features the waves get longer, from 2 pi to about 10,000 times that. Their numbers are of the order
-    of 1. Where those of the features are much smaller, as an embedding's may be, ``Rescale(math.sqrt(F))`` before this
-    layer enlarges them as the paper does.
+    For the positions t = 0, 1, ..., ``p_t,2i = sin(t / 10000^(2i/F))`` and ``p_t,2i+1 = cos(t / 10000^(2i/F))``. From
+    pair to pair of features, the waves get longer, from 2 pi to about 10,000 times 2 pi. Their numbers are about 1. If
+    the features are much smaller, as an embedding's may be, put ``Rescale(math.sqrt(F))`` before this layer, as in the
+    paper.
 
-    A sequence begins at its first position, also where that is padding.
+    A sequence begins at its first position, even if that is padding.
 
     Shapes: (N, T, F) -> (N, T, F). dx = dy.
 
-    Raises ShapeError when it is set up for samples of other than two axes.
+    Raises ShapeError at set-up if the samples do not have two axes.
     Source: Vaswani et al. (2017), arXiv:1706.03762, section 3.5.
     """
 
@@ -52,7 +52,7 @@ class PositionalEncoding(Layer):
         return dy.copy()
 
     def continued(self, x: Array, memory: dict[str, int]) -> Array:
-        """Return what `forward` does for positions (N, n, F) that follow those of earlier calls with this `memory`."""
+        """Return the output for positions (N, n, F) that follow those of earlier calls with this `memory`."""
         first = _positions_before(x, memory)
         return x + _waves(first, *x.shape[1:], self.dtype)
 
@@ -67,9 +67,9 @@ class PositionEmbedding(Layer):
 
     Shapes: (N, T, F) -> (N, T, F); parameter ``weight`` (T, F). Gradients: dw_t = sum_n dy_nt, dx = dy.
 
-    A sequence begins at its first position, also where that is padding.
+    A sequence begins at its first position, even if that is padding.
 
-    Raises ShapeError when it is set up for samples of other than two axes, and where a sequence is continued beyond T.
+    Raises ShapeError at set-up if the samples do not have two axes, and if a sequence continues beyond T.
     Source: Gehring et al. (2017), arXiv:1705.03122.
     """
 
@@ -87,16 +87,16 @@ class PositionEmbedding(Layer):
         return dy.copy() if self.needs_input_gradient else None
 
     def continued(self, x: Array, memory: dict[str, int]) -> Array:
-        """Return what `forward` does for positions (N, n, F) that follow those of earlier calls with this `memory`."""
+        """Return the output for positions (N, n, F) that follow those of earlier calls with this `memory`."""
         first, known = memory.get("positions", 0), len(self.weight.value)
         if first + x.shape[1] > known:
-            raise ShapeError(f"PositionEmbedding knows {known} positions, and {first + x.shape[1]} are asked for")
+            raise ShapeError(f"PositionEmbedding knows {known} positions, but the sequence has {first + x.shape[1]}")
         _positions_before(x, memory)
         return x + self.weight.value[first : first + x.shape[1]]
 
 
 def _positions_before(x: Array, memory: dict[str, int]) -> int:
-    """Return how many positions were before those of `x`, and count these."""
+    """Return the number of positions before those of `x`, and add those of `x` to the count."""
     first = memory.get("positions", 0)
     memory["positions"] = first + x.shape[1]
     return first

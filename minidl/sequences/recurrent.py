@@ -1,8 +1,8 @@
-"""Recurrent layers: the same step at each position of a sequence, with a state that goes from one to the next.
+"""Recurrent layers: the same step at each position of a sequence, with a state that passes from step to step.
 
-Inside, the axis of positions is the first one, so that a step reads and writes memory that lies together. What does not
-depend on the state is computed for all steps at once: the products with the inputs, the local derivatives, and the
-gradients of the weights. The loops over the steps do the rest.
+Internally, the axis of positions is the first one, so a step reads and writes contiguous memory. Everything that does
+not depend on the state is computed for all steps at once: the products with the inputs, the local derivatives, and the
+gradients of the weights. The loops over the steps compute the rest.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class _Recurrent(Layer):
     takes_mask = True
 
     gates: ClassVar[int] = 1
-    """How many sums a step makes for each unit."""
+    """Number of sums that a step computes for each unit."""
     numbers_in_state: ClassVar[int] = 1
-    """How many vectors the state is: of LSTM, the hidden one and the cell."""
+    """Number of vectors in the state. LSTM has two: the hidden state and the cell."""
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         if len(input_shape) != 2:
@@ -62,12 +62,12 @@ class _Recurrent(Layer):
         return "zeros"
 
     def numbers_per_row(self) -> int:
-        # All steps are kept, also where the last one alone is put out.
+        # All steps are stored, even if the output is only the last one.
         time, _ = self.input_shape or (1, 1)
         return time * self.units * (self.gates + self.numbers_in_state)
 
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
-        """Return the mask of the output: of sequences that of the input, in the order of the steps."""
+        """Return the mask of the output. For sequences it is the mask of the input, in the order of the steps."""
         if mask is None or not self.return_sequences:
             return None
         return mask[:, ::-1] if self.go_backwards else mask
@@ -80,9 +80,9 @@ class _Recurrent(Layer):
         return self._output(saved[1])
 
     def continued(self, x: Array, memory: dict[str, Any]) -> Array:
-        """Return the inference output for positions that follow those seen before; `memory` keeps the state.
+        """Return the inference output for positions that follow the earlier ones. `memory` keeps the state.
 
-        Raises ArgumentError for a layer that goes backwards: it would have to begin with what is not there yet.
+        Raises ArgumentError for a layer that goes backwards: it would have to start at the end, which is not known yet.
         """
         if self.go_backwards:
             raise ArgumentError(f"{type(self).__name__} goes backwards, from the end: it cannot continue a sequence")
@@ -92,7 +92,7 @@ class _Recurrent(Layer):
         return self._output(states)
 
     def _run(self, x: Array, start: Array, mask: Array | None) -> tuple[Array, Array, Array, Any, Array | None]:
-        """Take all steps; return inputs and states by steps, what `_take_steps` returns, and which steps are skipped.
+        """Take all steps. Return inputs and states by steps, the result of `_take_steps`, and which steps are skipped.
 
         States are (numbers in a state, T + 1, N, H): the first is `start`.
         """
@@ -108,13 +108,13 @@ class _Recurrent(Layer):
 
     @abstractmethod
     def _take_steps(self, sums: Array, states: Array, skipped: Array | None) -> Any:
-        """Fill `states`; make gates of `sums`, x W (T, N, gates H), in place; return what else `_step_back` needs."""
+        """Fill `states`. Turn `sums`, x W (T, N, gates H), into gates in place. Return what else `_step_back` needs."""
 
     @abstractmethod
     def _step_back(self, dhidden: Array, states: Array, gates: Array, kept: Any, skipped: Array | None) -> Array:
-        """Write the gradient of the recurrent weight; return that of the sums x W + b, (T, N, gates H).
+        """Write the gradient of the recurrent weight; return the gradient of the sums x W + b, (T, N, gates H).
 
-        `dhidden` (T, N, H) is the gradient of what the layer puts out, and becomes that of the hidden states.
+        `dhidden` (T, N, H) is the gradient of the layer's output, and becomes the gradient of the hidden states.
         """
 
     def _output(self, states: Array) -> Array:
@@ -138,7 +138,7 @@ class _Recurrent(Layer):
         return (dx[::-1] if self.go_backwards else dx).swapaxes(0, 1).copy()
 
     def _write_recurrent_gradient(self, hidden: Array, dsums: Array) -> None:
-        """One product over all steps: each step multiplied the hidden state before it, (T, N, H), by the weight."""
+        """Write it by one product over all steps. Each step multiplied the previous state, (T, N, H), by the weight."""
         before = hidden[:-1].reshape(-1, self.units)
         products.multiply_transposed(before, dsums.reshape(len(before), dsums.shape[2]), self.recurrent_weight.gradient)
 
@@ -153,28 +153,28 @@ class SimpleRNN(_Recurrent):
     activation : "tanh" or "relu", default "tanh"
         f.
     return_sequences : bool, default False
-        Whether the output is that of each step, (N, T, H), or that of the last alone, (N, H).
+        Whether to return the output of each step, (N, T, H), or only of the last step, (N, H).
     go_backwards : bool, default False
         Take the steps from the last position to the first. As in Keras, the outputs are then in the order of the steps:
-        the first is that of the last position.
+        the first output belongs to the last position.
     initializer : Initializer or its name, default "glorot_uniform"
         Draws W.
     recurrent_initializer : Initializer or its name, default "orthogonal"
         Draws U, a matrix with orthonormal columns.
     regularizer, constraint : optional
-        As for `Dense`, of W and of U.
+        As for `Dense`, applied to W and to U.
 
-    Masks: where ``mask`` (N, T) is False a step is skipped: state and output are those of the step before.
+    Masks: where ``mask`` (N, T) is False, the step is skipped: state and output stay as in the previous step.
 
     Shapes: (N, T, F) -> (N, H), or (N, T, H) with ``return_sequences=True``; ``weight`` W (F, H), ``recurrent_weight``
-    U (H, H), ``bias`` b (H,). Gradients, from the last step to the first, with dh_t that of the output and what comes
-    back from step t + 1: da_t = dh_t f'(a_t), of the sum a_t; back goes da_t U^T. Of all steps: dW = sum_t x_t^T da_t,
-    dU = sum_t h_{t-1}^T da_t, db = sum da_t, dx_t = da_t W^T.
+    U (H, H), ``bias`` b (H,). Gradients, from the last step to the first: dh_t is the gradient of the output plus
+    da_{t+1} U^T from step t + 1, and da_t = dh_t f'(a_t) is the gradient of the sum a_t. Over all steps:
+    dW = sum_t x_t^T da_t, dU = sum_t h_{t-1}^T da_t, db = sum da_t, dx_t = da_t W^T.
 
     PyTorch's RNN: ``weight = weight_ih_l0.T``, ``recurrent_weight = weight_hh_l0.T``, ``bias = bias_ih_l0 +
     bias_hh_l0``.
 
-    Raises ShapeError when it is set up for samples that are not (T, F).
+    Raises ShapeError at set-up if the samples are not (T, F).
     Source: Elman (1990), "Finding structure in time", Cognitive Science 14.
     """
 
@@ -201,9 +201,9 @@ class GRU(_Recurrent):
         n_t = tanh(x_t W_n + b_n + r_t m_t),    m_t = h_{t-1} U_n + c
         h_t = (1 - z_t) n_t + z_t h_{t-1}
 
-    The reset gate acts on the product with the state, not on the state, so that one product with U serves all gates. So
-    n has two biases: b_n outside, and the ``recurrent_bias`` c within what r multiplies. Of r and z two biases would be
-    added up, and are one.
+    The reset gate acts on the product with the state, not on the state, so one product with U serves all gates.
+    Therefore n has two biases: b_n outside of the part that r multiplies, and the ``recurrent_bias`` c inside. For r
+    and z, two biases would only be added up, so there is one.
 
     Parameters
     ----------
@@ -214,14 +214,14 @@ class GRU(_Recurrent):
 
     Shapes: (N, T, F) -> (N, H), or (N, T, H) with ``return_sequences=True``; ``weight`` W (F, 3H) and
     ``recurrent_weight`` U (H, 3H) with the blocks r, z, n, in PyTorch's order; ``bias`` b (3H,) and ``recurrent_bias``
-    c (H,). Gradients: backwards through the steps, see docs/mathematics.md; those of W, U and b are one product, or
-    sum, over all steps.
+    c (H,). Gradients: backwards through the steps, see docs/mathematics.md. The gradients of W, U and b are one product
+    or sum over all steps.
 
     PyTorch's GRU: ``weight = weight_ih_l0.T``, ``recurrent_weight = weight_hh_l0.T``; ``bias`` is ``bias_ih_l0``, with
     ``bias_hh_l0`` added to its first 2H numbers; ``recurrent_bias`` is the rest of ``bias_hh_l0``. Keras has the blocks
     z, r, n.
 
-    Raises ShapeError when it is set up for samples that are not (T, F).
+    Raises ShapeError at set-up if the samples are not (T, F).
     Source: Cho et al. (2014), arXiv:1406.1078.
     """
 
@@ -242,7 +242,7 @@ class GRU(_Recurrent):
         self._write_recurrent_gradient(hidden, drecurrent)
         candidate = slice(2 * self.units, None)
         self.recurrent_bias.gradient = sum_rows(drecurrent.reshape(-1, 3 * self.units))[candidate]
-        dsums = drecurrent  # the sums of n are those outside of what r multiplies
+        dsums = drecurrent  # for n: the sums outside of the part that r multiplies
         dsums[..., candidate] = dcandidate
         return dsums
 
@@ -266,13 +266,13 @@ class LSTM(_Recurrent):
 
     Shapes: (N, T, F) -> (N, H), or (N, T, H) with ``return_sequences=True``; ``weight`` W (F, 4H),
     ``recurrent_weight`` U (H, 4H) and ``bias`` b (4H,) with the blocks i, f, g, o, in the order of PyTorch and Keras.
-    The bias starts at 1 for f, so that the cell keeps what it has, and at 0 for the others. Gradients: backwards
-    through the steps, see docs/mathematics.md; those of W, U and b are one product, or sum, over all steps.
+    The bias starts at 1 for f, so that the cell keeps its content, and at 0 for the others. Gradients: backwards
+    through the steps, see docs/mathematics.md. The gradients of W, U and b are one product or sum over all steps.
 
     PyTorch's LSTM: ``weight = weight_ih_l0.T``, ``recurrent_weight = weight_hh_l0.T``, ``bias = bias_ih_l0 +
     bias_hh_l0``.
 
-    Raises ShapeError when it is set up for samples that are not (T, F).
+    Raises ShapeError at set-up if the samples are not (T, F).
     Source: Hochreiter and Schmidhuber (1997), Neural Computation 9(8); the forget gate: Gers, Schmidhuber and Cummins
     (2000), Neural Computation 12(10); its bias of 1: Jozefowicz, Zaremba and Sutskever (2015), ICML.
     """
@@ -295,7 +295,7 @@ class LSTM(_Recurrent):
 
 
 class _GateByGate(Initializer):
-    """Draws the block of columns of each gate for itself, as the weight of a layer of its own."""
+    """Draws the block of columns of each gate separately, like the weight of a separate layer."""
 
     initializer: Initializer | str = setting(kw_only=False, check=is_initializer)
     gates: int = setting(kw_only=False, low=1, whole=True)
@@ -313,11 +313,11 @@ class _ForgetBias(Initializer):
 
 
 def _as_one_way(layer: Any, place: str) -> _Recurrent:
-    """Return a recurrent layer that goes forwards; raise ArgumentTypeError or ArgumentError for another."""
+    """Return a recurrent layer that goes forwards. Raise ArgumentTypeError or ArgumentError for anything else."""
     if not isinstance(layer, _Recurrent):
         raise ArgumentTypeError(f"{place} is {brief(layer)}; it must be a SimpleRNN, GRU or LSTM")
     if layer.go_backwards:
-        raise ArgumentError(f"{place} goes backwards: give the layer that goes forwards, the other is made like it")
+        raise ArgumentError(f"{place} goes backwards: give a layer that goes forwards; the other one is made from it")
     return layer
 
 
@@ -327,18 +327,18 @@ class Bidirectional(Layer):
     Parameters
     ----------
     layer : SimpleRNN, GRU or LSTM
-        The one from the start. The other is made like it. In paths they are called ``forward`` and ``backward``:
+        The layer from the start. The other one is made like it. In paths they are called ``forward`` and ``backward``:
         ``bidirectional_1/backward/weight``.
     merge : "concatenate", "sum" or "mean", default "concatenate"
-        What is made of both outputs. With ``return_sequences=True`` those of the second are in the order of the
-        positions again.
+        How to combine both outputs. With ``return_sequences=True``, the second layer's outputs are first put back into
+        the order of the positions.
 
-    Shapes: (N, T, F) -> (N, 2H), or (N, H) where outputs are not concatenated; with ``return_sequences=True``
-    (N, T, 2H) or (N, T, H). dx is the sum of those of both. Masks go to both.
+    Shapes: (N, T, F) -> (N, 2H), or (N, H) without concatenation; with ``return_sequences=True``
+    (N, T, 2H) or (N, T, H). dx is the sum of both layers' dx. Both layers get the mask.
 
-    PyTorch's ``bidirectional=True`` concatenates; the parameters of the second are those with ``_reverse``.
+    PyTorch's ``bidirectional=True`` concatenates. There, the second layer's parameters have names with ``_reverse``.
 
-    Raises ShapeError as the layer does, ArgumentTypeError for another layer, ArgumentError for one that goes backwards.
+    Raises the layer's ShapeError, ArgumentTypeError for another layer, and ArgumentError if the layer goes backwards.
     Source: Schuster and Paliwal (1997), "Bidirectional recurrent neural networks", IEEE Transactions on Signal
     Processing 45(11).
     """
@@ -362,7 +362,7 @@ class Bidirectional(Layer):
         return (*before, 2 * units if self.merge == "concatenate" else units)
 
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
-        """Return the mask of the output: of sequences that of the input."""
+        """Return the mask of the output. For sequences it is the mask of the input."""
         return mask if self.layer.return_sequences else None
 
     def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
@@ -378,7 +378,7 @@ class Bidirectional(Layer):
         return y
 
     def continued(self, x: Array, memory: dict[str, Any]) -> Array:
-        """Raise ArgumentError: the second layer begins at the end, which is not there yet."""
+        """Raise ArgumentError: the second layer starts at the end, which is not known yet."""
         raise ArgumentError("Bidirectional reads a sequence from its end, too: it cannot continue one")
 
     def backward(self, dy: Array) -> Array | None:
@@ -399,7 +399,7 @@ class Bidirectional(Layer):
 def _run_rnn(
     sums: Array, recurrent_weight: Array, bias: Array, hidden: Array, skipped: Array | None, rectified: bool
 ) -> None:
-    """Fill `hidden` (T + 1, N, H), of which the first is given, from the `sums` ``x W``."""
+    """Fill `hidden` (T + 1, N, H) from the `sums` ``x W``. The first state is given."""
     for t, step in enumerate(sums):
         before, after = hidden[t], hidden[t + 1]
         np.dot(before, recurrent_weight, out=after)
@@ -416,7 +416,7 @@ def _run_rnn(
 def _run_rnn_back(
     dhidden: Array, recurrent_weight: Array, hidden: Array, skipped: Array | None, rectified: bool
 ) -> Array:
-    """Return the gradient of the sums; `dhidden` becomes that of all that depends on a step's state."""
+    """Return the gradient of the sums. `dhidden` becomes the whole gradient of each step's state."""
     after = hidden[1:]
     dsums = (after > 0).astype(after.dtype) if rectified else 1 - after * after
     if skipped is not None:
@@ -434,7 +434,7 @@ def _run_rnn_back(
 def _run_gru(
     gates: Array, recurrent_weight: Array, bias: Array, recurrent_bias: Array, hidden: Array, skipped: Array | None
 ) -> Array:
-    """Make gates of the sums ``x W``, in place, and fill `hidden` (T + 1, N, H); return what reset gates multiply."""
+    """Turn the sums ``x W`` into gates in place, fill `hidden` (T + 1, N, H), and return what reset gates multiply."""
     units = hidden.shape[2]
     multiplied, product = np.empty_like(hidden[1:]), np.empty_like(gates[:1])[0]
     sigmoids, (reset, update, candidate) = gates[..., : 2 * units], _split(gates, 3)
@@ -459,12 +459,12 @@ def _run_gru(
 def _run_gru_back(
     dhidden: Array, gates: Array, multiplied: Array, recurrent_weight: Array, hidden: Array, skipped: Array | None
 ) -> tuple[Array, Array]:
-    """Return the gradients of the sums with the state, ``h U`` and the recurrent bias, and of the candidate's sum.
+    """Return the gradients of the sums with the state (``h U`` and the recurrent bias) and of the candidate's sum.
 
-    `dhidden` becomes the gradient of all that depends on a step's state.
+    `dhidden` becomes the whole gradient of each step's state.
     """
     reset, update, candidate = _split(gates, 3)
-    # What dh is multiplied by, for each gate: it does not depend on later steps.
+    # The factor of dh for each gate does not depend on later steps.
     drecurrent = np.empty_like(gates)
     by_reset, by_update, by_multiplied = _split(drecurrent, 3)
     by_candidate = (1 - update) * (1 - candidate * candidate)
@@ -489,9 +489,9 @@ def _run_gru_back(
 def _run_lstm(
     gates: Array, recurrent_weight: Array, bias: Array, hidden: Array, cells: Array, skipped: Array | None
 ) -> Array:
-    """Make gates of the sums ``x W``, in place; fill `hidden` and `cells`, (T + 1, N, H); return the cells' tanh."""
+    """Turn the sums ``x W`` into gates in place, fill `hidden` and `cells` (T + 1, N, H), return the cells' tanh."""
     product, gain, tanh_cells = np.empty_like(gates[:1])[0], np.empty_like(hidden[0]), np.empty_like(hidden[1:])
-    scales = np.repeat(np.array([0.5, 0.5, 1, 0.5], gates.dtype), hidden.shape[2])  # g is no sigmoid
+    scales = np.repeat(np.array([0.5, 0.5, 1, 0.5], gates.dtype), hidden.shape[2])  # g is not a sigmoid
     shifts = 1 - scales
     gates_in, forget, candidate, gates_out = _split(gates, 4)
     for t in range(len(gates)):
@@ -513,9 +513,9 @@ def _run_lstm(
 def _run_lstm_back(
     dhidden: Array, gates: Array, cells: Array, tanh_cells: Array, recurrent_weight: Array, skipped: Array | None
 ) -> Array:
-    """Return the gradient of the sums; `dhidden` becomes that of all that depends on a step's hidden state."""
+    """Return the gradient of the sums. `dhidden` becomes the whole gradient of each step's hidden state."""
     gates_in, forget, candidate, gates_out = _split(gates, 4)
-    # What dc is multiplied by, for the gates i, f and g, and dh, for o: it does not depend on later steps.
+    # The factors of dc for the gates i, f and g, and of dh for o, do not depend on later steps.
     dsums = 1 - gates
     dsums *= gates
     by_in, by_forget, by_candidate, by_out = _split(dsums, 4)
@@ -545,9 +545,9 @@ def _run_lstm_back(
 
 
 def _open_gates(sums: Array, scales: Array | float, shifts: Array | float) -> None:
-    """Make gates of sums, in place, by one tanh: ``sigmoid(a) = (1 + tanh(a / 2)) / 2``, so both numbers are 1/2.
+    """Turn sums into gates in place, by one tanh: ``sigmoid(a) = (1 + tanh(a / 2)) / 2``. Both numbers are then 1/2.
 
-    With 1 and 0 it is the tanh.
+    With 1 and 0, the result is the tanh.
     """
     sums *= scales
     np.tanh(sums, out=sums)
@@ -561,6 +561,6 @@ def _split(gates: Array, count: int) -> Array:
 
 
 def _by_steps(x: Array, backwards: bool, dtype: DTypeLike) -> Array:
-    """Return (N, T, ...) as a new array (T, N, ...), in the order of the steps."""
+    """Return (N, T, ...) as a new array (T, N, ...) in the order of the steps."""
     steps = x.swapaxes(0, 1)
     return np.array(steps[::-1] if backwards else steps, dtype, order="C")

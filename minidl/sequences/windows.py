@@ -1,4 +1,4 @@
-"""Windows that slide along time: convolution and pooling of sequences, which are images of one row."""
+"""Windows that slide along time: convolution and pooling of sequences, treated as images with one row."""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,19 +18,19 @@ from minidl.typing import Array, Shape
 
 
 def as_sides(value: Any, name: str) -> str | Sides:
-    """Return "valid", "same", or how many zeros are before and after a sequence: (before, after), or one number."""
+    """Return "valid", "same", or the numbers of zeros (before, after) a sequence, also given one number for both."""
     if isinstance(value, str) and value not in {"valid", "same"}:
         raise ArgumentError(f'{name} is {value!r}; it must be "valid", "same", a number, or (before, after)')
     return value if isinstance(value, str) else as_pair(value, name, 0)
 
 
 def as_causal_sides(value: Any, name: str) -> str | Sides:
-    """Return what `as_sides` does, or "causal"."""
+    """Return "causal" or the result of `as_sides`."""
     return "causal" if isinstance(value, str) and value == "causal" else as_sides(value, name)
 
 
 def as_sequence(shape: Shape) -> tuple[int, int]:
-    """Return positions and features of a sample; raise ShapeError unless it is a sequence."""
+    """Return positions and features of a sample. Raise ShapeError unless it is a sequence."""
     if len(shape) != 2:
         cure = "add Reshape((positions, features)) before, or give the model this shape as input_shape"
         raise ShapeError(f"it takes sequences (positions, features), not samples {shape}: {cure}")
@@ -38,12 +38,12 @@ def as_sequence(shape: Shape) -> tuple[int, int]:
 
 
 class _AlongTime(Layer):
-    """Base of the layers whose window slides along time. They compute with images (1, positions, features)."""
+    """Base of the layers with a window that slides along time. They compute with images (1, positions, features)."""
 
     takes_mask = True
 
     def slide(self, image: Shape, size: int, stride: int, padding: str | Sides, dilation: int = 1) -> Window:
-        """Return how the window of the layer slides over images of one row."""
+        """Return the window of the layer over images with one row."""
         span = dilation * (size - 1) + 1
         sides = {"valid": (0, 0), "same": (0, 0), "causal": (span - 1, 0)}.get(str(padding), padding)
         if padding != "same" and image[1] + sum(map(int, sides)) < span:
@@ -51,7 +51,7 @@ class _AlongTime(Layer):
             raise ShapeError(f"a window over {span} positions does not fit into the sequence {image[1:]}{around}")
         margins: Any = "same" if padding == "same" else ((0, 0), sides)
         sliding = (1, size), (1, stride), margins, (1, dilation)
-        # Where "same" puts the first window depends on the length alone, and on that by its rest modulo the stride.
+        # The position of the first window with "same" depends only on the length modulo the stride.
         lengths = range(max(image[1] - stride, 0) + 1, image[1] + 1) if padding == "same" else [image[1]]
         firsts = {slide((1, length, image[2]), *sliding).margins[1][0] for length in lengths}
         self._is_same, self._shifts = padding == "same", len(firsts) > 1
@@ -59,13 +59,13 @@ class _AlongTime(Layer):
         return self.window
 
     def check_mask(self, mask: Array | None) -> None:
-        """Raise ArgumentError for a mask where "same" places the windows of a shorter sequence differently."""
+        """Raise ArgumentError for a mask if "same" would place the windows of a shorter sequence differently."""
         if mask is not None and self._shifts:
             cure = 'give padding=(before, after), or "valid"'
             raise ArgumentError(f'with strides, padding="same" depends on the length, which a mask hides: {cure}')
 
     def needed_positions(self) -> Array:
-        """Return the positions of the input that a row must have so that it has a window: (places, how many)."""
+        """Return the input positions that a row must have so that a window exists: (places, number of positions)."""
         (_, size), (_, stride), (_, dilation) = self.window.size, self.window.strides, self.window.dilation
         first, around = np.arange(self.window.places[1])[:, np.newaxis] * stride, sum(self.window.margins[1])
         if self._is_same:
@@ -75,47 +75,48 @@ class _AlongTime(Layer):
         return first + np.arange(size) * dilation
 
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
-        """Return which windows there are where a row is computed alone, without its padding on the right.
+        """Return which windows exist if a row is computed alone, without its padding on the right.
 
-        Without zeros around it, all entries of such a window count.
+        Without zeros around the sequence, all entries of such a window count.
         """
         self.check_mask(mask)
         return None if mask is None else np.logical_and.reduce(mask[:, self.needed_positions()], axis=2)
 
 
 class Conv1D(_AlongTime):
-    """Convolution of sequences: at each place, the product of a window with each filter, ``y = sum x W + b``.
+    """Convolution of sequences: at each window, the product of its positions with each filter, ``y = sum x W + b``.
 
     Parameters
     ----------
     filters : int, > 0
         Features of the output.
     kernel_size : int, > 0
-        Positions that a window sees.
+        Number of positions in a window.
     strides : int, default 1
         Steps of the window.
     padding : "valid", "same", "causal", int or (before, after), default "valid"
-        Zeros around the sequence. "same" gives ceil(positions / stride) places, with the larger half after; so does
-        "causal", with all zeros before: an output sees its own position and earlier ones.
+        Zeros around the sequence. "same" and "causal" give ceil(positions / stride) places. "same" puts the larger half
+        of the zeros after the sequence. "causal" puts all zeros before it, so an output sees only its own position and
+        earlier ones.
     dilation : int, default 1
-        Distance of the entries of a kernel.
+        Distance between neighbouring entries of a kernel.
     groups, use_bias, initializer, regularizer, constraint : optional
         As for `Conv2D`. The fan-in of ``W`` is kernel_size x features / groups.
 
     Shapes: (N, T, features) -> (N, places, filters), with
     ``places = floor((T + padding - dilation (kernel_size - 1) - 1) / stride) + 1``; ``W`` is (kernel_size,
-    features / groups, filters). Sequences (100, 8) become, with Conv1D(16, 3), (98, 16), with padding="same" or
-    "causal" (100, 16), and with strides=2, too, (50, 16); ``W`` is (3, 8, 16), and its fan-in 24.
-    Gradients: those of `Conv2D` for images of one row.
+    features / groups, filters). Conv1D(16, 3) maps sequences (100, 8) to (98, 16), with padding="same" or "causal" to
+    (100, 16), and with strides=2 in addition to (50, 16); ``W`` is (3, 8, 16), and its fan-in is 24.
+    Gradients: as for `Conv2D`, with images of one row.
 
-    Masked positions count as zeros, as the padding does, so a padded row gives what it gives alone. In the mask of the
-    output, those windows count that the row alone has.
+    Masked positions are treated as zeros, like the padding, so a padded row gives the same result as the row alone. The
+    mask of the output counts the windows that the row alone has.
 
-    Raises ShapeError when it is set up for samples that are no sequences, for features that cannot be split into the
-    groups, and for a window longer than the padded sequence; ArgumentError for a mask where strides and "same" would
-    place the windows by the length of the padded row.
+    Raises ShapeError at set-up if the samples are not sequences, if the features cannot be split into the groups, and
+    if the window is longer than the padded sequence. Raises ArgumentError for a mask if strides with "same" would place
+    the windows by the length of the padded row.
     Source: Waibel et al. (1989), "Phoneme recognition using time-delay neural networks"; van den Oord et al. (2016),
-    arXiv:1609.03499, for causal and dilated ones.
+    arXiv:1609.03499, for causal and dilated convolutions.
     """
 
     filters: int = setting(kw_only=False, low=1, whole=True, fixed=True)
@@ -158,10 +159,10 @@ class Conv1D(_AlongTime):
         return _hide(image_gradient(dy, self.weight.value[np.newaxis], self.window, self.groups)[:, 0], mask)
 
     def continued(self, x: Array, memory: dict[str, Any]) -> Array:
-        """Return the output for positions (N, n, features) that follow those seen before, which `memory` tells of."""
+        """Return the output for positions (N, n, features) that follow the earlier ones. `memory` keeps their end."""
         before = self.window.spans[1] - 1
         if self.strides > 1 or self.window.margins[1] != (before, 0):
-            raise ArgumentError('Conv1D continues a sequence with padding="causal" and strides=1 alone')
+            raise ArgumentError('Conv1D continues a sequence only with padding="causal" and strides=1')
         earlier = memory.get("inputs", np.zeros((len(x), before, x.shape[2]), x.dtype))
         joined = np.concatenate([earlier, x], axis=1)
         memory["inputs"] = joined[:, joined.shape[1] - before :]
@@ -176,7 +177,7 @@ class Conv1D(_AlongTime):
 
 
 class _Pooling1D(Layer):
-    """Base of the layers that pool sequences as one of images does, which is their other base."""
+    """Base of the layers that pool sequences like their other base class pools images."""
 
     takes_mask = True
 
@@ -184,7 +185,7 @@ class _Pooling1D(Layer):
         return super().build((1, *as_sequence(input_shape)), declare)[-2:]
 
     def pool(self, x: Array, training: bool = False) -> Array:
-        """Return what the pooling of images makes of sequences."""
+        """Return the result of the pooling of images for sequences."""
         y = super().forward(x[:, np.newaxis], training)
         return y[:, 0] if y.ndim == 4 else y
 
@@ -192,14 +193,14 @@ class _Pooling1D(Layer):
         return None  # where all of a sequence is pooled, no position is left
 
     def shares(self, mask: Array, dtype: Any) -> Array:
-        """Return which part of each window counts, for all features at once."""
+        """Return the share of each window that counts, for all features at once."""
         return self.pool(mask[:, :, np.newaxis].astype(dtype))
 
 
 class _Maxima(_Pooling1D):
     """Base of the max poolings: masked positions count as minus infinity."""
 
-    unpool: ClassVar[Callable[..., Array]]  # of the pooling of images
+    unpool: ClassVar[Callable[..., Array]]  # from the pooling of images
 
     def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
         y = self.pool(_hide(x, mask, -np.inf), training)
@@ -213,7 +214,7 @@ class _Maxima(_Pooling1D):
 
 
 class _Means(_Pooling1D):
-    """Base of the average poolings: the mean of the whole window, over the part of it that counts."""
+    """Base of the average poolings: the mean of the whole window, divided by the share of it that counts."""
 
     def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
         shares = None if mask is None else self.shares(mask, x.dtype)
@@ -228,7 +229,7 @@ class _Means(_Pooling1D):
 
 
 class _Sliding1D(_AlongTime, _Pooling1D):
-    """Base of the poolings whose window slides."""
+    """Base of the poolings with a sliding window."""
 
     pool_size: int = setting(default=2, kw_only=False, low=1, whole=True, fixed=True)
     strides: int | None = setting(default=None, low=1, whole=True, fixed=True)
@@ -246,50 +247,51 @@ class _Sliding1D(_AlongTime, _Pooling1D):
 
 
 class MaxPool1D(_Sliding1D, _Maxima, pooling.MaxPool2D):
-    """Maximum of each window of each feature; of equal ones the first gets the gradient.
+    """Maximum of each window of each feature. If several are equal, the first one gets the gradient.
 
     Parameters
     ----------
     pool_size : int, default 2
     strides : int, optional
-        Steps of the window; by default `pool_size`, so that no two windows overlap.
+        Steps of the window. The default is `pool_size`, so the windows do not overlap.
     padding : "valid", "same", int or (before, after), default "valid"
-        As for `Conv1D`. What lies outside of the sequence does not count.
+        As for `Conv1D`. The padding is never the maximum.
 
     Shapes: (N, T, features) -> (N, places, features): (100, 16) becomes (50, 16) with MaxPool1D(2), and (99, 16) with
     strides=1. dx is dy at the maximum of each window, and 0 elsewhere.
 
-    Masked positions do not count, and a window of these alone gives 0. The mask of the output is that of `Conv1D`.
+    Masked positions do not count, and a window with only masked positions gives 0. The mask of the output is as in
+    `Conv1D`.
 
-    Raises ShapeError when it is set up for samples that are no sequences, or shorter than the window; ArgumentError for
-    a mask as `Conv1D` does.
+    Raises ShapeError at set-up if the samples are not sequences, or are shorter than the window; ArgumentError for a
+    mask like `Conv1D`.
     """
 
     picks_maxima = True
 
 
 class AveragePool1D(_Sliding1D, _Means, pooling.AveragePool2D):
-    """Mean of each window of each feature, over what lies within the sequence and counts.
+    """Mean of each window of each feature, without padding and masked positions.
 
     Parameters
     ----------
     pool_size, strides, padding : optional
         As for `MaxPool1D`.
 
-    Shapes: (N, T, features) -> (N, places, features), as `MaxPool1D`: (100, 16) becomes (50, 16). Each entry of a
-    window of which n count gets dy / n.
+    Shapes: (N, T, features) -> (N, places, features), as `MaxPool1D`: (100, 16) becomes (50, 16). If n entries of a
+    window count, each of them gets dy / n.
 
-    Masks and errors are those of `MaxPool1D`.
+    Masks and errors are as in `MaxPool1D`.
     """
 
 
 class GlobalMaxPool1D(_Maxima, pooling.GlobalMaxPool2D):
-    """Maximum of each feature over all positions that count; of equal ones the first gets the gradient.
+    """Maximum of each feature over all positions that count. If several are equal, the first one gets the gradient.
 
     Shapes: (N, T, features) -> (N, features): (100, 64) becomes (64,). dx is dy at the maximum, and 0 elsewhere. A row
-    in which no position counts gives 0.
+    without positions that count gives 0.
 
-    Raises ShapeError when it is set up for samples that are no sequences.
+    Raises ShapeError at set-up if the samples are not sequences.
     """
 
     picks_maxima = True
@@ -299,22 +301,22 @@ class GlobalAveragePool1D(_Means, pooling.GlobalAveragePool2D):
     """Mean of each feature over all positions that count.
 
     Shapes: (N, T, features) -> (N, features): (100, 64) becomes (64,). Each of n positions that count gets dy / n. A
-    row in which none does gives 0.
+    row without positions that count gives 0.
 
-    Raises ShapeError when it is set up for samples that are no sequences.
+    Raises ShapeError at set-up if the samples are not sequences.
     """
 
 
 def _hide(x: Array, mask: Array | None, value: float = 0) -> Array:
-    """Return sequences (N, T, features) with a value at masked positions."""
+    """Return sequences (N, T, features) with `value` at masked positions."""
     return x if mask is None else np.where(mask[:, :, np.newaxis], x, x.dtype.type(value))
 
 
 def _divide(y: Array, shares: Array | None) -> Array:
-    """Return y / shares, and 0 where nothing counts."""
+    """Return y / shares, or 0 where nothing counts."""
     return y if shares is None else np.divide(y, shares, out=np.zeros_like(y), where=shares > 0)
 
 
 def _as_rows(dy: Array) -> Array:
-    """Return sequences as images of one row; what is left of whole sequences stays."""
+    """Return sequences as images with one row. Results of global pooling, without positions, do not change."""
     return dy[:, np.newaxis] if dy.ndim == 3 else dy

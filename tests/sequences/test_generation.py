@@ -442,7 +442,7 @@ def test_wrong_arguments_are_refused(ids, options, error, message):
     [
         ([GRU(3, return_sequences=True)], (5, 2), r"the model takes samples \(5, 2\), not ids"),
         ([Embedding(5, 5), Softmax()], 5, r"end it with the scores, or with SoftmaxCrossEntropy\(\)"),
-        ([Embedding(5, 5), MeanSquaredError()], 5, "softmax of the scores is drawn from"),
+        ([Embedding(5, 5), MeanSquaredError()], 5, "ids are drawn by softmax of scores"),
     ],
     ids=repr,
 )

@@ -84,7 +84,7 @@ def test_an_encoding_goes_on_as_far_as_one_likes():
 def test_an_embedding_ends_where_its_positions_do_and_counts_none_that_it_refused():
     layer, memory = built(PositionEmbedding, (3, 4)), {}
     layer.continued(batch(1, 2, 4), memory)
-    with pytest.raises(ShapeError, match="PositionEmbedding knows 3 positions, and 4 are asked for"):
+    with pytest.raises(ShapeError, match="PositionEmbedding knows 3 positions, but the sequence has 4"):
         layer.continued(batch(1, 2, 4), memory)
     layer.continued(batch(1, 1, 4), memory)
     assert memory == {"positions": 3}

@@ -400,7 +400,7 @@ class TestRefusals:
         with pytest.raises(FileFormatError, match="it is not a model that minidl saved, but 'minidl training run'"):
             Sequential.load(path)
         Trainer.load(path).model.save(tmp_path / "model.npz")
-        with pytest.raises(FileFormatError, match="it is no training run that minidl saved, but 'minidl model'"):
+        with pytest.raises(FileFormatError, match="it is not a training run that minidl saved, but 'minidl model'"):
             Trainer.load(tmp_path / "model.npz")
 
     @pytest.mark.parametrize(
