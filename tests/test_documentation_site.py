@@ -1,0 +1,78 @@
+"""The documentation site: its reference has every public name, and its build finds links that lead nowhere."""
+
+import importlib
+import inspect
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from test_imports import PUBLIC
+
+ROOT = Path(__file__).parents[1]
+SITE = ROOT / "docs" / "site"
+
+
+def reference(before=r"^(?: +|\.\. py:(?:data|function):: )"):
+    """The names that the pages of docs/api show, after what stands before them."""
+    pages = sorted((ROOT / "docs" / "api").glob("*.rst"))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    return re.findall(rf"{before}(minidl\.[\w.]+)", text, re.MULTILINE)
+
+
+def item_of(name):
+    module, _, name = name.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_the_reference_has_every_public_name_once():
+    shown = Counter(map(id, map(item_of, reference())))
+    assert max(shown.values()) == 1
+    missing = [
+        f"{module}.{name}"
+        for module in PUBLIC
+        for name in dir(importlib.import_module(module))
+        if not inspect.ismodule(item := item_of(f"{module}.{name}")) and id(item) not in shown
+    ]
+    assert not missing, f"put these into a page of docs/api: {missing}"
+
+
+def test_the_reference_has_public_names_only():
+    public = {id(item_of(f"{module}.{name}")) for module in PUBLIC for name in dir(importlib.import_module(module))}
+    assert not [name for name in reference() if id(item_of(name)) not in public]
+
+
+def test_what_the_reference_takes_from_docstrings_has_one():
+    items = {name: item_of(name) for name in reference(before="^ +")}
+    assert not [name for name, item in items.items() if callable(item) and not (item.__doc__ or "").strip()]
+
+
+def test_two_pages_of_the_reference_are_two_files_on_every_system():
+    conf = (SITE / "conf.py").read_text(encoding="utf-8")
+    renamed = set(re.findall(r'"(minidl\.\w+)": "', conf))
+    files = Counter(name.lower() for name in reference() if name not in renamed)
+    assert [name for name, count in files.items() if count > 1] == []
+
+
+@pytest.fixture
+def build(monkeypatch):
+    monkeypatch.syspath_prepend(SITE)
+    module = importlib.import_module("build")
+    yield module
+    del sys.modules["build"]
+
+
+def test_the_build_finds_links_and_anchors_that_lead_nowhere(build, tmp_path):
+    (tmp_path / "part").mkdir()
+    (tmp_path / "a.html").write_text(
+        '<h1 id="top">A</h1> <a href="part/b.html#here">b</a> <a href="#top">up</a> <a href="https://arxiv.org/#x">x</a>'
+        '<a href="part/b.html#gone">b</a> <a href="#nothing">up</a> <img src="picture.png">'
+    )
+    (tmp_path / "part" / "b.html").write_text('<p id="here"><a href="../a.html">a</a> <a href="c.html">c</a>')
+    assert sorted(build.broken_links(tmp_path)) == [
+        "a.html: #nothing leads to no place of the page",
+        "a.html: part/b.html#gone leads to no place of the page",
+        "a.html: picture.png leads to no file",
+        "part/b.html: c.html leads to no file",
+    ]
