@@ -1,15 +1,17 @@
 """Build the documentation into build/site, as files that any web server or a browser shows, also without a network.
 
     pip install -e '.[docs]' && python docs/site/build.py
+    python docs/site/build.py --quick             # the examples with short settings: do they run?
     python docs/site/build.py --external-links    # also asks every other site whether its pages are still there
 
 Warnings are errors, and every link within the site must lead to a page and a place that exist. A second build does only
-what has changed; --fresh begins anew.
+what has changed, and runs only examples that have changed; --fresh begins anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 HERE, DOCS, ROOT = Path(__file__).parent, Path(__file__).parents[1], Path(__file__).parents[2]
-GENERATED = [DOCS / "api" / "generated"]
+GENERATED = [DOCS / "api" / "generated", DOCS / "gallery", ROOT / "build" / "gallery"]
 
 
 class Page(HTMLParser):
@@ -54,11 +56,12 @@ def broken_links(site: Path) -> Iterator[str]:
                 yield f"{path.relative_to(site)}: {link} leads to no place of the page"
 
 
-def build(output: Path, fresh: bool, external_links: bool) -> int:
+def build(output: Path, fresh: bool, quick: bool, external_links: bool) -> int:
     """Build and check; return 0, or 1 where something is wrong."""
     from docstrings import documented
     from sphinx.cmd.build import build_main
 
+    os.environ["MINIDL_DOCS_QUICK"] = str(int(quick))
     if fresh:
         for folder in [output, *GENERATED]:
             shutil.rmtree(folder, ignore_errors=True)
@@ -66,7 +69,11 @@ def build(output: Path, fresh: bool, external_links: bool) -> int:
         if page.stem.removesuffix("-function") not in documented():
             page.unlink()
     options = ["-q", "-W", "--keep-going", "-c", str(HERE), "-d", str(output.parent / f"{output.name}_doctrees")]
-    failed = build_main([*options, str(DOCS), str(output)])
+    try:
+        failed = build_main([*options, str(DOCS), str(output)])
+    except SystemExit as exit_of_example:
+        print(f"an example has ended: {exit_of_example}", file=sys.__stderr__)
+        return 1
     broken = list(broken_links(output.resolve()))
     print(*broken, sep="\n", file=sys.stderr)
     if external_links:
@@ -82,8 +89,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "site", metavar="DIR")
     parser.add_argument("--fresh", action="store_true", help="use nothing of an earlier build")
     parser.add_argument("--external-links", action="store_true", help="check links to other sites; needs a network")
+    parser.add_argument("--quick", action="store_true", help="run the examples for seconds only")
     options = parser.parse_args()
-    return build(options.output, options.fresh, options.external_links)
+    return build(options.output, options.fresh, options.quick, options.external_links)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]  # the extensions beside this file, and minidl of this tree
 
+import gallery  # noqa: E402
+
 import minidl  # noqa: E402
 
 project = "minidl"
@@ -27,7 +29,9 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx-mathjax-offline",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
     "docstrings",
+    "gallery",
     "source_pages",
 ]
 exclude_patterns = ["site", "images"]
@@ -48,6 +52,13 @@ autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 default_role = "public_name"
+
+# The examples run with MNIST, where this or the environment tells of a folder with it, and without bars.
+sphinx_gallery_conf = gallery.settings()
+os.environ["TQDM_DISABLE"] = "1"
+MNIST = HERE.parents[2] / "shared" / "data" / "mnist"
+if MNIST.is_dir():
+    os.environ.setdefault("MINIDL_DATA", str(MNIST))
 
 html_theme = "pydata_sphinx_theme"
 html_context = {"default_mode": "auto"}

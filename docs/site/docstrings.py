@@ -10,6 +10,7 @@ import importlib
 import re
 from collections.abc import Iterator
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ def is_of_another_library(app: Sphinx, what: str, name: str, item: Any, skip: bo
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    code = sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+    app.add_config_value("code_of_the_site", code, "env")  # when it changes, all pages are made anew
     app.connect("autodoc-process-docstring", head_notes, priority=90)
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)  # before numpydoc, at 500
     app.connect("autodoc-process-bases", public_bases)
