@@ -92,6 +92,18 @@ def test_loading_only_reads(tmp_path):
             assert event != "compile" or values[0].startswith("b\"{'descr':"), f"{loaded}: {event} {values}"
 
 
+def test_a_file_chooses_the_settings_of_the_classes_that_a_program_has(tmp_path):
+    class Named(minidl.Layer):
+        path: str = "mine"
+
+        def forward(self, x, training=False):
+            return x
+
+    model = minidl.Sequential([Named(path="theirs")], input_shape=2)
+    model.save(tmp_path / "model.npz")
+    assert minidl.Sequential.load(tmp_path / "model.npz").layers[0].path == "theirs"
+
+
 def imported(source):
     """The libraries that a module imports, wherever in it."""
     for node in ast.walk(ast.parse(source)):
