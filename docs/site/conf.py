@@ -38,6 +38,7 @@ exclude_patterns = ["site", "images"]
 templates_path = [str(HERE / "templates")]
 nitpicky = True
 root_doc = "index"
+smartquotes = False  # options such as --page have two dashes
 
 # Markdown as git hosts read it: $formulas$, ```math, and headings as anchors.
 myst_enable_extensions = ["dollarmath"]
@@ -72,7 +73,7 @@ html_theme_options = {
     "logo": {"text": f"minidl {release}"},
     "navbar_end": ["theme-switcher"],
     "navbar_persistent": ["search-button"],
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 9,
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],

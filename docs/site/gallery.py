@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 from sphinx.application import Sphinx
 from sphinx_gallery.scrapers import figure_rst
@@ -103,8 +104,8 @@ HEADER = """\
 Examples
 ========
 
-Each example is a script of the folder ``examples`` that needs minidl and no data of yours. A page has what it prints and
-the pictures that it draws, then offers the script, and a notebook that needs nothing else but minidl.
+Each example is a script of the folder ``examples``. It needs minidl, and no data of yours. Its page shows what it
+prints and draws. At the end of the page are the script and a notebook, which needs nothing else but minidl.
 """
 
 
@@ -166,6 +167,9 @@ def complete_notebooks(app: Sphinx) -> None:
         notebook["cells"][1:1] = new  # after the description
         notebook["metadata"]["minidl"] = "complete"
         path.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
+        with ZipFile(path.with_suffix(".zip"), "w") as archive:
+            for file in [EXAMPLES / f"{name}.py", path, *modules]:
+                archive.write(file, file.name)
 
 
 def settings() -> dict[str, Any]:

@@ -25,6 +25,10 @@ LINK = re.compile(
     r"\[([^\]]*)\]\((?:\.\./)+((?:minidl|examples|benchmarks|tests)\b[^)#]*|[A-Z]+(?:\.md)?|setup\.cfg)\)"
 )
 """A Markdown link out of docs/."""
+CHILDREN: dict[str, list[str] | None] = {"howto": None, "tutorials": None}
+"""Pages that have pages below them: those that their lists link to, if no others are named."""
+CHILDREN["guide"] = ["estimators", "optimizers", "schedules", "regularisation", "augmentation", "recipes"]
+CHILDREN["guide"] += ["parameter_search", "prediction", "deployment", "distributed", "language_models", "extending"]
 DIAGRAM = re.compile(r"```mermaid\nsequenceDiagram\n(.*?)```", re.DOTALL)
 PARTS = {"minidl/metrics": "metrics", "minidl/optimizers": "optimizers", "minidl/losses": "losses"}
 PARTS |= {"minidl/layers": "layers", "minidl/prediction": "prediction"}
@@ -43,12 +47,17 @@ def adapt_links(app: Sphinx, name: str, source: list[str]) -> None:
             return f"[{text}]({up}api/{PARTS[path]}.rst)"
         if path.startswith("examples/") and f"gallery/{Path(path).stem}" in app.env.found_docs:
             return f"[{text}]({up}gallery/{Path(path).stem}.rst)"
+        if path == "examples":
+            return f"[{text}]({up}gallery/index.rst)"
         if (ROOT / path).is_dir():
             return text
         app.env.metadata[name].setdefault("sources", set()).add(path)
         return f'<a class="reference internal" href="{up}sources/{path}.html">{text}</a>'
 
     if not name.startswith(("api/", "gallery/")):
+        if name in CHILDREN:
+            pages = CHILDREN[name] or re.findall(r"(?m)^- \[[^\]]*\]\(([\w/]+)\.md\)", source[0])
+            source[0] += "\n".join(["\n```{toctree}", ":hidden:", "", *pages, "```", ""])
         source[0] = DIAGRAM.sub(steps, LINK.sub(adapted, source[0]))
 
 
