@@ -77,7 +77,7 @@ class Continuation:
         if len(model.output_shape) != 2 or model.output_shape[0] != model.input_shape[0]:
             cure = "recurrent layers need return_sequences=True"
             made = f"of samples {model.input_shape} this model makes {model.output_shape}"
-            raise ShapeError(f"a model must have an output (T, K) for T positions to continue, but {made}: {cure}")
+            raise ShapeError(f"to continue, it must have an output (T, K) for its T positions, but {made}: {cure}")
         self.model = model
         self._padding = [each for each in map(_padding_id, model.walk()) if each is not None]
         self.restart()

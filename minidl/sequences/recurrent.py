@@ -317,7 +317,7 @@ def _as_one_way(layer: Any, place: str) -> _Recurrent:
     if not isinstance(layer, _Recurrent):
         raise ArgumentTypeError(f"{place} is {brief(layer)}; it must be a SimpleRNN, GRU or LSTM")
     if layer.go_backwards:
-        raise ArgumentError(f"{place} goes backwards: give a layer that goes forwards; the other one is made from it")
+        raise ArgumentError(f"{place} goes backwards: give the layer that goes forwards; the other one is made from it")
     return layer
 
 

@@ -1,4 +1,4 @@
-"""Training: the trainer, its callbacks and the history it keeps; cross-validation; the search for parameters."""
+"""Training: the trainer, its callbacks and its history; cross-validation; the search for parameters."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ _LOADED_LATE = {
     "find_learning_rate": "rate_search",
     "search": "parameter_search",
 }
-"""Names that few programs need, and their modules."""
+"""Names that few programs need, and their modules, which load at their first use."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The running statistics of batch normalization, computed anew for weights that no training step led to."""
+"""Recompute the running statistics of batch normalization for weights that did not come from a training step."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from minidl.typing import Array
 
 
 def recompute_statistics(model: Sequential, x: Any, batch_size: int = 1024) -> None:
-    """Compute the running means and variances of all `BatchNorm` layers anew, with the weights as they are.
+    """Recompute the running means and variances of all `BatchNorm` layers for the current weights.
 
-    For weights that no training step led to, such as the average that `StochasticWeightAveraging` leaves: the running
-    statistics are those of the last steps, and do not belong to it. The new ones are the mean and the variance (with
-    1/(n - 1)) of all that enters a layer while `x` passes in training: of all rows, and not means over the batches. A
-    layer behind another `BatchNorm` gets what that makes of each batch, as in training. Random layers draw as in
-    training, and go on afterwards as if they had not. Frozen layers stay as they are.
+    Use it for weights that did not come from a training step, such as the average of `StochasticWeightAveraging`. The
+    running statistics then belong to the last steps, not to the average. The new statistics are the mean and the
+    variance (with 1/(n - 1)) of all inputs of a layer while `x` passes in training, over all rows and not as means over
+    batches. A layer after another `BatchNorm` gets its output for each batch, as in training. Random layers draw as in
+    training; afterwards their generators are restored. Frozen layers do not change.
 
     Parameters
     ----------
@@ -33,10 +33,10 @@ def recompute_statistics(model: Sequential, x: Any, batch_size: int = 1024) -> N
     x : array of shape (N, *input_shape), or a memory map, a pandas frame or a nested list
         Training rows, two or more.
     batch_size : int, >= 2, default 1024
-        Rows computed at once. Where the last batch would be a single row, which has no variance, that row joins the
-        batch before.
+        Rows to compute at once. If the last batch would be a single row, which has no variance, the row joins the batch
+        before it.
 
-    Raises as `Sequential.predict`, and DataError for fewer than two rows. What fails changes no statistics.
+    Raises the errors of `Sequential.predict`, and DataError for fewer than two rows. An error changes no statistics.
     Source: Izmailov et al. (2018), arXiv:1803.05407, the end of algorithm 1.
     """
     x = model.as_inputs(x)
@@ -52,7 +52,7 @@ def recompute_statistics(model: Sequential, x: Any, batch_size: int = 1024) -> N
     try:
         batches: list[list[tuple[int, Array, Array]]] = [[] for _ in layers]
         for layer in layers:
-            layer.momentum = 0.0  # so that the running statistics are those of the last batch
+            layer.momentum = 0.0  # the running statistics then belong to the last batch only
         for batch in split_rows(0, len(x), batch_size, joined=True):
             model.forward(x[batch], training=True)
             for layer, found in zip(layers, batches, strict=True):
@@ -73,7 +73,7 @@ def _statistics(layer: BatchNorm) -> tuple[Array, Array]:
 
 
 def _pool(batches: Sequence[tuple[int, Array, Array]]) -> tuple[Array, Array]:
-    """Return mean and variance (with 1/(n - 1)) of all numbers of several batches, by the counts and those of each.
+    """Return mean and variance (with 1/(n - 1)) over all batches, from the count, mean and variance of each.
 
     Source: Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample variances".
     """

@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 class Callback(Configurable):
-    """Base of callbacks: a subclass overrides the moments that it needs; each gets the trainer.
+    """Base of callbacks: a subclass overrides the methods of the moments that it needs. Each gets the trainer.
 
-    The trainer's ``model``, ``optimizer``, ``epoch``, ``step``, ``history`` and ``metric_values`` say how things stand;
-    ``trainer.stop()`` ends the training after the present step.
+    The trainer's ``model``, ``optimizer``, ``epoch``, ``step``, ``history`` and ``metric_values`` show the state of the
+    training. ``trainer.stop()`` ends the training after the current step.
 
     Attributes
     ----------
     runs_last : bool, default False
-        True in a subclass that must see what the others did at the same moment, as one that saves does.
+        True in a subclass that must run after the other callbacks of the same moment, for example to save the run.
     """
 
     runs_last = False
     writes_files = False
-    """True in a subclass that writes where its constructor said, so that two runs must not share one."""
+    """True in a subclass that writes to a place given in its constructor: two runs must not share one."""
     ends_first = False
-    """True in a subclass that draws on the terminal, which others may print on when they end."""
+    """True in a subclass that draws on the terminal. Other callbacks may print there when they end."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -39,40 +39,40 @@ class Callback(Configurable):
 
     @property
     def key(self) -> str:
-        """What tells its state from those of other callbacks in a checkpoint: its class, and what it watches."""
+        """Return the key of its state in a checkpoint: its class, and what it watches."""
         return type(self).__name__
 
     def check(self, trainer: Trainer) -> None:
-        """Raise an error for what cannot work; called before any callback begins, and nothing has changed yet."""
+        """Raise an error for wrong settings. It is called before any callback begins and before anything changes."""
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        """`fit` has checked its input and begins."""
+        """Called when `fit` has checked its input and begins."""
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
-        """An epoch begins, or goes on where an interrupted one stopped; ``trainer.epoch`` epochs are done."""
+        """Called when an epoch begins, or continues after an interruption. ``trainer.epoch`` epochs are complete."""
 
     def on_gradients(self, trainer: Trainer) -> None:
-        """The moment to change ``trainer.model.gradients`` in place: they are whole, the optimizer has not run."""
+        """Called before the optimizer runs: change the complete ``trainer.model.gradients`` in place here."""
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        """A step is done; ``trainer.metric_values`` are the means over the epoch so far."""
+        """Called after a step. ``trainer.metric_values`` are the means over the epoch so far."""
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        """An epoch is done and counted; ``trainer.metric_values`` are those that ``trainer.history`` got.
+        """Called after an epoch. ``trainer.metric_values`` are the new values in ``trainer.history``.
 
-        With an average of the parameters, that is in the model now, as it was for the validation. From what is written
-        on it here the next step goes on, and the average begins anew.
+        With an average of the parameters, the model has the averaged weights now, as in the validation. If you change
+        them here, the next step continues from the change, and the average restarts.
         """
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """`fit` ends, be it by an error or Ctrl-C: ``trainer.interrupted`` tells."""
+        """Called when `fit` ends, also by an error or Ctrl-C: see ``trainer.interrupted``."""
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed run must know again: by name, numbers, text, None, and arrays."""
+        """Return the state that a resumed run needs: numbers, text, None and arrays by name."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` returned; called after `on_train_begin` of a `fit` that goes on with a run."""
+        """Restore what `state` returned. It is called after `on_train_begin` if `fit` continues a run."""
 
 
 MOMENTS = [name for name in vars(Callback) if name.startswith("on_")]
@@ -85,14 +85,14 @@ def _as_function(value: Any, _: str) -> Callable[[Trainer], None]:
 
 
 class FunctionCallback(Callback):
-    """A callback made of a plain function, which gets the trainer.
+    """A callback made from a plain function, which gets the trainer.
 
     Parameters
     ----------
     function : callable
     moment : str, default "on_epoch_end"
-        Which of a callback's moments it is for: on_train_begin, on_epoch_begin, on_gradients, on_batch_end,
-        on_epoch_end or on_train_end.
+        The moment to call it: on_train_begin, on_epoch_begin, on_gradients, on_batch_end, on_epoch_end or
+        on_train_end.
     """
 
     function: Callable[[Trainer], None] = setting(kw_only=False, check=_as_function)
@@ -103,39 +103,39 @@ class FunctionCallback(Callback):
 
 
 def as_callbacks(callbacks: Iterable[Callback | Callable[[Trainer], None]] | None) -> list[Callback]:
-    """Return what `fit` was given as a list of callbacks; raise ArgumentTypeError for anything else."""
+    """Return the callbacks given to `fit` as a list. Raise ArgumentTypeError for anything else."""
     if callbacks is not None and not isinstance(callbacks, Iterable):
         raise ArgumentTypeError(f"callbacks is {callbacks!r}; give a list of callbacks")
     return [each if isinstance(each, Callback) else FunctionCallback(each) for each in callbacks or ()]
 
 
 class CallbackList:
-    """The callbacks of a `fit` as one object: at each moment it calls those that do something then, in their order."""
+    """The callbacks of a `fit` as one object. At each moment it calls, in order, those that do something then."""
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
         self._begun: list[Callback] = []
-        # Asked once: most callbacks do nothing at most moments, of which there are thousands a second.
+        # Computed once: most callbacks do nothing at most moments, and there are thousands of moments per second.
         self._doing = {moment: self.doing(moment) for moment in MOMENTS}
 
     def doing(self, moment: str) -> list[Callable[[Trainer], None]]:
-        """Return what the callbacks do at a moment; nothing of those that do not override it."""
+        """Return the methods to call at a moment, only from callbacks that override it."""
         methods = [getattr(callback, moment) for callback in self.callbacks]
         return [method for method in methods if getattr(method, "__func__", None) is not getattr(Callback, moment)]
 
     def call(self, moment: str, trainer: Trainer) -> None:
-        """Let them do what they do at a moment within the epochs, such as "on_batch_end"."""
+        """Call the callbacks at a moment within the epochs, such as "on_batch_end"."""
         for method in self._doing[moment]:
             method(trainer)
 
     def begin(self, trainer: Trainer) -> None:
-        """Let each begin."""
+        """Begin each callback."""
         for callback in self.callbacks:
             callback.on_train_begin(trainer)
             self._begun.append(callback)
 
     def end(self, trainer: Trainer) -> None:
-        """End each that has begun, whatever another raises; a bar first, as what others print would run into it."""
+        """End each callback that has begun, even if another raises. A bar ends first, because others may print."""
         self._begun.sort(key=lambda callback: not callback.ends_first)
         if self._begun:
             try:
@@ -148,10 +148,10 @@ class CallbackList:
         return [(each.key, each.state()) for each in self.callbacks if type(each).state is not Callback.state]
 
     def restore_states(self, states: list[tuple[str, dict[str, Any]]]) -> None:
-        """Give each state to the callback of its key; of several of a key, in their order."""
+        """Give each state to the callback with its key, in order if several have the same key."""
         heirs = {key: [callback for callback in self.callbacks if callback.key == key] for key, _ in states}
         for key, state in states:
             if heirs[key]:
                 heirs[key].pop(0).restore(state)
             else:
-                warnings.warn(f"the run goes on without its {key}: fit was given none", stacklevel=3)
+                warnings.warn(f"the run continues without its {key}: fit was given none", stacklevel=3)

@@ -1,4 +1,4 @@
-"""The callback that saves a run as it goes."""
+"""The callback that saves a run during training."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 _FILES = {".npz", ".npy", ".keras", ".h5", ".hdf5", ".ckpt", ".pt", ".pth", ".pkl", ".joblib"}
-"""How names end that users of other libraries give a checkpoint's file."""
+"""File name endings of checkpoints in other libraries."""
 
 
 def as_folder(value: Any, name: str) -> Path:
-    """Return a path; raise ArgumentError for the name of a file."""
+    """Return a path. Raise ArgumentError for the name of a file."""
     path = as_path(value)
     if path.suffix.lower() in _FILES and not path.is_dir():
         cure = f"give a folder, such as {path.stem!r}: its files get names of their own"
@@ -34,26 +34,26 @@ def as_folder(value: Any, name: str) -> Path:
 
 
 class Checkpoint(Callback):
-    """Saves the run to a folder as it goes, so that `Trainer.load` can go on after whatever ended it.
+    """Save the run to a folder during training, so that `Trainer.load` can continue it after any interruption.
 
-    The files are ``step_0000000525.npz`` and so on, each written whole or not at all. With `monitor`, the best epoch's
-    is kept as ``best.npz``, too, until a better one takes its place; ``Trainer.load(folder / "best.npz").model`` is its
-    model. With an average of the parameters, the model in a file has that, as after `fit`.
+    The files are ``step_0000000525.npz`` and so on. Each is written completely or not at all. With `monitor`, the best
+    epoch is also saved as ``best.npz``, until a better one replaces it; ``Trainer.load(folder / "best.npz").model`` is
+    its model. With an average of the parameters, the saved model has the averaged weights, as after `fit`.
 
     Parameters
     ----------
     folder : str or path
-        Made if it does not exist. A checkpoint of a later step that is there when the training begins raises
-        ArgumentError: it is another run's, and would be taken for this one's newest.
+        Created if it does not exist. A checkpoint of a later step at the start of the training raises ArgumentError: it
+        is from another run, but would be read as the newest one of this run.
     every_epochs : int >= 1 or None, default 1
-        Save at the end of every so many epochs; and when Ctrl-C, or a callback's `stop` in the midst of an epoch, ends
-        the training.
+        Save every `every_epochs` epochs, and when Ctrl-C or a callback's `stop` ends the training in the middle of an
+        epoch.
     every_steps : int >= 1 or None, default None
-        Save after every so many steps, in the middle of epochs too; and, in the same way, when the training ends.
+        Save every `every_steps` steps, also in the middle of epochs, and in the same way when the training ends.
     keep : int >= 1 or None, default 1
-        How many of the newest to keep; None keeps all.
+        Number of newest files to keep; None keeps all.
     monitor, min_delta, mode : optional
-        As for `Monitor`; without a monitor there is no ``best.npz``.
+        As for `Monitor`. Without a monitor there is no ``best.npz``.
     """
 
     runs_last = True
@@ -73,7 +73,7 @@ class Checkpoint(Callback):
 
     @property
     def metric(self) -> MonitoredMetric | None:
-        """Which value is better, by the settings as they are; None without a monitor."""
+        """The monitored metric, from the current settings; None without a monitor."""
         if self.monitor is None:
             return None
         return MonitoredMetric(asker="Checkpoint", monitor=self.monitor, mode=self.mode, min_delta=self.min_delta)
@@ -81,7 +81,7 @@ class Checkpoint(Callback):
     def check(self, trainer: Trainer) -> None:
         if self.metric:
             self.metric.check(trainer.metric_names)
-        describe(trainer)  # a setting that cannot be saved is an error now, not after the first epoch
+        describe(trainer)  # raise now for a setting that cannot be saved, not after the first epoch
         if not self.folder.exists():
             return
         if not self.folder.is_dir():
@@ -93,27 +93,27 @@ class Checkpoint(Callback):
         if later:
             raise ArgumentError(
                 f"Checkpoint: the folder {self.folder} holds {later.name}, of a later step than this run's, "
-                f"{trainer.step}: go on with Trainer.load(folder), or give another folder, or delete it"
+                f"{trainer.step}: continue with Trainer.load(folder), or give another folder, or delete it"
             )
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for path in self.folder.glob(".*.npz.*.tmp"):  # half a file, of a save that was killed
+        for path in self.folder.glob(".*.npz.*.tmp"):  # an incomplete file from a killed save
             path.unlink(missing_ok=True)
         if self.metric:
             self._best = self.metric.worst
-            for value in dict(trainer.history).get(self.metric.monitor, []):  # of a run that was resumed
+            for value in dict(trainer.history).get(self.metric.monitor, []):  # from a run that was resumed
                 self._is_best(self.metric, value)
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        # The last step of an epoch is saved at the epoch's end, with its metrics. Where parameters are no longer
-        # finite, the trainer is about to say so, and the last good checkpoint stays.
+        # The last step of an epoch is saved at the epoch's end, with its metrics. If parameters are no longer finite,
+        # the trainer will raise an error, and the last good checkpoint stays.
         due = self.every_steps and trainer.step % self.every_steps == 0 and trainer.position.row < trainer.position.rows
         if due and _is_finite(trainer):
             self._save_step(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        # First the best: killed between the two, the run goes on from the older file, and finds the best once more.
+        # The best is saved first: if killed between the two, the run continues from the older file and finds it again.
         if self.metric and self._is_best(self.metric, trainer.history[self.metric.monitor][-1]):
             self._save(trainer, self.folder / BEST)
         if (self.every_epochs and trainer.epoch % self.every_epochs == 0) or (
@@ -122,7 +122,7 @@ class Checkpoint(Callback):
             self._save_step(trainer)
 
     def on_train_end(self, trainer: Trainer) -> None:
-        # What else would be lost of a run that somebody stopped. After an error the last good checkpoint stays.
+        # Saves what would be lost of a run that was stopped. After an error, the last good checkpoint stays.
         if self.metric and (self.folder / BEST).exists():
             say_in_error(f"The model of the best epoch is Trainer.load({str(self.folder / BEST)!r}).model")
         stopped = trainer.interrupted and trainer.ended_by in {None, KeyboardInterrupt} and trainer.step > 0
@@ -131,7 +131,7 @@ class Checkpoint(Callback):
             self._save_step(trainer)
 
     def _is_best(self, metric: MonitoredMetric, value: float) -> bool:
-        """Compare a value with the best so far, and note it if it is better."""
+        """Return whether a value is better than the best so far, and store it if so."""
         better = metric.is_better(value, self._best)
         self._best = value if better else self._best
         return better
@@ -141,7 +141,7 @@ class Checkpoint(Callback):
 
     @staticmethod
     def _save(trainer: Trainer, path: Path) -> None:
-        with trainer.averaged_weights():  # so that the file's model is the one that was validated
+        with trainer.averaged_weights():  # the file then has the validated model
             trainer.save(path)
 
     def _save_step(self, trainer: Trainer) -> None:

@@ -1,4 +1,4 @@
-"""The trainer: brings model, optimizer and data together, batch by batch and epoch by epoch."""
+"""The trainer: it runs model, optimizer and data together, batch by batch and epoch by epoch."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ Callbacks = Iterable[Callback | Callable[["Trainer"], None]] | None
 
 @dataclass
 class Position:
-    """How far a run is: what a checkpoint writes and reads.
+    """The progress of a run, which a checkpoint writes and reads.
 
     Attributes
     ----------
     epoch : int
-        Epochs done.
+        Number of completed epochs.
     row, rows : int
-        Rows of the present epoch done, and rows of an epoch.
+        Completed rows of the current epoch, and rows of an epoch.
     batch_rows, shuffled
-        What the present epoch began with: settings that a callback changes count from the next epoch on.
+        Settings at the start of the current epoch. Changes by a callback apply from the next epoch.
     totals : array
-        The sums of the present epoch, of which its loss and metrics are means.
+        The sums of the current epoch, from which its mean loss and metrics are computed.
     """
 
     epoch: int = 0
@@ -72,7 +72,7 @@ class Position:
 
 @dataclass(eq=False)
 class Fit:
-    """What one call of `fit` works with: prepared data, callbacks, and views of the model's vectors."""
+    """The data of one call of `fit`: prepared rows, callbacks, and views of the model's vectors."""
 
     model: Sequential
     data: Rows
@@ -81,10 +81,10 @@ class Fit:
     tally: Tally
     processes: Processes
     threads: int = 1
-    """How many compute halves of a batch at once."""
+    """Number of threads that compute halves of a batch at the same time."""
 
     place: object = None
-    """Of `totals` and of `lowest`, loss and gradient, with which a search along lines goes on if it is still there."""
+    """The point of `totals` and `lowest` (loss and gradient). A line search continues there if it has not changed."""
 
     def __post_init__(self) -> None:
         self.totals: Array
@@ -96,11 +96,11 @@ class Fit:
 
     @functools.cached_property
     def replica(self) -> Replica | None:
-        """What computes half of a large batch beside the model, where the model's layers allow it."""
+        """The replica that computes half of a large batch, if the model's layers allow it."""
         return Replica(self.model, self.threads) if self.processes.size == 1 and may_share(self.model) else None
 
     def read_trainable(self) -> None:
-        """Find the parts of the vectors that a step moves; layers may be frozen, or not, at any time."""
+        """Find the parts of the vectors that a step changes. Layers may be frozen or unfrozen at any time."""
         flags = [layer.own_trainable for layer in self.layers]
         if flags != self.flags:
             self.flags = flags
@@ -110,7 +110,7 @@ class Fit:
 
 
 def as_new_average(value: Any, name: str) -> Average:
-    """Return an average that has not followed anything yet: it serves one model."""
+    """Return an average that has not followed any parameters yet, because each average serves one model."""
     if instance_of(Average, "an Average, such as ExponentialMovingAverage(0.999)")(value, name).vector is not None:
         raise ArgumentError(f"{name} is {value!r}, which has followed another model: make a new one")
     return value
@@ -124,58 +124,57 @@ class Trainer(Configurable):
     model : Sequential
     optimizer : Optimizer or its name, default "adam"
     batch_size : int or None, default 32
-        Rows per step. None, or the number of rows or more, is full-batch gradient descent. As `shuffle`, it may be
-        changed, from the next epoch on.
+        Rows per step. None, or at least the number of rows, means full-batch gradient descent. You may change it and
+        `shuffle` at any time; the next epoch uses the new value.
     shuffle : bool, default True
-        Visit the rows in a new random order each epoch; a full batch needs none.
+        Use the rows in a new random order in each epoch. A full batch needs no order.
     seed : int, optional
-        Of the orders, and of `augment`. The order of epoch e depends on (seed, e) alone: the same seed gives the same
-        run.
+        Seed of the orders and of `augment`. The order of epoch e depends only on (seed, e): the same seed gives the
+        same run.
     metrics : list of names, Metric objects or functions, optional
-        What to report beside the loss, as in ``["accuracy", TopKAccuracy(5), my_function]``; by default the loss's own
-        metric. A function gets predictions (or, if its first argument is called ``scores``, scores) and targets, and
-        returns a number per row.
+        Metrics to report besides the loss, as in ``["accuracy", TopKAccuracy(5), my_function]``. The default is the
+        loss's own metric. A function gets predictions (or scores, if its first argument is called ``scores``) and
+        targets, and returns a number per row.
     clip_norm, clip_value : float > 0, optional
-        Bounds of the gradients, of their norm and of each entry: see `minidl.training.gradients.clip`.
+        Limits for the norm of the gradients and for each entry: see `minidl.training.gradients.clip`.
     average : Average, optional
-        An average of the parameters, such as ``ExponentialMovingAverage(0.999)``. It takes their place for the
-        validation after each epoch and after `fit`; the next step goes on from the parameters themselves.
+        An average of the parameters, such as ``ExponentialMovingAverage(0.999)``. It replaces the parameters for the
+        validation after each epoch, and after `fit`. The next step continues from the parameters themselves.
     augment : callable, optional
-        Gets the inputs of each batch as they are in the data, to read only, and a random generator, and returns what to
-        train on instead, of the same shape, such as images distorted by `minidl.data.augment`. It works in a thread of
-        its own, one batch ahead of the step; meanwhile BLAS has a thread less. The batch that begins with row r of
-        epoch e gets the generator ``numpy.random.default_rng((seed, e, r, 1))``. Evaluation sees the inputs as they
-        are.
+        Gets the read-only inputs of each batch and a random generator. Returns inputs of the same shape to train on
+        instead, such as images distorted by `minidl.data.augment`. It works in its own thread, one batch ahead of the
+        step; meanwhile BLAS has one thread less. The batch that begins with row r of epoch e gets the generator
+        ``numpy.random.default_rng((seed, e, r, 1))``. Evaluation uses the original inputs.
     accumulate : int >= 1, default 1
-        How many batches make a step, along the gradient of their mean loss: as with a `batch_size` so many times as
-        large, with no more memory. Layers that mix rows, such as BatchNorm, see a batch at a time.
+        Number of batches in a step, which follows the gradient of their mean loss. It is like a `batch_size` that many
+        times as large, without more memory. Layers that mix rows, such as BatchNorm, see one batch at a time.
     communicator : mpi4py.MPI.Comm, optional
-        Of the processes that train this model together, such as ``MPI.COMM_WORLD`` of a program that was started by
-        ``mpiexec -n 4 python train.py``. All run the same program on the same data; each computes its part of each
-        batch. The first one alone draws the bar and writes files (docs/distributed.md).
+        Communicator of the processes that train this model together, such as ``MPI.COMM_WORLD`` in a program started by
+        ``mpiexec -n 4 python train.py``. All run the same program on the same data. Each computes its part of each
+        batch. Only the first process draws the bar and writes files (docs/distributed.md).
     threads : int >= 1, optional
-        How many threads `fit` uses. By default as many as BLAS has: two to share a large batch, all in large matrix
-        products, and one where the shapes are so small that more would not pay (`minidl.threads`).
+        Number of threads that `fit` uses. The default is as many as BLAS has: two to share a large batch, all in large
+        matrix products, and one if the shapes are too small to gain from more (`minidl.threads`).
 
     Attributes
     ----------
     epoch, step : int
-        Epochs and steps done, in all calls of `fit`.
+        Number of completed epochs and steps, in all calls of `fit`.
     history : History
-        Loss and metrics of all epochs done, in all calls of `fit`.
+        Loss and metrics of all completed epochs, in all calls of `fit`.
     position : Position
-        How far the run is: ``position.row`` of ``position.rows`` rows of the present epoch are done.
+        Progress of the run: ``position.row`` of ``position.rows`` rows of the current epoch are completed.
     last_epoch : int
-        The number of epochs done when the present `fit` ends.
+        Number of completed epochs at the end of the current `fit`.
     metric_names : tuple of str
-        What each epoch of the present `fit` reports: loss, metrics, and those of the validation.
+        Names of the metrics of each epoch of the current `fit`: loss, metrics, and both for the validation.
     batch_loss : float
-        Mean loss of the last step's batch, NaN where all its rows weigh 0.
+        Mean loss of the last step's batch, or NaN if all its rows have weight 0.
     interrupted : bool
-        Whether the last `fit` ended by an error or Ctrl-C, or by `stop` in the midst of an epoch.
+        Whether the last `fit` ended by an error or Ctrl-C, or by `stop` in the middle of an epoch.
     ended_by : type of exception or None
-        The class of the error that ended the last `fit`, or KeyboardInterrupt; None where it ended by itself or `stop`.
-        Errors of `on_train_end` come after it.
+        The class of the error that ended the last `fit`, or KeyboardInterrupt. None if it ended normally or by `stop`.
+        It does not include errors of `on_train_end`.
     """
 
     model: Sequential = setting(kw_only=False, check=instance_of(Sequential, "a Sequential model"))
@@ -194,7 +193,7 @@ class Trainer(Configurable):
 
     def __post_init__(self) -> None:
         if self.seed is None:
-            # Without a seed one is drawn, so that also such a run can be continued.
+            # Without a seed, one is drawn, so that this run can be continued, too.
             self.seed = Processes(self.communicator).from_first(np.random.SeedSequence().generate_state(1)[0].item())
         self.history, self.position = History(), Position()
         self.last_epoch = 0
@@ -210,19 +209,19 @@ class Trainer(Configurable):
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of completed epochs."""
         return self.position.epoch
 
     @property
     def step(self) -> int:
-        """Steps that the optimizer has taken."""
+        """Number of steps that the optimizer has taken."""
         return self.optimizer.step
 
     @property
     def metric_values(self) -> dict[str, float]:
-        """Loss and metrics: means over the present epoch so far; between epochs, the last one's, with validation.
+        """Loss and metrics: means over the current epoch so far. Between epochs, those of the last, with validation.
 
-        They are NaN while all rows of the epoch have weighed 0.
+        They are NaN as long as all rows of the epoch had weight 0.
         """
         if self.position.row and self._fit is not None:
             return self._fit.tally.means(self.position.totals)
@@ -230,11 +229,11 @@ class Trainer(Configurable):
 
     @property
     def callback_states(self) -> list[tuple[str, dict[str, Any]]]:
-        """Key and state of each callback that has one: of the present `fit`, or of one that was interrupted."""
+        """Key and state of each callback that has one, in the current `fit` or in one that was interrupted."""
         return self._left_states if self._fit is None else self._fit.callbacks.states()
 
     def stop(self) -> None:
-        """End `fit` after the present step, or now between epochs; a later `fit` goes on from there."""
+        """End `fit` after the current step, or immediately between epochs. A later `fit` continues from there."""
         self._stopping = True
 
     def fit(
@@ -252,46 +251,46 @@ class Trainer(Configurable):
     ) -> History:
         """Train for `epochs` more epochs.
 
-        Called again, it continues: the optimizer's state, the history and the orders of rows go on. An epoch that was
-        interrupted (by Ctrl-C, an error, or `stop`) is finished first, and counts as one of `epochs`; it starts
-        anew when the data now has another number of rows.
+        Another call continues the training, with the optimizer's state, the history and the orders of rows. It first
+        finishes an epoch that was interrupted (by Ctrl-C, an error, or `stop`), which counts as one of `epochs`. That
+        epoch starts again if the data now have another number of rows.
 
         Parameters
         ----------
         x : array (N, *input_shape), memory map, nested list, or table of pandas, polars or pyarrow
-            Integers such as uint8 pixels stay as they are, and are converted batch by batch. Of data larger than
-            memory, the `x` and `y` of `minidl.data.Shards`.
+            Integers such as uint8 pixels are converted batch by batch. For data larger than memory, give the `x` and
+            `y` of `minidl.data.Shards`.
         y : array, pandas series or list
             Targets as the model's loss takes them, such as integer labels (N,).
         epochs : int, >= 1
-            Of a run that has begun also 0, where callbacks begin and end only: for a resumed run that was over.
+            For a run that has begun also 0: then callbacks only begin and end, as for a resumed run that was complete.
         validation_data : (x, y) or (x, y, sample_weight), optional
-            Evaluated after each epoch: ``val_loss`` and so on.
+            Data to evaluate after each epoch, as ``val_loss`` and so on.
         sample_weight : array (N,), >= 0, optional
-            Weight of each row in the loss and in the metrics, relative to the mean weight. For a position-wise output,
-            (N, time, classes), also (N, time): a mask of the positions that count.
+            Weight of each row in the loss and in the metrics, relative to the mean weight. For a position-wise output
+            (N, time, classes), it may have the shape (N, time), such as a mask of the positions that count.
         class_weight : dict of label -> weight, list of a weight per class, or "balanced", optional
-            For classifiers: multiplies the weight of each row by that of its class; labels left out weigh 1.
-            "balanced" makes all classes count the same. It is not applied to `validation_data`, as in Keras.
+            For classifiers: multiplies the weight of each row by the weight of its class. Missing labels have weight 1.
+            "balanced" gives all classes the same total weight. As in Keras, it does not apply to `validation_data`.
         callbacks : iterable of Callback, or of functions
-            A plain function gets the trainer at the end of each epoch.
+            A plain function is called with the trainer at the end of each epoch.
         progress : bool, default True
             Show a tqdm bar.
 
         Returns
         -------
         History
-            ``trainer.history``, of all epochs so far.
+            ``trainer.history`` with all epochs so far.
 
         Raises
         ------
         DataError, ShapeError, ArgumentError, ArgumentTypeError
-            For data or settings that cannot work; before anything has changed.
+            For wrong data or settings, before anything has changed.
         DivergenceError
-            When the loss, that of the validation, or a parameter is no longer finite. No further step is taken.
+            If the loss, the validation loss or a parameter is no longer finite. Training then takes no further step.
         KeyboardInterrupt
-            On Ctrl-C; model, optimizer and history are those of the last whole step. `restore_best` puts the best
-            epoch's model back, as after a DivergenceError.
+            On Ctrl-C. Model, optimizer and history are as after the last complete step. `restore_best` restores the
+            model of the best epoch, also after a DivergenceError.
         """
         from minidl.compiled.switching import start
 
@@ -326,9 +325,9 @@ class Trainer(Configurable):
         return self.history
 
     def check(self, x: Any, y: Any, **arguments: Any) -> None:
-        """Raise what `fit` would raise for these arguments before it trains.
+        """Raise the error that `fit` would raise for these arguments before training.
 
-        The model is set up, and `metric_names` are those of such a `fit`; nothing else changes.
+        This sets the model up, and sets `metric_names` as in such a `fit`. Nothing else changes.
 
         Parameters and errors are those of `fit`.
         """
@@ -337,9 +336,9 @@ class Trainer(Configurable):
     def evaluate(
         self, x: Any, y: Any, *, sample_weight: Any = None, class_weight: Any = None, **unknown: NoReturn
     ) -> dict[str, float]:
-        """Return the mean loss, and the metrics, of the model as it is on other data.
+        """Return the mean loss and the metrics of the current model on other data.
 
-        Of several processes all must call it, as each computes a part.
+        With several processes, all must call it, because each computes a part.
 
         Parameters and errors are those of `fit`. For SoftmaxCrossEntropy: ``{"loss": 0.07, "accuracy": 0.979}``.
         """
@@ -351,7 +350,7 @@ class Trainer(Configurable):
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Within, the model has the averaged weights, as after `fit`; without an `average` nothing changes."""
+        """Give the model the averaged weights in this context, as after `fit`. Without an `average`, change nothing."""
         before = self.average is not None and self.average.shown_as is not None
         self._show_average(True)
         try:
@@ -360,63 +359,63 @@ class Trainer(Configurable):
             self._show_average(before)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that the run is to `path`, an ``.npz`` file, so that `load` goes on to the same bits.
+        """Write the whole run to `path`, an ``.npz`` file, so that after `load` it continues to the same bits.
 
-        That is the model with its random generators, the optimizer with its slots, the average, the step and the
-        position in the epoch, the history, and what callbacks know. The data are not in it, nor is `communicator`. An
-        older file is replaced only by a whole one. Of several processes the first one alone writes.
+        The file holds the model with its random generators, the optimizer with its slots, the average, the step and the
+        position in the epoch, the history, and the state of callbacks. It does not hold the data or `communicator`.
+        Only a complete file replaces an older one. With several processes, only the first one writes.
 
-        Within a step, as in `on_gradients`, there is no such state: call it from `on_batch_end`, `on_epoch_end`, or
-        outside of `fit`; the callback `Checkpoint` does.
+        Within a step, as in `on_gradients`, the state is not complete. Call this from `on_batch_end`, `on_epoch_end`,
+        or outside of `fit`, as the callback `Checkpoint` does.
 
-        Of a metric that is a function the file holds the name: after `load`, set `metrics` once more.
+        For a metric that is a function, the file holds only the name: set `metrics` again after `load`.
 
-        Raises NotReadyError before the model is set up; ArgumentTypeError for a learning rate that is a function but no
-        `Schedule`, or another setting that JSON cannot hold; OSError when the file cannot be written.
+        Raises NotReadyError before the model is set up; ArgumentTypeError for a setting that JSON cannot hold, such as
+        a learning rate that is a function but not a `Schedule`; OSError if the file cannot be written.
         """
         from minidl.compiled import is_on
 
         description, arrays = describe(self)
-        if Processes(self.communicator).rank == 0:  # "compiled" is of no consequence: the bits are the same
+        if Processes(self.communicator).rank == 0:  # "compiled" does not matter: the bits are the same
             write_described(path, KIND, VERSION, description | {"compiled": is_on()}, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trainer:
-        """Read what `save` wrote; of a folder that `Checkpoint` filled, its newest file.
+        """Read a run that `save` wrote. For a folder of `Checkpoint`, read its newest file.
 
         To finish a run of 20 epochs: ``trainer.fit(x, y, epochs=20 - trainer.epoch, callbacks=...)``, with the same
-        data and the same kinds of callbacks, which get back what they knew.
+        data and the same kinds of callbacks, which get their state back.
 
         Raises
         ------
         MissingFileError
-            When there is no such file, or no checkpoint in the folder.
+            If there is no such file, or no checkpoint in the folder.
         FileFormatError
-            As `Sequential.load`.
+            As for `Sequential.load`.
         """
         return read_run(path, cls)
 
     def restore_best(self) -> int:
-        """Put back the parameters and states of the best epoch, and return its number, counted from 1.
+        """Restore the parameters and states of the best epoch, and return its number, counted from 1.
 
-        `EarlyStopping` does so at the end of `fit`, but not after Ctrl-C or an error: call this then, or after `load`.
-        Optimizer, history and position stay as they are, so another `fit` goes on from the best parameters.
+        `EarlyStopping` does this at the end of `fit`, but not after Ctrl-C or an error: then, or after `load`, call
+        this. Optimizer, history and position do not change, so another `fit` continues from the best parameters.
 
-        Raises NotReadyError where no `EarlyStopping` keeps a best model.
+        Raises NotReadyError if no `EarlyStopping` keeps a best model.
         """
         from minidl.training.monitoring import restore_best
 
         return restore_best(self)
 
     def go_to(self, position: Position, callback_states: list[tuple[str, dict[str, Any]]]) -> None:
-        """Continue from a position, with what callbacks knew there; a run that its optimizer has ended is over."""
+        """Continue from a position, with the callback states there. A run that its optimizer has ended is complete."""
         self.position, self._left_states = position, callback_states
         self._over = bool(self.optimizer.ended)
 
     def _prepare(
         self, x: Any, y: Any, epochs: int = 1, callbacks: Callbacks = None, progress: bool = False, **data: Any
     ) -> Fit:
-        """Check all that `fit` gets, and prepare it; after an error the model is as it was."""
+        """Check and prepare all arguments of `fit`. After an error, the model is as it was before."""
         as_whole_number(epochs, "epochs", 0 if self.epoch or self.position.row else 1)
         if self.step and not self.position.rows:  # this trainer has not begun yet
             raise ArgumentError(f"the optimizer has taken {self.step} steps elsewhere: make a new one for each model")
@@ -430,7 +429,7 @@ class Trainer(Configurable):
             tally = Tally(self.model, as_metrics(self.metrics, self.model.loss), rows)
             fit = Fit(self.model, rows, validation, hooks, tally, processes)
             self.metric_names = (*tally.names, *(f"val_{name}" for name in tally.names if validation is not None))
-            if self.augment is not None:  # raises what it raises for such inputs, or for not returning the like
+            if self.augment is not None:  # raises its own error for these inputs, or an error about its result
                 apply_augment(self.augment, rows.x[:2], np.random.default_rng(0))
             check_full_batch(self, fit)
             for hook in hooks.callbacks:
@@ -439,7 +438,7 @@ class Trainer(Configurable):
         return fit
 
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Keep what an interrupted `fit`'s callbacks know, for the `fit` that goes on, or for `save`."""
+        """Keep the callback states of an interrupted `fit`, for the next `fit` or for `save`."""
         with self._whole:
             self.ended_by, self.interrupted = kind, kind is not None or self.position.row > 0
             self._show_average(True)
@@ -462,7 +461,7 @@ class Trainer(Configurable):
             self._finish_epoch(fit)
 
     def _take_steps(self, fit: Fit) -> None:
-        """Take the steps that are left of the epoch, or those until `stop`."""
+        """Take the remaining steps of the epoch, or the steps until `stop`."""
         take_step = self._search if self.optimizer.full_batch else self._take_step
         with rows_beside(self, fit), contextlib.closing(self._batches(fit)) as batches:
             while group := list(itertools.islice(batches, self.accumulate)):
@@ -476,7 +475,7 @@ class Trainer(Configurable):
                     fit.callbacks.call("on_batch_end", self)
 
     def _batches(self, fit: Fit) -> Generator[Rows, None, None]:
-        """Make the batches that are left of the present epoch, one ahead where they are distorted."""
+        """Make the remaining batches of the current epoch. Distorted batches are made one step ahead."""
         seed, epoch, size, data = self.seed or 0, self.epoch, self.position.batch_rows, fit.data
         order = data.order((seed, epoch)) if self.position.shuffled else None
 
@@ -492,7 +491,7 @@ class Trainer(Configurable):
         return prefetch(batch_at, parts) if self.augment is not None else (batch_at(part) for part in parts)
 
     def _take_step(self, fit: Fit, batches: list[Rows]) -> Array:
-        """Move the parameters along the gradient of batches; return their totals."""
+        """Change the parameters along the gradient of batches; return their totals."""
         totals = self._compute_gradients(fit, batches)
         self._check_finite("loss", totals[1], self.step + 1)
         fit.callbacks.call("on_gradients", self)
@@ -507,7 +506,7 @@ class Trainer(Configurable):
         return totals
 
     def _search(self, fit: Fit, batches: list[Rows]) -> Array:
-        """Take one iteration of an optimizer that evaluates all rows where it likes; return the totals at its end."""
+        """Take one iteration of an optimizer that evaluates all rows at its own points; return the final totals."""
 
         def evaluate() -> tuple[float, Array]:
             fit.totals = self._compute_gradients(fit, batches)
@@ -519,10 +518,10 @@ class Trainer(Configurable):
         if fit.place != place():
             states = [(state, state.value.copy()) for state in self.model.named_states().values()]
             fit.lowest = evaluate()
-            for state, before in states:  # it is no step: a run that begins here would have its statistics
+            for state, before in states:  # this is not a step: it must not change running statistics
                 state.value = before
             self._check_finite("loss", fit.lowest[0], self.step + 1)
-        # The last evaluation is that of the place that it leaves.
+        # The last evaluation is at the final parameters.
         fit.lowest = self.optimizer.minimize(evaluate, fit.parameters, *fit.lowest, fit.trained)
         fit.place = place()
         if self.optimizer.ended:
@@ -530,7 +529,7 @@ class Trainer(Configurable):
         return fit.totals
 
     def _compute_gradients(self, fit: Fit, batches: list[Rows]) -> Array:
-        """Write the gradient of the batches' mean loss into the model; return their totals, over all processes."""
+        """Write the gradient of the batches' mean loss into the model; return their totals over all processes."""
         fit.read_trainable()
         total_weight = sum(batch.whole for batch in batches) * fit.data.mean_weight
         replica = fit.replica if len(batches[0]) > self.model.rows_at_once else None
@@ -545,7 +544,7 @@ class Trainer(Configurable):
     def _finish_epoch(self, fit: Fit) -> None:
         self._check_finite("largest parameter", np.abs(fit.parameters).max(initial=0), self.step)
         values = fit.tally.means(self.position.totals)
-        with self.averaged_weights():  # for callbacks, too: those that the metrics are of
+        with self.averaged_weights():  # also for callbacks: the metrics belong to these weights
             if fit.validation is not None:
                 totals = score_rows(self.model, fit.validation, fit.tally, self.threads, fit.processes)
                 values |= {f"val_{name}": value for name, value in fit.tally.means(totals).items()}
@@ -565,4 +564,4 @@ advise_on_attributes(Trainer)
 
 
 _quiet = functools.partial(np.errstate, over="ignore", invalid="ignore")
-"""Silences NumPy's warnings: a run that overflows ends with an error that says so."""
+"""Turns off NumPy's warnings: a run that overflows ends with an error that says so."""

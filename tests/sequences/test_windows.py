@@ -173,7 +173,7 @@ def test_a_causal_convolution_continues_a_sequence_piece_by_piece(layer, pieces)
 @pytest.mark.parametrize("options", [{}, {"padding": "same"}, {"padding": "causal", "strides": 2}])
 def test_a_convolution_that_looks_ahead_or_skips_positions_does_not_continue(options):
     layer = built(Conv1D(2, 3, **options), (6, 2))
-    with pytest.raises(ArgumentError, match=r'^Conv1D continues a sequence with padding="causal" and strides=1 alone$'):
+    with pytest.raises(ArgumentError, match=r'^Conv1D continues a sequence only with padding="causal" and strides=1$'):
         layer.continued(np.zeros((1, 1, 2)), {})
 
 

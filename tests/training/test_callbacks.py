@@ -193,5 +193,5 @@ class TestList:
         heirs = [Counter(), Counter()]
         CallbackList(heirs).restore_states(states)
         assert [heir.count for heir in heirs] == [3, 5]
-        with pytest.warns(UserWarning, match="the run goes on without its Counter: fit was given none"):
+        with pytest.warns(UserWarning, match="the run continues without its Counter: fit was given none"):
             CallbackList(heirs[:1]).restore_states(states)

@@ -207,7 +207,7 @@ def test_a_resumed_run_that_lacks_a_callback_says_so(tmp_path):
     with pytest.raises(InterruptedError):
         trainer.fit(x, y, callbacks=[EarlyStopping("loss"), StopAt("on_batch_end", 3)], progress=False)
     trainer.save(tmp_path / "run.npz")
-    with pytest.warns(UserWarning, match="the run goes on without its EarlyStopping.*: fit was given none"):
+    with pytest.warns(UserWarning, match="the run continues without its EarlyStopping.*: fit was given none"):
         Trainer.load(tmp_path / "run.npz").fit(x, y, progress=False)
 
 
