@@ -1,4 +1,4 @@
-"""Cross-validation: a new network for each fold, trained on the other folds and judged by this one."""
+"""Cross-validation: a new network for each fold, trained on the other folds and evaluated on this one."""
 
 from __future__ import annotations
 
@@ -59,46 +59,47 @@ def cross_validate(
     jobs: int | Client | None = None,
     progress: bool = True,
 ) -> CrossValidation:
-    """Train a new network for each fold and each seed, on the other folds, and judge it by the rows held out.
+    """Train a new network for each fold and each seed on the other folds, and evaluate it on the held-out rows.
 
-    The run of seed s is that of ``Trainer(build_model(s), optimizer, batch_size=batch_size, seed=s, ...).fit(...)`` on
-    the others, with the rows held out as validation data. Each run computes its matrix products on one thread, so that
-    the results are the same bits with any number of `jobs`.
+    The run of seed s is ``Trainer(build_model(s), optimizer, batch_size=batch_size, seed=s, ...).fit(...)`` on the
+    other folds, with the held-out rows as validation data. Each run computes its matrix products in one thread, so the
+    results have the same bits with any number of `jobs`.
 
     Parameters
     ----------
     build_model : callable
         Takes a seed and returns a model that ends with a loss: ``lambda seed: Sequential([...], seed=seed)``.
-        It is called here, before the training; every fold of a seed begins with the same parameters.
+        It is called before the training. Every fold of a seed starts with the same parameters.
     x, y : arrays of N rows
-        As `Trainer.fit` takes them; for a `transformer`, `x` is what that takes, such as a frame with text columns.
+        As for `Trainer.fit`. With a `transformer`, `x` is its input, such as a frame with text columns.
     epochs : int >= 1
-        Of each run. It has no default: after a single epoch, that of `Trainer.fit`, most networks know little.
+        Epochs of each run. There is no default: after one epoch, the default of `Trainer.fit`, most networks have
+        learnt little.
     folds : int >= 2, scikit-learn splitter, or iterable of (training rows, held-out rows), default 5
-        A number deals the rows at random, anew for each seed; for a classifier each fold gets the classes' shares of
-        the whole. Splitters and pairs give each seed the same folds.
+        A number splits the rows at random, differently for each seed. For a classifier, each class has the same share
+        in each fold. Splitters and pairs give each seed the same folds.
     seeds : int >= 1 or iterable of int in [0, 2**32), default 1
-        A number n stands for the seeds 0 .. n - 1.
+        A number n means the seeds 0 .. n - 1.
     optimizer : Optimizer or its name, default "adam"
         Each run has a copy.
     batch_size, metrics, clip_norm, clip_value, average, augment
         As for `Trainer`. Each run has copies.
     sample_weight, class_weight
-        As for `Trainer.fit`; class weights do not count for the rows held out.
+        As for `Trainer.fit`. Class weights do not apply to the held-out rows.
     transformer : scikit-learn transformer, optional
-        Such as StandardScaler(), or a ColumnTransformer that selects the columns of a frame. It gets rows of `x` as
-        you gave it: of a frame a frame, of a sparse matrix a sparse one; a list becomes an array. Each run fits
-        a clone to its training rows alone, by ``fit_transform`` as in a Pipeline, so that nothing is learnt from the
-        rows held out. What it returns must be finite numbers, dense or sparse. A `random_state` of None becomes the
-        run's seed.
+        Such as StandardScaler(), or a ColumnTransformer that selects the columns of a frame. It gets rows of `x` in the
+        same type, such as a frame or a sparse matrix; a list becomes an array. Each run fits a clone only to its
+        training rows, by ``fit_transform`` as in a Pipeline, so it learns nothing from the held-out rows. It must
+        return finite numbers, dense or sparse. A `random_state` of None becomes the run's seed.
     groups : array (N,), optional
         For splitters such as GroupKFold, which keep the rows of a group together.
     callbacks : iterable of Callback
-        Each run has copies. One that looks at the validation, to stop early, say, makes the scores too good.
+        Each run has copies. A callback that uses the validation, for example to stop early, makes the scores too good.
     jobs : int >= 1, -1, Dask client or None, default None
-        Processes that train at once; -1 takes all cores, None this process alone. They wait for the next call, and end
-        by themselves after some idle minutes. A ``distributed.Client`` takes the workers of its cluster, and so does
-        any number but 1 within ``joblib.parallel_config(backend="dask")`` or ``"ray"``; docs/distributed.md has more.
+        Number of processes that train at the same time. -1 uses all cores, None only this process. The processes wait
+        for the next call, and end after some idle minutes. A ``distributed.Client`` uses the workers of its cluster.
+        Any number except 1 does so within ``joblib.parallel_config(backend="dask")`` or ``"ray"``; see
+        docs/distributed.md.
     progress : bool, default True
         Show a tqdm bar over the runs.
 
@@ -109,16 +110,16 @@ def cross_validate(
     Raises
     ------
     DataError, ShapeError, ArgumentError, ArgumentTypeError
-        For data, folds, models or settings that cannot work; before any training.
+        For wrong data, folds, models or settings, before any training.
     DivergenceError
-        When a run diverges. An error in a run names its seed and fold, also one that a layer, a distortion or the
-        transformer raises.
+        If a run diverges. An error in a run names its seed and fold, even if a layer, a distortion or the transformer
+        raises it.
     MissingDependencyError
         For `jobs` above 1 with a joblib before 1.3.
     ClusterError
-        When the scheduler of a Dask client is gone, or several workers in turn die of the same run.
+        If the scheduler of a Dask client is gone, or if several workers die one after the other in the same run.
     KeyboardInterrupt
-        On Ctrl-C, after which no process is left; workers of a cluster end their runs after the present epoch.
+        On Ctrl-C. Then no process is left; workers of a cluster end their runs after the current epoch.
     """
     from threadpoolctl import threadpool_limits
 
@@ -134,13 +135,13 @@ def cross_validate(
         "augment": augment,
     }
     whole = as_data_set(x, y, sample_weight, transformer=transformer)
-    # Of all rows, and for the checks alone: the runs fit their own.
+    # Fitted to all rows, only for the checks: each run fits its own.
     inputs = as_rows(Split(whole).transformed(transformer, seeds[0])[0].training.x, "x")
-    with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
+    with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer also multiplies matrices
         trainers = {
             seed: Trainer(model, seed=seed, **settings) for seed, model in _build_models(build_model, seeds).items()
         }
-        new = copy.deepcopy(trainers)  # not set up, since a fold may have other features
+        new = copy.deepcopy(trainers)  # not set up, because a fold may have other features
         for trainer in trainers.values():
             trainer.check(
                 inputs,
@@ -179,19 +180,19 @@ def cross_validate(
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What one run of a cross-validation leaves.
+    """The result of one run of a cross-validation.
 
     Attributes
     ----------
     seed, fold : int
-        Folds count from 1.
+        The fold is counted from 1.
     held_out : array (M,)
-        The numbers of the rows held out.
+        The indices of the held-out rows.
     history : History
     metric_values : dict of name -> float
-        Loss and metrics of the last epoch; those of the validation are measured on the model as it is in the end.
+        Loss and metrics of the last epoch. The validation metrics are those of the final model.
     scores : array (M, *output_shape)
-        What the model gives for the rows held out.
+        The model's scores for the held-out rows.
     """
 
     seed: int
@@ -203,29 +204,30 @@ class Run:
 
 
 class CrossValidation:
-    """The runs of a cross-validation: their histories and metrics, and predictions for rows that were held out.
+    """The runs of a cross-validation: their histories and metrics, and predictions for held-out rows.
 
     Attributes
     ----------
     runs : list of Run
-        By seed, then by fold.
+        The runs in the order of seeds, then folds.
     histories : list of History
         One for each run.
     held_out : list of arrays (M,)
-        The numbers of the rows that each run held out.
+        The indices of the rows that each run held out.
     scores : pandas frame
-        A row for each run, indexed by seed and fold, and a column for each metric, as at the end of the run.
+        A row for each run, indexed by seed and fold, and a column for each metric at the end of the run.
     mean, standard_deviation : dict of name -> float
-        Over the runs, of each metric. The deviation is the sample's, with one less than the runs below; NaN for one.
+        Mean and standard deviation of each metric over the runs. It is the sample standard deviation, with (runs - 1)
+        in the denominator; NaN for one run.
     predictions : array (N,) or (N, ...)
-        For each row, what models that were trained without it predict, as `Sequential.predict` returns it. With several
-        seeds, or a splitter that holds a row out repeatedly, the models predict together, as in an `Ensemble`: by the
-        mean of their probabilities, for a regression by that of their values. That is often better than one model, of
-        which `mean` speaks. A row that is never held out has NaN.
+        Predictions for each row by models that were trained without it, as `Sequential.predict` returns them. With
+        several seeds, or if a splitter holds a row out repeatedly, the models predict together as in an `Ensemble`: by
+        the mean of their probabilities or, for a regression, of their values. This is often better than a single model,
+        which `mean` describes. A row that is never held out has NaN.
     probabilities : array (N, K)
-        The like, as `Sequential.predict_proba` returns it; ArgumentError where the loss gives none.
+        Probabilities of these models, as `Sequential.predict_proba` returns them; ArgumentError if the loss gives none.
     fold_predictions : list of arrays (M,) or (M, ...)
-        For each run, the predictions of its model alone, for the rows of `held_out`.
+        For each run, the predictions of only its model for the rows in `held_out`.
     """
 
     def __init__(self, runs: Sequence[Run], rows: int, loss: Loss) -> None:
@@ -239,7 +241,7 @@ class CrossValidation:
 
     @property
     def held_out(self) -> list[Array]:
-        """The numbers of the rows that each run held out."""
+        """The indices of the rows that each run held out."""
         return [run.held_out for run in self.runs]
 
     @property
@@ -263,21 +265,21 @@ class CrossValidation:
 
     @cached_property
     def predictions(self) -> Array:
-        """Predictions for each row, by models that were trained without it."""
+        """Predictions for each row by models that were trained without it."""
         return self._for_all_rows(self._loss.decide)
 
     @cached_property
     def probabilities(self) -> Array:
-        """Probabilities for each row, by models that were trained without it."""
+        """Probabilities for each row by models that were trained without it."""
         return self._for_all_rows(self._loss.activate)
 
     @property
     def fold_predictions(self) -> list[Array]:
-        """The predictions of each run's model alone, for the rows that it held out."""
+        """The predictions of only each run's model for the rows that it held out."""
         return [self._loss.decide(run.scores) for run in self.runs]
 
     def summary(self) -> None:
-        """Print loss and metrics of each run, their means and their standard deviations."""
+        """Print loss and metrics of each run, with their means and standard deviations."""
         rows = [["seed", "fold", "rows", *self.runs[0].metric_values]]
         for run in self.runs:
             values = map(_text, run.metric_values.values())
@@ -297,7 +299,7 @@ class CrossValidation:
         return {name: [run.metric_values[name] for run in self.runs] for name in self.runs[0].metric_values}
 
     def _for_all_rows(self, decide: Callable[[Array], Array]) -> Array:
-        """Turn the scores of each row into predictions; NaN where there are none."""
+        """Turn the scores of each row into predictions. A row without scores gets NaN."""
         rows, scores = self._scores
         decided = decide(scores)
         if len(rows) == self._rows:
@@ -308,12 +310,12 @@ class CrossValidation:
 
     @cached_property
     def _scores(self) -> tuple[Array, Array]:
-        """The rows that were held out, each once, and the scores of each, of several models averaged by the loss."""
+        """Return each held-out row once, and its scores. The loss averages the scores of several models."""
         held_out = np.concatenate(self.held_out)
-        order = np.argsort(held_out, kind="stable")  # row by row, and the scores of one row run by run
+        order = np.argsort(held_out, kind="stable")  # by row, then by run
         rows, first, counts = np.unique(held_out[order], return_index=True, return_counts=True)
         each = np.concatenate([run.scores for run in self.runs])[order]
-        scores = each[first]  # where one model gave them, they stay the same bits
+        scores = each[first]  # scores of a single model keep their bits
         for count in np.unique(counts[counts > 1]):
             several = counts == count
             scores[several] = self._loss.average(each[first[several] + np.arange(count)[:, np.newaxis]])
@@ -322,7 +324,7 @@ class CrossValidation:
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """A run that is to be: a trainer that has not begun, of which the run takes a copy."""
+    """A planned run: a trainer that has not begun. The run uses a copy of it."""
 
     trainer: Trainer
     seed: int
@@ -339,7 +341,7 @@ class _Task:
         return f"seed {self.seed}, fold {self.number}"
 
     def check_weights(self, model: Sequential) -> None:
-        """Raise DataError where no row that the run trains on, or holds out, counts for a model that is set up."""
+        """Raise DataError if all training rows, or all held-out rows, of a run have weight 0. The model is set up."""
         loss, shape = model.loss, model.output_shape or ()
         assert loss is not None
         parts = (("trains on", self.split.training, self.class_weight), ("holds out", self.split.held_out, None))
@@ -363,7 +365,7 @@ class _Task:
                 callbacks=[*hooks, _Leaver()],
                 progress=False,
             )
-            # Not the last epoch's: a callback may have put better parameters back since.
+            # Not those of the last epoch: a callback may have restored better parameters since.
             x, y, weights = data["validation_data"]
             last = trainer.evaluate(x, y, sample_weight=weights)
             scores = trainer.model.predict_scores(x)
@@ -373,7 +375,7 @@ class _Task:
 
 
 class _Leaver(Callback):
-    """Ends a run after its epoch when nobody waits for it any more."""
+    """Ends a run after its epoch if no caller waits for it any more."""
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         if not is_wanted():
@@ -381,7 +383,7 @@ class _Leaver(Callback):
 
 
 def _build_models(build_model: Callable[[int], Sequential], seeds: Sequence[int]) -> dict[int, Sequential]:
-    """Make the model of each seed, each a new one."""
+    """Make a new model for each seed."""
     cure = "give a function that makes a new one: lambda seed: Sequential([...], seed=seed)"
     if isinstance(build_model, Sequential) or not callable(build_model):
         raise ArgumentTypeError(f"build_model is {brief(build_model)}; {cure}")
@@ -393,7 +395,7 @@ def _build_models(build_model: Callable[[int], Sequential], seeds: Sequence[int]
     for seed in seeds:
         model = build_model(seed)
         if not isinstance(model, Sequential):
-            raise ArgumentTypeError(f"build_model({seed}) returned {brief(model)}, no Sequential; {cure}")
+            raise ArgumentTypeError(f"build_model({seed}) returned {brief(model)}, not a Sequential; {cure}")
         if any(model is other for other in models.values()):
             raise ArgumentError(f"build_model({seed}) returned the same model as for another seed; {cure}")
         models[seed] = model
@@ -401,7 +403,7 @@ def _build_models(build_model: Callable[[int], Sequential], seeds: Sequence[int]
 
 
 def _check_seeds_matter(build_model: Callable[[int], Sequential], models: dict[int, Sequential], x: Array) -> None:
-    """Refuse a function that heeds not the seed alone, or not at all."""
+    """Raise ArgumentError unless the function's model depends on the seed, and only on the seed."""
     (seed, model), *others = models.items()
     again = build_model(seed)
     if again is model:
@@ -412,14 +414,14 @@ def _check_seeds_matter(build_model: Callable[[int], Sequential], models: dict[i
     again.set_up_for(x)
     if not np.array_equal(again.parameters, model.parameters):
         raise ArgumentError(
-            f"build_model({seed}) gives other first parameters at each call: hand the seed on, "
+            f"build_model({seed}) gives different first parameters in each call: pass the seed on, "
             "Sequential([...], seed=seed)"
         )
     for other, second in others:
-        # Parameters that are equal for another reason, such as an initializer of zeros, come with seeds of their own.
+        # Parameters may be equal for another reason, such as an initializer of zeros. Then the models' seeds differ.
         if model.seed == second.seed is not None and np.array_equal(model.parameters, second.parameters):
             raise ArgumentError(
-                f"build_model gives the same first parameters for the seeds {seed} and {other}: hand the seed on, "
+                f"build_model gives the same first parameters for the seeds {seed} and {other}: pass the seed on, "
                 "Sequential([...], seed=seed)"
             )
 
@@ -433,7 +435,7 @@ def _copied(hooks: list[Callback]) -> list[Callback]:
     try:
         return copy.deepcopy(hooks)
     except (TypeError, copy.Error) as error:
-        raise ArgumentTypeError(f"callbacks: each run needs a copy of its own, but {brief(hooks)}: {error}") from error
+        raise ArgumentTypeError(f"callbacks: each run needs its own copy, but {brief(hooks)}: {error}") from error
 
 
 def _as_seeds(seeds: int | Iterable[int]) -> list[int]:

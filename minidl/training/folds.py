@@ -1,4 +1,4 @@
-"""Folds: which rows a run trains on, and which it is judged by, in a cross-validation or a search."""
+"""Folds: the training rows and the held-out rows of each run in a cross-validation or a search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minidl.tables import as_frame, column_names, rows_of
 from minidl.typing import Array
 
 Fold = tuple[Array, Array]
-"""The rows to train on, and those held out."""
+"""The training rows and the held-out rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +30,8 @@ class DataSet:
     y : array (N, ...)
     weights : array (N, ...) or None
     rows : integer array (N,), optional
-        Which rows of the table are the inputs; None for all. They are taken when `x` is read, so folds of one table
-        cost no memory.
+        The rows of the table that are the inputs; None for all. They are taken when `x` is read, so several folds of
+        one table need no memory.
     """
 
     table: Any
@@ -41,18 +41,18 @@ class DataSet:
 
     @property
     def x(self) -> Any:
-        """The inputs, of the same kind as the table: of a frame a frame, of a sparse matrix a sparse one."""
+        """The inputs, in the same type as the table, such as a frame or a sparse matrix."""
         return rows_of(self.table, self.rows)
 
     def take(self, rows: Array) -> DataSet:
-        """Return these rows, of a data set that has all rows of its table."""
+        """Return these rows of a data set that has all rows of its table."""
         return DataSet(self.table, self.y[rows], None if self.weights is None else self.weights[rows], rows)
 
 
 def as_data_set(x: Any, y: Any, sample_weight: Any = None, *, transformer: Any = None) -> DataSet:
-    """Check data as a user has them; without a transformer the inputs must be numbers that are finite.
+    """Check a user's data. Without a transformer, the inputs must be finite numbers.
 
-    Inputs for a transformer stay as they are, except that lists become arrays. It gets copies of their rows, since some
+    Inputs for a transformer do not change, except that lists become arrays. It gets copies of their rows, because some
     transformers work in place.
 
     Raises DataError for other data.
@@ -60,31 +60,31 @@ def as_data_set(x: Any, y: Any, sample_weight: Any = None, *, transformer: Any =
     table = _as_numbers(x, "x") if transformer is None else _as_table(x)
     y = as_array(y, "y")
     weights = None if sample_weight is None else as_weights(sample_weight)
-    # A frame or a sparse matrix may not tell its length as an array does.
+    # A frame or a sparse matrix may not have the length of an array.
     rows = check_lengths(x=np.empty(table.shape[:1]), y=y, sample_weight=weights)
     return DataSet(table, y, weights, None if transformer is None else np.arange(rows))
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What a run trains on, and what it is judged by; None where nothing is held out."""
+    """The training data of a run and its held-out data, or None if no rows are held out."""
 
     training: DataSet
     held_out: DataSet | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """Return the data as `Trainer.fit` takes them."""
+        """Return the data as arguments of `Trainer.fit`."""
         data, held_out = self.training, self.held_out
         validation_data = None if held_out is None else (held_out.x, held_out.y, held_out.weights)
         return {"x": data.x, "y": data.y, "sample_weight": data.weights, "validation_data": validation_data}
 
     def transformed(self, transformer: Any, seed: int) -> tuple[Split, Any]:
-        """Return the data as a transformer returns them, and its clone, which was fitted to the training rows alone.
+        """Return the transformed data, and the transformer's clone, which was fitted only to the training rows.
 
-        The training rows are those of `fit_transform`, as in a scikit-learn Pipeline. A `random_state` of None becomes
-        the seed. Without a transformer nothing changes.
+        The training rows come from `fit_transform`, as in a scikit-learn Pipeline. A `random_state` of None becomes the
+        seed. Without a transformer, nothing changes.
 
-        Raises ArgumentTypeError for no transformer, DataError for what a network cannot train on.
+        Raises ArgumentTypeError if it is not a transformer, and DataError if a network cannot train on the result.
         """
         if transformer is None:
             return self, None
@@ -109,7 +109,7 @@ def _is_random_state(name: str) -> bool:
 
 
 def _with_inputs(data: DataSet, returned: Any) -> DataSet:
-    """Return the data with what a transformer returned as inputs."""
+    """Return the data with the result of a transformer as inputs."""
     name = "what the transformer returned"
     x = _as_numbers(returned, name)
     check_lengths(**{name: as_rows(x, name), "y": data.y})
@@ -117,7 +117,7 @@ def _with_inputs(data: DataSet, returned: Any) -> DataSet:
 
 
 def _as_numbers(x: Any, name: str) -> Any:
-    """Return an array, of any sparse matrix a CSR matrix, or a frame of named columns, of numbers that are finite."""
+    """Return finite numbers as an array, a CSR matrix (for any sparse matrix), or a frame with named columns."""
     x = as_frame(x)
     array = x.tocsr() if hasattr(x, "tocsr") else as_array(x, name)
     check_finite(as_rows(array, name), name)
@@ -125,7 +125,7 @@ def _as_numbers(x: Any, name: str) -> Any:
 
 
 def _as_table(x: Any) -> Any:
-    """Return what a transformer takes such that rows can be taken of it."""
+    """Return a transformer's input in a form from which rows can be taken."""
     if hasattr(x, "tocsr"):
         return x.tocsr()
     if x is None or isinstance(x, np.ma.MaskedArray):
@@ -233,7 +233,7 @@ def _shuffled_folds(folds: int, seed: int, rows: int, classes: Array | None) -> 
 
 
 def _as_folds(pairs: Sequence[Any], rows: int) -> list[Fold]:
-    """Check folds that others made."""
+    """Check folds from a splitter or the user."""
     if not pairs:
         raise ArgumentError("folds gives no fold")
     checked = []

@@ -1,7 +1,7 @@
-"""The gradient of a batch, held within bounds, and the loss and metrics of rows: functions of model and rows.
+"""The gradient of a batch, its clipping, and the loss and metrics of rows: functions of model and rows.
 
 All are sums over rows until a mean is read. The totals of rows are one vector: their weight, the sum of their losses,
-and the sums of each metric. Those of blocks, batches and processes are added.
+and the sums of each metric. The totals of blocks, batches and processes are added.
 """
 
 import math
@@ -20,7 +20,7 @@ from minidl.typing import Array
 
 
 class Tally:
-    """Counts loss and metrics of a model's rows into totals, and reads their means.
+    """Adds up loss and metrics of a model's rows in totals, and computes their means.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Tally:
         Set up, with a loss.
     metrics : sequence of Metric
     rows : Rows
-        Whose first row, with scores of 0, shows that each metric can be computed, and how many sums it has.
+        Rows of data. The first one, with scores of 0, shows that each metric can be computed, and how many sums it has.
     """
 
     def __init__(self, model: Sequential, metrics: Sequence[Metric], rows: Rows) -> None:
@@ -43,7 +43,7 @@ class Tally:
                 self._sizes.append(len(metric.sums(ScoredRows(self.loss, scores, targets), None)))
 
     def zeros(self) -> Array:
-        """Return the totals of no rows."""
+        """Return the totals of zero rows."""
         return np.zeros(2 + sum(self._sizes))
 
     def count(self, output: Array, rows: Rows, scale: float) -> tuple[Array, Array]:
@@ -58,7 +58,7 @@ class Tally:
         return np.array(totals, np.float64), gradient if scores is output else gradient.reshape(output.shape)
 
     def means(self, totals: Array) -> dict[str, float]:
-        """Return loss and metrics by name; all are NaN where no row counts."""
+        """Return loss and metrics by name. All are NaN if no row counts."""
         weight = float(totals[0])
         if not weight:
             return dict.fromkeys(self.names, math.nan)
@@ -74,10 +74,10 @@ def compute_gradients(
 ) -> Array:
     """Write the gradient of the batches' share in a mean loss over `total_weight` into the model; return their totals.
 
-    More rows than ``model.rows_at_once`` are computed in blocks, whose gradients add up to that of all. A model with a
-    layer that mixes the rows of a batch gets each batch whole. A replica, where there is one, computes half of the
-    rows; a half of up to two blocks is whole, too, since threads wait for each other between operations. The penalties
-    of regularizers are not in it.
+    More rows than ``model.rows_at_once`` are computed in blocks, whose gradients are added. A model with a layer that
+    mixes the rows of a batch gets each batch as a whole. A replica, if there is one, computes half of the rows. A half
+    of up to two blocks is also computed as a whole, because threads wait for each other between operations. The
+    gradient does not include the penalties of regularizers.
     """
     if replica is None:
         return _add_up(model, batches, model.rows_at_once, tally, total_weight)
@@ -92,16 +92,16 @@ def compute_gradients(
 
 
 def clip(gradients: Array, clip_norm: float | None, clip_value: float | None) -> None:
-    """Hold a vector of gradients within bounds, in place.
+    """Limit a vector of gradients in place.
 
     Parameters
     ----------
     gradients : array (P,)
     clip_norm : float > 0 or None
-        A larger Euclidean norm, of the whole vector, is scaled down to it: ``g <- g clip_norm / |g|``.
+        Limit for the Euclidean norm of the whole vector. A larger one is scaled down: ``g <- g clip_norm / |g|``.
     clip_value : float > 0 or None
-        Each entry is cut to [-clip_value, clip_value]. With both, the norm is taken afterwards, so that both bounds
-        hold (Keras takes one of them only).
+        Each entry is cut to [-clip_value, clip_value]. With both, the norm is limited afterwards, so both limits hold
+        (Keras allows only one of them).
 
     Source: Pascanu et al. (2013), arXiv:1211.5063, for the norm.
     """
@@ -111,23 +111,23 @@ def clip(gradients: Array, clip_norm: float | None, clip_value: float | None) ->
         return
     with np.errstate(over="ignore", invalid="ignore"):
         norm = math.sqrt(gradients @ gradients)
-        if not 1e-15 < norm < math.inf:  # squares have overflowed, or may have vanished: the largest entry is the unit
+        if not 1e-15 < norm < math.inf:  # squares overflowed or may have underflowed: use the largest entry as unit
             largest = float(np.abs(gradients).max(initial=0)) or 1.0
             unit = gradients / largest
             norm = largest * math.sqrt(unit @ unit)
-    if clip_norm < norm < math.inf:  # what no scaling makes finite stays as it is
+    if clip_norm < norm < math.inf:  # an infinite norm or NaN cannot be scaled
         gradients *= clip_norm / norm
 
 
 def score_rows(
     model: Sequential, rows: Rows, tally: Tally, threads: int | None = None, processes: Processes = ALONE
 ) -> Array:
-    """Return the totals of rows, of which each process computes a part, of the model as it is in inference."""
+    """Return the totals of rows for the model in inference. Each process computes a part of the rows."""
     own, threads = processes.rows(slice(0, len(rows))), threads or processes.threads
 
     def score(part: slice) -> Array:
         block = rows[own.start + part.start : own.start + part.stop]
-        return tally.count(model.forward(block.x), block, scale=0)[0]  # nobody needs the gradient
+        return tally.count(model.forward(block.x), block, scale=0)[0]  # the gradient is not needed
 
     totals: Array = sum(in_blocks(model, score, own.stop - own.start, threads=threads), tally.zeros())
     totals[1] += model.penalty() * totals[0]
@@ -141,13 +141,13 @@ def _forward_backward(model: Sequential, rows: Rows, tally: Tally, total_weight:
 
 
 def _parts(model: Sequential, rows: Rows, most: int) -> Iterable[Rows]:
-    """Return rows in blocks; as they are where these are at most so many, or where layers need, or draw for, all."""
+    """Return rows in blocks, or unchanged if there are at most `most`, or if layers need, or draw for, all rows."""
     is_whole = draws_for_batch(model, rows.first, rows.whole, len(rows)) or len(rows) <= most or model.mixes_rows()
     return [rows] if is_whole else (rows[part] for part in split_rows(0, len(rows), model.rows_at_once))
 
 
 def _add_up(model: Sequential, batches: Iterable[Rows], most: int, tally: Tally, total_weight: float) -> Array:
-    """Write the gradient of all batches into the model, in parts where they have more rows; return their totals."""
+    """Write the gradient of all batches into the model, in parts if they have more rows; return their totals."""
     totals, gradients = tally.zeros(), model.gradients
     for number, part in enumerate(part for rows in batches for part in _parts(model, rows, most)):
         before = gradients.copy() if number else 0

@@ -1,6 +1,6 @@
-"""Warnings of mistakes that raise no error, since a run would teach the network little, or has taught it nothing.
+"""Warnings about mistakes that raise no error, but with which the network would learn little or has learnt nothing.
 
-They look at a sample of the rows, so that they cost next to nothing. And the check of a run that searches along lines.
+They use only a sample of the rows, so they take very little time. Also the check of a run with a line search.
 """
 
 from __future__ import annotations
@@ -30,40 +30,40 @@ if TYPE_CHECKING:
     from minidl.training.trainer import Fit, Trainer
 
 _FAR = 1000
-"""Targets so many times as large as what the network gives at first are out of its reach."""
+"""Targets that are this many times as large as the network's first outputs are out of its reach."""
 
 _TINY = 1e-9
 
 _FEW, _MANY = 250, 2_000
-"""Rows of a sample: some gain is seen in a few, and that there is none in many."""
+"""Rows of a sample: a few rows can show that there is some gain; many rows can show that there is none."""
 
 
 def warn_of_scales(model: Sequential, rows: Rows, step: int = 0) -> None:
-    """Warn of inputs that are scaled twice, and of targets far beyond the outputs of a model that is not yet trained.
+    """Warn about inputs that are scaled twice, and about targets far beyond the outputs of an untrained model.
 
-    Both are DataWarning. Targets are compared for losses of plain numbers alone, by their root mean square. Nothing is
-    looked at after the first step.
+    Both are DataWarning. Targets are only compared for losses of plain numbers, by their root mean square. After the
+    first step, nothing is checked.
     """
     if step:
         return
     sample, first = _sample(rows, 64), model.layers[0]
     x = sample.x[...]
     if isinstance(first, Rescale) and abs(first.scale) <= 0.1 and not first.offset and _is_in_unit_interval(x):
-        scaled = f"x lies in [0, 1] already, and {first!r} would scale it again: leave out one of the two"
+        scaled = f"x is already in [0, 1], and {first!r} would scale it again: leave out one of the two"
         warnings.warn(f"check the data: {scaled}", DataWarning, stacklevel=3)
     if isinstance(model.loss, RegressionLoss) and not isinstance(model.loss, Poisson):
         targets, counts = sample.targets, slice(None) if sample.weights is None else sample.weights > 0
         wanted, reached = (_root_mean_square(values[counts]) for values in (targets, model.forward(x)))
         if wanted > _FAR * max(reached, 1):
-            far = f"y is of the size {wanted:.2g}, and the network begins at {reached:.2g}: it would take very long"
+            far = f"y is of the size {wanted:.2g}, but the network begins at {reached:.2g}: it would take very long"
             cure = "standardize y, (y - y.mean()) / y.std(), or use MLPRegressor(standardize=True)"
             warnings.warn(f"check the data: {far}; {cure}", DataWarning, stacklevel=3)
 
 
 def warn_of_no_gain(trainer: Trainer, fit: Fit) -> bool:
-    """Warn, by a DataWarning, of a trained model whose loss is no better than that of the best constant prediction.
+    """Give a DataWarning if the loss of a trained model is no better than the loss of the best constant prediction.
 
-    Return whether it was looked at: not before an epoch and 20 steps.
+    Return whether the loss was checked, which needs an epoch and 20 steps.
     """
     if is_due := trainer.epoch > 0 and trainer.step >= 20:
         _warn_of_loss(fit.model, fit.data, fit.tally, trainer.history["loss"][-1])
@@ -71,14 +71,14 @@ def warn_of_no_gain(trainer: Trainer, fit: Fit) -> bool:
 
 
 def _warn_of_loss(model: Sequential, rows: Rows, tally: Tally, loss: float) -> None:
-    """Compare the loss of the last epoch with that of a constant; only if it is no better, ask the model itself."""
+    """Compare the loss of the last epoch with the loss of a constant. Run the model only if it is no better."""
     constant = _constant_loss(model, _sample(rows, _FEW))
     if not loss >= constant - 0.2 * abs(constant):
         return
     sample = _sample(rows, _MANY)
     constant = _constant_loss(model, sample)
     learned = tally.means(score_rows(model, sample, tally))["loss"] - model.penalty()
-    if abs(constant) > _TINY and learned >= constant - 0.001 * abs(constant):  # else all targets are the same
+    if abs(constant) > _TINY and learned >= constant - 0.001 * abs(constant):  # else all targets are equal
         what = "the mean" if isinstance(model.loss, RegressionLoss) else "how frequent each class is"
         result = f"the loss is {learned:.4g}, no better than that of always predicting {what}, {constant:.4g}"
         cure = "scale x, try other learning rates and more epochs, and see that the rows of x and y belong together"
@@ -86,7 +86,7 @@ def _warn_of_loss(model: Sequential, rows: Rows, tally: Tally, loss: float) -> N
 
 
 def warn_of_rates_of_zero(trainer: Trainer, rows: int, epochs: int) -> None:
-    """Warn of a schedule that is 0 long before so many epochs are done: the steps from there on teach nothing."""
+    """Warn about a schedule that is 0 long before the end of these epochs: later steps change nothing."""
     rate, position = trainer.optimizer.learning_rate, trainer.position
     done = position.row if position.rows == rows else 0
     of_step = min(trainer.batch_size or rows, rows) * trainer.accumulate
@@ -98,14 +98,14 @@ def warn_of_rates_of_zero(trainer: Trainer, rows: int, epochs: int) -> None:
 
 @contextlib.contextmanager
 def no_hints() -> Iterator[None]:
-    """Within, nobody is warned: of many runs that are compared, some are bad."""
+    """Give no warnings in this context: when many runs are compared, some are bad."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         yield
 
 
 def _sample(rows: Rows, size: int) -> Rows:
-    """Return about so many rows at equal distances, or all of fewer; their inputs are taken when they are used."""
+    """Return about `size` rows at equal distances, or all if there are fewer. Their inputs are taken on use."""
     shards = getattr(rows.x, "shards", None)  # of which a few are looked into
     index = np.arange(0, len(rows), max(len(rows) // size, 1)) if shards is None else shards.sample(size)
     weights = None if rows.weights is None else rows.weights[index]
@@ -124,7 +124,7 @@ def _root_mean_square(values: Array) -> float:
 
 @np.errstate(over="ignore", invalid="ignore")
 def _constant_loss(model: Sequential, rows: Rows) -> float:
-    """Return the mean loss of the best constant prediction; infinity for a loss of which that is not known."""
+    """Return the mean loss of the best constant prediction, or infinity for a loss where it is not known."""
     loss, scores = model.loss, np.zeros((len(rows), *(model.output_shape or ())), model.dtype)
     assert loss is not None
     scores, targets, weights = loss.flatten(scores, rows.targets, rows.weights)
@@ -137,7 +137,7 @@ def _constant_loss(model: Sequential, rows: Rows) -> float:
 
 
 def _best_constant(loss: Loss, targets: Array, weights: Array | None, classes: int) -> Array | None:
-    """Return the scores of the mean target, or of the frequencies of the classes, with rows counted by weight."""
+    """Return the scores of the mean target, or of the frequencies of the classes, with weighted rows."""
     if isinstance(loss, CategoricalLoss | Hinge) and targets.dtype.kind != "f":
         frequencies = np.bincount(targets, weights, classes) / (len(targets) if weights is None else weights.sum())
     else:
@@ -152,7 +152,7 @@ def _best_constant(loss: Loss, targets: Array, weights: Array | None, classes: i
 
 
 def check_full_batch(trainer: Trainer, fit: Fit) -> None:
-    """Raise ArgumentError for a run in which an optimizer that searches along lines would go astray."""
+    """Raise ArgumentError for a run in which an optimizer with a line search would not work."""
     if not trainer.optimizer.full_batch:
         return
     kind = type(trainer.optimizer).__name__

@@ -1,4 +1,4 @@
-"""The loss and the metrics of a run, one row per epoch."""
+"""The loss and the metrics of a run, one value per epoch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 class History(dict[str, list[float]]):
     """Metrics by name: ``history["loss"]`` is a list with one value per epoch.
 
-    An epoch without a metric that others have (one call of `fit` had no validation data, say) holds NaN there.
+    An epoch without a metric has NaN for it, for example if one call of `fit` had no validation data.
     """
 
     @property
     def epochs(self) -> int:
-        """Number of epochs, the length of every column."""
+        """Number of epochs: the length of every column."""
         return len(next(iter(self.values()), ()))
 
     def append(self, values: Mapping[str, float]) -> None:
@@ -31,7 +31,7 @@ class History(dict[str, list[float]]):
             column.append(values.get(name, math.nan))
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a pandas frame with a column per metric and the epochs, from 1, as its index."""
+        """Return a pandas frame with a column per metric. Its index is the epochs, counted from 1."""
         import pandas as pd
 
         return pd.DataFrame(dict(self), index=pd.RangeIndex(1, self.epochs + 1, name="epoch"))

@@ -1,4 +1,4 @@
-"""Ctrl-C during training: let through at once between steps, and after the present step within one."""
+"""Ctrl-C during training: it takes effect at once between steps, and at the end of the step within one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def interrupted_between_steps() -> Iterator[Step]:
-    """Within, Ctrl-C raises KeyboardInterrupt; within the `Step` that it yields, only when that ends.
+    """Let Ctrl-C raise KeyboardInterrupt in this context, but within the yielded `Step` only at its end.
 
-    So no interrupt falls between two halves of a step, and what a training run leaves behind is that of whole steps. A
-    second Ctrl-C during the same step raises at once, for a step that hangs. Outside the main thread, where Python
-    delivers no signals, and where the program handles SIGINT itself, this does nothing.
+    So no interrupt happens in the middle of a step, and an interrupted run has only complete steps. A second Ctrl-C
+    during the same step raises at once, in case the step hangs. This does nothing outside of the main thread, where
+    Python delivers no signals, or if the program handles SIGINT itself.
     """
     import signal
     import threading
@@ -29,7 +29,7 @@ def interrupted_between_steps() -> Iterator[Step]:
 
 
 class Step:
-    """What Ctrl-C does not interrupt; one may be within another."""
+    """A context that Ctrl-C does not interrupt. Such contexts may be nested."""
 
     depth = 0
     interrupted = False

@@ -1,15 +1,15 @@
-"""The journal of a search: a folder that holds what the search is, and how far each of its candidates is.
+"""The journal of a search: a folder with the description of the search and the progress of each candidate.
 
-| file | what it holds |
+| file | content |
 |---|---|
-| ``search.json`` | settings, candidates, and fingerprints of the data and of what the build function makes |
+| ``search.json`` | settings, candidates, and fingerprints of the data and of the results of the build function |
 | ``candidate_0001.npz`` | the candidate's trainer at the end of its last epoch, as `Trainer.save` writes it |
-| ``candidate_0001.json`` | its metrics so far, for the result's table |
+| ``candidate_0001.json`` | its metrics so far, for the table of the result |
 
 With folds a candidate has such files for each, ``candidate_0001_fold_1.npz``, and the best one for its run on all rows,
 ``candidate_0001_all_rows.npz``.
 
-Each file is written whole or not at all; reading them executes nothing.
+Each file is written completely or not at all. Reading them executes nothing.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ VERSION = 2
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _OF_CANDIDATE = re.compile(r"candidate_\d{4,}(_fold_\d+|_all_rows)?\.(npz|json)")
 _HALF = re.compile(rf"\.(search\.json|{_OF_CANDIDATE.pattern})\.[0-9a-f]{{8}}\.tmp")
-"""What `atomic_write` leaves of one of the journal's files when it is killed; the file itself is the older one."""
+"""Names of the temporary files that `atomic_write` leaves if it is killed. The journal's file is then the older one."""
 
 
 @dataclass(frozen=True)
 class FoldRun:
-    """The run of a candidate on one fold: "fold 1", "all rows", or "" where there is but one."""
+    """The run of a candidate on one fold: "fold 1", "all rows", or "" if there is only one run."""
 
     candidate: Candidate
     fold: str = ""
 
     @property
     def file_name(self) -> str:
-        """What its files are called in the journal, without their endings."""
+        """The names of its files in the journal, without their endings."""
         number = f"candidate_{self.candidate.number:04d}"
         return f"{number}_{self.fold.replace(' ', '_')}" if self.fold else number
 
@@ -63,18 +63,18 @@ class FoldRun:
 
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """How far a run is, or a candidate with the runs of all its folds.
+    """The progress of a run, or of a candidate with the runs of all its folds.
 
     Attributes
     ----------
     history : History
     reached : int
-        The epochs of the last rung that it has done; 0 before the end of the first.
+        Number of epochs at its last completed rung; 0 before the end of the first rung.
     seconds : float
-        Time spent in training, in all processes that trained it.
+        Training time in seconds, in all processes that trained it.
     diverged : bool
     ended : bool
-        Whether its optimizer saw no use in going on after these epochs.
+        Whether its optimizer ended the run after these epochs.
     """
 
     history: History = field(default_factory=History)
@@ -85,9 +85,9 @@ class Progress:
 
     @classmethod
     def together(cls, folds: Sequence[Progress]) -> Progress:
-        """Return how far a candidate is: the mean history of its folds, and no further than the last of them.
+        """Return the progress of a candidate: the mean history of its folds, up to the slowest fold.
 
-        A fold that its optimizer ended keeps its last metrics. Where a fold diverged, the others' further epochs have
+        A fold that its optimizer ended keeps its last metrics. If a fold diverged, later epochs of the other folds have
         no mean.
         """
         diverged = any(fold.diverged for fold in folds)
@@ -105,20 +105,20 @@ class Progress:
         )
 
     def is_past(self, rung: int) -> bool:
-        """Return whether there is nothing left to do for this rung."""
+        """Return whether this rung is complete."""
         return self.diverged or self.reached >= rung
 
 
 class Journal:
-    """The files of a search in a folder."""
+    """The files of a search in its folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def begin(self, description: Mapping[str, Any]) -> None:
-        """Note what the search is, or compare it with what an earlier call noted.
+        """Write the description of the search, or compare it with the description from an earlier call.
 
-        Raises ArgumentError when that was another search; FileFormatError for files that cannot be.
+        Raises ArgumentError if that was another search, and FileFormatError for invalid files.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise ArgumentError(f"journal: {self.folder} is a file; give a folder")
@@ -133,7 +133,7 @@ class Journal:
             )
         else:
             _write(path, {"format": "minidl search", "version": VERSION, **description})
-        for half in self._names(_HALF):  # only now: the folder of another search, or of no search, is left alone
+        for half in self._names(_HALF):  # only now: other folders must not change
             (self.folder / half).unlink()
 
     def _names(self, pattern: re.Pattern[str]) -> list[str]:
@@ -157,7 +157,7 @@ class Journal:
         return self.folder / f"{run.file_name}.npz"
 
     def read(self, run: FoldRun) -> Progress:
-        """Return how far the run is."""
+        """Return the progress of the run."""
         path = self._record(run)
         if not path.exists():
             return Progress()
@@ -171,11 +171,11 @@ class Journal:
             progress = Progress(history, reached, seconds, bool(content["diverged"]), bool(content["ended"]))
         except (ValueError, TypeError, LookupError) as error:
             raise FileFormatError(_damaged(path, error)) from error
-        # One that diverged in its first epoch has no checkpoint; of any other, none means to begin anew.
+        # A run that diverged in its first epoch has no checkpoint. Any other run without one must start again.
         return progress if progress.diverged or self.checkpoint(run).exists() else Progress()
 
     def write(self, run: FoldRun, progress: Progress) -> None:
-        """Note how far the run is."""
+        """Write the progress of the run."""
         content = {
             "parameters": described(run.candidate.parameters),
             "epochs": progress.history.epochs,
@@ -188,16 +188,16 @@ class Journal:
         _write(self._record(run), content)
 
     def save(self, run: FoldRun, trainer: Trainer) -> None:
-        """Write the run's trainer, with the model that was validated."""
+        """Write the run's trainer with the validated model."""
         with trainer.averaged_weights(), _without_functions(trainer):
             trainer.save(self.checkpoint(run))
 
     def take(self, run: FoldRun, before: Progress, progress: Progress, file: Array | None) -> None:
-        """Write down how far a run is that another machine trained, and the file that it saved the trainer in.
+        """Write the progress of a run that another machine trained, and the file with its trainer.
 
-        Killed between the writes, it goes on as one that was trained here.
+        If killed between the two writes, it continues like a run that was trained here.
         """
-        if progress.ended:  # which the trainer's file would not tell
+        if progress.ended:  # the trainer's file does not contain this
             self.write(run, replace(progress, reached=before.reached))
         if file is not None:
             with atomic_write(self.checkpoint(run)) as target:
@@ -205,12 +205,12 @@ class Journal:
         self.write(run, progress)
 
     def load(self, run: FoldRun, new: Trainer) -> Trainer:
-        """Return the run's trainer where its last checkpoint left it, with the metrics of a new one."""
+        """Return the run's trainer from its last checkpoint, with the metrics of a new trainer."""
         _name_classes(new)
         try:
             trainer = type(new).load(self.checkpoint(run))
         except FileFormatError as error:
-            raise FileFormatError(f"{error}. Delete the file, and the candidate is trained anew") from error
+            raise FileFormatError(f"{error}. Delete the file to train the candidate again") from error
         trainer.metrics = new.metrics
         return trainer
 
@@ -219,10 +219,10 @@ class Journal:
 
 
 def _name_classes(value: Any) -> None:
-    """Let a file's names stand for the classes of these objects.
+    """Make the names in a file mean the classes of these objects.
 
-    A class of a script comes to another process as a pickle. Each time that this is read, an empty class of its name is
-    made, and given up if the whole one is there already.
+    A class of a script reaches another process as a pickle. Each time it is read, Python makes an empty class with its
+    name, and drops it if the complete class already exists.
     """
     if isinstance(value, Configurable):
         CLASSES.setdefault(type(value).__name__, {})[type(value).__module__] = type(value)
@@ -234,7 +234,7 @@ def _name_classes(value: Any) -> None:
 
 @contextlib.contextmanager
 def _without_functions(trainer: Trainer) -> Iterator[None]:
-    """Within, the trainer lacks the metrics that are plain functions, which a file cannot hold."""
+    """Remove the metrics that are plain functions in this context, because a file cannot hold them."""
     metrics = trainer.metrics
     if metrics is not None:
         trainer.metrics = [metric for metric in metrics if not isinstance(metric, FunctionMetric)]
@@ -245,7 +245,7 @@ def _without_functions(trainer: Trainer) -> Iterator[None]:
 
 
 def described(value: Any) -> Any:
-    """Return a number, None, or the repr of a value, without the addresses in memory that differ in each process."""
+    """Return a number, None, or the repr of a value, without memory addresses, which differ in each process."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={described(each)}" for name, each in value.items())
     if isinstance(value, np.generic):
@@ -254,7 +254,7 @@ def described(value: Any) -> Any:
 
 
 def fingerprint(*arrays: Any) -> str:
-    """Return a text that other values, types or shapes, of arrays, frames or CSR matrices, would change."""
+    """Return a text that depends on all values, types and shapes of arrays, frames or CSR matrices."""
     import hashlib
 
     digest = hashlib.sha256()
@@ -274,7 +274,7 @@ def fingerprint(*arrays: Any) -> str:
 
 
 def fingerprint_of_trainer(trainer: Trainer) -> str:
-    """Return a text that other layers, settings or first parameters would change; raise as `Trainer.save`."""
+    """Return a text that depends on layers, settings and first parameters. Raise the errors of `Trainer.save`."""
     with _without_functions(trainer):
         description, arrays = describe(trainer)
     names = sorted(arrays)
@@ -300,5 +300,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path, error: object) -> str:
-    cure = "the search's folder" if path.name == "search.json" else "the file, and what it held is computed anew"
+    cure = "the search's folder" if path.name == "search.json" else "the file to compute its content again"
     return f"{path} is damaged: {error}. Delete {cure}"

@@ -1,4 +1,4 @@
-"""Which metric of a run is looked at, and which of two of its values is the better one."""
+"""The monitored metric of a run, and which of two of its values is better."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from minidl.settings import Configurable, as_text, one_of, setting
 
 _GROWING = ("accuracy", "r2_score", "f1", "precision", "recall", "auc")
 _FALLING = ("loss", "error", "variation", "deviance")
-"""What the names of metrics end with that are better when they are larger, or smaller."""
+"""Endings of the names of metrics that are better when they are larger, or smaller."""
 
 as_mode = one_of("auto", "min", "max")
 
@@ -21,7 +21,7 @@ class MonitoredMetric(Configurable):
     Parameters
     ----------
     asker : str
-        What errors call the one that asks.
+        Name of the caller in errors.
     monitor, mode, min_delta : as for `Monitor`
     """
 
@@ -36,11 +36,11 @@ class MonitoredMetric(Configurable):
 
     @property
     def worst(self) -> float:
-        """The value that any other is better than."""
+        """The worst value: any other value is better."""
         return -math.inf if self.mode == "max" else math.inf
 
     def check(self, metric_names: Sequence[str]) -> None:
-        """Raise ArgumentError unless the run has the metric, and it is known whether a small or a large one is good."""
+        """Raise ArgumentError unless the run has the metric and it is known whether small or large values are good."""
         if self.monitor not in metric_names:
             validates = any(name.startswith("val_") for name in metric_names)
             cure = (
@@ -54,13 +54,13 @@ class MonitoredMetric(Configurable):
             )
         if self.mode == "auto":
             raise ArgumentError(
-                f'{self.asker}: say by mode="min" or mode="max" which {self.monitor!r} is good, small or large'
+                f'{self.asker}: say by mode="min" or mode="max" whether a small or a large {self.monitor!r} is good'
             )
 
     def is_better(self, value: float, than: float) -> bool:
-        """Whether a value is better than another by more than `min_delta`; one that is no number is not."""
+        """Return whether a value is better than another by more than `min_delta`. NaN is never better."""
         return self.cost(value) < self.cost(than) - self.min_delta
 
     def cost(self, value: float) -> float:
-        """Return what is the smaller the better the value, also of one that is no number."""
+        """Return a number that is smaller for better values. It also works for NaN."""
         return math.inf if math.isnan(value) else -value if self.mode == "max" else value

@@ -31,7 +31,7 @@ def put_back(arrays: dict[str, Array], model: Sequential) -> None:
 
 
 def restore_best(trainer: Trainer) -> int:
-    """Do what `Trainer.restore_best` says."""
+    """Implement `Trainer.restore_best`."""
     names = trainer.model.named_arrays().keys()
     kept = [state for _, state in trainer.callback_states if "best_epoch" in state and names <= state.keys()]
     if not kept:
@@ -43,7 +43,7 @@ def restore_best(trainer: Trainer) -> int:
 
 
 def say_in_error(how: str) -> None:
-    """Add how to get the best model to the KeyboardInterrupt or DivergenceError that ends `fit`, if nobody has yet."""
+    """Add how to get the best model to the KeyboardInterrupt or DivergenceError that ends `fit`, but only once."""
     error = sys.exc_info()[1]
     if isinstance(error, KeyboardInterrupt | DivergenceError) and "best" not in str(error):
         error.args = (f"{error}. {how}" if str(error) else how,)
@@ -55,13 +55,13 @@ class Monitor(Callback):
     Parameters
     ----------
     monitor : str
-        The metric's name in the history, such as "val_loss". One that the run does not have raises ArgumentError when
-        the training begins.
+        The metric's name in the history, such as "val_loss". A name that the run does not have raises ArgumentError
+        when the training begins.
     min_delta : float >= 0, default 0
-        An epoch is better only if its metric is so by more than this.
+        An epoch is better only if its metric is better by more than this.
     mode : "auto", "min" or "max", default "auto"
-        Whether a small or a large metric is good; "auto" knows that of losses and errors a small one is, and of
-        accuracies a large one. For a name that tells neither it raises ArgumentError.
+        Whether a small or a large metric is good. "auto" means small for losses and errors, and large for accuracies.
+        For other names, "auto" raises ArgumentError.
     """
 
     monitor: str = setting(default="val_loss", kw_only=False, check=as_text)
@@ -73,7 +73,7 @@ class Monitor(Callback):
 
     @property
     def metric(self) -> MonitoredMetric:
-        """Which value is better, by the settings as they are."""
+        """The monitored metric, from the current settings."""
         kind = type(self).__name__
         return MonitoredMetric(asker=kind, monitor=self.monitor, mode=self.mode, min_delta=self.min_delta)
 
@@ -94,7 +94,7 @@ class Monitor(Callback):
         self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
 
     def improves(self, value: float, epoch: int) -> bool:
-        """Compare the value of an epoch, counted from 1, with the best so far, and note it if it is better."""
+        """Return whether the value of an epoch, counted from 1, is better than the best so far. If so, store it."""
         if not self.metric.is_better(value, self.best):
             return False
         self.best, self.best_epoch = value, epoch
@@ -105,24 +105,24 @@ class Monitor(Callback):
 
 
 class EarlyStopping(Monitor):
-    """Ends the training when a metric has not become better for `patience` epochs; restores the best epoch's model.
+    """End the training when a metric has not improved for `patience` epochs, and restore the best epoch's model.
 
     Parameters
     ----------
     monitor : str, default "val_loss"
     patience : int >= 1, default 10
-        Epochs without a better metric after which the training ends.
+        Number of epochs without a better metric after which the training ends.
     restore_best : bool, default True
-        At the end of the training, however many epochs it took, put back the model's parameters and states of the best
-        epoch. Not after an error, Ctrl-C, or a callback's `stop` in the midst of an epoch, which another `fit` would
-        finish: there the model stays as the last step left it, and `Trainer.restore_best` puts the best one back. A
-        limit of time calls `stop` at the end of an epoch.
+        At the end of every complete training, restore the model's parameters and states of the best epoch. After an
+        error, Ctrl-C, or a callback's `stop` in the middle of an epoch, another `fit` can finish the epoch. Then the
+        model stays as after the last step, and `Trainer.restore_best` restores the best one. A time limit should call
+        `stop` at the end of an epoch.
     min_delta, mode : as for `Monitor`
 
     Attributes
     ----------
     best : float
-        The best metric; ``best_epoch`` is the epoch that had it, counted from 1.
+        The best value of the metric; ``best_epoch`` is its epoch, counted from 1.
 
     Source: Prechelt (1998), "Early stopping - but when?".
     """
@@ -146,7 +146,7 @@ class EarlyStopping(Monitor):
 
     def on_train_end(self, trainer: Trainer) -> None:
         if self._best_model and trainer.interrupted:
-            say_in_error("trainer.restore_best() puts back the model of the best epoch")
+            say_in_error("trainer.restore_best() restores the model of the best epoch")
         elif self._best_model:
             put_back(self._best_model, trainer.model)
 
@@ -164,23 +164,23 @@ class EarlyStopping(Monitor):
 
 
 class ReduceLROnPlateau(Monitor):
-    """Lowers the learning rate when a metric has not become better for `patience` epochs.
+    """Lower the learning rate when a metric has not improved for `patience` epochs.
 
-    ``learning_rate <- max(factor * learning_rate, min_rate)``; for a rate that is a number, not a schedule.
+    ``learning_rate <- max(factor * learning_rate, min_rate)``. The rate must be a number, not a schedule.
 
     Parameters
     ----------
     monitor : str, default "val_loss"
     factor : float in (0, 1), default 0.1
     patience : int >= 1, default 10
-        Epochs without a better metric before the rate falls, each time.
+        Number of epochs without a better metric before the rate is lowered, each time.
     cooldown : int >= 0, default 0
-        Epochs after a fall in which no epoch counts as one without a better metric.
+        Number of epochs after a lower rate that do not count for `patience`.
     min_rate : float >= 0, default 0
     min_delta : float >= 0, default 1e-4
     mode : as for `Monitor`
 
-    Raises ArgumentError when the training begins with an optimizer whose rate is a schedule.
+    Raises ArgumentError at the start of the training if the optimizer's rate is a schedule.
     """
 
     factor: float = setting(default=0.1, above=0, below=1)

@@ -1,4 +1,4 @@
-"""The search for parameters: many candidates, each trained as a run of its own, the promising ones longer."""
+"""The search for parameters: many candidates, each trained in a separate run, promising ones for longer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 ALL_ROWS = "all rows"
-"""The run of the best candidate after those of the folds."""
+"""The run of the best candidate on all rows, after the runs on the folds."""
 
 
 def search(
@@ -77,73 +77,73 @@ def search(
     jobs: int | Client | None = None,
     progress: bool = True,
 ) -> Search:
-    """Train a network for each candidate, a choice of parameters, and rank them by the rows held out.
+    """Train a network for each candidate (a choice of parameters), and rank the candidates by the held-out rows.
 
     With `folds`, a candidate is trained once for each fold, and ranked by the mean over the folds.
 
-    With `halving`, all candidates begin with few epochs, of which the best ones go on: successive halving. A network
-    that goes on is trained as if it had never stopped, to the same bits. Each run computes its matrix products on one
-    thread, so that the results are the same bits with any number of `jobs`.
+    With `halving` (successive halving), all candidates start with few epochs, and only the best ones continue. A
+    network that continues has the same bits as without the stop. Each run computes its matrix products in one thread,
+    so the results have the same bits with any number of `jobs`.
 
     Parameters
     ----------
     build_model : callable
         Takes the parameters by name and returns a `Sequential` that ends with a loss, or a `Trainer` that has not
-        begun: then the space can hold learning rates, schedules, optimizers, batch sizes and distortions. If it has a
-        parameter `seed` of which the space has no values, that is the search's. Called again with the same parameters,
-        it must make the same. Learning rates are numbers or a `Schedule`, and `augment` is a `Distortion` of
+        begun. With a `Trainer`, the space can hold learning rates, schedules, optimizers, batch sizes and distortions.
+        A parameter `seed` without values in the space gets the search's seed. The function must make the same each time
+        it gets the same parameters. Learning rates are numbers or a `Schedule`, and `augment` is a `Distortion` of
         `minidl.data.augment`, as for `Trainer.save`; metrics may be functions.
     space : dict of name -> values, or list of such dicts
-        Values are a list, or a distribution as in scipy.stats: anything with ``rvs(random_state=...)``. Of several
-        dicts each is a space of its own, as in scikit-learn's ParameterGrid.
+        Values are a list, or a distribution as in scipy.stats: anything with ``rvs(random_state=...)``. Several dicts
+        are separate spaces, as in scikit-learn's ParameterGrid.
     x, y : arrays of N rows
-        As `Trainer.fit` takes them; for a `transformer`, `x` is what that takes, such as a frame with text columns.
+        As for `Trainer.fit`. With a `transformer`, `x` is its input, such as a frame with text columns.
     epochs : int >= 1
-        Of each candidate; with `halving`, of those that are never out. It has no default: after a single epoch, that of
-        `Trainer.fit`, those that begin fast would look best.
+        Epochs of each candidate; with `halving`, of the candidates that remain. There is no default: after one epoch,
+        the default of `Trainer.fit`, candidates that learn fast at first would look best.
     candidates : int >= 1, optional
-        How many to draw at random, of lists without repetition. None tries all combinations.
+        Number of candidates to draw at random, without repetition from lists. None tries all combinations.
     validation_data : (x, y) or (x, y, sample_weight), optional
-        The rows that the candidates are judged by.
+        The rows on which the candidates are evaluated.
     validation : float in (0, 1) or int in [1, N), optional
-        The fraction, or the number, of the rows to hold out, drawn at random; for a classifier with the classes' shares
-        of the whole. They are the same for all candidates. 0.2 where neither `validation_data` nor `folds` are given.
-        Each run copies its rows; a memory map that is larger than the memory needs `validation_data`.
+        The fraction or the number of rows to hold out. They are drawn at random, for a classifier with the same share
+        of each class, and are the same for all candidates. The default is 0.2 without `validation_data` and `folds`.
+        Each run copies its rows, so a memory map that is larger than the memory needs `validation_data`.
     folds : int >= 2, scikit-learn splitter, or iterable of (training rows, held-out rows), optional
-        Each candidate is trained once for each fold, with the rows of the fold held out, and ranked by the mean of the
-        monitored metric over the folds, which depends less on the luck of one split and takes as many times as long.
-        Folds are dealt as by `cross_validate`, the same for all candidates. At the end the best one is trained on all
-        rows.
+        Each candidate is trained once for each fold, with the rows of the fold held out. It is ranked by the mean of
+        the monitored metric over the folds. This depends less on the luck of one split, but takes as many times as
+        long. The folds are split as in `cross_validate`, and are the same for all candidates. At the end, the best
+        candidate is trained on all rows.
     groups : array (N,), optional
         For splitters such as GroupKFold, which keep the rows of a group together.
     transformer : scikit-learn transformer, optional
         Such as StandardScaler(), or a ColumnTransformer that selects the columns of a frame; as for `cross_validate`. A
-        clone is fitted to the training rows alone, of each fold one, before any training; what it returns of them, and
-        of the rows held out, is kept in memory for all candidates. A `random_state` of None becomes the search's seed.
+        clone is fitted only to the training rows of each fold, before any training. The transformed training and
+        held-out rows stay in memory for all candidates. A `random_state` of None becomes the search's seed.
     optimizer, batch_size, metrics, clip_norm, clip_value, average, augment
-        For a `build_model` that returns a `Sequential`: as for `Trainer`. Each run has copies. A `Trainer` has its own.
+        As for `Trainer`, if `build_model` returns a `Sequential`. Each run has copies. A `Trainer` has its own.
     halving : int >= 2, optional
-        After each rung the best of so many go on: of n candidates ``max(n // halving, 1)``. Counted from the last,
-        the rungs end at ``epochs``, ``epochs // halving``, ``epochs // halving**2`` and so on, as long as that is
-        `first_epochs` or more, and each cut leaves a candidate. ArgumentError where that cuts nothing at all.
+        After each rung, ``max(n // halving, 1)`` of n candidates continue. The rungs end at ``epochs``,
+        ``epochs // halving``, ``epochs // halving**2`` and so on, as long as this is at least `first_epochs` and each
+        cut leaves a candidate. Raises ArgumentError if no candidate would be cut.
     first_epochs : int in [1, epochs], default 1
-        The least epochs that candidates are compared after.
+        The smallest number of epochs after which candidates are compared.
     monitor : str, default "val_loss"
-        The metric to rank by, as it is after the rung's last epoch. The loss contains the penalties of regularizers.
+        The metric for the ranking, after the last epoch of the rung. The loss includes the penalties of regularizers.
     mode : "auto", "min" or "max", default "auto"
         Whether a small or a large value is good, as for `Monitor`.
     sample_weight, class_weight
-        As for `Trainer.fit`. Weights of rows that are held out count there; class weights do not.
+        As for `Trainer.fit`. The weights of held-out rows count in the evaluation; class weights do not.
     seed : int in [0, 2**32), default 0
-        Of the candidates that are drawn, the rows held out, and the runs.
+        Seed of the drawn candidates, the held-out rows, and the runs.
     journal : str or path, optional
-        A folder, made if it does not exist, that notes how far each candidate is, after each of its epochs. A search
-        that was interrupted or killed goes on there when it is called again with the same arguments; `jobs` and
-        `progress` may differ.
+        A folder that records the progress of each candidate after each epoch; created if it does not exist. After an
+        interruption, call the search again with the same arguments to continue it; `jobs` and `progress` may differ.
     jobs : int >= 1, -1, Dask client or None, default None
-        Processes that train at once; -1 takes all cores, None this process alone. They wait for the next call, and end
-        by themselves after some idle minutes. A ``distributed.Client`` takes the workers of its cluster, and so does
-        any number but 1 within ``joblib.parallel_config(backend="dask")`` or ``"ray"``; docs/distributed.md has more.
+        Number of processes that train at the same time. -1 uses all cores, None only this process. The processes wait
+        for the next call, and end after some idle minutes. A ``distributed.Client`` uses the workers of its cluster.
+        Any number except 1 does so within ``joblib.parallel_config(backend="dask")`` or ``"ray"``; see
+        docs/distributed.md.
     progress : bool, default True
         Show a tqdm bar over the runs of each rung.
 
@@ -154,18 +154,18 @@ def search(
     Raises
     ------
     DataError, ShapeError, ArgumentError, ArgumentTypeError
-        For data, folds, a space, models or settings that cannot work, and for a journal of another search; before any
-        training. An error of one candidate names its parameters, also one that a layer or a distortion raises.
+        For wrong data, folds, spaces, models or settings, and for a journal of another search, before any training. An
+        error of one candidate names its parameters, even if a layer or a distortion raises it.
     FileFormatError
-        For a file in the journal that is damaged.
+        For a damaged file in the journal.
     DivergenceError
-        When all candidates diverge. One that does is ranked last.
+        If all candidates diverge. A single one that diverges is ranked last.
     MissingDependencyError
         For `jobs` above 1 with a joblib before 1.3.
     ClusterError
-        When the scheduler of a Dask client is gone, or several workers in turn die of the same run.
+        If the scheduler of a Dask client is gone, or if several workers die one after the other in the same run.
     KeyboardInterrupt
-        On Ctrl-C, after which no process is left; workers of a cluster end their runs after the present epoch.
+        On Ctrl-C. Then no process is left; workers of a cluster end their runs after the current epoch.
 
     Sources: Jamieson and Talwalkar (2016), arXiv:1502.07943, for successive halving; Li et al. (2018),
     arXiv:1603.06560, for its rungs.
@@ -196,11 +196,11 @@ def search(
     if len(chosen := [name for name, value in ways.items() if value is not None]) > 1:
         raise ArgumentError(f"search: {' and '.join(chosen)} each say which rows are held out: give one of them")
     if groups is not None and folds is None:
-        raise ArgumentError("groups are for folds by a splitter that heeds them: pass folds=GroupKFold(5), say")
+        raise ArgumentError("groups are for folds of a splitter that uses them, such as folds=GroupKFold(5)")
     listed = list_candidates(space, candidates, seed)
     recipe.check_names(listed)
     rungs = plan_rungs(len(listed), epochs, halving, first_epochs)
-    with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer, too, computes with matrices
+    with threadpool_limits(1, user_api="blas"):  # an orthogonal initializer also multiplies matrices
         whole = as_data_set(x, y, sample_weight, transformer=transformer)
         if validation_data is not None:
             splits = {"": Split(whole, _as_held_out(validation_data, transformer))}
@@ -232,12 +232,12 @@ def search(
         except KeyboardInterrupt:
             if journal is None:
                 raise
-            raise KeyboardInterrupt(f"called again with journal={os.fspath(journal)!r}, the search goes on") from None
+            raise KeyboardInterrupt(f"call search again with journal={os.fspath(journal)!r} to continue it") from None
         return Search(runs, monitored.monitor, monitored.mode, trainer, fitted)
 
 
 def plan_rungs(candidates: int, epochs: int, halving: int | None, first_epochs: int) -> list[int]:
-    """Return the epochs at which candidates are compared, the last being `epochs`; refuse a halving of nothing."""
+    """Return the epochs at which candidates are compared, up to `epochs`. Raise an error if halving cuts nothing."""
     if halving is not None and candidates < halving:
         raise ArgumentError(
             f"halving is {halving}, but of {counted(candidates, 'candidate')} it cuts nothing: try {halving} or more, "
@@ -257,25 +257,25 @@ def plan_rungs(candidates: int, epochs: int, halving: int | None, first_epochs: 
 
 @dataclass(frozen=True, eq=False)
 class SearchRun:
-    """What one candidate's run leaves.
+    """The result of one candidate's run.
 
     Attributes
     ----------
     number : int
-        Of the candidate, from 1, as in the journal.
+        Number of the candidate, counted from 1, as in the journal.
     parameters : dict of name -> value
     history : History
-        Of the epochs that it was trained for; with folds the mean over these.
+        History of its epochs; with folds, the mean over the folds.
     status : "finished", "stopped" or "diverged"
-        Trained to the last rung, or out after an earlier one. With folds, one that diverges decides.
+        Trained to the last rung, or cut after an earlier one. With folds, one diverged fold means "diverged".
     seconds : float
-        Time spent in training, on all folds.
+        Training time in seconds, on all folds.
     fold_histories : list of History
-        One for each fold; without folds `history` alone.
+        One for each fold. Without folds, only `history`.
     metric_values : dict of name -> float
-        Loss and metrics of the last epoch, with folds their means; none of a run that diverged.
+        Loss and metrics of the last epoch, with folds their means. Empty for a diverged run.
     fold_metric_values : list of dict of name -> float
-        The same of each fold.
+        The same for each fold.
     """
 
     number: int
@@ -287,12 +287,12 @@ class SearchRun:
 
     @property
     def metric_values(self) -> dict[str, float]:
-        """Loss and metrics of the last epoch, with folds their means; none of a run that diverged."""
+        """Loss and metrics of the last epoch, with folds their means. Empty for a diverged run."""
         return self._last(self.history)
 
     @property
     def fold_metric_values(self) -> list[dict[str, float]]:
-        """Loss and metrics of the last epoch, for each fold; none of a run that diverged."""
+        """Loss and metrics of the last epoch for each fold. Empty for a diverged run."""
         return [self._last(history) for history in self.fold_histories]
 
     def _last(self, history: History) -> dict[str, float]:
@@ -302,8 +302,8 @@ class SearchRun:
 class Search:
     """The runs of a search, best first.
 
-    One that came further is better; among those that came as far, the monitored metric decides; those that diverged
-    are last.
+    A run with more epochs is better. The monitored metric decides among runs with as many epochs. Diverged runs are
+    last.
 
     Attributes
     ----------
@@ -311,23 +311,23 @@ class Search:
     histories : list of History
         One for each run.
     monitor : str
-        The metric that they are ranked by; `mode` is "max" where more is better, "min" where less is.
+        The metric of the ranking; `mode` is "max" if large values are better, and "min" if small values are.
     table : pandas frame
         A row for each run, indexed by the candidate's number: its rank, parameters, epochs, metrics of the last epoch
-        (NaN where it diverged), seconds and status. A parameter with the name of another column has "(parameter)" after
-        it. With folds the metrics are means, and "std_val_loss", say, is the sample standard deviation of the monitored
-        one.
+        (NaN if it diverged), seconds and status. A parameter with the name of another column gets "(parameter)" after
+        its name. With folds, the metrics are means, and a column such as "std_val_loss" has the sample standard
+        deviation of the monitored metric.
     fold_table : pandas frame
-        The metrics of the last epoch on each fold: a row for each run and fold, indexed by the candidate's number and
-        the fold's, from 1.
+        The metrics of the last epoch on each fold: a row for each run and fold, indexed by the numbers of candidate and
+        fold, counted from 1.
     best_parameters : dict of name -> value
-        Those of the first run.
+        The parameters of the first run.
     best_trainer : Trainer
-        That of the first run, which another `fit` goes on with; `best_model` is its model. With folds it is a new one
-        with the best parameters, trained on all rows for as many epochs, so its history has no validation.
-        DivergenceError where that diverged, though no fold did.
+        The trainer of the first run, which another `fit` continues; `best_model` is its model. With folds, it is a new
+        trainer with the best parameters, trained on all rows for as many epochs, so its history has no validation.
+        DivergenceError if this training diverged although no fold did.
     best_transformer : transformer or None
-        A clone of the `transformer`, fitted to the rows that the best trainer was trained on. New data go through it:
+        A clone of the `transformer`, fitted to the training rows of the best trainer. Apply it to new data:
         ``result.best_model.predict(result.best_transformer.transform(x_new))``.
     """
 
@@ -350,17 +350,17 @@ class Search:
 
     @property
     def best_trainer(self) -> Trainer:
-        """The trainer of the first run; with folds a new one, trained on all rows."""
+        """The trainer of the first run. With folds, a new one trained on all rows."""
         if self._best_trainer is None:
             raise DivergenceError(
-                f"the best candidate, {text_of(self.best_parameters)}, diverged on all rows, though on no fold: train "
+                f"the best candidate, {text_of(self.best_parameters)}, diverged on all rows, but not on a fold: train "
                 "the next one of runs, or lower its learning rate"
             )
         return self._best_trainer
 
     @property
     def best_model(self) -> Sequential:
-        """The model of the first run, trained."""
+        """The trained model of the first run."""
         return self.best_trainer.model
 
     @property
@@ -379,7 +379,7 @@ class Search:
         columns: dict[str, Any] = {"rank": range(1, len(runs) + 1)}
         for name in dict.fromkeys(name for run in runs for name in run.parameters):
             values = [run.parameters.get(name, math.nan) for run in runs]
-            # Of one plain type, or else as they are: pandas would make NaN of a None among numbers.
+            # Only columns of one plain type are converted: pandas would turn a None among numbers into NaN.
             plain = {type(value) for value in values} in ({bool}, {int}, {float}, {str})
             title = f"{name} (parameter)" if name in others else name
             columns[title] = pd.Series(values, dtype=None if plain else object)
@@ -396,7 +396,7 @@ class Search:
 
     @property
     def fold_table(self) -> pd.DataFrame:
-        """The metrics of the last epoch of each run on each fold, indexed by the candidate's number and the fold's."""
+        """The metrics of the last epoch of each run on each fold, indexed by the numbers of candidate and fold."""
         import pandas as pd
 
         rows = {
@@ -408,7 +408,7 @@ class Search:
         return pd.DataFrame(list(rows.values()), index=index)
 
     def summary(self) -> None:
-        """Print the table, and how many runs went how far."""
+        """Print the table, and how many runs reached which epoch."""
         print(self.table.to_string(float_format=lambda value: f"{value:.4g}"))
         counts = {status: [run.status for run in self.runs].count(status) for status in ("stopped", "diverged")}
         also = [f"{count:,} {status}" for status, count in counts.items() if count]
@@ -428,7 +428,7 @@ def _ranked(
     monitored: MonitoredMetric,
     rung: int | None = None,
 ) -> list[Candidate]:
-    """Sort candidates by the metric after a rung, or in the end, best first; of equals the first comes first."""
+    """Sort candidates by the metric after a rung or at the end, best first. Equal candidates keep their order."""
 
     def cost(candidate: Candidate) -> tuple[float, int]:
         values = dict(states[candidate].history).get(monitored.monitor, [])[:rung]
@@ -453,8 +453,8 @@ def _deal(
     transformer: Any,
     class_weight: Any,
 ) -> dict[str, Split]:
-    """Return what each run of a candidate is trained on and judged by; with folds, last, all rows to train on."""
-    # Fitted to all rows: that tells the classes alone, and what is wrong with the data or the transformer.
+    """Return the training and held-out rows of each run of a candidate. With folds, the last run trains on all rows."""
+    # Fitted to all rows, only to find the classes, and errors in the data or the transformer.
     data = Split(whole).transformed(transformer, recipe.seed)[0].arguments()
     with naming(candidate):
         trainer = recipe.make(candidate)
@@ -470,7 +470,7 @@ def _deal(
 
 
 def _transform(splits: Mapping[str, Split], transformer: Any, seed: int) -> tuple[dict[str, Split], Any]:
-    """Return each split as a clone of the transformer returns it, and the clone of the last one."""
+    """Return each split transformed by a clone of the transformer, and the last clone."""
     transformed = {}
     for fold, split in splits.items():
         with naming(fold) if fold else contextlib.nullcontext():
@@ -494,7 +494,7 @@ def _rehearse(
             with naming(FoldRun(candidate, fold)):
                 trainer = recipe.make(candidate)
                 trainer.check(**data, class_weight=class_weight)
-                if candidate not in found:  # the first split has rows held out
+                if candidate not in found:  # the first split has held-out rows
                     monitored.check(trainer.metric_names)
                     found[candidate] = _fingerprint_of_new(trainer, recipe.make(candidate), data["x"])
                     losses.setdefault(described(trainer.model.loss), candidate)
@@ -508,7 +508,7 @@ def _rehearse(
 
 
 def _fingerprint_of_new(trainer: Trainer, again: Trainer, x: Any) -> str:
-    """Return the fingerprint of a trainer that was checked; raise ArgumentError where another call makes another."""
+    """Return the fingerprint of a checked trainer. Raise ArgumentError if another call makes a different one."""
     again.model.set_up_for(x)
     again.model.feature_names = trainer.model.feature_names
     found = fingerprint_of_trainer(trainer)
@@ -517,14 +517,14 @@ def _fingerprint_of_new(trainer: Trainer, again: Trainer, x: Any) -> str:
         raise ArgumentError("build_model returned the same object twice: make a new one at each call")
     if fingerprint_of_trainer(again) != found:
         raise ArgumentError(
-            "build_model makes something else at each call: let it take seed, and hand that on: "
+            "build_model makes a different result in each call: let it take seed, and pass it on: "
             "Sequential([...], seed=seed), Trainer(..., seed=seed)"
         )
     return found
 
 
 def _describe(splits: Mapping[str, Split], fingerprints: Mapping[Candidate, str]) -> dict[str, Any]:
-    """Return what tells a search from others with the same settings, by names that an error can give."""
+    """Return what distinguishes a search from others with the same settings, by names for errors."""
     description: dict[str, Any] = {}
     for fold, split in splits.items():
         data, of_fold = split.arguments(), f" of {fold}" if fold else ""
@@ -541,7 +541,7 @@ def _describe(splits: Mapping[str, Split], fingerprints: Mapping[Candidate, str]
 
 @contextlib.contextmanager
 def _folder(journal: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """Give the journal's folder, or a temporary one, since candidates go on from files."""
+    """Yield the journal's folder, or a temporary one, because candidates continue from files."""
     if journal is not None:
         yield as_path(journal)
         return
@@ -552,9 +552,9 @@ def _folder(journal: str | os.PathLike[str] | None) -> Iterator[Path]:
 
 
 class _Keeper(Callback):
-    """Saves a run's trainer and its metrics as it goes.
+    """Saves a run's trainer and its metrics during the training.
 
-    Of a process whose search has been killed it ends the run: another call may go on with the same files.
+    It ends the run in a process whose search was killed, because another call may continue with the same files.
     """
 
     runs_last = True
@@ -577,7 +577,7 @@ class _Keeper(Callback):
     def on_epoch_end(self, trainer: Trainer) -> None:
         if not is_wanted():
             raise RuntimeError("the search that this process worked for is over")
-        if trainer.epoch == trainer.last_epoch or trainer.optimizer.ended:  # the end of the rung saves that
+        if trainer.epoch == trainer.last_epoch or trainer.optimizer.ended:  # then the end of the rung saves it
             return
         if self.keeps_epochs:
             self.keep(trainer, self.before.reached)
@@ -586,14 +586,14 @@ class _Keeper(Callback):
             trainer.stop()
 
     def keep(self, trainer: Trainer, reached: int) -> Progress:
-        """Save the trainer, then write down how far it is: killed between the two, it goes on from there."""
+        """Save the trainer, then record its progress. If killed between the two, it continues from there."""
         if trainer.optimizer.ended:  # which the trainer's file would not tell
             self.note(trainer, self.before.reached)
         self.home.save(self.run, trainer)
         return self.note(trainer, reached)
 
     def note(self, trainer: Trainer, reached: int, *, diverged: bool = False) -> Progress:
-        """Write down how far the run is, and to the end of which rung it came."""
+        """Record the progress of the run, and the end of the last rung that it reached."""
         seconds = self.before.seconds + time.perf_counter() - self._begin
         ended = self.before.ended or bool(trainer.optimizer.ended)
         progress = Progress(trainer.history, reached, seconds, diverged, ended)
@@ -603,14 +603,14 @@ class _Keeper(Callback):
 
 @dataclass(frozen=True, eq=False)
 class _Runner:
-    """What all runs of a search have in common.
+    """The common data of all runs of a search.
 
     Attributes
     ----------
     searcher : int or None
-        The process that searches, with which those that train end; None for workers of a cluster.
+        The process that searches. The training processes end with it. None for workers of a cluster.
     lasts : float
-        So many seconds after a call's beginning the end of an epoch ends it, too, and the next one goes on from there.
+        After this number of seconds, a call ends with its current epoch, and the next call continues from there.
     """
 
     recipe: Recipe
@@ -629,7 +629,7 @@ class _Runner:
         name: str,
         progress: bool,
     ) -> dict[FoldRun, Progress]:
-        """Train candidates on folds from where they stand to the end of a rung."""
+        """Train candidates on folds from their current epoch to the end of a rung."""
         if isinstance(processes, int):
             tasks = [functools.partial(self.train, run, state, rung, splits[run.fold]) for run, state in runs.items()]
             done = run_tasks(tasks, processes=processes, name=name, progress=progress)
@@ -654,7 +654,7 @@ class _Runner:
     def train_apart(
         self, run: FoldRun, before: Progress, rung: int, split: Split, file: Array | None
     ) -> tuple[Progress, Array | None]:
-        """Do what `train` does where the journal's folder may not be: take the run's file and return the new one."""
+        """Train where the journal's folder may not exist: take the run's file and return the new one."""
         with _folder(None) as folder:
             home = Journal(folder)
             if file is not None:
@@ -663,11 +663,11 @@ class _Runner:
             return state, None if state.diverged else np.fromfile(home.checkpoint(run), np.uint8)
 
     def train(self, run: FoldRun, before: Progress, rung: int, split: Split) -> Progress:
-        """Train a candidate on a fold from where it stands to the end of a rung."""
+        """Train a candidate on a fold from its current epoch to the end of a rung."""
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, user_api="blas"), naming(run), no_hints():
-            trainer = self.recipe.make(run.candidate)  # also before loading: it defines the classes of its layers
+            trainer = self.recipe.make(run.candidate)  # also before loading: it defines the layers' classes
             if self.home.checkpoint(run).exists():
                 trainer = self.home.load(run, trainer)
             keeper = _Keeper(
@@ -703,13 +703,13 @@ def _climb(
     processes: int | DaskCluster | BackendCluster,
     progress: bool,
 ) -> dict[Candidate, list[Progress]]:
-    """Train the candidates to the end of each rung, and after it the best of them on; return the folds of each."""
+    """Train the candidates to the end of each rung, then continue with the best. Return the folds of each."""
     folds = [fold for fold, split in splits.items() if split.held_out is not None]
     runs = {candidate: [FoldRun(candidate, fold) for fold in folds] for candidate in candidates}
     states = {run: runner.home.read(run) for each in runs.values() for run in each}
     left = list(candidates)
     for rung in rungs:
-        # What an earlier call has done of this rung, and of those after it, stands in the journal.
+        # The journal holds what an earlier call has done of this rung and of later rungs.
         due = [run for each in left for run in runs[each] if not states[run].is_past(rung)]
         if due:
             name = "search" if len(rungs) == 1 else f"search, to epoch {rung}"
@@ -725,13 +725,13 @@ def _climb(
 def _rank_all(
     folds: Mapping[Candidate, Sequence[Progress]], monitored: MonitoredMetric, epochs: int
 ) -> tuple[list[SearchRun], Candidate]:
-    """Return what the candidates' runs leave, best first, and the best candidate."""
+    """Return the results of the candidates' runs, best first, and the best candidate."""
     states = {each: Progress.together(parts) for each, parts in folds.items()}
     whole = [each for each, state in states.items() if not state.diverged]
     if not whole:
         first, state = next(iter(states.items()))
         raise DivergenceError(
-            f"no candidate of {len(states)} is left, for all diverged, {first} after "
+            f"no candidate of {len(states)} is left, because all diverged, {first} after "
             f"{counted(state.history.epochs, 'epoch')}: search among lower learning rates, or scale the input"
         )
     whole = sorted(_ranked(whole, states, monitored), key=lambda each: -states[each].reached)
@@ -752,7 +752,7 @@ def _best_trainer(
     processes: int | DaskCluster | BackendCluster,
     progress: bool,
 ) -> Trainer | None:
-    """Return the best candidate's trainer; with folds that of one more run, on all rows; None where that diverges."""
+    """Return the best candidate's trainer. With folds, train it once more on all rows; None if that diverges."""
     run = FoldRun(best, list(splits)[-1])
     if run.fold == ALL_ROWS:
         rung, state = min(part.reached for part in folds[best]), runner.home.read(run)

@@ -466,7 +466,7 @@ def test_inputs_that_are_scaled_twice_are_found_in_a_few_files(tmp_path):
     write(tmp_path, x, np.arange(60) % 3, sizes=[3] * 20)
     data = Shards(tmp_path)
     reads = watch(data)
-    with pytest.warns(DataWarning, match=r"x lies in \[0, 1\] already"):
+    with pytest.warns(DataWarning, match=r"x is already in \[0, 1\]"):
         trainer().fit(data.x, data.y, callbacks=[lambda run: None], epochs=1, progress=False)
     assert len(reads) <= 20 + 4
 

@@ -612,7 +612,7 @@ models_by_seed = {0: classifier(0), 1: classifier(1)}
             ArgumentError,
             r"build_model\(0\) returned the same model twice",
         ),
-        (lambda seed: classifier(None), {}, ArgumentError, "other first parameters at each call: hand the seed on"),
+        (lambda seed: classifier(None), {}, ArgumentError, "different first parameters in each call: pass the seed on"),
         (lambda seed: classifier(7), {"seeds": [3, 5]}, ArgumentError, "same first parameters for the seeds 3 and 5"),
         (lambda seed: Sequential([Dense(3)], seed=seed), {}, ArgumentError, "the model has no loss"),
         (lambda seed: classifier(seed, 2), {}, DataError, "y is 2 at row"),

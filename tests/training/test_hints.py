@@ -57,7 +57,7 @@ class TestScales:
     def test_inputs_in_the_unit_interval_that_are_rescaled_again(self):
         x = inputs()
         (text,) = warned(x, x[:, 0], Rescale(1 / 255), Dense(4), Dense(1), MeanSquaredError(), fits=3, epochs=10)
-        assert "x lies in [0, 1] already, and Rescale(" in text
+        assert "x is already in [0, 1], and Rescale(" in text
         assert "leave out one of the two" in text
 
     @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -75,7 +75,7 @@ class TestScales:
     def test_targets_a_thousand_times_as_large_as_what_the_network_gives(self, loss, far):
         x = inputs()
         text = warned(x, far(x[:, 0]), Dense(1), loss, fits=2)[0]
-        assert "and the network begins at" in text
+        assert "but the network begins at" in text
         assert "standardize y" in text
 
     def test_targets_of_some_hundreds_and_counts_by_their_logarithm_are_well(self):

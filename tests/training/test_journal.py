@@ -210,7 +210,7 @@ def test_ctrl_c_ends_all_processes_and_says_how_to_go_on(folds, files, tmp_path)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, errors = process.communicate()
-    assert out == f"called again with journal={str(tmp_path / 'journal')!r}, the search goes on\n", errors
+    assert out == f"call search again with journal={str(tmp_path / 'journal')!r} to continue it\n", errors
     assert "Traceback" not in errors
 
 
@@ -225,7 +225,7 @@ def test_ctrl_c_without_a_journal_is_let_through_and_leaves_no_file(tmp_path, mo
     with pytest.raises(KeyboardInterrupt, match="by hand"):
         look()
     assert not list(tmp_path.iterdir())
-    with pytest.raises(KeyboardInterrupt, match=r"called again with journal='.*here', the search goes on"):
+    with pytest.raises(KeyboardInterrupt, match=r"call search again with journal='.*here' to continue it"):
         look(journal=tmp_path / "here")
 
 

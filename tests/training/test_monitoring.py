@@ -73,7 +73,7 @@ class TestEarlyStopping:
     def test_after_ctrl_c_the_best_epochs_model_can_be_put_back(self, saved, tmp_path):
         (x, y), t, script = problem(), trainer(), Script("loss", [5, 2, 3, 4, 6])
         callbacks = [script, EarlyStopping("loss", patience=9), interrupt_after(4)]
-        how = r"^trainer.restore_best\(\) puts back the model of the best epoch$"
+        how = r"^trainer.restore_best\(\) restores the model of the best epoch$"
         with pytest.raises(KeyboardInterrupt, match=how):
             t.fit(x, y, epochs=5, callbacks=callbacks, progress=False)
         if saved:
@@ -117,7 +117,7 @@ class TestEarlyStopping:
             t.fit(x, y, epochs=3, callbacks=[Checkpoint(tmp_path, monitor="loss"), interrupt_after(2)], progress=False)
         both = [EarlyStopping("loss"), Checkpoint(tmp_path / "another", monitor="loss"), interrupt_after(2)]
         with pytest.raises(
-            KeyboardInterrupt, match=r"^trainer.restore_best\(\) puts back the model of the best epoch$"
+            KeyboardInterrupt, match=r"^trainer.restore_best\(\) restores the model of the best epoch$"
         ):
             trainer().fit(x, y, epochs=3, callbacks=both, progress=False)
 

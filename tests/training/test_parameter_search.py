@@ -566,7 +566,7 @@ def test_where_the_best_diverges_on_all_rows_alone_the_ranking_is_kept(tmp_path)
         result = look(regression, {"rate": [0.05, 1e-9]}, LARGE, LARGE, **options)
         assert result.best_parameters == {"rate": 0.05}
         assert [run.status for run in result.runs] == ["finished", "finished"]
-        with pytest.raises(DivergenceError, match="best candidate, rate=0.05, diverged on all rows, though on no fold"):
+        with pytest.raises(DivergenceError, match="best candidate, rate=0.05, diverged on all rows, but not on a fold"):
             _ = result.best_trainer
 
 
@@ -672,7 +672,7 @@ def test_a_candidate_that_diverges_is_ranked_last(halving, jobs, capsys):
 def test_when_all_diverge_there_is_nothing_to_return(halving):
     with pytest.raises(
         DivergenceError,
-        match=r"no candidate of 2 is left, for all diverged, candidate 1 \(rate=1000000000.0\) after \d",
+        match=r"no candidate of 2 is left, because all diverged, candidate 1 \(rate=1000000000.0\) after \d",
     ):
         look(regression, {"rate": [1e9, 1e8]}, line, line, epochs=8, halving=halving)
 
@@ -822,7 +822,7 @@ def losses(smoothing, seed=0):
         (never, {"units": [4]}, {"sample_weight": -y}, DataError, "0 or more"),
         (never, {"units": [4]}, {"class_weight": "even"}, ArgumentError, "even"),
         (never, {"units": [4, 0]}, {}, ArgumentError, r"candidate 2 \(units=0\): .*units is 0"),
-        (unseeded, {"units": [4]}, {}, ArgumentError, r"\(units=4\): build_model makes something else at each call"),
+        (unseeded, {"units": [4]}, {}, ArgumentError, r"\(units=4\): build_model makes a different result in each call"),
         (loose_order, {"units": [4]}, {}, ArgumentError, "something else at each call: let it take seed"),
         (lambda units: same_model, {"units": [4]}, {}, ArgumentError, "the same object twice"),
         (
