@@ -1,7 +1,7 @@
-"""Tasks on a cluster: on Dask's workers, or by a backend that joblib was given, such as Ray's.
+"""Tasks on a cluster: on Dask's workers, or by a backend given to joblib, such as Ray's.
 
-Dask runs a task again whose worker is gone. What it cannot make again is data that lay on no other worker: then tasks
-are cancelled, and here their data are scattered and they are submitted once more.
+Dask runs a task again if its worker is gone. It cannot restore data that were on no other worker. Then it cancels the
+tasks, and this module scatters their data and submits them again.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ except ImportError:  # joblib had its own before it asked for one
 
 _Result = TypeVar("_Result")
 Follow = Callable[[int, Any], Callable[[], Any] | None]
-"""Takes the number of a task and its result, and returns the task that goes on from there; None at the end."""
+"""Takes the number of a task and its result. Returns the task that continues from there, or None at the end."""
 
 TASK_SECONDS = 10.0
-"""A run that goes on from a file is handed in at the end of an epoch that comes so long after its beginning."""
+"""A run that can continue from a file returns at the end of an epoch after this time."""
 
 _LARGE = 2**17
-"""An array of so many numbers is not part of a task, but data that tasks refer to."""
+"""An array with this many numbers is not part of a task, but separate data that tasks refer to."""
 
 _LOSSES = 20
-"""So often in a row data may be lost before any task has a result."""
+"""How often in a row data may be lost before any task has a result."""
 
 _busy = threading.Lock()
 
 
 class ClusterError(MinidlError, RuntimeError):
-    """A cluster whose scheduler is gone, or whose workers die of what they are given."""
+    """A cluster whose scheduler is gone, or whose workers die because of their tasks."""
 
 
 class DaskCluster:
@@ -62,7 +62,7 @@ class DaskCluster:
     def results(
         self, tasks: Sequence[Callable[[], Any]], follow: Follow | None = None
     ) -> Generator[tuple[int, Any], None, None]:
-        """Yield the number of each task and its last result, as they come."""
+        """Yield the number of each task and its last result, in the order of completion."""
         from distributed import KilledWorker, as_completed
 
         packed, data = dict(enumerate(map(pack, tasks))), self._data
@@ -107,15 +107,15 @@ class DaskCluster:
 
 
 class _Data:
-    """What lies on the workers: each item once, and where several tasks use it, on each worker."""
+    """The data on the workers. Each item is there once, or on each worker if several tasks use it."""
 
     def __init__(self, client: Any) -> None:
         self.client, self.losses = client, 0
         self.users: Counter[int] = Counter()
-        self._placed: dict[int, tuple[Any, Any]] = {}  # with the item, so that its id stays its own
+        self._placed: dict[int, tuple[Any, Any]] = {}  # includes the item, so that no other object gets its id
 
     def place(self, items: Sequence[Any]) -> list[Any]:
-        """Return the future of each item; scatter those that are not there, or no longer."""
+        """Return the future of each item. Scatter items that are not on the workers, or no longer."""
         missing = {id(item): item for item in items if not self._is_there(id(item))}
         for shared in (True, False):
             if part := {key: item for key, item in missing.items() if (self.users[key] > 1) == shared}:
@@ -124,7 +124,7 @@ class _Data:
         return [self._placed[id(item)][1] for item in items]
 
     def forget(self, items: Sequence[Any]) -> None:
-        """Let the workers forget what no other task uses."""
+        """Delete data on the workers that no other task uses."""
         for item in items:
             if self.users[id(item)] <= 1:
                 self._placed.pop(id(item), None)
@@ -137,7 +137,7 @@ class _Data:
         while self.client.status == "running" and self.losses <= _LOSSES:
             self.losses += 1
             try:
-                # Waits for a worker, and lets a cluster that adapts itself to its tasks start one.
+                # Waits for a worker, and lets an adaptive cluster start one.
                 self.client.submit(bool, pure=False).result()
                 futures: Sequence[Any] = self.client.scatter(items, broadcast=broadcast, hash=False)
                 return futures
@@ -146,7 +146,7 @@ class _Data:
         raise self.lost()
 
     def lost(self) -> ClusterError:
-        """Return what to raise when there is nobody to ask any more."""
+        """Return the error to raise when the cluster no longer answers."""
         return ClusterError(
             f"the Dask client is {self.client.status}, and the data are on no worker: see whether scheduler and "
             "workers run, and have memory for the data, and call again; a search goes on from its journal"
@@ -154,7 +154,7 @@ class _Data:
 
 
 class BackendCluster:
-    """The backend of joblib that is active, ``parallel_config(backend="dask")`` or ``"ray"``."""
+    """The active backend of joblib, ``parallel_config(backend="dask")`` or ``"ray"``."""
 
     task_seconds = math.inf
 
@@ -182,7 +182,7 @@ class BackendCluster:
 
 
 def pack(task: Callable[[], Any]) -> tuple[bytes, list[Any]]:
-    """Return a task as bytes, and apart from it the larger arrays and tables that it refers to."""
+    """Return a task as bytes, and separately the larger arrays and tables that it refers to."""
     file = io.BytesIO()
     packer = _Packer(file, protocol=pickle.HIGHEST_PROTOCOL)
     packer.dump(task)
@@ -190,10 +190,10 @@ def pack(task: Callable[[], Any]) -> tuple[bytes, list[Any]]:
 
 
 def train(content: bytes, *items: Any) -> Any:
-    """Run a task that `pack` has packed; of several threads of a process one after the other.
+    """Run a task from `pack`. Several threads of a process run their tasks one after the other.
 
-    They would share the number of BLAS's threads, and the filters of warnings. A transformer's own calls of joblib must
-    not wait for other tasks of this cluster, which would wait for this one.
+    At the same time, they would share the number of BLAS threads and the warning filters. A transformer's own calls of
+    joblib must not wait for other tasks of this cluster, which would wait for this one.
     """
     from joblib import parallel_config
 

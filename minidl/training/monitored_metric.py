@@ -54,7 +54,7 @@ class MonitoredMetric(Configurable):
             )
         if self.mode == "auto":
             raise ArgumentError(
-                f'{self.asker}: say by mode="min" or mode="max" whether a small or a large {self.monitor!r} is good'
+                f'{self.asker}: say by mode="min" or mode="max" whether a small or large {self.monitor!r} is good'
             )
 
     def is_better(self, value: float, than: float) -> bool:

@@ -1,4 +1,4 @@
-"""The candidates of a search: what its space holds, whether a function takes that, and the trainer made of each."""
+"""The candidates of a search: the values of its space, whether a function takes them, and the trainer of each."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Candidate:
 
 
 def text_of(parameters: Mapping[str, Any]) -> str:
-    """Return the parameters as they would stand in a call."""
+    """Return the parameters as text, like the arguments of a call."""
     return ", ".join(f"{name}={brief(value)}" for name, value in parameters.items())
 
 
 def list_candidates(space: Any, candidates: int | None, seed: int) -> list[Candidate]:
-    """Return all combinations of a space, or as many as `candidates` says, drawn at random; raise as `search`."""
+    """Return all combinations of a space, or `candidates` of them drawn at random. Raise the errors of `search`."""
     from sklearn.model_selection import ParameterGrid, ParameterSampler
 
     spaces = _as_spaces(space)
@@ -68,7 +68,7 @@ def list_candidates(space: Any, candidates: int | None, seed: int) -> list[Candi
 
 
 def _as_spaces(space: Any) -> list[dict[str, Any]]:
-    """Check a space and return it as several, each of lists of values and distributions."""
+    """Check a space and return it as a list of spaces, each with lists of values and distributions."""
     spaces = [space] if isinstance(space, Mapping) else space
     if not isinstance(spaces, list | tuple) or not all(isinstance(each, Mapping) for each in spaces):
         raise ArgumentTypeError(
@@ -93,7 +93,7 @@ def _values(name: Any, values: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Make NumPy's numbers Python's, which a model file keeps and which do not widen float32 arrays."""
+    """Turn NumPy numbers into Python numbers, which fit into a model file and do not turn float32 into float64."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -103,16 +103,17 @@ def _names(spaces: Iterable[Mapping[str, Any]]) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """How a trainer is made of a candidate's parameters.
+    """How to make a trainer from a candidate's parameters.
 
     Parameters
     ----------
     build_model : callable
         Takes the parameters and returns a model that ends with a loss, or a trainer that has not begun.
     settings : dict of name -> value
-        For the trainer of a model, which gets a copy of each.
+        Settings for the trainer of a model, which gets a copy of each.
     given : list of str
-        Those that are not the defaults. The function must not return a trainer then, for which they would not count.
+        Names of settings that are not the defaults. The function must not return a trainer then, because it would
+        ignore them.
     seed : int
         For a function that takes `seed`, and for the trainer of a model.
     """
@@ -133,7 +134,7 @@ class Recipe:
         try:
             known = inspect.signature(function).parameters.values()
         except (ValueError, TypeError) as error:
-            raise ArgumentTypeError(f"build_model is {brief(function)}, which does not tell what it takes") from error
+            raise ArgumentTypeError(f"build_model is {brief(function)}, which does not say what it takes") from error
         taken = [each.name for each in known if each.kind in {each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY}]
         required = [each.name for each in known if each.name in taken and each.default is each.empty]
         takes_all = any(each.kind == each.VAR_KEYWORD for each in known)
@@ -153,11 +154,11 @@ class Recipe:
                 )
 
     def make(self, candidate: Candidate) -> Trainer:
-        """Make a new trainer; raise ArgumentError or ArgumentTypeError where the function gives none."""
+        """Make a new trainer. Raise ArgumentError or ArgumentTypeError if the function returns none."""
         try:
-            arguments = copy.deepcopy(candidate.parameters)  # a layer or optimizer in the space serves once
+            arguments = copy.deepcopy(candidate.parameters)  # a layer or optimizer in the space can be used only once
         except (TypeError, copy.Error) as error:
-            raise ArgumentTypeError(f"each run needs a copy of its own of these values: {error}") from error
+            raise ArgumentTypeError(f"each run needs its own copy of these values: {error}") from error
         if "seed" in inspect.signature(self.build_model).parameters:
             arguments.setdefault("seed", self.seed)
         try:
@@ -170,7 +171,7 @@ class Recipe:
             made = Trainer(made, seed=arguments.get("seed", self.seed), **copy.deepcopy(dict(self.settings)))
         elif self.given and isinstance(made, Trainer):
             raise ArgumentError(
-                f"build_model returned a Trainer, whose own settings count: leave out {', '.join(self.given)}"
+                f"build_model returned a Trainer, which has its own settings: leave out {', '.join(self.given)}"
             )
         if not isinstance(made, Trainer):
             raise ArgumentTypeError(f"build_model returned {brief(made)}; it must return a Sequential or a Trainer")

@@ -1,4 +1,4 @@
-"""Prefetching: a thread makes the next batch ready while a step is computed with the present one."""
+"""Prefetching: a thread prepares the next batch while a step is computed with the current one."""
 
 import itertools
 from collections.abc import Callable, Generator, Iterable
@@ -7,10 +7,10 @@ from minidl.training.rows import Rows
 
 
 def prefetch(make: Callable[[slice], Rows], places: Iterable[slice]) -> Generator[Rows, None, None]:
-    """Yield ``make(place)`` for each place in turn; the next one is made while the caller works with the present one.
+    """Yield ``make(place)`` for each place in turn. The next one is made while the caller uses the current one.
 
-    One thread makes them all, in order, so that each is what it would be without it. What `make` raises is raised here,
-    at its turn. Close the iterator when it is left early: that waits for the batch being made.
+    One thread makes them all, in order, so the results are the same as without it. An error of `make` is raised here in
+    its turn. Close the iterator if you stop early: this waits for the batch in progress.
     """
     from concurrent.futures import Future, ThreadPoolExecutor
 

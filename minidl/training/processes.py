@@ -1,4 +1,4 @@
-"""Runs beside each other: how many processes a call may use, and tasks that they share out."""
+"""Parallel runs: how many processes a call may use, and the tasks that they share."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _Result = TypeVar("_Result")
 
 
 def as_processes(jobs: Any) -> int | DaskCluster | BackendCluster:
-    """Return how many processes `jobs` stands for: None is this one alone, -1 one for each core.
+    """Return how many processes `jobs` means: None is only this one, -1 is one for each core.
 
-    A Dask client stands for its workers, and so does any number but 1 within joblib's
+    A Dask client means its workers. Any number except 1 means the workers within joblib's
     ``parallel_config(backend="dask")`` or ``"ray"``.
 
-    Raises ArgumentError or ArgumentTypeError for anything else but a whole number from 1; MissingDependencyError for
-    several processes with a joblib that is too old.
+    Raises ArgumentError or ArgumentTypeError for anything except these and whole numbers of 1 or more, and
+    MissingDependencyError for several processes with a joblib that is too old.
     """
     if jobs is None:
         return 1
@@ -61,7 +61,7 @@ def as_processes(jobs: Any) -> int | DaskCluster | BackendCluster:
 
 
 def _backend_of_cluster() -> Any:
-    """Return joblib's active backend where that is none of its own, which share this machine."""
+    """Return joblib's active backend if it is not one of its own, which use only this machine."""
     from joblib.parallel import get_active_backend
 
     backend, _ = get_active_backend()
@@ -69,12 +69,12 @@ def _backend_of_cluster() -> Any:
 
 
 def _check_joblib() -> None:
-    """Raise MissingDependencyError for a joblib that cannot return results as they come, as scikit-learn 1.4 takes."""
+    """Raise MissingDependencyError for a joblib, allowed by scikit-learn 1.4, that cannot return results one by one."""
     import joblib
 
     if "return_as" not in inspect.signature(joblib.Parallel).parameters:
         raise MissingDependencyError(
-            f"jobs: several processes need joblib 1.3 or later, and this is {joblib.__version__}: pip install "
+            f"jobs: several processes need joblib 1.3 or later, but this is {joblib.__version__}: pip install "
             "'joblib>=1.3', or leave jobs out"
         )
 
@@ -87,13 +87,13 @@ def run_tasks(
     progress: bool,
     follow: Follow | None = None,
 ) -> list[_Result]:
-    """Call each task and return what they return, in their order.
+    """Call each task and return the results in order.
 
-    A bar of that name counts the tasks that are done. On Ctrl-C no process is left. Otherwise the processes wait for
-    other tasks, as starting them costs a second or more, and end with this one, whatever ends it.
+    A bar with this name counts the completed tasks. After Ctrl-C, no process is left. Otherwise the processes wait for
+    other tasks, because starting them takes a second or more. They end when this process ends for any reason.
 
-    On a cluster, `follow` gets the number of a task and its result as soon as that is there, and returns the task that
-    goes on from there, or None.
+    On a cluster, `follow` gets the number of a task and its result as soon as it arrives. It returns the task that
+    continues from there, or None.
     """
     with streams_that_flush():
         on_cluster = not isinstance(processes, int)
@@ -104,17 +104,17 @@ def run_tasks(
         else:
             from joblib import Parallel, delayed
 
-            # Larger arrays come to the processes as memory maps, not as copies: one that several tasks share is one.
+            # Processes get larger arrays as memory maps, not as copies: several tasks share one array.
             done = Parallel(processes, backend=_backend(), return_as="generator")(delayed(task)() for task in tasks)
         try:
             results = list(counted_on_bar(done, len(tasks), name) if progress else done)
         finally:
-            done.close()  # after Ctrl-C ends the processes
+            done.close()  # ends the processes after Ctrl-C
         return [result for _, result in sorted(results, key=operator.itemgetter(0))] if on_cluster else results
 
 
 def _backend() -> Any:
-    """Return joblib's own processes, but for how they end."""
+    """Return joblib's own processes, except for the way they end."""
     from joblib.parallel import LokyBackend
 
     class Backend(LokyBackend):  # type: ignore[misc]
@@ -125,9 +125,9 @@ def _backend() -> Any:
 
 
 def end_with(parent: int) -> None:
-    """Let this process end when the one that started it has ended, be that by a signal that nothing can catch.
+    """End this process when its parent has ended, even by a signal that nothing can catch.
 
-    joblib's would work on for nobody, and then wait for tasks for five minutes more.
+    Otherwise joblib's processes would finish useless work, and then wait five minutes for more tasks.
     """
 
     def wait() -> None:
@@ -141,15 +141,15 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-    if sys.stderr is None:  # into which joblib lets a process that crashes write
+    if sys.stderr is None:  # joblib lets a crashing process write to it
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
 
 
 def is_wanted() -> bool:
-    """Whether anybody waits for what this thread computes; on Ctrl-C Dask tells a worker, but does not stop it."""
+    """Return whether a caller still waits for this thread. On Ctrl-C, Dask informs a worker but does not stop it."""
     try:
         worker = sys.modules["distributed"].get_worker()
         task = worker.state.tasks.get(worker.get_current_task())
-    except (AttributeError, LookupError, ValueError):  # no worker of Dask
+    except (AttributeError, LookupError, ValueError):  # not a Dask worker
         return True
     return task is not None and task.state != "cancelled" and worker.status.name not in {"closing", "closed"}

@@ -1,4 +1,4 @@
-"""The progress bar: of the epochs of a `fit`, and of runs that are counted."""
+"""The progress bar, for the epochs of a `fit` and for a number of runs."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _Result = TypeVar("_Result")
 
 
 class Bar:
-    """How far some work is: a tqdm bar in a terminal or a notebook, a line now and then where output is a log.
+    """The progress of some work: a tqdm bar in a terminal or a notebook, or occasional lines in a log.
 
     Parameters
     ----------
     text : str
-        What stands before the bar at first.
+        The first text before the bar.
     total, initial : int
-        What there is to do, and what was done before.
+        The total amount of work, and the amount done before.
     unit, form : str
-        As tqdm's `unit` and `bar_format`, with ``|{bar}|`` somewhere.
+        tqdm's `unit` and `bar_format`; the latter contains ``|{bar}|``.
 
     Attributes
     ----------
     live : bool
-        Whether it is drawn in place, again and again; else what is drawn is a line.
+        Whether the bar is drawn in place again and again. Else each drawing is a line.
     """
 
     def __init__(self, text: str, total: int, *, initial: int = 0, unit: str, form: str) -> None:
@@ -46,7 +46,7 @@ class Bar:
         self._began, self._drawn, self._drawn_at = time.monotonic(), initial, -math.inf
         options = {"total": total, "initial": initial, "unit": unit, "unit_scale": True}
         if self.live:
-            # When to draw is decided by `due`, before texts are made: those of each batch would cost time.
+            # `due` decides when to draw, before texts are made: making a text for each batch would take time.
             options |= {"mininterval": 0, "miniters": 0, "dynamic_ncols": True, "file": self._console}
             self._bar: Any = (_tqdm_of_notebooks() if notebook else tqdm)(desc=text, bar_format=form, **options)
         else:
@@ -54,11 +54,11 @@ class Bar:
 
     @property
     def due(self) -> bool:
-        """Whether it was drawn long enough ago to be drawn again."""
+        """Return whether the last drawing was long enough ago to draw again."""
         return time.monotonic() - self._drawn_at >= (0.1 if self.live else 10)
 
     def draw(self, text: str, done: int) -> None:
-        """Show how much is done; in a log, unless its last line tells."""
+        """Show how much is done. In a log, do nothing if the last line already shows this."""
         if self.live:
             self._bar.set_description_str(text, refresh=False)
             self._bar.update(done - self._bar.n)
@@ -69,14 +69,14 @@ class Bar:
         self._drawn, self._drawn_at = done, time.monotonic()
 
     def end(self, text: str, done: int) -> None:
-        """Draw it for the last time."""
+        """Draw the bar for the last time."""
         self.draw(text, done)
         if self.live:
             self._bar.close()
 
 
 def counted_on_bar(results: Iterable[_Result], total: int, name: str) -> Iterator[_Result]:
-    """Yield what comes, and count it on a bar."""
+    """Yield the results, and count them on a bar."""
     bar, done = Bar(name, total, unit=" runs", form="{desc}: {n}/{total} |{bar}| {elapsed}<{remaining}"), 0
     try:
         for done, result in enumerate(results, start=1):
@@ -88,11 +88,11 @@ def counted_on_bar(results: Iterable[_Result], total: int, name: str) -> Iterato
 
 
 class ProgressBar(Callback):
-    """A tqdm bar over all epochs of a `fit`, with its metrics and the rows per second.
+    """A tqdm bar over all epochs of a `fit`, with the metrics and the rows per second.
 
-    Where there are validation data, metrics stand as training/validation: ``loss 0.136/0.167``. Where standard error is
-    a log, such as a file, an epoch is a line at most: the first one, one every ten seconds, and the last one. Where
-    there is no standard error, nothing is shown.
+    With validation data, metrics are shown as training/validation: ``loss 0.136/0.167``. If standard error is a log,
+    such as a file, an epoch has at most one line: the first epoch, one epoch every ten seconds, and the last epoch.
+    Without standard error, nothing is shown.
     """
 
     ends_first = True
@@ -131,16 +131,16 @@ class ProgressBar(Callback):
 
 
 def _in_notebook() -> bool:
-    """Whether this is the kernel of a notebook, whose standard error is no terminal and yet seen at once."""
+    """Return whether this is a notebook kernel. Its standard error is not a terminal, but is shown immediately."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     kinds = [kind.__name__ for kind in type(shell).__mro__]
     return shell is not None and "TerminalInteractiveShell" not in kinds
 
 
 def _tqdm_of_notebooks() -> Any:
-    """Return the bar of widgets, or that of text where there are none."""
+    """Return the widget bar, or the text bar if there are no widgets."""
     if "tqdm.auto" not in sys.modules:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tqdm warns where ipywidgets are missing; a bar of text will do
+            warnings.simplefilter("ignore")  # tqdm warns if ipywidgets are missing; a text bar is enough
             importlib.import_module("tqdm.auto")
     return sys.modules["tqdm.auto"].tqdm

@@ -1,4 +1,4 @@
-"""The search for a learning rate: a short run in which the rate grows until the loss does."""
+"""The search for a learning rate: a short run in which the rate grows until the loss grows, too."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from minidl.training.trainer import Trainer
 from minidl.typing import Array
 
 _SMOOTHING = 0.9
-"""Decay of the running mean of the losses: a batch's own is too noisy to take a slope of."""
+"""Decay of the running mean of the losses: the loss of a single batch is too noisy for a slope."""
 
 _TOO_HIGH = 4
-"""The search ends when the loss is so many times its lowest."""
+"""The search ends when the loss is this many times its lowest value."""
 
 
 @dataclass(frozen=True, repr=False)
 class RateSearch:
-    """What a learning-rate search found.
+    """The result of a learning-rate search.
 
     Attributes
     ----------
     rates, losses : arrays of shape (steps taken,)
-        The rate of each step, and the smoothed loss of the batch before it; without steps whose rows all weigh 0.
+        The rate of each step, and the smoothed loss of the batch before it. Steps with all weights 0 are omitted.
     suggestion : float
         The rate at which the loss falls fastest.
     """
@@ -43,12 +43,12 @@ class RateSearch:
 
     @property
     def suggestion(self) -> float:
-        # Over a fifth of the search, since from step to step the loss of a batch falls by chance, too.
+        # Over a fifth of the search, because from step to step the loss also falls by chance.
         half, lowest = max(len(self.losses) // 10, 1), int(self.losses.argmin())
         if lowest < 2 * half:
             raise ArgumentError(
                 f"the loss never falls: it is lowest at the rate {self.rates[lowest]:.3g}, where the search begins or "
-                "nearly; search from a lower rate where it rose, or up to a higher one where it stayed level"
+                "nearly; search from a lower rate if it rose, or up to a higher one if it stayed level"
             )
         before_lowest = self.losses[: lowest + 1]
         falls = before_lowest[: -2 * half] - before_lowest[2 * half :]
@@ -63,19 +63,19 @@ class RateSearch:
 
 
 class _Notes(Callback):
-    """Notes the smoothed loss of each step's batch, and ends the search."""
+    """Stores the smoothed loss of each step's batch, and ends the search."""
 
     steps: int
 
     def __post_init__(self) -> None:
         self.losses: dict[int, float] = {}
-        """By step, from 0."""
+        """The rate by step, counted from 0."""
         self._mean = 0.0
 
     def on_batch_end(self, trainer: Trainer) -> None:
         if trainer.step == self.steps:
             trainer.stop()
-        if math.isnan(trainer.batch_loss):  # all rows of the batch weigh 0
+        if math.isnan(trainer.batch_loss):  # all rows of the batch have weight 0
             return
         self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * trainer.batch_loss
         loss = self._mean / (1 - _SMOOTHING ** (len(self.losses) + 1))
@@ -99,21 +99,21 @@ def find_learning_rate(
     augment: Augment | None = None,
     seed: int | None = 0,
 ) -> RateSearch:
-    """Search for a good learning rate, in a short run on a copy of the model: nothing given is changed.
+    """Search for a good learning rate in a short run on a copy of the model. The arguments do not change.
 
-    The rate grows by a constant factor from `low` to `high` in `steps` steps. While it is too low the loss stays as it
-    is, then it falls, and where the rate is too high it grows again, which ends the search. A good first choice is the
-    rate where it falls fastest, ``result.suggestion``; `minidl.plots.plot_rate_search` shows the whole.
+    The rate grows by a constant factor from `low` to `high` in `steps` steps. While the rate is too low, the loss does
+    not change; then it falls; when the rate is too high, it grows again, which ends the search. A good first choice is
+    the rate with the steepest fall, ``result.suggestion``; `minidl.plots.plot_rate_search` shows the whole search.
 
     Parameters
     ----------
     model : Sequential
     x, y : as for `Trainer.fit`
     optimizer : Optimizer or its name, default "adam"
-        Whose own rate does not matter.
+        The optimizer. Its own rate does not matter.
     low, high : float, 0 < low < high, default 1e-6 and 1
     steps : int >= 10, default 100
-        Epochs are as many as that takes.
+        Number of steps. It takes as many epochs as necessary.
     batch_size, augment, seed : as for `Trainer`
     sample_weight, class_weight : as for `Trainer.fit`
 
@@ -124,7 +124,7 @@ def find_learning_rate(
     Raises
     ------
     ArgumentError
-        For a range that is none, and as `Trainer.fit`.
+        For an invalid range, and as for `Trainer.fit`.
 
     Source: Smith (2017), "Cyclical learning rates for training neural networks", arXiv:1506.01186, section 3.3.
     """
@@ -146,13 +146,13 @@ def find_learning_rate(
             trainer.fit(
                 x,
                 y,
-                epochs=steps,  # an epoch has a step or more
+                epochs=steps,  # an epoch has at least one step
                 sample_weight=sample_weight,
                 class_weight=class_weight,
                 callbacks=[notes],
                 progress=False,
             )
-    except DivergenceError:  # a rate that is too high ends the search, this way too
+    except DivergenceError:  # this, too, means that the rate is too high, and ends the search
         if not notes.losses:
             raise
     if not notes.losses:

@@ -17,15 +17,14 @@ if TYPE_CHECKING:
 
 
 class CSVLogger(Callback):
-    """Writes the history to a CSV file after each epoch: a column "epoch", from 1, and one per metric.
+    """Write the history to a CSV file after each epoch: a column "epoch", counted from 1, and one column per metric.
 
-    The file always holds the whole history, also of a run that was resumed, without an epoch twice. A metric that an
-    epoch does not have is left empty.
+    The file always holds the whole history, also of a resumed run, and each epoch once. A missing metric is empty.
 
     Parameters
     ----------
     path : str or path
-        Its folder is made if it does not exist; an older file is replaced.
+        The file. Its folder is created if it does not exist; an older file is replaced.
     """
 
     writes_files = True
@@ -66,16 +65,16 @@ class CSVLogger(Callback):
 
 
 class TensorBoard(Callback):
-    """Writes the metrics and the learning rate of each epoch for TensorBoard: ``tensorboard --logdir folder``.
+    """Write the metrics and the learning rate of each epoch for TensorBoard: ``tensorboard --logdir folder``.
 
-    Needs tensorboardX, which the extra "tensorboard" brings.
+    It needs tensorboardX, which the extra "tensorboard" installs.
 
     Parameters
     ----------
     folder : str or path
-        Made if it does not exist; a resumed run goes on in the same one.
+        Created if it does not exist. A resumed run continues in the same folder.
 
-    Raises MissingDependencyError when the training begins without tensorboardX.
+    Raises MissingDependencyError at the start of the training if tensorboardX is missing.
     """
 
     writes_files = True

@@ -1,7 +1,7 @@
 """A replica of the model: two threads compute the gradients of the two halves of a batch.
 
-Both have the same parameters; each has gradients of its own, which are added. The halves depend on the shapes alone, so
-the bits do not depend on how many threads there are.
+Both share the parameters. Each has its own gradients, which are added. The halves depend only on the shapes, so the
+bits do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 class Replica:
-    """A copy of a model that shares its parameters, and computes half of a batch beside it.
+    """A copy of a model that shares its parameters and computes half of each batch.
 
     Parameters
     ----------
     model : Sequential
-        Set up, for which `may_share` is true.
+        A model that is set up, and for which `may_share` is true.
     threads : int
-        How many threads may compute at once.
+        Number of threads that may compute at the same time.
     """
 
     def __init__(self, model: Sequential, threads: int) -> None:
@@ -40,10 +40,10 @@ class Replica:
         self._layers = list(zip(model.walk(), self.models[1].walk(), strict=True))
 
     def compute(self, work: Callable[[Sequential, int], tuple[Array, Array]]) -> list[tuple[Array, Array]]:
-        """Return what `work` returns of the model and the number 0, and of the replica and the number 1.
+        """Return the results of `work` for the model and the number 0, and for the replica and the number 1.
 
-        The replica follows the numbers, words and flags among the model's settings, which may have changed. Its layers
-        draw random numbers far ahead in the stream of the model's.
+        The replica copies the numbers, texts and flags among the model's settings, which may have changed. Its layers
+        draw random numbers from a distant part of the model's stream.
         """
         for layer, replica in self._layers:
             settings = {name: vars(layer)[name] for name in (*layer._settings, "own_trainable")}
@@ -68,7 +68,7 @@ class Replica:
 
 
 class _Meeting:
-    """Where the sides add up sums over the batch. With one thread allowed at once, they take turns from sum to sum."""
+    """Where both halves add up sums over the batch. With only one thread, they take turns from sum to sum."""
 
     error: BaseException | None = None
 
@@ -79,7 +79,7 @@ class _Meeting:
         self.sums: tuple[list[Any], list[Any]] = ([None, None], [None, None])  # one is read while the other is filled
 
     def attend(self, work: Callable[[], Result]) -> Result:
-        """Return what a side's work returns, or raise the first error of either side: none waits for the other."""
+        """Return the result of a side's work, or raise the first error of either side, so that none waits forever."""
         with self.running:
             try:
                 return work()
@@ -89,7 +89,7 @@ class _Meeting:
                 raise self.error from None
 
     def adder(self, side: int) -> Callable[[Array], None]:
-        """Return what adds the other side's array to one side's, in place."""
+        """Return a function that adds the other side's array to this side's array in place."""
         turns = itertools.cycle(self.sums)
 
         def add(array: Array) -> None:
@@ -106,10 +106,10 @@ class _Meeting:
 
 
 def may_share(model: Sequential) -> bool:
-    """Whether two halves of a batch can be computed apart.
+    """Return whether two halves of a batch can be computed separately.
 
-    Not with a layer that mixes rows in another way than by sums `over_batch`, or keeps a state from batch to batch, and
-    not with random numbers of a kind that cannot be jumped ahead.
+    This is not possible with a layer that mixes rows in another way than by sums `over_batch` or keeps a state from
+    batch to batch, or with a random generator that cannot jump ahead.
     """
     layers, generators = model.walk(), model.named_generators().values()
     apart = all(layer.shares_batch or not (layer.mixes_batch or layer._states) for layer in layers)

@@ -1,4 +1,4 @@
-"""What a step computes with: rows of input, targets and weights, checked and prepared once."""
+"""The data of a step: rows of input, targets and weights, checked and prepared once."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ class Rows:
     ----------
     x : array (N, *input_shape)
     targets : array (N, ...)
-        As the loss takes them.
+        Targets in the form that the loss takes.
     weights : array (N, *positions) or None
-        Of a position-wise output each position has a weight; None where all count the same.
+        Each position of a position-wise output has a weight. None if all have the same weight.
     positions : int
-        How many samples a row is to the loss: 1, or the positions of a position-wise output.
+        Number of samples per row for the loss: 1, or the positions of a position-wise output.
     mean_weight : float
-        Of a row of the whole data set, also in a part of it: a row's weight means the same in whatever batch it comes.
+        The mean weight of a row in the whole data set. A part of the data set keeps this value, so a row's weight means
+        the same in every batch.
     first, whole : int
-        Where these are a process's rows of a batch: the number of the first one in it, and how many rows it has.
+        If these are one process's rows of a batch: the index of the first row, and the number of rows of the batch.
     """
 
     def __init__(
@@ -54,14 +55,14 @@ class Rows:
 
     def __getitem__(self, rows: slice | Array) -> Rows:
         weights = None if self.weights is None else take_rows(self.weights, rows)
-        is_all = isinstance(rows, slice) and rows == slice(0, len(self))  # a sparse matrix stays one, until its blocks
+        is_all = isinstance(rows, slice) and rows == slice(0, len(self))  # keeps a sparse matrix until its blocks
         x = self.x if is_all else take_rows(self.x, rows)
         return Rows(x, take_rows(self.targets, rows), weights, self.positions, self.mean_weight)
 
     def order(self, seed: tuple[int, int]) -> Any:
-        """Return the numbers of the rows in random order, that of ``default_rng(seed).permutation``, by slices.
+        """Return the row indices in the random order of ``default_rng(seed).permutation``, by slices.
 
-        Shards have an order of their own.
+        Shards have their own order.
         """
         if (shards := getattr(self.x, "shards", None)) is not None:
             return shards.order(seed)
@@ -73,9 +74,9 @@ class Rows:
 def prepare_rows(
     model: Sequential, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None, *, among: Processes = ALONE
 ) -> Rows:
-    """Check data wholly; return them as arrays, with the targets as the loss takes them, and the model set up.
+    """Check data completely, set up the model, and return the data as arrays, with targets prepared for the loss.
 
-    Of several processes each checks its part of the inputs, the larger part of the data.
+    With several processes, each checks its part of the inputs, which are the larger part of the data.
     """
     loss = model.loss
     if loss is None:
@@ -90,7 +91,7 @@ def prepare_rows(
     model.check_input(x)
     output_shape = model.output_shape or ()
     targets = loss.prepare_targets(targets, output_shape, model.dtype).view()
-    targets.flags.writeable = False  # they may be the user's own, which a metric must not change
+    targets.flags.writeable = False  # they may be the user's array, which a metric must not change
     positions = loss.positions(output_shape)
     weights = spread_weights(weights, positions)
     if model.makes_mask and (mask := _mask_of(model, x)) is not None:
@@ -110,7 +111,7 @@ def _mask_of(model: Sequential, x: Array) -> Array | None:
 
 
 def prepare_validation(model: Sequential, validation_data: Any, among: Processes = ALONE) -> Rows | None:
-    """Prepare what `fit` was given as ``validation_data``."""
+    """Prepare the ``validation_data`` of `fit`."""
     if validation_data is None:
         return None
     check_validation_data(validation_data, "to train without validation")
@@ -119,15 +120,15 @@ def prepare_validation(model: Sequential, validation_data: Any, among: Processes
 
 
 def check_validation_data(value: Any, without: str) -> None:
-    """Raise ArgumentTypeError unless `value` is a pair (x, y) or a triple; the error says what is `without` it."""
+    """Raise ArgumentTypeError unless `value` is a pair (x, y) or a triple. `without` says what happens without it."""
     if not isinstance(value, tuple | list) or not 2 <= len(value) <= 3:
         raise ArgumentTypeError(f"validation_data must be (x, y) or (x, y, sample_weight), or None, {without}")
 
 
 def split_rows(first: int, rows: int, size: int, *, joined: bool = False) -> list[slice]:
-    """Return the batches of the rows from `first` on; where they are `joined`, a last row alone is in the one before.
+    """Return the batches of the rows that start at `first`. If `joined`, a single last row joins the previous batch.
 
-    A row alone has no variance, and says nothing of other rows: a layer that mixes a batch needs at least two.
+    A single row has no variance. A layer that mixes a batch needs at least two.
     """
     starts = list(range(first, rows, size))
     if joined and len(starts) > 1 and rows - starts[-1] == 1:

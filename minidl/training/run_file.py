@@ -1,4 +1,4 @@
-"""A training run as a file, from which a trainer goes on to the same bits."""
+"""A training run as a file, from which a trainer continues to the same bits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BEST = "best.npz"
 
 
 def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return the run as what JSON can hold, and arrays, for `write_described`; raise as `Trainer.save`."""
+    """Return the run as JSON data and arrays for `write_described`. Raise the errors of `Trainer.save`."""
     model, optimizer = trainer.model, trainer.optimizer
     arrays = model.named_arrays()
     if optimizer.step:
@@ -34,7 +34,7 @@ def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
         arrays |= {f"optimizer/{name}": vector for name, vector in slots}
     average = trainer.average
     if average is not None:
-        average.show(model.parameters, average.shown_as is not None)  # what is written on it counts from now on
+        average.show(model.parameters, average.shown_as is not None)  # changes of the shown weights count from now on
         arrays |= {} if average.vector is None else {"average": average.vector}
     callbacks = []
     for index, (key, state) in enumerate(trainer.callback_states):
@@ -59,13 +59,13 @@ def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
 
 
 def read_run(path: str | os.PathLike[str], kind: type[Trainer]) -> Trainer:
-    """Read what `Trainer.load` says."""
+    """Implement `Trainer.load`."""
     path = as_path(path)
     if path.is_dir():
         if not (found := [*path.glob(BEST), *checkpoints(path)]):
             raise MissingFileError(f"there is no checkpoint, step_....npz or {BEST}, in the folder {path}")
         path = found[-1]
-    # Before version 2 the optimizers had other slots.
+    # Before version 2, the optimizers had other slots.
     return read_described(path, KIND, range(2, VERSION + 1), functools.partial(_make_trainer, kind))
 
 
@@ -104,5 +104,5 @@ def _kinds(arrays: dict[str, Array]) -> dict[str, tuple[Shape, str]]:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints of a folder that the callback `Checkpoint` filled, oldest first."""
+    """Return the checkpoints in a folder of the callback `Checkpoint`, oldest first."""
     return sorted(path for path in folder.iterdir() if re.fullmatch(r"step_\d{10}\.npz", path.name))

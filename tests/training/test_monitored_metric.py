@@ -47,7 +47,7 @@ def test_a_metric_that_the_run_has_is_let_through():
     [
         ("val_los", ["loss", "val_loss"], "here: the run has no metric 'val_los'; .*'val_loss'"),
         ("val_loss", ["loss", "accuracy"], "here: the run has no metric 'val_loss'; .*fit validation_data"),
-        ("share", ["share"], 'here: say by mode="min" or mode="max" which \'share\' is good'),
+        ("share", ["share"], 'here: say by mode="min" or mode="max" whether a small or large \'share\' is good'),
     ],
 )
 def test_a_metric_that_the_run_lacks_and_a_name_that_does_not_tell_are_refused(monitor, metrics, message):

@@ -822,8 +822,8 @@ def losses(smoothing, seed=0):
         (never, {"units": [4]}, {"sample_weight": -y}, DataError, "0 or more"),
         (never, {"units": [4]}, {"class_weight": "even"}, ArgumentError, "even"),
         (never, {"units": [4, 0]}, {}, ArgumentError, r"candidate 2 \(units=0\): .*units is 0"),
-        (unseeded, {"units": [4]}, {}, ArgumentError, r"\(units=4\): build_model makes a different result in each call"),
-        (loose_order, {"units": [4]}, {}, ArgumentError, "something else at each call: let it take seed"),
+        (unseeded, {"units": [4]}, {}, ArgumentError, r"\(units=4\): build_model makes a different result in each"),
+        (loose_order, {"units": [4]}, {}, ArgumentError, "different result in each call: let it take seed"),
         (lambda units: same_model, {"units": [4]}, {}, ArgumentError, "the same object twice"),
         (
             lambda units, seed: Trainer(never(units, seed=seed), same_optimizer, seed=seed),
