@@ -375,7 +375,7 @@ _PACKAGES_LOADED_LATE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load what `import minidl` does not at its first use, as in ``minidl.data.load_mnist()``."""
+    """Load at its first use what `import minidl` does not load, as in ``minidl.data.load_mnist()``."""
     if name in _PACKAGES_LOADED_LATE:
         return importlib.import_module(f"minidl.{name}")
     if name in _LOADED_LATE:
@@ -388,7 +388,7 @@ def __dir__() -> list[str]:
 
 
 def _public_names(module: ModuleType) -> list[str]:
-    """Return the names of classes and functions that a module without `__all__` has from itself or its own modules."""
+    """Return the names of classes and functions from a module without `__all__`, or from its own modules."""
     items = {name: getattr(item, "__module__", "") for name, item in vars(module).items() if name[0] != "_"}
     return sorted(name for name, home in items.items() if f"{home}.".startswith(f"{module.__name__}."))
 

@@ -1,4 +1,4 @@
-"""Keeps the memory of arrays that are freed, for the next ones.
+"""Keep the memory of freed arrays for the next arrays.
 
 The arrays of a training step are made and freed some thousand times a second. By default the C library of Linux
 (glibc) gives arrays of more than 128 KB back to the system when they are freed, and gets them anew, page by page: a
@@ -14,5 +14,5 @@ LARGEST = 2**25 - 2**16
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep up to 64 MB of freed memory, twice the size of the array, in this process from now on."""
+    """Let glibc keep up to 64 MB of freed memory, twice the size of the array, in this process from now on."""
     np.empty(LARGEST, np.uint8)

@@ -1,4 +1,4 @@
-"""Where notes and bars are written: standard error as far as there is one, which a program need not have."""
+"""Output of notes and bars: standard error, if the program has one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Console:
-    """A stream for notes that must not end what they tell of: what it does not take is dropped.
+    """A stream for notes that must never stop the program: it drops text that it cannot write.
 
     Parameters
     ----------
@@ -22,34 +22,34 @@ class Console:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        """Write it, or drop it."""
+        """Write the text, or drop it."""
         with contextlib.suppress(Exception):
             self._stream.write(text)
 
     def flush(self) -> None:
-        """Show at once what was written."""
+        """Show the written text immediately."""
         with contextlib.suppress(Exception):
             self._stream.flush()
 
     def isatty(self) -> bool:
-        """Whether somebody looks on: it is a terminal."""
+        """Return whether the stream is a terminal."""
         with contextlib.suppress(Exception):
             return bool(self._stream.isatty())
         return False
 
     def fileno(self) -> int:
-        """Return the number of its file, by which the width of a terminal is found; what fails is the caller's."""
+        """Return the number of its file, which gives the width of a terminal. Errors pass to the caller."""
         return int(self._stream.fileno())
 
     @property
     def encoding(self) -> str:
-        """By which tqdm decides what a bar is made of."""
+        """The encoding; tqdm chooses the characters of a bar by it."""
         return getattr(self._stream, "encoding", None) or "ascii"
 
 
 @contextlib.contextmanager
 def streams_that_flush() -> Iterator[None]:
-    """Within, standard output and standard error can be flushed, as joblib does, whatever they are."""
+    """Make standard output and standard error flushable in this context, whatever they are, because joblib flushes."""
     with contextlib.ExitStack() as redirections:
         for redirect, stream in ((contextlib.redirect_stdout, sys.stdout), (contextlib.redirect_stderr, sys.stderr)):
             try:

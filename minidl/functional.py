@@ -106,7 +106,7 @@ def one_hot(labels: ArrayLike, classes: int | None = None) -> Array:
         classes = int(labels.max()) + 1 if labels.size else 0
     indices, wrong = as_class_indices(labels, classes)
     if wrong.any():
-        raise DataError(f"label {labels[wrong][0]} at row {wrong.argmax()} is none of the classes 0 to {classes - 1}")
+        raise DataError(f"label {labels[wrong][0]} at row {wrong.argmax()} is not in the classes 0 to {classes - 1}")
     rows = np.zeros((len(indices), classes), dtype=np.float32)
     rows[np.arange(len(indices)), indices] = 1
     return rows

@@ -124,7 +124,7 @@ class Sequential(Layer):
     def sublayers(self) -> dict[str, Layer]:
         found = {str(layer.name): layer for layer in self.layers}
         if len(found) < len(self.layers):
-            raise ArgumentError(f"two layers of the model have one name: {[layer.name for layer in self.layers]}")
+            raise ArgumentError(f"two layers of the model have the same name: {[layer.name for layer in self.layers]}")
         return found
 
     def __len__(self) -> int:
@@ -169,7 +169,7 @@ class Sequential(Layer):
             raise NotReadyError("the model does not know its input shape: give input_shape=, or pass data first")
         parameters = list(self.named_parameters().values()) or [Parameter(np.empty(0, self.dtype), False, False)]
         if any(one.vectors is not two.vectors or one.stop != two.start for one, two in itertools.pairwise(parameters)):
-            raise ArgumentError("layers of this model have become part of another one: use that, or copy them")
+            raise ArgumentError("layers of this model are now part of another model: use that one, or copy them")
         values, gradients = parameters[0].vectors
         whole = slice(parameters[0].start, parameters[-1].stop)
         return values[whole], gradients[whole]
@@ -285,7 +285,7 @@ class Sequential(Layer):
             raise ShapeError(f"x lacks the column {missing[0]!r} of the frame that the model was trained on")
         if not self.reorder_columns:
             cure = "pass x[model.feature_names], or set model.reorder_columns = True"
-            raise ShapeError(f"x has more columns than the model was trained on, or another order: {cure}")
+            raise ShapeError(f"x has more columns than in the training, or in another order: {cure}")
         return self._as_images(as_rows(as_frame(x)[known], "x"))
 
     def _as_images(self, x: Array) -> Array:
@@ -345,7 +345,7 @@ class Sequential(Layer):
         Raises ArgumentError if the model has no loss, or a loss that gives no probabilities.
         """
         if self.loss is None:
-            raise ArgumentError("the model has no loss that could turn scores into probabilities: use predict(x)")
+            raise ArgumentError("the model has no loss to turn scores into probabilities: use predict(x)")
         return self.loss.activate(self.predict_scores(x, batch_size))
 
     def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
@@ -459,12 +459,12 @@ def name_layers(layers: Sequence[Layer], what: str | None = None) -> None:
     seen: list[Layer] = []
     for index, layer in enumerate(layers, start=1):
         if not isinstance(layer, Layer):
-            raise ArgumentTypeError(f"element {index} is no layer but {brief(layer)}: give layers, and a loss last")
+            raise ArgumentTypeError(f"element {index} is not a layer but {brief(layer)}: give layers, and a loss last")
         seen += layer.walk()
         if len(set(map(id, seen))) < len(seen):
             raise ArgumentError(f"element {index}, {brief(layer)}, or what it holds is in the model twice: copy it")
         if layer.name is not None and layer.name in names:
-            raise ArgumentError(f"element {index} has the name {layer.name!r}, which another one has")
+            raise ArgumentError(f"element {index} has the name {layer.name!r}, like another element")
         if any(isinstance(each, Sequential) and each.loss for each in seen):
             raise ArgumentError(f"element {index} has a loss inside: only the outermost model has one, at its end")
         names.add(layer.name)

@@ -1,4 +1,4 @@
-"""Random numbers in bulk, cheaper than the generator's own."""
+"""Many random numbers at once, faster than with the generator's own methods."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["draw_16_bits"]
 
 
 def draw_16_bits(rng: np.random.Generator, count: int) -> Array:
-    """Draw whole numbers evenly from 0 .. 2^16 - 1: uint16 (count,).
+    """Draw whole numbers uniformly from 0 .. 2^16 - 1: uint16 (count,).
 
-    Four come from each number of 64 bits that the generator makes, which costs half of what random floats do or less.
+    Each 64-bit number of the generator gives four. This takes at most half of the time of random floats.
     """
     bits = rng.integers(2**64 - 1, size=-(-count // 4), dtype=np.uint64, endpoint=True)
     return bits.view(np.uint16)[:count]

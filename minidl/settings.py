@@ -151,7 +151,7 @@ class Configurable:
         """Set an attribute. Check the value of a field, and turn a NumPy number into a Python number."""
         if field := self._settings.get(name):
             if field.metadata.get("fixed") and getattr(self, "input_shape", None) is not None:
-                raise ArgumentError(f"{type(self).__name__} is set up, and its {name} stays: make a new layer")
+                raise ArgumentError(f"{type(self).__name__} is set up, so its {name} cannot change: make a new layer")
             if isinstance(value, np.generic):
                 value = value.item()
             if (check := field.metadata.get("check")) and (value is not None or not field.metadata.get("optional")):
@@ -166,7 +166,7 @@ class Configurable:
     def configuration(self) -> dict[str, Any]:
         """Return the settings that make an object equal to this one."""
         if type(self).__init__ is not Configurable.__init__:
-            raise ArgumentTypeError(f"{type(self).__name__} has an __init__ of its own: declare its settings as fields")
+            raise ArgumentTypeError(f"{type(self).__name__} has its own __init__: declare its settings as fields")
         return {name: getattr(self, name) for name in self._settings}
 
     @classmethod
@@ -262,9 +262,9 @@ def as_shape(shape: int | Iterable[int], name: str = "a shape", rest: int | None
     try:
         sizes = tuple(operator.index(size) for size in (shape if isinstance(shape, Iterable) else (shape,)))
     except TypeError:
-        raise ArgumentTypeError(f"{name} is a whole number or a tuple of these, not {shape!r}") from None
+        raise ArgumentTypeError(f"{name} must be a whole number or a tuple of these, not {shape!r}") from None
     if any(size < 1 and size != rest for size in sizes):
-        raise ArgumentError(f"the sizes of {name} are 1 or more, not {sizes}")
+        raise ArgumentError(f"the sizes of {name} must be 1 or more, not {sizes}")
     return sizes
 
 

@@ -64,7 +64,7 @@ def as_numbers(values: Any, name: str) -> Array:
     if hasattr(values, "toarray"):
         raise DataError(f"{name} is a sparse matrix: pass {name}.toarray()")
     if isinstance(values, np.ma.MaskedArray):
-        raise DataError(f"{name} is a masked array: fill or drop its missing values, its mask would be lost")
+        raise DataError(f"{name} is a masked array, and its mask would be lost: fill or drop its missing values")
     # For a memory map, the plain array is a view, not a copy. Nested lists of different lengths raise ValueError.
     try:
         values = as_frame(values)

@@ -1,4 +1,4 @@
-"""The two types that every signature speaks of."""
+"""The two types that all signatures use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
-"""A NumPy array; docstrings say its shape, batch axis first."""
+"""A NumPy array. Docstrings give its shape, with the batch axis first."""
 
 Shape = tuple[int, ...]
 """The shape of one sample: without the batch axis."""

@@ -516,9 +516,9 @@ def test_a_layer_may_go_from_one_model_into_a_block_of_another_which_has_it_from
     assert np.shares_memory(layer.weight.value, second.parameters)
     x = batch_of((3,))
     np.testing.assert_allclose(second.forward(x), x + x @ weight, rtol=1e-6)
-    with pytest.raises(ArgumentError, match="have become part of another one: use that, or copy"):
+    with pytest.raises(ArgumentError, match="are now part of another model: use that one, or copy"):
         Trainer(first).fit(x, batch_of((2,)), progress=False)
-    with pytest.raises(ArgumentError, match="have become part of another one"):
+    with pytest.raises(ArgumentError, match="are now part of another model"):
         first.parameters  # noqa: B018 - a property that raises
     Trainer(second, seed=0).fit(x, x, progress=False)
     assert (layer.weight.value != weight).any()
@@ -537,7 +537,7 @@ def test_a_layer_may_go_from_one_model_into_a_block_of_another_which_has_it_from
         (lambda: Concatenate(Tanh(), Tanh()), ArgumentTypeError, "too many positional arguments; it is "),
         (lambda: Residual(Dense(64), ReLU()), ArgumentTypeError, "too many positional arguments; it is .*projection="),
         (lambda: Residual(Dense), ArgumentTypeError, "takes a list of layers"),
-        (lambda: Residual([Dense(3), "relu"]), ArgumentTypeError, "element 2 is no layer but 'relu'"),
+        (lambda: Residual([Dense(3), "relu"]), ArgumentTypeError, "element 2 is not a layer but 'relu'"),
         (
             lambda: Sequential([Tanh(), Residual([Dense(3), MeanSquaredError()])]),
             ArgumentError,
@@ -555,7 +555,7 @@ def test_a_layer_may_go_from_one_model_into_a_block_of_another_which_has_it_from
         (
             lambda: Concatenate([Sequential([Tanh()], name="a"), Sequential([Tanh()], name="a")]),
             ArgumentError,
-            "element 2 has the name 'a', which another one has",
+            "element 2 has the name 'a', like another element",
         ),
     ],
 )
@@ -644,7 +644,7 @@ def test_what_a_layer_is_set_up_by_stays(make, name, value, tmp_path):
     model = Sequential([make(), MeanSquaredError()], seed=0)
     setattr(model.layers[0], name, getattr(model.layers[0], name))  # before, it may change
     model.set_up(4)
-    with pytest.raises(ArgumentError, match=f"is set up, and its {name} stays: make a new layer"):
+    with pytest.raises(ArgumentError, match=f"is set up, so its {name} cannot change: make a new layer"):
         setattr(model.layers[0], name, value)
     model.save(tmp_path / "model.npz")
     assert Sequential.load(tmp_path / "model.npz").predict(np.ones((2, 4))).shape == (2, 4)

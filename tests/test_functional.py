@@ -125,11 +125,11 @@ def test_one_hot_of_no_labels_has_no_rows_but_its_width():
 @pytest.mark.parametrize(
     ("labels", "place"),
     [
-        ([0, 1, 3], "label 3 at row 2 is none of the classes 0 to 2"),
-        ([0, -1, 5], "label -1 at row 1 is none of the classes 0 to 2"),
-        ([0.0, 1.5], r"label 1\.5 at row 1 is none of the classes 0 to 2"),
-        ([0, math.nan], "label nan at row 1 is none of the classes 0 to 2"),
-        ([0, math.inf], "label inf at row 1 is none of the classes 0 to 2"),
+        ([0, 1, 3], "label 3 at row 2 is not in the classes 0 to 2"),
+        ([0, -1, 5], "label -1 at row 1 is not in the classes 0 to 2"),
+        ([0.0, 1.5], r"label 1\.5 at row 1 is not in the classes 0 to 2"),
+        ([0, math.nan], "label nan at row 1 is not in the classes 0 to 2"),
+        ([0, math.inf], "label inf at row 1 is not in the classes 0 to 2"),
         ([0, 1e30], r"label 1e\+30 at row 1"),
         (np.array([0, 2**63], np.uint64), "label 9223372036854775808 at row 1"),
     ],

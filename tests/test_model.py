@@ -354,9 +354,9 @@ class TestComposition:
             Sequential(given)
 
     def test_an_element_that_is_no_layer_is_named(self):
-        with pytest.raises(ArgumentTypeError, match=r"element 2 is no layer but .*: give layers"):
+        with pytest.raises(ArgumentTypeError, match=r"element 2 is not a layer but .*: give layers"):
             Sequential([Dense(3), ReLU, Dense(2)])
-        with pytest.raises(ArgumentTypeError, match=r"element 1 is no layer but 3: give layers"):
+        with pytest.raises(ArgumentTypeError, match=r"element 1 is not a layer but 3: give layers"):
             Sequential([3])
 
     @pytest.mark.parametrize("layers", [[], [SoftmaxCrossEntropy()]])
@@ -365,7 +365,7 @@ class TestComposition:
             Sequential(layers)
 
     def test_a_loss_before_the_end_is_refused(self):
-        with pytest.raises(ArgumentTypeError, match="element 2 is no layer but Mean.*, and a loss last$"):
+        with pytest.raises(ArgumentTypeError, match="element 2 is not a layer but Mean.*, and a loss last$"):
             Sequential([Dense(3), MeanSquaredError(), Dense(2)])
 
     def test_a_nested_model_with_a_loss_is_refused(self):
@@ -380,7 +380,7 @@ class TestComposition:
     def test_names_given_by_the_user_are_kept_and_never_taken_twice(self):
         model = Sequential([Dense(3, name="dense_1"), Dense(2), LeakyReLU()], input_shape=4)
         assert list(model.sublayers()) == ["dense_1", "dense_2", "leaky_relu_1"]
-        with pytest.raises(ArgumentError, match="element 3 has the name 'a', which another one has"):
+        with pytest.raises(ArgumentError, match="element 3 has the name 'a', like another element"):
             Sequential([Dense(1, name="a"), Dense(1, name="c"), Dense(1, name="a")])
 
     @pytest.mark.parametrize("name", ["a/b", "", "a\0b", "\ud800"])
@@ -397,7 +397,7 @@ class TestComposition:
     def test_two_layers_renamed_to_one_name_are_noticed(self):
         model = digit_model()
         model.layers[3].name = "dense_1"
-        with pytest.raises(ArgumentError, match="two layers of the model have one name"):
+        with pytest.raises(ArgumentError, match="two layers of the model have the same name"):
             model.count_parameters()
 
     @pytest.mark.parametrize(
@@ -492,7 +492,7 @@ class TestSharedLayers:
         np.testing.assert_array_equal(new.parameters[:344], values[:344])
         assert np.shares_memory(old.layers[1].weight.value, new.parameters)
         np.testing.assert_array_equal(old.forward(x), scores)  # its layers are all there
-        moved = "layers of this model have become part of another one: use that, or copy them"
+        moved = "layers of this model are now part of another model: use that one, or copy them"
         for attempt in (
             lambda: old.parameters,
             lambda: old.gradients,

@@ -557,7 +557,7 @@ def test_an_init_of_ones_own_may_call_that_of_the_settings():
 
 @pytest.mark.parametrize("shape", [Circle(2.0), Disc(2.0)])
 def test_a_class_with_an_init_of_its_own_has_no_configuration(shape):
-    with pytest.raises(ArgumentTypeError, match=f"^{type(shape).__name__} has an __init__ of its own: declare its set"):
+    with pytest.raises(ArgumentTypeError, match=f"^{type(shape).__name__} has its own __init__: declare its set"):
         shape.configuration()
 
 

@@ -23,7 +23,7 @@ class _Pooling(LooksAtPlaces, Layer):
         self.window = self.slide_over(input_shape)
         if any(max(sides) >= size for sides, size in zip(self.window.margins, self.window.size, strict=True)):
             place = f"the image {input_shape} with padding {self.padding}"
-            raise ShapeError(f"a window of {self.pool_size} may lie outside of {place}: give less than the window")
+            raise ShapeError(f"a window of {self.pool_size} may be outside of {place}: give less than the window")
         return (*self.window.places, input_shape[2])
 
     def slide_over(self, image: Shape) -> Window:

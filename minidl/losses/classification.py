@@ -237,7 +237,7 @@ class Hinge(PositionWiseLoss):
     def prepare_targets(self, targets: Any, output_shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         targets = super().prepare_targets(targets, output_shape, dtype)
         if targets.shape[1:] != (output_shape if _is_one_score(output_shape) else output_shape[:-1]):
-            raise ShapeError(f"y has shape {targets.shape}; Hinge takes labels: of one-hot rows pass y.argmax(axis=-1)")
+            raise ShapeError(f"y has shape {targets.shape}; Hinge takes labels: for one-hot, pass y.argmax(axis=-1)")
         if not _is_one_score(output_shape):
             return _as_labels(targets, output_shape[-1])
         other = -1 if (targets == -1).any() else 0

@@ -72,7 +72,7 @@ class LBFGS(Optimizer):
 
     def apply(self, *args: Any, **kwargs: Any) -> None:
         """Raise NotReadyError, because LBFGS takes no single steps."""
-        raise NotReadyError("LBFGS takes no single steps: train by Trainer(model, LBFGS(), batch_size=None)")
+        raise NotReadyError("LBFGS takes no single steps: train with Trainer(model, LBFGS(), batch_size=None)")
 
     @np.errstate(all="ignore")  # a distant trial may overflow, and numbers near a minimum may underflow
     def minimize(

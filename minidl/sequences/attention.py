@@ -138,7 +138,7 @@ class MultiHeadAttention(Layer):
         `memory` keeps keys and values of all positions so far. Raises ArgumentError unless the layer is causal.
         """
         if not self.causal:
-            raise ArgumentError("MultiHeadAttention looks at later positions, too, and cannot continue: causal=True")
+            raise ArgumentError("MultiHeadAttention uses later positions, too, and cannot continue: give causal=True")
         queries, keys, values = self._project(x, memory["keys"].shape[2] if memory else 0)
         if memory:
             keys, values = (

@@ -95,7 +95,7 @@ class TiedEmbedding(Layer):
         shape = declare.sublayer("embedding", input_shape)
         made, size = declare.sublayer("layers", shape), self.embedding.vocabulary_size
         if made[-1:] != shape[-1:]:
-            raise ShapeError(f"TiedEmbedding's layers must return {shape[-1]} features, as they get, not {made}")
+            raise ShapeError(f"TiedEmbedding's layers must return the {shape[-1]} features that they get, not {made}")
         self.bias: Parameter | None = declare.parameter("bias", size, "zeros") if self.use_bias else None
         return (*made[:-1], size)
 

@@ -105,12 +105,12 @@ class Continuation:
         features = (self.model.input_shape or ())[1:]
         if x.ndim != 2 + len(features) or x.shape[2:] != features or 0 in x.shape[:2]:
             wanted = ", ".join(["N", "n", *map(str, features)])
-            raise ShapeError(f"a sequence goes on with positions ({wanted}), at least one, not {x.shape}")
+            raise ShapeError(f"a sequence continues with positions ({wanted}), at least one, not {x.shape}")
         if self._rows not in (None, len(x)):
-            raise ShapeError(f"{counted(self._rows or 0, 'sequence')} cannot go on with {counted(len(x), 'row')}")
+            raise ShapeError(f"{counted(self._rows or 0, 'sequence')} cannot continue with {counted(len(x), 'row')}")
         if self._padding and np.isin(x, self._padding).any():
             cure = "continue sequences of different lengths one after the other"
-            raise DataError(f"x holds an id that pads, {self._padding[0]}, and what pads has no continuation: {cure}")
+            raise DataError(f"x holds the padding id {self._padding[0]}, but padding has no continuation: {cure}")
         memory = _copied(self._memory)
         y = continue_layer(self.model, x, memory)
         self._memory, self._rows, self.positions = memory, len(x), self.positions + x.shape[1]
@@ -163,13 +163,13 @@ def generate(
     """
     continuation = Continuation(model)
     if model.input_shape is None or len(model.input_shape) != 1:
-        raise ArgumentError(f"the model takes samples {model.input_shape}, not ids (T,), which are generated")
+        raise ArgumentError(f"the model takes samples {model.input_shape}, not ids (T,), which generate needs")
     if isinstance(model.layers[-1], Softmax) or not isinstance(model.loss, CategoricalLoss | None):
         cure = "end it with the scores, or with SoftmaxCrossEntropy()"
         raise ArgumentError(f"ids are drawn by softmax of scores, but this model does not end with scores: {cure}")
     given = as_array(ids, "ids")
     if given.ndim not in (1, 2) or given.size == 0:
-        raise ShapeError(f"ids are (N, n) or (n,), and at least one each, not {given.shape}")
+        raise ShapeError(f"ids are (N, n) or (n,), with at least one id each, not {given.shape}")
     length, temperature = as_whole_number(length, "length"), as_number(temperature, "temperature", 0)
     window = _window(model) if window is None else as_whole_number(window, "window", 1)
     top_k = None if top_k is None else as_whole_number(top_k, "top_k", 1)

@@ -11,7 +11,7 @@ from minidl.typing import Array, Shape
 def entered(layer: Layer, x: Array | None) -> Array:
     """Return the input of the model, which contains the padding. Raise DataError if the layer is not the first."""
     if x is None:
-        raise DataError(f"padding is found in what enters a model: put the {type(layer).__name__} first")
+        raise DataError(f"padding is found in the input of a model: put the {type(layer).__name__} first")
     return x
 
 

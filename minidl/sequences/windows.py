@@ -238,7 +238,7 @@ class _Sliding1D(_AlongTime, _Pooling1D):
     def slide_over(self, image: Shape) -> Window:
         if not isinstance(self.padding, str) and max(self.padding) >= self.pool_size:
             place = f"the sequence {image[1:]} with padding {self.padding}"
-            raise ShapeError(f"a window of {self.pool_size} may lie outside of {place}: give less than the window")
+            raise ShapeError(f"a window of {self.pool_size} may be outside of {place}: give less than the window")
         return self.slide(image, self.pool_size, self.strides or self.pool_size, self.padding)
 
     def shares(self, mask: Array, dtype: Any) -> Array:

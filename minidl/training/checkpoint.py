@@ -28,7 +28,7 @@ def as_folder(value: Any, name: str) -> Path:
     """Return a path. Raise ArgumentError for the name of a file."""
     path = as_path(value)
     if path.suffix.lower() in _FILES and not path.is_dir():
-        cure = f"give a folder, such as {path.stem!r}: its files get names of their own"
+        cure = f"give a folder, such as {path.stem!r}: its files get their own names"
         raise ArgumentError(f"{name} is {str(value)!r:.80}, the name of a file; {cure}")
     return path
 
@@ -69,7 +69,7 @@ class Checkpoint(Callback):
 
     def __post_init__(self) -> None:
         if self.every_epochs is None and self.every_steps is None and self.monitor is None:
-            raise ArgumentError("Checkpoint: with neither every_epochs, every_steps nor monitor it would save nothing")
+            raise ArgumentError("Checkpoint: without every_epochs, every_steps and monitor it would save nothing")
 
     @property
     def metric(self) -> MonitoredMetric | None:

@@ -48,12 +48,12 @@ class DaskCluster:
 
     def __init__(self, client: Any) -> None:
         if client.asynchronous:
-            raise ArgumentError("jobs: the Dask client is asynchronous, and this call waits: give it Client(...) alone")
+            raise ArgumentError("jobs: the Dask client is asynchronous, but this call waits: give a plain Client(...)")
         if client.status != "running":
             raise ArgumentError(f"jobs: the Dask client is {client.status}; give one that is connected: Client(...)")
         if max(client.nthreads().values(), default=1) > 1:
             warnings.warn(
-                "jobs: a Dask worker trains one network at a time, whatever threads it has; start workers with one "
+                "jobs: a Dask worker trains one network at a time, with any number of threads; start workers with one "
                 "thread each: LocalCluster(threads_per_worker=1), or dask worker --nworkers=-1 --nthreads=1",
                 stacklevel=4,
             )
@@ -91,7 +91,7 @@ class DaskCluster:
                 except KilledWorker as error:
                     raise ClusterError(
                         f"run {number + 1} of {len(tasks)} was on {error.allowed_failures + 1} Dask workers that died: "
-                        "their logs say why, often memory. Where workers come and go all the time, raise "
+                        "their logs say why, often memory. If workers come and go all the time, raise "
                         "distributed.scheduler.allowed-failures"
                     ) from error
                 data.losses = 0
@@ -149,7 +149,7 @@ class _Data:
         """Return the error to raise when the cluster no longer answers."""
         return ClusterError(
             f"the Dask client is {self.client.status}, and the data are on no worker: see whether scheduler and "
-            "workers run, and have memory for the data, and call again; a search goes on from its journal"
+            "workers run and have memory for the data, and call again; a search continues from its journal"
         )
 
 

@@ -137,7 +137,7 @@ def _as_table(x: Any) -> Any:
     try:
         array = np.asarray(x)
     except ValueError as error:
-        raise DataError(f"x is no table: {error}; give an array or a pandas frame") from error
+        raise DataError(f"x is not a table: {error}; give an array or a pandas frame") from error
     return np.asarray(x, object) if array.dtype.kind in "US" else array  # numbers beside texts stay numbers
 
 
@@ -149,17 +149,17 @@ def deal_folds(
     Parameters
     ----------
     folds : int >= 2, scikit-learn splitter, or iterable of (training rows, held-out rows)
-        A number deals all rows anew for each seed, each fold with the classes' shares of the whole; the
-        others give each seed the same folds.
+        A number splits all rows differently for each seed, with the same share of each class in each fold. The others
+        give each seed the same folds.
     seeds : sequence of int in [0, 2**32)
     x : array, frame or CSR matrix of N rows
     y : array of N rows
     classes : array (N,) or None
         The class of each row; None for those of a regression.
     groups : array (N,), optional
-        Handed on to a splitter.
+        Passed to a splitter.
 
-    Raises ArgumentError or ArgumentTypeError for folds that cannot be, DataError for a class of too few rows.
+    Raises ArgumentError or ArgumentTypeError for invalid folds, and DataError for a class with too few rows.
     """
     if hasattr(folds, "split") and not isinstance(folds, str):
         try:
@@ -168,7 +168,7 @@ def deal_folds(
             raise ArgumentError(f"folds={folds!r} cannot split {counted(len(y), 'row')}: {error}") from error
         return dict.fromkeys(seeds, _as_folds(dealt, len(y)))
     if groups is not None:
-        raise ArgumentError("groups are for a splitter that heeds them: pass folds=GroupKFold(5), say, of scikit-learn")
+        raise ArgumentError("groups are for a splitter that uses them, such as folds=GroupKFold(5) of scikit-learn")
     if isinstance(folds, Iterable) and not isinstance(folds, str):
         return dict.fromkeys(seeds, _as_folds(list(folds), len(y)))
     number = as_whole_number(folds, "folds", 2)
@@ -176,20 +176,20 @@ def deal_folds(
 
 
 def hold_out(validation: float | int, seed: int, rows: int, classes: Array | None) -> Fold:
-    """Return one fold: rows drawn at random to be held out, with the classes' shares of the whole, and the others.
+    """Return one fold: held-out rows drawn at random, with the same share of each class, and the other rows.
 
     Parameters
     ----------
     validation : float in (0, 1) or int in [1, rows)
-        The fraction of the rows, rounded up, or the number of rows that are held out.
+        The fraction, rounded up, or the number of rows to hold out.
     seed : int in [0, 2**32)
     rows : int
     classes : array (rows,) or None
         The class of each row; None for those of a regression.
 
-    Raises ArgumentError or ArgumentTypeError for another number, DataError for a class of too few rows.
+    Raises ArgumentError or ArgumentTypeError for another number, and DataError for a class with too few rows.
     """
-    # Here, since `import minidl` does not load minidl.data.
+    # Imported here, because `import minidl` does not load minidl.data.
     from minidl.data.splitting import split_at_random
 
     train, held_out = split_at_random(
@@ -199,14 +199,14 @@ def hold_out(validation: float | int, seed: int, rows: int, classes: Array | Non
         classes,
         name="validation",
         without_classes="give validation_data=(x, y) of your own",
-        of_none=f"validation is {validation}, but candidates are ranked by rows held out: give a fraction such as 0.2 "
+        of_none=f"validation is {validation}, but candidates are ranked by held-out rows: give a fraction such as 0.2 "
         "or a number of rows, or validation_data=(x, y) of your own",
     )
     return train, held_out
 
 
 def classes_of(model: Sequential, y: Array) -> Array | None:
-    """Return the class (N,) of each row, or None where the model, set up and with a loss, decides on no class."""
+    """Return the class (N,) of each row, or None if the model, which is set up with a loss, predicts no class."""
     loss, shape = model.loss, model.output_shape or ()
     assert loss is not None
     decisions = loss.decide(np.zeros((1, *shape), model.dtype))
@@ -235,7 +235,7 @@ def _shuffled_folds(folds: int, seed: int, rows: int, classes: Array | None) -> 
 def _as_folds(pairs: Sequence[Any], rows: int) -> list[Fold]:
     """Check folds from a splitter or the user."""
     if not pairs:
-        raise ArgumentError("folds gives no fold")
+        raise ArgumentError("folds has no fold")
     checked = []
     for number, pair in enumerate(pairs, start=1):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
@@ -243,9 +243,9 @@ def _as_folds(pairs: Sequence[Any], rows: int) -> list[Fold]:
         train, held_out = np.asarray(pair[0]), np.asarray(pair[1])
         for part in (train, held_out):
             if part.ndim != 1 or part.dtype.kind not in "iu" or not part.size:
-                raise ArgumentError(f"fold {number}: each part is a list of row numbers that is not empty")
+                raise ArgumentError(f"fold {number}: each part must be a list of row numbers that is not empty")
             if outside := part[(part < 0) | (part >= rows)].tolist():
-                raise ArgumentError(f"fold {number} names row {outside[0]}, but there are rows 0 to {rows - 1}")
+                raise ArgumentError(f"fold {number} has row {outside[0]}, but there are rows 0 to {rows - 1}")
         if len(np.unique(held_out)) < len(held_out):
             raise ArgumentError(f"fold {number} holds a row out twice")
         if common := np.intersect1d(train, held_out).tolist():

@@ -79,9 +79,9 @@ def _warn_of_loss(model: Sequential, rows: Rows, tally: Tally, loss: float) -> N
     constant = _constant_loss(model, sample)
     learned = tally.means(score_rows(model, sample, tally))["loss"] - model.penalty()
     if abs(constant) > _TINY and learned >= constant - 0.001 * abs(constant):  # else all targets are equal
-        what = "the mean" if isinstance(model.loss, RegressionLoss) else "how frequent each class is"
-        result = f"the loss is {learned:.4g}, no better than that of always predicting {what}, {constant:.4g}"
-        cure = "scale x, try other learning rates and more epochs, and see that the rows of x and y belong together"
+        what = "the mean" if isinstance(model.loss, RegressionLoss) else "the class frequencies"
+        result = f"the loss is {learned:.4g}, no better than with a constant prediction of {what}, {constant:.4g}"
+        cure = "scale x, try other learning rates and more epochs, and check that the rows of x and y belong together"
         warnings.warn(f"check the data: {result}; {cure}", DataWarning, stacklevel=4)
 
 
@@ -163,4 +163,4 @@ def check_full_batch(trainer: Trainer, fit: Fit) -> None:
     found += ["the constraint of a layer"] * any(getattr(layer, "constraint", None) for layer in fit.layers)
     found += [path.removesuffix("/generator") for path in fit.model.named_generators()]
     if found:
-        raise ArgumentError(f"{kind} compares losses along a line, which {found[0]} would change: leave it out")
+        raise ArgumentError(f"{kind} compares losses along a line, but {found[0]} would change them: leave it out")

@@ -128,8 +128,8 @@ class Journal:
             self._compare(_read(path), description)
         elif strays := self._names(_OF_CANDIDATE):
             raise FileFormatError(
-                f"the journal {self.folder} holds {strays[0]}, but no search.json, which says what search that is "
-                "of: give another folder, or delete that file"
+                f"the journal {self.folder} holds {strays[0]}, but no search.json, which describes its search: "
+                "give another folder, or delete that file"
             )
         else:
             _write(path, {"format": "minidl search", "version": VERSION, **description})
@@ -142,14 +142,14 @@ class Journal:
     def _compare(self, found: dict[str, Any], description: Mapping[str, Any]) -> None:
         if found.get("format") != "minidl search" or found.get("version") != VERSION:
             raise FileFormatError(
-                f"{self.folder / 'search.json'} is no description of a search that this minidl reads: give another "
+                f"{self.folder / 'search.json'} is not a description of a search that this minidl reads: give another "
                 "folder, or upgrade minidl"
             )
         for name, value in description.items():
             if found.get(name) != value:
                 raise ArgumentError(
-                    f"the journal {self.folder} is that of another search: its {name} is {found.get(name)!r}, here it "
-                    f"is {value!r}. Call search as before to go on, or give another folder"
+                    f"the journal {self.folder} belongs to another search: its {name} is {found.get(name)!r}, here it "
+                    f"is {value!r}. Call search as before to continue, or give another folder"
                 )
 
     def checkpoint(self, run: FoldRun) -> Path:

@@ -194,7 +194,7 @@ def search(
     recipe = Recipe(build_model, settings | {"optimizer": get_optimizer(optimizer)}, given, seed)
     ways = {"validation_data": validation_data, "validation": validation, "folds": folds}
     if len(chosen := [name for name, value in ways.items() if value is not None]) > 1:
-        raise ArgumentError(f"search: {' and '.join(chosen)} each say which rows are held out: give one of them")
+        raise ArgumentError(f"search: {' and '.join(chosen)} each choose the held-out rows: give only one of them")
     if groups is not None and folds is None:
         raise ArgumentError("groups are for folds of a splitter that uses them, such as folds=GroupKFold(5)")
     listed = list_candidates(space, candidates, seed)

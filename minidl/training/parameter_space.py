@@ -42,8 +42,8 @@ def list_candidates(space: Any, candidates: int | None, seed: int) -> list[Candi
     if candidates is None:
         if distributions:
             raise ArgumentError(
-                f"space: {distributions[0]} is a distribution, which has no end of values: say how many candidates to "
-                "draw, by candidates=20, say"
+                f"space: {distributions[0]} is a distribution with infinitely many values: say how many candidates to "
+                "draw, such as candidates=20"
             )
         drawn = list(ParameterGrid(spaces))
     else:
@@ -142,15 +142,15 @@ class Recipe:
             names = candidate.parameters
             for name in names:
                 if name not in taken and not takes_all:
-                    others = f"; {did_you_mean(str(name), taken)}" if taken else ", nor any other"
+                    others = f"; {did_you_mean(str(name), taken)}" if taken else " and no others"
                     raise ArgumentError(
-                        f"space: build_model takes no parameter {name!r}{others}. It may be given one for anything: it "
-                        "can return a whole Trainer, with its learning rate and its batch size"
+                        f"space: build_model takes no parameter {name!r}{others}. You can add parameters for "
+                        "anything: it can return a whole Trainer, with its learning rate and its batch size"
                     )
             if missing := [name for name in required if name not in names and name != "seed"]:
                 raise ArgumentError(
-                    f"space: build_model needs {', '.join(missing)}, of which the space has no value: give it a list "
-                    "of one, or build_model a default"
+                    f"space: build_model needs {', '.join(missing)}, but the space has no values for it: add a list "
+                    "of one value, or give build_model a default"
                 )
 
     def make(self, candidate: Candidate) -> Trainer:

@@ -156,5 +156,5 @@ def find_learning_rate(
         if not notes.losses:
             raise
     if not notes.losses:
-        raise DataError("sample_weight or class_weight is 0 for every row of the batches that the search came to")
+        raise DataError("sample_weight or class_weight is 0 for every row of the batches in the search")
     return RateSearch(rates[list(notes.losses)], np.array(list(notes.losses.values())))

@@ -96,8 +96,8 @@ def prepare_rows(
     weights = spread_weights(weights, positions)
     if model.makes_mask and (mask := _mask_of(model, x)) is not None:
         if mask.shape[1:] != positions:
-            cure = "pool the positions before, or score each, as MeanSquaredError(position_wise=True) does"
-            raise ArgumentError(f"{type(loss).__name__} scores a row as a whole, and its padding too: {cure}")
+            cure = "pool the positions first, or score each position, as MeanSquaredError(position_wise=True) does"
+            raise ArgumentError(f"{type(loss).__name__} scores a row as a whole, with its padding: {cure}")
         weights = mask * (1.0 if weights is None else weights)
     weights = weigh_rows(weights, class_weight, loss, targets, output_shape)
     return Rows(x, targets, weights, math.prod(positions))

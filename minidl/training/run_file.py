@@ -81,7 +81,7 @@ def _make_trainer(kind: type[Trainer], description: dict[str, Any], arrays: dict
     optimizer.step, optimizer.ended = as_whole_number(description["step"], "its step"), str(description["ended"])
     expected = optimizer.first_state(model.parameters) if optimizer.step or slots else {}
     if _kinds(slots) != _kinds(expected):
-        raise FileFormatError(f"its optimizer has the slots {_kinds(slots)}, and not those of {optimizer!r}")
+        raise FileFormatError(f"its optimizer has the slots {_kinds(slots)}, not those of {optimizer!r}")
     optimizer.state = slots
     if average is not None:
         if trainer.average is None or _kinds({"": average}) != _kinds({"": model.parameters}):

@@ -418,7 +418,7 @@ class Trainer(Configurable):
         """Check and prepare all arguments of `fit`. After an error, the model is as it was before."""
         as_whole_number(epochs, "epochs", 0 if self.epoch or self.position.row else 1)
         if self.step and not self.position.rows:  # this trainer has not begun yet
-            raise ArgumentError(f"the optimizer has taken {self.step} steps elsewhere: make a new one for each model")
+            raise ArgumentError(f"the optimizer has taken {self.step} steps with another model: make a new one")
         self.optimizer.rate()
         processes = Processes(self.communicator)
         hooks = CallbackList(processes.keep([*as_callbacks(callbacks), *[ProgressBar()] * progress]))

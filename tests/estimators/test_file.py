@@ -204,7 +204,7 @@ class Watch(Callback):
         ),
         (MLPRegressor(schedule=lambda step: 0.1, max_iter=1), "MLPRegressor: schedule = .* cannot be saved"),
         (MLPRegressor(augment=lambda inputs, rng: inputs, max_iter=1), "MLPRegressor: augment = .*Distortion"),
-        (MLPRegressor(callbacks=[Watch("loss")], max_iter=1), "Watch has an __init__ of its own"),
+        (MLPRegressor(callbacks=[Watch("loss")], max_iter=1), "Watch has its own __init__"),
         (MLPRegressor(random_state=np.random.RandomState(0), max_iter=1), "MLPRegressor: random_state = "),
     ],
     ids=["build_model", "schedule", "augment", "callback", "random_state"],

@@ -560,7 +560,7 @@ def test_a_layer_with_an_init_of_its_own_need_not_call_the_base():
     check_layer_gradients(Shift(2.0), batch_of((3,)))
     model = Sequential([Dense(2), Shift(1.0)], input_shape=3, seed=0)
     assert model.layers[1].name == "shift_1"
-    with pytest.raises(ArgumentTypeError, match="Shift has an __init__ of its own"):
+    with pytest.raises(ArgumentTypeError, match="Shift has its own __init__"):
         encode(model)
 
 

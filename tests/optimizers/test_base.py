@@ -481,7 +481,7 @@ def test_an_optimizer_with_an_init_of_its_own_calls_that_of_the_base():
     np.testing.assert_array_equal(parameters, -0.5)
     with pytest.raises(ArgumentError, match="Scaled: learning_rate is -0.1"):
         Scaled(-1)
-    with pytest.raises(ArgumentTypeError, match="Scaled has an __init__ of its own: declare its settings"):
+    with pytest.raises(ArgumentTypeError, match="Scaled has its own __init__: declare its settings"):
         encode(optimizer)
 
 

@@ -144,9 +144,9 @@ def test_padding_is_left_out_of_its_loss():
 
 
 def test_what_cannot_be_tied_is_refused():
-    with pytest.raises(ShapeError, match="TiedEmbedding's layers must return 4 features, as they get, not"):
+    with pytest.raises(ShapeError, match="TiedEmbedding's layers must return the 4 features that they get, not"):
         Sequential([TiedEmbedding(Embedding(7, 4), [Dense(3), ReLU()])], input_shape=5)
-    with pytest.raises(ShapeError, match="must return 4 features"):
+    with pytest.raises(ShapeError, match="must return the 4 features"):
         Sequential([TiedEmbedding(Embedding(7, 4), Flatten())], input_shape=5)
     with pytest.raises(ArgumentTypeError, match="an Embedding"):
         TiedEmbedding(Dense(4), Tanh())

@@ -161,7 +161,7 @@ def test_a_loss_of_whole_rows_cannot_leave_positions_out_and_says_so():
     model = Sequential([Embedding(9, 4, padding_id=0), Dense(1), MeanSquaredError()], seed=0)
     x, y, _ = padded()
     with pytest.raises(
-        ArgumentError, match=r"MeanSquaredError scores a row as a whole, and its padding too: .*\(position_wise=True\)"
+        ArgumentError, match=r"MeanSquaredError scores a row as a whole, with its padding: .*\(position_wise=True\)"
     ):
         Trainer(model).fit(x, y[..., np.newaxis], progress=False)
 
@@ -198,7 +198,7 @@ def test_a_mask_ends_where_positions_do():
 def test_padding_is_known_where_ids_enter_and_not_behind_other_layers():
     x, y, _ = padded()
     layers = [Reshape(6), Embedding(9, 4, padding_id=0), Dense(3), SoftmaxCrossEntropy()]
-    with pytest.raises(DataError, match="padding is found in what enters a model: put the Embedding first"):
+    with pytest.raises(DataError, match="padding is found in the input of a model: put the Embedding first"):
         Trainer(Sequential(layers)).fit(x, y, progress=False)
 
 

@@ -307,7 +307,7 @@ def test_what_is_no_model_or_not_set_up_is_refused():
 @pytest.mark.parametrize("shape", [(3,), (2, 0), (0, 2), (2, 3, 1)], ids=str)
 def test_positions_of_another_shape_are_refused(shape):
     continuation = Continuation(language_model())
-    with pytest.raises(ShapeError, match=r"goes on with positions \(N, n\), at least one, not"):
+    with pytest.raises(ShapeError, match=r"continues with positions \(N, n\), at least one, not"):
         continuation.next(np.zeros(shape, int))
 
 
@@ -316,7 +316,7 @@ def test_other_features_or_another_number_of_sequences_are_refused():
     with pytest.raises(ShapeError, match=r"positions \(N, n, 2\), at least one, not \(1, 1, 3\)"):
         continuation.next(np.zeros((1, 1, 3)))
     continuation.next(np.zeros((3, 1, 2)))
-    with pytest.raises(ShapeError, match="3 sequences cannot go on with 1 row"):
+    with pytest.raises(ShapeError, match="3 sequences cannot continue with 1 row"):
         continuation.next(np.zeros((1, 1, 2)))
 
 
@@ -332,7 +332,7 @@ def padded_model():
 
 def test_what_pads_is_refused_and_never_drawn():
     model = padded_model()
-    with pytest.raises(DataError, match="x holds an id that pads, 2, and what pads has no continuation"):
+    with pytest.raises(DataError, match="x holds the padding id 2, but padding has no continuation"):
         generate(model, [[1, 2]], 3)
     model["dense_1"].bias.value[2] = 100
     assert (generate(model, draw_ids(4, 1, words=2), 20, seed=0) != 2).all()

@@ -80,5 +80,5 @@ def test_samples_without_an_axis_of_features_are_refused():
 def test_it_must_be_the_first_layer():
     x, _ = padded()
     model = Sequential([Dense(3), Masking(), GRU(2), Dense(2), SoftmaxCrossEntropy()])
-    with pytest.raises(DataError, match="padding is found in what enters a model: put the Masking first"):
+    with pytest.raises(DataError, match="padding is found in the input of a model: put the Masking first"):
         Trainer(model).fit(x, np.zeros((6, 2)).argmax(1), progress=False)

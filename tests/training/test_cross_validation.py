@@ -401,7 +401,7 @@ def test_what_only_the_rows_of_a_fold_make_unusable_is_said_to_come_from_the_tra
 
 
 def test_lists_of_rows_of_different_lengths_are_no_table():
-    with pytest.raises(DataError, match="x is no table: .*give an array or a pandas frame"):
+    with pytest.raises(DataError, match="x is not a table: .*give an array or a pandas frame"):
         validate(x=[[1.0]] * 149 + [[1.0, 2.0]], transformer=StandardScaler())
     with pytest.raises(DataError, match="x is missing"):
         validate(x=None, transformer=StandardScaler())
@@ -680,7 +680,7 @@ def test_what_cannot_work_is_refused_before_the_training(build_model, options, e
 def test_an_optimizer_that_has_been_used_is_refused():
     optimizer = Adam()
     Trainer(classifier(0), optimizer).fit(x, y, progress=False)
-    with pytest.raises(ArgumentError, match="the optimizer has taken 5 steps elsewhere: make a new one"):
+    with pytest.raises(ArgumentError, match="the optimizer has taken 5 steps with another model: make a new one"):
         validate(optimizer=optimizer)
 
 

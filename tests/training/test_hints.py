@@ -92,7 +92,7 @@ def labels(rows=ROWS):
 NOISE = {
     "the mean": [(np.random.default_rng(1).normal(3, 2, ROWS), 1, loss) for loss in (MeanSquaredError(), Huber())]
     + [(np.random.default_rng(1).poisson(4, ROWS), 1, Poisson())],
-    "how frequent each class is": [
+    "the class frequencies": [
         (labels(), 3, SoftmaxCrossEntropy()),
         (labels(), 3, FocalCrossEntropy()),
         (np.eye(3)[labels()], 3, KLDivergence()),
@@ -111,7 +111,7 @@ class TestGain:
     )
     def test_a_run_that_has_learned_nothing(self, y, outputs, loss, what):
         (text,) = warned(inputs(), y, Dense(outputs), loss, optimizer=SGD(1e-6), fits=2)
-        assert "no better than that of always predicting " + what in text
+        assert "no better than with a constant prediction of " + what in text
         assert "learning rates" in text
 
     @pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), FocalCrossEntropy(), Hinge()])
@@ -164,7 +164,7 @@ class TestGain:
         before = pickle.dumps(model)
         with pytest.warns(DataWarning, match="it would take very long"):
             warn_of_scales(model, rows)
-        with pytest.warns(DataWarning, match="no better than that of always predicting the mean"):
+        with pytest.warns(DataWarning, match="no better than with a constant prediction of the mean"):
             _warn_of_loss(model, rows, Tally(model, [], rows), loss=1e15)
         assert pickle.dumps(model) == before
 

@@ -293,7 +293,7 @@ def test_the_journal_of_another_search_is_refused_with_what_differs(options, mes
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.setattr(_Runner, "train", None)
     with pytest.raises(
-        ArgumentError, match=f"is that of another search: {message}.* Call search as before to go on, or"
+        ArgumentError, match=f"belongs to another search: {message}.* Call search as before to continue, or"
     ):
         brief(**{"journal": tmp_path} | options)
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -355,7 +355,7 @@ def test_functions_and_objects_in_the_space_are_known_again(tmp_path):
     [
         ("search.json", b"{", r"search.json is damaged: .*Delete the search's folder"),
         ("search.json", b"[]", "search.json is damaged: it holds no description"),
-        ("search.json", b"{}", "search.json is no description of a search that this minidl reads"),
+        ("search.json", b"{}", "search.json is not a description of a search that this minidl reads"),
         (
             "candidate_0002.json",
             b"\xff",

@@ -768,7 +768,7 @@ def losses(smoothing, seed=0):
             {"units": [4]},
             {"folds": 3, "validation": 0.2},
             ArgumentError,
-            "search: validation and folds each say which rows are held out: give one of them",
+            "search: validation and folds each choose the held-out rows: give only one of them",
         ),
         (
             never,

@@ -75,7 +75,7 @@ def test_a_search_in_which_no_row_counts_says_so():
     x, y = problem()
     weights = np.zeros(300)
     weights[np.random.default_rng((0, 0)).permutation(300)[-1]] = 1  # in the last batch of the first epoch
-    with pytest.raises(DataError, match="0 for every row of the batches that the search came to"):
+    with pytest.raises(DataError, match="0 for every row of the batches in the search"):
         find_learning_rate(model(), x, y, steps=10, batch_size=1, sample_weight=weights)
 
 

@@ -418,7 +418,7 @@ class TestRefusals:
             (lambda d, a: d.update(step=-1), "its step is -1"),
             (lambda d, a: d.update(step="7"), "its step is '7'"),
             (lambda d, a: d.update(step=True), "its step is True"),
-            (lambda d, a: a.pop(SLOT), r"its optimizer has the slots \{'v'.*, and not those of Adam"),
+            (lambda d, a: a.pop(SLOT), r"its optimizer has the slots \{'v'.*, not those of Adam"),
             (
                 lambda d, a: a.update({SLOT: np.zeros(3, np.float32)}),
                 r"the slots .*'m': \(\(3,\), 'float32'\)",

@@ -954,7 +954,7 @@ class TestRefusals:
         fit(Trainer(model(), optimizer), *data())
         before = other.parameters.copy()
         for trainer in (waiting, Trainer(other, optimizer)):
-            with pytest.raises(ArgumentError, match="has taken 2 steps elsewhere: make a new one for each model"):
+            with pytest.raises(ArgumentError, match="has taken 2 steps with another model: make a new one"):
                 fit(trainer, *data())
         np.testing.assert_array_equal(other.parameters, before)
 
