@@ -134,7 +134,7 @@ def test_an_initializer_that_scales_by_fans_refuses_a_shape_without_them(kind, s
 
 @pytest.mark.parametrize("shape", [(0, 3), [3, 0], -1])
 def test_a_shape_without_elements_is_refused(shape):
-    with pytest.raises(ArgumentError, match="the sizes of a shape are 1 or more"):
+    with pytest.raises(ArgumentError, match="the sizes of a shape must be 1 or more"):
         HeNormal()(shape, 0)
 
 

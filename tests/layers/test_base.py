@@ -540,7 +540,7 @@ def test_a_build_that_returns_no_shape_is_told_so():
         def build(self, input_shape, declare):
             declare.parameter("a", input_shape, "zeros")
 
-    with pytest.raises(ArgumentTypeError, match="^what Forgetful.build returns is a whole .*, not None"):
+    with pytest.raises(ArgumentTypeError, match="^what Forgetful.build returns must be a whole .*, not None"):
         Forgetful().set_up(3)
 
 

@@ -172,7 +172,7 @@ def test_settings_that_cannot_be_are_refused_where_they_are_written(make, error,
         (
             MaxPool2D(2, padding=2),
             (4, 4, 1),
-            r"^layer 1 'max_pool2d_1': a window of \(2, 2\) may lie outside of the image \(4, 4, 1\) with padding "
+            r"^layer 1 'max_pool2d_1': a window of \(2, 2\) may be outside of the image \(4, 4, 1\) with padding "
             r"\(\(2, 2\), \(2, 2\)\): give less than the window$",
         ),
         (

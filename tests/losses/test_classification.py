@@ -434,7 +434,7 @@ def test_hinge_gives_decisions_and_accuracy():
         ([-2, 1, 1], DataError, "y is -2 at row 0"),
         ([0, 1, -1], DataError, "^y is 0 at row 0; with one score labels are 0 and 1, or -1 and 1$"),
         ([0, 1, math.nan], DataError, "y holds NaN at row 2"),
-        (np.eye(3), ShapeError, r"y has shape \(3, 3\); Hinge takes labels: of one-hot rows pass"),
+        (np.eye(3), ShapeError, r"y has shape \(3, 3\); Hinge takes labels: for one-hot, pass"),
     ],
 )
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
@@ -477,7 +477,7 @@ def test_labels_from_1_serve_with_an_output_that_no_label_uses():
         ([0, 3, 1], DataError, "y is 3 at row 1; the model has 3 classes, labelled 0 to 2"),
         ([0, -1, 1], DataError, "y is -1 at row 1"),
         ([0, 1.5, 1], DataError, r"y is 1\.5 at row 1"),
-        (np.eye(3), ShapeError, r"y has shape \(3, 3\); .* of one-hot rows pass y\.argmax\(axis=-1\)"),
+        (np.eye(3), ShapeError, r"y has shape \(3, 3\); .* for one-hot, pass y\.argmax\(axis=-1\)"),
     ],
 )
 def test_labels_that_are_not_of_the_models_classes_are_refused_by_hinge(targets, error, message):

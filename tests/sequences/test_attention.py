@@ -201,7 +201,7 @@ def test_a_sequence_that_is_continued_gives_what_it_gives_at_once(sizes, rotary)
 
 
 def test_attention_that_looks_ahead_cannot_continue():
-    with pytest.raises(ArgumentError, match="looks at later positions, too, and cannot continue: causal=True"):
+    with pytest.raises(ArgumentError, match="uses later positions, too, and cannot continue: give causal=True"):
         built((4, 8)).continued(batch(1, 1, 8), {})
 
 

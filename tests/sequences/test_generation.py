@@ -270,10 +270,10 @@ ALONE = r"if it treats each position alone, define continued\(self, x, memory\):
         ([Flatten(), Reshape((6, 4))], "layer 2 'flatten_1': Flatten cannot continue"),
         ([Residual([Dense(4), Doubled()])], "layer 2 'residual_1', layer 1 'layers', layer 2 'doubled_1': Doubled"),
         ([Concatenate([ReLU(), Doubled()])], "'concatenate_1', layer 2 'branch_2', layer 1 'doubled_1': Doubled"),
-        ([MultiHeadAttention(2)], "looks at later positions, too, and cannot continue: causal=True"),
+        ([MultiHeadAttention(2)], "uses later positions, too, and cannot continue: give causal=True"),
         ([GRU(3, return_sequences=True, go_backwards=True)], "GRU goes backwards"),
         ([Bidirectional(GRU(3, return_sequences=True))], "Bidirectional reads a sequence from its end"),
-        ([Conv1D(3, 3, padding="same")], 'Conv1D continues a sequence with padding="causal"'),
+        ([Conv1D(3, 3, padding="same")], 'Conv1D continues a sequence only with padding="causal"'),
     ],
     ids=repr,
 )
@@ -419,7 +419,7 @@ def test_small_integers_are_ids_too_and_no_length_is_nothing():
 @pytest.mark.parametrize(
     ("ids", "options", "error", "message"),
     [
-        ([], {}, ShapeError, r"ids are \(N, n\) or \(n,\), and at least one each, not \(0,\)"),
+        ([], {}, ShapeError, r"ids are \(N, n\) or \(n,\), with at least one id each, not \(0,\)"),
         ([[[1]]], {}, ShapeError, r"not \(1, 1, 1\)"),
         ([1.5], {}, DataError, "holds 1.5"),
         ([7], {}, DataError, "ids are the whole numbers 0 to 6"),

@@ -80,7 +80,7 @@ def test_a_resumed_run_still_knows_the_best(tmp_path):
 def test_a_folder_with_another_runs_checkpoints_is_refused_before_anything_changes(tmp_path):
     fit(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(ArgumentError, match="holds step_0000000012.npz, of a later step than this run's, 0: go on"):
+    with pytest.raises(ArgumentError, match="holds step_0000000012.npz, of a later step than this run's, 0: continue"):
         fit(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

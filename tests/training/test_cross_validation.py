@@ -689,7 +689,7 @@ def test_a_callback_that_cannot_be_copied_is_refused():
         def __init__(self):
             self.lock = threading.Lock()
 
-    with pytest.raises(ArgumentTypeError, match="callbacks: each run needs a copy of its own"):
+    with pytest.raises(ArgumentTypeError, match="callbacks: each run needs its own copy"):
         validate(callbacks=[Locked()])
 
 

@@ -359,7 +359,7 @@ def test_functions_and_objects_in_the_space_are_known_again(tmp_path):
         (
             "candidate_0002.json",
             b"\xff",
-            r"candidate_0002.json is damaged: .*Delete the file, and what it held is comp",
+            r"candidate_0002.json is damaged: .*Delete the file to compute its content",
         ),
         ("candidate_0002.json", b"{}", "candidate_0002.json is damaged: 'history'"),
         (
@@ -371,7 +371,7 @@ def test_functions_and_objects_in_the_space_are_known_again(tmp_path):
         (
             "candidate_0002.npz",
             b"PK",
-            r"candidate 2 \(units=8\): .*npz.* Delete the file, and the candidate",
+            r"candidate 2 \(units=8\): .*npz.* Delete the file to train the candidate",
         ),
     ],
 )
@@ -413,7 +413,7 @@ def test_in_a_folder_that_is_refused_nothing_is_removed(tmp_path):
     brief(journal=tmp_path)
     half = tmp_path / ".candidate_0001.npz.0badcafe.tmp"  # which a search that runs now may be writing
     half.write_bytes(b"half")
-    with pytest.raises(ArgumentError, match="that of another search"):
+    with pytest.raises(ArgumentError, match="belongs to another search"):
         brief(journal=tmp_path, epochs=3)
     (tmp_path / "search.json").unlink()
     with pytest.raises(FileFormatError, match=r"holds candidate_0001.json, but no search.json"):
@@ -423,7 +423,7 @@ def test_in_a_folder_that_is_refused_nothing_is_removed(tmp_path):
 
 def test_another_halving_is_another_search(tmp_path):
     brief(journal=tmp_path, epochs=2)
-    with pytest.raises(ArgumentError, match="that of another search: its halving is None, here it is 2"):
+    with pytest.raises(ArgumentError, match="belongs to another search: its halving is None, here it is 2"):
         brief(journal=tmp_path, epochs=2, halving=2)
 
 

@@ -760,7 +760,7 @@ def losses(smoothing, seed=0):
             {"units": [4]},
             {"validation": 0.0},
             ArgumentError,
-            "validation is 0.0, but candidates are ranked by rows held out",
+            "validation is 0.0, but candidates are ranked by held-out rows",
         ),
         (never, {"units": [4]}, {"validation": 150}, ArgumentError, "holds out 150 of 150 rows"),
         (

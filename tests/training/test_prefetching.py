@@ -228,7 +228,7 @@ def test_settings_that_cannot_work_are_refused():
         run.augment.degrees = 1000
     with pytest.raises(ArgumentTypeError, match="Trainer: augment must be .*, not 'flip'"):
         run.augment = "flip"
-    with pytest.raises(ArgumentError, match="LBFGS compares losses along a line, which augment would change"):
+    with pytest.raises(ArgumentError, match="LBFGS compares losses along a line, but augment would change"):
         trainer(optimizer=LBFGS(), batch_size=None).fit(*data(), progress=False)
 
 

@@ -38,7 +38,7 @@ def test_one_process_needs_nothing_of_joblib(old_joblib):
 def test_several_processes_need_a_joblib_that_returns_results_as_they_come(old_joblib, monkeypatch):
     monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
     for jobs in (2, -1):
-        with pytest.raises(MissingDependencyError, match=r"joblib 1.3 or later, and this is 1.2.0: pip install"):
+        with pytest.raises(MissingDependencyError, match=r"joblib 1.3 or later, but this is 1.2.0: pip install"):
             as_processes(jobs)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
     assert as_processes(-1) == 1

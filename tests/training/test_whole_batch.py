@@ -140,7 +140,7 @@ def test_a_callback_that_changes_gradients_is_refused_before_anything_changes():
     (x, y), t = problem(), trainer()
     halve = FunctionCallback(lambda t: t.model.gradients.__imul__(0.5), moment="on_gradients")
     with pytest.raises(
-        ArgumentError, match="LBFGS compares losses .*which FunctionCallback would change: leave it out"
+        ArgumentError, match="LBFGS compares losses .*but FunctionCallback would change them: leave it out"
     ):
         t.fit(x, y, callbacks=[halve], progress=False)
     assert t.step == 0
@@ -169,7 +169,7 @@ def test_mini_batches_and_constraints_are_refused_before_anything_changes():
     trainer(batch_size=len(x)).fit(x, y, progress=False)
     t = trainer(Dense(2, constraint=MaxNorm(1)))
     with pytest.raises(
-        ArgumentError, match="LBFGS compares losses .*which the constraint of a layer would change: leave it out"
+        ArgumentError, match="LBFGS compares losses .*but the constraint of a layer would change them: leave it out"
     ):
         t.fit(x, y, progress=False)
     assert t.step == 0
@@ -215,7 +215,7 @@ def test_a_model_that_draws_random_numbers_is_refused(layer, name):
 def test_settings_that_change_gradients_or_parameters_between_evaluations_are_refused(name, value):
     t = trainer()
     setattr(t, name, value)
-    with pytest.raises(ArgumentError, match=f"LBFGS compares losses .*, which {name} would change: leave it out"):
+    with pytest.raises(ArgumentError, match=f"LBFGS compares losses .*, but {name} would change them: leave it out"):
         t.fit(*problem(), progress=False)
     assert t.step == 0
 
