@@ -1,4 +1,4 @@
-"""Recipes for convolutional networks, of `mnist_cnn.py --recipe`, each chosen on a part of the training images."""
+"""Recipes of `mnist_cnn.py --recipe` for convolutional networks. Each was chosen on a part of the training images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from minidl.typing import Shape
 
 @dataclass(frozen=True, kw_only=True)
 class Convolutional(Recipe):
-    """A recipe for convolutions in stages, each of which ends by halving height and width; then dense layers."""
+    """A recipe for stages of convolutions, then dense layers. Each stage ends by halving height and width."""
 
     stages: tuple[tuple[int, ...], ...]
     """The filters of each stage's convolutions."""
@@ -23,9 +23,9 @@ class Convolutional(Recipe):
     kernel_size: int = 3
     normalization: bool = True
     average_pool: bool = False
-    """Whether the last images become one number for each channel, their mean, in place of all their numbers."""
+    """Whether to take the mean of each channel of the last images instead of all their numbers."""
     dropout: float = 0.0
-    """Before the last layer."""
+    """The rate of the dropout before the last layer."""
 
     def network(self, image_shape: Shape, classes: int) -> str:
         stages = [f"c{'-'.join(map(str, stage))}" for stage in self.stages]
@@ -36,7 +36,7 @@ class Convolutional(Recipe):
         for stage in self.stages:
             for place, filters in enumerate(stage, start=1):
                 layers += [Conv2D(filters, self.kernel_size, padding="same", use_bias=not self.normalization)]
-                # Before the rest, which then has a quarter of the work; for ReLU the order does not matter.
+                # Pool first, so that the rest has a quarter of the work; for ReLU the order does not matter.
                 layers += [MaxPool2D(2)] if place == len(stage) else []
                 layers += [BatchNorm(), ReLU()] if self.normalization else [ReLU()]
         layers += [GlobalAveragePool2D() if self.average_pool else Flatten()]

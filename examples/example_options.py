@@ -1,4 +1,4 @@
-"""How the examples read their command lines: each option's text, or one plain line that says what would do."""
+"""Reading the command lines of the examples. A wrong option gives one plain line that says what to write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """Shows the example's docstring as its help, and an error as one line, without the list of all options."""
+    """A parser that shows the example's docstring as help, and an error as one line, without the list of options."""
 
     def __init__(self, description: str | None, **options: Any) -> None:
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
@@ -21,36 +21,36 @@ class Parser(argparse.ArgumentParser):
 
 
 def network_name(example: str) -> Callable[[str], str]:
-    """Make a function that reads the sizes of a network."""
+    """Return a function that reads the sizes of a network."""
 
     def read(text: str) -> str:
         sizes = text.split("-")
         if len(sizes) < 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
-            raise argparse.ArgumentTypeError(f"{text!r} is no network: give sizes joined by '-', such as {example}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a network: give sizes joined by '-', such as {example}")
         return "-".join(str(int(size)) for size in sizes)
 
     return read
 
 
 def resized(network: str, inputs: int, outputs: int) -> str:
-    """Return the network with the same hidden layers from and to these sizes."""
+    """Return the network with the same hidden layers, and these sizes of input and output."""
     _, *hidden, _ = network.split("-")
     return "-".join([str(inputs), *hidden, str(outputs)])
 
 
 def whole_number(least: int, what: str = "whole number") -> Callable[[str], int]:
-    """Make a function that reads a whole number, `least` or more."""
+    """Return a function that reads a whole number of `least` or more."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no {what}, {least} or more")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {what} of {least} or more")
         return int(text)
 
     return read
 
 
 def number(wanted: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
-    """Make a function that reads a number that fits, which is said in words."""
+    """Return a function that reads a number for which `fits` is true; `wanted` describes it in words."""
 
     def read(text: str) -> float:
         try:
@@ -70,7 +70,7 @@ not_negative = number("of 0 or more", lambda value: value >= 0)
 
 
 def output_folder(text: str) -> Path:
-    """Read where to write: a folder that exists or can be made."""
+    """Read the path of a folder that exists or can be made."""
     path = Path(text)
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
@@ -80,21 +80,21 @@ def output_folder(text: str) -> Path:
 
 def seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed, a whole number from 0 to {2**32 - 1}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed: give a whole number from 0 to {2**32 - 1}")
     return int(text)
 
 
 def add_run_options(parser: argparse.ArgumentParser, output: Path, resume: str) -> None:
-    """Add what every training run has: a seed, a folder, whether it goes on with what is there, and a page."""
-    parser.add_argument("--seed", type=seed, help="of weights, split and order (default: 0)")
+    """Add the options of every training run: the seed, the folder, whether to resume, and whether to write a page."""
+    parser.add_argument("--seed", type=seed, help="seed of weights, split and order (default: 0)")
     parser.add_argument("--output", type=output_folder, metavar="DIR", help=f"(default: {output})")
     parser.add_argument("--resume", action="store_true", default=False, help=resume)
-    what = "also write one HTML file for each network, in which a browser lets you draw digits for it to read"
+    what = "also write an HTML file for each network, in which you draw digits and the network reads them"
     parser.add_argument("--page", action="store_true", default=False, help=what)
 
 
 def pictures_possible() -> bool:
-    """Set matplotlib to draw into files; without it say how to get it, and return False."""
+    """Set matplotlib to draw into files. Without matplotlib print how to install it, and return False."""
     try:
         import matplotlib
     except ImportError:

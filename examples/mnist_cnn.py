@@ -1,14 +1,14 @@
 """Train convolutional networks on handwritten digits, or on photographs.
 
-    python examples/mnist_cnn.py                              # a small network, also without a network connection
-    python examples/mnist_cnn.py --recipe conv                # a larger network, for some minutes
-    python examples/mnist_cnn.py --recipe color               # colour images, also without a network connection
-    python examples/mnist_cnn.py --data cifar-10-binary.tar.gz     # photographs of ten kinds of things
+    python examples/mnist_cnn.py                              # a small network, also offline
+    python examples/mnist_cnn.py --recipe conv                # a larger network, in some minutes
+    python examples/mnist_cnn.py --recipe color               # colour images, also offline
+    python examples/mnist_cnn.py --data cifar-10-binary.tar.gz     # photographs in ten classes
 
-Without --data, MNIST is found or downloaded, or, without a network connection, replaced by scikit-learn's digits; the
-recipe color tells pieces of scikit-learn's two photographs apart. A run leaves the model's file, report.json and
-pictures in the folder --output. One that was stopped, by Ctrl-C or a power cut, goes on with the same command and
---resume, to the same result as if it had not been.
+Without --data, the program finds or downloads MNIST; offline it uses scikit-learn's digits. The recipe color classifies
+pieces of scikit-learn's two photographs. A run writes the model's file, report.json and pictures to the folder
+--output. If a run was stopped, by Ctrl-C or a power cut, the same command with --resume continues it, to the same
+result.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ DEFAULTS: dict[str, Any] = {"recipe": None, "data": None, "seed": 0, "output": P
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)  # so that it is known which were given
+    parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)  # to know which options were given
     add = parser.add_argument
     add(
         "--recipe",
         choices=RECIPES,
         metavar="NAME",
-        help="fast (seconds of training; the default for digits), conv (a larger network, for minutes) or color (the "
-        "default for photographs): on all training images, judged at the end by the test images",
+        help="fast (seconds of training; the default for digits), conv (a larger network, minutes) or color (the "
+        "default for photographs): trains on all training images, and evaluates on the test images at the end",
     )
     add(
         "--data",
@@ -49,15 +49,15 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "its archive cifar-10-binary.tar.gz, or an .npz file",
     )
     add("--epochs", type=whole_number(1, "number of epochs"), help="passes over the images (default: the recipe's)")
-    add_run_options(parser, DEFAULTS["output"], "go on with the run in --output that was stopped")
+    add_run_options(parser, DEFAULTS["output"], "continue the stopped run in --output")
     given = vars(parser.parse_args(arguments))
     return argparse.Namespace(**{**DEFAULTS, **given}, given=given)
 
 
 def load(path: Path | None, recipe: str | None) -> ImageDataset:
-    """Load MNIST, or CIFAR-10 where the path ends as its files do, or is a folder that holds it but not MNIST.
+    """Load MNIST, or CIFAR-10 if the path has the ending of its files, or is a folder with CIFAR-10 and without MNIST.
 
-    For the recipe of colour images, without a path, load pieces of photographs.
+    Without a path, load pieces of photographs for the recipe of colour images.
     """
     named = path or os.environ.get("MINIDL_DATA")
     if recipe == "color" and not named:
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     data = load(options.data, options.recipe)
     x, y, judge = with_judge(data, options.seed)
     if options.page and x.shape[3] != 1:
-        raise ArgumentError("--page: what one draws on a page is gray, and these are colour images; leave it out")
+        raise ArgumentError("--page: drawings on a page are gray, and these are colour images; leave it out")
     print(f"{data.source}: {len(y):,} of {len(data.y_train):,} training images")
     name = options.recipe or ("color" if x.shape[3] == 3 else "fast")
     recipe = replace(RECIPES[name], epochs=options.given.get("epochs", RECIPES[name].epochs_for(len(y))))

@@ -3,14 +3,14 @@
     python examples/mnist_mlp.py                              # both published recipes, one after the other
     python examples/mnist_mlp.py --network 784-256-10 --optimizer adam --epochs 10
     python examples/mnist_mlp.py --optimizer adamw --schedule one-cycle --normalization batch --dropout 0.2 --epochs 40
-    python examples/mnist_mlp.py --recipe fast --page         # and a page for the browser, where one can draw digits
-    python examples/mnist_mlp.py --recipe best                # all that is known to help, on all training images
+    python examples/mnist_mlp.py --recipe fast --page         # also a page for the browser, on which you draw digits
+    python examples/mnist_mlp.py --recipe best                # everything that helps, on all training images
     python examples/mnist_mlp.py --data train.csv             # the Digit Recognizer competition's file
     python examples/mnist_mlp.py --data train.csv --predict test.csv --submission submission.csv   # and an entry for it
 
-Without --data, MNIST is found or downloaded, or, without a network, replaced by scikit-learn's digits. Each run
-leaves model files, report.json and pictures in the folder --output. One that was stopped, by Ctrl-C or a power cut,
-goes on with the same command and --resume, to the same result as if it had not been (L-BFGS excepted).
+Without --data, the program finds or downloads MNIST; offline it uses scikit-learn's digits. Each run writes model
+files, report.json and pictures to the folder --output. If a run was stopped, by Ctrl-C or a power cut, the same command
+with --resume continues it, to the same result (except with L-BFGS).
 """
 
 from __future__ import annotations
@@ -91,12 +91,12 @@ DEFAULTS: dict[str, Any] = {
     "predict": None,
     "submission": Path("submission.csv"),
 }
-"""Of the options; what else is not given is the recipe's."""
+"""Defaults of the options. All other options have the defaults of the recipe."""
 
 
 @dataclass
 class Recipe:
-    """How one network is trained."""
+    """The settings of the training of one network."""
 
     batch_size: int | None
     learning_rate: float
@@ -111,13 +111,13 @@ PUBLISHED = {"784-10-10": FULL_BATCH, "784-64-10": FULL_BATCH, "784-128-64-10": 
 
 
 def recipe_for(network: str, options: argparse.Namespace) -> Recipe:
-    """Return the recipe of a network with the optimizer asked for, and with the options given in place of its parts."""
+    """Return the recipe of a network with the chosen optimizer; given options replace its parts."""
     optimizer = get_optimizer(options.optimizer)
     if options.optimizer == "sgd":
         recipe = PUBLISHED.get(network, MINI_BATCH)
     elif optimizer.full_batch:
         recipe = replace(MINI_BATCH, batch_size=None, epochs=100)
-    else:  # of which a step for each epoch, as with a full batch, would make little
+    else:  # with a full batch, so one step per epoch, these optimizers would learn little
         recipe = replace(MINI_BATCH, learning_rate=optimizer.learning_rate)
     names = ("batch_size", "learning_rate", "epochs", "validation")
     return replace(recipe, **{name: options.given[name] for name in names if name in options.given})
@@ -149,11 +149,11 @@ def make_optimizer(recipe: Recipe, rows: int, options: argparse.Namespace) -> Op
 
 
 def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Namespace) -> dict[str, Any]:
-    """Train one network by a published recipe, judged by rows that are held out."""
-    cure = "give more rows, or hold out others by --validation, such as 0.2"
+    """Train one network by a published recipe, and evaluate it on held-out rows."""
+    cure = "give more rows, or hold out another share with --validation, such as 0.2"
     x_train, x_validation, y_train, y_validation = split(x, y, recipe.validation, options.seed, cure)
     optimizer = make_optimizer(recipe, len(y_train), options)
-    batch = f"batches of {recipe.batch_size}" if recipe.batch_size else "each a step with all rows"
+    batch = f"batches of {recipe.batch_size}" if recipe.batch_size else "each one step with all rows"
     print(
         f"\n{network}: {len(y_train):,} rows to train, {len(y_validation):,} to validate, "
         f"{counted(recipe.epochs, 'epoch')}, {batch}, {optimizer!r}"
@@ -171,7 +171,7 @@ def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Na
 
 
 def draw_rows(x: Array, y: Array, most: int, seed: int) -> tuple[Array, Array]:
-    """Draw at most `most` rows, so that MNIST's 60,000 become the 42,000 that the recipes were published with."""
+    """Draw at most `most` rows: the recipes were published with 42,000 rows, and MNIST has 60,000."""
     if len(y) <= most:
         return x, y
     chosen = np.random.default_rng(seed).choice(len(y), most, replace=False)
@@ -199,28 +199,28 @@ def fraction_or_rows(text: str) -> float | int:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a fraction such as 0.2 nor a number of rows") from None
     if number == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} holds out no rows, by which networks are judged: give 0.2, say")
+        raise argparse.ArgumentTypeError(f"{text!r} holds out no rows to evaluate networks on: give for example 0.2")
     if isinstance(number, float) and not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no fraction between 0 and 1, and no number of rows")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a fraction between 0 and 1 nor a number of rows")
     return number
 
 
 def new_csv(text: str) -> Path:
     path = Path(text)
     if path.suffix.lower() != ".csv" or path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is no .csv file in a folder that exists")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a .csv file in an existing folder")
     return path
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(
         description=__doc__,
-        epilog="What is trained: with --optimizer sgd, the default, 784-10-10 and 784-64-10 take a full batch, rate\n"
-        "0.1, 500 epochs of a step each, and 1,000 rows are held out; all other networks batches of 64, rate 0.01, 20\n"
-        "epochs, and 20 % are held out. Other optimizers train every network in batches of 64 for 20 epochs, at rates\n"
-        "of their own, and 20 % are held out; but lbfgs takes a full batch, and 100 epochs at most. Options replace\n"
-        "these parts.",
-        argument_default=argparse.SUPPRESS,  # so that it is known which were given
+        epilog="Defaults: with --optimizer sgd, the default, 784-10-10 and 784-64-10 train with a full batch, rate\n"
+        "0.1, 500 epochs of one step each, and 1,000 held-out rows; all other networks with batches of 64, rate 0.01,\n"
+        "20 epochs, and 20 % held-out rows. Other optimizers train every network in batches of 64 for 20 epochs, at\n"
+        "their own rates, with 20 % held-out rows; but lbfgs takes a full batch, and at most 100 epochs. Options\n"
+        "replace these defaults.",
+        argument_default=argparse.SUPPRESS,  # to know which options were given
     )
     add = parser.add_argument
     add(
@@ -234,18 +234,18 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--recipe",
         choices=RECIPES,
         metavar="NAME",
-        help="best (784-128-64-10 to 99 %%), fast (98 %% in the least time) or wide (larger, a quarter of an hour): on "
-        "all training images, judged at the end by the test images; of all options only --data, --epochs, --seed, "
-        "--output, --resume and --page go with it",
+        help="best (784-128-64-10 to 99 %%), fast (98 %% in the shortest time) or wide (larger, a quarter of an hour): "
+        "trains on all training images, and evaluates on the test images at the end; works only with --data, --epochs, "
+        "--seed, --output, --resume and --page",
     )
     add("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's four IDX files")
-    add("--rows", type=number_of_rows, help=f"draw at most so many rows (default: {DEFAULTS['rows']})")
+    add("--rows", type=number_of_rows, help=f"draw at most this number of rows (default: {DEFAULTS['rows']})")
     add("--optimizer", choices=OPTIMIZERS, metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (default: sgd)")
     add(
         "--schedule",
         choices=SCHEDULES,
         metavar="NAME",
-        help=f"of the learning rate: {', '.join(SCHEDULES)} (default: constant)",
+        help=f"schedule of the learning rate: {', '.join(SCHEDULES)} (default: constant)",
     )
     add("--learning-rate", type=positive, metavar="RATE", help="(default: see below)")
     add("--batch-size", type=batch_size, metavar="ROWS", help="rows per step, or 'full' (default: see below)")
@@ -258,7 +258,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--initializer",
         type=initializer_name,
         metavar="NAME",
-        help="of the weights: he_normal (default), uniform, ...",
+        help="initializer of the weights: he_normal (default), uniform, ...",
     )
     add("--normalization", choices=NORMALIZATIONS, help="before each ReLU (default: none)")
     add("--dropout", type=share, metavar="RATE", help="after each ReLU (default: 0)")
@@ -273,7 +273,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--early-stopping",
         type=whole_number(1, "number of epochs"),
         metavar="EPOCHS",
-        help="stop after so many epochs without a better validation accuracy, and keep the best epoch's model",
+        help="stop after this number of epochs without a better validation accuracy, and keep the best epoch's model",
     )
     add(
         "--validation",
@@ -284,19 +284,19 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add_run_options(
         parser,
         DEFAULTS["output"],
-        "go on with the run in --output that was stopped; with a constant rate also to other --epochs",
+        "continue the stopped run in --output; with a constant rate you may change --epochs",
     )
     add(
         "--predict",
         type=Path,
         metavar="CSV",
-        help="images without labels, such as the Digit Recognizer's test.csv, for the best network to predict",
+        help="images without labels, such as the Digit Recognizer's test.csv: the best network predicts them",
     )
     add(
         "--submission",
         type=new_csv,
         metavar="CSV",
-        help=f"where the predictions go, as the competition takes them (default: {DEFAULTS['submission']})",
+        help=f"file for the predictions, in the competition's format (default: {DEFAULTS['submission']})",
     )
     given = vars(parser.parse_args(arguments))
     options = argparse.Namespace(**{**DEFAULTS, **given}, given=given)
@@ -307,22 +307,22 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def conflict(options: argparse.Namespace) -> str:
-    """Say which options do not go together, and what to do, that none is ignored; else nothing."""
+    """Return which options conflict, and the fix, or "": so no option is silently ignored."""
     given = options.given
     if "submission" in given and options.predict is None:
         return "--submission: give the images to predict as well, such as --predict test.csv"
     if options.recipe:
         free = {"recipe", "data", "epochs", "seed", "output", "resume", "page", "predict", "submission"}
         fixed = [f"--{name.replace('_', '-')}" for name in given if name not in free]
-        return f"{', '.join(fixed)}: not with --recipe {options.recipe}, which settles that itself" if fixed else ""
+        return f"{', '.join(fixed)}: leave out with --recipe {options.recipe}, which sets this itself" if fixed else ""
     reasons: list[tuple[str, str]] = []
     if get_optimizer(options.optimizer).full_batch:
         reasons += [
-            ("learning_rate", f"{options.optimizer} finds the length of its steps itself: leave it out"),
+            ("learning_rate", f"{options.optimizer} chooses the length of its steps itself: leave it out"),
             ("schedule", f"{options.optimizer} has no learning rate: leave it out"),
             ("batch_size", f"{options.optimizer} takes all rows in each step: leave it out, or give --batch-size full"),
-            ("dropout", f"{options.optimizer} needs the same loss each time that it looks: leave it out"),
-            ("max_norm", f"{options.optimizer} cannot hold weights to a limit: leave it out, or take --l2"),
+            ("dropout", f"{options.optimizer} needs the same loss at each evaluation: leave it out"),
+            ("max_norm", f"{options.optimizer} cannot limit weights: leave it out, or use --l2"),
         ]
     if all(network.count("-") == 1 for network in options.network):
         nowhere = f"{options.network[0]} has no hidden layer: leave it out, or give a --network with one"
@@ -334,7 +334,7 @@ def conflict(options: argparse.Namespace) -> str:
 
 
 def check_sizes(network: str, x: Array, y: Array) -> None:
-    """Refuse a network that does not fit the data, before any is trained."""
+    """Raise ArgumentError for a network that does not fit the data, before any training."""
     inputs, *_, classes = map(int, network.split("-"))
     if inputs != x.shape[1] or classes <= y.max():
         raise ArgumentError(
@@ -344,7 +344,7 @@ def check_sizes(network: str, x: Array, y: Array) -> None:
 
 
 def load_unlabelled(path: Path, pixels: int) -> Array:
-    """Read the images to predict; say which file it should have been where it is another."""
+    """Read the images to predict; if it is the wrong file, say which one to give."""
     images, _ = load_csv(path, label=None)
     if images.shape[1] == pixels + 1:
         cure = "give the file without labels, test.csv"
@@ -357,7 +357,7 @@ def load_unlabelled(path: Path, pixels: int) -> Array:
 
 
 def submit(report: list[dict[str, Any]], images: Array, options: argparse.Namespace) -> None:
-    """Write what the best network predicts: a line for each image, numbered from 1."""
+    """Write the predictions of the best network: a line for each image, numbered from 1."""
     best = max(report, key=lambda entry: entry[entry["judged_by"]]["accuracy"])
     labels = Sequential.load(options.output / f"{best['network']}.npz").predict(images)
     lines = ["ImageId,Label", *(f"{number},{label}" for number, label in enumerate(labels.tolist(), start=1))]

@@ -1,6 +1,6 @@
-"""Recipes for fully connected networks, of `mnist_mlp.py --recipe`, each chosen on a part of the training images.
+"""Recipes of `mnist_mlp.py --recipe` for fully connected networks. Each was chosen on a part of the training images.
 
-docs/recipes.md tells how they were found, and what each part of them gives. `benchmarks/recipes.py` measures both.
+docs/recipes.md explains how they were found, and the effect of each part. `benchmarks/recipes.py` measures both.
 """
 
 from __future__ import annotations

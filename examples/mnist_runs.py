@@ -1,7 +1,7 @@
-"""What a run keeps in its folder, so that it can be stopped, go on, and know when it is complete.
+"""The folder of a run, with which a run can be stopped and resumed, and knows when it is complete.
 
-Beside models, pictures and checkpoints that is report.json, with an entry for each network that is trained, and
-settings.json, with the options of the run, its networks, and those of them that are left.
+The folder contains models, pictures and checkpoints. report.json has an entry for each trained network. settings.json
+has the options of the run, its networks, and the networks that are left to train.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ class RunFolder:
         return self.path / f"{network}_checkpoints"
 
     def begin(self, networks: list[str], options: dict[str, str], epochs: int | None, resume: bool) -> list[Any]:
-        """Begin a run of these networks, or go on with it; return the entries of those that are trained already.
+        """Begin a run of these networks, or continue it; return the report entries of the trained networks.
 
-        `options` has all that the run depends on, as text by name. `epochs` is their number where the run may be
-        made longer or shorter by it, else None. Raises ArgumentError for another run, and for a new one over one that
-        was stopped.
+        `options` has everything that the run depends on, as text by name. `epochs` is the number of epochs if it may
+        change when the run is resumed, else None. Raises ArgumentError if the folder has another run, or if a new run
+        would replace a stopped one.
         """
         report = self._read()
         for network in self.networks:
-            if network not in self.left:  # of a run that was killed in `finish`
+            if network not in self.left:  # left by a run that was killed in `finish`
                 shutil.rmtree(self.checkpoints(network), ignore_errors=True)
         saved = sorted(self.path.glob("*_checkpoints/step_*.npz"))
         stopped = bool(saved) or 0 < len(self.left) < len(self.networks)
         complete = bool(self.networks) and not self.left
         if saved and not self.networks:
             raise ArgumentError(
-                f"{self.path} holds checkpoints, but not the settings of their run: give another --output, or delete "
+                f"{self.path} contains checkpoints without the settings of their run: give another --output, or delete "
                 f"{saved[0].parent}"
             )
         if stopped and not resume:
             rests = [self.path / "settings.json", *sorted({path.parent for path in saved})]
             raise ArgumentError(
-                f"{self.path} holds a run that was stopped: add --resume to go on with it, or give another --output, "
+                f"{self.path} contains a stopped run: add --resume to continue it, or give another --output, "
                 f"or delete {' and '.join(map(str, rests))}"
             )
         if resume and not (stopped or complete):
-            print(f"there is nothing to resume in {self.path}: it begins anew")
+            print(f"there is nothing to resume in {self.path}: the run starts from the beginning")
         if resume and (stopped or complete):
             self._check_options(options, epochs)
         else:
@@ -65,23 +65,23 @@ class RunFolder:
         return report
 
     def finish(self, network: str, report: list[Any]) -> None:
-        """Keep the report that has this network's entry now, and delete its checkpoints."""
+        """Save the report, which now has this network's entry, and delete the network's checkpoints."""
         _write(self.path / "report.json", report)
         self.left = [each for each in self.left if each != network]
         self._write_settings()
         shutil.rmtree(self.checkpoints(network), ignore_errors=True)
 
     def after_interruption(self) -> str:
-        """Return what can be done after Ctrl-C."""
+        """Return what the user can do after Ctrl-C."""
         if not self.left:
-            return f"all is trained, and saved in {self.path}"
+            return f"all networks are trained and saved in {self.path}"
         saved = any(any(self.checkpoints(network).glob("step_*.npz")) for network in self.left)
         if saved or len(self.left) < len(self.networks):
-            return "the same command with --resume goes on"
+            return "run the same command with --resume to continue"
         return "nothing of this run is saved yet"
 
     def _check_options(self, options: dict[str, str], epochs: int | None) -> None:
-        """Raise ArgumentError unless the run had these options, or only another number of epochs that it may have."""
+        """Raise ArgumentError unless the run had these options, or differs only in an allowed number of epochs."""
         names = [name for name in {**self.options, **options} if self.options.get(name) != options.get(name)]
         if not names:
             return
@@ -91,7 +91,7 @@ class RunFolder:
             raise ArgumentError(f"the run in {self.path} had {had}: {cure}")
         if len(self.left) < len(self.networks):
             trained = " and ".join(network for network in self.networks if network not in self.left)
-            raise ArgumentError(f"the run in {self.path} had {had}, by which {trained} ended: {cure}")
+            raise ArgumentError(f"the run in {self.path} had {had}, and trained {trained} with it: {cure}")
         for network in self.left:
             if any(self.checkpoints(network).glob("step_*.npz")):
                 trainer = Trainer.load(self.checkpoints(network))
@@ -102,7 +102,7 @@ class RunFolder:
                     )
 
     def _read(self) -> list[Any]:
-        """Read the settings of the run that is there, if any; return the entries of its networks that are trained."""
+        """Read the settings of the run in the folder, if any; return the entries of its trained networks."""
         path = self.path / "settings.json"
         try:
             settings = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""How the examples train networks on images, show what came of it, and leave it in a folder."""
+"""Training networks on images: the examples train, show the results, and save them in a folder."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from minidl.typing import Array
 
 
 def split(x: Array, y: Array, held_out: float | int, seed: int, cure: str) -> tuple[Array, Array, Array, Array]:
-    """Hold rows out, every digit on both sides; say in words of this program where that cannot be."""
+    """Hold rows out, with every digit on both sides; if this is not possible, say so in terms of this program."""
     try:
         return train_validation_split(x, y, held_out, seed=seed)
     except (ArgumentError, DataError) as error:
         share = f"{held_out:,}" if isinstance(held_out, int) else f"{held_out:.0%}"
         rarest = np.unique(y, return_counts=True)[1].min()
         raise ArgumentError(
-            f"of {len(y):,} rows {share} cannot be held out with every digit on both sides, the rarest being in "
+            f"cannot hold out {share} of {len(y):,} rows with every digit on both sides, as the rarest is in "
             f"{rarest:,} of them: {cure}"
         ) from error
 
@@ -40,7 +40,7 @@ def number_of_classes(y: Array, judge: tuple[str, Array, Array]) -> int:
 
 
 def with_judge(data: ImageDataset, seed: int) -> tuple[Array, Array, tuple[str, Array, Array]]:
-    """Return training images and test images; where there are none of these, a seventh, as in MNIST, is held out."""
+    """Return training images and test images; without test images hold out a seventh, as in MNIST."""
     if len(data.y_test):
         return data.x_train, data.y_train, ("test", data.x_test, data.y_test)
     x, x_test, y, y_test = split(data.x_train, data.y_train, 1 / 7, seed, "give more rows, or test images")
@@ -51,7 +51,7 @@ def with_judge(data: ImageDataset, seed: int) -> tuple[Array, Array, tuple[str, 
 def follow(
     name: str, recipe: Recipe, x: Array, y: Array, judge: tuple[str, Array, Array], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Train by a recipe on all training images; those that judge it are looked at at the end."""
+    """Train by a recipe on all training images, and evaluate on the images of `judge` at the end."""
     classes, (judged_by, x_judge, _) = number_of_classes(y, judge), judge
     image_shape = x.shape[1:]
     network = recipe.network(image_shape, classes)
@@ -72,7 +72,7 @@ def follow(
 
 
 class Stopwatch(Callback):
-    """Seconds of training, also those before a stop, up to the last checkpoint, which keeps what callbacks know."""
+    """Measures the seconds of training. A checkpoint keeps them, so a resumed run counts the time before it, too."""
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self.start = time.perf_counter()
@@ -96,7 +96,7 @@ def run(
     stopping: EarlyStopping | None,
     options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Train one network, or go on; save its model and pictures; return its entry of report.json."""
+    """Train one network, or continue its training; save its model and pictures; return its entry of report.json."""
     checkpoints = options.folder.checkpoints(network)
     if list(checkpoints.glob("step_*.npz")):
         trainer = Trainer.load(checkpoints)
@@ -144,7 +144,7 @@ def run(
 
 
 def draw(network: str, folder: Path, model: Sequential, history: History, x: Array, y: Array) -> None:
-    """Save pictures of the learning curves, the confusion matrix, the worst mistakes, and what was learned."""
+    """Save plots of the learning curves, the confusion matrix, the worst mistakes, and the learned features."""
     import matplotlib.pyplot as plt
 
     from minidl import plots
@@ -168,14 +168,14 @@ def draw(network: str, folder: Path, model: Sequential, history: History, x: Arr
 
 
 def write_page(network: str, folder: Path) -> None:
-    """Write a page on which one can draw for a network that is trained."""
+    """Write a page on which one can draw digits for a trained network."""
     path = folder / f"{network}.html"
     page.export(Sequential.load(folder / f"{network}.npz"), path, title=f"Draw a digit for {network}")
     print(f"open in a browser: {path}")
 
 
 def as_given(settings: dict[str, Any], x: Array, y: Array) -> dict[str, str]:
-    """Return all that a run depends on as text: by name each option as one would give it, and the data's sum."""
+    """Return everything that a run depends on as text by name: options as on a command line, and a hash of the data."""
 
     def text(name: str, value: Any) -> str:
         option = f"--{name.replace('_', '-')}"
@@ -207,13 +207,13 @@ def table(report: list[dict[str, Any]]) -> str:
 
 
 def which_epoch(entry: dict[str, Any]) -> str:
-    """Say where the training ended, and of which epoch model and figures are, if not of the last that was asked for."""
+    """Say when the training ended, and which epoch the model and metrics are from, if it is not the last epoch."""
     epochs, kept = entry["epochs"], entry["kept_epoch"]
     if kept == epochs:
-        return f"ended after epoch {epochs}, as the loss fell no further" if entry["stopped_early"] else ""
+        return f"stopped after epoch {epochs}, as the loss fell no further" if entry["stopped_early"] else ""
     if entry["stopped_early"]:
-        return f"stopped after epoch {epochs}; the model is that of epoch {kept}"
-    return f"the model is that of epoch {kept} of {epochs}"
+        return f"stopped after epoch {epochs}; the model is from epoch {kept}"
+    return f"the model is from epoch {kept} of {epochs}"
 
 
 def figure(loss: float) -> str:
@@ -239,25 +239,25 @@ def train_each(
     epochs: int | None = None,
     afterwards: Callable[[list[Any]], None] | None = None,
 ) -> None:
-    """Train the networks of a run, or those that are left of it, and print what came of all of them.
+    """Train the networks of a run that are left, and print the results of all networks.
 
-    `given` has all that the run depends on, as of `as_given`; `epochs` is their number where it may change. What comes
-    afterwards gets the report.
+    `given` is the result of `as_given`: everything that the run depends on. `epochs` is the number of epochs if it may
+    change. `afterwards` is called with the report.
     """
     options.folder = folder = RunFolder(options.output)
     report = folder.begin(networks, given, epochs=epochs, resume=options.resume)
     if not folder.left:
-        print(f"the run in {folder.path} is complete: nothing is left to train (without --resume it begins anew)")
+        print(f"the run in {folder.path} is complete: nothing is left to train (without --resume it starts again)")
     options.pictures = bool(folder.left) and pictures_possible()
     try:
         for network in list(folder.left):
             report.append({"data": source} | train_one(network))
-            folder.finish(network, report)  # now, so that an interruption of the next does not lose it
+            folder.finish(network, report)  # save it now, in case the next one is interrupted
         for entry in report:
             print(f"\n{matrix(entry)}")
         print(f"\n{table(report)}")
         if report[0]["augment"]:
-            print("loss and train accuracy are those of distorted images, which are harder")
+            print("loss and train accuracy are measured on distorted images, which are harder")
         print(f"\nmodels{', pictures' if options.pictures else ''} and report.json: {options.output}")
         if options.page:
             for network in networks:

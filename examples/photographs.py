@@ -1,4 +1,4 @@
-"""Colour images where there is no network connection: pieces of the two photographs that scikit-learn brings."""
+"""Colour images without a download: pieces of scikit-learn's two photographs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from minidl.data import ImageDataset
 from minidl.typing import Array
 
 SIZE, STEP = 32, 16
-"""Pixels of a side of a piece, and from one piece to the next: pieces beside each other overlap by half."""
+"""The side of a piece, and the distance to the next piece, in pixels: neighbouring pieces overlap by half."""
 
 TRAINED_ON = 0.7
-"""The part of a photograph, from the left, that pieces to train on are from. Those to test with are right of it."""
+"""The left part of a photograph, from which the training pieces are cut. The test pieces are right of it."""
 
 
 def load_photographs() -> ImageDataset:
-    """Cut pieces out of a photograph of a temple in China, class 0, and of one of a flower, class 1.
+    """Cut pieces out of two photographs: a temple in China, class 0, and a flower, class 1.
 
     Shapes: x (1350, 32, 32, 3) and (550, 32, 32, 3), uint8, y (1350,) and (550,). No pixel is in both parts.
 
-    Raises ImportError where Pillow is missing, with which scikit-learn reads them.
+    Raises ImportError without Pillow, with which scikit-learn reads the photographs.
     """
     from sklearn.datasets import load_sample_images
 

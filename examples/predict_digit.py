@@ -1,12 +1,12 @@
-"""Show what a model takes digits for: photographs of your own handwriting, or one digit of a data set.
+"""Predict digits with a model: photographs of your own handwriting, or one digit of a data set.
 
     python examples/predict_digit.py runs/mnist_mlp/784-128-64-10.npz photo.jpg another.png
     python examples/predict_digit.py runs/mnist_mlp/784-128-64-10.npz photos --save seen.png
     python examples/predict_digit.py runs/mnist_mlp/784-128-64-10.npz --index 7
     python examples/predict_digit.py runs/mnist_mlp/784-128-64-10.npz --data train.csv --index 7 --save digit.png
 
-A photograph has one digit, dark on light or light on dark. It is cut out and centered as MNIST's digits are; what the
-network sees is drawn in the terminal, or with --save as a picture. A folder stands for all images in it. The index
+A photograph has one digit, dark on light or light on dark. The program cuts it out and centers it like MNIST's digits.
+It shows the network's input in the terminal, or with --save as a picture. A folder means all images in it. The index
 counts MNIST's 10,000 test images, or the rows of a CSV file.
 """
 
@@ -27,7 +27,7 @@ from minidl.typing import Array
 
 
 def load_data(path: Path | None) -> tuple[Array, Array | None]:
-    """Return images and labels; a CSV file without a label column, such as the competition's test.csv, has none."""
+    """Return images and labels. A CSV file without a label column, such as Kaggle's test.csv, has no labels."""
     if path is None or path.is_dir():
         data = load_mnist(path)
         return data.x_test, data.y_test
@@ -38,7 +38,7 @@ def load_data(path: Path | None) -> tuple[Array, Array | None]:
 
 
 def as_text(image: Array) -> str:
-    """Draw a flat square image with two characters per pixel, as terminals' characters are tall."""
+    """Draw a flat square image with two characters per pixel, because characters in a terminal are tall."""
     side = round(len(image) ** 0.5)
     shades = np.array(list(" .:-=+*#%@"))
     levels = image.reshape(side, side) / max(image.max(), 1) * (len(shades) - 1)
@@ -60,12 +60,12 @@ def save_picture(path: Path, images: Array, probabilities: Array, labels: list[i
 def picture(text: str) -> Path:
     path = Path(text)
     if path.suffix.lower() != ".png" or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is no .png file in a folder that exists")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a .png file in an existing folder")
     return path
 
 
 def predict(model: Sequential, images: Array) -> Array:
-    """Return the probabilities of (N, 784) or (N, 28, 28), in whatever shape the model takes images."""
+    """Return the probabilities for images (N, 784) or (N, 28, 28), reshaped to the model's input."""
     fits = model.input_shape is not None and math.prod(model.input_shape) == math.prod(images.shape[1:])
     return model.predict_proba(images.reshape(-1, *model.input_shape) if fits else images)  # if not, the error says why
 
@@ -73,7 +73,7 @@ def predict(model: Sequential, images: Array) -> Array:
 def show_photographs(model: Sequential, photographs: list[Path], save: Path | None) -> None:
     digits = load_images(photographs[0] if len(photographs) == 1 else photographs, transform=center_digit)
     if model.input_shape is not None and math.prod(model.input_shape) != 784:
-        raise ShapeError(f"the model takes {model.input_shape}, and not MNIST's 28 x 28 pixels: train it on MNIST")
+        raise ShapeError(f"the model takes {model.input_shape}, not MNIST's 28 x 28 pixels: train it on MNIST")
     probabilities = predict(model, digits.x)
     if save:
         save_picture(save, digits.x, probabilities, None)
@@ -105,13 +105,13 @@ def show_one(model: Sequential, data: Path | None, index: int, save: Path | None
 
 def main(arguments: list[str] | None = None) -> None:
     parser = Parser(__doc__)
-    parser.add_argument("model", type=Path, help="a model file that mnist_mlp.py or mnist_cnn.py wrote")
+    parser.add_argument("model", type=Path, help="a model file of mnist_mlp.py or mnist_cnn.py")
     parser.add_argument(
-        "photographs", type=Path, nargs="*", metavar="photo", help="images of a digit each, or a folder"
+        "photographs", type=Path, nargs="*", metavar="photo", help="images of one digit each, or a folder"
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="a CSV file, or a folder with MNIST's IDX files")
-    parser.add_argument("--index", type=int, help="which image of the data, from 0 (default: 0)")
-    parser.add_argument("--save", type=picture, metavar="PNG", help="save what the network sees as a picture")
+    parser.add_argument("--index", type=int, help="number of the image in the data, from 0 (default: 0)")
+    parser.add_argument("--save", type=picture, metavar="PNG", help="save the network's input as a picture")
     options = parser.parse_intermixed_args(arguments)  # so that photographs may come after --save
     if options.photographs and (options.data is not None or options.index is not None):
         parser.error("--data and --index choose a digit of a data set: leave them out, or the photographs")

@@ -1,4 +1,4 @@
-"""What a recipe is: all that a training run depends on, but the images and the seed."""
+"""A recipe: everything that a training run depends on, except the images and the seed."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from minidl.typing import Shape
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained; a subclass says which one."""
+    """The settings of a training run; a subclass defines the network."""
 
     epochs: int
     batch_size: int
     learning_rate: float
-    """The highest of the schedule."""
+    """The highest rate of the schedule."""
     distortions: tuple[Distortion, ...] = ()
     one_cycle: bool = True
     average: float | None = None
-    """The decay of a fading average of the parameters, which then is the model."""
+    """The decay of an exponential moving average of the parameters, which the model gets."""
     least_steps: int = 0
-    """Few images get more epochs, so that there are at least so many steps."""
+    """The least number of steps: with few images there are more epochs."""
 
     def network(self, image_shape: Shape, classes: int) -> str:
-        """Return the network's name, which is also that of its files."""
+        """Return the network's name, which its files have, too."""
         raise NotImplementedError
 
     def layers(self, classes: int) -> list[Any]:
@@ -37,8 +37,8 @@ class Recipe:
         return max(self.epochs, -(-self.least_steps // -(-rows // self.batch_size)))
 
     def trainer(self, image_shape: Shape, rows: int, classes: int, seed: int) -> Trainer:
-        """Make the model, the optimizer with a schedule over the whole run, and what trains them."""
-        steps = max(self.epochs * -(-rows // self.batch_size), 2)  # the least that a cycle can have
+        """Make the trainer, with the model, and an optimizer with a schedule over the whole run."""
+        steps = max(self.epochs * -(-rows // self.batch_size), 2)  # OneCycle needs two
         rate = OneCycle(self.learning_rate, steps=steps) if self.one_cycle else self.learning_rate
         flat = (28, 28) if len(image_shape) == 1 else image_shape
         augment = Compose(self.distortions, image_shape=flat) if self.distortions else None

@@ -1,13 +1,13 @@
-"""Predict how a disease goes on, with a small network beside a linear model, and judge both by cross-validation.
+"""Predict how a disease progresses with a small network and a linear model, and compare both by cross-validation.
 
     python examples/regression.py                                  # 10-32-16-1, 5 folds, 3 seeds
     python examples/regression.py --network 10-64-1 --epochs 60 --folds 10 --jobs -1
 
-The data are scikit-learn's: ten measurements of each of 442 patients with diabetes, and a number, 25 to 346, for how
-far the disease has progressed a year later. Ridge regression, with its penalty chosen within the training rows, trains
-and predicts on the same folds. On so few rows with so much chance in them, a linear model is hard to beat, and the
-network's rate and number of epochs were chosen by such figures, which flatters it.
-Pictures and report.json go to the folder --output.
+The data are from scikit-learn: ten measurements of each of 442 patients with diabetes, and a number from 25 to 346 for
+the progression of the disease a year later. Ridge regression trains and predicts on the same folds; its penalty is
+chosen on the training rows. With so few and so noisy rows, a linear model is hard to beat. The network's rate and
+number of epochs were chosen by these metrics, so its results are a little too good. Plots and report.json go to the
+folder --output.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FIGURES = {"R^2": r2_score, "mean absolute error": mean_absolute_error}
 def load_patients() -> tuple[Array, Array]:
     from sklearn.datasets import load_diabetes
 
-    # As measured: the scaled ones were standardised with all rows, and each run here must do that with its own.
+    # Unscaled: scikit-learn standardizes with all rows, but each run must use only its own training rows.
     return load_diabetes(return_X_y=True, scaled=False)
 
 
@@ -50,14 +50,14 @@ def build(network: str, seed: int) -> Sequential:
     layers: list[Any] = []
     for units in hidden:
         layers += [Dense(units), ReLU()]
-    # The progression lies between 25 and 346: the first predictions are 150, and 75 is the unit of what is learnt.
+    # The progression is between 25 and 346: the first predictions are 150, and the network learns in units of 75.
     return Sequential(
         [*layers, Dense(outputs, initializer="zeros"), Rescale(75, offset=150), MeanSquaredError()], seed=seed
     )
 
 
 def ridge_predictions(result: CrossValidation, x: Array, y: Array) -> list[Array]:
-    """Train ridge regression for each run on the rows that the network trained on, and predict those held out."""
+    """Train ridge regression for each run on the training rows of the network, and predict the held-out rows."""
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -71,7 +71,7 @@ def ridge_predictions(result: CrossValidation, x: Array, y: Array) -> list[Array
 
 
 def judge(result: CrossValidation, y: Array, predictions: list[Array]) -> dict[str, Array]:
-    """Return each figure for every run."""
+    """Return each metric for every run."""
     return {
         name: np.array([figure(y[rows], run) for rows, run in zip(result.held_out, predictions, strict=True)])
         for name, figure in FIGURES.items()
@@ -79,7 +79,7 @@ def judge(result: CrossValidation, y: Array, predictions: list[Array]) -> dict[s
 
 
 def table(judged: dict[str, dict[str, Array]]) -> str:
-    """Format both models' figures, and by how much the network's are higher on the same folds."""
+    """Format both models' metrics, and the difference of the two on the same folds."""
     ours, theirs = judged.values()
     rows = {**judged, "difference": {name: ours[name] - theirs[name] for name in FIGURES}}
     width = max(map(len, rows)) + 2
@@ -91,9 +91,9 @@ def table(judged: dict[str, dict[str, Array]]) -> str:
 
 
 def draw(folder: Path, network: str, result: CrossValidation, y: Array, linear: list[Array]) -> None:
-    """Save pictures of the learning curves, and of the first seed's predictions beside the truth.
+    """Save plots of the learning curves, and of the first seed's predictions against the truth.
 
-    The R² there is that of all patients at once, each predicted by the run that did not train on it.
+    The R² in the plot covers all patients, each predicted by the run that did not train on it.
     """
     import matplotlib
 
@@ -115,7 +115,7 @@ def draw(folder: Path, network: str, result: CrossValidation, y: Array, linear: 
         predicted = np.concatenate([predictions[index] for index in first])
         ax.axline((150, 150), slope=1, color="0.5", linewidth=1, zorder=1)
         ax.scatter(predicted, y[rows], s=16, alpha=0.6, edgecolors="none")
-        ax.set(xlabel="prediction for a patient held out", title=f"{name}: R² {r2_score(y[rows], predicted):.3f}")
+        ax.set(xlabel="prediction for a held-out patient", title=f"{name}: R² {r2_score(y[rows], predicted):.3f}")
         ax.set(xlim=(0, 360), ylim=(0, 360), aspect="equal")
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("progression after a year")
@@ -148,11 +148,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--seeds",
         type=count,
         default=3,
-        help="how often all is done, each time with other folds (default: %(default)s)",
+        help="number of repetitions, each with other folds (default: %(default)s)",
     )
-    parser.add_argument(
-        "--jobs", type=jobs, help="processes that train at once; -1: a process for each core (default: 1)"
-    )
+    parser.add_argument("--jobs", type=jobs, help="number of processes; -1: one for each core (default: 1)")
     parser.add_argument(
         "--output", type=output_folder, default=Path("runs/regression"), metavar="DIR", help="(default: %(default)s)"
     )
@@ -163,7 +161,7 @@ def jobs(text: str) -> int:
     if text == "-1":
         return -1
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes: give 1 or more, or -1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes: give 1 or more, or -1")
     return int(text)
 
 
@@ -173,7 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     x, y = load_patients()
     if 2 * options.folds > len(y):
-        raise ArgumentError(f"--folds {options.folds}: R^2 needs two patients in each, so give {len(y) // 2} at most")
+        raise ArgumentError(f"--folds {options.folds}: R^2 needs two patients in each fold: give at most {len(y) // 2}")
     inputs, *_, outputs = map(int, options.network.split("-"))
     if (inputs, outputs) != (x.shape[1], 1):
         raise ArgumentError(
@@ -212,11 +210,11 @@ def main(arguments: list[str] | None = None) -> None:
         draw(options.output, options.network, result, y, linear)
     print(
         f"{len(y)} patients, {len(result.runs)} runs ({counted(options.folds, 'fold')}, "
-        f"{counted(options.seeds, 'seed')}). Each run is judged by the rows that it held out;\n"
-        f"mean and standard deviation of the runs' figures:\n\n{table(judged)}\n"
+        f"{counted(options.seeds, 'seed')}). Each run is evaluated on its held-out rows;\n"
+        f"mean and standard deviation of the runs' metrics:\n\n{table(judged)}\n"
     )
     if pictures:
-        print(f"predictions.png has the R^2 of all {len(y)} patients at once, of the first seed's runs")
+        print(f"predictions.png shows the R^2 of all {len(y)} patients together, from the first seed's runs")
     print(f"report.json{' and pictures' if pictures else ''}: {options.output}")
 
 

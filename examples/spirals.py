@@ -4,9 +4,9 @@
     python examples/spirals.py --arms 2 --network 2-16-16-2 --format png
     python examples/spirals.py --noise 0.12 --epochs 300   # arms that touch
 
-Each picture has the training points over the regions that the network takes for their classes. No line separates the
-spirals: with --network 2-3, which has no hidden layer, the network cannot do better than three sectors. The pictures,
-and the last of them as spirals.png, go to the folder --output.
+Each picture shows the training points and the regions that the network predicts for the classes. No line separates the
+spirals: with --network 2-3, which has no hidden layer, the network can only learn three sectors. The pictures, and the
+last one as spirals.png, go to the folder --output.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ DOTS_PER_INCH = 100
 
 
 def make_spirals(arms: int, points: int, noise: float, seed: int) -> tuple[Array, Array]:
-    """Return `points` points of each arm, within about a unit of the middle, (arms points, 2), and their arms."""
+    """Return `points` points of each arm, within about 1 of the middle, (arms points, 2), and their arms."""
     rng = np.random.default_rng(seed)
     arm = np.repeat(np.arange(arms), points)
-    radius = np.sqrt(rng.uniform(0.02, 1, size=len(arm)))  # as many points on each stretch of the arm
+    radius = np.sqrt(rng.uniform(0.02, 1, size=len(arm)))  # equal density on all of the arm
     angle = 2 * np.pi * arm / arms + 2 * np.pi * radius  # one turn
     x = radius[:, np.newaxis] * np.column_stack([np.cos(angle), np.sin(angle)])
     return x + rng.normal(scale=noise, size=x.shape), arm
@@ -49,7 +49,7 @@ def build(network: str, seed: int) -> Sequential:
 
 
 class DrawBoundary(Callback):
-    """Draw the regions before the training, at `frames` evenly spaced epochs, and hand each picture to `save`."""
+    """Draw the regions before the training and at `frames` evenly spaced epochs, and pass each picture to `save`."""
 
     def __init__(self, x: Array, y: Array, frames: int, save: Callable[[Any], None]) -> None:
         import matplotlib.pyplot as plt
@@ -73,7 +73,7 @@ class DrawBoundary(Callback):
         plot_decision_boundary(trainer.model, self.x, self.y, resolution=160, ax=self.ax)
         self.ax.set(aspect="equal", xticks=[], yticks=[])
         values = trainer.metric_values
-        held_out = f"{values['val_accuracy']:6.1%} of the rows held out are right" if values else "not yet trained"
+        held_out = f"{values['val_accuracy']:6.1%} of the held-out rows are right" if values else "not yet trained"
         self.ax.set_title(f"epoch {trainer.epoch:>3}: {held_out}", family="monospace", fontsize=10)
         self.save(self.figure)
 
@@ -106,12 +106,12 @@ def train(options: argparse.Namespace) -> Trainer:
             callbacks=callbacks,
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("the pictures show what was learnt until then" if pictures else "") from None
-    finally:  # an interrupted animation shows what was learnt until then
+        raise KeyboardInterrupt("the pictures show the training up to this point" if pictures else "") from None
+    finally:  # an interrupted animation shows the training up to this point
         if pictures:
             pictures[-1].save(options.output / "spirals.png")
         if pictures and options.format == "gif":
-            # The octree keeps the few dots of a strong colour among many pale pixels, which other methods lose.
+            # The octree keeps the few dots of a strong colour among many pale pixels; other methods lose them.
             animation = [picture.quantize(method=Image.Quantize.FASTOCTREE) for picture in pictures]
             durations = [1000 // options.speed] * (len(pictures) - 1) + [2000]  # in milliseconds
             animation[0].save(
@@ -123,8 +123,12 @@ def train(options: argparse.Namespace) -> Trainer:
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     count = whole_number(1)
-    parser.add_argument("--arms", type=whole_number(2), default=3, help="spirals, a class each (default: %(default)s)")
-    parser.add_argument("--points", type=whole_number(4), default=150, help="of each spiral (default: %(default)s)")
+    parser.add_argument(
+        "--arms", type=whole_number(2), default=3, help="number of spirals, one class each (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--points", type=whole_number(4), default=150, help="points of each spiral (default: %(default)s)"
+    )
     parser.add_argument("--noise", type=not_negative, default=0.03, help="spread of the points (default: %(default)s)")
     parser.add_argument("--network", type=network_name("2-32-32-3"), metavar="SIZES", help="(default: 2-32-32-ARMS)")
     parser.add_argument("--epochs", type=count, default=60, help="(default: %(default)s)")
@@ -137,14 +141,14 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--format", choices=("gif", "png"), default="gif", help="one animation, or pictures (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=whole_number(0), default=0, help="of points, weights, order (default: %(default)s)"
+        "--seed", type=whole_number(0), default=0, help="seed of points, weights, order (default: %(default)s)"
     )
     parser.add_argument(
         "--output",
         type=output_folder,
         default=Path("runs/spirals"),
         metavar="DIR",
-        help="older pictures frame_....png there are deleted by --format png (default: %(default)s)",
+        help="folder; --format png deletes older pictures frame_....png in it (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     options.network = options.network or f"2-32-32-{options.arms}"
@@ -166,14 +170,14 @@ def main(arguments: list[str] | None = None) -> None:
         )
     options.output.mkdir(parents=True, exist_ok=True)
     if options.format == "png":
-        for path in options.output.iterdir():  # of an earlier run, which may have had more
+        for path in options.output.iterdir():  # an earlier run may have written more pictures
             if re.fullmatch(r"frame_\d{3,}\.png", path.name):
                 path.unlink()
     trainer = train(options)
     values = trainer.metric_values
     print(
-        f"{options.network} after {counted(trainer.epoch, 'epoch')}: loss {values['loss']:.4f}, right are "
-        f"{values['accuracy']:.1%} of the rows trained on and {values['val_accuracy']:.1%} of those held out"
+        f"{options.network} after {counted(trainer.epoch, 'epoch')}: loss {values['loss']:.4f}, accuracy "
+        f"{values['accuracy']:.1%} on the training rows and {values['val_accuracy']:.1%} on the held-out rows"
     )
     print(f"pictures: {options.output}")
 

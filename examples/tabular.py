@@ -3,19 +3,18 @@
     python examples/tabular.py                         # half a minute
     python examples/tabular.py --folds 2 --epochs 5    # a few seconds, and worse predictions
 
-A network is one more estimator. It goes into a Pipeline behind a ColumnTransformer. GridSearchCV tunes its layers and
-its optimizer. permutation_importance, CalibratedClassifierCV and TransformedTargetRegressor take it as they take any
-other. scikit-learn's own models train and predict on the same folds. On so few rows the network and gradient boosting
-are about as good: their metrics differ by less than the folds' do.
+A network is an estimator like any other. It is in a Pipeline after a ColumnTransformer. GridSearchCV tunes its layers
+and its optimizer. It works with permutation_importance, CalibratedClassifierCV and TransformedTargetRegressor.
+scikit-learn's own models train and predict on the same folds. With so few rows the network and gradient boosting are
+about equally good: their metrics differ by less than the metrics of the folds.
 
-The table is that of the Titanic's 1,309 passengers: numbers, categories, names, and a fifth of the ages missing. It is
-among the files that scikit-learn's wheel contains for its tests. So are the penguins of the Palmer Archipelago, but of
-those there are only 344, and a linear model takes no more than four for another species: nothing is left to tune or to
-calibrate.
+The table has the Titanic's 1,309 passengers: numbers, categories, names, and a fifth of the ages missing. It is one of
+the test files in scikit-learn's wheel. The wheel also has the penguins of the Palmer Archipelago, but only 344 of them,
+and a linear model gets at most four wrong: there is nothing to tune or to calibrate.
 
-Two things would leak the answer. Some columns were filled in afterwards: the lifeboat, the number of the body, and, for
-survivors more often than for others, the cabin and the home. They are left out. And people on one ticket paid one fare
-and often shared one fate, so all of them are in the same fold. Metrics and pictures go to the folder --output.
+Two things would leak the answer. First, some columns were filled in later: the lifeboat, the number of the body, and,
+more often for survivors, the cabin and the home. The program does not use them. Second, people on one ticket paid one
+fare and often shared one fate, so all of them are in the same fold. Metrics and plots go to the folder --output.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ def load_passengers() -> pd.DataFrame:
 
 
 def preparation(numbers: list[str]) -> ColumnTransformer:
-    """Make numbers of a frame: missing ones are filled in and marked, rare titles are counted as one."""
+    """Return a transformer of a frame to numbers: it fills in and marks missing numbers, and merges rare titles."""
     return ColumnTransformer(
         [
             ("numbers", make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler()), numbers),
@@ -100,11 +99,11 @@ def preparation(numbers: list[str]) -> ColumnTransformer:
 
 
 def classifiers(epochs: int) -> dict[str, GridSearchCV]:
-    """Return each model in a search of its settings, of which the network's lie within layers and optimizer."""
+    """Return a search over the settings of each model; the network's settings are those of its layers and optimizer."""
     search = partial(GridSearchCV, scoring="neg_log_loss", cv=StratifiedGroupKFold(3))
     prepare = preparation([*NUMBERS, "fare"])
     network = NetworkClassifier(
-        [Dense(32), ReLU(), Dropout(0.3)],  # the output layer and the loss follow from the labels
+        [Dense(32), ReLU(), Dropout(0.3)],  # the labels determine the output layer and the loss
         optimizer=Adam(),
         batch_size=64,
         max_iter=epochs,
@@ -129,10 +128,10 @@ def classifiers(epochs: int) -> dict[str, GridSearchCV]:
 
 
 def regressors(epochs: int) -> dict[str, Any]:
-    """Return models of the fare, of which most learn its logarithm, for fares differ by factors.
+    """Return models of the fare. Most learn its logarithm, because fares differ by factors.
 
-    There is no search here: the settings are the defaults, but for the network a few were tried on these folds, which
-    flatters it.
+    There is no search here. The settings are the defaults, except for the network: a few settings were tried on these
+    folds, so its results are a little too good.
     """
     logarithm = partial(TransformedTargetRegressor, func=np.log, inverse_func=np.exp)
     prepare = preparation(NUMBERS)
@@ -140,7 +139,7 @@ def regressors(epochs: int) -> dict[str, Any]:
         [Dense(32), ReLU(), Dropout(0.2)],
         optimizer=Adam(0.003),
         max_iter=epochs,
-        standardize=True,  # also the target: pounds, as they are, would ask for large weights
+        standardize=True,  # also the target: pounds would need large weights
         random_state=0,
     )
     return {
@@ -154,7 +153,7 @@ def regressors(epochs: int) -> dict[str, Any]:
 
 
 def predict_survival(passengers: pd.DataFrame, folds: Folds, epochs: int) -> tuple[dict[str, Array], pd.DataFrame]:
-    """Search, calibrate and explain in each fold; return probabilities of survival, and the columns' importance."""
+    """Search, calibrate and explain in each fold; return the probabilities of survival and the columns' importance."""
     x, y, tickets = passengers[[*NUMBERS, "fare", *CATEGORIES]], passengers["survived"], passengers["ticket"]
     searches = classifiers(epochs)
     probabilities = {name: np.empty(len(y)) for name in [*searches, BALANCED, CALIBRATED]}
@@ -167,7 +166,7 @@ def predict_survival(passengers: pd.DataFrame, folds: Folds, epochs: int) -> tup
         chosen = ", ".join(f"{name.split('__')[-1]} {value}" for name, value in settings.items())
         print(f"fold {len(importance) + 1}: the search chose {chosen}", flush=True)
 
-        # With classes of equal weight the network finds more of the survivors, but its probabilities are too high.
+        # With equal class weights the network finds more of the survivors, but its probabilities are too high.
         balanced = clone(best).set_params(network__class_weight="balanced").fit(x_train, y_train)
         inner = list(StratifiedGroupKFold(3).split(x_train, y_train, tickets_train))
         calibrated = CalibratedClassifierCV(balanced, cv=inner, ensemble=False).fit(x_train, y_train)
@@ -213,7 +212,7 @@ def judge(metrics: Callable[..., Any], y: pd.Series, predictions: dict[str, Arra
 
 
 def table(judged: dict[str, Any], digits: int) -> str:
-    """Format mean and standard deviation over the folds; metrics for which 80 columns are too few come below."""
+    """Format mean and standard deviation over the folds; metrics beyond 80 columns follow below."""
     frames = {name: pd.DataFrame(folds) for name, folds in judged.items()}
     means, deviations = (
         pd.DataFrame({name: summary(frame) for name, frame in frames.items()}).T.map(f"{{:.{digits}f}}".format)
@@ -238,7 +237,7 @@ def draw_survival(folder: Path, y: pd.Series, probabilities: dict[str, Array], i
         ax.grid(alpha=0.3)
     for name in ("network", "gradient boosting", "logistic regression"):
         RocCurveDisplay.from_predictions(survived, probabilities[name], name=name, ax=roc)
-    roc.set(xlabel="share of those who died that is taken for survivors", ylabel="share of the survivors that is found")
+    roc.set(xlabel="share of the dead predicted as survivors", ylabel="share of the survivors predicted as survivors")
     roc.set_title("ROC curves")
 
     plot_confusion_matrix(y, np.where(network > 0.5, "survived", "died"), ax=confusion)
@@ -258,7 +257,7 @@ def draw_survival(folder: Path, y: pd.Series, probabilities: dict[str, Array], i
         )
     calibration.set(xlabel="predicted probability of survival", ylabel="share that survived", aspect="equal")
     calibration.set_title("calibration, by eighths of the passengers")
-    figure.suptitle(f"{len(y):,} passengers of the Titanic, each judged by models that were trained without them")
+    figure.suptitle(f"{len(y):,} passengers of the Titanic, predicted by models that were trained without them")
     figure.savefig(folder / "survival.png")
     plt.close(figure)
 
@@ -277,7 +276,7 @@ def draw_fares(folder: Path, fares: pd.Series, predictions: dict[str, Array]) ->
         ax.set_title(f"{name}: mean error {mean_absolute_error(fares, predictions[name]):.1f} pounds")
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("true fare (pounds)")
-    figure.suptitle(f"Tickets of {len(fares):,} passengers, each predicted by models that were trained without them")
+    figure.suptitle(f"Tickets of {len(fares):,} passengers, predicted by models that were trained without them")
     figure.savefig(folder / "fares.png")
     plt.close(figure)
 
@@ -302,7 +301,7 @@ def main(arguments: list[str] | None = None) -> None:
     folds = list(StratifiedGroupKFold(options.folds, shuffle=True, random_state=0).split(passengers, survived, tickets))
     priced = passengers[passengers["fare"] > 0]
     fare_folds = list(GroupKFold(options.folds).split(priced, groups=priced["ticket"]))
-    with threadpool_limits(1):  # threads would wait for each other longer than they work on so few rows
+    with threadpool_limits(1):  # with so few rows, threads would wait longer than they work
         probabilities, importance = predict_survival(passengers, folds, options.epochs)
         fares = predict_fares(priced, fare_folds, options.epochs)
     judged = judge(classification_metrics, survived, probabilities, folds)

@@ -129,7 +129,7 @@ def test_windows_are_spread_evenly_and_miss_next_to_nothing(example, length, mos
         (["--text", "{folder}/short.txt"], "short.txt has 12 characters, too few to hold some out: give 650 or more"),
         (["--text", "{folder}/latin.txt"], "latin.txt is not in UTF-8, by its byte 1: save it as UTF-8"),
         (["--model", "lstm"], "invalid choice: 'lstm'"),
-        (["--steps", "0"], "'0' is no whole number, 1 or more"),
+        (["--steps", "0"], "'0' is not a whole number of 1 or more"),
         (["--temperature", "1", "-1"], "'-1' does not fit: give a number of 0 or more"),
         (["--temperature"], "expected at least one argument"),
         (["--learning-rate", "0"], "'0' does not fit: give a number above 0"),

@@ -101,28 +101,28 @@ def test_the_same_command_twice_gives_the_same_bits(mnist_folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--network", "784"], "'784' is no network: give sizes joined by '-'"),
-        (["--network", "784-x-10"], "is no network"),
+        (["--network", "784"], "'784' is not a network: give sizes joined by '-'"),
+        (["--network", "784-x-10"], "is not a network"),
         (["--network", "100-10"], "the network 100-10 does not fit the data: they have 784 pixels and labels 0 to 9"),
         (["--network", "100-8-10"], "labels 0 to 9; give 784-8-10"),
         (["--network", "784-9"], "the network 784-9 does not fit the data"),
         (["--optimizer", "sdg"], "invalid choice: 'sdg'"),
         (["--initializer", "he_norma"], "did you mean 'he_normal'?"),
-        (["--batch-size", "0"], "'0' is no number of rows, 1 or more"),
+        (["--batch-size", "0"], "'0' is not a number of rows of 1 or more"),
         (["--validation", "half"], "neither a fraction"),
-        (["--validation", "0"], "'0' holds out no rows, by which networks are judged"),
+        (["--validation", "0"], "'0' holds out no rows to evaluate networks on"),
         (["--validation", "0.0"], "'0.0' holds out no rows"),
-        (["--validation", "1.5"], "'1.5' is no fraction between 0 and 1"),
-        (["--validation", "nan"], "'nan' is no fraction"),
+        (["--validation", "1.5"], "'1.5' is neither a fraction between 0 and 1"),
+        (["--validation", "nan"], "'nan' is neither a fraction"),
         (["--validation", "1500"], "1,500 cannot be held out with every digit on both sides"),
         (["--validation", "3"], "3 cannot be held out with every digit on both sides"),
-        (["--epochs", "0"], "argument --epochs: '0' is no number of epochs, 1 or more"),
-        (["--epochs", "-3"], "argument --epochs: '-3' is no number of epochs, 1 or more"),
+        (["--epochs", "0"], "argument --epochs: '0' is not a number of epochs of 1 or more"),
+        (["--epochs", "-3"], "argument --epochs: '-3' is not a number of epochs of 1 or more"),
         (["--learning-rate", "-1"], "'-1' does not fit: give a number above 0"),
         (["--learning-rate", "inf"], "'inf' does not fit: give a number above 0"),
         (["--dropout", "1"], "argument --dropout: '1' does not fit: give a number from 0 to below 1"),
         (["--l2", "-1"], "argument --l2: '-1' does not fit: give a number of 0 or more"),
-        (["--early-stopping", "0"], "'0' is no number of epochs, 1 or more"),
+        (["--early-stopping", "0"], "'0' is not a number of epochs of 1 or more"),
         (
             ["--optimizer", "lbfgs", "--learning-rate", "0.1"],
             "--learning-rate 0.1: lbfgs finds the length of its steps",
@@ -134,14 +134,14 @@ def test_the_same_command_twice_gives_the_same_bits(mnist_folder, tmp_path):
         (["--optimizer", "lbfgs", "--batch-size", "64"], "--batch-size 64: lbfgs takes all rows in each step"),
         (["--optimizer", "lbfgs", "--batch-size", "64"], "leave it out, or give --batch-size full"),
         (["--optimizer", "lbfgs", "--dropout", "0.2"], "--dropout 0.2: lbfgs needs the same loss each time"),
-        (["--optimizer", "lbfgs", "--max-norm", "3"], "--max-norm 3.0: lbfgs cannot hold weights to a limit"),
+        (["--optimizer", "lbfgs", "--max-norm", "3"], "--max-norm 3.0: lbfgs cannot limit weights"),
         (["--network", "784-10", "--dropout", "0.2"], "--dropout 0.2: 784-10 has no hidden layer: leave it out"),
         (["--network", "784-10", "--normalization", "batch"], "--normalization batch: 784-10 has no hidden layer"),
-        (["--recipe", "fast", "--optimizer", "sgd"], "--optimizer: not with --recipe fast"),
+        (["--recipe", "fast", "--optimizer", "sgd"], "--optimizer: leave out with --recipe fast"),
         (["--output", __file__], "argument --output: "),
         (["--output", __file__], "test_examples.py is a file: give a folder"),
-        (["--seed", "-1"], "'-1' is no seed"),
-        (["--rows", "0"], "'0' is no number of rows"),
+        (["--seed", "-1"], "'-1' is not a seed"),
+        (["--rows", "0"], "'0' is not a number of rows"),
         (["--data", "/nowhere"], "/nowhere"),
     ],
 )
@@ -163,7 +163,7 @@ def test_too_few_rows_to_hold_some_out_are_answered_with_what_the_command_can_ch
     np.savetxt(tmp_path / "few.csv", table, fmt="%d", delimiter=",", header=header, comments="")
     result = run_here("examples/mnist_mlp", "--data", tmp_path / "few.csv", "--output", tmp_path / "out", *options)
     assert result.returncode != 0
-    assert "with every digit on both sides, the rarest being in 1 of them: give more rows, or" in result.stderr
+    assert "with every digit on both sides, as the rarest is in 1 of them: give more rows, or" in result.stderr
     assert ("--validation" in result.stderr) == ("--recipe" not in options)
     assert "stratify" not in result.stderr
     assert "validation_size" not in result.stderr
@@ -205,8 +205,8 @@ def test_a_digit_of_a_csv_file_without_labels_is_predicted(trained, mnist_folder
         (["{model}", "--index", "360"], "--index 360: there are 360 images, 0 to 359"),
         (["{model}", "--index", "-1"], "--index -1"),
         (["{model}", "--data", "/nowhere"], "/nowhere"),
-        (["{model}", "--save", "no/such/digit.png"], "is no .png file in a folder that exists"),
-        (["{model}", "--save", "digit.xyz"], "is no .png file"),
+        (["{model}", "--save", "no/such/digit.png"], "is not a .png file in an existing folder"),
+        (["{model}", "--save", "digit.xyz"], "is not a .png file"),
     ],
 )
 def test_a_wrong_digit_or_file_is_one_plain_line(trained, mnist_folder, arguments, message):
@@ -276,7 +276,7 @@ def test_a_photograph_that_cannot_be_read_is_one_plain_line(trained, tmp_path, m
 def test_photographs_need_a_model_of_28_by_28_pixels(tmp_path, monkeypatch):
     minidl.Sequential([minidl.Dense(10), minidl.SoftmaxCrossEntropy()], input_shape=64).save(tmp_path / "small.npz")
     result = run_here("examples/predict_digit", tmp_path / "small.npz", *photographed(tmp_path, [7], monkeypatch))
-    assert "the model takes (64,), and not MNIST's 28 x 28 pixels: train it on MNIST" in result.stderr
+    assert "the model takes (64,), not MNIST's 28 x 28 pixels: train it on MNIST" in result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -308,8 +308,8 @@ def test_the_regression_says_which_rows_each_r2_is_of(regressed, monkeypatch, tm
     from matplotlib.figure import Figure
 
     out, _ = regressed
-    assert "6 runs (3 folds, 2 seeds). Each run is judged by the rows that it held out" in out
-    assert "predictions.png has the R^2 of all 442 patients at once, of the first seed's runs" in out
+    assert "6 runs (3 folds, 2 seeds). Each run is evaluated on its held-out rows" in out
+    assert "predictions.png shows the R^2 of all 442 patients together, from the first seed's runs" in out
     titles = []
     monkeypatch.setattr(Figure, "savefig", lambda self, path: titles.append(self.get_suptitle()))
     assert (
@@ -327,21 +327,21 @@ def test_the_regression_leaves_pictures(regressed):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--network", "10"], "'10' is no network: give sizes joined by '-'"),
+        (["--network", "10"], "'10' is not a network: give sizes joined by '-'"),
         (
             ["--network", "9-8-1"],
             "9 inputs and 1 output, but the data have 10 measurements and one progression: give 10-8-1",
         ),
         (["--network", "10-8-2"], "10 inputs and 2 outputs, but the data have 10 measurements"),
-        (["--epochs", "0"], "argument --epochs: '0' is no whole number, 1 or more"),
-        (["--epochs", "-3"], "'-3' is no whole number, 1 or more"),
-        (["--folds", "1"], "'1' is no whole number, 2 or more"),
-        (["--folds", "222"], "--folds 222: R^2 needs two patients in each, so give 221 at most"),
-        (["--seeds", "0"], "argument --seeds: '0' is no whole number"),
-        (["--jobs", "0"], "'0' is no number of processes: give 1 or more, or -1"),
-        (["--jobs", "-2"], "'-2' is no number of processes"),
+        (["--epochs", "0"], "argument --epochs: '0' is not a whole number of 1 or more"),
+        (["--epochs", "-3"], "'-3' is not a whole number of 1 or more"),
+        (["--folds", "1"], "'1' is not a whole number of 2 or more"),
+        (["--folds", "222"], "--folds 222: R^2 needs two patients in each fold: give at most 221"),
+        (["--seeds", "0"], "argument --seeds: '0' is not a whole number"),
+        (["--jobs", "0"], "'0' is not a number of processes: give 1 or more, or -1"),
+        (["--jobs", "-2"], "'-2' is not a number of processes"),
         (["--learning-rate", "-1"], "'-1' does not fit: give a number above 0"),
-        (["--batch-size", "x"], "'x' is no whole number, 1 or more"),
+        (["--batch-size", "x"], "'x' is not a whole number of 1 or more"),
         (["--output", __file__], "test_examples.py is a file: give a folder"),
     ],
 )
@@ -399,15 +399,15 @@ def test_interrupted_spirals_promise_no_pictures_that_there_are_not(tmp_path, mo
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr("minidl.Trainer._run_epoch", press_ctrl_c)
     late = run_here("examples/spirals", "--output", tmp_path)
-    assert late.stderr.endswith("interrupted: the pictures show what was learnt until then\n")
+    assert late.stderr.endswith("interrupted: the pictures show the training up to this point\n")
     assert (tmp_path / "spirals.png").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--arms", "1"], "'1' is no whole number, 2 or more"),
-        (["--network", "2-x"], "'2-x' is no network"),
+        (["--arms", "1"], "'1' is not a whole number of 2 or more"),
+        (["--network", "2-x"], "'2-x' is not a network"),
         (["--network", "2-8-2"], "--network 2-8-2 has 2 outputs, but there are 3 spirals: give 2-8-3, or --arms 2"),
         (["--network", "2-8-1"], "has 1 output, but there are 3 spirals: give 2-8-3\n"),
         (["--network", "3-8-3"], "--network 3-8-3 has 3 inputs, but a point has 2 coordinates: give 2-8-3"),
@@ -417,7 +417,7 @@ def test_interrupted_spirals_promise_no_pictures_that_there_are_not(tmp_path, mo
         (["--format", "mp4"], "invalid choice: 'mp4'"),
         (["--learning-rate", "0"], "'0' does not fit: give a number above 0"),
         (["--output", f"{__file__}/new"], "test_examples.py is a file: give a folder"),
-        (["--frames", "0"], "'0' is no whole number, 1 or more"),
+        (["--frames", "0"], "'0' is not a whole number of 1 or more"),
     ],
 )
 def test_a_wrong_option_of_the_spirals_is_one_plain_line(tmp_path, arguments, message):
@@ -450,7 +450,7 @@ def test_a_killed_run_is_resumed_to_the_same_model(mnist_folder, tmp_path):
     assert not (tmp_path / "killed" / "784-16-10.npz").exists()
 
     anew = run_here("examples/mnist_mlp", *options, "--output", tmp_path / "killed")
-    assert "holds a run that was stopped: add --resume to go on with it" in anew.stderr
+    assert "contains a stopped run: add --resume to continue it" in anew.stderr
     other = run_here("examples/mnist_mlp", *options, "--seed", 1, "--output", tmp_path / "killed", "--resume")
     assert "had --seed 0: resume it with the options it had" in other.stderr
     fewer = run_here("examples/mnist_mlp", *options, "--rows", 1000, "--output", tmp_path / "killed", "--resume")
@@ -546,7 +546,7 @@ def test_a_recipe_takes_no_options_that_it_sets(mnist_folder, tmp_path):
     options = ["--recipe", "best", "--l2", 0.1, "--network", "784-10", "--output", tmp_path / "run"]
     result = run_here("examples/mnist_mlp", "--data", mnist_folder, *options)
     assert result.returncode != 0
-    assert "--l2, --network: not with --recipe best, which settles that itself" in result.stderr
+    assert "--l2, --network: leave out with --recipe best, which sets this itself" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -642,7 +642,7 @@ def test_a_run_that_is_complete_is_not_trained_again(mnist_folder, tmp_path):
     other = train(mnist_folder, tmp_path, "--network", TINY, "--epochs", 2, "--resume")
     assert "had --network 784-2-10 --network 784-4-10: resume it with the options it had" in other.stderr
     longer = train(mnist_folder, tmp_path, *options, "--epochs", 3, "--resume")
-    assert "had --epochs 2, by which 784-2-10 and 784-4-10 ended" in longer.stderr
+    assert "had --epochs 2, and trained 784-2-10 and 784-4-10 with it" in longer.stderr
     left = tmp_path / f"{TINY}_checkpoints"  # of a run that was killed when all was done, but this deletion
     left.mkdir()
     (left / "step_0000000036.npz").touch()
@@ -676,15 +676,15 @@ def test_what_is_complete_stays_where_a_later_network_was_stopped(mnist_folder, 
     output = tmp_path / "stopped"
     ctrl_c_at(20, SMALL_PARAMETERS)
     stopped = train(mnist_folder, output, *options)
-    assert stopped.stderr.endswith("interrupted: the same command with --resume goes on\n")
+    assert stopped.stderr.endswith("interrupted: run the same command with --resume to continue\n")
     monkeypatch.undo()
     model, report = output / f"{TINY}.npz", json.loads((output / "report.json").read_text())
     changed = model.stat().st_mtime_ns
 
     anew = train(mnist_folder, output, *options)
-    assert "holds a run that was stopped: add --resume" in anew.stderr
+    assert "contains a stopped run: add --resume" in anew.stderr
     longer = train(mnist_folder, output, *options, "--epochs", 4, "--resume")
-    assert "had --epochs 3, by which 784-2-10 ended" in longer.stderr
+    assert "had --epochs 3, and trained 784-2-10 with it" in longer.stderr
     resumed = train(mnist_folder, output, *options, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert f"\n{TINY}: 1" not in resumed.stdout
@@ -720,7 +720,7 @@ def test_a_stopped_run_with_a_constant_rate_can_be_made_longer(mnist_folder, tmp
     [
         ("minidl.data.load_mnist", "before the run began"),
         ("minidl.Trainer._run_epoch", "nothing of this run is saved yet"),
-        ("minidl.plots.plot_mistakes", "the same command with --resume goes on"),
+        ("minidl.plots.plot_mistakes", "run the same command with --resume to continue"),
     ],
 )
 def test_after_ctrl_c_the_message_says_what_there_is_to_go_on_with(mnist_folder, tmp_path, monkeypatch, place, message):
@@ -735,7 +735,7 @@ def test_after_ctrl_c_the_message_says_what_there_is_to_go_on_with(mnist_folder,
     assert stopped.stderr.endswith(f"interrupted: {message}\n")
     resumed = train(mnist_folder, tmp_path, *options, "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    assert ("there is nothing to resume" in resumed.stdout) == ("goes on" not in message)
+    assert ("there is nothing to resume" in resumed.stdout) == ("to continue" not in message)
 
 
 def test_ctrl_c_while_a_complete_run_is_shown_loses_nothing(mnist_folder, tmp_path, monkeypatch):
@@ -750,7 +750,7 @@ def test_ctrl_c_while_a_complete_run_is_shown_loses_nothing(mnist_folder, tmp_pa
     show = print
     monkeypatch.setattr("builtins.print", press_ctrl_c)
     result = train(mnist_folder, tmp_path, *options, "--resume")
-    assert result.stderr == f"interrupted: all is trained, and saved in {tmp_path}\n"
+    assert result.stderr == f"interrupted: all networks are trained and saved in {tmp_path}\n"
 
 
 def test_files_of_another_program_are_refused_in_one_line(mnist_folder, tmp_path):
@@ -763,7 +763,7 @@ def test_files_of_another_program_are_refused_in_one_line(mnist_folder, tmp_path
     (tmp_path / f"{TINY}_checkpoints" / "step_0000000001.npz").touch()
     for more in ([], ["--resume"]):
         result = train(mnist_folder, tmp_path, *options, *more)
-        assert "holds checkpoints, but not the settings of their run: give another --output, or delete" in result.stderr
+        assert "contains checkpoints without the settings of their run: give another --output, or delete" in result.stderr
 
 
 def test_early_stopping_shows_the_figures_of_the_epoch_that_is_kept(mnist_folder, tmp_path):
@@ -774,7 +774,7 @@ def test_early_stopping_shows_the_figures_of_the_epoch_that_is_kept(mnist_folder
     history = entry["history"]
     best = int(np.argmax(history["val_accuracy"]))
     assert (entry["kept_epoch"], entry["epochs"], entry["stopped_early"]) == (best + 1, best + 3, True)
-    assert f"784-16-10: stopped after epoch {best + 3}; the model is that of epoch {best + 1}\n" in result.stdout
+    assert f"784-16-10: stopped after epoch {best + 3}; the model is from epoch {best + 1}\n" in result.stdout
     line = re.search(r"^784-16-10 .*", result.stdout, re.MULTILINE)[0].split()
     assert line[3:] == [
         f"{history['loss'][best]:.4f}",
@@ -785,7 +785,7 @@ def test_early_stopping_shows_the_figures_of_the_epoch_that_is_kept(mnist_folder
 
     # The same run, but for its end: patience is not at its end where the epochs are.
     whole = train(mnist_folder, tmp_path, *options, "--epochs", best + 2, "--early-stopping", 2)
-    assert f"784-16-10: the model is that of epoch {best + 1} of {best + 2}\n" in whole.stdout
+    assert f"784-16-10: the model is from epoch {best + 1} of {best + 2}\n" in whole.stdout
     (entry,) = json.loads((tmp_path / "report.json").read_text())
     assert (entry["kept_epoch"], entry["epochs"], entry["stopped_early"]) == (best + 1, best + 2, False)
 
@@ -836,8 +836,8 @@ def test_the_best_network_predicts_the_images_of_a_competition(competition, mnis
         ({"--predict": "small.csv"}, "small.csv: it has 3 columns, and the networks take 784 pixels"),
         ({"--predict": "missing.csv"}, "missing.csv"),
         ({"--data": "test.csv"}, "has no column 'label'"),
-        ({"--submission": "nowhere/submission.csv"}, "is no .csv file in a folder that exists"),
-        ({"--submission": "submission.txt"}, "is no .csv file"),
+        ({"--submission": "nowhere/submission.csv"}, "is not a .csv file in an existing folder"),
+        ({"--submission": "submission.txt"}, "is not a .csv file"),
     ],
 )  # fmt: skip
 def test_wrong_files_of_a_competition_are_refused_before_the_training(competition, monkeypatch, change, message):

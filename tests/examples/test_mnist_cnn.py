@@ -107,7 +107,7 @@ def test_colour_images_get_no_page_which_is_said_before_the_training(monkeypatch
     monkeypatch.delenv("MINIDL_DATA", raising=False)
     result = run_here("examples/mnist_cnn", "--recipe", "color", "--output", tmp_path, "--page")
     assert result.returncode == 1
-    assert "--page: what one draws on a page is gray, and these are colour images; leave it out" in result.stderr
+    assert "--page: drawings on a page are gray, and these are colour images; leave it out" in result.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -125,10 +125,10 @@ def test_a_stopped_run_goes_on_to_the_same_bits(mnist_folder, monkeypatch, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "on_epoch_end", press_ctrl_c)
         stopped = run_here("examples/mnist_cnn", *options, "--output", tmp_path / "stopped")
-    assert stopped.stderr.endswith("interrupted: the same command with --resume goes on\n")
+    assert stopped.stderr.endswith("interrupted: run the same command with --resume to continue\n")
     again = run_here("examples/mnist_cnn", *options, "--output", tmp_path / "stopped")
     assert again.returncode == 1
-    assert "holds a run that was stopped: add --resume" in again.stderr
+    assert "contains a stopped run: add --resume" in again.stderr
     train(*options, "--output", tmp_path / "stopped", "--resume")
     models = [(tmp_path / name / f"{NETWORK}.npz").read_bytes() for name in ("whole", "stopped")]
     assert models[0] == models[1]
@@ -138,8 +138,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(mnist_folder, monkeypatch, tmp_p
     ("arguments", "message"),
     [
         (["--recipe", "best"], "invalid choice: 'best'"),
-        (["--epochs", "0"], "argument --epochs: '0' is no number of epochs, 1 or more"),
-        (["--seed", "-1"], "'-1' is no seed"),
+        (["--epochs", "0"], "argument --epochs: '0' is not a number of epochs of 1 or more"),
+        (["--seed", "-1"], "'-1' is not a seed"),
         (["--data", "none"], "there is no file or folder none"),
         (["--data", "none.tar.gz"], "there is no file or folder none.tar.gz"),
     ],

@@ -133,8 +133,8 @@ def test_without_statsmodels_the_extra_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "0"], "argument --epochs: '0' is no whole number, 1 or more"),
-        (["--seeds", "none"], "argument --seeds: 'none' is no whole number, 1 or more"),
+        (["--epochs", "0"], "argument --epochs: '0' is not a whole number of 1 or more"),
+        (["--seeds", "none"], "argument --seeds: 'none' is not a whole number of 1 or more"),
         (["--output", __file__], "test_series.py is a file: give a folder"),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_scikit_learn_without_the_table_is_one_plain_line(tmp_path, monkeypatc
     ("arguments", "message"),
     [
         (["--folds", "1"], "argument --folds: invalid choice: 1"),
-        (["--epochs", "0"], "argument --epochs: '0' is no whole number, 1 or more"),
+        (["--epochs", "0"], "argument --epochs: '0' is not a whole number of 1 or more"),
         (["--output", __file__], "test_tabular.py is a file: give a folder"),
     ],
 )

@@ -203,8 +203,8 @@ def test_the_verdict_follows_from_the_accuracies(example, accuracies, expected):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sentences", "3"], "argument --sentences: '3' is no whole number, 4 or more"),
-        (["--epochs", "0"], "argument --epochs: '0' is no whole number, 1 or more"),
+        (["--sentences", "3"], "argument --sentences: '3' is not a whole number of 4 or more"),
+        (["--epochs", "0"], "argument --epochs: '0' is not a whole number of 1 or more"),
         (["--output", __file__], "test_texts.py is a file: give a folder"),
     ],
 )
