@@ -1,11 +1,11 @@
-"""What each part of the training toolbox gives on MNIST: one at a time, added to the same plain network.
+"""The gain of each method of regularization and each schedule on MNIST, added one at a time to the same plain network.
 
     python benchmarks/ablations.py                    # regularisation, on all and on few rows; schedules: 10 minutes
     python benchmarks/ablations.py --quick            # few rows and epochs: within two minutes
 
-The plain network is 784-128-64-10 with He initialisation, trained with Adam in batches of 128. Every variant runs from
-the same seeds; accuracies are those of 10,000 rows that are held out of MNIST's training images. docs/regularisation.md
-and docs/schedules.md explain the figures; ``--document docs`` renews them there.
+The plain network is 784-128-64-10 with He initialisation, trained with Adam in batches of 128. Every variant runs with
+the same seeds. Accuracies are measured on 10,000 held-out rows of MNIST's training images. docs/regularisation.md and
+docs/schedules.md explain the numbers; ``--document docs`` updates them there.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ BATCH = 128
 
 @dataclass
 class Variant:
-    """What is added to the plain network; functions get the number of steps of the run."""
+    """A change of the plain network; functions get the number of steps of the run."""
 
     name: str
     dense: dict[str, Any] = field(default_factory=dict)
@@ -102,7 +102,7 @@ REGULARISATION = [
 ]
 
 RATE = 3e-3
-"""Of the schedules: too high to stay at, so that it matters how it falls."""
+"""The initial rate of the schedules: too high as a constant rate, so that it matters how it falls."""
 
 SCHEDULES = [
     Variant("constant 0.001", optimizer=lambda steps: Adam(1e-3)),
@@ -127,7 +127,7 @@ SCHEDULES = [
 
 @dataclass
 class Study:
-    """Variants to compare on so many rows; `name` is that of the block in `document`."""
+    """Variants to compare on a number of rows; `name` is the name of the block in `document`."""
 
     name: str
     document: str
@@ -144,7 +144,7 @@ STUDIES = [
 
 
 def train(variant: Variant, seed: int, epochs: int, data: tuple[Array, Array, Array, Array]) -> dict[str, Any]:
-    """Train one variant from one seed, in one thread; return its figures."""
+    """Train one variant with one seed, in one thread; return its metrics."""
     x, x_validation, y, y_validation = data
     with threadpool_limits(1):
         steps = epochs * -(-len(x) // BATCH)
@@ -168,7 +168,7 @@ def train(variant: Variant, seed: int, epochs: int, data: tuple[Array, Array, Ar
 
 
 def run(study: Study, options: argparse.Namespace, data: tuple[Array, Array, Array, Array]) -> str:
-    """Run all variants from all seeds; return the table."""
+    """Run all variants with all seeds; return the table."""
     calls = [
         functools.partial(train, variant, seed, study.epochs, data)
         for seed in range(1, options.seeds + 1)

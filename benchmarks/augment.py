@@ -1,11 +1,11 @@
-"""Images distorted a second: minidl's distortions beside SciPy's, image by image, and PyTorch's grid_sample.
+"""Distorted images per second: minidl's distortions, SciPy's, image by image, and PyTorch's grid_sample.
 
     python benchmarks/augment.py
     python benchmarks/augment.py --images 20000 --rounds 9
 
-Each distorts uint8 images of 28 x 28 pixels, a batch of 128 after the other, with random numbers of its own, and
-returns uint8 images. They take turns; the figure is the median of the rounds. PyTorch is measured where it is
-installed. `affine` is rotation, scaling and translation; `elastic` the deformation of Simard et al. with sigma 4.
+Each distorts uint8 images of 28 x 28 pixels in batches of 128, with its own random numbers, and returns uint8 images.
+They take turns; the result is the median of the rounds. PyTorch is measured if it is installed. `affine` is rotation,
+scaling and translation; `elastic` is the deformation of Simard et al. with sigma 4.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def scipy_elastic(images: Array, seed: int) -> None:
 
 
 def torch_contestants() -> dict[str, dict[str, Contestant]]:
-    """PyTorch's, where it is installed; with as many threads as there are cores."""
+    """Return PyTorch's distortions if it is installed, with one thread per core."""
     try:
         import torch
         from torch.nn import functional
@@ -128,7 +128,7 @@ def contestants() -> dict[str, dict[str, Contestant]]:
 
 
 def measure(images: Array, rounds: int) -> dict[str, dict[str, float]]:
-    """Return the median of images a second, by kind and contestant; SciPy gets a share of the images, being slow."""
+    """Return the median of images per second, by kind and contestant; SciPy is slow and gets only a share of them."""
     rates: dict[str, dict[str, list[float]]] = {}
     for turn in range(rounds + 1):
         for kind, each in contestants().items():

@@ -1,11 +1,11 @@
-"""What compiled code gives, function by function, and what it costs.
+"""The gain of compiled code, function by function, and its cost.
 
     python benchmarks/compiled.py [--rounds 30] [--sizes 2700 109386 1863690] [--activation ReLU]
 
-First the time of each compiled function beside the NumPy code that it replaces, in microseconds, and their ratio; both
-take turns. Then the seconds of the first fit of 784-128-64-10 in a process: by NumPy, with all compilation, and with
-what an earlier process has compiled. With Tanh in the place of ReLU a step is no single call, and less is compiled. It
-needs the extra fast.
+The first table has the time of each compiled function and of the NumPy code that it replaces, in microseconds, and
+their ratio; both take turns. The second table has the seconds of the first fit of 784-128-64-10 in a process: with
+NumPy, with all compilation, and with the code that an earlier process compiled. With Tanh instead of ReLU a step is not
+a single call, and less is compiled. This needs the extra fast.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def numbers(*shape: int) -> np.ndarray:
 
 
 def race(what: str, found: Replacement, arguments: Callable[[], tuple], rounds: int) -> None:
-    """Print the median times of both functions, each with arguments of its own."""
+    """Print the median times of both functions, each with its own arguments."""
     ways = [(function, arguments()) for function in (found.numpy, found.compiled)]
     times: list[list[float]] = [[], []]
     for turn in range(rounds + 1):

@@ -1,13 +1,13 @@
-"""What a trained network takes outside of minidl: ONNX Runtime in float32 and in whole numbers of 8 bits.
+"""Size, accuracy and time of a trained network outside of minidl: ONNX Runtime in float32 and in 8-bit integers.
 
     python benchmarks/deployment.py                  # the table
     python benchmarks/deployment.py --quick          # few rows: within seconds
 
-Two networks learn MNIST for a few epochs: 784-128-64-10, and one of two convolutions. Each is saved, exported, and
-quantized by 500 rows of the training images. The table has the size of each file, the accuracy on the 10,000 test
-images, and the time of predicting labels for one row and for 10,000 rows: the least of several, since other programs
-only prolong it. minidl and ONNX Runtime have as many threads as ``--threads`` says. ``--document docs`` renews the
-table in docs/deployment.md.
+Two networks train on MNIST for a few epochs: 784-128-64-10, and one with two convolutions. Each is saved, exported, and
+quantized with 500 rows of the training images. The table has the size of each file, the accuracy on the 10,000 test
+images, and the time of predicting labels for one row and for 10,000 rows. The time is the least of several, since other
+programs only make it longer. minidl and ONNX Runtime use ``--threads`` threads. ``--document docs`` updates the table
+in docs/deployment.md.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ NETWORKS: dict[str, tuple[Callable[[], list[Layer]], tuple[int, ...]]] = {
 
 
 def seconds(predict: Callable[[Array], Array], x: Array, at_least: float) -> float:
-    """Return the least time of several calls, which together take so long."""
+    """Return the least time of several calls, which together take `at_least` seconds."""
     predict(x)
     times: list[float] = []
     while sum(times) < at_least or len(times) < 3:
@@ -64,7 +64,7 @@ def seconds(predict: Callable[[Array], Array], x: Array, at_least: float) -> flo
 
 
 def by_runtime(path: Path, threads: int) -> Callable[[Array], Array]:
-    """Return what predicts by a file in ONNX Runtime."""
+    """Return a function that predicts with a file in ONNX Runtime."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

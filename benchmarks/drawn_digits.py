@@ -1,8 +1,8 @@
-"""Makes photographs of digits, to try out what reads handwriting: strokes of a pen, and printed digits.
+"""Makes photographs of digits to test reading of handwriting: strokes of a pen, and printed digits.
 
-Each is drawn anew: rotated by up to 15 degrees, somewhere on the paper, with a pen or in a font that matplotlib or
-Pillow brings, dark on light or light on dark, under a light that falls off to one side or has a shadow's edge, with
-noise, as a JPEG file of quality 40. `benchmarks/handwriting.py` and the tests share these.
+Each photograph is random: rotated by up to 15 degrees, anywhere on the paper, with a pen or in a font of matplotlib or
+Pillow, dark on light or light on dark. The light decreases to one side or has a shadow's edge. There is noise, and the
+file is a JPEG of quality 40. `benchmarks/handwriting.py` and the tests share them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 from minidl.typing import Array
 
 HEIGHT, WIDTH = 300, 400
-"""Pixels of a photograph."""
+"""The size of a photograph in pixels."""
 
 FINER = 2
-"""Digits are drawn so many times as large, and made smaller, which gives smooth edges."""
+"""Digits are drawn larger by this factor, and then made smaller, which gives smooth edges."""
 
 FONTS = (
     "DejaVuSans",
@@ -31,7 +31,7 @@ FONTS = (
     "cmss10",
     "cmr10",
 )
-"""Of matplotlib's folder of fonts. Those that put a dot into the zero are left out: nobody writes so."""
+"""Fonts of matplotlib, without fonts that have a dot in the zero: people do not write it like that."""
 
 PILLOWS_FONT = "Pillow's own"
 
@@ -97,7 +97,7 @@ STROKES: dict[int, list[list[list[tuple[float, float]]]]] = {
 
 @dataclass(frozen=True)
 class DrawnDigit:
-    """A photograph as the bytes of a JPEG file, the digit on it, and what drew it: "pen" or the name of a font."""
+    """A photograph: the bytes of a JPEG file, its digit, and "pen" or the name of the font."""
 
     digit: int
     drawn_with: str
@@ -105,7 +105,7 @@ class DrawnDigit:
 
 
 def drawn_digits(count: int, seed: int, printed: float = 0.25) -> list[DrawnDigit]:
-    """Draw `count` digits, the ten in turn, that share of them printed."""
+    """Draw `count` digits, from 0 to 9 in turn; the share `printed` of them is printed."""
     rng = np.random.default_rng(seed)
     return [draw_digit(index % 10, rng, printed=rng.random() < printed) for index in range(count)]
 
@@ -121,7 +121,7 @@ def draw_digit(digit: int, rng: np.random.Generator, printed: bool = False) -> D
 
 
 def print_digit(digit: int, name: str, height: float) -> Image.Image:
-    """Return the digit in a font, as ink: from 0, none, to 255."""
+    """Return the digit in a font, as ink from 0 (none) to 255."""
     size = height * FINER / 0.7  # digits have 0.7 of a font's size
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont
     font = ImageFont.load_default(size) if name == PILLOWS_FONT else ImageFont.truetype(font_file(name), size)
@@ -137,7 +137,7 @@ def font_file(name: str) -> str:
 
 
 def write_digit(digit: int, height: float, rng: np.random.Generator) -> Image.Image:
-    """Return the digit as a pen of some width wrote it, by a hand that trembles and leans, as ink: from 0 to 255."""
+    """Return the digit as written by a pen of random width and a trembling, leaning hand, as ink from 0 to 255."""
     forms = STROKES[digit]
     strokes = forms[rng.integers(len(forms))]
     scale = height * FINER * np.array([rng.uniform(0.85, 1.2), 1])
@@ -156,7 +156,7 @@ def write_digit(digit: int, height: float, rng: np.random.Generator) -> Image.Im
 
 
 def rounded(points: Array) -> Array:
-    """Cut the corners of a polyline three times, by Chaikin's rule; its ends stay."""
+    """Cut the corners of a polyline three times, by Chaikin's rule; its ends do not move."""
     for _ in range(3):
         first, second = points[:-1], points[1:]
         between = np.stack([0.75 * first + 0.25 * second, 0.25 * first + 0.75 * second], axis=1).reshape(-1, 2)
@@ -165,7 +165,7 @@ def rounded(points: Array) -> Array:
 
 
 def photograph(cover: Image.Image, rng: np.random.Generator) -> bytes:
-    """Put ink somewhere on paper, light it, and return the photograph as a JPEG file."""
+    """Put ink at a random place on paper, light it, and return the photograph as a JPEG file."""
     ink = np.zeros((HEIGHT, WIDTH))
     down, right = (rng.integers(8, room - side - 8) for room, side in zip(ink.shape, cover.size[::-1], strict=True))
     ink[down : down + cover.height, right : right + cover.width] = np.asarray(cover) / 255
@@ -181,7 +181,7 @@ def photograph(cover: Image.Image, rng: np.random.Generator) -> bytes:
 
 
 def light(rng: np.random.Generator) -> Array:
-    """Return how bright each place is: it falls off along one direction, often there is the soft edge of a shadow."""
+    """Return the brightness of each pixel: it decreases in one direction, and often has the soft edge of a shadow."""
     down, right = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
     angle, edge_angle = rng.uniform(0, 2 * np.pi, 2)
     along = (np.cos(angle) * right + np.sin(angle) * down) / np.sqrt(2)

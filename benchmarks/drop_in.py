@@ -1,8 +1,8 @@
-"""Runs scikit-learn's own tests of its MLP classes, from the installed package, with minidl's classes in their place.
+"""Runs the tests of scikit-learn's MLP classes, from the installed package, with minidl's classes instead.
 
 python benchmarks/drop_in.py
 
-Only the import is changed. What the tests of private details look at is named below.
+Only the import is changed. The tests of private details are listed below.
 """
 
 import argparse
@@ -26,17 +26,17 @@ PRIVATE = {
     "test_n_iter_no_change": "reads _no_improvement_count",
     "test_n_iter_no_change_inf": "reads _no_improvement_count",
 }
-"""Tests of private details: what each looks at."""
+"""Tests of private details, and the detail that each one needs."""
 
 
 class Outcomes:
-    """Counts the tests by their outcome, and notes which failed."""
+    """Counts the tests by outcome, and records which failed."""
 
     def __init__(self) -> None:
         self.passed, self.failed = 0, []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the outcome of a test."""
+        """Record the outcome of a test."""
         if report.failed:
             self.failed.append(report.nodeid.rpartition("::")[2])
         elif report.when == "call":
@@ -44,7 +44,7 @@ class Outcomes:
 
 
 def main() -> None:
-    """Swap the import, run the tests, and print what became of them."""
+    """Swap the import, run the tests, and print their outcomes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--private", action="store_true", help="run the tests of private details, too")
     options = parser.parse_args()

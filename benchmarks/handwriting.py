@@ -1,11 +1,11 @@
-"""How many photographs of digits a network of MNIST reads rightly: made smaller as they are, and by `center_digit`.
+"""How many photographs of digits an MNIST network reads correctly, if made smaller only, and with `center_digit`.
 
     python examples/mnist_mlp.py --recipe best                                # trains the network
     python benchmarks/handwriting.py runs/mnist_mlp/784-128-64-10.npz         # the table
-    python benchmarks/handwriting.py MODEL --document docs                    # renews it there, and the picture
+    python benchmarks/handwriting.py MODEL --document docs                    # updates the table and the picture there
 
-`drawn_digits.py` makes the photographs, 300 x 400 pixels. Made smaller is what Pillow makes of a whole photograph, at
-28 x 28; what is dark on light is inverted, as MNIST's digits are light on dark.
+`drawn_digits.py` makes the photographs, 300 x 400 pixels. "Made smaller" means that Pillow resizes the whole photograph
+to 28 x 28. Dark digits on light paper are inverted, as MNIST's digits are light on dark.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WAYS = {PLAIN: made_smaller, CENTERED: centered}
 
 
 def read(model: Sequential, digits: list[DrawnDigit]) -> dict[str, Array]:
-    """Return what the model takes each digit for, one array per way."""
+    """Return the model's predictions, one array for each way."""
     assert model.input_shape is not None
     return {
         name: model.predict(np.stack([see(each) for each in digits]).reshape(len(digits), *model.input_shape))
@@ -58,7 +58,7 @@ def read(model: Sequential, digits: list[DrawnDigit]) -> dict[str, Array]:
 
 
 def shares_right(digits: list[DrawnDigit], predictions: dict[str, Array]) -> pd.DataFrame:
-    """Return the share of digits that were read rightly, by what drew them."""
+    """Return the share of digits that were read correctly, by pen and font."""
     truth, pens = np.array([each.digit for each in digits]), np.array([each.drawn_with for each in digits])
     groups = {"all": pens != "", "pen": pens == "pen", "printed": pens != "pen"}
     groups |= {name: pens == name for name in sorted({*pens.tolist()} - {"pen"})}
@@ -72,7 +72,7 @@ def shares_right(digits: list[DrawnDigit], predictions: dict[str, Array]) -> pd.
 
 
 def draw_sheet(digits: list[DrawnDigit], predictions: dict[str, Array], path: Path, columns: int = 6) -> None:
-    """Draw photographs, each with what a network sees both ways, and what it takes them for."""
+    """Draw photographs, each with the network's input and prediction in both ways."""
     width, height, small, gap = 132, 99, 56, 6
     shown = digits[: 3 * columns]
     rows = -(-len(shown) // columns)

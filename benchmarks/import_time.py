@@ -1,11 +1,11 @@
-"""How long `import minidl` takes, beside `import numpy`, which is most of it.
+"""The time of `import minidl`, and of `import numpy`, which is most of it.
 
     python benchmarks/import_time.py [--rounds 15] [--limit 1.25]
 
-Each import is made in a fresh process, the two in turns, and timed there, without what Python itself takes to start.
-Bytecode is compiled before, into a temporary folder, and read in every round. The medians are compared. Other programs
-on the machine prolong both imports, but not alike: repeat it where the ratio matters. Which module takes how long,
-``python -X importtime -c "import minidl"`` tells.
+Each import runs in a new process, the two in turns, and is timed there, without Python's own start. Bytecode is
+compiled before, into a temporary folder, and read in every round. The medians are compared. Other programs on the
+machine slow down both imports, but not equally: repeat the measurement if the ratio matters.
+``python -X importtime -c "import minidl"`` shows the time of each module.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PROGRAM = "from time import perf_counter; start = perf_counter(); import {}; pri
 
 
 def milliseconds(module: str, bytecode: str) -> float:
-    """Return how long the import takes in a fresh process, which keeps its bytecode in the folder."""
+    """Return the time of the import in a new process, which keeps its bytecode in the folder."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(module)],
@@ -35,7 +35,7 @@ def milliseconds(module: str, bytecode: str) -> float:
 
 
 def measure(rounds: int) -> dict[str, float]:
-    """Return the median of each import's milliseconds, by module."""
+    """Return the median milliseconds of each import, by module."""
     found: dict[str, list[float]] = {"numpy": [], "minidl": []}
     with tempfile.TemporaryDirectory() as bytecode:
         for _ in range(1 + rounds):

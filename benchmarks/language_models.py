@@ -1,14 +1,14 @@
-"""Models of the next character, from counted pairs to the transformer: what each step of docs/language_models.md gains.
+"""Models of the next character, from counted pairs to a transformer: the gain of each step of docs/language_models.md.
 
     python benchmarks/language_models.py                     # some minutes, in one thread
     python benchmarks/language_models.py --text book.txt --steps 500
     python benchmarks/language_models.py --quick             # a minute; the losses mean little
 
-The text is the one of --text; else Moby-Dick, where it lies beside the checkout; else the Zen of Python, which every
-Python brings and which is far too short to learn from. Models train on its first nine tenths, and are compared by the
-last tenth. All take as many steps, each with 1,024 characters to predict: 16 pieces of 64, the same for all models, or
-1,024 windows of 8 characters. Adam's rates fall to 0 along a cosine. Seconds of training are those that the processor
-worked, in one thread, so that other programs disturb them less.
+The text is that of --text; else Moby-Dick, if it is next to the checkout; else the Zen of Python, which is part of
+Python, and far too short to learn from. Models train on its first nine tenths, and are compared on the last tenth. All
+take the same number of steps. Each step predicts 1,024 characters: 16 pieces of 64, the same for all models, or 1,024
+windows of 8 characters. Adam's rates fall to 0 along a cosine. Seconds of training are processor time in one thread,
+which other programs disturb less.
 """
 
 from __future__ import annotations
@@ -58,21 +58,21 @@ from minidl.typing import Array
 TEXT_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "text" / "moby_dick.txt"
 
 CONTEXT = 64
-"""Characters of a piece."""
+"""The number of characters of a piece."""
 
 BATCH = 16
-"""Pieces of a step."""
+"""The number of pieces of a step."""
 
 WINDOW = 8
-"""Characters that the model of windows sees."""
+"""The number of characters that the model of windows sees."""
 
 WRITTEN = 160
-"""Characters that a model writes for the page."""
+"""The number of characters that a model writes for the page."""
 
 
 @dataclass
 class Step:
-    """A model of the page, by the name that the table gives it."""
+    """A model of the page, with its name in the table."""
 
     section: int
     """Of the page."""
@@ -82,13 +82,13 @@ class Step:
     """Of Adam at the first step: chosen after a few tries, most of them of 400 steps."""
 
     layers: Callable[[int], list[Layer]]
-    """Makes them for V characters. The lists are those of the page, as a test says."""
+    """Makes the layers for V characters. A test compares the lists with the page."""
 
     window: int | None = None
-    """How many characters a row has, the next one of which is to be predicted; None: pieces, predicted everywhere."""
+    """The number of characters of a row, after which the next one is predicted; None: pieces, predicted everywhere."""
 
     writes: bool = False
-    """Whether the page shows what it writes."""
+    """Whether the page shows text that the model writes."""
 
 
 def window_layers(V: int) -> list[Layer]:
@@ -180,7 +180,7 @@ class Text:
         self.count = len(self.characters)
 
     def rows(self, step: Step, steps: int, seed: int) -> tuple[Array, Array]:
-        """Return what a run sees, one row after the other, and what follows each character or window."""
+        """Return the inputs of a run, row after row, and the character after each character or window."""
         length, each = (CONTEXT, BATCH) if step.window is None else (step.window, BATCH * CONTEXT)
         starts = np.random.default_rng(seed).integers(0, len(self.training) - length, steps * each)
         return cut(self.training, length, starts, step.window is not None)
@@ -192,7 +192,7 @@ class Text:
 
 
 def read_text(path: Path | None) -> tuple[str, str]:
-    """Return the name of a text and the text: that of the file, else what there is."""
+    """Return the name of a text and the text: of the file, or without a file the first text that exists."""
     path = path or (TEXT_BESIDE if TEXT_BESIDE.is_file() else None)
     if path:
         return path.name, path.read_text(encoding="utf-8")
@@ -202,7 +202,7 @@ def read_text(path: Path | None) -> tuple[str, str]:
 
 
 def cut(ids: Array, length: int, starts: Array | slice, is_window: bool) -> tuple[Array, Array]:
-    """Return pieces of the text, and of each its next characters: of all positions, or of the last alone."""
+    """Return pieces of the text, and the next characters: of all positions, or only of the last."""
     pieces = sliding_window_view(ids, length + 1)[starts]
     return pieces[:, :-1], pieces[:, -1] if is_window else pieces[:, 1:]
 
@@ -211,7 +211,7 @@ def cut(ids: Array, length: int, starts: Array | slice, is_window: bool) -> tupl
 
 
 def frequencies(text: Text, characters: int) -> float:
-    """Return bits per character by how often each follows so many characters before it; every count begins at 1."""
+    """Return bits per character from counts of how often each follows the characters before it; counts begin at 1."""
     counts = np.ones((text.count,) * (characters + 1))
     np.add.at(counts, tuple(sliding_window_view(text.training, characters + 1).T), 1)
     probabilities = counts / counts.sum(axis=-1, keepdims=True)
@@ -230,7 +230,7 @@ class Result:
 
 
 def counted(text: Text) -> list[Result]:
-    """Return the results that need no gradients."""
+    """Return the results of the models without gradients."""
     return [
         Result(0, "all characters alike", 0, math.log2(text.count)),
         Result(0, "each by its frequency", text.count, frequencies(text, 0)),
@@ -247,7 +247,7 @@ def build(step: Step, text: Text, seed: int) -> Sequential:
 
 
 def train(step: Step, text: Text, options: argparse.Namespace) -> tuple[Result, Sequential]:
-    """Train a model; return what came of it, and the model."""
+    """Train a model; return its result, and the model."""
     x, y = text.rows(step, options.steps, options.seed)
     model = build(step, text, options.seed)
     rate = CosineDecay(step.rate * options.rates, steps=options.steps)
@@ -264,7 +264,7 @@ def train(step: Step, text: Text, options: argparse.Namespace) -> tuple[Result, 
 
 
 def write(model: Sequential, text: Text, seed: int) -> str:
-    """Return what a model writes: each character is drawn from the probabilities that it gives to the next one."""
+    """Return text of a model: each character is drawn from the model's probabilities of the next one."""
     rng = np.random.default_rng(seed)
     ids = [int(np.flatnonzero(text.characters == " ")[0])]
     for _ in range(WRITTEN):
@@ -277,12 +277,12 @@ def write(model: Sequential, text: Text, seed: int) -> str:
 
 
 def sample_text(samples: dict[str, str]) -> str:
-    """Format what models write in lines of 80 columns."""
+    """Format the models' texts in lines of 80 columns."""
     return "\n\n".join(f"{name}\n{indent(fill(text, 76), '    ')}" for name, text in samples.items())
 
 
 def format_table(results: list[Result]) -> str:
-    """Format results, a line for each, with the bits that it gained on the line before."""
+    """Format results, a line for each, with the gain in bits over the line before."""
     frame = pd.DataFrame(
         {
             "parameters": [f"{result.numbers:,}" for result in results],
@@ -297,7 +297,7 @@ def format_table(results: list[Result]) -> str:
 
 
 def report(results: list[Result], name: str, text: Text, options: argparse.Namespace) -> str:
-    """Return all that is to be read."""
+    """Return the whole report."""
     return (
         f"{name}: {len(text.training):,} characters to train on, {len(text.validation):,} to validate; "
         f"V = {text.count}\n{options.steps:,} steps of {BATCH * CONTEXT:,} characters, seed {options.seed}; "

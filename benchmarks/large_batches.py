@@ -1,15 +1,15 @@
-"""What batches for many machines cost in accuracy: scaled learning rates, LARS, LAMB and local SGD, on MNIST.
+"""The accuracy that large batches for many machines cost: scaled rates, LARS, LAMB and local SGD, on MNIST.
 
     python benchmarks/large_batches.py                     # a few minutes, in one thread
     python benchmarks/large_batches.py --rows 8192 --seeds 1
 
 784-128-64-10 trains for a fixed number of epochs, with batches of 64, 512 and 4,096 rows, and by local SGD (Stich 2019,
-arXiv:1805.09767): eight workers, one after the other here, take steps of 64 of their own rows, each with an optimizer
-of its own, and every so many steps their parameters are averaged.
-"Same rate" and the scaled ones follow from the rates that are best for batches of 64. All others try seven rates, each
-once, and then train at the best one from other seeds. Accuracies are those of rows held out of MNIST's training images.
-All rates fall in a straight line to 0 at the end of the run. Unless they are the same as for 64, those of large batches
-first rise over a tenth of the steps.
+arXiv:1805.09767). In local SGD eight workers, here one after the other, take steps on 64 of their own rows, each with
+its own optimizer. After a fixed number of steps their parameters are averaged.
+"Same rate" and the scaled rates are computed from the best rates for batches of 64. All others try seven rates, each
+once, and then train at the best one with other seeds. Accuracies are measured on held-out rows of MNIST's training
+images. All rates fall linearly to 0 at the end of the run. The rates of large batches first rise over a tenth of the
+steps, unless they are the same as for 64.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ from minidl.errors import DataWarning, DivergenceError, MinidlError
 from minidl.typing import Array
 
 BATCH = 64
-"""The batch whose best rates are scaled, and that of a worker of local SGD."""
+"""The batch size whose best rates are scaled. The workers of local SGD use it, too."""
 
 WORKERS = 8
 SEARCH_SEED = 0
-"""Of the runs that choose a rate; those compared have the seeds from 1."""
+"""The seed of the runs that choose a rate. The runs that are compared have the seeds from 1."""
 
 Data = tuple[Array, Array, Array, Array]
-"""Inputs to train on and to validate with, and their labels."""
+"""Inputs for training and validation, and their labels."""
 
 
 class LARS(Momentum):
-    """Momentum whose rate in each array of weights is a share of the array's norm, whatever the gradient's.
+    """Momentum with steps proportional to the norm of each weight array, for any norm of the gradient.
 
     For each array: ``v <- momentum v + learning_rate r g``, ``p <- p - v`` with ``r = |p| / |g|``; biases have r = 1.
-    The paper's trust coefficient is in the learning rate, and its weight decay is left out.
+    The paper's trust coefficient is part of the learning rate. There is no weight decay.
 
     Parameters
     ----------
     weights : sequence of slices
-        Where the arrays of weights lie in the vector of all parameters.
+        The places of the weight arrays in the vector of all parameters.
 
     Source: You et al. (2017), arXiv:1708.03888, algorithm 1.
     """
@@ -85,15 +85,15 @@ class LARS(Momentum):
 
 
 class LAMB(Adam):
-    """Adam whose step in each array of weights is as long as a share of the array's norm.
+    """Adam with steps proportional to the norm of each weight array.
 
     With Adam's m' and v': ``u = m' / (sqrt(v') + epsilon)``, and ``p <- p - learning_rate |p| / |u| u``; for biases
-    ``p <- p - learning_rate u``. The paper's weight decay is left out.
+    ``p <- p - learning_rate u``. There is no weight decay.
 
     Parameters
     ----------
     weights : sequence of slices
-        Where the arrays of weights lie in the vector of all parameters.
+        The places of the weight arrays in the vector of all parameters.
 
     Source: You et al. (2019), arXiv:1904.00962, algorithm 2, with the norm itself for phi.
     """
@@ -112,13 +112,13 @@ class LAMB(Adam):
 
 
 def ratio(values: Array, direction: Array) -> float:
-    """Return the norm of the values by that of the direction, and 1 where one of them is zero."""
+    """Return the norm of the values divided by the norm of the direction, or 1 if one of them is zero."""
     norms = float(np.linalg.norm(values)), float(np.linalg.norm(direction))
     return norms[0] / norms[1] if all(norms) else 1.0
 
 
 class Pause(Callback):
-    """Ends `fit` every so many steps; the next one goes on from there."""
+    """Ends `fit` after a number of steps; the next `fit` continues from there."""
 
     every: int = 1
 
@@ -129,25 +129,25 @@ class Pause(Callback):
 
 @dataclass
 class Method:
-    """A way to train, by the name that the table gives it."""
+    """A method of training, with its name in the table."""
 
     name: str
     batch: int
     kind: type[Optimizer]
     rates: tuple[float, ...]
-    """To choose from; a single one is that of the method."""
+    """The rates to choose from; a single rate is the rate of the method."""
 
     has_warmup: bool = True
     every: int | None = None
-    """Steps between two averages of local SGD; None: there is one model."""
+    """The number of steps between two averages of local SGD; None: there is one model."""
 
     @property
     def column(self) -> str:
-        """Return the table's column: what machines add up is less from one to the next."""
+        """Return the table's column. From column to column there are fewer sums."""
         return f"every {self.every}" if self.every else f"batch {self.batch:,}"
 
     def sums(self, rows: int) -> int:
-        """Return how often, in an epoch of so many rows, machines that share it add up gradients or parameters."""
+        """Return how often machines sum gradients or parameters in an epoch of this number of rows."""
         return -(-rows // (WORKERS * BATCH * self.every if self.every else self.batch))
 
 
@@ -157,22 +157,22 @@ RATES: dict[type[Optimizer], tuple[float, ...]] = {
     LARS: (0.001, 0.003, 0.01, 0.03, 0.1),
     LAMB: (0.003, 0.01, 0.03, 0.1, 0.3),
 }
-"""Five of each, by half decades about those that are best for the batches here."""
+"""Five rates each, in half decades around the best rates for these batches."""
 
 SCALINGS: dict[type[Optimizer], tuple[str, Callable[[float], float]]] = {
     Momentum: ("x k", lambda factor: factor),
     Adam: ("x sqrt(k)", math.sqrt),
 }
-"""How a rate grows: by Goyal et al. (2017), arXiv:1706.02677, and Malladi et al. (2022), arXiv:2205.10287."""
+"""How a rate grows with the batch: Goyal et al. (2017), arXiv:1706.02677; Malladi et al. (2022), arXiv:2205.10287."""
 
 
 def references() -> list[Method]:
-    """Return the ways to train with small batches."""
+    """Return the methods for small batches."""
     return [Method(f"{kind.__name__}, best", BATCH, kind, RATES[kind], has_warmup=False) for kind in (Momentum, Adam)]
 
 
 def large_batches(batch: int, best: dict[type[Optimizer], float]) -> list[Method]:
-    """Return the ways to train with a large batch; `best` has the rates for a small one."""
+    """Return the methods for a large batch; `best` has the best rates for a small batch."""
     factor = batch // BATCH
     methods = []
     for kind, (words, scale) in SCALINGS.items():
@@ -200,7 +200,7 @@ def build(seed: int) -> Sequential:
 
 
 def make_trainer(method: Method, rate: float, seed: int, steps: int, order: int = 0) -> Trainer:
-    """Return a new model with its optimizer; `order` tells workers apart, of the same first model."""
+    """Return a trainer of a new model; workers have the same initial model and a different `order`."""
     model = build(seed)
     warmup = steps // 10 if method.has_warmup else 0
     falling = PolynomialDecay(rate, steps=steps - warmup)
@@ -212,7 +212,7 @@ def make_trainer(method: Method, rate: float, seed: int, steps: int, order: int 
 
 
 def train(method: Method, rate: float, seed: int, epochs: int, data: Data) -> float:
-    """Train once; return the accuracy on the rows held out, 0 where the run diverged."""
+    """Train once; return the accuracy on the held-out rows, or 0 if the run diverged."""
     x, x_validation, y, y_validation = data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # of rates so high that nothing is learned
@@ -228,7 +228,7 @@ def train(method: Method, rate: float, seed: int, epochs: int, data: Data) -> fl
 
 
 def train_locally(method: Method, rate: float, seed: int, epochs: int, data: Data) -> Trainer:
-    """Let the workers take steps, each with rows and a momentum of its own, and average their parameters."""
+    """Let the workers take steps, each with its own rows and momentum, and average their parameters."""
     x, _, y, _ = data
     shards = [slice(worker, None, WORKERS) for worker in range(WORKERS)]
     steps = epochs * -(-len(y[shards[0]]) // method.batch)
@@ -245,7 +245,7 @@ def train_locally(method: Method, rate: float, seed: int, epochs: int, data: Dat
 
 
 def search(method: Method, epochs: int, data: Data) -> float:
-    """Return the rate that is best from one seed: of those of the method, and of two between them beside the best."""
+    """Return the best rate with one seed, among the method's rates and two more next to the best of these."""
     if len(method.rates) == 1:
         return method.rates[0]
 
@@ -258,7 +258,7 @@ def search(method: Method, epochs: int, data: Data) -> float:
 
 
 def compare(method: Method, options: argparse.Namespace, data: Data) -> dict[str, str]:
-    """Choose the rate, train with it from several seeds, and return what the table says of it."""
+    """Choose the rate, train with it and several seeds, and return the entries of the table."""
     start = time.perf_counter()
     rate = search(method, options.epochs, data)
     seeds = range(SEARCH_SEED + 1, SEARCH_SEED + 1 + options.seeds)
@@ -275,7 +275,7 @@ def compare(method: Method, options: argparse.Namespace, data: Data) -> dict[str
 
 
 def format_table(results: list[dict[str, str]]) -> str:
-    """Format accuracies and rates, methods down, and above them how often machines add up."""
+    """Format accuracies and rates: a row for each method, below a row with the number of sums."""
     frame = pd.DataFrame(results)
     frame["cell"] = frame["accuracy"] + " (" + frame["rate"] + ")"
     cells = frame.pivot(index="name", columns="column", values="cell")
@@ -285,7 +285,7 @@ def format_table(results: list[dict[str, str]]) -> str:
 
 
 def report(large: list[dict[str, str]], local: list[dict[str, str]], data: Data, options: argparse.Namespace) -> str:
-    """Return all that is to be read."""
+    """Return the whole report."""
     return (
         f"784-128-64-10 on MNIST, {options.epochs} epochs of {len(data[0]):,} rows, {len(data[1]):,} to validate;\n"
         f"validation accuracy in %, mean ± deviation over {options.seeds} seeds (learning rate)\n{machine()}\n\n"

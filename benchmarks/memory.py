@@ -1,11 +1,11 @@
-"""Memory of processes that train: on 60,000 images of uint8, on a memory map of 2,000,000 rows, and by convolutions.
+"""Memory of training processes: with 60,000 uint8 images, a memory map of 2,000,000 rows, and convolutions.
 
     python benchmarks/memory.py
 
-Of a memory map only the rows of a step are copied. The pages of the file that were read stay in the system's cache and
-count as the process's for as long as nobody else needs them; the column "its own" leaves them out. The process with
-the map runs under a limit of 600 MB on what it may allocate itself (RLIMIT_DATA), so that it would end with an error
-above that. For Linux, whose /proc tells these figures.
+Only the rows of a step are copied from a memory map. The pages of the file that were read stay in the system's cache,
+and count as memory of the process until the system needs them for something else; the column "its own" excludes them.
+The process with the map may allocate at most 600 MB itself (RLIMIT_DATA), and would end with an error above this. Only
+for Linux, because the numbers are read from /proc.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import tempfile
 from pathlib import Path
 
 LIMIT = 600
-"""Megabytes that the process with the memory map may allocate."""
+"""The limit of the process with the memory map, in MB."""
 
 
 class PeakMemory:
-    """The largest figures seen, in MB: of the whole process, and without the pages of files."""
+    """The largest memory so far, in MB: of the whole process, and without the pages of files."""
 
     def __init__(self) -> None:
         self.own = 0.0
@@ -60,9 +60,9 @@ def train(x, y, batch_size: int | None, epochs: int) -> dict[str, float]:
 
 
 def convolve(rng) -> dict[str, float]:
-    """Let 32 and 64 filters learn 640 images, and judge 10,000; return by how much the process grows in each.
+    """Train 32 and 64 filters on 640 images, and evaluate 10,000; return the growth of the process in each.
 
-    The model and the images are there before.
+    The model and the images exist before.
     """
     import numpy as np
 
@@ -79,7 +79,7 @@ def convolve(rng) -> dict[str, float]:
 
 
 def run(job: str, folder: Path) -> dict[str, float]:
-    """Do one job, in the process that is measured."""
+    """Do one job in the measured process."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -105,7 +105,7 @@ def write_rows(path: Path, rows: int) -> None:
 
 
 def peaks(job: str, folder: str) -> dict[str, float]:
-    """Return what `run` does, in a process of its own."""
+    """Call `run` in a separate process, and return its result."""
     command = [sys.executable, __file__, "--job", job, "--folder", folder]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

@@ -1,4 +1,4 @@
-"""What benchmarks that start processes of MPI share."""
+"""Shared code of the benchmarks that start MPI processes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ ENVIRONMENT = os.environ | {
 
 
 def need_mpiexec() -> None:
-    """End the program where no MPI is installed."""
+    """End the program if no MPI is installed."""
     if shutil.which("mpiexec") is None:
         sys.exit("there is no mpiexec: install an MPI, such as Debian's openmpi-bin, and pip install -e '.[mpi]'")

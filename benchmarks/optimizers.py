@@ -1,13 +1,14 @@
-"""Optimizers side by side: every one that minidl has, and one's own, on three problems.
+"""A comparison of optimizers on three problems: all optimizers of minidl, and your own.
 
     python benchmarks/optimizers.py --quick                       # a first impression, within two minutes
     python benchmarks/optimizers.py                               # in full
     python benchmarks/optimizers.py --problems friedman1 --optimizer "mine:Lion(beta=0.9)"
 
-Each optimizer gets as many learning rates, one run each, all from the same seed. Where its best one is the lowest or
-the highest, the search goes on by half decades. At the best rate it then trains from other seeds, and these runs are
-compared. A problem leaves in its folder of --output: report.txt, results.csv (a row per run), epochs.csv (a row per
-epoch of each run), summary.csv, curves.png and rates.png. docs/optimizers.md explains the figures.
+Each optimizer gets the same number of learning rates, with one run each, all with the same seed. If its best rate is
+the lowest or the highest, the search continues by half decades. At the best rate it then trains with other seeds, and
+these runs are compared. Each problem writes to its folder in --output: report.txt, results.csv (a row per run),
+epochs.csv (a row per epoch of each run), summary.csv, curves.png and rates.png. docs/optimizers.md explains the
+results.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 
 PROBLEMS = ("784-10-10", "784-128-64-10", "friedman1")
 SEARCH_SEED = 0
-"""Of the runs that choose a rate; those compared have the seeds from 1, so that no run is judged by its own choice."""
+"""The seed of the runs that choose a rate. The compared runs have the seeds from 1, so no run chose its own rate."""
 
 MOST_EXTENSIONS = 6
 RUN = ["optimizer", "rate", "seed"]
@@ -69,7 +70,7 @@ RUN = ["optimizer", "rate", "seed"]
 
 @dataclass
 class Problem:
-    """Data, the network that learns them, and how long it may."""
+    """Data, the network, and the length of its training."""
 
     name: str
     data: str
@@ -90,7 +91,7 @@ class Problem:
         return Sequential([*scale, *hidden, Dense(self.sizes[-1]), loss], input_shape=self.sizes[0], seed=seed)
 
     def score(self, epochs: pd.DataFrame) -> pd.Series:
-        """Return the validation figure of each epoch, the higher the better: accuracy, or R^2 = 1 - MSE / variance."""
+        """Return the validation score of each epoch, the higher the better: accuracy, or R^2 = 1 - MSE / variance."""
         if self.metric == "accuracy":
             return epochs["val_accuracy"]
         return 1 - epochs["val_loss"] / self.y_validation.var()
@@ -110,7 +111,7 @@ class Problem:
 
 @dataclass
 class Candidate:
-    """An optimizer to compare: a class, and its arguments beside the learning rate."""
+    """An optimizer to compare: a class, and its arguments except the learning rate."""
 
     name: str
     kind: type[Optimizer]
@@ -183,7 +184,7 @@ def make_friedman(options: argparse.Namespace) -> Problem:
 
 
 def standardise(values: Array, training: Array) -> Array:
-    """Shift and scale by the mean and the standard deviation of the training part."""
+    """Standardise by the mean and the standard deviation of the training part."""
     return ((values - training.mean(axis=0)) / training.std(axis=0)).astype(np.float32)
 
 
@@ -191,7 +192,7 @@ def standardise(values: Array, training: Array) -> Array:
 
 
 def own_candidates() -> list[Candidate]:
-    """Return minidl's optimizers: as they are by default, with each switch turned, and Adam with each average."""
+    """Return minidl's optimizers: with their defaults, with each switch turned on, and Adam with each average."""
     candidates = []
     for kind in OPTIMIZERS.values():
         candidates.append(Candidate(kind.__name__, kind))
@@ -234,7 +235,7 @@ def parse_candidate(text: str) -> Candidate:
 
 
 def choose_candidates(options: argparse.Namespace) -> list[Candidate]:
-    """Return minidl's optimizers, or those of them asked for, and the user's, under names that differ."""
+    """Return minidl's optimizers, or the requested ones, and the user's, with unique names."""
     own = own_candidates()
     wanted = options.only or [candidate.name for candidate in own]
     unknown = {*wanted} - {name for candidate in own for name in (candidate.name, candidate.family)}
@@ -252,7 +253,7 @@ def choose_candidates(options: argparse.Namespace) -> list[Candidate]:
 
 
 class EpochTimer(Callback):
-    """Takes the seconds that each epoch trains, up to its last step: without the validation."""
+    """Measures the seconds of training of each epoch, up to its last step: without the validation."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -268,7 +269,7 @@ class EpochTimer(Callback):
 
 
 def train(problem: Problem, candidate: Candidate, rate: float, seed: int) -> pd.DataFrame:
-    """Train once; return a row per epoch. In a run that diverges, the last row holds no figures."""
+    """Train once; return a row per epoch. If the run diverges, the last row has no metrics."""
     timer, diverged = EpochTimer(), False
     # An iteration of all rows is an epoch.
     batch_size = None if candidate.kind.full_batch else problem.batch_size
@@ -303,7 +304,7 @@ def train_all(problem: Problem, runs: Iterable[tuple[Candidate, float, int]], jo
 
 
 def search(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> pd.DataFrame:
-    """Train once at each rate, and beyond the grid where the best rate is at its edge; return the epochs."""
+    """Train once at each rate, and beyond the grid if the best rate is at its edge; return the epochs."""
     runs = [(candidate, rate, SEARCH_SEED) for candidate in candidates for rate in rates_of(candidate, options)]
     epochs = train_all(problem, runs, options.jobs, "search")
     for _ in range(0 if options.rates else MOST_EXTENSIONS):
@@ -318,7 +319,7 @@ def search(problem: Problem, candidates: list[Candidate], options: argparse.Name
 
 
 def compare(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> pd.DataFrame:
-    """Search the best rate of each optimizer, and train with it from several seeds; return the epochs of all runs."""
+    """Search the best rate of each optimizer, and train with it and several seeds; return the epochs of all runs."""
     searched = search(problem, candidates, options)
     best = best_runs(summarise_runs(problem, searched))["rate"]
     runs = [
@@ -345,7 +346,7 @@ HIGHEST_RATES = {
     **dict.fromkeys(["Adam", "AdamW", "AMSGrad", "NAdam", "RMSprop"], 0.1),  # theirs about so
     "Adadelta": 10.0,  # which finds the length itself
 }
-"""Where the grid of an optimizer ends, if not at 1."""
+"""The highest rate of an optimizer's grid, if it is not 1."""
 
 
 def grid(quick: bool, kind: type[Optimizer]) -> list[float]:
@@ -356,18 +357,18 @@ def grid(quick: bool, kind: type[Optimizer]) -> list[float]:
 
 
 def rates_of(candidate: Candidate, options: argparse.Namespace) -> list[float]:
-    """Return the rates to try; an optimizer that searches along lines has the rate 1."""
+    """Return the rates to try; an optimizer with a line search has only the rate 1."""
     return [1.0] if candidate.kind.full_batch else options.rates or grid(options.quick, candidate.kind)
 
 
 def best_runs(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the run of each optimizer that ends with the best figure, of equal ones that with the lower loss."""
+    """Return the run of each optimizer with the best final score; if scores are equal, the one with the lower loss."""
     ended = results[~results["diverged"]].sort_values(["score", "val_loss"], ascending=[False, True], kind="stable")
     return ended.groupby("optimizer", sort=False).head(1).set_index("optimizer")
 
 
 def rates_beyond(results: pd.DataFrame) -> pd.Series:
-    """Return, for each optimizer whose best rate is at the edge of those tried, the rate half a decade beyond."""
+    """Return the rate half a decade further, for each optimizer whose best rate is at the edge of the tried rates."""
     tried = results.groupby("optimizer")["rate"].agg(["min", "max"])
     # Where every rate diverged, a lower one may not.
     best = best_runs(results)["rate"].reindex(tried.index).fillna(tried["min"])
@@ -379,7 +380,7 @@ def rates_beyond(results: pd.DataFrame) -> pd.Series:
 
 
 def summarise_runs(problem: Problem, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per run: its last figures, and the epochs and seconds it took to each threshold."""
+    """Return a row per run: its final metrics, and the epochs and seconds to each threshold."""
     runs = epochs.groupby(["purpose", *RUN], sort=False)
     results = runs.tail(1).set_index(["purpose", *RUN]).rename(columns={"epoch": "epochs"})
     results["diverged"] = results["score"].isna()
@@ -391,7 +392,7 @@ def summarise_runs(problem: Problem, epochs: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(problem: Problem, results: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per optimizer: mean and standard deviation over the seeds, and how many of them got there."""
+    """Return a row per optimizer: mean and standard deviation over the seeds, and how many reached each threshold."""
     compared = results[results["purpose"] == "comparison"]
     figures = [name for name in results if name.startswith(("epochs_to", "seconds_to"))] + ["loss", "val_loss", "score"]
     summary = compared.groupby("optimizer", sort=False)[figures].agg(["mean", "std", "count"])
@@ -406,7 +407,7 @@ def summarise(problem: Problem, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def format_mean(row: pd.Series, name: str, digits: str) -> str:
-    """Format mean and deviation; with the number of seeds that got there, where not all did."""
+    """Format mean and deviation, with the number of seeds that reached the threshold if not all did."""
     count, seeds = int(row[f"{name}_count"]), int(row["seeds"])
     if count == 0:
         return "-"
@@ -415,7 +416,7 @@ def format_mean(row: pd.Series, name: str, digits: str) -> str:
 
 
 def summary_tables(problem: Problem, summary: pd.DataFrame) -> str:
-    """Format the comparison for the terminal: the figures at the end, and the way to the thresholds."""
+    """Format the comparison for the terminal: the final metrics, and the epochs to the thresholds."""
     percent = 100 if problem.metric == "accuracy" else 1
     scaled = summary.assign(score_mean=summary["score_mean"] * percent, score_std=summary["score_std"] * percent)
 
@@ -441,7 +442,7 @@ def summary_tables(problem: Problem, summary: pd.DataFrame) -> str:
 
 
 def rates_table(problem: Problem, results: pd.DataFrame) -> str:
-    """Format the final figure of every run of the search: optimizers down, rates across."""
+    """Format the final score of every run of the search: a row per optimizer, a column per rate."""
     searched = results[results["purpose"] == "search"]
     number = "{:.1%}" if problem.metric == "accuracy" else "{:.3f}"
     texts = searched["score"].map(number.format).where(~searched["diverged"], "diverged")
@@ -451,7 +452,7 @@ def rates_table(problem: Problem, results: pd.DataFrame) -> str:
 
 
 def report(problem: Problem, results: pd.DataFrame, summary: pd.DataFrame, options: argparse.Namespace) -> str:
-    """Return all that is to be read of a problem."""
+    """Return the whole report of a problem."""
     parts = [f"Final validation {problem.metric} at each rate, seed {SEARCH_SEED}:\n{rates_table(problem, results)}"]
     if lost := [name for name in results["optimizer"].unique() if name not in summary.index]:
         parts.append(f"At every rate diverged: {', '.join(lost)}")
@@ -468,7 +469,7 @@ def report(problem: Problem, results: pd.DataFrame, summary: pd.DataFrame, optio
 
 
 def update_document(path: Path, problem: Problem, text: str, folder: Path) -> None:
-    """Put the report into the document's block of the problem's name, and the pictures beside it."""
+    """Put the report into the document's block with the problem's name, and copy the pictures."""
     put_into_document(path, problem.name, text)
     for picture in folder.glob("*.png"):
         shutil.copy(picture, path.parent / "images" / f"optimizers_{problem.name}_{picture.name}")
@@ -478,7 +479,7 @@ def update_document(path: Path, problem: Problem, text: str, folder: Path) -> No
 
 
 def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Give each optimizer a colour, and when these are used up, another line."""
+    """Give each optimizer a colour, and after the last colour another line style."""
     from minidl.plots.canvas import COLOURS
 
     looks = cycle({"linestyle": line, "color": colour} for line, colour in product(("-", "--", ":"), COLOURS))
@@ -486,7 +487,7 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def set_score_axis(ax: Axes, problem: Problem, scores: pd.Series) -> None:
-    """Stretch the scale towards 1, where the optimizers differ: even steps halve what is missing."""
+    """Stretch the scale towards 1, where the optimizers differ: equal steps halve the distance to 1."""
 
     def place(score: Any) -> Any:
         return -np.log(np.maximum(1 - score, 1e-6))
@@ -506,7 +507,7 @@ def set_score_axis(ax: Axes, problem: Problem, scores: pd.Series) -> None:
 
 
 def finish(figure: Figure, problem: Problem, handles: list[Any], path: Path) -> None:
-    """Put one legend below all axes, in as many columns as fit, and save."""
+    """Put one legend below all axes, in as many columns as possible, and save."""
     width, height = figure.get_size_inches()
     longest = max(len(handle.get_label()) for handle in handles)
     columns = min(len(handles), max(int(width / (0.6 + 0.075 * longest)), 1))
@@ -516,7 +517,7 @@ def finish(figure: Figure, problem: Problem, handles: list[Any], path: Path) -> 
 
 
 def draw_curves(problem: Problem, epochs: pd.DataFrame, best: pd.Series, path: Path) -> None:
-    """Draw loss and figure of the compared runs over the epochs, and the figure over the seconds."""
+    """Draw loss and score of the compared runs over the epochs, and the score over the seconds."""
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator
 
@@ -554,7 +555,7 @@ def draw_curves(problem: Problem, epochs: pd.DataFrame, best: pd.Series, path: P
 
 
 def draw_rates(problem: Problem, results: pd.DataFrame, best: pd.Series, path: Path) -> None:
-    """Draw the final figure against the rate, and below it the rates that diverged."""
+    """Draw the final score against the rate, and below it the rates that diverged."""
     import matplotlib.pyplot as plt
 
     searched = results[results["purpose"] == "search"].sort_values("rate")
@@ -652,7 +653,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def run_problem(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> None:
-    """Compare on one problem; print the tables, save them and the pictures."""
+    """Compare on one problem; print the tables, and save tables and pictures."""
     epochs = compare(problem, candidates, options)
     results = summarise_runs(problem, epochs)
     summary = summarise(problem, results)

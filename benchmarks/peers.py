@@ -1,15 +1,15 @@
-"""minidl beside other frameworks: the same networks, data, first weights and batches, each in its own processes.
+"""minidl and other frameworks: the same networks, data, initial weights and batches, each in its own processes.
 
     python benchmarks/peers.py                                        # everything, about half an hour
     python benchmarks/peers.py --quick                                # an impression within two minutes
     python benchmarks/peers.py --workloads deep-adam --peers pytorch jax-scan
 
-The frameworks come with `pip install -e ".[bench]"`, and PyTorch as https://pytorch.org says; those that are missing
-are left out. Every process trains once uncounted, with all compilation, and then takes a few timings, of which the
-median counts. The frameworks take turns in rounds, so that a phase in which the machine is slow meets them all. Tables
-show medians over the rounds, and the ratios are medians of the rounds' ratios.
+Install the frameworks with `pip install -e ".[bench]"`, and PyTorch as https://pytorch.org says; missing frameworks are
+skipped. Every process first trains once without timing, which includes all compilation. It then takes a few timings and
+reports their median. The frameworks take turns in rounds, so that a slow phase of the machine affects all of them.
+Tables show medians over the rounds, and the ratios are medians of the rounds' ratios.
 
-minidl and PyTorch must reach the same loss within 2 %, or the command fails: what learns something else is no peer.
+minidl and PyTorch must reach the same loss within 2 %; otherwise the command fails, because they do not learn the same.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SAME_CLASSES = 0.99
 
 
 def runs_of(workload: Workload, peers: Iterable[Peer], brief: bool) -> list[Run]:
-    """Return who runs in a workload, without variants that would do the same as another; `brief` spares one more."""
+    """Return the contestants of a workload, without variants that do the same as another; `brief` skips one more."""
     runs = []
     for peer in peers:
         if workload.name in {"plain-128", "normalised"} and not peer.normalizes:
@@ -65,7 +65,7 @@ def runs_of(workload: Workload, peers: Iterable[Peer], brief: bool) -> list[Run]
 
 
 class Processes:
-    """Starts the processes that are measured, on the data in one folder."""
+    """Starts the measured processes, on the data in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -78,7 +78,7 @@ class Processes:
         self.warm: set[tuple[str, Peer]] = set()
 
     def measure(self, workload: Workload, run: Run) -> dict[str, Any]:
-        """Return the figures of one process, with "seconds", a list; RuntimeError says why there are none."""
+        """Return the results of one process, with "seconds", a list; RuntimeError says why there are none."""
         if workload.kind == "import":
             command = ["-c", f"import {run.peer.imports}"]
         else:
@@ -119,7 +119,7 @@ class Processes:
 
 
 def prepare(folder: Path, workloads: Iterable[Workload], mnist: str | None) -> str:
-    """Write data and workloads into the folder; return where the pixels come from."""
+    """Write data and workloads into the folder; return the source of the pixels."""
     from minidl.data import load_mnist
 
     digits = load_mnist(mnist_folder(mnist))
@@ -151,7 +151,7 @@ def prepare(folder: Path, workloads: Iterable[Workload], mnist: str | None) -> s
 
 
 def make_pictures(rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images (N, 32, 32, 3) of ten classes: in each a picture of its own, under noise."""
+    """Return images (N, 32, 32, 3) of ten classes: each class has its own picture, with noise."""
     rng = np.random.default_rng(2)
     y = rng.integers(0, 10, rows)
     return 0.5 * rng.standard_normal((10, 32, 32, 3))[y] + rng.standard_normal((rows, 32, 32, 3)), y
@@ -163,7 +163,7 @@ def make_table() -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_text(rows: int, positions: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return characters (N, T) of which four may follow each, and those that do follow."""
+    """Return characters (N, T), and their next characters; each character has four possible next ones."""
     rng = np.random.default_rng(3)
     following = rng.integers(0, CHARACTERS, (CHARACTERS, 4))
     text = np.empty((rows, positions + 1), np.int64)
@@ -174,14 +174,14 @@ def make_text(rows: int, positions: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_words(rows: int, positions: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return words (N, T), all equally frequent, and the class, one of ten, for which they vote together."""
+    """Return words (N, T), all equally frequent, and the class, one of ten, that gets most votes of the words."""
     rng = np.random.default_rng(4)
     words = rng.integers(0, WORDS, (rows, positions))
     return words, rng.standard_normal((WORDS, 10))[words].sum(axis=1).argmax(axis=1)
 
 
 def race(results: Results, workload: Workload, processes: Processes, runs: list[Run], rounds: int) -> None:
-    """Measure a workload in rounds, in which the runs take turns; one that fails is left out from then on."""
+    """Measure a workload in rounds, in which the runs take turns; a failed run is skipped from then on."""
     entries = results.rounds[workload.name]
     for _ in range(rounds):
         for run in runs:
@@ -197,7 +197,7 @@ def race(results: Results, workload: Workload, processes: Processes, runs: list[
 
 
 def unfair(results: Results, workload: Workload) -> list[str]:
-    """Print the losses of a workload; return what keeps the contestants from being comparable."""
+    """Print the losses of a workload; return the reasons why the contestants are not comparable."""
     minidl = PEERS[0]
     faults = [f"{workload.name}: minidl failed"] if results.failed(workload, minidl) else []
     losses = {peer.name: loss for peer in results.peers if (loss := results.loss(workload, peer)) is not None}
@@ -219,7 +219,7 @@ def unfair(results: Results, workload: Workload) -> list[str]:
 
 
 def of_estimators(results: Results) -> list[str]:
-    """Return a line for each fit: the estimator's time by that of the Trainer, and of scikit-learn."""
+    """Return a line for each fit: the estimator's time divided by the Trainer's, and by scikit-learn's."""
     peers = {peer.name: peer for peer in results.peers}
     lines = []
     for workload in results.workloads:
@@ -275,7 +275,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def installed(names: list[str]) -> list[Peer]:
-    """Return minidl and the peers of these names; print how to install those that are missing."""
+    """Return minidl and the peers with these names; print how to install missing ones."""
     present = []
     for peer in PEERS:
         if peer is PEERS[0] or peer.name in names:

@@ -2,10 +2,10 @@
 
     python benchmarks/pictures.py       # into docs/images
 
-They are every schedule over 1,000 steps, on MNIST a search for a learning rate and one among several parameters, what
-each distortion makes of some digits, and some of photographs, the first gradients of a deep network with sigmoids, and
-what a network of convolutions sees in digits. The first search prints the rate that it suggests; the second what it
-found, and how many epochs it trained.
+The pictures show every schedule over 1,000 steps, a search for a learning rate and one over several parameters on
+MNIST, distorted digits and photographs, the first gradients of a deep network with sigmoids, and the evidence that a
+convolutional network finds in digits. The first search prints the suggested rate; the second prints its best result,
+and the number of epochs that it trained.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ RISING: dict[str, Schedule] = {
 
 
 def draw_schedules(path: Path) -> None:
-    """Draw those that only fall, and beside them those that rise too."""
+    """Draw the schedules that only fall, and next to them the schedules that also rise."""
     import matplotlib.pyplot as plt
 
     from minidl import plots
@@ -92,7 +92,7 @@ def draw_schedules(path: Path) -> None:
 
 
 def draw_rate_search(path: Path, data: Path | None) -> None:
-    """Draw the search for Adam's rate on MNIST; print what is suggested."""
+    """Draw the search for Adam's rate on MNIST; print the suggestion."""
     import matplotlib.pyplot as plt
 
     from minidl import plots
@@ -107,14 +107,14 @@ def draw_rate_search(path: Path, data: Path | None) -> None:
 
 
 def draw_distortions(path: Path, data: Path | None) -> None:
-    """Draw what each distortion makes of some digits."""
+    """Draw some digits after each distortion."""
     mnist = load_mnist(mnist_folder(data))
     digits = mnist.x_train.reshape(-1, 28, 28)[[int((mnist.y_train == digit).argmax()) for digit in range(10)]]
     draw_distorted(path, digits, DISTORTIONS, 6.2)
 
 
 def draw_distorted_photographs(path: Path) -> None:
-    """Draw what the distortions for photographs make of pieces of those that scikit-learn brings."""
+    """Draw pieces of scikit-learn's photographs after each distortion for photographs."""
     from sklearn.datasets import load_sample_images
 
     # Means of 8 x 8 pixels; the pieces are 32 pixels wide and high, as the images of CIFAR-10.
@@ -124,7 +124,7 @@ def draw_distorted_photographs(path: Path) -> None:
 
 
 def draw_distorted(path: Path, originals: Array, distortions: list[augment.Distortion], height: float) -> None:
-    """Draw images as they are, and under them what each distortion makes of them at its default strength."""
+    """Draw images, and below them the same images after each distortion at its default strength."""
     import matplotlib.pyplot as plt
 
     rows = {"as they are": originals} | {type(each).__name__: each(originals, 0) for each in distortions}
@@ -139,7 +139,7 @@ def draw_distorted(path: Path, originals: Array, distortions: list[augment.Disto
 
 
 def draw_gradients(path: Path) -> None:
-    """Draw the first gradients of a network with eight layers of sigmoids, for 64 digits of scikit-learn's."""
+    """Draw the first gradients of a network with eight sigmoid layers, for 64 of scikit-learn's digits."""
     import matplotlib.pyplot as plt
     from sklearn.datasets import load_digits
 
@@ -153,7 +153,7 @@ def draw_gradients(path: Path) -> None:
 
 
 def draw_evidence(path: Path, data: Path | None) -> None:
-    """Draw the evidence in digits that a small convolutional network finds, after it has learned on a part of MNIST."""
+    """Draw the evidence that a small convolutional network, trained on a part of MNIST, finds in digits."""
     import matplotlib.pyplot as plt
 
     from minidl import plots
@@ -168,13 +168,13 @@ def draw_evidence(path: Path, data: Path | None) -> None:
 
 
 def build_trainer(units: int, rate: float, dropout: float, seed: int) -> Trainer:
-    """Make the network of the search among several parameters."""
+    """Make the network of the search over several parameters."""
     layers = [Rescale(1 / 255), Dense(units), ReLU(), Dropout(dropout), Dense(10), SoftmaxCrossEntropy()]
     return Trainer(Sequential(layers, seed=seed), Adam(rate), batch_size=64, seed=seed)
 
 
 def draw_search(path: Path, data: Path | None) -> None:
-    """Draw a search with successive halving on a part of MNIST; print its best, and what it cost."""
+    """Draw a search with successive halving on a part of MNIST; print its best result and its cost."""
     import matplotlib.pyplot as plt
     from scipy.stats import loguniform
 

@@ -1,12 +1,12 @@
-"""What ensembles, test-time augmentation and temperature scaling give on MNIST, alone and together.
+"""The gain of ensembles, test-time augmentation and temperature scaling on MNIST, alone and together.
 
     python benchmarks/predictions.py                  # the table, and reliability.png into docs/images
     python benchmarks/predictions.py --quick          # few rows and epochs: within a minute
 
 The networks are 784-128-64-10 with He initialisation, trained with Adam in batches of 128 on few of MNIST's training
-rows: once as they are, once each with shifted copies beside it, for as many steps. Temperatures are fitted on other
-rows of the training images, and all figures are those of the 10,000 test images. docs/prediction.md explains them;
-``--document docs`` renews them there.
+rows: once on these rows, and once also on shifted copies of each row, for the same number of steps. Temperatures are
+fitted on other rows of the training images, and all metrics are measured on the 10,000 test images. docs/prediction.md
+explains them; ``--document docs`` updates them there.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from minidl.training.progress import counted_on_bar
 from minidl.typing import Array
 
 MEMBERS, COPIES = 5, 3
-"""Networks of an ensemble, and shifted copies of each row that one kind of network is trained with."""
+"""The number of networks of an ensemble, and of shifted copies of each row for one kind of network."""
 
 COLUMNS = {"accuracy": (100, 2), "loss": (1, 4), "calibration error": (100, 2), "temperature": (1, 2)}
-"""Of the table: what figures are multiplied by, and their digits."""
+"""The factor and the number of digits of each metric in the table."""
 
 
 @dataclass
 class Rows:
-    """Rows to train with, to fit temperatures on, and to judge by."""
+    """Rows for training, for fitting temperatures, and for testing."""
 
     x: Array
     y: Array
@@ -60,7 +60,7 @@ class Rows:
 
 
 def shift(images: Array, rng: np.random.Generator) -> Array:
-    """Move each image of (N, 784) by up to one pixel along both axes; what comes in is black."""
+    """Move each image of (N, 784) by up to one pixel along both axes; new pixels are black."""
     padded = np.pad(images.reshape(-1, 28, 28), ((0, 0), (1, 1), (1, 1)))
     down, right = rng.integers(0, 3, (2, len(images)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (28, 28), axis=(1, 2))
@@ -68,7 +68,7 @@ def shift(images: Array, rng: np.random.Generator) -> Array:
 
 
 def train(rows: Rows, seed: int, epochs: int, shifted: bool) -> Sequential:
-    """Train one network; with shifted copies for as many steps as without."""
+    """Train one network, with and without shifted copies for the same number of steps."""
     x, y = rows.x, rows.y
     if shifted:
         rng = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ def train(rows: Rows, seed: int, epochs: int, shifted: bool) -> Sequential:
 
 
 def judge(predictor: Sequential | Predictor, rows: Rows) -> dict[str, float]:
-    """Return the figures on the test images."""
+    """Return the metrics on the test images."""
     loss, scores = SoftmaxCrossEntropy(), predictor.predict_scores(rows.x_test)
     return {
         "accuracy": accuracy(rows.y_test, loss.decide(scores)),
@@ -96,7 +96,7 @@ def look_again(model: Sequential) -> Predictor:
 
 
 def compare(models: list[Sequential], rows: Rows) -> dict[str, dict[str, float]]:
-    """Return the figures of the networks, as a mean, and of what is made of them."""
+    """Return the mean metrics of the networks, and the metrics of the predictors made from them."""
     ways: dict[str, Callable[[], list[Sequential | Predictor]]] = {
         "one network": lambda: [*models],
         "8 shifted copies": lambda: [look_again(model) for model in models],

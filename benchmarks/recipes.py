@@ -1,14 +1,14 @@
-"""What the recipes of `mnist_mlp.py` and `mnist_cnn.py` give, and what each part of the best ones gives to it.
+"""The results of the recipes of `mnist_mlp.py` and `mnist_cnn.py`, and the effect of each part of the best ones.
 
     python benchmarks/recipes.py                                 # best and fast, 3 seeds each, and the ablation of best
     python benchmarks/recipes.py --figures wide --seeds 1        # a quarter of an hour
     python benchmarks/recipes.py --figures conv conv-fast        # convolutions, half an hour
-    python benchmarks/recipes.py --ablation conv --epochs 4      # an ablation alone, and a shorter one
+    python benchmarks/recipes.py --ablation conv --epochs 4      # only an ablation, and a shorter one
 
-The figures are those of the example's own command, on all training images, judged by the test images. An ablation
-trains a recipe without one part at a time on 50,000 training images, judged by the 10,000 others. What has been
-measured is kept in --output; stopped, the same command goes on. ``--document docs`` renews the tables of
-docs/recipes.md, and its pictures.
+The results come from the example's own command, on all training images, evaluated on the test images. An ablation
+trains a recipe without one part at a time on 50,000 training images, and evaluates on the 10,000 others. --output keeps
+the results; if the command was stopped, run it again to continue. ``--document docs`` updates the tables and pictures
+of docs/recipes.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from minidl.training import Search  # noqa: E402
 
 EXAMPLE = {name: ("mnist_mlp", name) for name in mnist_recipes.RECIPES}
 EXAMPLE |= {"conv": ("mnist_cnn", "conv"), "conv-fast": ("mnist_cnn", "fast")}
-"""The example that trains a recipe, and what the recipe is called there."""
+"""The example that trains a recipe, and the recipe's name there."""
 
 BEST, CONV = mnist_recipes.RECIPES["best"], cnn_recipes.RECIPES["conv"]
 WHOLE = "nothing: the whole recipe"
@@ -56,7 +56,7 @@ def without(recipe: Recipe, kind: type[augment.Distortion]) -> Recipe:
 
 
 def variants_of(recipe: Recipe) -> dict[str, Recipe]:
-    """Return the recipe as it is, and without what all recipes may have."""
+    """Return the complete recipe, and the recipe without each part that recipes may have."""
     return {
         WHOLE: recipe,
         "all distortions": replace(recipe, distortions=()),
@@ -84,7 +84,7 @@ VARIANTS = {
 
 
 def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> str:
-    """Run the example's command for each recipe and seed; return the table of what it reports."""
+    """Run the example's command for each recipe and seed; return the table of its reports."""
     reports = []
     for name in names:
         for seed in range(seeds):
@@ -123,7 +123,7 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
 def ablation(
     name: str, seeds: int, epochs: int, data: Path | None, output: Path, jobs: int
 ) -> tuple[str, list[Search]]:
-    """Train the variants of a recipe from each seed; return the table, and the two searches that it was made by."""
+    """Train the variants of a recipe with each seed; return the table, and the two searches behind it."""
     whole, variants = recipe_named(name), VARIANTS[name]
     mnist = load_mnist(data, flatten=EXAMPLE[name][0] == "mnist_mlp")
     x, x_validation, y, y_validation = train_validation_split(mnist.x_train, mnist.y_train, 1 / 6, seed=0)
@@ -171,7 +171,7 @@ def ablation(
 
 
 def spread(values: pd.Series, digits: int) -> str:
-    """Write a mean and, of several values, their standard deviation."""
+    """Format the mean and, for several values, their standard deviation."""
     deviation = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{values.mean():.{digits}f}{deviation}"
 

@@ -1,10 +1,10 @@
-"""The time of recurrent layers, forward and backward, beside PyTorch's.
+"""The time of recurrent layers, forward and backward, compared with PyTorch's.
 
     python benchmarks/recurrent.py [--rounds 5] [--layers LSTM GRU SimpleRNN] [--threads 2] [--torch-python PATH]
 
-64 units on 64 features, 100 steps, 32 rows of float32, with the gradient of the input. Each contestant is a process of
-its own, and they take turns; a round's time is the median of 30 passes. "halves" are two threads with 16 rows each, as
-`Trainer` computes such a batch. PyTorch may be in another environment: give its Python.
+The layers have 64 units, 64 features, 100 steps and 32 rows of float32, with the gradient of the input. Each contestant
+is a separate process, and they take turns; a round's time is the median of 30 passes. "halves" are two threads with 16
+rows each, as `Trainer` computes such a batch. If PyTorch is in another environment, give its Python.
 """
 
 from __future__ import annotations

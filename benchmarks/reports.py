@@ -1,4 +1,4 @@
-"""What benchmarks have in common: where MNIST is, numbers among their options, the machine, and tables."""
+"""Shared code of the benchmarks: the place of MNIST, numbers as options, the machine, and tables."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ MNIST_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
 
 
 def mnist_folder(given: Path | None) -> Path | None:
-    """Return the folder to load MNIST from: the one given, or the one beside the checkout where there is one."""
+    """Return the folder of MNIST: the given one, or the one next to the checkout if it exists."""
     return given or (MNIST_BESIDE if MNIST_BESIDE.is_dir() else None)
 
 
 def number(text: str) -> int:
-    """Read an option that is a whole number from 1."""
+    """Read an option that is a whole number of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
     return int(text)
 
 
 def machine() -> str:
-    """Name what seconds depend on, and figures in their last bits: the processor's kind and the matrix products."""
+    """Describe the processor and the matrix products: seconds depend on them, and the last bits of metrics."""
     kernels = {f"{pool['internal_api']} {pool.get('architecture', '')}".strip() for pool in blas_pools()}
     python = f"Python {platform.python_version()}, NumPy {np.__version__}"
     return ", ".join([f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", python, *sorted(kernels)])
 
 
 def table_text(table: pd.DataFrame) -> str:
-    """Format a table in 80 columns: pandas puts the parts that are too much below, as a line with a backslash says."""
+    """Format a table in 80 columns: pandas continues a wider one below, and marks this with a backslash."""
     table = table.rename_axis(index=None, columns=None)
     text = table.to_string()
     if text.index("\n") > 80:

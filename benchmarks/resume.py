@@ -1,14 +1,14 @@
-"""Runs that are killed and resumed: whether they end in the same bits as an undisturbed one, and what checkpoints cost.
+"""Tests that killed and resumed runs give the same bits as undisturbed runs, and measures the cost of checkpoints.
 
     python benchmarks/resume.py
 
 Three kinds of runs take turns. "plain" is a network with dropout and batch normalization, trained with Adam, a
 one-cycle rate and early stopping. "averaged" has an average of its weights, clipped gradients, several metrics, and
 layers that are frozen and trained again every few epochs. "lbfgs" is a smaller network trained by L-BFGS. Each saves
-itself every epoch and every 25 steps. Run after run is killed by SIGKILL at a random moment, every second one in the
-midst of a save, and resumed in a new process; parameters, running means, optimizer, average, history and predictions
-must then be those of the run that nobody disturbed, bit for bit. After that, the time of a save each epoch is measured
-on 33,600 rows.
+itself every epoch and every 25 steps. Each run is killed by SIGKILL at a random moment, every second one in the middle
+of a save, and resumed in a new process. Then parameters, running means, optimizer, average, history and predictions
+must equal those of the undisturbed run, bit for bit. After that, the time of a save each epoch is measured on 33,600
+rows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EPOCHS, BATCH = {"plain": 15, "averaged": 15, "lbfgs": 60}, 128
 
 
 def rows_of(count: int):
-    """Make images of 784 random pixels, and labels that a network can learn from them."""
+    """Make images of 784 random pixels, and labels that a network can learn."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def freeze_now_and_then(trainer) -> None:
 
 
 def train(folder: Path, kind: str, rows: int, every_steps: int | None) -> None:
-    """Begin a run, or go on with that of the folder; write what it leaves to result.npz, and what saves took."""
+    """Begin a run, or continue the run in the folder; write its result and the time of its saves to result.npz."""
     import numpy as np
 
     from minidl import Checkpoint, EarlyStopping, Trainer
@@ -125,9 +125,9 @@ def command(folder: Path, kind: str, rows: int, every_steps: int | None) -> list
 
 
 def run_and_kill(folder: Path, kind: str, rows: int, every_steps: int, moment: float, amid_a_save: bool) -> str:
-    """Start a run, kill it after so many seconds of training, resume it; return what it was killed at.
+    """Start a run, kill it after `moment` seconds of training, resume it; return where it was killed.
 
-    One that has ended before, on a machine that is now faster, is begun anew and killed in half the time.
+    A run that has ended before, because the machine is now faster, starts again and is killed after half the time.
     """
     process = subprocess.Popen(command(folder, kind, rows, every_steps))
     while not list(folder.glob("step_*.npz")) and process.poll() is None:

@@ -1,11 +1,10 @@
-"""Runs of several processes of which one is killed: whether all end, and whether the run goes on to the same history.
+"""Kills one of several processes, and tests that all end, and that the resumed run gives the same history.
 
     python benchmarks/resume_processes.py [--kills 20]
 
-A network with dropout and batch normalization is trained by 2 to 4 processes, which save themselves every 10 steps. At
-a random moment one of them, chosen at random, is killed by SIGKILL; how long the others live on is measured. The run is
-then started again with another number of processes. Its history must be that of a single process that nobody
-disturbed, to 1e-5 relative in float32.
+2 to 4 processes train a network with dropout and batch normalization, and save it every 10 steps. At a random moment
+SIGKILL kills a random process; the time until the others end is measured. The run then starts again with another number
+of processes. Its history must equal that of a single undisturbed process, to 1e-5 relative in float32.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ EPOCHS, ROWS, LIMIT, TOLERANCE = 6, 4000, 30, 1e-5
 
 
 def train(folder: Path) -> None:
-    """Begin a run or go on with that of the folder, in one of the processes; the first writes history.json."""
+    """Begin a run or continue the run in the folder, in one of the processes; the first writes history.json."""
     import numpy as np
     from mpi4py import MPI
 
@@ -65,7 +64,7 @@ def is_alive(process: int) -> bool:
 
 
 def run_and_kill(folder: Path, processes: int, victim: int, moment: float) -> tuple[int, float]:
-    """Kill one process so long after the first checkpoint; return at which step, and how long the others lived on."""
+    """Kill one process some time after the first checkpoint; return the step, and the time until the others ended."""
     run = start(folder, processes)
     while not list(folder.glob("step_*.npz")) and run.poll() is None:
         time.sleep(0.002)

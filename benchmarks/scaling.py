@@ -1,17 +1,17 @@
-"""What several processes gain, measured on this machine, and computed for a network of many.
+"""The gain of several processes, measured on this machine, and computed for a network of many machines.
 
     python benchmarks/scaling.py [--rounds 5]
 
-It starts processes by mpiexec, one thread each, and measures a step of training: of one process without a communicator
-and with one; of two that share a batch (strong scaling), and of two with a batch each (weak scaling); and the sum of
-the gradients over two alone. Then it computes how much faster 1 to 1,000 machines are, each with the time of a step as
-measured here, by what such a sum takes among them:
+It starts processes with mpiexec, one thread each, and measures a training step: of one process without and with a
+communicator; of two that share a batch (strong scaling), and of two with a batch each (weak scaling). It also measures
+the sum of the gradients over two processes alone. Then it computes the speed of 1 to 1,000 machines from the step time
+measured here and the time of such a sum:
 
     T(p, n) = 2 log2(p) latency + 2 (p - 1) / p n / bandwidth
 
-for p machines and n bytes: halving and doubling (Rabenseifner), of Thakur et al. (2005), "Optimization of collective
-communication operations in MPICH", section 4.5, without the time of the additions. Latencies are assumed, 30 and 3
-microseconds: usual for TCP at 10 Gbit/s, and for a cluster's network at 100 Gbit/s.
+for p machines and n bytes: halving and doubling (Rabenseifner), from Thakur et al. (2005), "Optimization of collective
+communication operations in MPICH", section 4.5, without the time of the additions. The latencies are assumptions: 30
+microseconds is usual for TCP at 10 Gbit/s, and 3 for a cluster's network at 100 Gbit/s.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import time
 from mpi import ENVIRONMENT, need_mpiexec
 
 NETWORKS = {"784-128-64-10": 64, "784-1024-1024-10": 128, "conv": 64}
-"""The networks, and the rows of a batch."""
+"""The networks, and the number of rows of a batch."""
 
 STEPS = {"784-128-64-10": 300, "784-1024-1024-10": 12, "conv": 30}
 LINKS = {"10 Gbit/s": (30e-6, 10e9 / 8), "100 Gbit/s": (3e-6, 100e9 / 8)}
@@ -87,7 +87,7 @@ def measure(name: str, batch: int, processes: int = 1, *, is_plain: bool = False
 
 
 def medians(rounds: int, name: str) -> dict[str, dict[str, float]]:
-    """Return the medians of each way, measured in turns."""
+    """Return the median of each way, measured in turns."""
     batch = NETWORKS[name]
     ways = {
         "plain": lambda: measure(name, batch, is_plain=True),

@@ -1,11 +1,11 @@
-"""What a second core could do for the step of a small network, by compiled code.
+"""The possible gain of a second core for the step of a small network, with compiled code.
 
     python benchmarks/second_core.py [--rounds 9]
 
 A step here is the two large products of 784-128-64-10 in batches of 64, forward and backward, and the optimizer's pass
-over its parameters. It is computed by one thread; by one thread with the two threads of BLAS; and by one thread beside
-another, which waits all the while and takes half of a product whenever it is awake. Nobody waits for a half that nobody
-has begun. The halves are rows of the result, which have the same bits as the whole.
+over its parameters. It is computed by one thread; by one thread with the two threads of BLAS; and by one thread with a
+helper thread. The helper waits all the time, and takes half of a product when it is awake. No thread waits for a half
+that has not begun. The halves are rows of the result, and have the same bits as the whole.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from minidl.compiled.optimizers import adam_step, sgd_step
 
 STEPS, ROWS, INPUTS, UNITS, PARAMETERS = 400, 64, 784, 128, 109_386
 OFFERED, TAKEN, DONE = 0, 64, 128
-"""Where the numbers of the last half that was offered, taken and done stand: each in a cache line of its own."""
+"""The places of the numbers of the last half that was offered, taken and done, each in its own cache line."""
 
 compiled = numba.njit(error_model="numpy", nogil=True)
 
 
 def _atomic(build):
-    """Return a function for compiled loops on whole numbers, of which the first is an address."""
+    """Return a function for compiled loops on integers; the first one is an address."""
 
     def declare(_, address, *numbers):
         def generate(context, builder, __, values):
@@ -61,7 +61,7 @@ def store(typing, address, number):
 
 @intrinsic
 def exchange(typing, address, expected, number):
-    """Write the number if the expected one stands there; return whether it did, 1 or 0."""
+    """Write the number if the memory contains the expected one; return whether it did, 1 or 0."""
 
     def build(_, builder, pointer, expected, number):
         found = builder.cmpxchg(pointer, expected, number, "acq_rel", "acquire")
@@ -72,7 +72,7 @@ def exchange(typing, address, expected, number):
 
 @intrinsic
 def pause(_):
-    """Tell an x86 processor that a thread waits: the other thread of its core is then faster."""
+    """Tell an x86 processor that this thread waits: the other thread of its core is then faster."""
 
     def generate(context, builder, __, ___):
         if platform.machine() in {"x86_64", "AMD64"}:
@@ -85,7 +85,7 @@ def pause(_):
 
 @compiled
 def multiply_rows(blas, number, half, x, weight, y, dy, gradient):
-    """Compute a half of the rows of ``y <- x @ weight``, or of ``gradient <- x.T @ dy``; both halves where it is -1."""
+    """Compute a half of the rows of ``y <- x @ weight``, or of ``gradient <- x.T @ dy``; both halves if it is -1."""
     one, zero = x.dtype.type(1), x.dtype.type(0)
     count = ROWS if number % 2 else INPUTS
     start, stop = (0, count) if half < 0 else (half * count // 2, (half + 1) * count // 2)
@@ -100,7 +100,7 @@ def multiply_rows(blas, number, half, x, weight, y, dy, gradient):
 
 @compiled
 def help_out(box, blas, arrays):
-    """Take halves until a number below 0 is offered; return how many."""
+    """Take halves until a number below 0 is offered; return how many it took."""
     place, seen, taken = box.ctypes.data, 0, 0
     while True:
         number = load(place + OFFERED)

@@ -1,12 +1,12 @@
-"""Training on data larger than memory: how much memory a process takes, and how fast it is beside the same in memory.
+"""Training on data larger than memory: the memory of the process, and its speed compared with data in memory.
 
     python benchmarks/shards.py --gigabytes 4 [--kind npy] [--folder /tmp]
 
-Writes shards with 25 MB of float32 pixels each, and trains 784-128-64-10 on them for one epoch, batch 64, in a process
-of its own. Where they are pairs of .npy files, that may allocate 600 MB at most (RLIMIT_DATA): it would end with an
-error above that. Another process trains on the rows of the first files in memory. "Its own" memory is without the
-pages of files, which the system takes back where it needs them. For Linux, whose /proc tells these figures. The files
-are deleted.
+Writes shards with 25 MB of float32 pixels each, and trains 784-128-64-10 on them for one epoch, batch 64, in a separate
+process. With pairs of .npy files this process may allocate at most 600 MB (RLIMIT_DATA), and would end with an error
+above this. Another process trains on the rows of the first files in memory. "Its own" memory excludes the pages of
+files, which the system can free when it needs them. Only for Linux, because the numbers are read from /proc. The files
+are deleted at the end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BYTES_OF_FILE = ROWS * PIXELS * 4
 
 
 def write_shards(folder: Path, files: int, kind: str) -> None:
-    """Write files of random pixels, with labels that depend on them; none stays in the system's cache of files."""
+    """Write files of random pixels, with labels that depend on them, and drop them from the system's file cache."""
     import numpy as np
     import pandas as pd
 
@@ -50,7 +50,7 @@ def write_shards(folder: Path, files: int, kind: str) -> None:
 
 
 def train(x, y) -> dict[str, float]:
-    """Train 784-128-64-10 for an epoch; return the peaks of the process's memory, and rows per second."""
+    """Train 784-128-64-10 for an epoch; return the peaks of the process's memory, and the rows per second."""
     from minidl import SGD, Dense, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
 
     layers = [Dense(128), ReLU(), Dense(64), ReLU(), Dense(10), SoftmaxCrossEntropy()]
@@ -73,7 +73,7 @@ def train(x, y) -> dict[str, float]:
 
 
 def run(job: str, folder: Path) -> dict[str, float]:
-    """Do one job, in the process that is measured."""
+    """Do one job in the measured process."""
     from minidl.data import Shards
 
     files = sorted(folder.glob("x_*"))
@@ -87,7 +87,7 @@ def run(job: str, folder: Path) -> dict[str, float]:
 
 
 def in_process(job: str, folder: str) -> dict[str, float]:
-    """Return what `run` does, in a process of its own."""
+    """Call `run` in a separate process, and return its result."""
     command = [sys.executable, __file__, "--job", job, "--folder", folder]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

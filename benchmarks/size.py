@@ -1,10 +1,10 @@
-"""How long the core is: lines of code by file, without docstrings, comments and blank lines.
+"""The size of the core: lines of code by file, without docstrings, comments and blank lines.
 
     python benchmarks/size.py [--limit 3200]
 
-The core is what a reader needs in order to know how a network is built, trained, saved and loaded: layers, losses,
-optimizers, model, trainer, and what they are made of; not metrics, hints, the progress bar, search and prediction. A
-line counts when a token of code begins, ends or lies on it; a string that stands alone as a statement is documentation.
+The core is the code that shows how a network is built, trained, saved and loaded: layers, losses, optimizers, model,
+trainer, and their parts; not metrics, hints, the progress bar, search and prediction. A line counts if it contains a
+token of code, or a part of one. A string that is a statement of its own is documentation.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FAMILIES = {
     "the normal distribution": ["normal.py"],
     "weights of classes": ["training/class_weights.py"],
 }
-"""What a reader of the core can do without, counted for itself."""
+"""Files that a reader of the core does not need, counted separately."""
 
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
@@ -71,13 +71,13 @@ def count_lines(path: Path) -> int:
 
 
 def core_files() -> list[Path]:
-    """Return the files of the core, in the order in which they are listed."""
+    """Return the files of the core, in the order of the list."""
     apart = {PACKAGE / name for names in FAMILIES.values() for name in names}
     return [path for name in CORE for path in files_of(name) if path not in apart]
 
 
 def files_of(name: str) -> list[Path]:
-    """Return a file, or those of a folder."""
+    """Return a file, or the files of a folder."""
     return sorted((PACKAGE / name).glob("*.py")) if "." not in name else [PACKAGE / name]
 
 

@@ -1,9 +1,9 @@
-"""Where the microseconds of a training step go: each layer's passes, the loss, the optimizer, and what is between them.
+"""The microseconds of each part of a training step: each layer's passes, the loss, the optimizer, and the rest.
 
     python benchmarks/step.py [WORKLOAD ...]
 
-The workloads are those of ``peers.py``, on random data. Each method is timed where it is called, in whole epochs, by
-NumPy alone: compiled code computes several layers in one call.
+The workloads are those of ``peers.py``, on random data. Each method is timed at its calls, in whole epochs, with NumPy
+only: compiled code computes several layers in one call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NAMES = [workload.name for workload in SMALL]
 
 
 class Stopwatch:
-    """Seconds spent in methods, by the name that each is given."""
+    """Seconds spent in methods, by a name for each."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -49,7 +49,7 @@ class Stopwatch:
 
 
 def profile(workload, epochs: int) -> tuple[float, dict[str, float]]:
-    """Train for some epochs; return the microseconds of a step and those of its parts."""
+    """Train for some epochs; return the microseconds of a step and of its parts."""
     rng = np.random.default_rng(0)
     x = rng.random((workload.rows, workload.sizes[0]), dtype=np.float32)
     y = (

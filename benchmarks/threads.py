@@ -3,11 +3,11 @@
     python benchmarks/threads.py [--rounds 5] [--busy]
     python benchmarks/threads.py --large
 
-First the threads of BLAS in matrix products; then, which --large prints alone, large batches and images, of which two
-threads compute a half each.
+The first table is for the threads of BLAS in matrix products. The second, which --large prints alone, is for large
+batches and images: two threads compute a half each.
 
-Networks of one hidden layer, trained with SGD on random rows, float32. The two kinds of runs take turns; each figure is
-the median of its rounds. With --busy, as many other processes as there are cores compute all the while.
+The networks have one hidden layer, and train with SGD on random rows, float32. The two kinds of runs take turns; each
+number is the median of its rounds. With --busy, one other process per core computes all the time.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def spin() -> None:
 
 @contextlib.contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """Within, so many other processes compute."""
+    """Let other processes compute inside the `with` block."""
     others = [multiprocessing.Process(target=spin, daemon=True) for _ in range(processes)]
     for other in others:
         other.start()
@@ -81,7 +81,7 @@ def busy(processes: int) -> Iterator[None]:
 
 
 def seconds_per_step(inputs: int, units: int, rows: int, threads: int, rounds: int) -> Iterator[float]:
-    """Yield the time of a step again and again, each time of a `fit` of at least 20 ms."""
+    """Yield the time of a step repeatedly, each measured in a `fit` of at least 20 ms."""
     rng = np.random.default_rng(0)
     steps = max(2, min(200, 60_000_000 // (inputs * units * rows)))
     x = rng.random((rows * steps, inputs), dtype=np.float32)
@@ -96,7 +96,7 @@ def seconds_per_step(inputs: int, units: int, rows: int, threads: int, rounds: i
 
 
 def print_large(rounds: int, threads: int) -> None:
-    """Print the time of an epoch of each network in `LARGE` with one thread and with several, and if they agree."""
+    """Print the time of an epoch of each network in `LARGE` with one and several threads, and if the results agree."""
     rng = np.random.default_rng(0)
     print(f"{'':28}  {'1 thread':>11}  {threads} threads  ratio")
     for name, (layers, shape, rows, batch) in LARGE.items():

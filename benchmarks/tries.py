@@ -1,9 +1,9 @@
-"""What was tried to make a step faster, and what each try gives: the same computation in two ways or more.
+"""Experiments to make a step faster, and their gains: the same computation in two or more ways.
 
     python benchmarks/tries.py
 
 Each line is the median over rounds in which the ways take turns, in microseconds, and its ratio to the first way.
-numexpr takes part where it is installed. What compiled code gives, `compiled.py` shows.
+numexpr is measured if it is installed. `compiled.py` shows the gain of compiled code.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def relu(rows: int, units: int) -> None:
 
 
 def freed_memory() -> None:
-    """Time a ReLU where the C library gives freed memory back to the system, as it does by default, and kept."""
+    """Time a ReLU if the C library returns freed memory to the system, which is its default, and if it keeps it."""
     program = (
         "import minidl, tries; x = tries.numbers(128, 500); tries.race('', {'': lambda: minidl.functional.relu(x)})"
     )
@@ -153,7 +153,7 @@ def small_product(rows: int, inputs: int, units: int) -> None:
 
 
 def few_units(rows: int, inputs: int, units: int) -> None:
-    """Time the products of a layer of few units with many rows, on one thread, as a network that small has."""
+    """Time the products of a layer of few units with many rows, on one thread, as in a small network."""
     x, weight, dy, gradient = (
         numbers(rows, inputs),
         numbers(inputs, units),
@@ -235,7 +235,7 @@ def adam(size: int) -> None:
 
 
 def image_gradients(images: int, size: int, channels: int, filters: int) -> None:
-    """Race the gradient of a convolution by its images: one product of patches, or sums of nine products."""
+    """Time the gradient of a convolution's images: one product of patches, or sums of nine products."""
     window = slide((size, size, channels), (3, 3), (1, 1), "same")
     kernel, dy = numbers(3, 3, channels, filters), numbers(images, size, size, filters)
     by_tap = np.ascontiguousarray(kernel.reshape(9, channels, filters).transpose(0, 2, 1))
@@ -285,7 +285,7 @@ def pooling(images: int, size: int, channels: int) -> None:
 
 
 def optimizers(size: int) -> None:
-    """Race a step of each of minidl's optimizers, on parameters that all decay."""
+    """Time a step of each of minidl's optimizers, on parameters that all decay."""
     makers = [Adam, AdamW, AMSGrad, NAdam, RMSprop, Adagrad, Adadelta, Momentum, SGD, Lion]
     ways: Ways = {}
     for make in makers:

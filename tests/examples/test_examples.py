@@ -114,8 +114,8 @@ def test_the_same_command_twice_gives_the_same_bits(mnist_folder, tmp_path):
         (["--validation", "0.0"], "'0.0' holds out no rows"),
         (["--validation", "1.5"], "'1.5' is neither a fraction between 0 and 1"),
         (["--validation", "nan"], "'nan' is neither a fraction"),
-        (["--validation", "1500"], "1,500 cannot be held out with every digit on both sides"),
-        (["--validation", "3"], "3 cannot be held out with every digit on both sides"),
+        (["--validation", "1500"], "cannot hold out 1,500 of 1,437 rows with every digit on both sides"),
+        (["--validation", "3"], "cannot hold out 3 of 1,437 rows with every digit on both sides"),
         (["--epochs", "0"], "argument --epochs: '0' is not a number of epochs of 1 or more"),
         (["--epochs", "-3"], "argument --epochs: '-3' is not a number of epochs of 1 or more"),
         (["--learning-rate", "-1"], "'-1' does not fit: give a number above 0"),
@@ -125,7 +125,7 @@ def test_the_same_command_twice_gives_the_same_bits(mnist_folder, tmp_path):
         (["--early-stopping", "0"], "'0' is not a number of epochs of 1 or more"),
         (
             ["--optimizer", "lbfgs", "--learning-rate", "0.1"],
-            "--learning-rate 0.1: lbfgs finds the length of its steps",
+            "--learning-rate 0.1: lbfgs chooses the length of its steps",
         ),
         (
             ["--optimizer", "lbfgs", "--schedule", "cosine"],
@@ -133,7 +133,7 @@ def test_the_same_command_twice_gives_the_same_bits(mnist_folder, tmp_path):
         ),
         (["--optimizer", "lbfgs", "--batch-size", "64"], "--batch-size 64: lbfgs takes all rows in each step"),
         (["--optimizer", "lbfgs", "--batch-size", "64"], "leave it out, or give --batch-size full"),
-        (["--optimizer", "lbfgs", "--dropout", "0.2"], "--dropout 0.2: lbfgs needs the same loss each time"),
+        (["--optimizer", "lbfgs", "--dropout", "0.2"], "--dropout 0.2: lbfgs needs the same loss at each evaluation"),
         (["--optimizer", "lbfgs", "--max-norm", "3"], "--max-norm 3.0: lbfgs cannot limit weights"),
         (["--network", "784-10", "--dropout", "0.2"], "--dropout 0.2: 784-10 has no hidden layer: leave it out"),
         (["--network", "784-10", "--normalization", "batch"], "--normalization batch: 784-10 has no hidden layer"),
@@ -356,7 +356,7 @@ def test_a_wrong_option_of_the_regression_is_one_plain_line(tmp_path, arguments,
 def test_the_spirals_are_told_apart_and_the_animation_shows_how(tmp_path):
     result = run_here("examples/spirals", "--frames", 4, "--speed", 5, "--epochs", 60, "--output", tmp_path)
     assert result.returncode == 0, result.stderr
-    held_out = re.search(r"2-32-32-3 after 60 epochs: .* and ([0-9.]+)% of those held out", result.stdout)
+    held_out = re.search(r"2-32-32-3 after 60 epochs: .* and ([0-9.]+)% on the held-out rows", result.stdout)
     assert float(held_out[1]) > 95
     with Image.open(tmp_path / "spirals.gif") as animation:
         durations = []
@@ -763,7 +763,9 @@ def test_files_of_another_program_are_refused_in_one_line(mnist_folder, tmp_path
     (tmp_path / f"{TINY}_checkpoints" / "step_0000000001.npz").touch()
     for more in ([], ["--resume"]):
         result = train(mnist_folder, tmp_path, *options, *more)
-        assert "contains checkpoints without the settings of their run: give another --output, or delete" in result.stderr
+        assert (
+            "contains checkpoints without the settings of their run: give another --output, or delete" in result.stderr
+        )
 
 
 def test_early_stopping_shows_the_figures_of_the_epoch_that_is_kept(mnist_folder, tmp_path):
