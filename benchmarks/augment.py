@@ -143,7 +143,7 @@ def measure(images: Array, rounds: int) -> dict[str, dict[str, float]]:
 
 
 def report(figures: dict[str, dict[str, float]]) -> str:
-    lines = [machine(), f"{'images a second':<36}{'affine':>10}{'elastic':>10}"]
+    lines = [machine(), f"{'images per second':<36}{'affine':>10}{'elastic':>10}"]
     lines += [
         f"{name:<36}{figures['affine'][name]:>10,.0f}{figures['elastic'][name]:>10,.0f}" for name in figures["affine"]
     ]

@@ -460,7 +460,7 @@ def report(problem: Problem, results: pd.DataFrame, summary: pd.DataFrame, optio
         tables = summary_tables(problem, summary)
         parts.append(f"At the best rate, mean ± standard deviation over {options.seeds} seeds:\n{tables}")
         parts.append(
-            "-: not reached; (3 of 5): by so many of the seeds. Seconds are those of training, without\n"
+            "-: not reached; (3 of 5): reached with 3 of 5 seeds. Seconds are the time of training, without\n"
             f"validation; runs at a time: {options.jobs}, each in one thread."
         )
     if summary["rate_at_edge"].any():

@@ -162,9 +162,9 @@ def ablation(
             f"{spread(rows['val_loss'], 4):>16}"
         )
     head = (
-        f"{name} on {len(y):,} training images, judged by {len(y_validation):,} others, {epochs} epochs;\n"
+        f"{name} on {len(y):,} training images, evaluated on {len(y_validation):,} others, {epochs} epochs;\n"
         f"mean ± standard deviation over {counted(seeds, 'seed')}, accuracies in %;\n"
-        f"training accuracy is that of the images as distorted\n"
+        f"training accuracy is measured on distorted images\n"
         f"{machine()}"
     )
     return "\n".join([head, "", *lines]), searches
@@ -205,11 +205,11 @@ def draw_curves(name: str, found: Search, path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--figures", nargs="+", choices=EXAMPLE, metavar="RECIPE", help=f"these recipes' figures: {', '.join(EXAMPLE)}")
+    add("--figures", nargs="+", choices=EXAMPLE, metavar="RECIPE", help=f"the results of these recipes: {', '.join(EXAMPLE)}")
     add("--ablation", nargs="?", const="best", choices=VARIANTS, metavar="RECIPE", help="the ablation of best, or conv")
     add("--seeds", type=number, default=3, help="(default: %(default)s)")
-    add("--epochs", type=number, help="of the ablation's runs (default: the recipe's)")
-    add("--jobs", type=number, default=1, help="of the ablation's runs, how many at a time (default: %(default)s)")
+    add("--epochs", type=number, help="epochs of the ablation's runs (default: the recipe's)")
+    add("--jobs", type=number, default=1, help="number of the ablation's runs at a time (default: %(default)s)")
     add("--data", type=Path, metavar="FOLDER", help="MNIST's IDX files (default: found or downloaded)")
     add("--output", type=Path, default=Path("runs/recipes"), metavar="DIR", help="(default: %(default)s)")
     add("--document", type=Path, metavar="DIR", help="put tables and pictures into the documents of this folder")
@@ -247,4 +247,4 @@ if __name__ == "__main__":
     except (MinidlError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted: the same command goes on")
+        sys.exit("interrupted: run the same command to continue")

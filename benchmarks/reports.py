@@ -25,7 +25,7 @@ def mnist_folder(given: Path | None) -> Path | None:
 def number(text: str) -> int:
     """Read an option that is a whole number of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
 
 

@@ -274,7 +274,7 @@ def test_two_optimizers_of_one_name_are_told_apart(benchmark):
         (["--optimizer", "minidl:Adam(learning_rate=1)"], "leave out learning_rate"),
         (["--rates", "0,1"], "'0,1' are no rates above 0"),
         (["--rates", "x"], "'x' are no rates above 0"),
-        (["--seeds", "0"], "'0' is no whole number from 1"),
+        (["--seeds", "0"], "'0' is not a whole number of 1 or more"),
         (["--document", "nowhere.md"], "--document nowhere.md: there is no such file"),
         (["--problems", "mnist"], "invalid choice: 'mnist'"),
     ],
