@@ -205,7 +205,13 @@ def draw_curves(name: str, found: Search, path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--figures", nargs="+", choices=EXAMPLE, metavar="RECIPE", help=f"the results of these recipes: {', '.join(EXAMPLE)}")
+    add(
+        "--figures",
+        nargs="+",
+        choices=EXAMPLE,
+        metavar="RECIPE",
+        help=f"the results of these recipes: {', '.join(EXAMPLE)}",
+    )
     add("--ablation", nargs="?", const="best", choices=VARIANTS, metavar="RECIPE", help="the ablation of best, or conv")
     add("--seeds", type=number, default=3, help="(default: %(default)s)")
     add("--epochs", type=number, help="epochs of the ablation's runs (default: the recipe's)")
