@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+import os
 import re
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -53,6 +55,30 @@ def test_two_pages_of_the_reference_are_two_files_on_every_system():
     renamed = set(re.findall(r'"(minidl\.\w+)": "', conf))
     files = Counter(name.lower() for name in reference() if name not in renamed)
     assert [name for name, count in files.items() if count > 1] == []
+
+
+def scripts_to_run():
+    return {path.stem for path in (ROOT / "examples").glob("*.py") if '"__main__"' in path.read_text(encoding="utf-8")}
+
+
+def test_every_example_is_in_the_gallery():
+    shown = re.findall(r'^    "(\w+)": Example\(', (SITE / "gallery.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {*shown} == scripts_to_run()
+
+
+def test_a_notebook_needs_minidl_alone(monkeypatch, tmp_path):
+    pytest.importorskip("sphinx_gallery", reason="needs the extra docs")
+    monkeypatch.syspath_prepend(SITE)
+    monkeypatch.setenv("MINIDL_DOCS_QUICK", "1")
+    gallery = importlib.import_module("gallery")
+    *modules, options = gallery.first_cells("spirals")
+    for cell in modules:  # as the notebook's %%writefile does
+        command, text = cell.split("\n", 1)
+        (tmp_path / command.removeprefix("%%writefile ")).write_text(text, encoding="utf-8")
+    script = (ROOT / "examples" / "spirals.py").read_text(encoding="utf-8")
+    (tmp_path / "cells.py").write_text(script.replace("import argparse\n", f"import argparse\n{options}\n", 1))
+    subprocess.run([sys.executable, "cells.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    assert (tmp_path / "runs" / "spirals" / "spirals.png").exists()
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ extensions = [
 exclude_patterns = ["site", "images"]
 templates_path = [str(HERE / "templates")]
 nitpicky = True
+linkcheck_timeout = 15
 root_doc = "index"
 smartquotes = False  # options such as --page have two dashes
 
@@ -68,7 +69,8 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
-html_sidebars = {"why": [], "install": [], "quickstart": [], "performance": []}
+ALONE = ["why", "install", "quickstart", "mathematics", "architecture", "testing", "performance"]
+html_sidebars = {page: [] for page in ALONE}
 html_theme_options = {
     "logo": {"text": f"minidl {release}"},
     "navbar_end": ["theme-switcher"],

@@ -150,25 +150,29 @@ def _get_sg_image_scraper() -> SavedPictures:
     return SavedPictures()
 
 
+def first_cells(name: str) -> list[str]:
+    """Return what the notebook of an example does first: write the modules that it imports, and set its options."""
+    modules = used_modules(EXAMPLES / f"{name}.py")
+    cells = [f"%%writefile {module.name}\n{module.read_text(encoding='utf-8')}" for module in modules]
+    arguments = [f"{name}.py", *IN_ORDER[name].arguments]
+    return [*cells, f"import sys\n\nsys.argv = {arguments}  # as on a command line"]
+
+
 def complete_notebooks(app: Sphinx) -> None:
-    """Let notebooks bring the modules beside the script, and begin as from the command line of the page."""
-    for name, example in IN_ORDER.items():
+    """Let notebooks and archives bring the modules that the script imports."""
+    for name in IN_ORDER:
         path = PAGES / f"{name}.ipynb"
         notebook = json.loads(path.read_text(encoding="utf-8"))
         if notebook["metadata"].get("minidl"):
             continue
-        modules = used_modules(EXAMPLES / f"{name}.py")
-        cells = [f"%%writefile {module.name}\n{module.read_text(encoding='utf-8')}" for module in modules]
-        cells.append(f"import sys\n\nsys.argv = {[f'{name}.py', *example.arguments]}  # as on a command line")
-        new = [
+        notebook["cells"][1:1] = [  # after the description
             {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": [cell]}
-            for cell in cells
+            for cell in first_cells(name)
         ]
-        notebook["cells"][1:1] = new  # after the description
         notebook["metadata"]["minidl"] = "complete"
         path.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
         with ZipFile(path.with_suffix(".zip"), "w") as archive:
-            for file in [EXAMPLES / f"{name}.py", path, *modules]:
+            for file in [EXAMPLES / f"{name}.py", path, *used_modules(EXAMPLES / f"{name}.py")]:
                 archive.write(file, file.name)
 
 
