@@ -281,7 +281,7 @@ def installed(names: list[str]) -> list[Peer]:
         if peer is PEERS[0] or peer.name in names:
             missing = [package for package in peer.packages if installed_version(package) is None]
             if missing:
-                print(f"{peer.name} is left out for want of {' and '.join(missing)}: {peer.install}")
+                print(f"{peer.name} is left out: it needs {' and '.join(missing)}: {peer.install}")
             else:
                 present.append(peer)
     return present

@@ -73,7 +73,7 @@ def as_numbers(values: Any, name: str) -> Array:
             array = np.asarray(values, object)  # keeps the numbers in a list that also has texts
     except (ValueError, TypeError, LookupError) as error:
         what = "rows differ in length: fill up by minidl.data.pad_sequences" if "inhomogeneous" in str(error) else error
-        raise DataError(f"{name} is no table of numbers: {what}") from error
+        raise DataError(f"{name} is not a table of numbers: {what}") from error
     if array.dtype.kind in "biuf":
         return array
     return _from_objects(array, name, list(values.columns) if hasattr(values, "iloc") and array.ndim == 2 else [])

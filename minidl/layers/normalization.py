@@ -64,7 +64,7 @@ class BatchNorm(Layer):
         count = int(counts)
         if of_batch and count == 1 and mask is None:
             raise ShapeError("a batch of one sample has no variance: use a batch_size of 2 or more, or LayerNorm")
-        of_batch = of_batch and count > 1  # a batch that is padding but for a position is normalized as in inference
+        of_batch = of_batch and count > 1  # with one position or none, normalize as in inference
         if of_batch:
             mean = sum_rows(rows)
             if self.over_batch is not None:

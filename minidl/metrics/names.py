@@ -14,7 +14,7 @@ from minidl.settings import by_name
 _OF_NUMBERS = (MeanAbsoluteError, MeanSquaredError, RootMeanSquaredError, R2Score)
 _KINDS = (Accuracy, TopKAccuracy, Precision, Recall, F1, TotalVariation, *_OF_NUMBERS)
 METRICS: dict[str, type[Metric]] = {kind().name: kind for kind in _KINDS}
-"""Classes by the names that `as_metrics` takes; any number may stand in the place of 5 in "top_5_accuracy"."""
+"""Classes by the names that `as_metrics` takes; "top_5_accuracy" may have any number in place of 5."""
 
 _SHORT = {"mae": MeanAbsoluteError, "mse": MeanSquaredError, "rmse": RootMeanSquaredError, "r2": R2Score}
 """What scikit-learn or Keras call some of them."""

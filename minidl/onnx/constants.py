@@ -15,7 +15,7 @@ _MOST_NUMBERS = 2**8
 
 
 def compute(node: Node, inputs: list[Array], value: Array | None = None) -> Array:
-    """Return what a node of one of `OPERATORS` gives, but for Shape.
+    """Return what a node of one of `OPERATORS` gives, except Shape.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ from minidl.layers.pooling import (
 from minidl.model import Sequential
 
 Description = dict[str, Any]
-"""What becomes JSON, but for the arrays in it."""
+"""What becomes JSON, except for the arrays in it."""
 
 
 def describe(model: Sequential) -> list[Description]:

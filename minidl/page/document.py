@@ -91,7 +91,7 @@ def export(
         "classes": _class_names(class_names, model.output_shape or ()),
         "layers": describe(model),
     }
-    # No "<" in it: a name could otherwise end the element that it stands in.
+    # No "<" in it: otherwise a name could end the element that contains it.
     as_json = json.dumps(description, default=arrays.add, separators=(",", ":")).replace("<", "\\u003c")
     about = f"{model.count_parameters():,} parameters, weights in {weights}"
     filled = {

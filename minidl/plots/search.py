@@ -62,7 +62,7 @@ def plot_search(result: Search, *, figure: Figure | SubFigure | None = None) -> 
     """
     if not isinstance(result, Search):
         raise ArgumentTypeError(f"plot_search takes what search returned, not {brief(result)}")
-    runs = sorted(result.runs, key=lambda run: run.number)  # so that values stand in the order of the space
+    runs = sorted(result.runs, key=lambda run: run.number)  # so that values are in the order of the space
     names = dict.fromkeys(name for run in runs for name in run.parameters)
     columns = {name: _as_one([run.parameters.get(name, "-") for run in runs]) for name in names}
     columns = {name: values for name, values in columns.items() if len(set(map(repr, values))) > 1}

@@ -95,7 +95,7 @@ def _grid(height: int, width: int) -> Array:
 
 
 def _matrices(count: int, **entries: Array) -> Array:
-    """Return identity matrices (N, 3, 3) but for the entries given, such as m01 in row 0 and column 1."""
+    """Return identity matrices (N, 3, 3), except for the entries given, such as m01 in row 0 and column 1."""
     matrices = np.zeros((count, 3, 3))
     matrices[:, (0, 1, 2), (0, 1, 2)] = 1
     for name, values in entries.items():
