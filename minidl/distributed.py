@@ -93,7 +93,7 @@ class Processes:
         return [each for each in callbacks if self.rank == 0 or not (each.writes_files or each.ends_first)]
 
     def rows(self, rows: slice) -> slice:
-        """Return this process's part of the rows. Parts are in the order of processes; their sizes differ by at most 1.
+        """Return this process's part of the rows. The parts are in the order of processes, and nearly equal in size.
 
         With few rows, some processes get none, so that no process gets a single row, which would have no variance.
         """

@@ -66,7 +66,7 @@ def naming(place: object) -> Iterator[None]:
 
 
 def located(error: Exception, place: object) -> Exception:
-    """Return an error with the place before its text. Its class is the nearest one (or the same) that takes a text."""
+    """Return an error with the place before its text. It has the same class, or the nearest base that takes a text."""
     # The text of a KeyError is the repr of its key, which would get more quotes at each place.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     link = " " if text.startswith("expects ") else ", " if text.startswith("layer ") else ": "

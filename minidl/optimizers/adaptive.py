@@ -109,7 +109,7 @@ class NAdam(Adam):
 
     With Adam's m and v', ``p <- p - learning_rate (c g + d m) / (sqrt(v') + epsilon)``, where at step t
     ``mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2)``, ``c = (1 - mu_t) / (1 - mu_1 ... mu_t)`` and
-    ``d = mu_(t+1) / (1 - mu_1 ... mu_(t+1))``. All mu are those of the present settings, as ``beta1^t`` is in Adam.
+    ``d = mu_(t+1) / (1 - mu_1 ... mu_(t+1))``. All mu use the current settings, like ``beta1^t`` in Adam.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class LBFGS(Optimizer):
     tolerance : float >= 0, default 1e-9
         LBFGS ends if an iteration lowers the loss by no more than this share of the loss.
     gradient_tolerance : float >= 0, default 1e-9
-        LBFGS also ends if no entry of the gradient is larger than this share of the loss, or than this share of the
+        LBFGS also ends if every entry of the gradient is at most this share of the loss, and at most this share of the
         largest entry at the start.
 
     Attributes
@@ -154,8 +154,7 @@ class LBFGS(Optimizer):
         """Return a text about the tolerance that the iteration has reached, relative to the loss; "" for none."""
         if before - loss <= self.tolerance * max(abs(before), abs(loss)):
             return f"the loss fell by no more than tolerance = {self.tolerance:g} of it"
-        # A limit by the loss alone would end too early for targets in large units; by the first gradient alone, after
-        # a bad start.
+        # The loss alone would end too early for targets in large units, the first gradient alone after a bad start.
         if np.abs(gradient).max() <= self.gradient_tolerance * min(abs(loss), first):
             return f"no entry of the gradient is above gradient_tolerance = {self.gradient_tolerance:g} of the loss"
         return ""

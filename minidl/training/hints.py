@@ -106,7 +106,7 @@ def no_hints() -> Iterator[None]:
 
 def _sample(rows: Rows, size: int) -> Rows:
     """Return about `size` rows at equal distances, or all if there are fewer. Their inputs are taken on use."""
-    shards = getattr(rows.x, "shards", None)  # of which a few are looked into
+    shards = getattr(rows.x, "shards", None)  # a sample comes from a few of them
     index = np.arange(0, len(rows), max(len(rows) // size, 1)) if shards is None else shards.sample(size)
     weights = None if rows.weights is None else rows.weights[index]
     x = cast(Array, LazyRows(rows.x, index))
@@ -142,7 +142,7 @@ def _best_constant(loss: Loss, targets: Array, weights: Array | None, classes: i
         frequencies = np.bincount(targets, weights, classes) / (len(targets) if weights is None else weights.sum())
     else:
         frequencies = np.average(targets, axis=0, weights=weights)
-    if isinstance(loss, Hinge):  # of one score, the targets are -1 and 1
+    if isinstance(loss, Hinge):  # with one score, the targets are -1 and 1
         return np.sign(frequencies) if targets.dtype.kind == "f" else np.eye(classes)[frequencies.argmax()]
     if isinstance(loss, SigmoidCrossEntropy):
         return np.log(np.maximum(frequencies, _TINY)) - np.log(np.maximum(1 - frequencies, _TINY))
