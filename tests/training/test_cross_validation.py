@@ -604,7 +604,7 @@ models_by_seed = {0: classifier(0), 1: classifier(1)}
         (one_model, {}, ArgumentTypeError, r"build_model is Sequential.*lambda seed: Sequential\(\[...\], seed=seed\)"),
         (None, {}, ArgumentTypeError, "build_model is None; give a function"),
         (lambda: one_model, {}, ArgumentTypeError, "build_model must take one argument, the seed"),
-        (lambda seed: "model", {}, ArgumentTypeError, r"build_model\(0\) returned 'model', no Sequential"),
+        (lambda seed: "model", {}, ArgumentTypeError, r"build_model\(0\) returned 'model', not a Sequential"),
         (lambda seed: one_model, {"seeds": 2}, ArgumentError, r"build_model\(1\) returned the same model as for anoth"),
         (
             lambda seed: models_by_seed[seed],

@@ -137,7 +137,7 @@ def test_a_transformed_split_is_fitted_to_its_training_rows():
 
 
 def test_groups_without_a_splitter_are_refused():
-    with pytest.raises(ArgumentError, match="pass folds=GroupKFold"):
+    with pytest.raises(ArgumentError, match="such as folds=GroupKFold"):
         deal_folds(3, [0], x, y, y, groups=y)
 
 

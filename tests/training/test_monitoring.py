@@ -90,7 +90,7 @@ class TestEarlyStopping:
             if t.epoch == 2:
                 t.model.parameters[:] = np.nan
 
-        with pytest.raises(DivergenceError, match=r"run diverges.*\. trainer.restore_best\(\) puts back") as found:
+        with pytest.raises(DivergenceError, match=r"run diverges.*\. trainer.restore_best\(\) restores") as found:
             t.fit(x, y, epochs=9, callbacks=[EarlyStopping("loss"), blow_up], progress=False)
         assert len(str(found.value)) <= 300
         np.testing.assert_array_equal(t.model.parameters, np.nan)

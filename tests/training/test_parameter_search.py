@@ -778,7 +778,7 @@ def losses(smoothing, seed=0):
             "search: validation_data and folds each say",
         ),
         (never, {"units": [4]}, {"folds": 1}, ArgumentError, "folds is 1; it must be"),
-        (never, {"units": [4]}, {"groups": y}, ArgumentError, r"groups are for .* pass folds=GroupKFold\(5\)"),
+        (never, {"units": [4]}, {"groups": y}, ArgumentError, r"groups are for .* such as folds=GroupKFold\(5\)"),
         (never, {"units": [4]}, {"folds": 3, "groups": y}, ArgumentError, "groups are for a splitter"),
         (
             never,
