@@ -1268,8 +1268,8 @@ class TestFiles:
         [
             (lambda header: header.update(version=3), r"version is 3, this minidl reads \[1, 2\]"),
             (lambda header: header.update(version="1"), "version is '1'"),
-            (lambda header: header.update(format="other"), "no model that minidl saved"),
-            (lambda header: header.update(format=["minidl model"]), "no model that minidl saved"),
+            (lambda header: header.update(format="other"), "not a model that minidl saved"),
+            (lambda header: header.update(format=["minidl model"]), "not a model that minidl saved"),
             (lambda header: header.pop("input_shape"), "it has no 'input_shape'"),
             (lambda header: header.update(input_shape=[13]), r"'weight' is float32 \(12, 16\) in the file.*\(13, 16\)"),
             (lambda header: header.update(input_shape="12"), "a shape must be a whole number or a tuple"),

@@ -238,7 +238,7 @@ def test_a_file_that_is_not_there_or_is_none_of_ours(tmp_path):
     with pytest.raises(MissingFileError, match="there is no file"):
         MLPClassifier.load(tmp_path / "model.npz")
     (tmp_path / "model.npz").write_bytes(b"text")
-    with pytest.raises(FileFormatError, match="no .npz file"):
+    with pytest.raises(FileFormatError, match="not an .npz file"):
         MLPClassifier.load(tmp_path / "model.npz")
 
 

@@ -475,7 +475,7 @@ def test_settings_out_of_range_are_refused(make, error, message):
         (
             MaxPool1D(2, padding=2),
             (4, 1),
-            r"a window of 2 may lie outside of the sequence \(4, 1\) with padding \(2, 2\)",
+            r"a window of 2 may be outside of the sequence \(4, 1\) with padding \(2, 2\)",
         ),
         (Conv1D(4, 1, groups=2), (4, 3), r"groups=2 must divide the 3 features of the sequence \(4, 3\) and the 4"),
     ],
