@@ -205,7 +205,7 @@ def test_it_trains_a_classifier_by_name():
 )
 def test_a_model_that_draws_random_numbers_is_refused(layer, name):
     t = trainer(layer, Dense(2))
-    with pytest.raises(ArgumentError, match=f"compares losses .*, which {name} would change"):
+    with pytest.raises(ArgumentError, match=f"compares losses .*, but {name} would change"):
         t.fit(*problem(), progress=False)
 
 
