@@ -99,7 +99,7 @@ class Parameter(State):
 
 
 def as_layer_name(value: Any, place: str) -> str:
-    """Return a text that can be part of a path. Raise ArgumentError for another text, else ArgumentTypeError."""
+    """Return a text that can be part of a path. Raise ArgumentError for other texts, else ArgumentTypeError."""
     if not as_text(value, place) or "/" in value or not value.isprintable():
         raise ArgumentError(f"{place} is {value!r}; it must not be empty or hold a '/' or an unprintable character")
     return str(value)

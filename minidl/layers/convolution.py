@@ -48,7 +48,7 @@ class Conv2D(LooksAtPlaces, Layer):
     Shapes: (N, height, width, channels) -> (N, rows, columns, filters), with
     ``rows = floor((height + padding - dilation (kernel - 1) - 1) / stride) + 1``; ``W`` is (kernel height, kernel
     width, channels / groups, filters). Conv2D(16, 3) maps images (28, 28, 1) to (26, 26, 16), with padding="same" to
-    (28, 28, 16), and with strides=2 in addition to (14, 14, 16). ``W`` is (3, 3, 1, 16) here, and its fan-in is 9.
+    (28, 28, 16), and with padding="same" and strides=2 to (14, 14, 16). ``W`` is (3, 3, 1, 16), and its fan-in is 9.
     Gradients: dW is the product of the patches with dy, db the sum of dy, and dx a convolution of dy, its entries
     `strides` apart, with the flipped kernels.
 

@@ -106,7 +106,7 @@ class Conv1D(_AlongTime):
     Shapes: (N, T, features) -> (N, places, filters), with
     ``places = floor((T + padding - dilation (kernel_size - 1) - 1) / stride) + 1``; ``W`` is (kernel_size,
     features / groups, filters). Conv1D(16, 3) maps sequences (100, 8) to (98, 16), with padding="same" or "causal" to
-    (100, 16), and with strides=2 in addition to (50, 16); ``W`` is (3, 8, 16), and its fan-in is 24.
+    (100, 16), and with one of these and strides=2 to (50, 16). ``W`` is (3, 8, 16), and its fan-in is 24.
     Gradients: as for `Conv2D`, with images of one row.
 
     Masked positions are treated as zeros, like the padding, so a padded row gives the same result as the row alone. The
