@@ -1,4 +1,4 @@
-"""What all estimators share: data in scikit-learn's manner, a model and a trainer inside, predictions in labels."""
+"""The base of all estimators: they take data as scikit-learn does, train a model inside, and predict labels."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ from minidl.typing import Array, Shape
 
 _SEEDS = 2**31
 _SMALL = 2**24
-"""Bytes of a table of which a copy does no harm."""
+"""A table of at most this many bytes may be copied."""
 _Self = TypeVar("_Self", bound="NetworkEstimator")
 _Classifier = TypeVar("_Classifier", bound="NetworkClassifierBase")
 _Regressor = TypeVar("_Regressor", bound="NetworkRegressorBase")
 
 
 class NetworkEstimator(BaseEstimator):
-    """Base of the estimators: a subclass says how its network is made and trained.
+    """Base of the estimators: a subclass defines how its network is made and trained.
 
     Attributes
     ----------
     model_ : Sequential
-        The network. It predicts numbers of classes, where the estimator predicts labels.
+        The network. It predicts class numbers; the estimator turns them into labels.
     trainer_ : Trainer
     history_ : History
         Loss and metrics of each epoch of `trainer_`.
     n_features_in_ : int
     feature_names_in_ : array of str
-        The columns of the frame that it was fitted on.
+        The column names of the training frame, if `fit` was given a frame.
     """
 
     _takes_images = False
@@ -66,20 +66,20 @@ class NetworkEstimator(BaseEstimator):
     def _make_model(
         self, input_shape: Shape, first: list[Layer], loss: Loss, outputs: int, dtype: Any, random_state: Any
     ) -> Sequential:
-        """Return a new network, set up; `first` are layers that the input passes first."""
+        """Return a new network that is ready to train; it begins with the layers `first`."""
 
     @abstractmethod
     def _train(self, rows: TrainingRows, random_state: Any, *, goes_on: bool, keep_optimizer: bool) -> None:
-        """Train `model_` on rows with a new trainer, or go on with the old one for an epoch."""
+        """Train `model_` on rows with a new trainer, or continue with the old one for an epoch."""
 
     @abstractmethod
     def _prepare_targets(self, y: Any, *, first: bool, classes: Any) -> Array:
-        """Return targets as the loss takes them; `first` if the estimator has not seen any yet."""
+        """Return targets as the loss takes them; `first` is True if the estimator has not seen any yet."""
 
     @property
     @abstractmethod
     def _kind(self) -> tuple[str, int]:
-        """What the targets are, "binary" and so on, and how many outputs they need."""
+        """The kind of the targets, such as "binary", and the number of outputs that they need."""
 
     model_: Sequential
     trainer_: Trainer
@@ -91,17 +91,18 @@ class NetworkEstimator(BaseEstimator):
         Parameters
         ----------
         X : array, frame or table (N, features), sparse matrix
-            float32 is computed in float32; so are truth values and integers of one byte, such as pixels, which are
-            converted batch by batch. All else is computed in float64. A sparse matrix becomes dense batch by batch.
+            float32, booleans and one-byte integers, such as pixels, are computed in float32; everything else is
+            computed in float64. Small integers and sparse matrices are converted batch by batch.
         y : array (N,) or (N, outputs)
         sample_weight : array (N,), >= 0, optional
-            A row of a whole number as its weight counts as so many rows, unless that made more than ten times as many.
+            If all weights are whole numbers, a row of weight 3 counts as three rows, unless this would make more than
+            ten times as many rows.
 
         Returns
         -------
         self
 
-        Raises ValueError, in scikit-learn's words, for data or parameters that cannot be.
+        Raises ValueError, with scikit-learn's messages, for invalid data or parameters.
         """
         return self._fit(X, y, sample_weight, goes_on=self.warm_start and hasattr(self, "model_"))
 
@@ -123,7 +124,7 @@ class NetworkEstimator(BaseEstimator):
         except BaseException:
             trainer = vars(self).get("trainer_")
             if trainer is None or trainer.step == (steps if trainer is before.get("trainer_") else 0):
-                self.__dict__ = before  # nothing has been trained: what was fitted stays
+                self.__dict__ = before  # no step was trained: keep the earlier fit
             raise
 
     def _fit_checked(
@@ -144,7 +145,7 @@ class NetworkEstimator(BaseEstimator):
                 raise ArgumentError(f"class_weight is {class_weight!r}; weights are 0 or more")
             rows.weights = of_class if rows.weights is None else rows.weights * of_class
         if rows.weights is not None and not rows.weights.any():
-            raise ArgumentError("sample_weight is 0 for every row, or class_weight is: one row must weigh more than 0")
+            raise ArgumentError("sample_weight is 0 for every row, or class_weight is: give one row a weight above 0")
         random_state = check_random_state(self.random_state)
         if not goes_on:
             self.model_ = self._new_model(rows, _dtype_for(X), random_state)
@@ -170,15 +171,15 @@ class NetworkEstimator(BaseEstimator):
         return model
 
     def _check_model(self, model: Sequential) -> None:
-        """Raise ArgumentError for a network that cannot tell what the targets are."""
+        """Raise ArgumentError if the network does not fit the targets."""
 
     @property
     def _is_stochastic(self) -> bool:
-        """Whether it can be trained batch by batch, and so by `partial_fit`."""
+        """Whether the optimizer works batch by batch, as `partial_fit` needs."""
         return not get_optimizer(self.optimizer).full_batch
 
     def _strata(self, rows: TrainingRows) -> Array | None:
-        """Return the classes whose shares rows held out shall have, if there are any."""
+        """Return the classes by which the held-out rows are stratified, if there are any."""
         return None
 
     def _run(
@@ -189,8 +190,8 @@ class NetworkEstimator(BaseEstimator):
         callbacks: list[Callback | Callable[[Trainer], None]],
         held_out: TrainingRows | None = None,
     ) -> None:
-        """Train for some epochs; a small table, or a full batch, is put in order once, and not in every step."""
-        trainer.position = replace(trainer.position, row=0)  # what was interrupted is not finished on other rows
+        """Train for some epochs; a small table or a full batch is put in order once, not in every step."""
+        trainer.position = replace(trainer.position, row=0)  # do not finish an interrupted epoch on other rows
         is_small = len(rows) * rows.x[:1].nbytes <= _SMALL
         is_whole = trainer.batch_size is None or trainer.batch_size >= len(rows)
         trainer.fit(
@@ -204,7 +205,7 @@ class NetworkEstimator(BaseEstimator):
         )
 
     def _input_checks(self, X: Any) -> dict[str, Any]:
-        """Return how `validate_data` shall look at inputs; NaN and infinity are for the model to find, by row."""
+        """Return the options of `validate_data`; the model itself checks for NaN and infinity and names the row."""
         dtypes = set(X.dtypes) if hasattr(X, "dtypes") else {getattr(X, "dtype", None)}  # of a frame's columns
         small = len(dtypes) == 1 and dtypes.pop() in (np.bool_, np.uint8, np.int8)
         return {
@@ -222,21 +223,21 @@ class NetworkEstimator(BaseEstimator):
         return self.model_.predict_scores(X)
 
     def _decode(self, decisions: Array) -> Array:
-        """Return what the user calls the model's decisions."""
+        """Return the user's labels for the model's decisions."""
         return decisions
 
     def predict(self, X: Any) -> Array:
-        """Return predictions, labels or numbers, (N,) or (N, outputs), of inputs as `fit` takes them."""
+        """Return predicted labels or numbers, (N,) or (N, outputs); `X` is as for `fit`."""
         scores = self._scores(X)
         loss = self.model_.loss
         assert loss is not None
         return self._decode(loss.decide(scores))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted estimator to a model file, ``.npz``; `Sequential.load` reads the network from it as well.
+        """Write the fitted estimator to a model file, ``.npz``. `Sequential.load` can read the network from it.
 
-        It holds the network, the parameters, the names of classes and features, and the numbers of `fit`, such as
-        ``loss_curve_``; not the state of the optimizer, so that a later `partial_fit` begins with a new one.
+        The file holds the network, the parameters, the names of classes and features, and the results of `fit`, such
+        as ``loss_curve_``. It does not hold the optimizer's state: a later `partial_fit` starts with a new optimizer.
 
         Raises NotFittedError before `fit`, ArgumentTypeError for a parameter that a file cannot hold, such as a
         function, and OSError when the file cannot be written.
@@ -246,11 +247,11 @@ class NetworkEstimator(BaseEstimator):
 
     @classmethod
     def load(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
-        """Read an estimator that `save` wrote; FileFormatError, as `Sequential.load`, for anything else."""
+        """Read an estimator that `save` wrote. Raises FileFormatError for any other file, as `Sequential.load` does."""
         return read_estimator(cls, path)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name; `deep` adds the settings of layers and such, as ``layers__0__units``."""
+        """Return the parameters by name; `deep` adds the settings of layers and optimizers: ``layers__0__units``."""
         parameters: dict[str, Any] = super().get_params(deep=deep)
         if deep:
             for name, value in list(parameters.items()):
@@ -258,7 +259,7 @@ class NetworkEstimator(BaseEstimator):
         return parameters
 
     def set_params(self: _Self, **params: Any) -> _Self:
-        """Set parameters, also those inside others, as ``layers__0__units``; ValueError for one that is not there."""
+        """Set parameters, also inner ones such as ``layers__0__units``. Raises ValueError for an unknown name."""
         inside = {name: value for name, value in params.items() if "__" in name}
         super().set_params(**{name: value for name, value in params.items() if name not in inside})
         for name, value in inside.items():
@@ -269,7 +270,7 @@ class NetworkEstimator(BaseEstimator):
             try:
                 setattr(self, outer, with_setting(whole, path, value))
             except KeyError:
-                # The nearest, those beside it, and others inside: no error lists all, of which there may be hundreds.
+                # Suggest the nearest name, then its neighbours: there may be hundreds of names in all.
                 place, known = name.rpartition("__")[0], self.get_params()
                 beside = sorted(known, key=lambda each: (each.rpartition("__")[0] != place, "__" not in each))
                 fix = did_you_mean(name, dict.fromkeys([*difflib.get_close_matches(name, known, n=1), *beside[:6]]))
@@ -277,7 +278,7 @@ class NetworkEstimator(BaseEstimator):
         return self
 
     def _fitted(self) -> dict[str, Any]:
-        """Return what `fit` has found, as a model file holds it."""
+        """Return the results of `fit` in the form that a model file holds."""
         return {"n_features_in": self.n_features_in_, "history": dict(self.history_)}
 
     def _restore_fitted(self, fitted: dict[str, Any]) -> None:
@@ -300,7 +301,7 @@ class NetworkEstimator(BaseEstimator):
 
 
 class NetworkClassifierBase(ClassifierMixin, NetworkEstimator):
-    """What the classifiers share: labels of any kind.
+    """Base of the classifiers: they take labels of any kind.
 
     Attributes
     ----------
@@ -348,7 +349,7 @@ class NetworkClassifierBase(ClassifierMixin, NetworkEstimator):
                 "the output layer and the loss out"
             )
         if loss is None or loss.decide(np.zeros((1, *shape))).dtype.kind not in "iu":
-            raise ArgumentError(f"a classifier needs a loss of classes, not {loss!r}")
+            raise ArgumentError(f"a classifier needs a loss for classes, not {loss!r}")
 
     @property
     def _gives_probabilities(self) -> bool:
@@ -371,14 +372,14 @@ class NetworkClassifierBase(ClassifierMixin, NetworkEstimator):
 
     @available_if(lambda estimator: estimator._is_stochastic)
     def partial_fit(self: _Classifier, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> _Classifier:
-        """Train for one epoch on these rows; not for an optimizer that needs all rows at once, such as L-BFGS.
+        """Train for one epoch on these rows. Not available for optimizers that need all rows at once, such as L-BFGS.
 
         Parameters
         ----------
         X, y, sample_weight
             As for `fit`.
         classes : array (K,), optional
-            All labels that there will be: needed in the first call, unless rows have several labels.
+            All labels that will occur. Required in the first call, unless rows have several labels.
 
         Returns
         -------
@@ -395,16 +396,16 @@ class NetworkClassifierBase(ClassifierMixin, NetworkEstimator):
 
     @available_if(lambda estimator: estimator._gives_probabilities)
     def predict_proba(self, X: Any) -> Array:
-        """Return each class's probability (N, K), in the order of `classes_`; each label's where rows have several.
+        """Return the probabilities (N, K) of the classes, in the order of `classes_`, or of several labels per row.
 
-        A loss that gives no probabilities, such as `Hinge`, has no such method.
+        The method does not exist for a loss without probabilities, such as `Hinge`.
         """
         scores = self._scores(X)
         loss = self.model_.loss
         assert loss is not None
         if len(self.classes_) == 1:
             return np.ones((len(scores), 1), scores.dtype)
-        if self._labels.outputs == scores.shape[1] == 1:  # one score, of the second of two classes
+        if self._labels.outputs == scores.shape[1] == 1:  # one score, for the second of two classes
             return loss.activate(np.hstack([-scores, scores]))
         return loss.activate(scores)
 
@@ -422,7 +423,7 @@ class NetworkClassifierBase(ClassifierMixin, NetworkEstimator):
 
 
 class NetworkRegressorBase(RegressorMixin, NetworkEstimator):
-    """What the regressors share: numbers, one or several a row."""
+    """Base of the regressors: targets are one or several numbers per row."""
 
     _outputs: int
 
@@ -432,7 +433,7 @@ class NetworkRegressorBase(RegressorMixin, NetworkEstimator):
 
     @available_if(lambda estimator: estimator._is_stochastic)
     def partial_fit(self: _Regressor, X: Any, y: Any, sample_weight: Any = None) -> _Regressor:
-        """Train for one epoch on these rows; parameters and result as of `fit`. Not for L-BFGS."""
+        """Train for one epoch on these rows; parameters and result as for `fit`. Not available with L-BFGS."""
         return self._fit(X, y, sample_weight, goes_on=hasattr(self, "model_"), keep_optimizer=True)
 
     def _prepare_targets(self, y: Any, *, first: bool, classes: Any) -> Array:
@@ -460,11 +461,11 @@ def seed_from(random_state: Any) -> int:
 
 @contextlib.contextmanager
 def _columns_named(X: Any) -> Iterator[None]:
-    """Within, an error says which column of a frame, or of an array of texts, holds no numbers, if one does."""
+    """Make errors inside this context name the column of a frame or of a text array that holds no numbers."""
     try:
         yield
     except (ValueError, TypeError) as error:
-        # What the entries of an array of objects must be, scikit-learn says by TypeError.
+        # scikit-learn raises TypeError for wrong entries in an array of objects.
         is_text = isinstance(X, list) or getattr(X, "dtype", np.dtype(float)).kind in "OUS"
         if hasattr(X, "columns") or (is_text and isinstance(error, ValueError)):
             as_array(X, "X")
@@ -472,7 +473,7 @@ def _columns_named(X: Any) -> Iterator[None]:
 
 
 def _plain_targets(y: Any) -> Any:
-    """Return targets that are numbers as an array, also of objects, and others as they are, for scikit-learn."""
+    """Return numeric targets as an array, also from an array of objects; return other targets unchanged."""
     y = as_frame(y)
     with contextlib.suppress(DataError):
         return as_array(y, "y")

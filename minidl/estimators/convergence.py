@@ -1,4 +1,4 @@
-"""When scikit-learn's MLP classes end their training, what they print, and how their learning rate falls."""
+"""The stopping rule, the printed lines and the learning-rate schedules of scikit-learn's MLP classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DIVISOR = 5.0
 
 
 class CountedLBFGS(LBFGS):
-    """L-BFGS that counts how often the loss is evaluated: once before the first iteration, and then in each."""
+    """L-BFGS that counts the evaluations of the loss: one before the first iteration, then those of each iteration."""
 
     evaluations: int = field(default=1, init=False, repr=False)
 
@@ -39,7 +39,7 @@ class CountedLBFGS(LBFGS):
 
 
 class ExactMatch(Metric):
-    """The share of rows whose labels are all right, in [0, 1]: scikit-learn's accuracy where rows have several."""
+    """The share of rows whose labels are all right, in [0, 1]: scikit-learn's accuracy for several labels per row."""
 
     def per_row(self, rows: ScoredRows) -> Array:
         right: Array = (rows.predictions == rows.truth).reshape(len(rows.scores), -1).all(axis=1)
@@ -47,26 +47,26 @@ class ExactMatch(Metric):
 
 
 class Convergence(Callback):
-    """Ends the training once the loss, or the score of the rows held out, has stopped to improve by `tol`.
+    """End the training once the loss, or the score of the held-out rows, no longer improves by `tol`.
 
     Parameters
     ----------
     score : str or None
-        The metric of the rows held out, such as "val_accuracy", by which the best parameters are kept; None: the loss.
+        The metric of the held-out rows that chooses the best parameters, such as "val_accuracy". None: use the loss.
     tol, n_iter_no_change, learning_rate, learning_rate_init, power_t, max_fun, verbose
         As for `MLPClassifier`.
 
     Attributes
     ----------
     losses, scores : list of float
-        One an epoch, in all calls of `fit`.
+        One per epoch, over all calls of `fit`.
     best_loss, best_score : float
     waited : int
         Epochs without an improvement.
     rows_seen : int
         In all epochs.
     converged : bool
-        Whether the last `fit` has ended the training.
+        Whether this rule ended the last `fit`.
     """
 
     score: str | None = None
@@ -88,7 +88,7 @@ class Convergence(Callback):
     converged: bool = field(default=False, init=False, repr=False)
 
     def go_on_from(self, estimator: Any) -> None:
-        """Take over what an estimator knows of its training so far."""
+        """Copy an estimator's training results so far."""
         self.losses, self.scores = list(estimator.loss_curve_), list(estimator.validation_scores_ or ())
         self.best_loss = math.inf if estimator.best_loss_ is None else estimator.best_loss_
         if estimator.best_validation_score_ is not None:
@@ -155,7 +155,7 @@ class Convergence(Callback):
 
 
 def _change_rate(trainer: Trainer, rate: float) -> None:
-    """Set the learning rate of a `Momentum`, whose past steps keep their size, as in scikit-learn."""
+    """Set the learning rate of a `Momentum`; past steps keep their size, as in scikit-learn."""
     for velocity in trainer.optimizer.state.values():
         velocity[...] *= trainer.optimizer.rate() / rate
     trainer.optimizer.learning_rate = rate

@@ -1,4 +1,4 @@
-"""Estimators in model files: beside the network, the parameters, the labels and what `fit` has found."""
+"""Estimators in model files: the network, the parameters, the labels and the results of `fit`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _Estimator = TypeVar("_Estimator", bound="NetworkEstimator")
 
 
 def write_estimator(estimator: NetworkEstimator, path: str | os.PathLike[str]) -> None:
-    """Write what `NetworkEstimator.save` says."""
+    """Write the file that `NetworkEstimator.save` describes."""
     kind, model = type(estimator).__name__, estimator.model_
     settings = estimator.get_params(deep=False)
     if settings.get("build_model") is not None:
-        raise ArgumentTypeError(f"{kind}: a file holds no function build_model: pickle it, or save its model_")
+        raise ArgumentTypeError(f"{kind}: a file cannot hold the function build_model: use pickle, or save its model_")
     described = {
         "class": kind,
         "parameters": {name: _encode(value, f"{kind}: {name}") for name, value in settings.items()},
@@ -35,14 +35,14 @@ def write_estimator(estimator: NetworkEstimator, path: str | os.PathLike[str]) -
 
 
 def read_estimator(kind: type[_Estimator], path: str | os.PathLike[str]) -> _Estimator:
-    """Read what `NetworkEstimator.load` says."""
+    """Read the file that `NetworkEstimator.load` describes."""
 
     def make(description: dict[str, Any], arrays: dict[str, Array]) -> _Estimator:
         if "estimator" not in description:
-            raise FileFormatError("it holds a model alone, no estimator: read it by Sequential.load(path)")
+            raise FileFormatError("it holds a model, not an estimator: read it with Sequential.load(path)")
         described = description["estimator"]
         if described["class"] != kind.__name__:
-            raise FileFormatError(f"it holds a {described['class']}: read it by {described['class']}.load(path)")
+            raise FileFormatError(f"it holds a {described['class']}: read it with {described['class']}.load(path)")
         estimator = kind(**{name: _decode(value) for name, value in described["parameters"].items()})
         estimator.model_ = Sequential.from_description(description, arrays)
         estimator._restore_fitted(described["fitted"])
@@ -52,7 +52,7 @@ def read_estimator(kind: type[_Estimator], path: str | os.PathLike[str]) -> _Est
 
 
 def _encode(value: Any, place: str) -> Any:
-    """Encode a parameter; of a dict, such as `class_weight`, the keys may be numbers, which JSON's are not."""
+    """Encode a parameter; the keys of a dict such as `class_weight` may be numbers, which JSON does not allow."""
     if isinstance(value, dict):
         return {"pairs": encode(list(value.items()), place)}
     return encode(value.tolist() if isinstance(value, np.ndarray) else value, place)

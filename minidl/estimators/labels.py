@@ -1,4 +1,4 @@
-"""Labels as users have them, and as a loss takes them: text, truth values, any integers, or several labels per row."""
+"""Convert the user's labels to a loss's targets and back: text, booleans, any integers, or several labels per row."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Labels:
     Parameters
     ----------
     classes : array (K,)
-        Sorted. Of several labels per row: 0 .. K-1.
+        Sorted. With several labels per row: 0 .. K-1.
     several : bool, default False
-        Whether a row can have several of them, and targets are indicators (N, K).
+        Whether a row can have several labels, so that targets are indicators (N, K).
 
-    Raises ValueError, in scikit-learn's words, for targets that are no labels.
+    Raises ValueError, with scikit-learn's messages, for targets that are not labels.
     """
 
     def __init__(self, classes: Array, several: bool = False) -> None:
@@ -39,7 +39,7 @@ class Labels:
 
     @property
     def outputs(self) -> int:
-        """How many scores tell them apart: one for two classes."""
+        """The number of scores that the network needs: one for two classes."""
         return len(self.classes) if self.several or len(self.classes) > 2 else 1
 
     def encode(self, y: Any) -> Array:
@@ -49,5 +49,5 @@ class Labels:
         return np.searchsorted(self.classes, np.asarray(y))
 
     def decode(self, decisions: Array) -> Array:
-        """Return the labels (N,) that the numbers of classes mean; indicators (N, K) stay as they are."""
+        """Return the labels (N,) for class numbers; indicators (N, K) stay as they are."""
         return decisions if self.several else self.classes[np.minimum(decisions, len(self.classes) - 1)]

@@ -1,7 +1,7 @@
 """The losses of scikit-learn's MLP classes: sums over the outputs, not means, and half of the squared error.
 
-So learning rates and `alpha` mean what they mean there. For several outputs of a regression scikit-learn reports the
-mean, but follows the gradient of the sum.
+So learning rates and `alpha` have the same effect as in scikit-learn. For a regression with several outputs,
+scikit-learn reports the mean but follows the gradient of the sum.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ class HalfSquaredError(MeanSquaredError):
 class HalfPoissonDeviance(Poisson):
     """Half of the Poisson deviance of counts t from rates p = exp(s): t log(t / p) - t + p, summed over the outputs.
 
-    It is 0 where p = t, and otherwise differs from `Poisson` by what does not depend on the score.
+    It is 0 where p = t. It differs from `Poisson` by a term that does not depend on the score.
 
     Shapes: as `Poisson`.
     """

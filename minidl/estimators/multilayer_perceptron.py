@@ -41,7 +41,7 @@ _NORMALIZATIONS: dict[str, Callable[[], Layer]] = {"batch": BatchNorm, "layer": 
 
 
 class MLPBase(NetworkEstimator):
-    """What the two classes share."""
+    """Base of the two classes."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -80,7 +80,7 @@ class MLPBase(NetworkEstimator):
 
     @property
     def coefs_(self) -> tuple[Array, ...]:
-        """The weights (inputs, units) of each layer: views of the network's, to be changed in place."""
+        """The weights (inputs, units) of each layer: views, so changes in place change the network."""
         return tuple(layer.weight.value for layer in self._dense_layers())
 
     @coefs_.setter
@@ -90,7 +90,7 @@ class MLPBase(NetworkEstimator):
 
     @property
     def intercepts_(self) -> tuple[Array, ...]:
-        """The biases (units,) of each layer: views of the network's, to be changed in place."""
+        """The biases (units,) of each layer: views, so changes in place change the network."""
         return tuple(layer.bias.value for layer in self._dense_layers() if layer.bias is not None)
 
     @intercepts_.setter
@@ -100,17 +100,17 @@ class MLPBase(NetworkEstimator):
 
     @property
     def n_layers_(self) -> int:
-        """How many layers there are, the input counted."""
+        """The number of layers, including the input."""
         return len(self._dense_layers()) + 1
 
     @property
     def n_outputs_(self) -> int:
-        """How many outputs the network has."""
+        """The number of outputs of the network."""
         return self._dense_layers()[-1].units
 
     @property
     def out_activation_(self) -> str:
-        """What turns scores into predictions: "softmax", "logistic", "identity" or "exp"."""
+        """The function that turns scores into predictions: "softmax", "logistic", "identity" or "exp"."""
         return "exp" if isinstance(self.model_.loss, Poisson) else "identity"
 
     def _dense_layers(self) -> list[Dense]:
@@ -140,7 +140,7 @@ class MLPBase(NetworkEstimator):
         return model
 
     def _draw_first_values(self, model: Sequential, random_state: Any) -> None:
-        """Draw weights and biases as scikit-learn does, to the same numbers for the same `random_state`."""
+        """Draw the same weights and biases as scikit-learn for the same `random_state`."""
         factor = 2.0 if self.activation == "logistic" else 6.0
         for layer in model.layers:
             if isinstance(layer, Dense) and layer.bias is not None:
@@ -227,7 +227,7 @@ class MLPBase(NetworkEstimator):
         self.trainer_.batch_size = min(200 if self.batch_size == "auto" else self.batch_size, len(rows))
 
     def _regularize(self, rows: TrainingRows) -> None:
-        """Give the weights scikit-learn's penalty, alpha / 2 times their squares over the summed weight of a batch."""
+        """Add scikit-learn's penalty: alpha / 2 times the squared weights, divided by the batch's summed row weight."""
         batch = (self.trainer_.batch_size or len(rows)) * rows.mean_weight
         for layer in self._dense_layers():
             layer.regularizer = L2(self.alpha / 2 / batch) if self.alpha else None
@@ -249,7 +249,7 @@ class MLPBase(NetworkEstimator):
         return convergence
 
     def _keep_numbers(self, convergence: Convergence) -> None:
-        """Set what scikit-learn's classes tell of a training."""
+        """Set the attributes that scikit-learn's classes have after training."""
         self.history_ = self.trainer_.history
         self.n_iter_, self.t_ = convergence.epochs, convergence.rows_seen
         self.loss_curve_ = convergence.losses
@@ -270,7 +270,7 @@ class MLPBase(NetworkEstimator):
 
     @abstractmethod
     def _score_metric(self) -> str:
-        """Return the metric that `early_stopping` goes by."""
+        """Return the metric that `early_stopping` uses."""
 
 
 _NUMBERS = (
@@ -286,10 +286,10 @@ _NUMBERS = (
 
 
 class MLPClassifier(NetworkClassifierBase, MLPBase):
-    """Multilayer perceptron for classification: scikit-learn's class, with minidl inside and more to choose.
+    """Multilayer perceptron for classification: a drop-in replacement of scikit-learn's class, with more options.
 
     All parameters up to `max_fun` have the names, the meanings and the defaults of
-    `sklearn.neural_network.MLPClassifier`. The others are given by keyword.
+    `sklearn.neural_network.MLPClassifier`. Pass the others by keyword.
 
     Parameters
     ----------
@@ -298,57 +298,57 @@ class MLPClassifier(NetworkClassifierBase, MLPBase):
     activation : "identity", "logistic", "tanh" or "relu", default "relu"
     solver : "adam", "sgd" or "lbfgs", default "adam"
     alpha : float >= 0, default 1e-4
-        The squares of the weights, times alpha / 2 and over the summed weight of a batch, are part of the loss.
+        L2 penalty: the loss includes alpha / 2 times the squared weights, divided by the batch's summed row weight.
     batch_size : int or "auto", default "auto"
         "auto" is min(200, rows). L-BFGS takes all rows at once.
     learning_rate : "constant", "invscaling" or "adaptive", default "constant"
-        Of "sgd": as it is; over the number of rows seen to the power `power_t`; or divided by 5 each time that the
-        training has stopped to improve.
+        For "sgd". "constant" keeps the rate; "invscaling" divides it by the number of rows seen to the power
+        `power_t`; "adaptive" divides it by 5 each time that the training stops improving.
     learning_rate_init : float > 0, default 0.001
-        Of "sgd" and "adam".
+        For "sgd" and "adam".
     power_t : float >= 0, default 0.5
     max_iter : int >= 1, default 200
         Epochs; with "lbfgs", iterations.
     shuffle : bool, default True
-        Visit rows in a random order, the same for the same rows in whatever order they are given.
+        Visit rows in a random order. It does not depend on the order in which the rows are given.
     random_state : int, RandomState or None, default None
-        Of the first weights, the order of rows, the rows held out, and dropout.
+        Seed for the initial weights, the order of rows, the held-out rows, and dropout.
     tol : float >= 0, default 1e-4
-        An epoch improves if the loss is lower, or the score higher, by `tol`. "lbfgs" ends where no entry of the
-        gradient is larger.
+        An epoch improves if the loss is lower, or the score higher, by at least `tol`. "lbfgs" ends when no entry of
+        the gradient is larger than `tol`.
     verbose : bool, int or "bar", default False
         Print a line for each epoch, or show a progress bar.
     warm_start : bool, default False
-        Let another `fit` go on with the network as it is.
+        Continue with the current network when `fit` is called again.
     momentum : float in [0, 1), default 0.9
     nesterovs_momentum : bool, default True
-        Both of "sgd".
+        Both for "sgd".
     early_stopping : bool, default False
-        Hold out rows, go by their score, and keep the best epoch's network.
+        Hold out rows, stop when their score no longer improves, and keep the best epoch's network.
     validation_fraction : float in [0, 1), default 0.1
-        Of the rows, for `early_stopping`.
+        The share of the rows that `early_stopping` holds out.
     beta_1, beta_2 : float in [0, 1), default 0.9 and 0.999
     epsilon : float > 0, default 1e-8
-        All three of "adam".
+        All three for "adam".
     n_iter_no_change : int >= 1 or inf, default 10
-        So many epochs in a row may fail to improve.
+        Stop after this many epochs in a row without improvement.
     max_fun : int >= 1, default 15000
-        Evaluations of the loss by "lbfgs".
+        The most evaluations of the loss by "lbfgs".
     class_weight : dict of label -> weight, "balanced" or None, default None
     dropout : float in [0, 1), default 0
         The share of each hidden layer's outputs that are dropped in training.
     normalization : "batch", "layer" or None, default None
-        Of each hidden layer's sums, before the activation.
+        Normalize each hidden layer's output before the activation.
     optimizer : Optimizer or its name, optional
-        Takes the place of `solver` and its parameters.
+        Replaces `solver` and its parameters.
     schedule : Schedule or function of the step, optional
-        The learning rate of each step, in the place of `learning_rate` and `learning_rate_init`.
+        The learning rate of each step. Replaces `learning_rate` and `learning_rate_init`.
     loss : Loss, optional
-        By default the cross-entropy.
+        Default: the cross-entropy.
     callbacks : list of Callback or functions, optional
         Each `fit` uses copies.
     metrics : list of metrics, optional
-        As `Trainer` takes them; they are in `history_`.
+        As for `Trainer`; `history_` holds their values.
     augment : callable, optional
         As for `Trainer`.
     average : Average, optional
@@ -360,19 +360,19 @@ class MLPClassifier(NetworkClassifierBase, MLPBase):
     ----------
     classes_, n_features_in_, feature_names_in_, n_outputs_, n_layers_, out_activation_
     coefs_, intercepts_ : tuple of array
-        Weights (inputs, units) and biases (units,) of each layer: views of the network's, to be changed in place.
+        Weights (inputs, units) and biases (units,) of each layer: views, so changes in place change the network.
     loss_, best_loss_ : float
-        The last epoch's loss, and the lowest; `best_loss_` is None with `early_stopping`.
+        The loss of the last epoch, and the lowest loss; `best_loss_` is None with `early_stopping`.
     loss_curve_ : list of float
     validation_scores_, best_validation_score_ : list of float, float
-        With `early_stopping`: the accuracy of the rows held out.
+        With `early_stopping`: the accuracy on the held-out rows.
     n_iter_ : int
         Epochs of the last call.
     t_ : int
         Rows seen in all epochs.
     model_, trainer_, history_ : Sequential, Trainer, History
 
-    Sources: those of the layers and optimizers; Glorot and Bengio (2010), AISTATS, for the first weights.
+    Sources: see the layers and optimizers; Glorot and Bengio (2010), AISTATS, for the initial weights.
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -423,7 +423,7 @@ class MLPClassifier(NetworkClassifierBase, MLPBase):
 
     @property
     def out_activation_(self) -> str:
-        """What turns scores into probabilities: "softmax" or "logistic"."""
+        """The function that turns scores into probabilities: "softmax" or "logistic"."""
         return "softmax" if isinstance(self.model_.loss, CategoricalLoss) else "logistic"
 
     def _loss_for(self, kind: str) -> Loss:
@@ -436,26 +436,26 @@ class MLPClassifier(NetworkClassifierBase, MLPBase):
 
 
 class MLPRegressor(NetworkRegressorBase, MLPBase):
-    """Multilayer perceptron for regression: scikit-learn's class, with minidl inside and more to choose.
+    """Multilayer perceptron for regression: a drop-in replacement of scikit-learn's class, with more options.
 
     All parameters up to `max_fun` have the names, the meanings and the defaults of
-    `sklearn.neural_network.MLPRegressor`. The others are given by keyword.
+    `sklearn.neural_network.MLPRegressor`. Pass the others by keyword.
 
     Parameters
     ----------
     loss : "squared_error", "poisson" or Loss, default "squared_error"
-        Half of the squared error, or of the Poisson deviance, summed over the outputs; or any loss of numbers.
+        Half of the squared error, or of the Poisson deviance, summed over the outputs; or any loss for numbers.
     hidden_layer_sizes, activation, ..., max_fun
         As for `MLPClassifier`; the score of `early_stopping` is the coefficient of determination.
     dropout, normalization, optimizer, schedule, callbacks, metrics, augment, average
         As for `MLPClassifier`.
     standardize : bool, default False
-        Scale each input feature, and each output's targets, to mean 0 and deviation 1, inside the network; predictions
-        are in the user's units. Targets of "poisson" are counts, and stay.
+        Scale each input feature, and each output's targets, to mean 0 and deviation 1, inside the network. Predictions
+        are in the user's units. Targets of "poisson" are counts and are not scaled.
 
     Attributes
     ----------
-    All of `MLPClassifier` but `classes_`.
+    As for `MLPClassifier`, without `classes_`.
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {

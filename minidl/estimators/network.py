@@ -1,4 +1,4 @@
-"""Estimators of any layers."""
+"""Estimators for networks of any layers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from minidl.training import Average, Trainer
 from minidl.typing import Shape
 
 _built: weakref.WeakSet[Layer] = weakref.WeakSet()
-"""Layers that functions have built: a second network that had them would begin with what the first has learnt."""
+"""Layers that a build_model has returned: a second network with them would start from the first one's training."""
 
 
 class NetworkBase(NetworkEstimator):
-    """What the two classes share."""
+    """Base of the two classes."""
 
     layers: Any
     build_model: Callable[..., Sequential] | None
@@ -80,12 +80,10 @@ class NetworkBase(NetworkEstimator):
         elements = self._elements(seed, input_shape, outputs)
         if not (elements and isinstance(elements[-1], Loss)):
             if elements and isinstance(elements[-1], Softmax):
-                raise ArgumentError(
-                    f"layers end with {elements[-1]!r}: leave it and the output layer out, they are added"
-                )
+                raise ArgumentError(f"layers end with {elements[-1]!r}: remove it and the output layer, they are added")
             elements += [Dense(outputs, initializer="glorot_uniform"), loss]
         elif self.loss is not None:
-            raise ArgumentError("the layers end with a loss, and loss= gives another one: leave one out")
+            raise ArgumentError("the layers end with a loss, and loss= gives another one: remove one")
         return Sequential([*first, *elements], input_shape=input_shape, seed=seed, dtype=dtype)
 
     def _elements(self, seed: int, input_shape: Shape, outputs: int) -> list[Layer | Loss]:
@@ -93,14 +91,14 @@ class NetworkBase(NetworkEstimator):
         if self.build_model is None:
             return list(copy.deepcopy(self.layers or ()))
         if self.layers is not None:
-            raise ArgumentError("layers and build_model are both given: leave one out")
+            raise ArgumentError("layers and build_model are both given: give only one")
         known = {"seed": seed, "input_shape": input_shape, "outputs": outputs}
         wanted = inspect.signature(self.build_model).parameters
         model = self.build_model(**{name: value for name, value in known.items() if name in wanted})
         if not isinstance(model, Sequential):
             raise ArgumentTypeError(f"build_model returned {brief(model)}; it must return a Sequential")
         if any(layer in _built for layer in model.layers):
-            raise ArgumentError("build_model returned layers that it has returned before: make new ones at each call")
+            raise ArgumentError("build_model returned the layers of an earlier call again: make new ones at each call")
         _built.update(model.layers)
         return [*model.layers, *([model.loss] if model.loss else [])]
 
@@ -147,34 +145,34 @@ def _print_epoch(trainer: Trainer) -> None:
 
 
 class NetworkClassifier(NetworkClassifierBase, NetworkBase):
-    """A classifier of any layers.
+    """A classifier with any layers.
 
     Parameters
     ----------
     layers : list of Layer, optional
-        The hidden layers: an output layer, and the loss that the labels ask for, are added. A list that ends with a
-        `Loss` is the whole network. Without layers the network is linear. Each `fit` uses copies. Their settings are
-        parameters as well, such as ``layers__0__units``, so that a search can tune them.
+        The hidden layers. The estimator adds an output layer and the loss that fits the labels. A list that ends with
+        a `Loss` is the whole network. Without layers the network is linear. Each `fit` uses copies. The layers'
+        settings are parameters, too, such as ``layers__0__units``, so that a search can tune them.
     build_model : function, optional
-        In the place of `layers`: returns a new `Sequential`, of hidden layers or with a loss. It is called with those
-        of the arguments `seed`, `input_shape` and `outputs` that it names.
+        Replaces `layers`: it returns a new `Sequential`, either of hidden layers or with a loss. It may take any of
+        the arguments `seed`, `input_shape` and `outputs`.
     loss : Loss, optional
-        By default `SoftmaxCrossEntropy`, or `SigmoidCrossEntropy` for two classes and for several labels per row.
+        Default: `SoftmaxCrossEntropy`, or `SigmoidCrossEntropy` for two classes and for several labels per row.
     optimizer : Optimizer or its name, default "adam"
-        The settings of an object, such as ``Adam()``, are parameters as well: ``optimizer__learning_rate``.
+        The settings of an object, such as ``Adam()``, are parameters, too: ``optimizer__learning_rate``.
     batch_size : int or None, default 32
-        None is all rows at once.
+        None: all rows in one batch.
     max_iter : int >= 1, default 100
         Epochs.
     shuffle : bool, default True
-        Visit rows in a random order, the same for the same rows in whatever order they are given.
+        Visit rows in a random order. It does not depend on the order in which the rows are given.
     metrics, clip_norm, clip_value, average, augment
         As for `Trainer`.
     callbacks : list of Callback or functions, optional
         Each `fit` uses copies.
     validation_fraction : float in (0, 1), optional
-        The share of the rows to hold out, for callbacks such as ``EarlyStopping("val_loss")`` to go by: drawn at random
-        or, with ``shuffle=False``, the last ones.
+        The share of the rows to hold out for callbacks such as ``EarlyStopping("val_loss")``. They are drawn at random
+        or, with ``shuffle=False``, are the last rows.
     class_weight : dict of label -> weight, "balanced" or None, default None
     standardize : bool, default False
         Scale each input feature to mean 0 and deviation 1, inside the network.
@@ -182,7 +180,7 @@ class NetworkClassifier(NetworkClassifierBase, NetworkBase):
     verbose : bool, int or "bar", default False
         "bar" shows a progress bar; another true value prints a line for each epoch.
     warm_start : bool, default False
-        Let another `fit` go on with the network as it is.
+        Continue with the current network when `fit` is called again.
 
     Attributes
     ----------
@@ -191,7 +189,7 @@ class NetworkClassifier(NetworkClassifierBase, NetworkBase):
         Epochs of the last call of `fit`.
     model_, trainer_, history_ : Sequential, Trainer, History
 
-    Inputs may have more axes than two, as images (N, height, width, channels) have.
+    Inputs may have more than two axes, such as images (N, height, width, channels).
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -231,21 +229,21 @@ class NetworkClassifier(NetworkClassifierBase, NetworkBase):
 
 
 class NetworkRegressor(NetworkRegressorBase, NetworkBase):
-    """A regressor of any layers.
+    """A regressor with any layers.
 
     Parameters
     ----------
     layers, build_model, optimizer, ..., warm_start
         As for `NetworkClassifier`, without `class_weight`.
     loss : Loss, optional
-        By default `MeanSquaredError`.
+        Default: `MeanSquaredError`.
     standardize : bool, default False
-        Scale each input feature, and each output's targets, to mean 0 and deviation 1, inside the network; predictions
-        are in the user's units. Targets of `Poisson` are counts, and stay.
+        Scale each input feature, and each output's targets, to mean 0 and deviation 1, inside the network. Predictions
+        are in the user's units. Targets of `Poisson` are counts and are not scaled.
 
     Attributes
     ----------
-    All of `NetworkClassifier` but `classes_`.
+    As for `NetworkClassifier`, without `classes_`.
     """
 
     def __init__(

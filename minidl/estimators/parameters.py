@@ -10,9 +10,9 @@ from minidl.settings import Configurable
 
 
 def inner_settings(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the settings that a parameter's value contains, by their whole names, with their values.
+    """Yield the full name and the value of each setting inside a parameter's value.
 
-    A list has its elements, ``layers__0``; a layer, an optimizer and so on has its settings, ``layers__0__units``.
+    A list contains its elements, ``layers__0``; a layer or an optimizer contains its settings, ``layers__0__units``.
     """
     for key, inner in _parts(value).items():
         yield f"{name}__{key}", inner
@@ -20,9 +20,9 @@ def inner_settings(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def with_setting(value: Any, path: str, new: Any) -> Any:
-    """Return the value of a parameter with what `path`, such as ``0__units``, names set to `new`.
+    """Set the part of a parameter's value that `path` names, such as ``0__units``, to `new`, and return the value.
 
-    Lists are made anew, objects changed in place. Raises KeyError for a path that the value does not have.
+    Lists are copied; objects are changed in place. Raises KeyError for a path that the value does not have.
     """
     key, _, rest = path.partition("__")
     parts = _parts(value)
@@ -43,5 +43,5 @@ def _parts(value: Any) -> dict[str, Any]:
         return {}
     try:
         return {name: getattr(value, name) for name in value.configuration()}
-    except ArgumentTypeError:  # it has an __init__ of its own, so its settings are not known
+    except ArgumentTypeError:  # it defines its own __init__, so its settings are not known
         return {}

@@ -1,7 +1,7 @@
-"""The rows that an estimator trains on, so that what they are decides the model, and not how they are written down.
+"""The rows that an estimator trains on, in a form that depends only on their content.
 
-The same rows in another order, or with a whole number as weight in place of as many copies, give the same model to the
-bit: in mini-batches, with dropout, with batch normalization, and with rows held out.
+The model is the same to the bit if the rows come in another order, or if a whole-number weight replaces copies of a
+row. This holds for mini-batches, dropout, batch normalization and held-out rows.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from minidl.lazy_rows import LazyRows
 from minidl.typing import Array
 
 _ENTRIES_AT_ONCE = 65_536
-"""Blocks of so many numbers stay in the processor's cache."""
+"""Blocks of this many numbers stay in the processor's cache."""
 _MOST_COPIES = 10
-"""Whole-number weights count as copies of rows as long as there are at most so many copies of a row on average."""
+"""Whole-number weights become copies of rows if there are at most this many copies of a row on average."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class TrainingRows:
         As the loss takes them.
     weights : array (N,) or None
     keys : array (N,) of uint64
-        The same for rows of the same content.
+        Equal for rows of equal content.
     """
 
     x: Any
@@ -56,13 +56,13 @@ class TrainingRows:
 
 
 def training_rows(x: Any, targets: Array, weights: Array | None, shuffle: bool) -> TrainingRows:
-    """Return rows in an order that their content decides or, unless they may be shuffled, in that of the user.
+    """Return rows in an order that depends on their content or, if `shuffle` is False, in the user's order.
 
-    Rows of whole-number weights become copies: none of a row of weight 0, three of one of weight 3. Where that would
-    be more than ten times as many rows, or weights are no whole numbers, they stay weights.
+    Whole-number weights become copies: a row of weight 0 has none, a row of weight 3 has three. The weights stay
+    weights if they are not whole numbers, or if there would be more than ten times as many rows.
     """
     x = as_rows(x, "X")
-    check_finite(x, "X")  # here, where rows still have the user's numbers
+    check_finite(x, "X")  # here, where row numbers are still the user's
     keys = content_keys(x, targets)
     index = np.argsort(keys, kind="stable") if shuffle else np.arange(len(targets))
     if weights is not None and 0 < weights.sum() <= _MOST_COPIES * len(weights) and not (weights % 1).any():
@@ -72,10 +72,10 @@ def training_rows(x: Any, targets: Array, weights: Array | None, shuffle: bool) 
 
 
 def content_keys(x: Any, targets: Array) -> Array:
-    """Return a number (N,) for each row that is the same for the same inputs and targets, dense or sparse.
+    """Return a key (N,) for each row: equal inputs and targets, dense or sparse, have equal keys.
 
-    Of the bits of all numbers, as float64, the upper half is folded into the lower one, and they are summed up with odd
-    factors, modulo 2^64. Rows that differ in a single number never have the same key, and others hardly ever.
+    The upper half of each number's float64 bits is folded into the lower half. The results are multiplied by odd
+    factors and summed modulo 2^64. Rows that differ in one number never have the same key; other rows hardly ever.
     """
     targets = targets.reshape(len(targets), -1)
     width = math.prod(x.shape[1:])
@@ -97,11 +97,13 @@ def _sum_of_bits(values: Array, factors: Array) -> Array:
 def split_rows(
     rows: TrainingRows, fraction: float, random_state: Any, classes: Array | None, *, at_random: bool = True
 ) -> tuple[TrainingRows, TrainingRows]:
-    """Hold out a fraction of the different rows, all copies of one together; return those to train on, and the others.
+    """Hold out a fraction of the distinct rows; return the training rows and the held-out rows.
 
-    They are drawn `at_random`, or else the last ones, as a time series needs them.
-    `classes` (N,) gives both parts the classes' shares of the whole. Raises ValueError for fewer than two rows held
-    out, and as scikit-learn's `train_test_split`.
+    All copies of a row go to the same part. The held-out rows are drawn `at_random`; otherwise they are the last ones,
+    as a time series needs.
+
+    With `classes` (N,), both parts have the same shares of the classes. Raises ValueError for fewer than two held-out
+    rows, and where scikit-learn's `train_test_split` does.
     """
     from sklearn.model_selection import train_test_split
 

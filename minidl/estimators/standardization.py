@@ -1,6 +1,6 @@
-"""Inputs and targets in units of their own spread: a first layer for the ones, a loss for the others.
+"""Standardize inputs with a first layer, and targets with a loss.
 
-Both are parts of the model, so a model that was saved needs nothing else to predict in the user's units.
+Both are parts of the model, so a saved model predicts in the user's units without further data.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _ENTRIES_AT_ONCE = 2**18
 
 
 class Standardize(Layer):
-    """Take off each feature's mean and divide by its deviation, ``y = (x - mean) / deviation``, which `adapt` measures.
+    """Subtract each feature's mean and divide by its deviation, ``y = (x - mean) / deviation``. `adapt` measures both.
 
-    A feature that never changes is divided by 1. The layer learns nothing in training.
+    A constant feature is divided by 1. The layer has no trainable parameters.
 
-    Shapes: (N, *input_shape) -> (N, *input_shape); states ``mean`` and ``deviation`` of the input's shape, 0 and 1 at
-    first. dx = dy / deviation.
+    Shapes: (N, *input_shape) -> (N, *input_shape). The states ``mean`` and ``deviation`` have the input's shape and
+    start at 0 and 1. dx = dy / deviation.
     """
 
     takes_integers = True
@@ -37,7 +37,7 @@ class Standardize(Layer):
         return input_shape
 
     def adapt(self, x: Any, weights: Array | None = None) -> None:
-        """Measure mean and deviation of rows (N, *input_shape), which may be sparse; `weights` (N,) weigh the rows."""
+        """Measure mean and deviation of rows (N, *input_shape), dense or sparse, with optional `weights` (N,)."""
         mean, deviation = measure(x, weights)
         self.mean.value, self.deviation.value = (
             mean.reshape(self.mean.value.shape),
@@ -54,16 +54,16 @@ class Standardize(Layer):
 
 
 class StandardizedTargets(Loss):
-    """Another loss, of targets in units of their spread, ``(t - mean) / deviation``; predictions are scaled back.
+    """Apply another loss to standardized targets, ``(t - mean) / deviation``; predictions are scaled back.
 
     Parameters
     ----------
     loss : Loss
-        Of a regression.
+        A loss for regression.
     mean, deviation : float or sequence of float
-        Of each output's targets.
+        Mean and standard deviation of each output's targets.
 
-    Shapes: those of the inner loss.
+    Shapes: as for the inner loss.
     """
 
     loss: Loss = setting(kw_only=False, check=instance_of(Loss, "a loss"))
@@ -80,7 +80,7 @@ class StandardizedTargets(Loss):
 
     @property
     def units(self) -> tuple[Any, Any]:
-        """What scores are measured in: those of another unit cannot be averaged with them."""
+        """The unit of the scores: scores in different units cannot be averaged."""
         return self.mean, self.deviation
 
     def per_sample(self, scores: Array, targets: Array) -> tuple[Array, Array]:
@@ -105,12 +105,12 @@ class StandardizedTargets(Loss):
         return self.loss.average(scores)
 
     def _scaled_back(self, values: Array) -> Array:
-        # In float64: the mean may have more digits than the scores' type, as times do.
+        # In float64: the mean may have more digits than the scores' type, as times have.
         return values * np.asarray(self.deviation) + np.asarray(self.mean)
 
 
 def measure(x: Any, weights: Array | None = None) -> tuple[Array, Array]:
-    """Return each feature's mean and deviation over rows (N, ...), both of shape (features,), 1 for no deviation."""
+    """Return each feature's mean and deviation over rows (N, ...), of shape (features,). A deviation of 0 becomes 1."""
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler()

@@ -200,7 +200,7 @@ class Watch(Callback):
     [
         (
             NetworkRegressor(build_model=lambda: Sequential([Dense(2)]), max_iter=1),
-            "NetworkRegressor: a file holds no function build_model",
+            "NetworkRegressor: a file cannot hold the function build_model",
         ),
         (MLPRegressor(schedule=lambda step: 0.1, max_iter=1), "MLPRegressor: schedule = .* cannot be saved"),
         (MLPRegressor(augment=lambda inputs, rng: inputs, max_iter=1), "MLPRegressor: augment = .*Distortion"),
@@ -218,13 +218,13 @@ def test_parameters_that_a_file_cannot_hold_are_named(tmp_path, estimator, messa
 
 def test_another_class_is_named(tmp_path):
     fitted(ESTIMATORS["lbfgs"]).save(tmp_path / "model.npz")
-    with pytest.raises(FileFormatError, match=r"model.npz cannot be loaded: it holds a MLPRegressor: read it by MLPR"):
+    with pytest.raises(FileFormatError, match=r"cannot be loaded: it holds a MLPRegressor: read it with MLPR"):
         MLPClassifier.load(tmp_path / "model.npz")
 
 
 def test_a_model_alone_is_no_estimator(tmp_path):
     Sequential([Dense(3)], input_shape=2, seed=0).save(tmp_path / "model.npz")
-    with pytest.raises(FileFormatError, match=r"holds a model alone, no estimator: read it by Sequential.load\(path\)"):
+    with pytest.raises(FileFormatError, match=r"holds a model, not an estimator: read it with Sequential.load\(path\)"):
         MLPClassifier.load(tmp_path / "model.npz")
 
 

@@ -168,7 +168,7 @@ def test_a_list_that_ends_with_a_loss_is_the_whole_network():
     estimator = estimator_of("three classes", [*whole(), SoftmaxCrossEntropy()]).fit(x, y)
     trainer = by_hand(x, y, [Dense(6), Tanh()], 3, SoftmaxCrossEntropy())
     np.testing.assert_array_equal(estimator.model_.parameters, trainer.model.parameters)
-    with pytest.raises(ArgumentError, match="the layers end with a loss, and loss= gives another one: leave one out"):
+    with pytest.raises(ArgumentError, match="the layers end with a loss, and loss= gives another one: remove one"):
         estimator_of("three classes", [*whole(), SoftmaxCrossEntropy()], loss=Hinge()).fit(x, y)
 
 
@@ -206,7 +206,7 @@ def test_a_function_gets_the_arguments_that_it_names():
 
 def test_wrong_parts_of_a_network_are_named():
     x, y = problem()
-    with pytest.raises(ArgumentError, match="layers and build_model are both given: leave one out"):
+    with pytest.raises(ArgumentError, match="layers and build_model are both given: give only one"):
         NetworkClassifier([Dense(2)], build_model=lambda: Sequential([Dense(2)])).fit(x, y)
     with pytest.raises(ArgumentTypeError, match=r"build_model returned \[Dense.*; it must return a Sequential"):
         NetworkClassifier(build_model=lambda: [Dense(2)]).fit(x, y)
@@ -292,7 +292,7 @@ def test_in_the_order_of_time_the_last_rows_are_held_out():
 
 
 def test_layers_that_end_with_a_softmax_are_refused():
-    with pytest.raises(ArgumentError, match=r"end with Softmax\(\): leave it and the output layer out"):
+    with pytest.raises(ArgumentError, match=r"end with Softmax\(\): remove it and the output layer"):
         NetworkClassifier([Dense(3), Softmax()]).fit(np.eye(6), np.arange(6) % 3)
 
 
@@ -377,7 +377,7 @@ def test_a_function_that_builds_the_same_layers_twice_is_refused():
     x, y = problem()
     model = Sequential([Dense(4), ReLU()])
     estimator = NetworkClassifier(build_model=lambda: model, max_iter=1).fit(x, y)
-    with pytest.raises(ArgumentError, match="build_model returned layers that it has returned before"):
+    with pytest.raises(ArgumentError, match="build_model returned the layers of an earlier call again"):
         NetworkClassifier(build_model=lambda: model, max_iter=1).fit(x, y)
     estimator.predict(x)
 
@@ -390,7 +390,7 @@ def test_a_network_of_another_number_of_classes_is_refused(outputs):
 
 
 def test_a_classifier_refuses_a_loss_of_numbers():
-    with pytest.raises(ArgumentError, match="a classifier needs a loss of classes, not MeanSquaredError"):
+    with pytest.raises(ArgumentError, match="a classifier needs a loss for classes, not MeanSquaredError"):
         NetworkClassifier(loss=MeanSquaredError()).fit(np.eye(6), np.arange(6) % 2)
 
 
