@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
@@ -96,12 +97,21 @@ def public_bases(app: Sphinx, name: str, item: type, options: Any, bases: list[A
     bases[:] = dict.fromkeys(nearest(item)) or [object]
 
 
-def is_of_another_library(app: Sphinx, what: str, name: str, item: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out members that another library has put into a class, such as scikit-learn's of metadata."""
+def is_shown_elsewhere(app: Sphinx, what: str, name: str, item: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out members that another class of the reference shows, or that are of another library."""
     function = getattr(item, "fget", item)
-    home = getattr(function, "__module__", None) or "minidl"
-    is_foreign = isinstance(item, np.ufunc) or home.split(".")[0] != "minidl"
-    return True if is_foreign and callable(function) else None
+    if not callable(function):
+        return None
+    home = getattr(function, "__module__", None) or getattr(getattr(item, "__objclass__", None), "__module__", "minidl")
+    if isinstance(item, np.ufunc) or home.split(".")[0] != "minidl":
+        return True
+    owner = getattr(sys.modules[home], getattr(function, "__qualname__", "").split(".")[0], None)
+    try:
+        page = app.env.docname
+    except KeyError:  # no page is being read: these are the classes of autosummary's own
+        page = ""
+    is_shown_here = owner is not None and page.endswith(f".{owner.__name__}")
+    return True if id(owner) in documented_objects() and not is_shown_here else None
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -110,6 +120,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", head_notes, priority=90)
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)  # before numpydoc, at 500
     app.connect("autodoc-process-bases", public_bases)
-    app.connect("autodoc-skip-member", is_of_another_library)
+    app.connect("autodoc-skip-member", is_shown_elsewhere)
     app.add_role("public_name", public_name)
     return {"parallel_read_safe": True}
