@@ -120,7 +120,8 @@ class Order:
 
 
 def arguments_of(configuration: dict[str, Any], script: dict[str, Any]) -> list[str]:
-    """Return the options that an example is run with."""
+    """Return the options that an example is run with; its folder is empty then, also after a build that was stopped."""
+    shutil.rmtree(COPIES / "runs" / Path(script["src_file"]).stem, ignore_errors=True)
     script["started"] = {path: path.stat().st_mtime_ns for path in COPIES.glob("runs/**/*") if path.is_file()}
     return IN_ORDER[Path(script["src_file"]).stem].arguments
 
