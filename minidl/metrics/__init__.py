@@ -1,7 +1,7 @@
 """Metrics: how good predictions are.
 
-A `Trainer` takes the classes, by name or as objects, and plain functions of a number per row. The functions of this
-package, such as `classification_report`, take whole arrays.
+A `Trainer` takes the metric classes, by name or as objects, and plain functions that return a number per row. The
+functions of this package, such as `classification_report`, take whole arrays.
 """
 
 import importlib

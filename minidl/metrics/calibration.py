@@ -1,4 +1,4 @@
-"""How reliable probabilities are: whether predictions come true as often as they say.
+"""How reliable probabilities are: whether predictions are right as often as their confidence says.
 
 Targets come first, as in scikit-learn. Each function takes NumPy arrays, pandas series or lists.
 """
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ROUNDING = 1e-3
-"""As far from 1 a sum of probabilities may be, as that of targets may."""
+"""The largest difference from 1 of a sum of probabilities; the same as for targets."""
 
 
 def expected_calibration_error(targets: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
-    """How far the probabilities of the predicted classes are from how often these are right, in [0, 1].
+    """Return the mean gap between confidence and accuracy, in [0, 1]; 0 is best.
 
-    ECE = sum_b n_b / N |accuracy_b - confidence_b|, over the bins of `reliability_table`, which has the parameters and
-    errors; 0 is best. It does not say how good the predictions are: guesses that are known to be guesses have 0, too.
-    And it is above 0 by chance alone, the more so with few rows and many bins.
+    ECE = sum_b n_b / N |accuracy_b - confidence_b|, over the bins of `reliability_table`. Parameters and errors are
+    the same as there. The metric does not say how good the predictions are: guesses with the confidence of guesses
+    also have 0. Even a calibrated model has a value above 0 by chance, especially with few rows and many bins.
 
     Source: Naeini et al. (2015), "Obtaining well calibrated probabilities using Bayesian binning", AAAI; Guo et al.
     (2017), arXiv:1706.04599.
@@ -38,16 +38,16 @@ def expected_calibration_error(targets: ArrayLike, probabilities: ArrayLike, bin
 
 @dataclass(frozen=True, eq=False)
 class ReliabilityTable:
-    """How often predictions are right, for those of each confidence: what `reliability_table` returns.
+    """The accuracy of predictions by their confidence, as `reliability_table` returns it.
 
     Attributes
     ----------
     edges : array (B + 1,)
         Bin b holds the confidences c with edges[b] < c <= edges[b + 1].
     rows : array (B,)
-        Their number n_b.
+        The number n_b of rows in each bin.
     confidence, accuracy : arrays (B,)
-        The mean confidence, and the share of the rows whose predicted class is the true one; NaN for a bin without any.
+        The mean confidence, and the share of rows whose predicted class is the true one; NaN for an empty bin.
     """
 
     edges: Array
@@ -57,13 +57,13 @@ class ReliabilityTable:
 
     @property
     def expected_calibration_error(self) -> float:
-        """The mean over the rows of their bins' differences between accuracy and confidence."""
+        """The gap between accuracy and confidence in a bin, averaged over the rows."""
         there = self.rows > 0
         gaps = np.abs(self.accuracy[there] - self.confidence[there])
         return float(gaps @ self.rows[there] / self.rows.sum())
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a pandas frame with a row for each bin, and its edges in the columns ``above`` and ``to``."""
+        """Return a pandas frame with a row for each bin; the columns ``above`` and ``to`` hold its edges."""
         import pandas as pd
 
         columns = {"above": self.edges[:-1], "to": self.edges[1:], "rows": self.rows}
@@ -71,25 +71,25 @@ class ReliabilityTable:
 
 
 def reliability_table(targets: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> ReliabilityTable:
-    """Sort predictions by their confidence into bins of equal width, and count in each how many are right.
+    """Sort predictions by confidence into bins of equal width, and count how many are right in each bin.
 
-    The confidence of a prediction is the probability of the predicted class, which is the largest.
+    The confidence of a prediction is the probability of the predicted class, the largest one.
 
     Parameters
     ----------
     targets : integer labels of shape (N,) or (N, 1), or one-hot rows (N, K)
     probabilities : array of shape (N, K), (N,) or (N, 1)
-        Of each of K classes; or of the label 1, where the other is 0 and has what is left to 1: the class 1 is then
-        predicted above 1/2. Of several labels in a row, not exclusive, give one column of targets and probabilities,
-        or all of both, ``targets.ravel()`` and ``probabilities.ravel()``.
+        The probabilities of K classes, or of the label 1 of two labels, 0 and 1; then 1 is predicted above 1/2. For
+        several labels per row, which do not exclude each other, pass one column of targets and probabilities, or
+        ``targets.ravel()`` and ``probabilities.ravel()``.
     bins : int, >= 1, default 15
-        Into which [0, 1] is divided.
+        The number of bins in [0, 1].
 
     Raises
     ------
     ShapeError, DataError, ArgumentError, ArgumentTypeError
-        For other shapes, no rows, labels outside 0 .. K-1, numbers outside [0, 1], rows that do not sum to 1,
-        arguments that are swapped, and another number of bins.
+        For other shapes, no rows, labels outside 0 .. K-1, probabilities outside [0, 1], rows that do not sum to 1,
+        swapped arguments, and an invalid number of bins.
     """
     bins = as_whole_number(bins, "bins", 1)
     targets, probabilities = as_array(targets, "targets"), as_array(probabilities, "probabilities")
@@ -104,12 +104,12 @@ def reliability_table(targets: ArrayLike, probabilities: ArrayLike, bins: int = 
     rows, confident, right = (
         np.bincount(bin_of, weights, minlength=bins) for weights in (None, confidence, predicted == labels)
     )
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a bin without rows
+    with np.errstate(invalid="ignore"):  # an empty bin is 0 / 0, NaN
         return ReliabilityTable(edges, rows, confident / rows, right / rows)
 
 
 def _are_shares(values: Array) -> bool:
-    """Whether these are numbers in [0, 1] of which some are neither 0 nor 1: probabilities, and no labels."""
+    """Whether these are probabilities, not labels: numbers in [0, 1] that are not all 0 or 1."""
     is_share = values.dtype.kind == "f" and bool(((values >= 0) & (values <= 1)).all())
     return is_share and not _are_whole(values)
 
@@ -119,36 +119,34 @@ def _are_whole(values: Array) -> bool:
 
 
 def _class_probabilities(probabilities: Array) -> Array:
-    """Return probabilities (N, K) in float64, K >= 2: of one column, of both its labels."""
+    """Return probabilities (N, K) in float64, K >= 2; one column becomes two."""
     if probabilities.ndim == 1:
         probabilities = probabilities[:, np.newaxis]
     if probabilities.ndim != 2 or not probabilities.shape[1]:
         raise ShapeError(f"probabilities have shape (N, K), or (N,) for one label, not {probabilities.shape}")
     if not len(probabilities):
-        raise DataError("no rows: how reliable predictions are is not defined without any")
+        raise DataError("there are no rows: give one prediction or more")
     check_finite(probabilities, "probabilities")
     probabilities = probabilities.astype(np.float64)
     if probabilities.shape[1] == 1:
         probabilities = np.hstack([1 - probabilities, probabilities])
     wrong = np.argwhere((probabilities < 0) | (probabilities > 1 + _ROUNDING))
     if wrong.size:
-        raise DataError(
-            f"probabilities are in [0, 1], but not those of row {wrong[0][0]}: {_few(probabilities, wrong)}"
-        )
+        raise DataError(f"probabilities must be in [0, 1]; row {wrong[0][0]} has {_few(probabilities, wrong)}")
     wrong = np.argwhere(np.abs(probabilities.sum(axis=1) - 1) > _ROUNDING)
     if wrong.size:
         raise DataError(
-            f"the probabilities of row {wrong[0][0]} do not sum to 1: {_few(probabilities, wrong)}; of labels that do "
-            "not exclude each other give one column, or targets.ravel() and probabilities.ravel()"
+            f"the probabilities of row {wrong[0][0]} do not sum to 1: {_few(probabilities, wrong)}; if labels do not "
+            "exclude each other, give one column, or targets.ravel() and probabilities.ravel()"
         )
     return probabilities
 
 
 def _labels(targets: Array, rows: int, classes: int) -> Array:
-    """Return labels (N,) in 0 .. classes - 1: of one-hot rows, where the 1 is."""
+    """Return labels (N,) in 0 .. classes - 1; a one-hot row becomes the position of its 1."""
     if targets.shape == (rows, classes):
         if ((targets != 0) & (targets != 1)).any() or (targets.sum(axis=1) != 1).any():
-            raise DataError("targets must be labels, or rows with a single 1 and else 0")
+            raise DataError("targets must be labels, or one-hot rows with a single 1")
         return targets.argmax(axis=1)
     if targets.shape not in {(rows,), (rows, 1)}:
         raise ShapeError(

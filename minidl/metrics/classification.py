@@ -1,4 +1,4 @@
-"""Metrics of classes and labels: how many are right, of all, of those predicted, or of those that are there."""
+"""Metrics for classes and labels: accuracy, precision, recall and others."""
 
 import math
 
@@ -11,9 +11,9 @@ from minidl.typing import Array
 
 
 class Accuracy(Metric):
-    """The share of rows whose prediction is the truth, in [0, 1]; of several labels per row, the mean over the labels.
+    """The share of rows that are predicted correctly, in [0, 1]; with several labels per row, the mean over labels.
 
-    Raises ArgumentError where the loss predicts numbers, not labels.
+    Raises ArgumentError if the loss predicts numbers, not labels.
     """
 
     def per_row(self, rows: ScoredRows) -> Array:
@@ -23,15 +23,15 @@ class Accuracy(Metric):
 
 
 class TopKAccuracy(Metric):
-    """The share of rows whose true class is among the `k` largest scores, in [0, 1], as ``top_5_accuracy``.
+    """The share of rows whose true class is among the `k` largest scores, in [0, 1]: ``top_5_accuracy``.
 
-    Of classes with equal scores the one of the lower index comes first.
+    Among classes with equal scores, the lower index comes first.
 
     Parameters
     ----------
     k : int, 1 <= k <= classes, default 5
 
-    Raises ArgumentError for more than there are classes, and unless a row has one class out of two or more.
+    Raises ArgumentError if `k` is larger than the number of classes, and unless each row has one of several classes.
     """
 
     k: int = setting(default=5, kw_only=False, low=1, whole=True)
@@ -50,10 +50,10 @@ class TopKAccuracy(Metric):
 class TotalVariation(Metric):
     """The mean total variation distance of predicted from target probabilities, sum_k ``|p_k - t_k|`` / 2, in [0, 1].
 
-    It is the most by which the two differ about the probability of any set of classes. Labels are targets that give
-    their class the probability 1.
+    This is the largest difference of the two probabilities for any set of classes. A label is a target with the
+    probability 1 for its class.
 
-    Raises ArgumentError unless a row has one class out of two or more, and where the loss gives no probabilities.
+    Raises ArgumentError unless each row has one of several classes, and if the loss gives no probabilities.
     """
 
     def per_row(self, rows: ScoredRows) -> Array:
@@ -67,7 +67,7 @@ class TotalVariation(Metric):
 def is_among_largest(scores: Array, labels: Array, k: int) -> Array:
     """Whether each row's label is one of its `k` largest scores, (N,); of equal scores the lower class comes first.
 
-    A label whose score is NaN never is.
+    A label with a NaN score never counts.
     """
     own = scores[np.arange(len(labels)), labels][:, np.newaxis]
     is_lower = np.arange(scores.shape[1]) < labels[:, np.newaxis]
@@ -78,8 +78,9 @@ def is_among_largest(scores: Array, labels: Array, k: int) -> Array:
 class ClassMetric(Metric):
     """Base of `Precision`, `Recall` and `F1`: ratios of counts per class, averaged. A subclass writes `ratio`.
 
-    Counts are sums of the rows' weights: a class has so many right rows (they belong to it and are predicted to),
-    predicted ones and actual ones. They add up over all rows before a ratio is read, so that the metric is exact.
+    Each class has three counts, which are sums of row weights: right rows (of the class and predicted as it),
+    predicted rows, and actual rows. The counts are summed over all rows before a ratio is computed, so the metric is
+    exact.
     """
 
     average: str = setting(default="auto", check=one_of("auto", "binary", "macro", "micro", "weighted"))
@@ -89,15 +90,15 @@ class ClassMetric(Metric):
         raise NotImplementedError(f"{type(self).__name__} must define ratio(right, predicted, actual)")
 
     def sums(self, rows: ScoredRows, weights: Array | None) -> list[float]:
-        """Return four sums for each class: right, predicted, actual, and one above 0 if it has a place in a mean."""
+        """Return four sums per class: right, predicted, actual, and one that is above 0 if the class is in the mean."""
         _check_labels(self, rows)
         predicted, actual = rows.predictions, rows.truth
         weights = np.ones(len(predicted)) if weights is None else weights
-        classes = max(math.prod(rows.scores.shape[1:]), 2)  # one score is of two classes
+        classes = max(math.prod(rows.scores.shape[1:]), 2)  # one score means two classes
         is_binary = predicted.ndim == 1 and classes == 2
         if self.average == "binary" and not is_binary:
             raise ArgumentError(f'{self.name}: average="binary" is for one of two classes: use average="macro"')
-        if is_binary and self.average in {"auto", "binary"}:  # the class 1 of two is a label that a row has or not
+        if is_binary and self.average in {"auto", "binary"}:  # two classes are one label that a row has or not
             predicted, actual = predicted[:, np.newaxis], actual[:, np.newaxis]
         if predicted.ndim == 1:
             counts = _count_classes(predicted, actual, weights, classes)
@@ -117,21 +118,21 @@ class ClassMetric(Metric):
 
 
 class Precision(ClassMetric):
-    """Of the rows that are predicted to belong to a class, the share that does, in [0, 1]; 0 where there are none.
+    """The share of the rows predicted as a class that belong to it, in [0, 1]; 0 if there are no such rows.
 
     Parameters
     ----------
     average : {"auto", "binary", "macro", "micro", "weighted"}, default "auto"
-        Which classes, or labels of a row, make the number:
+        How classes, or labels of a row, are averaged:
 
-        - "binary": the class 1 of two alone.
-        - "macro": the mean over all. A class that no row has, and none is predicted to have, is left out; a label not.
-        - "weighted": the mean weighted by how many rows have them.
+        - "binary": only the class 1 of two.
+        - "macro": the mean over all. Classes that are neither in the targets nor predicted are left out; labels stay.
+        - "weighted": the mean, weighted by the number of rows of each class.
         - "micro": the ratio of the sums over all.
         - "auto": "binary" for two classes, "macro" for more classes and for several labels per row.
 
-    Computed as by scikit-learn's `precision_score`, with zero_division=0. Raises ArgumentError where the loss predicts
-    numbers, not labels, and for "binary" of anything but two classes.
+    Same as scikit-learn's `precision_score` with zero_division=0. Raises ArgumentError if the loss predicts numbers,
+    not labels, and for "binary" unless there are two classes.
     """
 
     def ratio(self, right: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
@@ -139,9 +140,9 @@ class Precision(ClassMetric):
 
 
 class Recall(ClassMetric):
-    """Of the rows that belong to a class, the share that is predicted to, in [0, 1]; 0 where there are none.
+    """The share of the rows of a class that are predicted as it, in [0, 1]; 0 if there are no such rows.
 
-    Parameters and errors are those of `Precision`; computed as by scikit-learn's `recall_score`.
+    Parameters and errors are as for `Precision`. Same as scikit-learn's `recall_score`.
     """
 
     def ratio(self, right: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
@@ -149,9 +150,9 @@ class Recall(ClassMetric):
 
 
 class F1(ClassMetric):
-    """The harmonic mean of precision and recall, 2 right / (predicted + actual), in [0, 1]; 0 where there are none.
+    """The harmonic mean of precision and recall, 2 right / (predicted + actual), in [0, 1]; 0 without such rows.
 
-    Parameters and errors are those of `Precision`; computed as by scikit-learn's `f1_score`.
+    Parameters and errors are as for `Precision`. Same as scikit-learn's `f1_score`.
     """
 
     def ratio(self, right: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
@@ -159,7 +160,7 @@ class F1(ClassMetric):
 
 
 def _count_classes(predicted: Array, actual: Array, weights: Array, classes: int) -> tuple[Array, ...]:
-    """Count rows of one class each: a class has a place in a mean if a row has it, or is predicted to have it."""
+    """Count rows of one class each: a class is in the mean if a row has it or is predicted as it."""
     predicted, actual = predicted.astype(np.intp, copy=False), actual.astype(np.intp, copy=False)
     right = np.bincount(actual, weights * (predicted == actual), classes)
     of_predicted, of_actual = (np.bincount(labels, weights, classes) for labels in (predicted, actual))
@@ -167,13 +168,13 @@ def _count_classes(predicted: Array, actual: Array, weights: Array, classes: int
 
 
 def _count_labels(predicted: Array, actual: Array, weights: Array) -> tuple[Array, ...]:
-    """Count rows of several labels, truth values (N, K): every label has a place in a mean."""
+    """Count rows of several labels, booleans (N, K): every label is in the mean."""
     right, of_predicted, of_actual = (weights @ labels for labels in (predicted & actual, predicted, actual))
     return right, of_predicted, of_actual, np.full_like(right, weights.sum())
 
 
 def _check_labels(metric: Metric, rows: ScoredRows) -> None:
-    """Raise ArgumentError where predictions are numbers: equal ones are hardly ever found."""
+    """Raise ArgumentError if predictions are numbers, which are hardly ever equal to their targets."""
     if rows.predictions.dtype.kind == "f":
         raise ArgumentError(f'{metric.name}: {type(rows.loss).__name__} predicts numbers; use "mean_absolute_error"')
 

@@ -1,4 +1,4 @@
-"""Metrics as ``Trainer(model, metrics=["accuracy", TopKAccuracy(5), my_function])`` asks for them."""
+"""Turn ``["accuracy", TopKAccuracy(5), my_function]``, as given to a `Trainer`, into metric objects."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -17,39 +17,39 @@ METRICS: dict[str, type[Metric]] = {kind().name: kind for kind in _KINDS}
 """Classes by the names that `as_metrics` takes; "top_5_accuracy" may have any number in place of 5."""
 
 _SHORT = {"mae": MeanAbsoluteError, "mse": MeanSquaredError, "rmse": RootMeanSquaredError, "r2": R2Score}
-"""What scikit-learn or Keras call some of them."""
+"""Short names from scikit-learn and Keras."""
 
 
 def as_metrics(metrics: Iterable[Metric | str | Callable[..., Any]] | None, loss: Loss | None = None) -> list[Metric]:
-    """Return metrics as objects; of None, the loss's own default, if it has one.
+    """Return metrics as objects; None gives the loss's default metric, if it has one.
 
     Parameters
     ----------
     metrics : iterable of Metric, of names such as "accuracy" or "top_3_accuracy", or of functions
-        Names are those of the classes in small letters, or "mae", "mse", "rmse" and "r2". A plain function becomes a
+        A name is a class name in snake case, or "mae", "mse", "rmse" or "r2". A plain function becomes a
         `FunctionMetric`.
     loss : Loss, optional
-        Without one, None means no metrics.
+        Without a loss, None means no metrics.
 
     Raises
     ------
     ArgumentError
-        For an unknown name, two metrics of one name, and a name that the history cannot have: "loss", "epoch", none,
-        one that begins with "val_", or has a slash.
+        For an unknown name, two metrics with the same name, and a name that the history cannot have: "loss", "epoch",
+        an empty name, or one that begins with "val_" or contains a slash.
     ArgumentTypeError
         For anything else, such as a single metric without a list, or a class.
     """
     if metrics is None:
         metrics = [loss.default_metric] if loss is not None and loss.default_metric else []
     if isinstance(metrics, str | Metric) or not isinstance(metrics, Iterable):
-        raise ArgumentTypeError(f"metrics must be a list, also for one alone, not {metrics!r:.80}")
+        raise ArgumentTypeError(f"metrics must be a list, also for a single metric, not {metrics!r:.80}")
     found = [_as_metric(metric) for metric in metrics]
     names = [metric.name for metric in found]
     for index, name in enumerate(names):
         if name in {"loss", "epoch", ""} or name.startswith("val_") or "/" in name:
             raise ArgumentError(f"the history cannot have a metric named {name!r}: give it another name")
         if name in names[:index]:
-            raise ArgumentError(f"two metrics are named {name!r}: leave one out, or derive a class with another name")
+            raise ArgumentError(f"two metrics are named {name!r}: remove one, or derive a class with another name")
     return found
 
 

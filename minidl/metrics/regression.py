@@ -1,4 +1,4 @@
-"""Metrics of numbers: how far the predictions are from the truth."""
+"""Regression metrics: how far the predictions are from the targets."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ from minidl.metrics.base import Metric, ScoredRows
 from minidl.typing import Array
 
 _LEADING_DIGITS = 12
-"""With so few, the squares of 2^29 numbers of one size add up in float64 without rounding."""
+"""With 12 binary digits, the squares of 2^29 numbers of one size add up in float64 without rounding."""
 
 _ROUNDING = 2.0**-50
-"""A variance below this share of the squared size is what rounding leaves of none."""
+"""A variance below this share of the squared values is a rounding error: the variance is 0."""
 
 
 class MeanAbsoluteError(Metric):
-    """The mean of ``|t - p|``, in the units of the targets; of several outputs, the mean over these."""
+    """The mean of ``|t - p|``, in the units of the targets; with several outputs, the mean over the outputs."""
 
     def per_row(self, rows: ScoredRows) -> Array:
         errors = np.abs(rows.predictions - rows.truth)
@@ -22,7 +22,7 @@ class MeanAbsoluteError(Metric):
 
 
 class MeanSquaredError(Metric):
-    """The mean of (t - p)^2; of several outputs, the mean over these."""
+    """The mean of (t - p)^2; with several outputs, the mean over the outputs."""
 
     def per_row(self, rows: ScoredRows) -> Array:
         errors = np.square(rows.predictions - rows.truth)
@@ -30,7 +30,7 @@ class MeanSquaredError(Metric):
 
 
 class RootMeanSquaredError(Metric):
-    """The root of the mean of (t - p)^2, in the units of the targets; of several outputs, the mean of their roots.
+    """The root of the mean of (t - p)^2, in the units of the targets; with several outputs, the mean of their roots.
 
     This is scikit-learn's `root_mean_squared_error`.
     """
@@ -43,16 +43,16 @@ class RootMeanSquaredError(Metric):
 
 
 class R2Score(Metric):
-    """Coefficient of determination, 1 - sum (t - p)^2 / sum (t - mean t)^2; of several outputs, the mean over these.
+    """Coefficient of determination, 1 - sum (t - p)^2 / sum (t - mean t)^2; with several outputs, the mean over them.
 
-    1 is perfect, 0 as good as always predicting the mean. An output whose targets are all the same counts 1 where it
-    is predicted without any error, else 0. This is scikit-learn's `r2_score`.
+    1 is perfect; 0 is as good as always predicting the mean. An output with constant targets counts 1 if it is
+    predicted without error, else 0. This is scikit-learn's `r2_score`.
 
-    Sums of t and t^2 alone would lose digits where targets are far from 0: around 2000 with a spread of 1, six or seven
-    of 16. So t = h + l, with h the first 12 binary digits of t, and l the rest. The sums of h and h^2 are exact in
-    float64. `value` moves them to a center c near the mean, which also has 12 digits, and that is exact as well:
-    sum (h - c)^2 = sum h^2 - 2 c sum h + N c^2. The sums with l are smaller by 2^12 and more, and so is what they lose.
-    With weights of many digits the products w h^2 are rounded, and those six or seven digits are lost.
+    Sums of t and t^2 lose digits if targets are far from 0: around 2000 with a spread of 1, six or seven of 16. So the
+    code splits t = h + l: h has the first 12 binary digits of t, and l the rest. The sums of h and h^2 are exact in
+    float64. `value` shifts them to a center c near the mean, which also has 12 digits; this is exact, too:
+    sum (h - c)^2 = sum h^2 - 2 c sum h + N c^2. The sums with l, and their rounding errors, are at least 2^12 times
+    smaller. If weights have many digits, the products w h^2 are rounded, and the six or seven digits are lost.
     """
 
     def per_row(self, rows: ScoredRows) -> Array:

@@ -1,6 +1,6 @@
-"""Metrics of whole arrays, as plain functions; targets come first, as in scikit-learn, which computes those it has.
+"""Metrics of whole arrays, as plain functions. Targets come first, as in scikit-learn, which computes most of them.
 
-Each takes NumPy arrays, pandas series or lists.
+Each function takes NumPy arrays, pandas series or lists.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def accuracy(targets: ArrayLike, predictions: ArrayLike) -> float:
     Parameters
     ----------
     targets, predictions : arrays of shape (N,) or (N, K)
-        Labels, or scores, probabilities or one-hot rows, of which the largest entry is the class.
+        Labels; or scores, probabilities or one-hot rows, whose largest entry is the class.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def accuracy(targets: ArrayLike, predictions: ArrayLike) -> float:
 def top_k_accuracy(targets: ArrayLike, scores: ArrayLike, k: int = 5) -> float:
     """Fraction of rows whose true class is among the `k` largest scores, in [0, 1].
 
-    Of classes with equal scores the one of the lower index comes first.
+    Among classes with equal scores, the lower index comes first.
 
     Parameters
     ----------
@@ -73,14 +73,14 @@ def top_k_accuracy(targets: ArrayLike, scores: ArrayLike, k: int = 5) -> float:
 
 
 def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, labels: ArrayLike | None = None) -> Array:
-    """Counts of shape (K, K): rows are true labels, columns predicted ones (scikit-learn's)."""
+    """Return counts of shape (K, K): rows are true labels, columns predicted ones (scikit-learn's function)."""
     from sklearn import metrics
 
     return metrics.confusion_matrix(as_labels(targets), as_labels(predictions), labels=labels)
 
 
 def classification_report(targets: ArrayLike, predictions: ArrayLike, **options: Any) -> str:
-    """Precision, recall and F1 of each class as text; `options` are those of scikit-learn's function."""
+    """Return precision, recall and F1 of each class as text; `options` go to scikit-learn's function."""
     from sklearn import metrics
 
     return metrics.classification_report(as_labels(targets), as_labels(predictions), **options)
@@ -101,7 +101,7 @@ def mean_squared_error(targets: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def r2_score(targets: ArrayLike, predictions: ArrayLike) -> float:
-    """Coefficient of determination: 1 is perfect, 0 as good as always predicting the mean."""
+    """Coefficient of determination: 1 is perfect, 0 is as good as always predicting the mean."""
     from sklearn import metrics
 
     return float(metrics.r2_score(targets, predictions))
@@ -112,12 +112,12 @@ def _as_labels(values: ArrayLike, name: str) -> Array:
     check_finite(values, name)
     if values.ndim == 2 and values.shape[1] > 1:
         if values.dtype.kind in "biu" and (values.sum(axis=1) != 1).any():
-            raise DataError("accuracy takes one label per row; rows of several labels are compared by each label alone")
+            raise DataError("accuracy takes one label per row: compare several labels per row one by one")
         return values.argmax(axis=1)
     if values.ndim not in {1, 2}:
         raise ShapeError(f"labels have shape (N,), scores (N, K); got {values.shape}")
     if values.dtype.kind == "f" and (values != np.floor(values)).any():
         raise DataError(
-            "accuracy takes labels, or scores of all classes; of a single probability pass model.predict(x)"
+            "accuracy takes labels, or scores of all classes; for a single probability pass model.predict(x)"
         )
     return values.reshape(len(values))

@@ -1,7 +1,7 @@
 """Better predictions from models that are already trained: ensembles, distorted copies of the input, a temperature.
 
-Each predicts as a `Sequential` does and may stand where one does, so they nest: a temperature on top of an ensemble of
-models, each of which looks at several distorted copies.
+Each predicts like a `Sequential` and can replace one, so they nest: for example, a temperature for an ensemble of
+models that each use several distorted copies.
 """
 
 from minidl.prediction.augmented import AugmentedPrediction

@@ -1,4 +1,4 @@
-"""Test-time augmentation: a model that looks at a sample several times, each time distorted otherwise."""
+"""Test-time augmentation: a model predicts several distorted copies of each sample."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from minidl.settings import as_flag, setting
 from minidl.typing import Array
 
 _ROWS_AT_ONCE = 1024
-"""Rows that are distorted at once, whatever the batch size: so what a row becomes does not depend on that."""
+"""Rows that are distorted at once, so that the distortion of a row does not depend on the batch size."""
 
 
 class AugmentedPrediction(Predictor):
-    """Test-time augmentation: the mean of what a model predicts for several distorted copies of each sample.
+    """Test-time augmentation: average a model's predictions for several distorted copies of each sample.
 
-    The mean is that of `Ensemble`, over copies in place of models. It helps if the model was trained with the same
-    kind of distortions. It costs accuracy if the model knows none of them.
+    The mean is computed as in `Ensemble`, over copies instead of models. It helps if the model was trained with the
+    same kind of distortions. Otherwise it costs accuracy.
 
-    The same `x` gives the same result each time; `batch_size` changes nothing but the last bits. The distortions of a
-    row depend on its place in `x`: the same row elsewhere, or beside other rows, can get others.
+    The same `x` gives the same result each time; `batch_size` changes only the last bits. The distortions of a row
+    depend on its position in `x`: the same row in another place can get other distortions.
 
     Parameters
     ----------
     model : Sequential or another predictor
-        It knows its input shape, and has a loss.
+        It must know its input shape and have a loss.
     augment : callable
-        Gets samples (M, *input_shape), which it must not change, and a numpy Generator; returns as many distorted
-        ones, of the same shape and in the same range.
+        Takes samples (M, *input_shape), which it must not change, and a NumPy Generator. Returns distorted samples of
+        the same shape and range.
     repeats : int, >= 1, default 8
-        Distorted copies of each sample.
+        The number of distorted copies of each sample.
     seed : int, >= 0, default 0
-        Of the generators.
+        Seed of the generators.
     include_original : bool, default True
-        Count the sample as it is, too, as one more copy.
+        Use the original sample as one more copy.
 
     Raises
     ------
     ArgumentTypeError, ArgumentError, NotReadyError
         For settings out of range, and for a model that does not know its input shape or has no loss.
     ShapeError, DataError
-        In prediction, when `augment` returns another shape, or anything but finite numbers.
+        In prediction, if `augment` returns another shape, or numbers that are not finite.
 
     Source: Krizhevsky et al. (2012), "ImageNet classification with deep convolutional neural networks".
     """
@@ -72,5 +72,5 @@ class AugmentedPrediction(Predictor):
         return np.concatenate(blocks)
 
     def _distort(self, block: Array, start: int, repeat: int) -> Array:
-        """Return a distorted copy of the block, always the same for its place and the number of the copy."""
+        """Return a distorted copy of the block; it depends only on the block's position and the copy's number."""
         return apply_augment(self.augment, block, np.random.default_rng((self.seed, repeat, start)))

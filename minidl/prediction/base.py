@@ -13,20 +13,20 @@ from minidl.typing import Array, Shape
 
 
 class Predictor(Configurable):
-    """Base of what predicts by way of trained models: a subclass has a `model` and writes `predict_scores`.
+    """Base of the predictors, which use trained models: a subclass has a `model` and writes `predict_scores`.
 
-    The model is a field that `as_model` checks: ``model: Sequential = setting(kw_only=False, check=as_model)``. A
-    predictor writes nothing on itself when it predicts, so threads may share it. To keep one in a file, save its
-    models, each by its `save`, and make it anew from what they load: the rest of it are its settings.
+    The model is a field that `as_model` checks: ``model: Sequential = setting(kw_only=False, check=as_model)``.
+    Prediction changes no attribute, so threads may share a predictor. To keep a predictor in a file, save each of its
+    models, and later build the predictor again from the loaded models and its settings.
 
     Attributes
     ----------
     model : Sequential or another predictor
-        The model whose loss and shapes it has.
+        The model that gives the predictor its loss and shapes.
     loss : Loss
-        It says what scores mean.
+        Defines what scores mean.
     input_shape, output_shape : tuple of int
-        Shape of one sample, and of its scores.
+        Shapes of one sample and of its scores.
     """
 
     if TYPE_CHECKING:  # a property here would keep subclasses from having a field of this name
@@ -47,33 +47,33 @@ class Predictor(Configurable):
         return cast(Shape, self.model.output_shape)
 
     def as_inputs(self, x: Any) -> Array:
-        """Return inputs as `Sequential.as_inputs` does; parameters and errors as there."""
+        """Return inputs as arrays; parameters and errors as for `Sequential.as_inputs`."""
         return self.model.as_inputs(x)
 
     def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
-        """Return scores (N, *output_shape), whose meaning the loss knows; parameters as in `predict`."""
+        """Return scores (N, *output_shape), which the loss interprets; parameters as in `predict`."""
         raise NotImplementedError(f"{type(self).__name__} must define predict_scores(x, batch_size)")
 
     def predict(self, x: Any, batch_size: int | None = None) -> Array:
-        """Return predictions as `Sequential.predict` does; parameters, results and errors as there."""
+        """Return predictions; parameters, results and errors as for `Sequential.predict`."""
         return self.loss.decide(self.predict_scores(x, batch_size))
 
     def predict_proba(self, x: Any, batch_size: int | None = None) -> Array:
-        """Return probabilities as `Sequential.predict_proba` does; parameters, results and errors as there."""
+        """Return probabilities; parameters, results and errors as for `Sequential.predict_proba`."""
         return self.loss.activate(self.predict_scores(x, batch_size))
 
 
 def as_model(model: Any, name: str) -> Sequential | Predictor:
-    """Return a model that can predict, with a loss; `name` is what errors call it.
+    """Check that a model can predict and has a loss, and return it; errors call it `name`.
 
-    Raises ArgumentTypeError for what is no model, ArgumentError for one without a loss, and NotReadyError for one that
-    does not know its input shape yet.
+    Raises ArgumentTypeError if it is not a model, ArgumentError if it has no loss, and NotReadyError if it does not
+    know its input shape yet.
     """
     if not isinstance(model, Sequential | Predictor):
         raise ArgumentTypeError(f"{name} is {brief(model)}; it must be a Sequential or another predictor")
     if model.loss is None:
         raise ArgumentError(
-            f"{name} has no loss that could say what its output means: end it with one, such as SoftmaxCrossEntropy() "
+            f"{name} has no loss, which defines what its output means: end it with one, such as SoftmaxCrossEntropy() "
             "or MeanSquaredError()"
         )
     if model.input_shape is None:

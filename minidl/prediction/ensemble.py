@@ -18,7 +18,7 @@ from minidl.typing import Array
 
 
 def _as_models(models: Any, name: str) -> tuple[Sequential | Predictor, ...]:
-    """Return models that go together, as a tuple; `name` is what errors call them."""
+    """Check that models fit together, and return them as a tuple; errors call them `name`."""
     if not isinstance(models, Iterable):
         raise ArgumentTypeError(f"{name} is {brief(models)}; it must be a list of models")
     models = tuple(models)
@@ -34,44 +34,44 @@ def _as_models(models: Any, name: str) -> tuple[Sequential | Predictor, ...]:
                 raise ShapeError(f"{place} has {what} {own} per sample, but models[0] {others}: they must be the same")
         if not _mean_the_same(model.loss, first.loss):
             raise ArgumentError(
-                f"{place} has the loss {model.loss!r}, but models[0] {first.loss!r}: scores mean something else to it"
+                f"{place} has the loss {model.loss!r}, but models[0] {first.loss!r}: it interprets scores differently"
             )
         earlier = next((number for number in range(index) if models[number] is model), None)
         if earlier is not None:
-            raise ArgumentError(f"{place} is models[{earlier}] once more: give models that were trained apart")
+            raise ArgumentError(f"{place} is models[{earlier}] again: give models that were trained separately")
     return models
 
 
 def _mean_the_same(one: Loss | None, other: Loss | None) -> bool:
-    """Whether both losses turn scores into probabilities, decisions and averages by the same methods, in one unit."""
+    """Whether both losses use the same methods and unit for probabilities, decisions and averages."""
     methods, units = ("activate", "decide", "average"), [getattr(loss, "units", None) for loss in (one, other)]
     return units[0] == units[1] and all(getattr(type(one), name) is getattr(type(other), name) for name in methods)
 
 
 class Ensemble(Predictor):
-    """Models that predict together, by the mean of what each predicts.
+    """Several models that predict together: their predictions are averaged.
 
-    For a classifier that is p = 1/M sum_m p_m, the mean of the probabilities, and `predict` decides on it as the loss
-    does on those of one model: for the most probable class, or for each label with p > 1/2. For a regression it is the
-    mean of the values, and with `Hinge`, which has no probabilities, the decision on the mean of the scores.
+    For a classifier the mean is p = 1/M sum_m p_m, over the probabilities. `predict` decides from it as the loss does
+    for one model: the most probable class, or each label with p > 1/2. For a regression it is the mean of the values.
+    `Hinge` has no probabilities: the decision uses the mean of the scores.
 
-    What one model gets wrong by the chance of its first parameters and of its batches, the others get right. An
-    ensemble gains the more, the better each model is and the more they differ: train them with different seeds.
+    Random initial parameters and batches cause different errors in each model, and the average cancels part of them.
+    An ensemble is better if each model is good and if the models differ: train them with different seeds.
 
     Parameters
     ----------
     models : iterable of Sequential or other predictors
-        One or more, which know their input shape, each with a loss. Their losses may differ if scores mean the same to
-        them, as to SoftmaxCrossEntropy and FocalCrossEntropy.
+        One or more models, each with a known input shape and a loss. The losses may differ if they interpret scores in
+        the same way, such as SoftmaxCrossEntropy and FocalCrossEntropy.
 
     Raises
     ------
     ArgumentError
-        For no model, the same one twice, one without a loss, or losses to which scores do not mean the same.
+        For no model, the same model twice, a model without a loss, or losses that interpret scores differently.
     ShapeError
-        When inputs or outputs have not all the same shape.
+        If the inputs or outputs do not all have the same shape.
     NotReadyError, ArgumentTypeError
-        For a model that does not know its input shape, and for what is no model.
+        For a model that does not know its input shape, and for anything that is not a model.
 
     Source: Lakshminarayanan et al. (2017), arXiv:1612.01474.
     """
@@ -83,6 +83,6 @@ class Ensemble(Predictor):
         return next(iter(self.models))
 
     def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
-        if column_names(x) is None:  # the columns of a frame are for each model to look at
+        if column_names(x) is None:  # each model checks the columns of a frame itself
             x = self.model.as_inputs(x)
         return self.loss.average(np.stack([model.predict_scores(x, batch_size) for model in self.models]))

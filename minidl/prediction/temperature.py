@@ -15,18 +15,18 @@ from minidl.settings import setting
 from minidl.typing import Array
 
 _NOTHING = 1e-12
-"""Slopes of scores up to 1 that are smaller are roundings."""
+"""Smaller slopes, for scores up to 1, are rounding errors."""
 
 
 def _as_classifier(model: Any, name: str) -> Sequential | Predictor:
-    """Return a model whose probabilities have a temperature; `name` is what errors call it."""
+    """Check that a model's probabilities can have a temperature, and return it; errors call it `name`."""
     found = as_model(model, name)
     _cross_entropy(cast(Loss, found.loss))
     return found
 
 
 def _cross_entropy(loss: Loss) -> Loss:
-    """Return the cross-entropy of the probabilities that a model's loss gives."""
+    """Return the cross-entropy that fits the probabilities of a model's loss."""
     for base, cross_entropy in ((CategoricalLoss, SoftmaxCrossEntropy), (SigmoidCrossEntropy, SigmoidCrossEntropy)):
         if type(loss).activate is base.activate:
             return cross_entropy()
@@ -34,26 +34,26 @@ def _cross_entropy(loss: Loss) -> Loss:
 
 
 class TemperatureScaling(Predictor):
-    """A classifier whose scores are divided by one number, the temperature T, so that its probabilities come true.
+    """Calibrate a classifier: divide its scores by one number, the temperature T, so that confidence matches accuracy.
 
     p = softmax(s / T), or sigmoid(s / T). A network that overfits is too confident: its predictions are right less
-    often than its probabilities say. T > 1 lowers the confidence, T < 1 raises it. What `predict` returns stays as it
-    is.
+    often than its probabilities say. T > 1 lowers the confidence, T < 1 raises it. `predict` returns the same classes
+    as before.
 
     Parameters
     ----------
     model : Sequential or another predictor
-        It knows its input shape, and has SigmoidCrossEntropy or a loss whose probabilities are softmax's.
+        It must know its input shape and have SigmoidCrossEntropy or a loss with softmax probabilities.
     temperature : float, > 0, optional
-        By default it is found by `fit`.
+        By default `fit` finds it.
 
     Attributes
     ----------
     temperature : float or None
         None before `fit`.
 
-    Raises ArgumentError for a loss that gives no such probabilities, as those of regressions and `Hinge`, and for a
-    temperature that is not above 0; NotReadyError when it predicts before `fit`. Other errors as `Ensemble`.
+    Raises ArgumentError for a loss without such probabilities, such as `Hinge` or a regression loss, and for a
+    temperature that is not above 0. Raises NotReadyError if it predicts before `fit`. Other errors as for `Ensemble`.
     Source: Guo et al. (2017), arXiv:1706.04599.
     """
 
@@ -61,17 +61,17 @@ class TemperatureScaling(Predictor):
     temperature: float | None = setting(default=None, above=0)
 
     def fit(self, x: Any, y: Any, batch_size: int | None = None) -> TemperatureScaling:
-        """Set the temperature to the one with the least mean cross-entropy, and return the predictor itself.
+        """Set the temperature that minimizes the mean cross-entropy, and return the predictor itself.
 
-        With b = 1 / T the mean of -log p_t is convex in b, with the derivative mean_n sum_k (p_nk - t_nk) s_nk, so that
-        there is one least value, where this is 0.
+        With b = 1 / T, the mean of -log p_t is convex in b. Its derivative is mean_n sum_k (p_nk - t_nk) s_nk, so
+        there is one minimum, where the derivative is 0.
 
         Parameters
         ----------
         x : array of shape (N, *input_shape)
-            Rows that the model was not trained with, such as the validation rows.
+            Rows that the model was not trained on, such as the validation rows.
         y : array
-            Their targets, as the loss takes them; rows of probabilities serve too, with softmax.
+            Their targets, as the loss takes them; with softmax, also rows of probabilities.
         batch_size : int, optional
             As in `predict`.
 
@@ -80,11 +80,11 @@ class TemperatureScaling(Predictor):
         DataError, ShapeError
             For rows that cannot be predicted, and wrong targets.
         DataError
-            When no temperature is best: the model has all rows right, so that a lower one is always better, or is no
-            better than guessing, so that a higher one is.
+            If no temperature is best: the model has all rows right, so a lower one is always better; or it is no
+            better than guessing, so a higher one is always better.
         """
         loss = _cross_entropy(self.loss)
-        # One number from all rows, found to its last digits: the sums are worth float64.
+        # One number from all rows, to full precision: float64 for the sums is worth it.
         scores = self.model.predict_scores(x, batch_size).astype(np.float64)
         targets = as_array(y, "y")
         rows = check_lengths(x=scores, y=targets)
@@ -102,11 +102,11 @@ class TemperatureScaling(Predictor):
                 "the scores are no better than guessing, so no temperature is best: are these rows and targets of "
                 "the kind that the model was trained for?"
             )
-        # The slope at a b beyond all bounds.
+        # The slope at a very large b.
         if loss.total(1e100 * scores, targets)[0] / len(scores) / 1e100 <= _NOTHING:
             raise DataError(
-                f"the model is right in all of {counted(rows, 'row')}, so that any lower temperature is better still: "
-                "give more rows, which it was not trained with"
+                f"the model is right in all of {counted(rows, 'row')}, so a lower temperature is always better: "
+                "give more rows that it was not trained on"
             )
         from scipy.optimize import brentq
 
@@ -118,13 +118,13 @@ class TemperatureScaling(Predictor):
 
     def predict_scores(self, x: Any, batch_size: int | None = None) -> Array:
         scores, temperature = self.model.predict_scores(x, batch_size), self._found()
-        # Quotients stay finite: with a lower temperature, too, the surest class has all of the probability.
+        # Quotients stay finite: at a lower temperature, too, the top class has all of the probability.
         size = np.maximum(np.abs(scores).max(axis=-1, keepdims=True), 1)
         return scores / np.maximum(size * np.finfo(scores.dtype).tiny, temperature)
 
     def predict(self, x: Any, batch_size: int | None = None) -> Array:
         self._found()
-        return self.model.predict(x, batch_size)  # not of the quotients: of two scores these may round to one
+        return self.model.predict(x, batch_size)  # not from the quotients: two scores may round to the same one
 
     def _found(self) -> float:
         if self.temperature is None:

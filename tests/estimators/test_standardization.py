@@ -227,6 +227,6 @@ def test_targets_of_many_digits_are_scaled_back_in_float64():
 def test_models_of_other_units_do_not_predict_together():
     x = np.random.default_rng(0).normal(size=(60, 3))
     models = [MLPRegressor(standardize=True, max_iter=2).fit(x, y).model_ for y in (x[:, 0], 1000 + 100 * x[:, 0])]
-    with pytest.raises(ArgumentError, match="scores mean something else to it"):
+    with pytest.raises(ArgumentError, match="it interprets scores differently"):
         Ensemble(models)
     Ensemble([models[0], MLPRegressor(standardize=True, max_iter=2, random_state=1).fit(x, x[:, 0]).model_])

@@ -305,5 +305,5 @@ def test_a_metric_can_be_copied_and_sent_to_another_process(copied):
 def test_a_file_holds_the_name_of_a_function_which_must_be_set_again():
     metric = decode(encode(FunctionMetric(named("far_off", lambda predictions, targets: predictions))))
     assert (metric.name, metric.function) == ("far_off", "far_off")
-    with pytest.raises(NotReadyError, match="of the metric far_off a file holds the name alone: set metrics again"):
+    with pytest.raises(NotReadyError, match="the file holds only the name of the metric far_off: set metrics again"):
         sums_of(metric, SoftmaxCrossEntropy(), np.eye(3), np.zeros(3, int))

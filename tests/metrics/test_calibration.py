@@ -150,9 +150,9 @@ ROWS = [[0.9, 0.1], [0.2, 0.8]]
         ([[1, 1], [0, 1]], ROWS, 5, DataError, "rows with a single 1"),
         ([[0.5, 0.5], [0, 1]], ROWS, 5, DataError, "rows with a single 1"),
         ([0, 1], [[0.9, 0.1], [0.2, np.nan]], 5, DataError, "probabilities holds NaN at row 1"),
-        ([0, 1], [[0.9, 0.1], [1.2, -0.2]], 5, DataError, r"in \[0, 1\], but not those of row 1: \[1.2, -0.2\]"),
-        ([0, 1], [0.5, 1.5], 5, DataError, "not those of row 1"),
-        ([0, 1], [[0.9, 0.1], [0.8, 0.8]], 5, DataError, r"row 1 do not sum to 1: \[0.8, 0.8\]; of labels"),
+        ([0, 1], [[0.9, 0.1], [1.2, -0.2]], 5, DataError, r"in \[0, 1\]; row 1 has \[1.2, -0.2\]"),
+        ([0, 1], [0.5, 1.5], 5, DataError, "; row 1 has"),
+        ([0, 1], [[0.9, 0.1], [0.8, 0.8]], 5, DataError, r"row 1 do not sum to 1: \[0.8, 0.8\]; if labels"),
     ],
 )
 def test_what_has_no_calibration_error_is_refused(targets, probabilities, bins, error, message):

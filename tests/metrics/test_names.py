@@ -140,7 +140,7 @@ def test_an_unknown_name_is_refused_with_what_it_nearly_is(name, hint):
     ],
 )
 def test_one_metric_without_a_list_is_refused(metrics, shown):
-    with pytest.raises(ArgumentTypeError, match=f"^metrics must be a list, also for one alone, not {shown}$"):
+    with pytest.raises(ArgumentTypeError, match=f"^metrics must be a list, also for a single metric, not {shown}$"):
         as_metrics(metrics, LOSS)
 
 
@@ -172,7 +172,7 @@ def test_a_function_without_a_name_is_refused():
     [["accuracy", Accuracy()], ["mse", "rmse", "mean_squared_error"], [Precision(), Precision(average="micro")]],
 )
 def test_two_metrics_of_one_name_are_refused(metrics):
-    with pytest.raises(ArgumentError, match="^two metrics are named '(accuracy|mean_squared_error|precision)': leave"):
+    with pytest.raises(ArgumentError, match="^two metrics are named '(accuracy|mean_squared_error|precision)': remove"):
         as_metrics(metrics, LOSS)
 
 

@@ -65,10 +65,10 @@ def test_accuracy_refuses_what_cannot_be_compared(targets, predictions, error, m
 
 def test_accuracy_refuses_a_single_probability_and_several_labels():
     with pytest.raises(
-        DataError, match=r"^accuracy takes labels, .* of a single probability pass model\.predict\(x\)$"
+        DataError, match=r"^accuracy takes labels, .* for a single probability pass model\.predict\(x\)$"
     ):
         accuracy([1, 0], [[0.7], [0.2]])
-    with pytest.raises(DataError, match="^accuracy takes one label per row; .* by each label alone$"):
+    with pytest.raises(DataError, match="^accuracy takes one label per row: .* one by one$"):
         accuracy([[1, 1]], [[1, 0]])
     assert accuracy([1.0, 0.0], [[1], [1]]) == 0.5
 

@@ -138,7 +138,7 @@ def twice():
             ArgumentTypeError,
             r"Ensemble: models is Sequential.*; it must be a list of models",
         ),
-        (twice(), ArgumentError, r"models\[2\] is models\[1\] once more"),
+        (twice(), ArgumentError, r"models\[2\] is models\[1\] again"),
         (
             [model(SoftmaxCrossEntropy(), 4), model(SoftmaxCrossEntropy(), 4, inputs=6)],
             ShapeError,
@@ -154,7 +154,7 @@ def twice():
             ArgumentError,
             r"models\[1\] has the loss SigmoidCrossEntropy\(\), but models\[0\] SoftmaxCrossEntropy",
         ),
-        ([model(MeanSquaredError(), 1), model(Poisson(), 1)], ArgumentError, "scores mean something else to it"),
+        ([model(MeanSquaredError(), 1), model(Poisson(), 1)], ArgumentError, "it interprets scores differently"),
         ([model(MeanSquaredError(), 1), model(Hinge(), 1)], ArgumentError, r"models\[1\] has the loss Hinge"),
     ],
 )

@@ -243,7 +243,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("metrics", "error", "message"),
         [
-            ("accuracy", ArgumentTypeError, "metrics must be a list, also for one alone, not 'accuracy'"),
+            ("accuracy", ArgumentTypeError, "metrics must be a list, also for a single metric, not 'accuracy'"),
             (["acuracy"], ArgumentError, "no metric is named 'acuracy'; did you mean 'accuracy'"),
             ([TopKAccuracy], ArgumentTypeError, "is <class .*; give a name, a Metric"),
             ([3], ArgumentTypeError, "is 3; give a name, a Metric"),
@@ -344,7 +344,7 @@ class TestResume:
         t.fit(x, y, epochs=3, callbacks=[stop, Checkpoint(tmp_path)], progress=False)
         resumed = Trainer.load(tmp_path)
         assert [metric.name for metric in resumed.metrics] == ["margin", "f1"]
-        with pytest.raises(NotReadyError, match="of the metric margin a file holds the name alone: set metrics"):
+        with pytest.raises(NotReadyError, match="the file holds only the name of the metric margin: set metrics"):
             resumed.fit(x, y, epochs=2, progress=False)
         assert resumed.step == 11
         resumed.metrics = [margin, "f1"]

@@ -871,7 +871,7 @@ class TestRefusals:
             ("clip_norm", np.inf, ArgumentError, "clip_norm is inf"),
             ("clip_value", -1.0, ArgumentError, "clip_value is -1.0"),
             ("clip_value", "1", ArgumentTypeError, "clip_value is '1'; it must be a number"),
-            ("metrics", "accuracy", ArgumentTypeError, "metrics must be a list, also for one alone, not 'acc"),
+            ("metrics", "accuracy", ArgumentTypeError, "metrics must be a list, also for a single metric, not 'acc"),
             ("metrics", ["acuracy"], ArgumentError, "no metric is named 'acuracy'; did you mean 'accuracy'"),
             ("optimizer", "adm", ArgumentError, "did you mean 'adam'"),
             ("model", 3, ArgumentTypeError, "model is 3; it must be a Sequential model"),
