@@ -1,4 +1,4 @@
-"""Data: rows of CSV files, IDX arrays, MNIST, CIFAR-10, images, shards; splits, windows over series, and padding."""
+"""Data: CSV files, IDX arrays, MNIST, CIFAR-10, images and shards; splits, windows over series, and padding."""
 
 from minidl.data.cifar10 import CIFAR10_CLASSES, load_cifar10
 from minidl.data.csv import load_csv

@@ -1,4 +1,4 @@
-"""CIFAR-10: small photographs of ten kinds of things, from the binary version or from arrays in an .npz file."""
+"""CIFAR-10: small photographs of ten classes, from the binary version or from arrays in an .npz file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from minidl.signatures import kind_of
 from minidl.typing import Array
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-"""What the labels 0 to 9 of CIFAR-10 stand for."""
+"""The names of CIFAR-10's classes 0 to 9."""
 
 _IMAGE = (32, 32, 3)
 _RECORD = 1 + 32 * 32 * 3
@@ -31,8 +31,8 @@ _OTHER_VERSIONS = (
     *("cifar-10-batches-mat", "cifar-10-matlab.tar.gz", "data_batch_1.mat"),
 )
 _CURE = f"fetch the binary version, {_ARCHIVE}, from https://www.cs.toronto.edu/~kriz/cifar.html"
-_OTHER = f"another version of CIFAR-10, of pickles or for MATLAB: {_CURE}"
-_PICKLES = f"holds Python's pickles, which could run any code when they are read: {_CURE}"
+_OTHER = f"another version of CIFAR-10, with pickles or for MATLAB: {_CURE}"
+_PICKLES = f"holds Python pickles, which could run any code when they are read: {_CURE}"
 
 
 def load_cifar10(path: str | os.PathLike[str]) -> ImageDataset:
@@ -45,7 +45,7 @@ def load_cifar10(path: str | os.PathLike[str]) -> ImageDataset:
 
         - a folder with ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``, or with the folder
           ``cifar-10-batches-bin`` or the archive that holds them;
-        - this archive, ``cifar-10-binary.tar.gz``, as it is published;
+        - the published archive, ``cifar-10-binary.tar.gz``;
         - one of the ``.bin`` files: its images, without a test part;
         - an ``.npz`` file with ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or with ``x`` and ``y``.
           Images are uint8, (N, 32, 32, 3) or (N, 3, 32, 32); labels (N,) or (N, 1).
@@ -62,8 +62,8 @@ def load_cifar10(path: str | os.PathLike[str]) -> ImageDataset:
     MissingFileError
         ``path`` does not exist, or lacks one of the files.
     FileFormatError
-        A file is damaged or something else. The version for Python, of pickles, is never read: the error says what to
-        fetch in its place.
+        A file is damaged or of another kind. The Python version, with pickles, is never read: the error says what to
+        fetch instead.
 
     Source: A. Krizhevsky (2009), "Learning multiple layers of features from tiny images".
     """
@@ -115,7 +115,7 @@ def _read_archive(file: IO[bytes], place: str) -> dict[str, tuple[Array, Array]]
                     raise FileFormatError(f"{place} holds {name}, {_OTHER}")
                 if name in (*_TRAINING, _TEST) and entry.isfile() and (content := archive.extractfile(entry)):
                     files[name] = _read_records(content, f"{place}, {name}")
-    # What the tar reader raises for corrupt fields.
+    # The errors of the tar reader for corrupt fields.
     except (tarfile.TarError, ValueError, OverflowError) as error:
         if isinstance(error, FileFormatError):
             raise
@@ -124,13 +124,15 @@ def _read_archive(file: IO[bytes], place: str) -> dict[str, tuple[Array, Array]]
 
 
 def _read_records(file: IO[bytes], place: str) -> tuple[Array, Array]:
-    """Read records of a label and the pixels of an image, channel by channel."""
+    """Read records: a label, then the pixels of an image, channel by channel."""
     content = file.read(_LARGEST_BYTES + 1)
     if (kind := kind_of(content[:512])) and content[:1] > b"\x09":  # a label is 0 to 9
-        raise FileFormatError(f"{place} {_PICKLES if 'pickle' in kind else f'is no CIFAR-10 file, but {kind}'}")
+        raise FileFormatError(f"{place} {_PICKLES if 'pickle' in kind else f'is not a CIFAR-10 file, but {kind}'}")
     if not content or len(content) % _RECORD or len(content) > _LARGEST_BYTES:
         size = counted(len(content), "byte") if len(content) <= _LARGEST_BYTES else "more bytes than all of CIFAR-10"
-        raise FileFormatError(f"{place} holds {size}, which are no records of {_RECORD:,} bytes: download it again")
+        raise FileFormatError(
+            f"{place} holds {size}, which are not whole records of {_RECORD:,} bytes: download it again"
+        )
     records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
     x = np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     return x, _checked_labels(records[:, 0], place)
@@ -179,6 +181,6 @@ def _checked_labels(labels: Array, place: str) -> Array:
     strange = np.flatnonzero((labels < 0) | (labels > 9))
     if len(strange):
         raise FileFormatError(
-            f"{place}: label {labels[strange[0]]} of image {strange[0]} is none of CIFAR-10's, 0 to 9"
+            f"{place}: label {labels[strange[0]]} of image {strange[0]} is not a CIFAR-10 label, 0 to 9"
         )
     return labels.astype(np.intp)

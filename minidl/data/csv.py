@@ -1,6 +1,6 @@
 """Images as rows of a CSV file, in the form of the Digit Recognizer competition.
 
-A row has a separator that the first line tells: the one of comma, semicolon and tab that is most often there.
+The separator is the one of comma, semicolon and tab that occurs most often in the first line.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from minidl.files import as_path
 from minidl.signatures import kind_of
 from minidl.typing import Array
 
-# As int64 a block of this size takes 18 MB; much smaller ones would make pandas' fixed cost felt.
+# As int64 a block of this size takes 18 MB; with much smaller blocks, pandas' fixed cost would matter.
 _BLOCK_BYTES = 4 << 20
-# A row of a million pixels; what goes on longer is no table but, perhaps, a small gzip file that swells.
+# A row of a million pixels; a longer line is not a table but perhaps a small gzip file that expands without end.
 _LONGEST_LINE = 4 << 20
 _PIXELS = range(256)
 _LABELS = range(-(2**63), 2**63)
-# Of all else, pandas would take "1e2" and "5.0" for integers, and pandas 2.1 would end a cell at a NUL byte.
+# pandas would accept "1e2" and "5.0" as integers, and pandas 2.1 would end a cell at a NUL byte.
 _INTEGER = re.compile(r"[ \t]*[+-]?[0-9]{1,4000}[ \t]*")
 _CHARACTERS = b'0123456789+- \t"\r\n'
 _NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
 _SEPARATORS = ",;\t"
-_MARK = b"\xef\xbb\xbf"  # that Excel puts before UTF-8
+_MARK = b"\xef\xbb\xbf"  # Excel writes it before UTF-8
 _UNNAMED = re.compile(r"(Unnamed: [0-9]+)?")
-# An index is recognized by as many rows; without column names it takes so many to tell it from labels and pixels.
+# The rows that are checked for an index; without column names, fewer would not tell it from labels and pixels.
 _ROWS_OF_INDEX = 1000
 
 
@@ -49,19 +49,19 @@ def load_csv(path: str | os.PathLike[str], *, label: None, header: bool = True) 
 def load_csv(
     path: str | os.PathLike[str], *, label: str | int | None = "label", header: bool = True
 ) -> tuple[Array, Array | None]:
-    """Load images and labels from a CSV file: a line of column names, then one image a row.
+    """Load images and labels from a CSV file: a line of column names, then one image per row.
 
     Parameters
     ----------
     path : str or path
-        UTF-8 text with commas, semicolons or tabs, plain, gzip or alone in a zip archive. ``~`` is expanded; blank
-        lines are skipped.
+        UTF-8 text with commas, semicolons or tabs; plain, gzip or the only file in a zip archive. ``~`` is expanded.
+        Blank lines are skipped.
     label : str, int or None, default "label"
         The label column by name or by position (negative: from the end), or None for a file without
         labels, such as the competition's ``test.csv``. Every other column is a pixel.
     header : bool, default True
-        Whether line 1 holds the column names. If False, it is the first image, and ``label`` a position. Names may
-        be the numbers 0, 1, 2, ..., as of a frame without names; other numbers are refused, they may be an image.
+        Whether line 1 holds the column names. If False, it is the first image, and ``label`` is a position. Names may
+        be the numbers 0, 1, 2, ..., as for a frame without names. Other numbers raise an error: they may be an image.
 
     Returns
     -------
@@ -73,11 +73,11 @@ def load_csv(
     MissingFileError
         The file does not exist.
     FileFormatError
-        The file is not such a table of integers, pixels in 0-255: names the file, the line (counted from 1,
-        the header included) and the column. A column that counts the rows is an index, saved without
-        ``index=False``. Of a file of another kind, what it is.
+        The file is not a table of integers with pixels in 0-255. The error names the file, the line (counted from 1,
+        including the header) and the column. A column that counts the rows is an index, saved without
+        ``index=False``. For a file of another kind, the error says which kind it is.
     ArgumentError, ArgumentTypeError
-        ``label`` is no column of the file.
+        ``label`` is not a column of the file.
 
     Source: the data page of https://www.kaggle.com/competitions/digit-recognizer.
     """
@@ -108,17 +108,17 @@ class _Table(NamedTuple):
 
 
 def _separator(line: bytes) -> str:
-    """Return what separates the cells of a line: outside of quotes, what is most often there."""
+    """Return the separator of a line's cells: the one that occurs most often outside quotes."""
     plain = re.sub(rb'"[^"]*"', b"", line)
     return max(_SEPARATORS, key=lambda separator: plain.count(separator.encode()))
 
 
 def _column_names(line: bytes, separator: str, header: bool, place: str) -> list[str]:
-    """Read the names in the first line; without a header they are ``"0"``, ``"1"``, ..."""
+    """Read the column names from the first line; without a header they are ``"0"``, ``"1"``, ..."""
     if not line:
         raise FileFormatError(f"{place} is empty")
     if kind := kind_of(line):
-        raise FileFormatError(f"{place} is no CSV file, but {kind}")
+        raise FileFormatError(f"{place} is not a CSV file, but {kind}")
     try:
         cells = [cell.strip() for cell in _cells(line, separator)]
     except ValueError as error:
@@ -126,7 +126,7 @@ def _column_names(line: bytes, separator: str, header: bool, place: str) -> list
     if not any(cells):
         raise FileFormatError(f"{place}, line 1: blank, where the column names should be")
     if len(cells) == 1 and len(cells[0].split()) > 1 and all(map(_NUMBER.fullmatch, cells[0].split())):
-        cure = "commas, semicolons or tabs, such as by numpy.savetxt(..., fmt='%d', delimiter=',')"
+        cure = "commas, semicolons or tabs, such as with numpy.savetxt(..., fmt='%d', delimiter=',')"
         raise FileFormatError(f"{place}, line 1: spaces between numbers: separate cells by {cure}")
     if not header:
         return [str(position) for position in range(len(cells))]
@@ -136,9 +136,7 @@ def _column_names(line: bytes, separator: str, header: bool, place: str) -> list
         cure = "if it is the first image, load_csv(path, header=False, label=0) reads it"
         if named != [str(position) for position in range(len(named))]:
             raise FileFormatError(f"{place}, line 1: numbers, where the column names should be; {cure}")
-        warnings.warn(
-            f"check the data: {place}, line 1: 0, 1, 2, ... are taken for column names; {cure}", DataWarning, 3
-        )
+        warnings.warn(f"check the data: {place}, line 1: 0, 1, 2, ... are read as column names; {cure}", DataWarning, 3)
     return cells
 
 
@@ -153,7 +151,7 @@ def _label_column(label: str | int | None, names: list[str], header: bool, place
             return names.index(label)
         if not header or all(map(_NUMBER.fullmatch, names)):
             cure = "give a position, label=0; if line 1 is the first image, header=False, label=0"
-            raise ArgumentError(f"{place} has no column {label!r:.25}, nor other names: {cure}")
+            raise ArgumentError(f"{place} has no column {label!r:.25} and no column names: {cure}")
         known = [name for name in names[:1000] if len(name) < 30]  # comparing takes time
         close = get_close_matches(label, known, 1)
         guess = f", did you mean {close[0]!r}?" if close else ";"
@@ -164,9 +162,11 @@ def _label_column(label: str | int | None, names: list[str], header: bool, place
     try:
         position = index(label)
     except TypeError as error:
-        raise ArgumentTypeError(f"label={shortened(label)} is neither a name nor a position nor None") from error
+        raise ArgumentTypeError(f"label={shortened(label)} is not a name, a position or None") from error
     if not -len(names) <= position < len(names):
-        raise ArgumentError(f"{place} has {counted(len(names), 'column')}, so none at label={shortened(position)}")
+        raise ArgumentError(
+            f"{place} has {counted(len(names), 'column')}, but no column at label={shortened(position)}"
+        )
     return position % len(names)
 
 
@@ -188,18 +188,18 @@ def _rest_of_line(file: IO[bytes], place: str, number: int) -> bytes:
 
 
 def _parse(table: _Table, first_line: int, block: bytes) -> tuple[Array, Array]:
-    """Parse whole lines into pixels, (rows, pixels), and labels, (rows,): zeros without a label column."""
+    """Parse whole lines into pixels, (rows, pixels), and labels, (rows,); without a label column they are zeros."""
     import pandas as pd
 
     if first_line == 1 + table.header:
         _check_no_index(table, block)
     separator = table.separator.encode()
-    # pandas holds a row to the width of the row before it; these zeros hold the first.
+    # pandas checks each row against the width of the row before it; these zeros check the first row.
     zeros = separator.join([b"0"] * len(table.names)) + b"\n"
     try:
         if block.translate(None, delete=_CHARACTERS + separator):
             raise ValueError("a character that no integer has")
-        # As uint8, pandas 2.1 would take 256 for 0 and -1 for 255.
+        # As uint8, pandas 2.1 would read 256 as 0 and -1 as 255.
         frame = pd.read_csv(
             BytesIO(zeros + block),
             sep=table.separator,
@@ -223,16 +223,16 @@ def _parse(table: _Table, first_line: int, block: bytes) -> tuple[Array, Array]:
 
 
 def _check_no_index(table: _Table, block: bytes) -> None:
-    """Raise FileFormatError for a column without a name whose first rows count the rows, as an index that was saved."""
+    """Raise FileFormatError for an unnamed column that counts the first rows: a saved index."""
     unnamed = [0] if not table.header else [at for at, name in enumerate(table.names) if _UNNAMED.fullmatch(name)]
     if not unnamed:
         return
-    # In a block every line ends; those after the last row looked at stay in one piece.
+    # Every line of a block is complete; do not split the block after the rows that are checked.
     lines = [line for line in block.split(b"\n", 2 * _ROWS_OF_INDEX)[: 2 * _ROWS_OF_INDEX] if line.strip()]
     try:
         rows = [_cells(line, table.separator) for line in lines[:_ROWS_OF_INDEX]]
     except ValueError:
-        return  # which is reported with its line
+        return  # this error is reported later, with its line
     if not table.header and len(rows) < _ROWS_OF_INDEX:
         return
     for column in unnamed:
@@ -241,22 +241,22 @@ def _check_no_index(table: _Table, block: bytes) -> None:
             name = shortened(table.names[column]) if table.names[column] else "without a name"
             raise FileFormatError(
                 f"{table.place}: column {name} counts the rows: an index, saved by mistake. "
-                "Leave it out, by table.to_csv(path, index=False)"
+                "Save the table without it: table.to_csv(path, index=False)"
             )
 
 
 def _diagnosis(table: _Table, first_line: int, block: bytes, error: Exception) -> FileFormatError:
-    """Find the line and the column that made a block fail, cell by cell: slow, but only ever once."""
+    """Find the line and the column that made a block fail, cell by cell: slow, but done only once."""
     for number, line in enumerate(block.split(b"\n"), first_line):
         blank = b" \r" if table.separator == "\t" else b" \t\r"
         if line.strip(blank) and (fault := _fault(table, line)):
-            hint = "" if table.header or number > 1 else "; if line 1 holds the column names, leave header=False out"
+            hint = "" if table.header or number > 1 else "; if line 1 holds the column names, remove header=False"
             return FileFormatError(f"{table.place}, line {number}{fault}{hint}")
     return FileFormatError(f"{table.place}, from line {first_line} on: pandas cannot read it: {error!s:.80}")
 
 
 def _fault(table: _Table, line: bytes) -> str | None:
-    """Say what is wrong with one row, if anything."""
+    """Describe the error in one row, if there is one."""
     try:
         cells = _cells(line, table.separator)
     except ValueError as error:
@@ -272,14 +272,14 @@ def _fault(table: _Table, line: bytes) -> str | None:
 
 
 def _cure(cell: str) -> str:
-    """Return how to make a cell an integer, if it can be told."""
+    """Return how to turn a cell into an integer, if there is an obvious way."""
     if not cell.strip() or cell.strip().lower() in {"nan", "na", "null", "none"}:
         return ": fill missing values"
     if not _NUMBER.fullmatch(cell) or _INTEGER.fullmatch(cell):
         return ""
     if "," in cell:
         return ": a decimal comma? write whole numbers"
-    return ": write whole numbers, by astype(int), or fmt='%d' of numpy.savetxt"
+    return ": write whole numbers, with astype(int), or with fmt='%d' of numpy.savetxt"
 
 
 def _cells(line: bytes, separator: str) -> list[str]:

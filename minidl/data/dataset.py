@@ -11,18 +11,18 @@ from minidl.typing import Array
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageDataset:
-    """Labelled images in two parts, to train on and to test with.
+    """Labelled images in a training part and a test part.
 
-    It unpacks as the loaders of Keras do: ``(x_train, y_train), (x_test, y_test) = load_mnist()``.
+    It unpacks as in Keras: ``(x_train, y_train), (x_test, y_test) = load_mnist()``.
 
     Attributes
     ----------
     x_train, x_test : uint8 arrays
-        Pixels, 0-255. The shapes are those of the loader: :func:`load_mnist`, :func:`load_cifar10` or :func:`load_idx`.
+        Pixels, 0-255. For the shapes, see the loader: :func:`load_mnist`, :func:`load_cifar10` or :func:`load_idx`.
     y_train, y_test : integer arrays, (N,)
         Labels, one per image.
     source : str
-        Where the data came from, in words.
+        A text that says where the data came from.
     """
 
     x_train: Array
@@ -43,16 +43,16 @@ class ImageDataset:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageFiles:
-    """Images from files, with their classes if there was a folder for each: ``x, y = load_images(folder)``.
+    """Images from files, with classes if each class had a folder: ``x, y = load_images(folder)``.
 
     Attributes
     ----------
     x : array, (N, ...)
-        The images. The shape is that of :func:`load_images`.
+        The images. For the shape, see :func:`load_images`.
     y : integer array, (N,), or None
         The position of each image's class in ``class_names``; None without classes.
     class_names : tuple of str
-        The names of the folders of classes; empty without classes.
+        The names of the class folders; empty without classes.
     paths : tuple of paths
         The file of each image.
     """

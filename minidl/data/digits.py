@@ -1,4 +1,4 @@
-"""A stand-in for MNIST where there is no network: the digits that scikit-learn brings."""
+"""A replacement for MNIST without a network: the digits that scikit-learn includes."""
 
 from __future__ import annotations
 

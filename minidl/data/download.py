@@ -1,4 +1,4 @@
-"""Bytes from the network, within bounds of time and of size."""
+"""Download bytes, with limits on time and size."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SILENCE_SECONDS = 10.0
 
 
 def fetch(url: str, deadline: float, most_bytes: int) -> bytes:
-    """Return what ``url`` holds.
+    """Return the content of ``url``.
 
-    Raises OSError or http.client.HTTPException: TimeoutError, which is an OSError, when no answer comes within
-    5 seconds, nothing more within 10, or not all of it before ``deadline`` on the ``time.monotonic`` clock.
+    Raises OSError or http.client.HTTPException. TimeoutError, an OSError, means: no answer within 5 seconds, no more
+    data for 10 seconds, or not all data before ``deadline`` on the ``time.monotonic`` clock.
     """
     from urllib.request import urlopen
 
@@ -27,8 +27,7 @@ def fetch(url: str, deadline: float, most_bytes: int) -> bytes:
         except Exception as error:
             answers.put(error)
 
-    # In a thread, since urlopen's own time-out bounds neither the look-up of a name nor the sum over all of
-    # its addresses.
+    # In a thread: urlopen's own timeout does not limit the name lookup, or the total over all addresses of the name.
     Thread(target=ask, daemon=True).start()
     try:
         answer = answers.get(timeout=_ANSWER_SECONDS)
@@ -41,7 +40,7 @@ def fetch(url: str, deadline: float, most_bytes: int) -> bytes:
         while chunk := response.read1(1 << 16):
             content += chunk
             if time.monotonic() > deadline:
-                raise TimeoutError(f"too slow: {len(content):,} bytes when the time was over")
+                raise TimeoutError(f"too slow: only {len(content):,} bytes within the time limit")
             if len(content) > most_bytes:
                 raise OSError(f"{url} holds more than {most_bytes:,} bytes")
     return bytes(content)

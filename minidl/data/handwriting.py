@@ -1,8 +1,8 @@
-"""A digit in a photograph, made into an image as those of MNIST.
+"""Turn a digit in a photograph into an image like those of MNIST.
 
-The brightness of the paper is estimated at each pixel, as light is uneven. What stands out from it is ink. The ink's
-shape, in black and white, is made so small that it fits into a box, which gives gray levels at its edges; and it is
-moved until its center of mass is in the middle. So did the makers of MNIST with what they had scanned.
+Light is uneven, so the code estimates the brightness of the paper at each pixel. Pixels that differ from it are ink.
+The black-and-white shape of the ink is scaled down to fit into a box, which gives gray levels at its edges. Then it is
+moved so that its center of mass is in the middle. The makers of MNIST did the same with their scans.
 """
 
 from __future__ import annotations
@@ -17,57 +17,56 @@ from minidl.errors import DataError, MissingDependencyError, ShapeError
 from minidl.typing import Array
 
 _FIELD, _BOX, _MIDDLE = 28, 20, 14
-"""Pixels of a side of MNIST's images, and of the box that a digit fills; the pixel that its center of mass is at."""
+"""In pixels: the side of MNIST's images, the side of a digit's box, and the position of its center of mass."""
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
-"""Of red, green and blue, by ITU-R BT.601: Pillow's, too."""
+"""Weights of red, green and blue, by ITU-R BT.601; Pillow uses the same."""
 
 _WORKING_SIDE, _FINE_SIDE = 400, 8 * _BOX
-"""The longer side, in pixels, of what ink is looked for in, and, at least, of a digit while its shape is worked out."""
+"""The longer side, in pixels, of the image in which ink is searched; and its minimum while the digit is shaped."""
 
 _FAINTEST, _NOISE = 0.22, 4
-"""Ink differs from the paper by more than this share s of the brightness, and than 4 / s times the noise: what is faint
-must be clear."""
+"""Ink differs from the paper by a share s of the brightness: s > _FAINTEST, and s > _NOISE / s times the noise."""
 
 # Shares of the longer side of the photograph.
 _WIDEST = 0.3  # strokes are narrower
 _SMALLEST = 0.03  # digits are larger
-_INSIDE = 0.05  # what is inside and so large may be the digit, whatever is at the edges
-_SOFTEST = 0.03  # the edges of ink are less wide, or less than six pixels; those of shadows are softer
+_INSIDE = 0.05  # a part of this size inside the image may be the digit, whatever is at the edges
+_SOFTEST = 0.03  # the edges of ink are narrower than this or than six pixels; shadows have softer edges
 
 _PIECE = 0.1
 """A piece of the digit has at least this share of the pixels of the largest one."""
 
 _THINNEST, _THICKEST = 0.1, 0.2
-"""Width of a stroke, as a share of the digit's longer side: that of most of MNIST's digits is between them."""
+"""Width of a stroke, as a share of the digit's longer side; most of MNIST's digits are between the two."""
 
 
 def center_digit(image: Any) -> Array:
-    """Cut the one digit out of a photograph, and center it as the digits of MNIST are.
+    """Cut the one digit out of a photograph, and center it like the digits of MNIST.
 
-    The digit may be dark on light or light on dark, at any place, under uneven light. It must be upright, the largest
-    thing on its paper, and not much smaller than a tenth of the photograph. What touches the edges, such as a table
-    beside the paper, is left out if a digit is found inside.
+    The digit may be dark on light or light on dark, anywhere, under uneven light. It must be upright, the largest
+    object on its paper, and not much smaller than a tenth of the photograph. Objects that touch the edges, such as a
+    table beside the paper, are ignored if there is a digit inside.
 
     Parameters
     ----------
     image : array of shape (height, width), (height, width, 1) or (height, width, 3), or a Pillow image
         Brightness, or red, green and blue, on any scale: 0-255, 0-1, or 16 bits. A Pillow image is turned upright, and
-        what is transparent becomes paper, as by :func:`load_images`.
+        transparent pixels become paper, as in :func:`load_images`.
 
     Returns
     -------
     array of shape (28, 28), uint8
-        The digit, light (255) on dark (0). Its longer side is 20 pixels, its center of mass at pixel (14, 14), to half
-        a pixel, as far as the image has room. Very thin strokes have become thicker, and very thick ones thinner, as
-        other pens write than those of MNIST's digits.
+        The digit, light (255) on dark (0). Its longer side is 20 pixels. Its center of mass is within half a pixel of
+        pixel (14, 14), if there is room. Very thin strokes become thicker and very thick ones thinner, to match the
+        pens of MNIST's digits.
 
     Raises
     ------
     ShapeError
         The image has another shape.
     DataError
-        The image is empty: nothing stands out from its paper. Or it holds NaN or infinity.
+        The image is empty: nothing differs enough from its paper. Or it holds NaN or infinity.
 
     Source: LeCun et al. (1998), "Gradient-based learning applied to document recognition", section III.A, and the page
     of MNIST, http://yann.lecun.com/exdb/mnist/. Threshold: Otsu (1979), https://doi.org/10.1109/TSMC.1979.4310076.
@@ -75,7 +74,7 @@ def center_digit(image: Any) -> Array:
     gray = _as_gray(image)
     ink = _ink(_fitted(gray, _WORKING_SIDE))
     digit = _digit(ink)
-    if max(gray.shape) > _WORKING_SIDE:  # there is more to see where the digit is
+    if max(gray.shape) > _WORKING_SIDE:  # more detail around the digit
         ink = _ink(_fitted(_around(gray, digit), _WORKING_SIDE))
         digit = _digit(ink)
     return _at_center(_in_box(_usual_strokes(_shape(ink, digit))))
@@ -87,7 +86,7 @@ def _as_gray(image: Any) -> Array:
         image = without_transparency(image).convert("L")
     pixels = as_array(np.asarray(image), "image")
     if pixels.ndim not in {2, 3} or pixels.shape[2:] not in {(), (1,), (3,)}:
-        cure = "give one image at a time, and without transparency, as load_images reads files"
+        cure = "give one image at a time, without transparency; load_images reads files in this way"
         raise ShapeError(f"an image has shape (height, width) or (height, width, 3), not {pixels.shape}: {cure}")
     if not pixels.size:
         raise DataError(f"the image is empty: its shape is {pixels.shape}")
@@ -106,7 +105,7 @@ def _resized(pixels: Array, height: int, width: int, how: Literal["BOX", "BILINE
 
 
 def _fitted(pixels: Array, longer_side: int, how: Literal["BOX", "BICUBIC"] = "BOX", enlarge: bool = False) -> Array:
-    """Make an image smaller until its longer side is this one; also larger, if `enlarge`."""
+    """Scale an image down until its longer side is `side`; if `enlarge`, also up."""
     share = longer_side / max(pixels.shape)
     if share >= 1 and not enlarge:
         return pixels
@@ -117,8 +116,8 @@ def _fitted(pixels: Array, longer_side: int, how: Literal["BOX", "BICUBIC"] = "B
 def _ink(gray: Array) -> Array:
     """Return how much each pixel differs from the paper, as a share of the brightness; ink is positive.
 
-    The paper is what remains when all is filled that is narrower than a square: closing fills dark ink, opening light
-    ink. Both keep the edge of a shadow as it is, and light that falls off to one side.
+    To find the paper, everything narrower than a square is filled: closing fills dark ink, opening fills light ink.
+    Both keep the edges of shadows, and light that falls off to one side.
     """
     from scipy import ndimage
 
@@ -128,8 +127,8 @@ def _ink(gray: Array) -> Array:
         ink = smooth - ndimage.grey_opening(smooth, square)
     else:
         paper = ndimage.grey_closing(smooth, square)
-        ink = (paper - smooth) / np.maximum(paper, 0.05)  # of the light on paper, ink takes a share
-    return ink - np.percentile(ink, 25)  # noise makes that paper as bright as its brightest grains
+        ink = (paper - smooth) / np.maximum(paper, 0.05)  # ink absorbs a share of the light on the paper
+    return ink - np.percentile(ink, 25)  # noise makes the estimated paper as bright as its brightest grains
 
 
 def _is_light_on_dark(gray: Array) -> bool:
@@ -141,7 +140,7 @@ def _is_light_on_dark(gray: Array) -> bool:
 
 
 def _threshold(values: Array) -> float:
-    """Return the number that divides values into two groups best, by Otsu's rule: their means are far apart."""
+    """Return the best threshold between two groups of values by Otsu's rule: it separates their means most."""
     counts, edges = np.histogram(values, 256)
     weighted = counts * (edges[:-1] + edges[1:]) / 2
     below, sum_below = np.cumsum(counts)[:-1], np.cumsum(weighted)[:-1]
@@ -156,18 +155,18 @@ def _digit(ink: Array) -> Array:
     strength = float(np.percentile(ink[mask], 99)) if mask.any() else 0.0
     noise = float(ink[~mask].std()) if not mask.all() else 0.0
     if strength > _FAINTEST and strength**2 > _NOISE * noise:
-        # Otsu's rule may have put what is faint on the side of ink, such as the lines of ruled paper.
+        # Otsu's rule may count faint pixels as ink, such as the lines of ruled paper.
         digit = _main_parts(mask & (ink > 0.4 * strength), ink / strength)
         if digit.any() and max(digit[_box(digit)].shape) >= _SMALLEST * max(ink.shape):
             return digit
-    raise DataError("the image is empty: no digit stands out from its paper")
+    raise DataError("the image is empty: no digit differs clearly from its paper")
 
 
 def _main_parts(mask: Array, ink: Array) -> Array:
-    """Return the largest connected part, and those that are not much smaller, as a digit may be in pieces.
+    """Return the largest connected part and those that are not much smaller: a digit may be in pieces.
 
-    Shadows are left out, as their edges are soft. Parts at the edges of the image are taken only if nothing inside is
-    large enough for a digit.
+    Shadows are left out because their edges are soft. Parts at the edges of the image are used only if nothing inside
+    is large enough for a digit.
     """
     from scipy import ndimage
 
@@ -187,13 +186,13 @@ def _main_parts(mask: Array, ink: Array) -> Array:
 
 
 def _box(mask: Array) -> tuple[slice, slice]:
-    """Return the smallest box that holds all that is True, as rows and columns."""
+    """Return the smallest box that contains all True entries, as rows and columns."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _around(gray: Array, digit: Array) -> Array:
-    """Cut out of a photograph what is around the digit, which was found in a smaller copy."""
+    """Cut the digit and its surroundings out of a photograph; the digit was found in a smaller copy."""
     box = _box(digit)
     margin = max(digit[box].shape) / 2
     places = []
@@ -204,12 +203,12 @@ def _around(gray: Array, digit: Array) -> Array:
 
 
 def _shape(ink: Array, digit: Array) -> Array:
-    """Return the digit's shape, black or white, enlarged."""
+    """Return the digit's enlarged shape in black and white."""
     from scipy import ndimage
 
     box = _box(digit)
     ink, digit = np.pad(ink[box], 2), np.pad(digit[box], 2).astype(np.float32)
-    # Where light on dark is in a shadow, its ink is fainter: an edge is at half of the ink nearby.
+    # Light ink in a shadow is fainter: an edge is at half of the ink nearby.
     reach = max(digit.shape) / 6
     nearby = ndimage.gaussian_filter(ink * digit, reach) / np.maximum(ndimage.gaussian_filter(digit, reach), 1e-6)
     share = np.clip(ink / np.maximum(nearby, 1e-6), 0, 1) * ndimage.maximum_filter(digit, 3)
@@ -217,7 +216,7 @@ def _shape(ink: Array, digit: Array) -> Array:
 
 
 def _usual_strokes(shape: Array) -> Array:
-    """Make strokes thicker that are thinner than any of MNIST's, and those thinner that are thicker."""
+    """Make strokes thicker if they are thinner than MNIST's, and thinner if they are thicker."""
     from scipy import ndimage
 
     longer_side = max(shape[_box(shape)].shape)
@@ -229,13 +228,13 @@ def _usual_strokes(shape: Array) -> Array:
 
 
 def _in_box(shape: Array) -> Array:
-    """Make the shape so small that its longer side is that of the box; each pixel is the mean of what was there."""
+    """Scale the shape down until its longer side is that of the box; each pixel is the mean of the pixels it covers."""
     digit = shape[_box(shape)].astype(np.float32)
     return np.rint(255 * _fitted(digit, _BOX)).astype(np.uint8)
 
 
 def _at_center(digit: Array) -> Array:
-    """Put the digit onto a dark field, with its center of mass in the middle, as far as it has room."""
+    """Put the digit onto a dark field, with its center of mass in the middle if there is room."""
     from scipy import ndimage
 
     center = ndimage.center_of_mass(digit)

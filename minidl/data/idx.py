@@ -1,4 +1,4 @@
-"""Arrays in IDX files, the format in which MNIST and its relatives are published."""
+"""Arrays in IDX files, the format of MNIST and similar data sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from minidl.typing import Array
 # Numbers in a file are big-endian.
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_DIMENSIONS = 32  # of an array in NumPy 1; NumPy 2 has 64
-_MOST_PACKED = 1032  # deflate packs at most so many bytes into one
+_MOST_PACKED = 1032  # deflate packs at most this many bytes into one
 _CHUNK_BYTES = 1 << 20
 _FOUR_FILES = (
     "train-images-idx3-ubyte",
@@ -30,28 +30,28 @@ _FOUR_FILES = (
 
 
 def load_idx(path: str | os.PathLike[str]) -> Array | ImageDataset:
-    """Load an IDX file, or the four of a data set such as MNIST.
+    """Load an IDX file, or the four IDX files of a data set such as MNIST.
 
     Parameters
     ----------
     path : str or path
-        An IDX file, plain, gzip or alone in a zip archive, whatever its name; ``~`` is expanded. Or a folder with
+        An IDX file of any name: plain, gzip or the only file in a zip archive. ``~`` is expanded. Or a folder with
         ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
-        ``t10k-labels-idx1-ubyte``, each with or without ``.gz``, also spelt ``train-images.idx3-ubyte``.
+        ``t10k-labels-idx1-ubyte``, each with or without ``.gz``; the spelling ``train-images.idx3-ubyte`` works, too.
 
     Returns
     -------
     array or ImageDataset
-        Of a file, its array: C-contiguous, in native byte order, of dtype uint8, int8, int16, int32, float32
-        or float64. Of a folder, the data set as stored: ``x`` uint8 (N, height, width), ``y`` uint8 (N,).
+        For a file, its array: C-contiguous, in native byte order, of dtype uint8, int8, int16, int32, float32
+        or float64. For a folder, the data set as stored: ``x`` uint8 (N, height, width), ``y`` uint8 (N,).
 
     Raises
     ------
     MissingFileError
         The file, or one of the four, does not exist.
     FileFormatError
-        The file is not IDX, is damaged, or is shorter or longer than its header says; images and labels
-        differ in number. Names the file, and the byte or the numbers of bytes.
+        The file is not IDX, is damaged, or is shorter or longer than its header says; or the numbers of images and
+        labels differ. The error names the file, and the byte or the numbers of bytes.
 
     Source: the page of MNIST, http://yann.lecun.com/exdb/mnist/.
     """
@@ -60,7 +60,7 @@ def load_idx(path: str | os.PathLike[str]) -> Array | ImageDataset:
 
 
 def load_folder(folder: Path) -> ImageDataset:
-    """Load the four files of MNIST, or of a data set in its form."""
+    """Load the four files of MNIST, or of a data set in the same form."""
     paths = [find(folder, name) for name in _FOUR_FILES]
     x_train, y_train, x_test, y_test = map(_load_named, paths, _FOUR_FILES)
     for images, labels, path in ((x_train, y_train, paths[0]), (x_test, y_test, paths[2])):
@@ -96,9 +96,9 @@ def _load_file(path: Path) -> Array:
 
 
 def read_idx(file: IO[bytes], place: str, size: int) -> Array:
-    """Read one IDX array from an open file that takes ``size`` bytes, perhaps packed.
+    """Read one IDX array from an open file of ``size`` bytes, possibly packed.
 
-    An error begins with ``place``. The header is not believed: memory is taken only for data that are there.
+    Errors begin with ``place``. The header is not trusted: memory is allocated only for data that exist.
     """
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
@@ -123,7 +123,7 @@ def read_idx(file: IO[bytes], place: str, size: int) -> Array:
     if declared > _MOST_PACKED * size:
         raise FileFormatError(f"{claim}, far more than a file of {size:,} bytes can hold")
     data = bytearray()
-    # One byte further than declared, to notice more data, and to let gzip check its sum.
+    # Read one byte more than declared, to notice extra data and to let gzip verify its checksum.
     while len(data) <= declared and (chunk := file.read(min(_CHUNK_BYTES, declared + 1 - len(data)))):
         data += chunk
     if len(data) != declared:

@@ -1,4 +1,4 @@
-"""Photographs and drawings in files, as arrays of pixels; also in a folder for each class."""
+"""Load image files as arrays of pixels, also from one folder per class."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-"""Of those that Pillow reads: pixels only. For some others it starts a program, such as Ghostscript for EPS."""
+"""The pixel formats that Pillow reads. For some other formats it starts a program, such as Ghostscript for EPS."""
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 
@@ -42,30 +42,30 @@ def load_images(
     gray: bool = True,
     transform: Callable[[Array], Array] | None = None,
 ) -> ImageFiles:
-    """Load images from files, from a folder, or from a folder that has a folder for each class.
+    """Load images from files, from a folder, or from a folder with one folder per class.
 
-    PNG, JPEG, GIF, BMP, TIFF, WebP and PPM are read, by Pillow (the extra ``images``). A photograph is turned upright
-    as its EXIF data say. What is transparent becomes white, or black behind what is nearly white. 16 bits are scaled to
-    8, other large or fractional numbers from their least to their greatest. Of an animation the first frame counts.
+    Pillow (the extra ``images``) reads PNG, JPEG, GIF, BMP, TIFF, WebP and PPM. A photograph is turned upright by its
+    EXIF data. Transparent pixels become white, or black if the image is nearly white. 16 bits are scaled to 8; other
+    large or fractional numbers are scaled from their minimum to their maximum. An animation gives its first frame.
 
     Parameters
     ----------
     paths : str or path, or several
-        Files, whose names do not count. Or one folder: either of image files, or of folders with image files, at any
-        depth, one folder per class, as for Keras's ``image_dataset_from_directory`` and torchvision's ``ImageFolder``.
-        Within folders, files are taken by their suffix and in the order of their names; hidden ones are left out.
+        Files with any names. Or one folder: either of image files, or of one folder per class, with image files at any
+        depth, as for Keras's ``image_dataset_from_directory`` and torchvision's ``ImageFolder``. In folders, files are
+        chosen by their suffix and sorted by name; hidden ones are left out.
     size : int, or (height, width), optional
-        Every image is scaled to this size, as in Keras without regard to its proportions. Without it, all must have
-        the same shape.
+        Scale every image to this size; as in Keras, proportions may change. By default, all images must have the same
+        shape.
     gray : bool, default True
         Brightness, with one number per pixel; if False: red, green and blue.
     transform : function of one image, optional
-        What to make of each image, such as :func:`center_digit`, before they become one array.
+        Applied to each image before they become one array, such as :func:`center_digit`.
 
     Returns
     -------
     ImageFiles
-        ``x`` : uint8 (N, height, width), or (N, height, width, 3) if not `gray`; or what `transform` makes of them.
+        ``x`` : uint8 (N, height, width), or (N, height, width, 3) if not `gray`; or the results of `transform`.
         ``y`` : intp (N,), the position of each image's class in ``class_names``; None without folders of classes.
         ``class_names`` : the names of the folders, sorted as texts. ``paths`` : the file of each image.
         It unpacks as ``x, y = load_images(folder)``.
@@ -73,8 +73,8 @@ def load_images(
     Raises
     ------
     MissingFileError, FileFormatError
-        A file does not exist; is no image, is damaged, or has more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``, which is
-        found out before it is decoded. A folder has no images, or images beside folders.
+        A file does not exist, is not an image, is damaged, or has more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``,
+        which is checked before decoding. A folder has no images, or has images beside folders.
     DataError
         There is no path, or the images have different shapes.
     ArgumentError
@@ -106,7 +106,7 @@ def _checked_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
 
 
 def _find(paths: PathLike | Iterable[PathLike]) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
-    """Return each file with the number of its class, and the names of the classes, if there are any."""
+    """Return each file with its class number, and the names of the classes, if there are any."""
     if not isinstance(paths, str | os.PathLike):
         if files := [(as_path(path), 0) for path in paths]:
             return files, ()
@@ -142,7 +142,7 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _images_below(folder: Path) -> list[Path]:
-    """Return the images in a folder and those within it, but not those behind links, which may lead in circles."""
+    """Return the images in a folder and its subfolders. Do not follow links: they may form a cycle."""
     found = _images_in(folder)
     for each in sorted(folder.iterdir()):
         if _is_visible_folder(each) and not each.is_symlink():
@@ -157,7 +157,7 @@ def _read(path: Path, size: tuple[int, int] | None, gray: bool) -> Array:
         raise MissingDependencyError("images need Pillow: pip install -e '.[images]'") from error
 
     with open_bytes(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is odd, but readable
+        warnings.simplefilter("ignore")  # for odd but readable files
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             image = without_transparency(Image.open(file, formats=_FORMATS)).convert("L" if gray else "RGB")
@@ -175,12 +175,12 @@ def _read(path: Path, size: tuple[int, int] | None, gray: bool) -> Array:
 def _hint(start: bytes) -> str:
     """Return the end of an error about what a file is, by its first bytes."""
     if start[4:8] == b"ftyp":
-        return ", but HEIC or AVIF, as telephones write: save it as JPEG"
+        return ", but HEIC or AVIF, a format of phones: save it as JPEG"
     return f", but {kind}" if (kind := kind_of(start)) else " (PNG, JPEG, GIF, BMP, TIFF, WebP or PPM)"
 
 
 def without_transparency(image: Image) -> Image:
-    """Return an image that was opened on its paper, upright, in 8 bits."""
+    """Return an opened image upright, without transparency, in 8 bits."""
     from PIL import Image as Images
     from PIL import ImageOps
 
@@ -191,14 +191,14 @@ def without_transparency(image: Image) -> Image:
         return upright.convert("RGB") if upright.mode == "P" else upright
     colored = upright.convert("RGBA")
     red_green_blue, cover = np.split(np.asarray(colored, np.float64), [3], axis=2)
-    # White, as on paper; behind white ink, which nobody would see there, black.
+    # White, like paper; black behind white ink, which would be invisible on white.
     brightness = (red_green_blue * cover).sum() / (3 * max(float(cover.sum()), 1))
     ground = Images.new("RGBA", colored.size, "black" if brightness > _NEARLY_WHITE else "white")
     return Images.alpha_composite(ground, colored)
 
 
 _NEARLY_WHITE = 224
-"""The mean brightness, from 0 to 255, of what can be seen on a transparent ground."""
+"""Return the mean brightness, from 0 to 255, of the pixels that are not transparent."""
 
 
 def _eight_bits(pixels: Array, is_16_bit: bool) -> Array:

@@ -1,4 +1,4 @@
-"""MNIST from wherever it can be had: a folder, a CSV file, the user's cache, a mirror; else a stand-in."""
+"""MNIST from a folder, a CSV file, the user's cache or a mirror; if there is none, scikit-learn's digits instead."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
 )
-# Of the files unpacked, since each mirror may pack them in its own way.
+# Checksums of the unpacked files, because each mirror may pack them in its own way.
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -44,15 +44,15 @@ def load_mnist(
 ) -> ImageDataset:
     """Load MNIST: 60,000 images of handwritten digits to train on and 10,000 to test with.
 
-    The first of these sources that there is:
+    It uses the first of these sources that is available:
 
     1. ``path``: a folder with the four IDX files (see :func:`load_idx`) or with the Digit Recognizer
        competition's ``train.csv``; or such a CSV file, of any name. A CSV file has no test part.
-    2. The environment variable ``MINIDL_DATA``, if set: likewise.
+    2. The environment variable ``MINIDL_DATA``, if set: a path of the same kinds.
     3. The cache, ``minidl/mnist`` in ``$XDG_CACHE_HOME``, ``%LOCALAPPDATA%`` (Windows) or ``~/.cache``.
     4. Unless ``download`` is False, a public mirror: 11 MB, kept in the cache. Without a network this gives
        up after some seconds.
-    5. The 1,797 digits of 8 x 8 pixels that scikit-learn brings, scaled to 28 x 28 and split in 1,437 and
+    5. The 1,797 digits of 8 x 8 pixels that scikit-learn includes, scaled to 28 x 28 and split into 1,437 and
        360. They are not MNIST: a line on the standard error stream says so.
 
     Parameters
@@ -62,21 +62,21 @@ def load_mnist(
     flatten : bool, default True
         Images as rows of 784 pixels, or, if False, as (28, 28, 1): height, width, channels.
     download : bool, default True
-        Whether the network may be used.
+        Whether the function may use the network.
 
     Returns
     -------
     ImageDataset
         ``x_train``, ``x_test``: uint8 (N, 784) or (N, 28, 28, 1), 0 the paper and 255 the ink. ``y_train``,
-        ``y_test``: intp (N,), 0-9. ``source``: which of the sources it was. It unpacks as in Keras:
+        ``y_test``: intp (N,), 0-9. ``source``: the source that was used. It unpacks as in Keras:
         ``(x_train, y_train), (x_test, y_test) = load_mnist()``.
 
     Raises
     ------
     MissingFileError
-        ``path``, or what ``MINIDL_DATA`` names, does not exist or lacks one of the four files.
+        ``path``, or the path in ``MINIDL_DATA``, does not exist or lacks one of the four files.
     FileFormatError
-        It is damaged, or its images are not of 28 x 28 pixels.
+        A file is damaged, or its images do not have 28 x 28 pixels.
 
     Source: Y. LeCun, C. Cortes, C. J. C. Burges, http://yann.lecun.com/exdb/mnist/ (CC BY-SA 3.0).
     """
@@ -88,7 +88,7 @@ def load_mnist(
             dataset = _load_cache_or_mirror(_cache_folder(), download)
         except OSError as error:
             _say(
-                f"no MNIST ({error}). In its place come scikit-learn's 1,797 digits, scaled to 28 x 28. "
+                f"no MNIST ({error}). Using scikit-learn's 1,797 digits instead, scaled to 28 x 28. "
                 "For MNIST, connect to the network or name a folder with it: load_mnist(path) or MINIDL_DATA"
             )
             dataset = load_digits_as_mnist()
@@ -153,7 +153,7 @@ def _cached(folder: Path, name: str) -> bytes | None:
     except MissingFileError:
         return None
     except OSError as error:
-        _say(f"the cache does not serve: {error}")
+        _say(f"the cache cannot be used: {error}")
         return None
 
 
@@ -167,7 +167,7 @@ def _verified(file: IO[bytes], name: str, place: str) -> bytes:
 
 
 def _download(names: list[str]) -> tuple[str, dict[str, bytes]]:
-    """Return the host that had the files, and their unpacked contents; ConnectionError if no mirror has."""
+    """Return the host that had the files, and their unpacked contents. Raises ConnectionError if no mirror has them."""
     from http.client import HTTPException
 
     failures = []
@@ -188,14 +188,14 @@ def _download(names: list[str]) -> tuple[str, dict[str, bytes]]:
 
 
 def _store(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write files that are there whole or not at all; without a writable folder, go on without."""
+    """Write files, each whole or not at all; if the folder is not writable, continue without the cache."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             with atomic_write(folder / name) as file:
                 file.write(content)
     except OSError as error:
-        _say(f"the cache folder {folder} cannot be written ({error}): MNIST stays in memory only")
+        _say(f"the cache folder {folder} cannot be written ({error}): MNIST is kept only in memory")
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Arrays of numbers in an .npz file that others made, compressed or not, read without trust."""
+"""Read arrays of numbers safely from an untrusted .npz file, compressed or not."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _parsing = allocate_lock()  # NumPy calls ast.literal_eval, which fails in two threads at once in Python 3.11
-_MOST_PACKED = 1032  # deflate packs at most so many bytes into one
+_MOST_PACKED = 1032  # deflate packs at most this many bytes into one
 
 
 def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, Array]:
     """Return the arrays of an ``.npz`` file by name, as ``numpy.savez`` and ``numpy.savez_compressed`` write it.
 
-    Of those named, if `names` is given. Nothing is unpickled, and memory is taken only for data that the file can hold.
-    Raises FileFormatError.
+    If `names` is given, only those arrays. Nothing is unpickled, and memory is allocated only for data that the file
+    can hold. Raises FileFormatError.
     """
     return _read_entries(path, names, _read_entry)
 
@@ -49,7 +49,7 @@ def _read_entries(
     import zlib
 
     found = {}
-    # What the zip reader raises for corrupt fields, and NumPy for headers that it cannot read.
+    # The errors of the zip reader for corrupt fields, and of NumPy for headers that it cannot read.
     damages = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError, TypeError, OSError)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -60,7 +60,7 @@ def _read_entries(
     except FileFormatError as error:
         raise FileFormatError(f"{shown(path)}: {error}") from error
     except damages as error:
-        raise FileFormatError(f"{shown(path)} is no .npz file, or a damaged one: {error!s:.100}") from error
+        raise FileFormatError(f"{shown(path)} is not an .npz file, or it is damaged: {error!s:.100}") from error
     return found
 
 
@@ -74,12 +74,12 @@ def _read_entry(archive: ZipFile, entry: ZipInfo, size: int) -> Array:
             raise FileFormatError(f"the array {entry.filename!r} declares {shape} of {dtype}, more than the file holds")
         content = file.read(length + 1)
     if len(content) != length:
-        raise FileFormatError(f"the array {entry.filename!r} declares {shape} of {dtype}, and holds something else")
+        raise FileFormatError(f"the array {entry.filename!r} declares {shape} of {dtype}, but holds something else")
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def read_header(file: IO[bytes]) -> tuple[Shape, bool, np.dtype[Any]]:
-    """Return shape, order and type of an array in NumPy's format, and leave the file where its numbers begin."""
+    """Return shape, order and type of an array in NumPy's format; the file position is then where its numbers begin."""
     with _parsing:
         if np.lib.format.read_magic(file) == (1, 0):
             return np.lib.format.read_array_header_1_0(file)

@@ -1,4 +1,4 @@
-"""Sequences of different lengths as one array, whose rows have one length."""
+"""Pad sequences of different lengths to one array."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from minidl.typing import Array
 
 
 def pad_sequences(sequences: Sequence[Any], length: int | None = None, *, padding: float = 0) -> Array:
-    """Return sequences as the rows of one array, short ones filled up on the right.
+    """Return sequences as the rows of one array; short ones are padded on the right.
 
-    The layers of sequences leave the padding out behind ``Embedding(..., padding_id=0)``, or behind ``Masking(0)`` for
-    features.
+    Sequence layers ignore the padding after ``Embedding(..., padding_id=0)``, or after ``Masking(0)`` for features.
 
     Parameters
     ----------
     sequences : list of N arrays or lists, of shape (T_n,) or (T_n, F)
         Ids, or the features of each position.
     length : int, optional
-        The positions T of the result; longer sequences lose their end. By default the length of the longest.
+        The number of positions T in the result; longer sequences are cut at the end. Default: the longest length.
     padding : float, default 0
-        What fills up: the ``padding_id``, which no position should have, or the ``padding_value`` of features.
+        The value of the padding: the ``padding_id``, which no real position should have, or the ``padding_value`` of
+        features.
 
     Returns
     -------
     array (N, T) or (N, T, F)
-        Of the type that holds all sequences and the padding: of ids int64.
+        Its type can hold all sequences and the padding; for ids it is int64.
 
-    Raises DataError where there are no sequences, or they have different features.
+    Raises DataError if there are no sequences, or if they have different numbers of features.
     """
     arrays = []
     for row, sequence in enumerate(sequences):

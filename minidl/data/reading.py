@@ -1,4 +1,4 @@
-"""Files opened for reading, plain, gzip or zip, with errors that name them."""
+"""Open files for reading, plain, gzip or zip, with errors that name them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def shown(path: Path) -> str:
-    """Return a path as errors show it: of a very long one the end."""
+    """Return a path as errors show it; a very long one is cut to its end."""
     text = str(path)
     return text if len(text) <= _LONGEST_PLACE else f"...{text[3 - _LONGEST_PLACE :]}"
 
@@ -31,7 +31,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     Raises MissingFileError, or FileFormatError for a folder, a damaged file, and an archive of several files.
     """
     if path.is_dir():
-        raise FileFormatError(f"{shown(path)} is a folder, where a file is needed")
+        raise FileFormatError(f"{shown(path)} is a folder, but must be a file")
     try:
         file = path.open("rb")
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -42,9 +42,9 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def unpack(file: IO[bytes], place: str) -> Iterator[IO[bytes]]:
-    """Read an open file through gzip or zip if its first bytes say so; its name does not count.
+    """Read an open file through gzip or zip if its first bytes say so; the file's name does not matter.
 
-    Raises FileFormatError, beginning with ``place``, when the packed data turn out to be damaged, or several files.
+    Raises FileFormatError, beginning with ``place``, if the packed data are damaged or are several files.
     """
     start = file.read(4)
     file.seek(0)
@@ -76,7 +76,7 @@ def _unzipped(file: IO[bytes], place: str) -> Iterator[IO[bytes]]:
         content = archive.open(_only_file(archive, place))
     except FileFormatError:
         raise
-    # What the zip reader raises for corrupt fields.
+    # The errors of the zip reader for corrupt fields.
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OverflowError, TypeError, OSError) as error:
         raise FileFormatError(f"{place}: damaged zip file: {error!s:.100}") from error
     try:
@@ -87,7 +87,7 @@ def _unzipped(file: IO[bytes], place: str) -> Iterator[IO[bytes]]:
 
 
 def _only_file(archive: ZipFile, place: str) -> ZipInfo:
-    """Return the entry of the only file; what macOS adds does not count."""
+    """Return the entry of the only file; ignore the entries that macOS adds."""
     names = archive.namelist()
     if kind := kind_of_archive(names):
         raise FileFormatError(f"{place} is {kind}")

@@ -1,7 +1,7 @@
-"""Files that each hold some rows of a data set: what is in them, found without their inputs, and their inputs, read.
+"""Files that each hold some rows of a data set: look at their contents without the inputs, and read the inputs.
 
-A kind of file is a class. `look` tells rows, shapes and types, and reads the targets, which are small; `read` returns
-the inputs: of ``.npy`` a memory map, else an array.
+Each kind of file is a class. `look` returns rows, shapes and types, and reads the targets, which are small. `read`
+returns the inputs: a memory map for ``.npy``, otherwise an array.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from minidl.typing import Array, Shape
 
 
 class Contents(NamedTuple):
-    """What a file holds: the shape and type of its inputs, with their columns if it is a table, and its targets."""
+    """The contents of a file: shape and type of its inputs, their columns if it is a table, and its targets."""
 
     shape: Shape
     dtype: np.dtype[Any]
@@ -41,27 +41,27 @@ class Contents(NamedTuple):
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Within, what libraries raise for a file that is not there, or is none of its kind, becomes minidl's error."""
+    """Turn the errors that libraries raise for missing or invalid files into minidl's errors."""
     try:
         yield
     except MinidlError:
         raise
     except FileNotFoundError as error:
-        raise MissingFileError(f"{shown(path)} does not exist, or not any more: put it there") from error
+        raise MissingFileError(f"{shown(path)} does not exist (any more): restore it") from error
     except (OSError, ValueError, EOFError, OverflowError, TypeError) as error:
-        raise FileFormatError(f"{shown(path)} is no {path.suffix} file, or a damaged one: {error!s:.100}") from error
+        raise FileFormatError(f"{shown(path)} is not a {path.suffix} file, or it is damaged: {error!s:.100}") from error
 
 
 @dataclass(frozen=True)
 class Files:
-    """A kind of file, with the names of what to read of it.
+    """A kind of file, with the names of the targets and columns to read.
 
     Parameters
     ----------
     target : str or None
-        The name of the targets: of an array, or a column; None for the usual one, if there is one.
+        The name of the array or column that holds the targets; None for the usual name, if it exists.
     columns : sequence of str or None
-        Of a table, which are the inputs; None for all but the target.
+        The columns of a table that are the inputs; None for all except the target.
     """
 
     target: str | None = None
@@ -71,11 +71,11 @@ class Files:
     """Whether inputs must be of the same type in all files."""
 
     def inputs(self, paths: list[Path]) -> list[Path]:
-        """Return those of the files in a folder that hold inputs."""
+        """Return the files of a folder that hold inputs."""
         return paths
 
     def look(self, path: Path) -> Contents:
-        """Return what the file holds."""
+        """Return the contents of the file."""
         raise NotImplementedError
 
     def read(self, path: Path) -> Array:
@@ -106,7 +106,7 @@ class ArrayFiles(Files):
 
 
 class ArchiveFiles(Files):
-    """``.npz`` files: of two arrays one is the targets, by default that of the name ``y``, and the other the inputs."""
+    """``.npz`` files of two arrays: one holds the targets, by default ``y``, and the other the inputs."""
 
     def look(self, path: Path) -> Contents:
         x, y = self._names(path)
@@ -120,7 +120,7 @@ class ArchiveFiles(Files):
 
     def _names(self, path: Path) -> tuple[str, str | None]:
         with reading(path):
-            path.stat()  # raises where there is none
+            path.stat()  # raises if there is no file
             names = [*look_into_npz(path)]
         y = self.target or ("y" if "y" in names else None)
         others = [name for name in names if name != y]
@@ -131,21 +131,21 @@ class ArchiveFiles(Files):
 
 
 class TableFiles(Files):
-    """Tables: one column is the targets, and the others, or those chosen, are the inputs."""
+    """Tables: one column is the target; the others, or the chosen ones, are the inputs."""
 
     def choose(self, names: list[str], path: Path) -> list[str]:
-        """Return which of a file's columns are inputs."""
+        """Return the columns of a file that are inputs."""
         wanted = [*([] if self.target is None else [self.target]), *(self.columns or ())]
         if missing := [name for name in wanted if name not in names]:
             raise ArgumentError(f"{shown(path)} has no column {missing[0]!r:.40}: {did_you_mean(missing[0], names)}")
         chosen = [name for name in names if name != self.target] if self.columns is None else [*self.columns]
         if not chosen:
-            raise ArgumentError(f"{shown(path)} has no columns for x, but {self.target!r:.40} alone")
+            raise ArgumentError(f"{shown(path)} has no columns for x, only {self.target!r:.40}")
         return chosen
 
 
 class ParquetFiles(TableFiles):
-    """Parquet files, which tell their rows and types without being read. They need pyarrow."""
+    """Parquet files: their rows and types are known without reading them. They need pyarrow."""
 
     def look(self, path: Path) -> Contents:
         with reading(path), _open_parquet(path) as file:
@@ -162,7 +162,7 @@ class ParquetFiles(TableFiles):
             columns = self.choose(_without_index(file.schema_arrow.names), path)
             found = self._columns(file.read(columns).select(columns), path)
         x = np.empty((len(found[0]), len(found)), np.result_type(*found))
-        for place, column in enumerate(found):  # a frame of many columns would take longer, and twice the memory
+        for place, column in enumerate(found):  # a frame of many columns would need more time and twice the memory
             x[:, place] = column
         return x
 
@@ -172,7 +172,7 @@ class ParquetFiles(TableFiles):
 
 
 class CsvFiles(TableFiles):
-    """CSV files with a line of names. They do not tell their rows and types: `look` reads them once."""
+    """CSV files with a line of names. Their rows and types are unknown before reading: `look` reads them once."""
 
     one_type: ClassVar[bool] = False
 
@@ -192,13 +192,13 @@ class CsvFiles(TableFiles):
             frame = pd.read_csv(path)
         columns = self.choose([*map(str, frame.columns)], path)
         if unnamed := [name for name in columns if name.startswith("Unnamed: ")]:
-            cure = "write the table by to_csv(path, index=False), or choose columns="
+            cure = "write the table with to_csv(path, index=False), or choose columns="
             raise FileFormatError(f"{shown(path)} has a column without a name ({unnamed[0]}), as an index has: {cure}")
         return frame, columns
 
 
 def _without_index(names: list[str]) -> list[str]:
-    """Return the names of columns; an index that pandas has written beside them is none."""
+    """Return the column names, without an index that pandas has saved."""
     return [name for name in names if not name.startswith("__index_level_")]
 
 
@@ -220,16 +220,16 @@ KINDS: dict[str, type[Files]] = {
 
 
 def kind_of_file(path: Path) -> type[Files] | None:
-    """Return the class for a file of this name; None for any other, and for those that begin with a dot or underscore.
+    """Return the class for a file of this name, or None if the name is unknown or begins with a dot or underscore.
 
-    Programs leave such marks, ``_SUCCESS`` or ``.part.crc``, beside the data.
+    Programs leave marks such as ``_SUCCESS`` or ``.part.crc`` beside the data.
     """
     endings = [kind for ending, kind in KINDS.items() if path.name.lower().endswith(ending)]
     return endings[0] if endings and path.name[0] not in "._" else None
 
 
 def kind_of_files(paths: Sequence[Path], where: str) -> type[Files]:
-    """Return the class for all of these files; raise FileFormatError where there are none, or several kinds."""
+    """Return the class for all of these files; raise FileFormatError if there are no files, or several kinds."""
     found = {kind: path for path in paths if (kind := kind_of_file(path))}
     if not found:
         raise FileFormatError(f"{where} has no files {', '.join(KINDS)}: give the folder that holds the data's files")
@@ -242,14 +242,14 @@ def kind_of_files(paths: Sequence[Path], where: str) -> type[Files]:
 
 
 def check_alike(files: Sequence[tuple[Path, Contents]], kind: type[Files]) -> None:
-    """Raise DataError for the first file that is no rows of numbers, or is not like the first file."""
+    """Raise DataError for the first file that does not hold rows of numbers, or differs from the first file."""
     first_path, first = files[0]
     for path, own in files:
         if not own.shape or own.dtype.kind not in "biuf":
             raise DataError(f"{shown(path)} holds x of shape {own.shape} and type {own.dtype}: give rows of numbers")
         if own.targets is not None and own.targets.shape[:1] != own.shape[:1]:
-            counts = f"{own.shape[0]:,} rows of x, and targets of shape {own.targets.shape}"
-            raise DataError(f"{shown(path)} has {counts}: give as many")
+            counts = f"{own.shape[0]:,} rows of x, but targets of shape {own.targets.shape}"
+            raise DataError(f"{shown(path)} has {counts}: give one target per row")
         targets = ["none" if each.targets is None else each.targets.shape[1:] for each in (own, first)]
         differences: dict[str, tuple[Any, Any]] = {
             "columns": ([*{*own.columns} - {*first.columns}], [*{*first.columns} - {*own.columns}]),
@@ -260,4 +260,4 @@ def check_alike(files: Sequence[tuple[Path, Contents]], kind: type[Files]) -> No
         for what, (this, that) in differences.items():
             if this != that:
                 place = f"{shown(path)} differs from {first_path.name:.40} in {what}"
-                raise DataError(f"{place}: {this!s:.50}, and not {that!s:.50}. Write all files alike")
+                raise DataError(f"{place}: {this!s:.50}, and not {that!s:.50}. Write all files in the same way")

@@ -1,4 +1,4 @@
-"""Data larger than memory: a folder of files, the shards, of which a batch reads the rows that it needs."""
+"""Data larger than memory: a folder of files, the shards. A batch reads only the rows that it needs."""
 
 from __future__ import annotations
 
@@ -27,60 +27,62 @@ if TYPE_CHECKING:
 
 _PAGE = 4096
 _SAMPLED = 4
-"""Files that a sample of the rows is taken from."""
+"""The number of files from which a sample of rows is taken."""
 
 
 class Shards:
-    """A data set in files that need not fit into memory together; rows are read when a batch needs them.
+    """A data set in files that together need not fit into memory; rows are read when a batch needs them.
 
-    ``data = Shards("folder", target="label")`` and then ``trainer.fit(data.x, data.y)``, also ``evaluate``,
-    ``model.predict(data.x)`` and ``validation_data=(data.x, data.y)``.
+    Use ``data = Shards("folder", target="label")`` and then ``trainer.fit(data.x, data.y)``. It also works with
+    ``evaluate``, ``model.predict(data.x)`` and ``validation_data=(data.x, data.y)``.
 
-    In training, rows come in a random order whose cost per row does not grow with their number: the files are shuffled,
-    taken `buffer` at a time, and the rows of these are shuffled among each other. So a batch has rows of at most
-    `buffer` files, or of twice as many where one lot ends: write files whose rows are mixed already, or enlarge
-    `buffer`. The order follows from the seed, the epoch, and how many rows each file has. A thread reads the next files
-    while those before them train.
+    In training, rows come in a random order. Files are shuffled and opened `buffer` at a time, and the rows of these
+    files are shuffled together; the cost per row does not grow with the number of rows. So a batch has rows of at most
+    `buffer` files, or of twice as many where one group of files ends. Write files whose rows are already mixed, or
+    increase `buffer`. The order depends on the seed, the epoch, and the number of rows in each file. A thread reads
+    the next files during training.
 
     Parameters
     ----------
     files : str, path, or list of them
         A folder, or files, all of one kind: ``.npy`` in pairs ``x_07.npy`` and ``y_07.npy``; ``.npz`` with the arrays
-        ``x`` and ``y``; ``.parquet``, for which the extra `parquet` brings pyarrow; ``.csv`` or ``.csv.gz`` with a line
-        of names. Files of a folder come in the order of their names, where ``x_9`` is before ``x_10``.
+        ``x`` and ``y``; ``.parquet``, which needs the extra `parquet`; ``.csv`` or ``.csv.gz`` with a line of names.
+        The files of a folder are sorted by name, with ``x_9`` before ``x_10``.
     target : str, optional
-        The column of a table, or the name of an array, that holds the targets. Of arrays by default ``y``. Without one
-        there is no `y`, and `x` is there to predict.
+        The table column or the array that holds the targets. Default for arrays: ``y``. Without targets there is no
+        `y`, and `x` can only be used for prediction.
     columns : list of str, optional
-        Of a table, which columns are `x`, in this order; by default all but the target, in the order of the first file.
+        The columns of a table that form `x`, in this order; by default all except the target, in the order of the
+        first file.
     buffer : int >= 1, default 4
-        How many files are mixed with each other. Twice as many are open at once (in order, three): of ``.npy`` as
-        memory maps, so that hardly more than a batch is in memory; files of other kinds are in memory as arrays.
+        The number of files that are mixed with each other. Twice as many are open at once (three if rows are read in
+        order). ``.npy`` files are memory maps, so hardly more than a batch is in memory; other files are in memory as
+        arrays.
 
     Attributes
     ----------
     x : LazyRows (N, ...)
-        ``x[10:20]`` is an array. In order, as in `predict`, it is read file by file.
+        ``x[10:20]`` is an array. `predict` reads the rows in order, file by file.
     y : array (N,) or (N, ...)
         All targets, in memory.
     columns : tuple of str
-        Of tables, which columns `x` has.
+        The columns of `x`, for tables.
 
-    Numbers that are not finite are found when a file is read, in training shortly before its rows are needed: the error
-    names file and row.
+    Numbers are checked when a file is read, in training shortly before its rows are needed. If one is not finite, the
+    error names file and row.
 
     Raises
     ------
     MissingFileError
-        There is no such folder or file, also later, when it has gone.
+        A folder or file does not exist, or was removed later.
     FileFormatError
-        No file is of a kind named above, or there are several kinds, or a file is damaged.
+        No file is of a kind named above, there are several kinds, or a file is damaged.
     DataError
-        The files differ in the shape or type of their rows or in their columns, or hold something else than numbers.
+        The files differ in the shape or type of their rows or in their columns, or hold anything but numbers.
     ArgumentError
         A table has no such column.
     MissingDependencyError
-        pyarrow is needed, and not installed.
+        pyarrow is needed but not installed.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class Shards:
         dtype = np.result_type(*(each.dtype for _, each in full))
         kind = replace(kind, columns=self.columns or None)
         self._table = _Table(kind, [path for path, _ in full], [each.shape for _, each in full], dtype, buffer)
-        self._table.read(0)  # of numbers, or it is an error now
+        self._table.read(0)  # if it does not hold numbers, raise the error now
         self._y = None if targets[0] is None else np.concatenate([each for each in targets if each is not None])
         self.x = LazyRows(self._table)
 
@@ -131,16 +133,16 @@ class Shards:
 
 
 class _Table:
-    """The inputs of all files as one table, of which rows are read by their numbers; files are kept as long as asked.
+    """The inputs of all files as one table: rows are read by their numbers, and `hold` says which files are kept.
 
     Parameters
     ----------
     kind : Files
     paths : list of Path
     shapes : list of tuple of int
-        Of the inputs of each file, which they must have whenever they are read.
+        The shape of the inputs of each file, which is checked each time that the file is read.
     dtype : dtype
-        Of all.
+        The type of all inputs.
     buffer : int
     """
 
@@ -158,14 +160,14 @@ class _Table:
         return vars(self) | {"_held": {}}
 
     def __getitem__(self, rows: Any) -> Array:
-        """Return rows that a slice, an index or ``...`` names, as an array; of a slice within a file, a view."""
+        """Return the rows of a slice, an index or ``...`` as an array; a slice within one file gives a view."""
         if rows is ...:
             rows = slice(None)
         if isinstance(rows, slice) and rows.step in {None, 1}:
             return self._run(*rows.indices(self.shape[0])[:2])
         if isinstance(rows, tuple) or (not isinstance(rows, slice) and np.ndim(rows) != 1):
-            # It may be in order to make an array of all: scikit-learn asks for x[index, ...], and NumPy for x[0], x[1].
-            cure = "as an array, if they fit into memory, they are x[...]; to hold out some, make Shards of other files"
+            # Code that makes an array of all rows comes here: scikit-learn with x[index, ...], NumPy with x[0], x[1].
+            cure = "for an array of all rows use x[...], if they fit; to hold out rows, make Shards of other files"
             raise ArgumentTypeError(f"rows of Shards are read by slices or lists, such as x[3:4]; {cure}")
         index = np.arange(self.shape[0])[rows] if isinstance(rows, slice) else np.asarray(rows)
         index = np.flatnonzero(index) if index.dtype == np.bool_ else index
@@ -178,17 +180,17 @@ class _Table:
         return taken
 
     def order(self, seed: tuple[int, int]) -> _Order:
-        """Return the numbers of the rows in a random order, by slices: in training, a batch at a time."""
+        """Return a random order of the rows, whose slices are row numbers: training takes one batch at a time."""
         return _Order(self, seed)
 
     def sample(self, size: int) -> Array:
-        """Return the numbers of about so many rows, at equal distances in a few files."""
+        """Return the numbers of about `size` rows, at equal distances in a few files."""
         files = range(0, len(self.paths), -(-len(self.paths) // _SAMPLED))
         steps = {file: max(self.counts[file] * len(files) // size, 1) for file in files}
         return np.concatenate([np.arange(self.starts[file], self.stops[file], step) for file, step in steps.items()])
 
     def hold(self, files: Sequence[int]) -> None:
-        """Keep these files, and no others; those that are not there yet a thread reads, in this order."""
+        """Keep only these files in memory; a thread reads the missing ones, in this order."""
         held = self._held
         if held.keys() != {*files}:
             self._held = {file: held.get(file) or _reader().submit(self.read, file) for file in files}
@@ -197,7 +199,7 @@ class _Table:
                     future.cancel()
 
     def _run(self, start: int, stop: int) -> Array:
-        """Return consecutive rows; the next file is read meanwhile, and the one before kept for other threads."""
+        """Return consecutive rows. Meanwhile, read the next file; keep the previous file for other threads."""
         first = int(np.searchsorted(self.stops, start, side="right"))
         parts = []
         for file in range(first, len(self.paths)):
@@ -209,10 +211,10 @@ class _Table:
         return parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty((0, *self.shape[1:]), self.dtype)])
 
     def _file(self, number: int) -> Array:
-        """Return a file's inputs: those that are kept, or read here where the thread has not begun with them."""
+        """Return a file's inputs from memory, or read them here if the thread has not started to."""
         from concurrent.futures import Future
 
-        with _lock:  # of several threads that want it one reads it
+        with _lock:  # if several threads need the file, one reads it
             held = self._held.get(number)
             is_ours = held is not None and held.cancel()
             if is_ours:
@@ -228,7 +230,7 @@ class _Table:
         try:
             return held.result()
         except Exception:
-            self._held.pop(number, None)  # who has mended the file can go on
+            self._held.pop(number, None)  # once the file is repaired, reading can continue
             raise
 
     def read(self, number: int) -> Array:
@@ -236,19 +238,19 @@ class _Table:
         path, shape = self.paths[number], self._shapes[number]
         array = self._kind.read(path)
         if array.shape != shape:
-            raise DataError(f"{shown(path)} has the shape {array.shape}, and had {shape} before: make new Shards of it")
+            raise DataError(f"{shown(path)} has the shape {array.shape}, but had {shape} before: make new Shards of it")
         check_finite(array, f"{shown(path)}: x")
         if not np.can_cast(array.dtype, self.dtype):
-            raise DataError(f"{shown(path)} holds {array.dtype}, and {self.dtype} before: make new Shards of it")
-        # Of a memory map this makes the system read the file, as the check above does.
+            raise DataError(f"{shown(path)} holds {array.dtype}, but held {self.dtype} before: make new Shards of it")
+        # For a memory map, this makes the system read the file, as the check above does.
         array.ravel(order="K").view(np.uint8)[::_PAGE].max(initial=0)
         return array.astype(self.dtype, copy=False)
 
 
 class _Order:
-    """The order of rows in an epoch: of files at random, so many at a time, and of the rows of these.
+    """A random order of the rows in an epoch: random lots of files, and in each lot a random order of its rows.
 
-    Slices of it are the rows' numbers. The first one that begins in a lot of files lets the table read the next lot.
+    A slice returns row numbers. The first slice that begins in a lot makes the table read the files of the next lot.
     """
 
     def __init__(self, table: _Table, seed: tuple[int, int]) -> None:
@@ -259,7 +261,7 @@ class _Order:
         self._made: dict[int, Array] = {}
 
     def __getitem__(self, places: slice) -> Array:
-        # Of an empty slice, which a process may have of a small batch, there is a lot, too.
+        # An empty slice, as a process may have for a small batch, also belongs to a lot.
         found = np.searchsorted(self._stops, (places.start, max(places.start, places.stop - 1)), side="right")
         first, last = np.minimum(found, len(self._lots) - 1).tolist()
         self._table.hold([file for lot in self._lots[first : first + 2] for file in lot])
@@ -271,7 +273,7 @@ class _Order:
         return np.concatenate(parts)
 
     def _rows(self, lot: int) -> Array:
-        """Return the numbers of the rows of a lot, in their order; the last two are kept, where a batch has of both."""
+        """Return the row numbers of a lot in random order; keep the last two lots, because a batch may need both."""
         if lot not in self._made:
             table = self._table
             rows = np.concatenate([np.arange(table.starts[file], table.stops[file]) for file in self._lots[lot]])
@@ -281,16 +283,18 @@ class _Order:
 
 
 def _find(files: Any) -> tuple[list[Path], str]:
-    """Return the files of a folder, in the order of their names, or those of a list; and what errors call them."""
+    """Return the files of a folder, sorted by name, or the files of a list; and their name in errors."""
     if not isinstance(files, str | os.PathLike):
         paths = [as_path(path) for path in files]
         wrong = [path for path in paths if not path.is_file()]
         if wrong:
-            raise MissingFileError(f"{shown(wrong[0])} is no file: give a folder, or a list of files")
+            raise MissingFileError(f"{shown(wrong[0])} is not a file: give a folder, or a list of files")
         return paths, f"{shown(paths[0])}, ..." if paths else "the list"
     folder = as_path(files)
     if not folder.is_dir():
-        raise MissingFileError(f"{shown(folder)} is no folder: give one, or a list of files (in {shown(Path.cwd())})")
+        raise MissingFileError(
+            f"{shown(folder)} is not a folder: give one, or a list of files (in {shown(Path.cwd())})"
+        )
     return sorted((path for path in folder.iterdir() if kind_of_file(path)), key=_by_number), shown(folder)
 
 
@@ -303,7 +307,7 @@ _lock = threading.Lock()
 
 @functools.cache
 def _reader() -> ThreadPoolExecutor:
-    """Return the thread that reads ahead, for all tables."""
+    """Return the thread that reads files ahead for all tables."""
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(1, thread_name_prefix="minidl-shards")

@@ -1,4 +1,4 @@
-"""A data set split into the rows to train on and the rows to validate with."""
+"""Split a data set into training rows and validation rows."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def train_validation_split(
     validation_size : float in (0, 1) or int in [1, N), default 0.2
         The fraction of the rows, rounded up, or the number of rows of the validation part.
     seed : int in [0, 2**32) or None, default 0
-        The same seed gives the same split; None another one each time.
+        The same seed gives the same split; None gives a different one each time.
     stratify : bool, default True
         Keep the share of each class the same in both parts. The classes are integer, boolean or string
-        labels, or the columns of one-hot rows. Whole numbers of a float type are classes if there are enough rows of
-        each for both parts. Other targets are those of a regression and have none.
+        labels, or the columns of one-hot rows. Whole numbers of a float type are classes if each has enough rows for
+        both parts. Other targets are regression targets and are not stratified.
     shuffle : bool, default True
-        If False, the last rows are the validation part, in their order: both parts are slices, `seed` and `stratify`
-        mean nothing.
+        If False, the last rows are the validation part, in their order. Both parts are slices; `seed` and `stratify`
+        have no effect.
 
     Returns
     -------
     x_train, x_validation, y_train, y_validation
-        In the order and, for each, in the type of scikit-learn's ``train_test_split``, which does the work at random.
+        In the order and with the types of scikit-learn's ``train_test_split``, which draws the random splits.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def train_validation_split(
         cut = [(each[:start], each[start:]) for each in (getattr(values, "iloc", values) for values in (x, y))]
         return cut[0][0], cut[0][1], cut[1][0], cut[1][1]
     classes = _classes(y) if stratify else None
-    if classes is not None and classes.dtype.kind == "f":  # or they are numbers that happen to be whole
+    if classes is not None and classes.dtype.kind == "f":  # they may be numbers that happen to be whole
         held_out = _rows_held_out(validation_size, rows, "validation_size", of_none)
         _, counts = np.unique(classes, return_counts=True)
         if counts.min() < 2 or min(held_out, rows - held_out) < len(counts):
@@ -94,22 +94,22 @@ def split_at_random(
     without_classes: str,
     of_none: str,
 ) -> list[Any]:
-    """Return of each of `arrays`, of N rows, those to train on and those held out, drawn at random.
+    """Return the training rows and the held-out rows of each of `arrays` (N rows), drawn at random.
 
     Parameters
     ----------
-    arrays : sequence of what `train_validation_split` takes
+    arrays : sequence of inputs and targets as for `train_validation_split`
     validation_size : float in (0, 1) or int in [1, N)
         The fraction of the rows, rounded up, or the number of rows to hold out.
     seed : int in [0, 2**32) or None
     classes : array (N,) or None
-        The class of each row, of which both parts get the shares of the whole; None: there are none.
+        The class of each row; both parts get the same shares of the classes. None: do not stratify.
     name : str
-        What errors call `validation_size`.
+        The name of `validation_size` in errors.
     without_classes : str
-        The cure that errors name for classes of which not both parts can have rows.
+        The fix that errors suggest if both parts cannot have rows of every class.
     of_none : str
-        The error of who asks for no rows to be held out.
+        The error message if no rows would be held out.
 
     Raises ArgumentError or ArgumentTypeError for another size, DataError for a class of a single row.
     """
@@ -121,7 +121,7 @@ def split_at_random(
         classes_found, counts = np.unique(classes, return_counts=True)
         if counts.min() < 2:
             raise DataError(
-                f"class {classes_found[counts.argmin()]} has one row, but those trained on and those held out need "
+                f"class {classes_found[counts.argmin()]} has one row, but the training rows and the held-out rows need "
                 f"one: {without_classes}"
             )
         if min(held_out, rows - held_out) < len(counts):
@@ -144,8 +144,8 @@ def _rows_held_out(validation_size: float | int, rows: int, name: str, of_none: 
         held_out = as_whole_number(validation_size, name, 1)
     else:
         fraction = as_number(validation_size, name, above=0, below=1)
-        # 7 % of 100 rows are 7, but 0.07 * 100 is 7.000000000000001. What the roundings of the fraction and of the
-        # product can have added is taken off first, or they would be rounded up to a row.
+        # 7 % of 100 rows are 7, but 0.07 * 100 is 7.000000000000001. Subtract the possible rounding error first;
+        # otherwise it would be rounded up to a row.
         held_out = math.ceil(fraction * rows * (1 - 2 * sys.float_info.epsilon))
     if held_out >= rows:
         raise ArgumentError(
@@ -155,7 +155,7 @@ def _rows_held_out(validation_size: float | int, rows: int, name: str, of_none: 
 
 
 def _classes(y: Any) -> Array | None:
-    """Return the class of each row, or None for the targets of a regression."""
+    """Return the class of each row, or None for regression targets."""
     labels = as_labels(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

@@ -1,4 +1,4 @@
-"""Windows over a series: each a row of a data set, cut out of the series when a batch needs it."""
+"""Windows over a time series: each is a row of a data set, and is copied only when a batch needs it."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from minidl.typing import Array
 
 
 def windows(series: Any, length: int, *, horizon: int = 1, stride: int = 1, targets: Any = None) -> tuple[Array, Array]:
-    """Return windows of `length` steps, and what comes `horizon` steps after the end of each.
+    """Return windows of `length` steps, and for each the target `horizon` steps after its end.
 
-    Both are views of the data, to read only: windows overlap, and take no memory until a batch is cut out of them.
-    Window n begins at step ``n stride``. To validate on the last ones: ``train_validation_split(x, y, shuffle=False)``.
+    Both are read-only views of the data: windows overlap, and use no memory until a batch copies them. Window n begins
+    at step ``n stride``. To validate on the last windows, use ``train_validation_split(x, y, shuffle=False)``.
 
     Parameters
     ----------
     series : array (T,) or (T, features), column, frame or table
     length : int >= 1
-        Steps of a window.
+        The number of steps in a window.
     horizon : int >= 0, default 1
-        The target of a window is that of `horizon` steps after its last one; with 0 that of its last step.
+        Steps from the last step of a window to the step of its target. 0: the target is at the last step.
     stride : int >= 1, default 1
-        Steps from the start of a window to that of the next.
+        Steps between the starts of two neighbouring windows.
     targets : array (T,) or (T, outputs), or the name of a column of the frame, optional
-        What to predict at each step; by default the series itself.
+        The target at each step; by default the series itself.
 
     Returns
     -------
     x : array (N, length, features)
-        Of a series (T,): (N, length, 1).
+        For a series (T,): (N, length, 1).
     y : array (N,) or (N, outputs)
 
-    Raises DataError for data that are no numbers or of different lengths, ArgumentError for a series that is too short.
+    Raises DataError for data that are not numbers or have different lengths, and ArgumentError for a series that is
+    too short.
     """
     length, stride = as_whole_number(length, "length", 1), as_whole_number(stride, "stride", 1)
     horizon = as_whole_number(horizon, "horizon")
@@ -49,7 +50,7 @@ def windows(series: Any, length: int, *, horizon: int = 1, stride: int = 1, targ
         raise DataError(f"series has {counted(len(values), 'step')}, but targets has {len(wanted)}")
     if len(values) < length + horizon:
         raise ArgumentError(
-            f"series has {counted(len(values), 'step')}; a window of {length} and its target {horizon} after it need "
+            f"series has {counted(len(values), 'step')}; a window of {length} and its target {horizon} later need "
             f"{length + horizon}"
         )
     cut = np.lib.stride_tricks.sliding_window_view(values.reshape(len(values), -1), length, axis=0)

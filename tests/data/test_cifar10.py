@@ -139,10 +139,10 @@ def test_pickles_are_never_read_and_the_error_says_what_to_fetch(tmp_path, proto
     archive = write_archive(tmp_path / "cifar-10-python.tar.gz", {"data_batch_1": pickled})
     other = write_folder(tmp_path / "renamed", {"data_batch_1.bin": pickled})
     for path in (folder, tmp_path, archive):
-        with pytest.raises(FileFormatError, match=f"another version of CIFAR-10, of pickles or for MATLAB: {FETCH}"):
+        with pytest.raises(FileFormatError, match=f"another version of CIFAR-10, with pickles or for MATLAB: {FETCH}"):
             load_cifar10(path)
     for path in (folder / "data_batch_1", other):
-        with pytest.raises(FileFormatError, match=f"holds Python's pickles, which could run any code .*: {FETCH}"):
+        with pytest.raises(FileFormatError, match=f"holds Python pickles, which could run any code .*: {FETCH}"):
             load_cifar10(path)
 
 
@@ -167,11 +167,11 @@ def test_a_path_that_does_not_exist_or_holds_nothing_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds 0 bytes, which are no records of 3,073 bytes: download it again"),
-        (CONTENTS["test_batch.bin"][:-1], "holds 9,218 bytes, which are no records"),
-        (bytes(3072) + b"\x00" + b"\x0a" + bytes(3072), "label 10 of image 1 is none of CIFAR-10's, 0 to 9"),
-        (b"<html>Please log in</html>", "is no CIFAR-10 file, but a web page"),
-        (b"\x89PNG\r\n", "is no CIFAR-10 file, but a PNG image"),
+        (b"", "holds 0 bytes, which are not whole records of 3,073 bytes: download it again"),
+        (CONTENTS["test_batch.bin"][:-1], "holds 9,218 bytes, which are not whole records"),
+        (bytes(3072) + b"\x00" + b"\x0a" + bytes(3072), "label 10 of image 1 is not a CIFAR-10 label, 0 to 9"),
+        (b"<html>Please log in</html>", "is not a CIFAR-10 file, but a web page"),
+        (b"\x89PNG\r\n", "is not a CIFAR-10 file, but a PNG image"),
         (gzip.compress(CONTENTS["test_batch.bin"])[:-20], "damaged gzip file"),
     ],
     ids=["nothing", "cut", "label", "web page", "picture", "gzip"],
@@ -212,7 +212,7 @@ def test_a_damaged_archive_is_an_error_that_names_it(tmp_path):
         ({"x_test": X[10:].reshape(3, -1)}, r"x_test: uint8 of shape \(3, 3072\); it must be uint8 pixels \(N, 32"),
         ({"y_train": Y[:9]}, r"its labels y_train are int64 \(9,\); give integers \(10,\)"),
         ({"y_test": np.eye(10)[Y[10:]]}, r"its labels y_test are float64 \(3, 10\)"),
-        ({"y_test": np.array([1, 2, -1])}, "y_test: label -1 of image 2 is none of"),
+        ({"y_test": np.array([1, 2, -1])}, "y_test: label -1 of image 2 is not a"),
         ({"x_train": np.array([None])}, "holds pickled objects"),
     ],
 )

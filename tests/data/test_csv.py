@@ -120,9 +120,7 @@ def test_a_first_row_of_pixels_is_not_taken_for_a_header(file):
 
 
 def test_a_header_that_counts_the_columns_is_a_header_and_that_is_said(file):
-    with pytest.warns(
-        DataWarning, match=r"line 1: 0, 1, 2, \.\.\. are taken for column names; .*header=False"
-    ) as found:
+    with pytest.warns(DataWarning, match=r"line 1: 0, 1, 2, \.\.\. are read as column names; .*header=False") as found:
         x, y = load_csv(file("0,1,2\n7,0,255\n3,1,2\n"), label=0)
     assert found[0].filename == __file__
     assert_small(x, y)
@@ -268,10 +266,10 @@ def test_a_trouble_that_only_pandas_sees_still_names_file_and_line(file, monkeyp
         ("label,pixel0", ": a header, but no rows after it"),
         ("label,pixel0\n\r\n\n", ": a header, but no rows after it"),
         ("\n1,2\n", ", line 1: blank, where the column names should be"),
-        (b"\x89PNG\r\n\x1a\n\0\0", " is no CSV file, but a PNG image"),
+        (b"\x89PNG\r\n\x1a\n\0\0", " is not a CSV file, but a PNG image"),
         (b"\x89\r\n\x1a\n\0\0", ", line 1: not CSV text: 'utf-8' codec can't decode byte 0x89 in position 0"),
         (b"PK\x03\x04\0\0\n", ": damaged zip file: File is not a zip file"),
-        ("label,pixel0\n1,2\n".encode("utf-16"), " is no CSV file, but UTF-16 text: save it as UTF-8"),
+        ("label,pixel0\n1,2\n".encode("utf-16"), " is not a CSV file, but UTF-16 text: save it as UTF-8"),
         ("label,pixel0\n1,2\n".encode("utf-16-le"), ", line 1: not CSV text: a NUL byte at position 1"),
         ('label,"pixel0\n1,2\n', ", line 1: not CSV text: unexpected end of data"),
     ],
@@ -282,7 +280,7 @@ def test_a_file_that_is_no_table_says_why(file, content, message):
 
 
 def test_a_folder_is_not_a_file(tmp_path):
-    assert fault(tmp_path) == " is a folder, where a file is needed"
+    assert fault(tmp_path) == " is a folder, but must be a file"
 
 
 @pytest.mark.parametrize("name", ["none.csv", "train.csv/none.csv"])
@@ -333,12 +331,12 @@ def test_a_missing_label_column_lists_what_is_there(file):
 @pytest.mark.parametrize("label", [3, -4])
 def test_a_label_position_outside_the_table_is_refused(file, label):
     path = file(SMALL)
-    with pytest.raises(ArgumentError, match=re.escape(f"{path} has 3 columns, so none at label={label}")):
+    with pytest.raises(ArgumentError, match=re.escape(f"{path} has 3 columns, but no column at label={label}")):
         load_csv(path, label=label)
 
 
 def test_a_label_of_another_type_is_refused(file):
-    with pytest.raises(ArgumentTypeError, match=re.escape("label=0.0 is neither a name nor a position nor None")):
+    with pytest.raises(ArgumentTypeError, match=re.escape("label=0.0 is not a name, a position or None")):
         load_csv(file(SMALL), label=0.0)
 
 
@@ -393,7 +391,7 @@ def test_a_decimal_comma_is_named(file):
 
 
 def test_numbers_that_are_not_whole_are_told_how_to_be_written(file):
-    message = ": write whole numbers, by astype(int), or fmt='%d' of numpy.savetxt"
+    message = ": write whole numbers, with astype(int), or with fmt='%d' of numpy.savetxt"
     for cell in ("5.0", "0.5", ".5", "1e2", "7.000000000000000000e+00"):
         assert fault(file(f"label,pixel0\n7,{cell}\n")).endswith(message)
     assert fault(file("label,pixel0\n7,nan\n")).endswith(": fill missing values")
@@ -413,7 +411,7 @@ def test_an_index_saved_by_mistake_is_named(tmp_path, rows, first, separator):
     path = tmp_path / "train.csv"
     table = pd.DataFrame({"label": [3] * rows, "pixel0": [255] * rows}, index=range(first, first + rows))
     table.to_csv(path, sep=separator)
-    cure = "Leave it out, by table.to_csv(path, index=False)"
+    cure = "Save the table without it: table.to_csv(path, index=False)"
     found = f": column without a name counts the rows: an index, saved by mistake. {cure}"
     for label in ("label", 0, 1, None):
         assert fault(path, label=label) == found
@@ -453,13 +451,13 @@ def test_a_first_row_of_numbers_is_never_taken_for_a_header(file, row, separator
 def test_names_that_only_count_have_positions(file):
     path = file("0,1,2\n7,0,255\n3,1,2\n")
     for load in (load_csv, load_mnist, lambda path: load_csv(path, header=False)):
-        with pytest.raises(ArgumentError, match="has no column 'label', nor other names: .*header=False, label=0"):
+        with pytest.raises(ArgumentError, match="has no column 'label' and no column names: .*header=False, label=0"):
             load(path)
 
 
 def test_a_header_that_was_read_as_an_image_is_named(file):
     message = fault(file(SMALL), header=False, label=0)
-    assert message.endswith("'label' is not a 64-bit integer; if line 1 holds the column names, leave header=False out")
+    assert message.endswith("'label' is not a 64-bit integer; if line 1 holds the column names, remove header=False")
 
 
 def npy(array):

@@ -184,7 +184,7 @@ def test_a_giant_image_is_refused_before_it_is_decoded(tmp_path, side):
         (b"1,2,3\n", "is not an image that can be read"),
         (b"%PDF-1.4 ...", "is not an image that can be read, but a PDF document"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not an image"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "but HEIC or AVIF, as telephones write: save it as JPEG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "but HEIC or AVIF, a format of phones: save it as JPEG"),
         (b"\x89PNG\r\n\x1a\n", "is not an image|is a damaged image"),
     ],
 )
@@ -222,7 +222,7 @@ def test_wrong_arguments_and_folders_are_plain_errors(saved, tmp_path):
         load_images([])
     with pytest.raises(MissingFileError, match=r"nowhere.png does not exist"):
         load_images(tmp_path / "nowhere.png")
-    with pytest.raises(FileFormatError, match="is a folder, where a file is needed"):
+    with pytest.raises(FileFormatError, match="is a folder, but must be a file"):
         load_images([image, tmp_path])
     with pytest.raises(DataError, match=r"image.png has shape \(3, 4\), .*a.png \(2, 4\): give size=\(height, width\)"):
         load_images([image, saved(RAMP[:2], "a.png")])

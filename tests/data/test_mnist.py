@@ -226,7 +226,7 @@ def test_a_damaged_file_in_the_cache_is_named_and_replaced(cache, network, capsy
     (cache / NAMES[0]).write_bytes(damage)
     assert_small_mnist(load_mnist(), "MNIST (downloaded from first.example)")
     said = capsys.readouterr().err
-    assert said.startswith("minidl: the cache does not serve: ")
+    assert said.startswith("minidl: the cache cannot be used: ")
     assert f"/minidl/mnist/{NAMES[0]}" in said  # errors shorten a long path
     assert len(network.asked) == 1
     assert (cache / NAMES[0]).read_bytes() == CONTENTS[NAMES[0]]
@@ -282,7 +282,7 @@ def test_a_cache_that_cannot_be_written_leaves_the_data_in_memory(cache, capsys)
     assert_small_mnist(load_mnist(), "MNIST (downloaded from first.example)")
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(f"minidl: the cache folder {cache} cannot be written (")
-    assert said.endswith("): MNIST stays in memory only")
+    assert said.endswith("): MNIST is kept only in memory")
 
 
 def test_a_full_disk_leaves_nothing_half_written(cache, monkeypatch, capsys):

@@ -55,7 +55,7 @@ def test_what_a_header_declares_is_not_believed(tmp_path):
     with pytest.raises(FileFormatError, match=r"'x.npy' declares \(1000000, 10000000\) of uint8, more than the file"):
         read_npz(tmp_path / "a.npz")
     write_entry(tmp_path / "a.npz", (2, 3), bytes(7), zipfile.ZIP_DEFLATED)
-    with pytest.raises(FileFormatError, match=r"declares \(2, 3\) of uint8, and holds something else"):
+    with pytest.raises(FileFormatError, match=r"declares \(2, 3\) of uint8, but holds something else"):
         read_npz(tmp_path / "a.npz")
 
 

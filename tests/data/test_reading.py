@@ -44,7 +44,7 @@ def test_a_missing_file_is_named_and_so_is_the_folder_that_it_was_looked_for_fro
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(FileFormatError, match=f"^{re.escape(str(tmp_path))} is a folder, where a file is needed$"):
+    with pytest.raises(FileFormatError, match=f"^{re.escape(str(tmp_path))} is a folder, but must be a file$"):
         read(tmp_path)
 
 

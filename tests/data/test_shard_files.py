@@ -118,7 +118,7 @@ def test_a_file_that_is_gone_is_named(tmp_path, ending):
     path = write(tmp_path, ending, *numbers())
     path.unlink()
     for use in (KINDS[ending].look, KINDS[ending].read):
-        with pytest.raises(MissingFileError, match=r"x_07\S+ does not exist, or not any more"):
+        with pytest.raises(MissingFileError, match=r"x_07\S+ does not exist \(any more\): restore it"):
             use(path)
 
 
@@ -161,7 +161,7 @@ def test_a_column_that_there_is_not_is_an_error_with_the_nearest(tmp_path, endin
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_a_table_of_targets_alone_is_an_error(tmp_path, ending):
     path = write(tmp_path, ending, numbers()[0][:, :0], numbers()[1])
-    with pytest.raises(ArgumentError, match=r"x_07\.\w+ has no columns for x, but 'label' alone"):
+    with pytest.raises(ArgumentError, match=r"x_07\.\w+ has no columns for x, only 'label'"):
         KINDS[ending].look(path)
 
 

@@ -519,11 +519,11 @@ def test_a_file_that_goes_or_shrinks_is_named_and_the_run_goes_on_once_it_is_bac
     path = tmp_path / f"x_2{ending}"
     content = path.read_bytes()
     path.unlink()
-    with pytest.raises(MissingFileError, match=r"x_2\.\w+ does not exist, or not any more"):
+    with pytest.raises(MissingFileError, match=r"x_2\.\w+ does not exist \(any more\): restore it"):
         trainer().fit(data.x, data.y, progress=False)
     x, _ = problem(13)
     np.save(path, x) if ending == ".npy" else pd.DataFrame(x).add_prefix("c").assign(label=0).to_csv(path, index=False)
-    with pytest.raises(DataError, match=r"x_2\.\w+ has the shape \(13, 4\), and had \(14, 4\) before: make new Shards"):
+    with pytest.raises(DataError, match=r"x_2\.\w+ has the shape \(13, 4\), but had \(14, 4\) before: make new Shards"):
         trainer().fit(data.x, data.y, progress=False)
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises((FileFormatError, DataError), match=r"x_2\.\w+ "):
@@ -535,7 +535,7 @@ def test_a_file_that_goes_or_shrinks_is_named_and_the_run_goes_on_once_it_is_bac
 def test_a_file_that_becomes_one_of_another_type_is_named(tmp_path):
     data = shards(tmp_path, dtype=np.uint8)
     np.save(tmp_path / "x_2.npy", problem(14)[0])
-    with pytest.raises(DataError, match=r"x_2\.npy holds float64, and uint8 before: make new Shards of it"):
+    with pytest.raises(DataError, match=r"x_2\.npy holds float64, but held uint8 before: make new Shards of it"):
         data.x[...]
 
 
@@ -543,7 +543,7 @@ DIFFERENT = {
     "the shape of a row": (np.ones((2, 3)), np.zeros(2), r"the shape of a row: \(3,\), and not \(4,\)"),
     "the type": (np.ones((2, 4), np.float32), np.zeros(2), "the type: float32, and not float64"),
     "the targets": (np.ones((2, 4)), np.zeros((2, 2)), r"the shape of a target: \(2,\), and not \(\)"),
-    "the number of targets": (np.ones((2, 4)), np.zeros(3), r"has 2 rows of x, and targets of shape \(3,\)"),
+    "the number of targets": (np.ones((2, 4)), np.zeros(3), r"has 2 rows of x, but targets of shape \(3,\)"),
     "numbers": (np.ones((2, 4), complex), np.zeros(2), "holds x of shape .* and type complex128: give rows of numbers"),
 }
 
@@ -581,9 +581,9 @@ def test_what_are_no_files_is_an_error_that_says_what_to_give(tmp_path):
         Shards(tmp_path)
     with pytest.raises(FileFormatError, match="the list has no files"):
         Shards([])
-    with pytest.raises(MissingFileError, match="nowhere is no folder: give one, or a list of files"):
+    with pytest.raises(MissingFileError, match="nowhere is not a folder: give one, or a list of files"):
         Shards(tmp_path / "nowhere")
-    with pytest.raises(MissingFileError, match=r"a\.npy is no file"):
+    with pytest.raises(MissingFileError, match=r"a\.npy is not a file"):
         Shards([tmp_path / "a.npy"])
     np.save(tmp_path / "y_1.npy", np.zeros(3))
     with pytest.raises(DataError, match="holds no rows of x"):

@@ -207,7 +207,7 @@ def test_a_seed_that_is_none_of_those_allowed_is_refused(seed, error, message):
 def test_a_class_with_one_member_is_named_with_the_cure(targets):
     x = np.arange(5)
     with pytest.raises(
-        DataError, match="class 7 has one row, but those trained on and those held out need one: give more"
+        DataError, match="class 7 has one row, but the training rows and the held-out rows need one: give more"
     ):
         train_validation_split(x, targets, 2)
     assert len(train_validation_split(x, targets, 2, stratify=False)[1]) == 2

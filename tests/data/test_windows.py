@@ -59,7 +59,7 @@ def test_the_last_windows_are_held_out_without_copying_any():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((np.arange(5.0), 5), ArgumentError, "series has 5 steps; a window of 5 and its target 1 after it need 6"),
+        ((np.arange(5.0), 5), ArgumentError, "series has 5 steps; a window of 5 and its target 1 later need 6"),
         ((np.arange(5.0), 0), ArgumentError, "length is 0"),
         ((np.zeros((2, 2, 2)), 1), DataError, "series and targets are"),
         ((["a", "b"], 1), DataError, "series holds"),

@@ -1,7 +1,7 @@
-"""Augmentation: images distorted at random, anew each time they are seen, so that a network learns what stays the same.
+"""Augmentation: distort images at random each time they are used, so that the network generalizes better.
 
-A distortion is called with images and a random generator, ``Rotation(10)(images, rng)``, and `Trainer` does so with
-each batch: ``Trainer(model, augment=Compose([Rotation(10), Scaling(0.1)], image_shape=(28, 28)))``.
+Call a distortion with images and a random generator: ``Rotation(10)(images, rng)``. `Trainer` does this with each
+batch: ``Trainer(model, augment=Compose([Rotation(10), Scaling(0.1)], image_shape=(28, 28)))``.
 """
 
 from minidl.data.augment.base import Distortion

@@ -1,4 +1,4 @@
-"""What a distortion of images is: it takes them in any layout, in blocks, as floats, and draws from one generator."""
+"""The base of the distortions: it takes images in any layout, works in blocks of floats, and uses one generator."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from minidl.settings import Configurable, as_shape, setting
 from minidl.typing import Array, Shape
 
 _NUMBERS_AT_ONCE = 131_072
-"""Images are distorted in blocks of at most so many numbers, which stay in the processor's cache."""
+"""Images are distorted in blocks of at most this many numbers, which stay in the processor's cache."""
 
 
 def _as_image_shape(value: Any, name: str) -> Shape:
-    """Return a shape of images; `name` is what errors call it."""
+    """Check an image shape and return it; errors call it `name`."""
     shape = as_shape(value, name)
     if not 2 <= len(shape) <= 3:
         raise ArgumentError(f"{name} is {value}; it must be (height, width) or (height, width, channels)")
@@ -30,12 +30,12 @@ class Distortion(Configurable):
     Parameters
     ----------
     image_shape : (height, width) or (height, width, channels), optional
-        Of images that come flat, as (N, height * width * channels). Others need it only if they look as if their
-        channels were first, such as images of height 1.
+        Required for flat images, (N, height * width * channels). Other images need it only if their channels seem to
+        be first, such as images of height 1.
     probability : float in [0, 1], default 1
-        The share of the images that are distorted; the others stay as they are.
+        The share of the images that are distorted; the others do not change.
 
-    Raises ArgumentError or ArgumentTypeError for settings out of their ranges, whenever they are set.
+    Raises ArgumentError or ArgumentTypeError whenever a setting gets a value out of its range.
     """
 
     image_shape: Shape | None = setting(default=None, check=_as_image_shape)
@@ -44,13 +44,13 @@ class Distortion(Configurable):
     def distort(self, images: Array, rng: np.random.Generator) -> Array:
         """Return all images distorted: an array of floats of the same shape.
 
-        `images` is a float32 array (N, height, width, channels) that may be overwritten; pixels of uint8 images have
-        become numbers in [0, 1]. All that is random is drawn from `rng`.
+        `images` is a float32 array (N, height, width, channels) that may be overwritten; uint8 pixels have been scaled
+        to [0, 1]. All random numbers come from `rng`.
         """
         raise NotImplementedError(f"{type(self).__name__} must define distort(images, rng)")
 
     def apply(self, images: Array, rng: np.random.Generator) -> Array:
-        """Distort those images that `probability` chooses; `images` and the result are as for `distort`."""
+        """Distort the images that `probability` chooses; `images` and the result are as for `distort`."""
         chosen = self.choose(len(images), rng)
         before = None if chosen.all() else images.copy()
         distorted = self.distort(images, rng)
@@ -59,7 +59,7 @@ class Distortion(Configurable):
                 f"{distorted.dtype} {distorted.shape}" if isinstance(distorted, np.ndarray) else f"{distorted!r:.80}"
             )
             raise ShapeError(
-                f"{type(self).__name__}: distort must return floats of the shape that it gets, {images.shape}, not "
+                f"{type(self).__name__}: distort must return floats of the input's shape, {images.shape}, not "
                 f"{returned}"
             )
         if before is None:
@@ -80,13 +80,13 @@ class Distortion(Configurable):
         Returns
         -------
         array of the same shape and dtype
-            Computed as float32. uint8 pixels are rounded, and cut to 0 .. 255.
+            Computed as float32. uint8 pixels are rounded and clipped to 0 .. 255.
 
         Raises
         ------
         ShapeError
-            When the images' shape is not known, or does not fit. Channels are last: of images whose first axis is that
-            long, and whose last one is not, an error says so.
+            If the images' shape is not known or does not fit. Also for images that seem to have their channels first:
+            channels must be last.
         DataError
             For anything but uint8 pixels and floats.
         """
@@ -112,10 +112,10 @@ class Distortion(Configurable):
         return distorted.reshape(images.shape)
 
     def check_images(self, height: int, width: int) -> None:
-        """Raise ShapeError when images of this size are too small for the distortion."""
+        """Raise ShapeError if images of this size are too small for the distortion."""
 
     def choose(self, count: int, rng: np.random.Generator) -> Array:
-        """Draw which images are distorted: truth values (N,)."""
+        """Draw which images are distorted: booleans (N,)."""
         return rng.random(count) < self.probability if self.probability < 1 else np.ones(count, bool)
 
     def _generator(self, rng: np.random.Generator | int | None) -> np.random.Generator:
@@ -161,5 +161,5 @@ class Distortion(Configurable):
 
 
 def _has_channels_first(shape: Shape) -> bool:
-    """Whether it looks like the shape (channels, height, width) of an image, gray or in colours, also with alpha."""
+    """Whether it looks like the shape (channels, height, width) of an image: gray or in colour, also with alpha."""
     return len(shape) == 3 and shape[0] in {1, 3, 4} and min(shape[1:]) > 4

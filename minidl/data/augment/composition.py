@@ -16,31 +16,31 @@ from minidl.typing import Array
 
 
 def _as_distortions(value: Any, name: str) -> tuple[Distortion, ...]:
-    """Return distortions as a tuple; `name` is what errors call them."""
+    """Check distortions and return them as a tuple; errors call them `name`."""
     if not isinstance(value, list | tuple) or not value:
         raise ArgumentTypeError(f"{name} is {value!r}; it must be a list of distortions, such as [Rotation(10)]")
     for each in value:
         if isinstance(each, type):
-            raise ArgumentTypeError(f"{name} holds the class {each.__name__}; make one, {each.__name__}(...)")
+            raise ArgumentTypeError(f"{name} holds the class {each.__name__}; create one with {each.__name__}(...)")
         if not isinstance(each, Distortion):
-            raise ArgumentTypeError(f"{name} holds {each!r}, which is no Distortion")
+            raise ArgumentTypeError(f"{name} holds {each!r}, which is not a Distortion")
     return tuple(value)
 
 
 class Compose(Distortion):
-    """Distort images by one distortion after the other.
+    """Apply several distortions, one after the other.
 
-    Those that move pixels, follow on each other and have the same `fill` are merged: images are resampled once for all
-    of them, which is quicker than once for each, and blurs them once. The fields of `Elastic` are then added to the
-    places in the old image, wherever among them it stands.
+    Neighbouring distortions that move pixels and have the same `fill` are merged: images are resampled only once,
+    which is faster and blurs them only once. The displacements of `Elastic` are then added to the positions in the old
+    image, whatever its position among the merged distortions.
 
     Parameters
     ----------
     distortions : sequence of Distortion
-        ``Compose([Rotation(10), Scaling(0.1), PixelNoise(0.05)], image_shape=(28, 28))``. An `image_shape` of
-        theirs serves as well, and must be the same for all.
+        ``Compose([Rotation(10), Scaling(0.1), PixelNoise(0.05)], image_shape=(28, 28))``. They may have the
+        `image_shape` instead; it must be the same for all.
     image_shape, probability
-        As in Distortion; an image that is not chosen passes all of them by.
+        As in Distortion. An image that is not chosen skips all distortions.
 
     Raises ArgumentTypeError for anything but a list or tuple of distortions, ArgumentError for several image shapes.
     """
@@ -68,5 +68,5 @@ class Compose(Distortion):
 
 
 def _merged_by(distortion: Distortion) -> float | None:
-    """Return what neighbours must have in common to be merged; None for one that does not move pixels."""
+    """Return the property that neighbours must share to be merged; None for a distortion that moves no pixels."""
     return distortion.fill if isinstance(distortion, Geometric) else None

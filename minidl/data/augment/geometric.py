@@ -1,4 +1,4 @@
-"""Distortions that move pixels: each says where a pixel of the new image is looked up in the old one."""
+"""Distortions that move pixels: each defines where in the old image a pixel of the new image is read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Geometric(Distortion):
     Parameters
     ----------
     fill : float, default 0
-        What comes in from outside of the image; of uint8 pixels 1 is white.
+        The value of pixels outside the image; for uint8 images, 1 is white.
     image_shape, probability
         As in Distortion.
     """
@@ -31,14 +31,14 @@ class Geometric(Distortion):
     fill: float = setting(default=0.0, check=as_number)
 
     def matrices(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array | None:
-        """Return matrices (N, 3, 3) that turn the place (row, column, 1) of a new pixel into the one to look at.
+        """Return matrices (N, 3, 3) that map the position (row, column, 1) of a new pixel to one in the old image.
 
-        Places are counted in pixels from the middle of the image.
+        Positions are in pixels from the middle of the image.
         """
         return None
 
     def displacements(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array | None:
-        """Return how far from there each new pixel is looked up: (2, N, height, width), rows and columns."""
+        """Return displacements that are added to these positions: (2, N, height, width), rows and columns."""
         return None
 
     def apply(self, images: Array, rng: np.random.Generator) -> Array:
@@ -46,9 +46,9 @@ class Geometric(Distortion):
 
 
 def move_pixels(distortions: Sequence[Geometric], images: Array, rng: np.random.Generator) -> Array:
-    """Distort images by one after the other, but resample them once.
+    """Apply several distortions, but resample the images only once.
 
-    With matrices A, then B, the pixel at u is looked up at A B u; displacements are added to that, wherever they stand.
+    With the matrices A, then B, the pixel at u is read at A B u. Displacements are added to this, in any order.
     """
     count, height, width, _ = images.shape
     middle = np.array([(height - 1) / 2, (width - 1) / 2])
@@ -75,11 +75,11 @@ def move_pixels(distortions: Sequence[Geometric], images: Array, rng: np.random.
 
 
 def _checked(each: Geometric, method: str, shape: Shape, rng: np.random.Generator, images: Shape) -> Array | None:
-    """Return what a method of a distortion does; ShapeError or DataError unless these are finite numbers."""
+    """Return the result of a distortion's method. Raises ShapeError or DataError unless it holds finite numbers."""
     result: Array | None = getattr(each, method)(*images[:3], rng)
     if result is None:
         return None
-    name = f"{type(each).__name__}: what {method} returned"
+    name = f"{type(each).__name__}: the result of {method}"
     result = as_array(result, name)
     if result.shape != shape:
         raise ShapeError(f"{name} has shape {result.shape}; it must have {shape}")
@@ -128,7 +128,7 @@ class Scaling(Geometric):
     ----------
     share : float in (0, 1), default 0.1
     keep_aspect : bool, default True
-        Whether height and width have the factor in common, or each draws one.
+        Use the same factor for height and width; if False, draw a factor for each.
     fill, image_shape, probability
         As in Geometric and Distortion.
     """
@@ -159,7 +159,7 @@ class Translation(Geometric):
 
 
 class Shear(Geometric):
-    """Slant each image, so that its upright lines lean by an angle drawn evenly from [-degrees, degrees].
+    """Shear each image, so that its vertical lines lean by an angle drawn evenly from [-degrees, degrees].
 
     Parameters
     ----------
@@ -175,18 +175,18 @@ class Shear(Geometric):
 
 
 class Elastic(Geometric):
-    """Move each pixel by a random field that changes smoothly from pixel to pixel, as a writing hand's tremor does.
+    """Move each pixel by a random field that changes smoothly, like the tremor of a writing hand.
 
-    Two numbers for each pixel, drawn evenly from [-1, 1], are smoothed by a Gaussian and multiplied by `strength`: how
-    far it is moved down and to the right.
+    Two numbers for each pixel, drawn evenly from [-1, 1], are smoothed by a Gaussian and multiplied by `strength`. They
+    are the shifts down and to the right.
 
     Parameters
     ----------
     strength : float in (0, 10_000], default 34
-        alpha of the paper. Well within the image pixels move by about ``0.16 strength / smoothness``, the standard
-        deviation: by default 1.4 pixels.
+        alpha in the paper. Far from the edges, the standard deviation of a shift is about
+        ``0.16 strength / smoothness``: by default 1.4 pixels.
     smoothness : float in (0, 1000], default 4
-        sigma of the paper: standard deviation of the Gaussian, in pixels. The numbers outside of the image are 0.
+        sigma in the paper: standard deviation of the Gaussian, in pixels. Numbers outside the image count as 0.
     fill, image_shape, probability
         As in Geometric and Distortion.
 
@@ -198,7 +198,7 @@ class Elastic(Geometric):
     smoothness: float = setting(default=4.0, above=0, most=1000)
 
     def displacements(self, count: int, height: int, width: int, rng: np.random.Generator) -> Array:
-        # Of 16 bits, signed: -2^15 stands for -1.
+        # Signed 16-bit numbers: -2^15 means -1.
         noise = draw_16_bits(rng, 2 * count * height * width).view(np.int16).reshape(2, count, height, width)
         field = noise.astype(np.float32) @ _smoothing(width, self.smoothness)
         return np.float32(self.strength / 2**15) * _smoothing(height, self.smoothness) @ field
@@ -206,7 +206,7 @@ class Elastic(Geometric):
 
 @functools.lru_cache(maxsize=8)
 def _smoothing(size: int, deviation: float) -> Array:
-    """Return the symmetric matrix (size, size) that smooths along an axis by a Gaussian of this deviation."""
+    """Return the symmetric matrix (size, size) that smooths along an axis with a Gaussian of this deviation."""
     reach = math.ceil(4 * deviation)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
     distances = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))

@@ -1,4 +1,4 @@
-"""Distortions of what pixels hold: noise, squares cut out, and colours."""
+"""Distortions that change pixel values: noise, blank squares, and colours."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from minidl.settings import as_number, setting
 from minidl.typing import Array
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
-"""How bright red, green and blue look (ITU-R BT.601); they add up to 1."""
+"""The weights of red, green and blue in brightness (ITU-R BT.601); they sum to 1."""
 
 
 class PixelNoise(Distortion):
     """Add a normal random number to each pixel, ``y = x + standard_deviation z`` with z ~ N(0, 1).
 
-    The layer `GaussianNoise` does so within a network, in training alone.
+    The layer `GaussianNoise` does the same inside a network, only in training.
 
     Parameters
     ----------
     standard_deviation : float > 0, default 0.1
-        In the units of the images; of uint8 pixels 1 is white.
+        In the units of the images; for uint8 images, 1 is white.
     image_shape, probability
         As in Distortion.
 
@@ -38,16 +38,16 @@ class PixelNoise(Distortion):
 
 
 class CutOut(Distortion):
-    """Blank a square of each image, so that a network learns to do without any one part.
+    """Blank a square of each image, so that the network does not rely on a single part.
 
-    The middle of the square may be any pixel, so that near the edge a part of the square lies outside.
+    The center of the square may be any pixel; near an edge, part of the square lies outside the image.
 
     Parameters
     ----------
     size : int >= 1, default 8
-        Of the square's side, in pixels; at most the image's longer side.
+        The side of the square in pixels; at most the image's longer side.
     fill : float, default 0
-        What the square holds; of uint8 pixels 1 is white.
+        The value of the square's pixels; for uint8 images, 1 is white.
     image_shape, probability
         As in Distortion.
 
@@ -68,7 +68,7 @@ class CutOut(Distortion):
         return images
 
     def _covered(self, length: int, count: int, rng: np.random.Generator) -> Array:
-        """Draw which places along an axis are the square's: truth values (N, length)."""
+        """Draw which positions along an axis belong to the square: booleans (N, length)."""
         first = rng.integers(length, size=(count, 1)) - self.size // 2
         place = np.arange(length)
         return (first <= place) & (place < first + self.size)
@@ -77,20 +77,20 @@ class CutOut(Distortion):
 class ColorJitter(Distortion):
     """Change brightness, contrast and saturation of each image, by factors drawn evenly from [1 - share, 1 + share].
 
-    With the factors b, c and s, the gray g of a pixel, and the mean m of g over the image, in this order:
-    brightness ``b x``, contrast ``c x + (1 - c) m``, saturation ``s x + (1 - s) g``. All at once that is
+    The factors are b, c and s; g is the gray value of a pixel, and m the mean of g over the image. The changes are,
+    in this order: brightness ``b x``, contrast ``c x + (1 - c) m``, saturation ``s x + (1 - s) g``. Together:
     ``y = b (c s x + c (1 - s) g + (1 - c) m)``.
 
     Parameters
     ----------
     brightness, contrast, saturation : float in [0, 1], default 0.2
-        The shares; 0 leaves the property as it is.
+        The shares; 0 does not change the property.
     image_shape, probability
         As in Distortion.
 
-    Of three channels g is 0.299 red + 0.587 green + 0.114 blue, of other numbers their mean; so images of one channel
-    have no saturation to change. uint8 pixels are cut to 0 .. 255 at the end; floats may leave the range that they had.
-    Sources: the names are those of torchvision's ``ColorJitter``; ITU-R BT.601 for gray.
+    With three channels, g is 0.299 red + 0.587 green + 0.114 blue; otherwise it is the mean of the channels. So images
+    with one channel have no saturation to change. uint8 pixels are clipped to 0 .. 255 at the end; floats may leave
+    their range. Sources: torchvision's ``ColorJitter`` for the names; ITU-R BT.601 for gray.
     """
 
     brightness: float = setting(default=0.2, low=0, most=1)

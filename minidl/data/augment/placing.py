@@ -1,4 +1,4 @@
-"""Distortions that put whole pixels elsewhere: images turned over, and shifted; no pixel changes."""
+"""Distortions that move whole pixels without changing them: flips and shifts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from minidl.typing import Array
 
 
 class HorizontalFlip(Distortion):
-    """Turn images over, left to right, as in a mirror.
+    """Flip images from left to right, as in a mirror.
 
     Parameters
     ----------
     probability : float in [0, 1], default 0.5
-        The share of the images that are turned over.
+        The share of the images that are flipped.
     image_shape
         As in Distortion.
     """
@@ -28,12 +28,12 @@ class HorizontalFlip(Distortion):
 
 
 class VerticalFlip(Distortion):
-    """Turn images upside down, as in water.
+    """Flip images upside down.
 
     Parameters
     ----------
     probability : float in [0, 1], default 0.5
-        The share of the images that are turned over.
+        The share of the images that are flipped.
     image_shape
         As in Distortion.
     """
@@ -45,14 +45,14 @@ class VerticalFlip(Distortion):
 
 
 class RandomCrop(Distortion):
-    """Put a margin around each image and cut a piece of the image's size out of that, at any place: a shift.
+    """Shift each image at random: add a margin around it, and cut out a piece of the original size anywhere.
 
     Parameters
     ----------
     padding : int >= 1, default 4
-        The margin's width in pixels; so each image is shifted by at most so many, down or up, and right or left.
+        The width of the margin, and so the largest shift in each direction, in pixels.
     fill : float, default 0
-        What the margin holds; of uint8 pixels 1 is white.
+        The value of the margin's pixels; for uint8 images, 1 is white.
     image_shape, probability
         As in Distortion.
 
@@ -68,7 +68,7 @@ class RandomCrop(Distortion):
         padded = np.full((count, height + 2 * margin, width + 2 * margin, channels), self.fill, images.dtype)
         padded[:, margin:-margin, margin:-margin] = images
         across, down, right, number = padded.strides
-        # Every piece that could be cut out, (N, top, left, row, number in a row), of which each image takes one.
+        # All pieces that could be cut out, (N, top, left, row, number in a row); each image takes one.
         shape = (count, 2 * margin + 1, 2 * margin + 1, height, width * channels)
         pieces = as_strided(padded, shape, (across, down, right, down, number), writeable=False)
         top, left = rng.integers(2 * margin + 1, size=(2, count))

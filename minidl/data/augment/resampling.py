@@ -1,4 +1,4 @@
-"""Images looked at in other places: bilinear interpolation between pixels."""
+"""Read images at any positions: bilinear interpolation between pixels."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from minidl.typing import Array
 
 
 def resample(images: Array, rows: Array, columns: Array, fill: float = 0.0) -> Array:
-    """Return what images have at any places between their pixels, by bilinear interpolation.
+    """Return the values of images at any positions between their pixels, by bilinear interpolation.
 
-    With the place (r, c) in the square of pixels whose upper left one is (i, j), and u = r - i, v = c - j:
+    The position (r, c) lies in a square of four pixels with the upper left one (i, j); u = r - i and v = c - j:
     ``y = (1 - u) ((1 - v) x[i, j] + v x[i, j + 1]) + u ((1 - v) x[i + 1, j] + v x[i + 1, j + 1])``.
 
     Parameters
     ----------
     images : array (N, height, width, channels)
     rows, columns : float32 arrays (N, new height, new width)
-        Places in pixels, (0, 0) being the middle of the upper left one. They are overwritten.
+        Positions in pixels; (0, 0) is the middle of the upper left pixel. The arrays are overwritten.
     fill : float
-        What is outside of the images; between it and the pixels at the edge there is interpolation, too.
+        The value outside the images; positions between it and the edge pixels are interpolated, too.
 
     Returns
     -------
     float32 array (N, new height, new width, channels)
-        As of ``scipy.ndimage.map_coordinates(image, (rows, columns), order=1, mode="grid-constant", cval=fill)``.
+        As ``scipy.ndimage.map_coordinates(image, (rows, columns), order=1, mode="grid-constant", cval=fill)``.
     """
     count, height, width, channels = images.shape
-    # One pixel of fill around each image, and one row more behind the last, of which no pixel counts.
+    # One pixel of fill around each image, and one more row after the last, whose pixels do not matter.
     line, size = width + 2, (height + 2) * (width + 2)
     padded = np.full((count * size + line + 1, channels), fill, np.float32)
     padded[: count * size].reshape(count, height + 2, line, channels)[:, 1:-1, 1:-1] = images
@@ -46,7 +46,7 @@ def resample(images: Array, rows: Array, columns: Array, fill: float = 0.0) -> A
     index = corner.astype(np.intp)
 
     def neighbour(offset: int) -> Array:
-        return padded[offset:].take(index, axis=0, mode="wrap")  # the mode that is quickest; nothing is outside
+        return padded[offset:].take(index, axis=0, mode="wrap")  # the fastest mode; no index is outside
 
     across, down = columns[..., None], rows[..., None]
     upper = _between(neighbour(0), neighbour(1), across)

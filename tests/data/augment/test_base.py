@@ -130,14 +130,14 @@ class Returns(Distortion):
     ("what", "words"),
     [
         (lambda images: None, "not None"),
-        (lambda images: images[:1], r"that it gets, \(20, 28, 28, 1\), not float32 \(1, 28, 28, 1\)"),
+        (lambda images: images[:1], r"input's shape, \(20, 28, 28, 1\), not float32 \(1, 28, 28, 1\)"),
         (lambda images: images.mean((1, 2, 3), keepdims=True), r"not float32 \(20, 1, 1, 1\)"),
         (lambda images: images.astype(int), "not int64"),
     ],
 )
 @pytest.mark.parametrize("wrap", [lambda each: each, lambda each: Compose([each])])
 def test_what_a_distortion_of_the_users_own_returns_is_checked(what, words, wrap):
-    with pytest.raises(ShapeError, match=f"Returns: distort must return floats of the shape .*{words}"):
+    with pytest.raises(ShapeError, match=f"Returns: distort must return floats of the .*{words}"):
         wrap(Returns(what))(PIXELS[:20], 0)
 
 

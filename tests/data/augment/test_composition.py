@@ -76,9 +76,9 @@ def test_it_is_described_to_json_and_back():
         (
             lambda: Compose([Rotation, Shear()]),
             ArgumentTypeError,
-            r"holds the class Rotation; make one, Rotation\(...\)",
+            r"holds the class Rotation; create one with Rotation\(...\)",
         ),
-        (lambda: Compose([Shear(), "Rotation"]), ArgumentTypeError, "holds 'Rotation', which is no Distortion"),
+        (lambda: Compose([Shear(), "Rotation"]), ArgumentTypeError, "holds 'Rotation', which is not a Distortion"),
         (
             lambda: Compose([Rotation(image_shape=(6, 24))], image_shape=(12, 12)),
             ArgumentError,

@@ -117,9 +117,9 @@ class Moves(Geometric):
     ("how", "error", "words"),
     [
         (None, NotImplementedError, "Moves must define matrices or displacements, and return them"),
-        (np.eye(3), ShapeError, r"Moves: what matrices returned has shape \(3, 3\); it must have \(3, 3, 3\)"),
-        (np.full((3, 3, 3), np.nan), DataError, "Moves: what matrices returned holds NaN"),
-        ("turn", DataError, "Moves: what matrices returned"),
+        (np.eye(3), ShapeError, r"Moves: the result of matrices has shape \(3, 3\); it must have \(3, 3, 3\)"),
+        (np.full((3, 3, 3), np.nan), DataError, "Moves: the result of matrices holds NaN"),
+        ("turn", DataError, "Moves: the result of matrices"),
     ],
 )
 def test_what_a_distortion_of_the_users_own_returns_is_checked(how, error, words):
