@@ -257,7 +257,10 @@ def test_photographs_are_shown_as_the_network_sees_them_with_a_table(trained, tm
     ("arguments", "message"),
     [
         (["{folder}/notes.txt"], "notes.txt is not an image that can be read"),
-        (["{folder}/0.jpg", "{folder}/empty.png"], "empty.png: the image is empty: no digit differs clearly from its paper"),
+        (
+            ["{folder}/0.jpg", "{folder}/empty.png"],
+            "empty.png: the image is empty: no digit differs clearly from its paper",
+        ),
         (["{folder}/0.jpg", "--index", "3"], "--data and --index choose a digit of a data set"),
         (["{folder}/nowhere.jpg"], "nowhere.jpg does not exist"),
     ],
