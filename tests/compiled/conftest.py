@@ -8,6 +8,7 @@ from minidl.compiled import is_on, switch
 @pytest.fixture
 def compiled_code():
     """Within a test compiled code is called; after it the switch is as it was."""
+    pytest.importorskip("numba")
     before = is_on()
     switch(True)
     yield
