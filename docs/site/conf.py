@@ -55,12 +55,8 @@ numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 default_role = "public_name"
 
-# The examples run with MNIST, where this or the environment tells of a folder with it, and without bars.
 sphinx_gallery_conf = gallery.settings()
 os.environ["TQDM_DISABLE"] = "1"
-MNIST = HERE.parents[2] / "shared" / "data" / "mnist"
-if MNIST.is_dir():
-    os.environ.setdefault("MINIDL_DATA", str(MNIST))
 
 html_theme = "pydata_sphinx_theme"
 html_context = {"default_mode": "auto"}

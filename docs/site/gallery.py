@@ -96,6 +96,15 @@ def write_copies() -> None:
         (COPIES / f"{name}.py").write_text(with_title(EXAMPLES / f"{name}.py"), encoding="utf-8")
     for copy in {*COPIES.glob("*.py")} - {COPIES / f"{name}.py" for name in IN_ORDER}:
         copy.unlink()
+    # Where there is a folder with MNIST, examples find it under a name that tells nothing of this machine.
+    mnist, link = (
+        Path(os.environ.get("MINIDL_DATA") or ROOT.parent / "shared" / "data" / "mnist"),
+        COPIES.parent / "mnist",
+    )
+    if mnist.is_dir():
+        link.unlink(missing_ok=True)
+        link.symlink_to(mnist.resolve(), target_is_directory=True)
+        os.environ["MINIDL_DATA"] = f"../{link.name}"
     if not (COPIES / MODEL).exists():
         (PAGES / "mnist_mlp.py.md5").unlink(missing_ok=True)
 
