@@ -745,8 +745,8 @@ def test_more_images_than_the_limit_are_cut_and_the_title_says_so():
         (np.zeros((2, 4)), {"targets": [1]}, ShapeError, "1 targets for 2 rows"),
         (np.zeros((2, 4)), {"predictions": [1, 2, 3]}, ShapeError, "3 predictions for 2 rows"),
         (np.zeros((1, 4)), {"confidences": [[0.1, 0.9]]}, ShapeError, "confidences must have shape"),
-        (np.zeros((1, 4)), {"confidences": [98]}, DataError, "between 0 and 1, not at 98"),
-        (np.zeros((1, 4)), {"confidences": [nan]}, DataError, "between 0 and 1, not at nan"),
+        (np.zeros((1, 4)), {"confidences": [98]}, DataError, "between 0 and 1, not 98"),
+        (np.zeros((1, 4)), {"confidences": [nan]}, DataError, "between 0 and 1, not nan"),
         (np.zeros((1, 4)), {"columns": 0}, ArgumentError, "columns is 0; it must be a whole number, 1 or more"),
         (np.zeros((1, 4)), {"limit": 0}, ArgumentError, "limit is 0; it must be a whole number, 1 or more"),
     ],
@@ -818,7 +818,7 @@ def test_without_a_mistake_the_axes_say_so():
         ([0], [[0.2, 0.8]] * 2, {}, ShapeError, "1 targets for 2 rows"),
         ([0, 2], [[0.2, 0.8]] * 2, {}, DataError, "target 2 is not one of the classes 0 to 1"),
         ([0, -1], [[0.2, 0.8]] * 2, {}, DataError, "target -1 is not one"),
-        ([0, 1], [[-4.0, 8.0]] * 2, {}, DataError, r"between 0 and 1, not at 8\.0"),
+        ([0, 1], [[-4.0, 8.0]] * 2, {}, DataError, r"between 0 and 1, not 8\.0"),
         ([0, 1], [[0.2, 0.8]] * 2, {"labels": ["one"]}, ShapeError, "labels must name 2 classes"),
         ([0, 1], [[0.2, 0.8]] * 2, {"count": 0}, ArgumentError, "count is 0; it must be a whole number, 1 or more"),
     ],
@@ -1007,10 +1007,10 @@ def test_images_in_colours_are_drawn_as_such_and_others_by_channel(channels):
         (lambda model: plots.plot_feature_maps(model, pixels_for(2)), ShapeError, r"one image, not 2: pass images\[:1"),
         (lambda model: plots.plot_feature_maps(model, pixels_for(1, 2)), ShapeError, r"expects input \(8, 8, 1\)"),
         (lambda model: plots.plot_feature_maps(model, pixels_for(1), layers=["dense_1"]), ArgumentError,
-         r"'dense_1' puts out \(3,\), which are no images"),
+         r"the output of 'dense_1' is \(3,\), which is not an image"),
         (lambda model: plots.plot_feature_maps(model, pixels_for(1), layers=["dens"]), KeyError, "layer 'dens'"),
         (lambda model: plots.plot_feature_maps(model, pixels_for(1), limit=0), ArgumentError, "limit is 0"),
-        (lambda model: plots.plot_feature_maps(a_network(), rows_for(1)), ArgumentError, "no layer of the model puts"),
+        (lambda model: plots.plot_feature_maps(a_network(), rows_for(1)), ArgumentError, "no layer of the model"),
         (lambda model: plots.plot_feature_maps(a_convolutional_network(input_shape=None), pixels_for(1)),
          NotReadyError, "call set_up"),
         (lambda model: plots.plot_evidence(a_convolutional_network(input_shape=None), pixels_for(1)), NotReadyError,
@@ -1169,7 +1169,7 @@ def test_a_single_run_has_no_band_and_a_single_epoch_is_a_point():
 def test_a_wrong_metric_or_result_is_refused():
     with pytest.raises(ArgumentError, match="seed 0, fold 1.* no metric 'los'; did you mean 'loss'"):
         plots.plot_cross_validation(a_cross_validation(), "los")
-    with pytest.raises(ArgumentTypeError, match="takes what cross_validate returns"):
+    with pytest.raises(ArgumentTypeError, match="takes the result of cross_validate"):
         plots.plot_cross_validation(a_history())
     assert not plt.get_fignums()
 
@@ -1238,7 +1238,7 @@ def test_many_classes_still_differ_in_colour():
     ("model", "x", "y", "error", "message"),
     [
         ("model", [[0, 0]], [0], ArgumentTypeError, "draws a Sequential model, not 'model'"),
-        (halves(), [[0, 0, 0]], [0], ShapeError, r"x has shape \(1, 3\); a plane"),
+        (halves(), [[0, 0, 0]], [0], ShapeError, r"x has shape \(1, 3\); it must"),
         (halves(), [0, 0], [0], ShapeError, r"x has shape \(2,\)"),
         (halves(), np.empty((0, 2)), [], DataError, "x is empty"),
         (halves(), [[0, nan]], [0], DataError, "x holds NaN"),
@@ -1334,7 +1334,7 @@ class TestReliability:
             ([0], {}, {}, DataError, "draws 1 to 6 predictions, not 0"),
             ([0], {number: [0.5] for number in range(7)}, {}, DataError, "not 7"),
             ([0, 1], [0.5], {}, ShapeError, r"targets have shape \(2,\)"),
-            ([0], {"a": [0.5], "b": [1.5]}, {}, DataError, "not those of row 0"),
+            ([0], {"a": [0.5], "b": [1.5]}, {}, DataError, "; row 0 has"),
             ([0], [0.5], {"bins": 0}, ArgumentError, "bins is 0"),
         ],
     )
@@ -1521,7 +1521,7 @@ def test_a_search_is_drawn_into_a_figure_or_subfigure_that_is_given():
 
 
 def test_what_is_no_search_or_has_nothing_to_compare_is_refused():
-    with pytest.raises(ArgumentTypeError, match="plot_search takes what search returned, not 3"):
+    with pytest.raises(ArgumentTypeError, match="plot_search takes the result of search, not 3"):
         plots.plot_search(3)
     with pytest.raises(ArgumentError, match="no parameter of the search has more than one value"):
         plots.plot_search(a_search([{"units": 8}], [0.1]))

@@ -1,9 +1,9 @@
-"""Pictures of a training run and of what the model learned: curves, rates, confusions, layers, images, ...
+"""Plots of a training run and of what the model learned: curves, rates, confusions, layers, images, ...
 
-Every function draws into one matplotlib Axes and returns it: into `ax` if given, else into a new figure of
-a fitting size, which ``plt.show()`` shows and ``axes.figure.savefig(path)`` saves. Axes side by side need
-``plt.subplots(..., layout="constrained")``, or else one's labels reach into the next. `plot_search` alone has a panel
-for each parameter, so it takes a figure.
+Every function draws into one matplotlib Axes and returns it: into `ax` if given, else into a new figure of a
+suitable size. ``plt.show()`` shows it, and ``axes.figure.savefig(path)`` saves it. For several axes use
+``plt.subplots(..., layout="constrained")``; otherwise their labels overlap. Only `plot_search` takes a figure, because
+it draws a panel for each parameter.
 matplotlib is an extra, ``pip install -e '.[plots]'``, and is imported only when something is drawn.
 """
 

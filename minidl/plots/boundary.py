@@ -1,4 +1,4 @@
-"""Which class a classifier gives each point of a plane."""
+"""The class that a classifier predicts for each point of a plane."""
 
 from __future__ import annotations
 
@@ -20,47 +20,46 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARGIN = 0.08
-"""Of the width of the data, beyond the outermost points."""
+"""The margin beyond the outermost points, as a share of the width of the data."""
 
 _TINT = 0.45
-"""How strong the colour of a region is beside that of its points."""
+"""The strength of a region's colour, relative to the colour of its points."""
 
 
 def plot_decision_boundary(
     model: Sequential | Predictor, x: ArrayLike, y: ArrayLike, *, resolution: int = 200, ax: Axes | None = None
 ) -> Axes:
-    """Draw points of two features over the regions that a classifier takes for their classes.
+    """Draw points of two features over the regions of the classes that a classifier predicts.
 
-    A region has the colour of its class, mixed with the others' by the model's probabilities: pale or mixed is
-    doubtful. Where the most probable class changes runs a line. A point whose colour is not that of its region is
-    a mistake.
+    The colours of the classes are mixed by the model's probabilities: a pale or mixed region means low confidence. A
+    line marks where the most probable class changes. A point whose colour differs from its region is a mistake.
 
     Parameters
     ----------
     model : Sequential or other predictor, such as an Ensemble
-        With two inputs, and a loss that gives probabilities of exclusive classes.
+        It has two inputs, and a loss that gives probabilities of exclusive classes.
     x : array (N, 2)
     y : array (N,) or (N, K)
         Classes 0 .. K - 1, or one-hot rows.
     resolution : int >= 2, default 200
-        Points of the plane that are computed along each axis.
+        Number of points along each axis at which the model predicts.
     ax : matplotlib Axes, optional
 
     Raises
     ------
     ShapeError
-        When `x` has not two features, or `y` not one class for each row.
+        If `x` does not have two features, or `y` does not have one class for each row.
     DataError
-        When `x` has no rows, or holds anything but finite numbers; when `y` holds no classes.
+        If `x` has no rows or holds numbers that are not finite, or if `y` does not hold classes.
     ArgumentError
-        When the model gives no probabilities of exclusive classes, or `y` is a class that it does not have.
+        If the model gives no probabilities of exclusive classes, or `y` holds a class that it does not have.
     """
     if not isinstance(model, Sequential | Predictor):
         raise ArgumentTypeError(f"plot_decision_boundary draws a Sequential model, not {brief(model)}")
     resolution = as_whole_number(resolution, "resolution", 2)
     points = as_array(x, "x")
     if points.ndim != 2 or points.shape[1] != 2:
-        raise ShapeError(f"x has shape {points.shape}; a plane has points of two features, (N, 2)")
+        raise ShapeError(f"x has shape {points.shape}; it must have two features, (N, 2)")
     check_lengths(x=points)
     check_finite(points, "x")
     classes = class_labels("y", y, rows=len(points))
@@ -80,7 +79,7 @@ def plot_decision_boundary(
     colours = np.array([to_rgb(colour) for colour in _colours(count)])
     tints = 1 - _TINT * (1 - colours)
     image = (probabilities @ tints).reshape(resolution, resolution, 3).clip(0, 1)
-    # Colours stand for the points in the middle of their pixels, so the image reaches half a pixel beyond.
+    # A colour belongs to the point in the middle of its pixel, so the image reaches half a pixel further.
     half = (right - left) / (resolution - 1) / 2, (top - bottom) / (resolution - 1) / 2
     extent = (left - half[0], right + half[0], bottom - half[1], top + half[1])
     ax.imshow(image, extent=extent, origin="lower", aspect="auto", interpolation="bilinear")
@@ -95,7 +94,7 @@ def plot_decision_boundary(
 
 
 def _class_probabilities(model: Sequential | Predictor, plane: Array) -> Array:
-    """Return probabilities (M, K) of K exclusive classes; for a single output those of its two."""
+    """Return probabilities (M, K) of K exclusive classes; a single output gives two."""
     probabilities, decisions = model.predict_proba(plane), model.predict(plane)
     if decisions.ndim != 1 or probabilities.ndim != 2:
         raise ArgumentError(

@@ -1,4 +1,4 @@
-"""What every picture starts from: axes to draw into, legends, class labels, colours that all can tell apart."""
+"""The parts that all plots use: axes, legends, class labels, and colours that everyone can distinguish."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return a new figure, given in inches, whose layout keeps every label inside."""
+    """Return a new figure with a size in inches and a layout that keeps every label inside."""
     try:
         import matplotlib.pyplot as plt
     except ModuleNotFoundError as error:
@@ -33,12 +33,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def new_axes(width: float, height: float, *, frame: bool = True) -> Axes:
-    """Return the axes of a new figure, given in inches."""
+    """Return the axes of a new figure with a size in inches."""
     figure = new_figure(width, height)
     ax = figure.subplots()
     if not frame:
         ax.set_axis_off()
-    figure.draw_without_rendering()  # lays out, so that what is drawn next can measure the axes
+    figure.draw_without_rendering()  # compute the layout, so that later code can measure the axes
     return ax
 
 
@@ -50,14 +50,14 @@ def tinted(values: Array) -> Array:
 
 
 def class_labels(name: str, values: ArrayLike, rows: int | None = None) -> Array:
-    """Return classes of shape (N,): the values, or of one-hot rows and probabilities the largest's index.
+    """Return classes of shape (N,): the values, or the index of the largest entry of one-hot rows or probabilities.
 
-    Raises ShapeError for other shapes and when N is not `rows`, DataError for numbers that are no classes.
+    Raises ShapeError for other shapes or if N is not `rows`, and DataError for numbers that are not classes.
     """
     labels = as_labels(values)
     if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "biu" and (labels.sum(axis=1) != 1).any():
-        cure = "of positions, pass those that count, such as targets[mask] and predictions[mask]"
-        raise DataError(f"{name} {labels.shape} are no one-hot rows, and a row can have one class: {cure}")
+        cure = "for positions, pass the ones that count, such as targets[mask] and predictions[mask]"
+        raise DataError(f"{name} {labels.shape} are not one-hot rows, and a row can have only one class: {cure}")
     if labels.ndim == 2:
         labels = labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=1)
     if labels.ndim != 1:
@@ -98,7 +98,7 @@ def legend_on_top(ax: Axes, handles: Sequence[Artist]) -> None:
             frameon=False,
         )
         box = legend.get_window_extent()
-        if box.width <= 0.85 * ax.get_window_extent().width:  # leaves the corner to an axis factor "1e-5"
+        if box.width <= 0.85 * ax.get_window_extent().width:  # leaves the corner free for an axis factor such as "1e-5"
             break
     # Titles rise above insets, not above legends: an empty inset that ends where the legend ends lifts them.
     rise = ScaledTranslation(0, box.height / ax.figure.dpi, ax.figure.dpi_scale_trans)

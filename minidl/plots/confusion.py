@@ -1,4 +1,4 @@
-"""Which classes a classifier takes for which."""
+"""The confusion matrix: which classes a classifier confuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHARES = {
     "pred": (0, "\n% of each predicted class"),
     "all": (None, "\n% of all"),
 }
-"""normalize -> the axis that the shares add up to one along, and what the title says of them."""
+"""normalize -> the axis along which the shares sum to one, and the text for the title."""
 
 
 def plot_confusion_matrix(
@@ -36,16 +36,16 @@ def plot_confusion_matrix(
 ) -> Axes:
     """Draw how often each true class (row) was predicted as each class (column).
 
-    What is right is blue and what is wrong is orange, each on a scale of its own, so that the many right
-    ones do not hide the few mistakes. The colour follows the share of the row, or of what `normalize` says.
+    Right predictions are blue and wrong ones orange, each on its own scale, so that many right predictions do not hide
+    a few mistakes. The colour shows the share of the row, or the share that `normalize` chooses.
 
     Parameters
     ----------
     targets, predictions : arrays of shape (N,) or (N, K)
-        Classes, or one-hot rows or probabilities, of which the largest entry is the class.
+        Classes; or one-hot rows or probabilities, whose largest entry is the class.
     labels : sequence of K labels, optional
-        The classes, in the order to draw; by default all that occur, sorted. Strings beside integer
-        classes are the names of the classes 0 .. K - 1.
+        The classes, in the order to draw; by default all that occur, sorted. With integer classes, strings are the
+        names of the classes 0 .. K - 1.
     normalize : {"true", "pred", "all"}, optional
         Write percentages of the row, of the column or of everything (as in scikit-learn), not counts.
     ax : matplotlib Axes, optional
@@ -53,11 +53,11 @@ def plot_confusion_matrix(
     Raises
     ------
     ShapeError
-        When the lengths differ or an array has more than two axes.
+        If the lengths differ or an array has more than two axes.
     DataError
-        When there are no rows, or a class that occurs is not among `labels`.
+        If there are no rows, or a class that occurs is not in `labels`.
     ArgumentError
-        When `normalize` is none of the above.
+        If `normalize` has another value.
     """
     if normalize not in _SHARES:
         raise ArgumentError(f"normalize must be None, 'true', 'pred' or 'all', not {normalize!r}")
@@ -72,10 +72,10 @@ def plot_confusion_matrix(
     size = min(max(3.6, 2 + 0.4 * len(names)), 12)
     ax = ax if ax is not None else new_axes(size, size)
     box = ax.get_window_extent()
-    cell = min(box.width, box.height) * 72 / ax.figure.dpi / len(names)  # in points, as sizes of text are
+    cell = min(box.width, box.height) * 72 / ax.figure.dpi / len(names)  # in points, like text sizes
     right = np.eye(len(names), dtype=bool)
     most = shares[right].max() or 1
-    # Mistakes that are few beside a tenth of the best class stay pale: dark orange means a bad model.
+    # Mistakes are pale if they are few compared with a tenth of the best class: dark orange means a bad model.
     worst = max(shares[~right].max(initial=0), most / 10)
     _draw_cells(ax, shares, right, texts, cell, cmap="Blues", top=2 * most)
     _draw_cells(ax, shares, ~right, texts, cell, cmap="Oranges", top=worst)
@@ -90,7 +90,7 @@ def plot_confusion_matrix(
 
 
 def _classes(true: Array, predicted: Array, labels: Sequence[Any] | None) -> tuple[Array, list[str]]:
-    """Return the classes to draw, in order, and what to call them."""
+    """Return the classes to draw, in order, and their names."""
     if not len(true):
         raise DataError("plot_confusion_matrix got no rows, so there is nothing to count")
     if _are_names(true) != _are_names(predicted):

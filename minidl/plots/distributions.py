@@ -1,4 +1,4 @@
-"""How weights, gradients and activations are distributed, layer by layer: where they vanish, saturate or are dead."""
+"""The distributions of weights, gradients and activations per layer: vanishing, saturated or dead units show."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _HALF = 0.42
-"""Of the height of a band, where its row is 1 high."""
+"""Half of the height of a band; its row has the height 1."""
 
 _WIDEST = 6.0
-"""How many times as far from 0 as three quarters of the bands the axis may reach; what lies beyond is at its ends."""
+"""The axis reaches at most this many times as far from 0 as three quarters of the bands; the rest is at its ends."""
 
 
 class _Band(NamedTuple):
-    """The values of a layer, what is written beside them, and whether something is wrong with them."""
+    """The values of a layer, the note beside them, and whether something is wrong with them."""
 
     name: str
     values: Array
@@ -39,9 +39,9 @@ class _Band(NamedTuple):
 def plot_weight_distributions(model: Sequential, *, ax: Axes | None = None) -> Axes:
     """Draw how the parameters of each layer are distributed.
 
-    Each has a band, from the network's input at the top to its output, and beside it its mean and standard deviation.
-    Orange is a weight whose numbers are all equal, so that the units of its layer are all the same. Values far beyond
-    those of most layers are drawn at the ends of the axis.
+    Each parameter has a band, from the network's input at the top to its output, with its mean and standard deviation
+    beside it. A weight is orange if all its numbers are equal, so that all units of its layer are the same. Values far
+    outside the range of most layers are drawn at the ends of the axis.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ def plot_weight_distributions(model: Sequential, *, ax: Axes | None = None) -> A
     Raises
     ------
     NotReadyError
-        When the model is not set up.
+        If the model is not set up.
     DataError
-        When it has no parameters, or they are not finite.
+        If it has no parameters, or they are not finite.
     """
     check_model(model, "plot_weight_distributions")
     model.vectors()  # raises before the model is set up
@@ -69,9 +69,9 @@ def plot_activation_distributions(
 ) -> Axes:
     """Draw how the outputs of each layer are distributed, for given rows.
 
-    Each layer has a band, from the first at the top to the last, and beside it the share of exact zeros and of dead
-    units: those that put out the same number for every row. A layer of which a tenth of the units or more are dead is
-    orange. Sigmoids that saturate have their values at 0 and 1.
+    Each layer has a band, from the first at the top to the last. Beside it are the shares of exact zeros and of dead
+    units, whose output is the same for every row. A layer is orange if at least a tenth of its units are dead. The
+    values of saturated sigmoids are at 0 and 1.
 
     Parameters
     ----------
@@ -79,21 +79,21 @@ def plot_activation_distributions(
     x : array (N, *input_shape), or anything else that `predict` takes
         Some hundred rows are enough.
     layers : list of str, optional
-        The paths of the layers to draw, as in ``model["dense_1"]``; left out, all that are no branches of a block.
+        The paths of the layers to draw, as in ``model["dense_1"]``; by default all except the branches of blocks.
     ax : matplotlib Axes, optional
 
     Raises
     ------
     DataError
-        When `x` has no rows or holds anything but finite numbers, or an output is not finite.
+        If `x` has no rows, or `x` or an output holds numbers that are not finite.
     ShapeError
-        When `x` does not fit the model.
+        If `x` does not fit the model.
     KeyError
-        When the model has no such layer.
+        If the model has no such layer.
     """
     check_model(model, "plot_activation_distributions")
     outputs = model.activations(x, layers)
-    if layers is None:  # the outputs of a branch are those of its last layer
+    if layers is None:  # the output of a branch is the output of its last layer
         outputs = {path: values for path, values in outputs.items() if not isinstance(model[path], Sequential)}
     bands, learns_before = [], False
     for path, values in outputs.items():
@@ -101,7 +101,9 @@ def plot_activation_distributions(
             raise DataError("x is empty: there are no activations to draw")
         units = values.reshape(-1, values.shape[-1])
         dead = float((np.ptp(units, axis=0) == 0).mean()) if len(units) > 1 else 0.0
-        learns_before = learns_before or model[path].count_parameters() > 0  # else it is the input that never changes
+        learns_before = (
+            learns_before or model[path].count_parameters() > 0
+        )  # otherwise it is the input that never changes
         note = f"{_percent(values == 0)}  {dead:>5.0%}"
         bands.append(_Band(path, values, note, learns_before and dead >= 0.1))
     return _draw(bands, "output", "zeros   dead", ax)
@@ -110,18 +112,18 @@ def plot_activation_distributions(
 def plot_gradient_distributions(
     model: Sequential, x: Any, y: Any, *, sample_weight: Any = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw how large the gradients of each layer's parameters are, on a logarithmic scale, for a batch.
+    """Draw the size of the gradients of each layer's parameters, on a logarithmic scale, for a batch.
 
-    They are those of the mean loss over the rows, with the penalties of regularizers, in training: dropout is on, and
-    batch normalization takes the statistics of the batch. Each parameter has a band, from the network's input at the
-    top to its output. Beside it stand the median size and the share of exact zeros. A parameter is orange if its median
-    is less than a thousandth of the largest one's, as where gradients vanish, or more than half of its entries are 0.
-    Nothing about the model changes: its gradients, running statistics and random generators stay.
+    The gradients are of the mean loss over the rows, with the penalties of regularizers, in training mode: dropout is
+    on, and batch normalization uses the statistics of the batch. Each parameter has a band, from the network's input at
+    the top to its output, with the median size and the share of exact zeros beside it. A parameter is orange if its
+    median is less than a thousandth of the largest median, as with vanishing gradients, or if more than half of its
+    entries are 0. The model does not change: it keeps its gradients, running statistics and random generators.
 
     Parameters
     ----------
     model : Sequential
-        With a loss. Frozen layers are left out.
+        It needs a loss. Frozen layers are left out.
     x : array (N, *input_shape), or anything else that `Trainer.fit` takes
     y : array (N, ...)
         Targets.
@@ -131,11 +133,11 @@ def plot_gradient_distributions(
     Raises
     ------
     ArgumentError
-        When the model has no loss, or all its layers are frozen.
+        If the model has no loss, or all its layers are frozen.
     DataError
-        When `x` or `y` cannot be trained on, or a gradient is not finite.
+        If the model cannot be trained on `x` or `y`, or a gradient is not finite.
     ShapeError
-        When they do not fit the model.
+        If they do not fit the model.
     """
     check_model(model, "plot_gradient_distributions")
     gradients = _gradients(model, x, y, sample_weight)
@@ -152,13 +154,13 @@ def plot_gradient_distributions(
 
 
 def check_model(model: Any, function: str) -> None:
-    """Raise ArgumentTypeError for what is no Sequential model."""
+    """Raise ArgumentTypeError unless this is a Sequential model."""
     if not isinstance(model, Sequential):
         raise ArgumentTypeError(f"{function} draws a Sequential model, not {brief(model)}")
 
 
 def check_set_up(model: Any, function: str) -> None:
-    """Raise also NotReadyError for a model without parameters, which a drawing must not give it."""
+    """Also raise NotReadyError for a model without parameters: a plot must not create them."""
     check_model(model, function)
     if model.input_shape is None:
         raise NotReadyError(f"{function}: the model does not know its input shape: call set_up, or fit it, first")
@@ -226,13 +228,13 @@ def _draw(bands: list[_Band], label: str, header: str, ax: Axes | None, *, sizes
 
 
 def _places(band: _Band, sizes: bool) -> Array:
-    """Return where the values but zeros lie along the axis: as they are, or their powers of ten."""
+    """Return the positions of the values on the axis, without zeros: the values, or their base-10 logarithms."""
     values = band.values[band.values != 0].astype(np.float64)
     return np.log10(values) if sizes else values
 
 
 def _limits(places: list[Array], sizes: bool) -> tuple[float, float]:
-    """Return the first and the last place that is drawn: of nearly all values, but that no band makes others a line."""
+    """Return the ends of the axis: they contain nearly all values, but no band may shrink the others to a line."""
     if not places:
         return -1, 1
     lowest, highest = np.array([np.quantile(each, [0.01 if sizes else 0.001, 0.999]) for each in places]).T
@@ -255,6 +257,6 @@ def _draw_density(ax: Axes, row: int, places: Array, colour: str, sizes: bool) -
 
 
 def _draw_line(ax: Axes, row: int, place: float, height: float, colour: str, sizes: bool) -> None:
-    """Draw a line across a band at one place, for values that are all the same."""
+    """Draw a line across a band, for values that are all the same."""
     across, half = [10**place if sizes else place] * 2, _HALF * height
     ax.plot(across, [row - half, row + half], color=colour, linewidth=2.5, solid_capstyle="butt", clip_on=False)

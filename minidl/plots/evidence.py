@@ -1,4 +1,4 @@
-"""The evidence in an image for a class: where it must not be hidden, and what its score grows with."""
+"""The evidence in an image for a class: by occlusion, and by gradient times input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from minidl.model import Sequential
 
 _MOST_PLACES = 16
-"""Of the patch along an axis; in larger images it moves by several pixels."""
+"""The most positions of the patch along an axis; in larger images it moves by several pixels."""
 
 
 def plot_evidence(
@@ -37,26 +37,24 @@ def plot_evidence(
     limit: int = 6,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw images, and beside each the evidence in it for a class, in two ways: orange is for it, blue against it.
+    """Draw images, and beside each the evidence for a class, computed in two ways: orange for, blue against the class.
 
-    Occlusion: a gray patch hides one place after the other; a pixel's evidence is how much the class's probability
-    falls where the patch hides it, on average. Gradient times input: ``x ds / dx``, with the score s of the class
-    before the softmax, summed over channels. Each picture has a scale of its own; below it stands what its strongest
-    colour means.
+    Occlusion: a gray patch hides one place after the other. A pixel's evidence is the mean fall of the class's
+    probability while the patch hides it. Gradient times input: ``x ds / dx``, with the score s of the class before the
+    softmax, summed over channels. Each picture has its own scale; the text below says what the strongest colour means.
 
     Parameters
     ----------
     model : Sequential
-        A classifier. It stays as it is.
+        A classifier. It does not change.
     images : array of shape (N, *input_shape)
         Gray or in three colours; flat ones must be square.
     targets : integers of shape (N,), in 0 .. K - 1, or one-hot rows of shape (N, K), optional
-        The classes to look for evidence of; by default those that the model predicts.
+        The class of each image for which to show evidence; by default the predicted class.
     patch : int, > 0, optional
-        Height and width of the gray patch, in pixels; by default a fifth of the image. Its gray, or colour, is the
-        image's mean.
+        Height and width of the gray patch, in pixels; by default a fifth of the image. Its colour is the image's mean.
     labels : sequence of K names, optional
-        What to call the classes.
+        The names of the classes.
     limit : int, > 0, default 6
         Only the first `limit` images are drawn, and the title says so.
     ax : matplotlib Axes, optional
@@ -64,13 +62,13 @@ def plot_evidence(
     Raises
     ------
     ShapeError
-        When the arrays do not fit the model or each other, or the patch covers a whole image.
+        If the arrays do not fit the model or each other, or the patch covers a whole image.
     DataError
-        When an image holds anything but finite numbers, or a target is not a class.
+        If an image holds numbers that are not finite, or a target is not a class.
     ArgumentError
-        When the model is no classifier, or `patch` or `limit` is not positive.
+        If the model is not a classifier, or `patch` or `limit` is not positive.
     ArgumentTypeError
-        When `model` is no Sequential model; NotReadyError when it has no parameters yet.
+        If `model` is not a Sequential model; NotReadyError if it has no parameters yet.
 
     Sources: Zeiler and Fergus (2013), arXiv:1311.2901; Shrikumar et al. (2016), arXiv:1605.01713.
     """
@@ -116,7 +114,7 @@ def plot_evidence(
 
 
 def occlusion(model: Sequential, image: Array, target: int, patch: int, size: tuple[int, int]) -> Array:
-    """Return by how much a class's probability falls on average where a patch hides a pixel: (height, width)."""
+    """Return the mean fall of a class's probability while a patch hides each pixel: (height, width)."""
     pixels = image.reshape(*size, -1)
     gray = pixels.mean(axis=(0, 1))
     gray = gray if image.dtype.kind == "f" else np.rint(gray)
@@ -136,7 +134,7 @@ def occlusion(model: Sequential, image: Array, target: int, patch: int, size: tu
 
 def gradient_times_input(model: Sequential, x: Array, targets: Array) -> Array:
     """Return ``x ds / dx`` for the score s of each row's class, in inference; it changes the model."""
-    model.trainable = False  # so that batch normalization uses its running statistics
+    model.trainable = False  # batch normalization must use its running statistics
     for layer in model.walk():
         if isinstance(layer, Dropout | GaussianNoise):  # identities in inference
             vars(layer).update(forward=lambda x, training=False: x, backward=lambda dy: dy)
@@ -166,6 +164,6 @@ def _places(count: int) -> list[int]:
 
 
 def _laid_over(picture: Array, evidence: Array) -> Array:
-    """Colour a pale gray picture by evidence in [-1, 1]."""
+    """Colour a pale gray image by evidence in [-1, 1]."""
     gray = picture if picture.ndim == 2 else picture.mean(axis=2)
     return tinted(evidence) - (0.2 * (1 - gray) * (1 - np.abs(evidence)))[..., np.newaxis]

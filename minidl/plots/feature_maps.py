@@ -1,4 +1,4 @@
-"""What the layers of a convolutional network make of an image."""
+"""The feature maps of a convolutional network for an image."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ def plot_feature_maps(
     limit: int = 8,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw an image, and under it, in a row for each layer, the images that the layer's channels make of it.
+    """Draw an image, and below it a row of feature maps for each layer: one map per channel.
 
-    Each row has a scale of its own. Where no number is negative, as behind a ReLU, it goes from black, 0, to white, the
-    largest; elsewhere from blue over white, 0, to orange.
+    Each row has its own scale. If no number is negative, as after a ReLU, it goes from black (0) to white (the
+    largest); otherwise from blue over white (0) to orange.
 
     Parameters
     ----------
     model : Sequential
-        It stays as it is.
+        It does not change.
     image : array of the shape of one sample, or a batch of one
     layers : list of str, optional
-        Paths of layers, as of ``model.activations``. Left out: all that put out images and are not inside of others,
-        but not those that change nothing to be seen, such as Rescale and Dropout.
+        Paths of layers, as for ``model.activations``. Default: all layers that output images and are not inside
+        others, without those that make no visible change, such as Rescale and Dropout.
     limit : int, > 0, default 8
-        The most channels of a layer to draw, the first ones.
+        Draw only the first `limit` channels of a layer.
     ax : matplotlib Axes, optional
 
     Raises
     ------
     ShapeError
-        When the image does not fit the model.
+        If the image does not fit the model.
     DataError
-        When it holds anything but finite numbers, or a layer makes others of it.
+        If the image or the output of a layer holds numbers that are not finite.
     ArgumentError
-        When no layer, or not one that is named, puts out images, or `limit` is not positive.
+        If no layer, or a named one does not, output images; or if `limit` is not positive.
     ArgumentTypeError
-        When `model` is no Sequential model; NotReadyError when it has no parameters yet.
+        If `model` is not a Sequential model; NotReadyError if it has no parameters yet.
     KeyError
-        For a path that there is not.
+        If the model has no such path.
     """
     check_set_up(model, "plot_feature_maps")
     check_positive(limit=limit)
@@ -67,10 +67,10 @@ def plot_feature_maps(
     chosen = [path for path in outputs if "/" not in path] if layers is None else list(layers)
     maps = {path: outputs[path][0] for path in chosen if outputs[path].ndim == 4}
     if layers is not None and (flat := [path for path in layers if path not in maps]):
-        raise ArgumentError(f"{flat[0]!r} puts out {outputs[flat[0]].shape[1:]}, which are no images")
+        raise ArgumentError(f"the output of {flat[0]!r} is {outputs[flat[0]].shape[1:]}, which is not an image")
     if not maps:
-        raise ArgumentError("no layer of the model puts out images (height, width, channels)")
-    # A picture, but of two channels, or of more than three, an image of each.
+        raise ArgumentError("no layer of the model outputs images (height, width, channels)")
+    # One picture; but with two, or more than three channels, an image of each channel.
     channels = 1 if sample.ndim < 4 else sample.shape[-1]
     pictures = as_images(sample) if channels in {1, 3} else sample[0].transpose(2, 0, 1)[:limit]
     rows = {f"the image: {_sizes(sample.shape[1:])}": stretched(pictures)}
@@ -100,9 +100,9 @@ def _looks_the_same(before: Array, after: Array) -> bool:
 
 
 def _coloured(values: Array, path: str) -> Array:
-    """Return maps (N, height, width) on one scale: gray ones where none is negative, else in two colours."""
+    """Return maps (N, height, width) on one scale: gray if none is negative, else in two colours."""
     largest = float(np.abs(values).max())
     if not np.isfinite(largest):
-        raise DataError(f"{path} puts out nan or infinity: the training diverged")
+        raise DataError(f"the output of {path} holds nan or infinity: the training diverged")
     scaled = values / (largest or 1)
     return tinted(scaled) if scaled.min() < 0 else scaled

@@ -1,4 +1,4 @@
-"""Images side by side in one axes, each over its caption."""
+"""Draw images side by side in one axes, each with a caption below."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 WRONG = "\N{MULTIPLICATION SIGN} "
-"""How the caption of a wrong prediction begins: a sign that every font has and that needs no colour."""
+"""The caption of a wrong prediction begins with this: every font has the sign, and it needs no colour."""
 
-# Lengths in the widths of an image.
+# Lengths in units of an image's width.
 _CAPTION_LINE = 0.19
 _GAP = 0.08
 
@@ -39,12 +39,13 @@ def draw_grid(
 ) -> AxesImage:
     """Draw images of shape (N, h, w) or (N, h, w, 3) and return the last, which knows its axes and colours.
 
-    They may be of several sizes, and are drawn in that of the first; the place of one without pixels stays empty. A new
-    figure is `margin` inches wider than the images, each of `least_width` inches or more. `wide` captions begin at the
-    left of their image, and may be as wide as the row. `style` goes to ``imshow``.
+    Images may have several sizes; all are drawn in the size of the first. An image without pixels leaves its place
+    empty. In a new figure each image is at least `least_width` inches wide, and the figure is `margin` inches wider
+    than the images. `wide` captions begin at the left of their image and may be as wide as the row. `style` goes to
+    ``imshow``.
     """
     count, (height, width) = len(images), images[0].shape[:2]
-    if columns is None:  # near a square, with the fewest places left empty in the last row
+    if columns is None:  # nearly square, with the fewest empty places in the last row
         least = math.ceil(math.sqrt(count))
         columns = min(range(least, least + least // 2 + 1), key=lambda columns: -count % columns)
     columns = min(columns, count)
@@ -53,7 +54,7 @@ def draw_grid(
     across = 1 + _GAP
     inches = max(least_width, 2.6 / columns)
     line = _CAPTION_LINE
-    if ax is None:  # in a figure of our own, large images need no larger captions, and small ones no smaller
+    if ax is None:  # in a new figure, captions keep their size for large and small images
         smallest = _SMALLEST_FONT if wide else 0
         line = max(min(line, _LARGEST_FONT * _SPACING / 72 / inches), smallest * _SPACING / 72 / inches)
     down = tall + _GAP + line * max(len(caption.splitlines()) for caption in captions)
@@ -87,7 +88,7 @@ def draw_grid(
 
 
 def check_positive(**counts: int | None) -> None:
-    """Raise ArgumentError for a number below 1, ArgumentTypeError for what is no whole number; None may stay."""
+    """Raise ArgumentError for a number below 1, ArgumentTypeError if it is not a whole number; None is allowed."""
     for name, value in counts.items():
         if value is not None:
             as_whole_number(value, name, 1)

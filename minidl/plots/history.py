@@ -30,23 +30,23 @@ def plot_history(
 
     Parameters
     ----------
-    history : mapping of columns, or a dict or a list of such
-        What ``Trainer.fit`` returns, or its data frame. Several runs, ``{"name": history, ...}`` or
-        ``[history, ...]``, get a colour each.
+    history : mapping of columns, or a dict or list of mappings
+        The result of ``Trainer.fit``, or its data frame. Several runs, ``{"name": history, ...}`` or
+        ``[history, ...]``, have one colour each.
     metric : str, default "loss"
-        The column of the training data; its validation is the column ``val_<metric>``, which can also be
-        drawn alone. Epochs without a finite value (no validation there) are skipped, their neighbours joined.
+        The column of the training data. The validation column is ``val_<metric>``; it can also be drawn alone. Epochs
+        without a finite value (no validation) are skipped, and their neighbours are joined.
     ax : matplotlib Axes, optional
-        Where to draw. The legend stands on top of it, where it covers nothing.
+        Where to draw. The legend is above it, where it covers nothing.
 
     Raises
     ------
     ArgumentError
-        When a run has no such metric; names the ones there are.
+        If a run has no such metric; the error lists its metrics.
     DataError
-        When there is no run or no finite value, or a run's two columns have different lengths.
+        If there is no run or no finite value, or a run's two columns have different lengths.
     ArgumentTypeError
-        When `history`, or `metric`, is none of the above.
+        If `history` or `metric` has another type.
     """
     if not isinstance(metric, str):
         raise ArgumentTypeError(f"metric is {metric!r}; give the name of one metric, such as 'loss', for each plot")
@@ -63,7 +63,7 @@ def plot_history(
         for split, values in curves.items():
             epochs = np.flatnonzero(np.isfinite(values)) + 1
             (line,) = ax.plot(epochs, values[epochs - 1], color=colour, markersize=5)
-            if len(epochs) <= 15:  # a single epoch is a point, which a line does not show
+            if len(epochs) <= 15:  # a line would not show a single epoch
                 line.set_marker("o")
             if split == "validation":
                 line.set(linestyle="--", markerfacecolor="white")
@@ -82,7 +82,7 @@ def plot_history(
 
 
 def _named_runs(history: Any) -> dict[str, Any]:
-    """Tell one history from several: a mapping to numbers is one, named "", a mapping to mappings several."""
+    """Return histories by name: a mapping to numbers is one history, named ""; a mapping to mappings is several."""
     runs = history
     if _is_columns(history) and not any(map(_is_columns, dict(history).values())):
         runs = {"": history}
@@ -99,7 +99,7 @@ def _named_runs(history: Any) -> dict[str, Any]:
 
 
 def _is_columns(value: Any) -> bool:
-    """Whether this holds columns by name: a mapping, or a data frame, which is none but has two axes."""
+    """Whether this holds columns by name: a mapping, or a data frame (not a mapping, but with two axes)."""
     return isinstance(value, Mapping) or (hasattr(value, "keys") and getattr(value, "ndim", 0) == 2)
 
 
@@ -113,7 +113,7 @@ def label_epochs(ax: Axes, metric: str, longest: int) -> None:
 
 
 def curves_of(name: str, columns: Columns, metric: str) -> dict[str, Array]:
-    """Return the metric's values per epoch for "training" and "validation", or the one of them there is."""
+    """Return the metric's values per epoch for "training" and "validation", or for the one that exists."""
     run = f"history {name!r}" if name else "the history"
     both = {"training": metric, "validation": f"val_{metric}"}
     keys = {"validation": metric} if metric.startswith("val_") else both

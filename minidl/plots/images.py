@@ -1,4 +1,4 @@
-"""Images with what a classifier says of them, and its mistakes."""
+"""Images with a classifier's predictions, and its mistakes."""
 
 from __future__ import annotations
 
@@ -30,21 +30,20 @@ def plot_images(
     limit: int = 100,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw images in a grid, each over a caption of its prediction, confidence and true class.
+    """Draw images in a grid, each with a caption: prediction, confidence and true class.
 
-    A wrong prediction is told by a cross before it, by its true class after it, and by colour.
+    A wrong prediction has a cross before it, the true class after it, and another colour.
 
     Parameters
     ----------
     images : array of shape (N, h * h), (N, h, w), (N, h, w, 1) or (N, h, w, 3)
-        Values in 0 .. 255 or in 0 .. 1, from black to full; others are stretched from their least to
-        their greatest.
+        Values in 0 .. 255 or in 0 .. 1, from black to full; other ranges are scaled from minimum to maximum.
     predictions, targets : arrays of shape (N,) or (N, K), optional
-        Classes, or one-hot rows or probabilities, of which the largest entry is the class.
+        Classes; or one-hot rows or probabilities, whose largest entry is the class.
     confidences : array of shape (N,), in [0, 1], optional
         Probability of each prediction.
     columns : int, > 0, optional
-        Images in a row; by default about as many as there are rows.
+        Images per row; by default the grid is nearly square.
     limit : int, > 0, default 100
         Only the first `limit` images are drawn, and the title says so.
     ax : matplotlib Axes, optional
@@ -52,11 +51,11 @@ def plot_images(
     Raises
     ------
     ShapeError
-        When `images` has another shape, or another array does not have one value per image.
+        If `images` has another shape, or another array does not have one value per image.
     DataError
-        When there is no image, or a number is not finite or no probability.
+        If there is no image, a number is not finite, or a confidence is not a probability.
     ArgumentError
-        When `columns` or `limit` is not positive.
+        If `columns` or `limit` is not positive.
     """
     pixels = as_images(images)
     count = len(pixels)
@@ -83,35 +82,35 @@ def plot_mistakes(
     columns: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the images that a classifier got wrong, those first of which it was most certain.
+    """Draw the images that a classifier got wrong, sorted by confidence, highest first.
 
     Parameters
     ----------
     images : array of shape (N, h * h), (N, h, w), (N, h, w, 1) or (N, h, w, 3)
     targets : integers of shape (N,), in 0 .. K - 1, or one-hot rows of shape (N, K)
     probabilities : array of shape (N, K), or (N, 1) for two classes
-        What ``model.predict_proba(images)`` returns; the largest of a row is the prediction.
+        The result of ``model.predict_proba(images)``; the largest probability of a row is the prediction.
     labels : sequence of K names, optional
-        What to call the classes.
+        The names of the classes.
     count : int, > 0, default 25
         The most images to draw.
     columns : int, > 0, optional
-        Images in a row.
+        Images per row.
     ax : matplotlib Axes, optional
 
     Raises
     ------
     ShapeError
-        When the arrays do not fit each other, or `images` has another shape.
+        If the arrays do not fit each other, or `images` has another shape.
     DataError
-        When there is no image, a target is not a class, or a number is no probability.
+        If there is no image, a target is not a class, or a number is not a probability.
     ArgumentError
-        When `columns` or `count` is not positive.
+        If `columns` or `count` is not positive.
     """
     pixels = as_images(images)
     check_positive(columns=columns, count=count)
     chances = as_array(probabilities, "probabilities")
-    if chances.ndim == 2 and chances.shape[1] == 1:  # that of the second of two classes
+    if chances.ndim == 2 and chances.shape[1] == 1:  # the probability of the second of two classes
         chances = np.hstack([1 - chances, chances])
     if chances.ndim != 2 or chances.shape[1] < 2 or len(chances) != len(pixels):
         raise ShapeError(
@@ -170,7 +169,7 @@ def as_images(images: ArrayLike) -> Array:
 
 
 def unit_range(pixels: Array) -> Array:
-    """Scale to 0 .. 1: from 0 .. 1 or 0 .. 255 if that is where the values are, else from their own range."""
+    """Scale to 0 .. 1: from 0 .. 1 or 0 .. 255 if the values lie there, else from their own range."""
     low, high = float(pixels.min()), float(pixels.max())
     if not math.isfinite(high - low):
         raise DataError("the images hold nan or infinity")
@@ -180,7 +179,7 @@ def unit_range(pixels: Array) -> Array:
 
 
 def stretched(pixels: Array) -> Array:
-    """Scale images to 0 .. 1: uint8 pixels from 0 .. 255, others from their least to their greatest."""
+    """Scale images to 0 .. 1: uint8 pixels from 0 .. 255, others from their minimum to their maximum."""
     low, high = (0.0, 255.0) if pixels.dtype == np.uint8 else (float(pixels.min()), float(pixels.max()))
     return (pixels.astype(np.float64) - low) / ((high - low) or 1)
 
@@ -191,12 +190,12 @@ def _probabilities(values: ArrayLike, rows: int) -> Array:
         raise ShapeError(f"confidences must have shape ({rows},), one per image, not {chances.shape}")
     strange = chances[~((chances >= 0) & (chances <= 1))]
     if len(strange):
-        raise DataError(f"a probability lies between 0 and 1, not at {strange[0]}")
+        raise DataError(f"a probability must be between 0 and 1, not {strange[0]}")
     return chances
 
 
 def _caption(index: int, predicted: Array | None, true: Array | None, certain: Array | None) -> str:
-    """Compose what stands under an image: "7 (93%)", and if wrong a cross before it and "true 9" below."""
+    """Return the caption of an image: "7 (93%)"; if wrong, with a cross before it and "true 9" below."""
     shown = true if predicted is None else predicted
     caption = "" if shown is None else str(shown[index])
     if certain is not None:

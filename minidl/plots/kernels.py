@@ -1,4 +1,4 @@
-"""What the filters of a convolution look for."""
+"""The filters of a convolution as images."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ def plot_kernels(
     limit: int = 128,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the kernels of a convolution: what its filters look for.
+    """Draw the kernels of a convolution: the patterns that its filters detect.
 
-    Of gray images each filter is an image, on one scale for all, the same to both sides of zero, which is white. Of
-    images in three colours it is an image of these colours, in which gray is zero. Of more channels each filter is a
-    row, with an image for each channel.
+    For gray inputs, each filter is an image; all share one scale, symmetric around zero, which is white. For three
+    colours, each filter is a colour image in which gray is zero. For more channels, each filter is a row with an image
+    for each channel.
 
     Parameters
     ----------
     model_or_layer : Sequential, Layer, or array of shape (height, width, channels, filters)
-        Of a model the first convolution; another one is ``model["conv2d_2"]``.
+        For a model, its first convolution is drawn; another one is ``model["conv2d_2"]``.
     columns : int, > 0, optional
-        Filters in a row, of gray images and those in colours.
+        Filters per row, for gray and colour images.
     limit : int, > 0, default 128
-        The most kernels to draw; the title says of how many.
+        The most kernels to draw; the title gives the total number.
     ax : matplotlib Axes, optional
 
     Raises
     ------
     ShapeError
-        When an array does not have four axes.
+        If an array does not have four axes.
     DataError
-        When a weight is not finite, or there is none.
+        If a weight is not finite, or there is none.
     ArgumentError
-        When `columns` or `limit` is not positive.
+        If `columns` or `limit` is not positive.
     NotReadyError
-        When the model or layer has no such weight (yet).
+        If the model or layer has no such weight (yet).
     ArgumentTypeError
-        When `model_or_layer` is none of these.
+        If `model_or_layer` is none of these.
     """
     check_positive(columns=columns, limit=limit)
     weight = first_weight(model_or_layer, "plot_kernels", "(height, width, channels, filters)")

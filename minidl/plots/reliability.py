@@ -1,4 +1,4 @@
-"""Whether a classifier is as often right as it says: accuracy over confidence."""
+"""Whether a classifier is right as often as its confidence says: accuracy over confidence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _STYLES = ("-", "--", ":", "-.")
-"""Beside the colours, for outlines that lie on each other."""
+"""Line styles in addition to the colours, for outlines that overlap."""
 
 
 def plot_reliability(
@@ -26,24 +26,25 @@ def plot_reliability(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a reliability diagram: of the predictions of each confidence, how many are right.
+    """Draw a reliability diagram: the accuracy of predictions over their confidence.
 
-    A point for each bin of confidences that has rows, at their mean and their accuracy. On the diagonal a model is as
-    often right as it says, below it too sure of itself; the distance is shaded. The panel beneath shows how the rows
-    are spread over the bins: points of few rows lie off the diagonal by chance. The expected calibration error, the
-    rows' mean distance, stands on top.
+    Each bin with rows is a point at its mean confidence and its accuracy. On the diagonal the model is right as often
+    as its confidence says; below it the model is overconfident. The distance is shaded. The panel below shows the
+    number of rows in each bin: points with few rows lie off the diagonal by chance. The title is the expected
+    calibration error, the mean distance over the rows.
 
     Parameters
     ----------
     targets, probabilities, bins
-        As for `minidl.metrics.reliability_table`. Several predictions of the same targets, such as those before and
-        after temperature scaling, ``{"name": probabilities, ...}``, get a colour each; six at most.
+        As for `minidl.metrics.reliability_table`. Several predictions of the same targets,
+        ``{"name": probabilities, ...}``, such as before and after temperature scaling, have one colour each; at most
+        six.
     ax : matplotlib Axes, optional
 
     Raises
     ------
     ShapeError, DataError, ArgumentError, ArgumentTypeError
-        As `minidl.metrics.reliability_table`; DataError, too, for no predictions, and for more than six.
+        As for `minidl.metrics.reliability_table`; DataError also for no predictions or more than six.
 
     Source: Niculescu-Mizil and Caruana (2005), "Predicting good probabilities with supervised learning"; Guo et al.
     (2017), arXiv:1706.04599.
@@ -73,7 +74,7 @@ def plot_reliability(
 
 
 def _panel_beneath(ax: Axes) -> Axes:
-    """Return axes under `ax`, of a fixed height: one that grew with `ax` would keep the layout from settling."""
+    """Return axes of a fixed height below `ax`: if they grew with `ax`, the layout would not converge."""
     from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
     height = 0.22 * ax.get_window_extent().height / ax.figure.dpi
@@ -84,7 +85,7 @@ def _panel_beneath(ax: Axes) -> Axes:
 
 
 def _draw(ax: Axes, spread: Axes, table: ReliabilityTable, name: str, colour: str, style: str) -> Line2D:
-    """Draw the accuracies of one prediction, and beneath how its rows are spread; return the line for the legend."""
+    """Draw the accuracies of one prediction, and below the numbers of rows; return the line for the legend."""
     there = table.rows > 0
     confidence, accuracy = table.confidence[there], table.accuracy[there]
     label = f"{name}: ECE {table.expected_calibration_error:.4f}"

@@ -1,4 +1,4 @@
-"""Learning rates: over the steps, of one schedule or of several; and the search for one."""
+"""Plots of learning rates: schedules over the steps, and the search for a learning rate."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rate: TypeAlias = Callable[[int], float] | float
-"""What an optimizer takes as its learning_rate."""
+"""The types that an optimizer takes as its learning_rate."""
 
 _MOST_POINTS = 5_000
-"""More than pixels; with so many steps or fewer each one is a point."""
+"""More than there are pixels; up to this number, each step is a point."""
 
 
 def plot_schedule(
@@ -35,20 +35,20 @@ def plot_schedule(
 
     Parameters
     ----------
-    schedule : Schedule, other function of the step, or number; or a dict or a list of such
-        Several, ``{"name": schedule, ...}`` or ``[schedule, ...]``, get a colour each, and from the seventh on also
-        dashes; those of a list are named by their classes, and by their settings where two are of one class.
+    schedule : Schedule, other function of the step, or number; or a dict or list of these
+        Several, ``{"name": schedule, ...}`` or ``[schedule, ...]``, have one colour each; from the seventh on, lines
+        are dashed. In a list, the names are the classes, with settings if two have the same class.
     steps : int >= 1
-        How many: epochs * ceil(rows / batch_size).
+        The number of steps: epochs * ceil(rows / batch_size).
     ax : matplotlib Axes, optional
         Where to draw.
 
     Raises
     ------
     ArgumentTypeError, ArgumentError
-        When one of them is no schedule, or gives what is no rate, or `steps` is no whole number from 1.
+        If one of them is not a schedule or returns an invalid rate, or `steps` is not a whole number of 1 or more.
     DataError
-        When there is none.
+        If there is no schedule.
     """
     steps = as_whole_number(steps, "plot_schedule: steps", 1)
     named = _named(schedule)
@@ -60,7 +60,7 @@ def plot_schedule(
         curves[name] = [as_number(value, f"{where} {step}", 0) for step, value in zip(asked, values, strict=True)]
 
     ax = ax if ax is not None else new_axes(6.4, 4.2)
-    marker = "o" if steps <= 15 else ""  # a single step is a point, which a line does not show
+    marker = "o" if steps <= 15 else ""  # a line would not show a single step
     styles = itertools.cycle(itertools.product(("-", "--", ":", "-."), COLOURS))  # all colours before the next dashes
     lines = [
         ax.plot(asked, rates, style, color=colour, label=name, marker=marker, markersize=5, drawstyle="steps-post")[0]
@@ -76,16 +76,16 @@ def plot_schedule(
 
 
 def plot_rate_search(search: RateSearch, *, ax: Axes | None = None) -> Axes:
-    """Draw the loss over the learning rate, and the rate that is suggested.
+    """Draw the loss over the learning rate, and the suggested rate.
 
     Parameters
     ----------
     search : RateSearch
-        What `find_learning_rate` returned.
+        The result of `find_learning_rate`.
     ax : matplotlib Axes, optional
         Where to draw.
 
-    Raises ArgumentTypeError for anything else, ArgumentError where the loss never falls.
+    Raises ArgumentTypeError for anything else, and ArgumentError if the loss never falls.
     """
     if not isinstance(search, RateSearch):
         raise ArgumentTypeError(f"plot_rate_search takes what find_learning_rate returned, not {brief(search)}")
@@ -100,7 +100,7 @@ def plot_rate_search(search: RateSearch, *, ax: Axes | None = None) -> Axes:
 
 
 def _named(schedule: Any) -> dict[str, Rate]:
-    """Return schedules by name; one alone is named ""."""
+    """Return schedules by name; a single one is named ""."""
     if callable(schedule) or isinstance(schedule, int | float | np.number):
         return {"": schedule}
     if isinstance(schedule, Mapping):
@@ -112,8 +112,8 @@ def _named(schedule: Any) -> dict[str, Rate]:
         }
     else:
         raise ArgumentTypeError(
-            "plot_schedule takes a Schedule, another function of the step or a number, a dict of such by name or a "
-            f"list, not {brief(schedule)}"
+            "plot_schedule takes a Schedule, another function of the step or a number, or a dict by name or a list of "
+            f"these, not {brief(schedule)}"
         )
     if not named:
         raise DataError("plot_schedule got no schedule to draw")

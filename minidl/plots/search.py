@@ -1,4 +1,4 @@
-"""What a search found: the monitored metric over each parameter."""
+"""The results of a search: the monitored metric over each parameter."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _DECADES = 30
-"""Values of which the largest is so many times the smallest get a logarithmic axis."""
+"""An axis is logarithmic if its largest value is at least this many times the smallest."""
 
 _LARGEST = 1e300
-"""Numbers beyond it, such as 10**400, stand side by side: an axis of floats needs room around them."""
+"""Larger numbers, such as 10**400, are placed side by side: a float axis needs room around them."""
 
 _MOST_TICKS = 8
-"""Up to so many different values each have a tick."""
+"""Up to this number of different values, each value has a tick."""
 
 _NEAREST_TICKS = 0.07
-"""As shares of the axis: labels of nearer ticks would touch."""
+"""As shares of the axis: closer tick labels would touch."""
 
 _LONGEST_LABEL, _MOST_LETTERS = 18, 30
-"""Longer labels are cut off; more letters than fit below a panel are turned."""
+"""Longer labels are cut off; labels with too many letters for a panel are rotated."""
 
 
 def plot_search(result: Search, *, figure: Figure | SubFigure | None = None) -> list[Axes]:
-    """Draw the monitored metric of each candidate over its parameters, a panel for each of several values.
+    """Draw the monitored metric of each candidate over its parameters, with a panel for each parameter that varies.
 
-    Each point is a candidate, in the colour of the epochs that it was trained for; the best has a ring around it. Those
-    that diverged are crosses at the edge of bad values. Numbers that span a large range, and losses that do, have
-    logarithmic axes; other values than numbers stand side by side.
+    Each point is a candidate. Its colour shows the number of epochs it was trained; the best has a ring around it.
+    Diverged candidates are crosses at the edge of bad values. Numbers and losses with a large range have logarithmic
+    axes; values that are not numbers are placed side by side.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def plot_search(result: Search, *, figure: Figure | SubFigure | None = None) -> 
     Raises
     ------
     ArgumentTypeError
-        When `result` is no Search.
+        If `result` is not a Search.
     ArgumentError
-        When no parameter has more than one value.
+        If no parameter has more than one value.
     """
     if not isinstance(result, Search):
         raise ArgumentTypeError(f"plot_search takes what search returned, not {brief(result)}")
@@ -92,7 +92,7 @@ def plot_search(result: Search, *, figure: Figure | SubFigure | None = None) -> 
 
 
 def _draw_points(ax: Axes, places: Mapping[SearchRun, float], result: Search) -> list[Artist]:
-    """Draw the candidates at their places; return what the legend explains."""
+    """Draw the candidates; return the entries of the legend."""
     from matplotlib import colormaps
     from matplotlib.transforms import blended_transform_factory
 
@@ -107,7 +107,7 @@ def _draw_points(ax: Axes, places: Mapping[SearchRun, float], result: Search) ->
             [_metric(run, result) for run in shown],
             "o",
             color=colour,
-            markersize=4 + 3 * number / len(lengths),  # those that went on are above the others, and larger
+            markersize=4 + 3 * number / len(lengths),  # candidates that trained longer are on top, and larger
             alpha=0.85,
             label=f"{length:,} epoch{'s' if length > 1 else ''}",
         )
@@ -131,7 +131,7 @@ def _draw_points(ax: Axes, places: Mapping[SearchRun, float], result: Search) ->
 
 
 def _lay_out(ax: Axes, name: str, values: Sequence[Any]) -> list[float]:
-    """Scale and label the axis of a parameter; return the place of each value."""
+    """Scale and label the axis of a parameter; return the position of each value."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
     ax.set_xlabel(name)
@@ -140,11 +140,11 @@ def _lay_out(ax: Axes, name: str, values: Sequence[Any]) -> list[float]:
     smallest = min((number for number in distinct if number > 0), default=math.inf)
     wide = distinct[-1] >= _DECADES * smallest
     few = len(distinct) <= _MOST_TICKS
-    # On neither kind of axis numbers that span decades stand apart from a zero.
+    # If numbers span decades and include zero, neither kind of axis separates them well.
     if len(numbers) < len(values) or (few and wide and distinct[0] <= 0):
         texts = _texts(values)
         sizes = {text: value for text, value in zip(texts, values, strict=True) if _is_number(value)}
-        # Numbers by size, then others as they come.
+        # Numbers by size, then other values in their order.
         ordered = dict.fromkeys(sorted(texts, key=lambda text: sizes.get(text, math.inf)))
         ax.set_xlim(-0.5, len(ordered) - 0.5)
         ax.xaxis.set_major_locator(FixedLocator(range(len(ordered))))
@@ -164,7 +164,7 @@ def _lay_out(ax: Axes, name: str, values: Sequence[Any]) -> list[float]:
 
 
 def _as_one(values: Iterable[Any]) -> list[Any]:
-    """Return the values with the first of those that are the same number, such as 1 and 1.0, in place of each."""
+    """Return the values; equal numbers, such as 1 and 1.0, are replaced by the first of them."""
     firsts: dict[float | str, Any] = {}
     return [firsts.setdefault(float(value) if _is_number(value) else repr(value), value) for value in values]
 
@@ -174,7 +174,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
-    """Return a text for each value: of a layer, say, its class, where that tells it from all others."""
+    """Return a text for each value: for example, the class of a layer, if no other value has it."""
     texts = [value if isinstance(value, str) else repr(value) for value in values]
     kinds = [
         kind if text.startswith(kind := type(value).__name__) else text
@@ -191,7 +191,7 @@ def _write_ticks(ax: Axes, texts: Sequence[str]) -> None:
 
 
 def _scale_metric(ax: Axes, result: Search) -> None:
-    """Scale the axis of the metric, which all panels share, and leave room for crosses at its edge."""
+    """Scale the metric axis, which all panels share, and leave room for crosses at its edge."""
     values = [value for run in result.runs if math.isfinite(value := _metric(run, result))]
     if "accuracy" in result.monitor:
         ax.yaxis.set_major_formatter(lambda value, position: f"{100 * value:g}%")
@@ -201,5 +201,5 @@ def _scale_metric(ax: Axes, result: Search) -> None:
 
 
 def _metric(run: SearchRun, result: Search) -> float:
-    """Return the monitored metric of a candidate; NaN where it has none."""
+    """Return the monitored metric of a candidate, or NaN if it has none."""
     return run.metric_values.get(result.monitor, math.nan)

@@ -1,4 +1,4 @@
-"""The learning curves of a cross-validation: each run's, their mean, and how far they lie apart."""
+"""The learning curves of a cross-validation: all runs, their mean, and their spread."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ _STYLES = {"training": (BLUE, "-"), "validation": (VERMILION, "--")}
 
 
 def plot_cross_validation(result: CrossValidation, metric: str = "loss", *, ax: Axes | None = None) -> Axes:
-    """Draw a metric over the epochs: each run as a thin line, the runs' mean as a thick one within a band.
+    """Draw a metric over the epochs: each run as a thin line, the mean of the runs as a thick line inside a band.
 
-    The band is the mean plus and minus the runs' sample standard deviation. Mean and band end where the first run
-    does, since a mean of fewer runs would leap.
+    The band is the mean plus and minus the sample standard deviation of the runs. Mean and band end with the shortest
+    run, because a mean of fewer runs would jump.
 
     Parameters
     ----------
     result : CrossValidation
     metric : str, default "loss"
-        The column of the training data; its validation, on the rows held out, is the column ``val_<metric>``, which
-        can also be drawn alone.
+        The column of the training data. The validation column, of the held-out rows, is ``val_<metric>``; it can also
+        be drawn alone.
     ax : matplotlib Axes, optional
 
     Raises
     ------
     ArgumentError
-        When the runs have no such metric; names the ones there are.
+        If the runs have no such metric; the error lists their metrics.
     ArgumentTypeError
-        When `result` is no CrossValidation.
+        If `result` is not a CrossValidation.
     """
     if not isinstance(result, CrossValidation):
-        raise ArgumentTypeError(f"plot_cross_validation takes what cross_validate returns, not {brief(result)}")
+        raise ArgumentTypeError(f"plot_cross_validation takes the result of cross_validate, not {brief(result)}")
     runs = [curves_of(f"seed {run.seed}, fold {run.fold}", run.history, metric) for run in result.runs]
     lengths = [run.history.epochs for run in result.runs]
     ax = ax if ax is not None else new_axes(6.4, 4.2)

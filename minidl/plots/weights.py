@@ -1,4 +1,4 @@
-"""What the units of a first layer look for."""
+"""The weights of a first layer as images."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ def plot_weights(
     limit: int = 100,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the weights of the first dense layer as one image per unit: what the unit looks for.
+    """Draw the weights of the first dense layer as one image per unit: the pattern that the unit detects.
 
-    All share one scale, the same to both sides of zero, which is white.
+    All images share one scale, symmetric around zero, which is white.
 
     Parameters
     ----------
     model_or_weight : Sequential, or array of shape (inputs, units)
-        Of a model, the first parameter with two axes whose name ends with ``weight`` is drawn.
+        For a model, the first parameter with two axes whose name ends with ``weight`` is drawn.
     image_shape : (height, width) or (height, width, 1), optional
-        What the inputs are; by default a square.
+        The shape of the input images; by default a square.
     columns : int, > 0, optional
-        Units in a row.
+        Units per row.
     limit : int, > 0, default 100
-        Only the first `limit` units are drawn; the title says of how many.
+        Draw only the first `limit` units; the title gives the total number.
     ax : matplotlib Axes, optional
 
     Raises
     ------
     ShapeError
-        When the weight does not have two axes, or its inputs do not fill the image.
+        If the weight does not have two axes, or its inputs do not fill the image.
     DataError
-        When a weight is not finite, or there is none.
+        If a weight is not finite, or there is none.
     ArgumentError
-        When `columns` or `limit` is not positive.
+        If `columns` or `limit` is not positive.
     NotReadyError
-        When the model has no such parameter (yet).
+        If the model has no such parameter (yet).
     ArgumentTypeError
-        When `model_or_weight` is neither a model nor numbers.
+        If `model_or_weight` is neither a model nor numbers.
     """
     check_positive(columns=columns, limit=limit)
     weight = first_weight(model_or_weight, "plot_weights", "(inputs, units)")
@@ -63,7 +63,7 @@ def plot_weights(
     if len(shape) != 2 or math.prod(shape) != inputs:
         raise ShapeError(
             f"the {inputs} inputs of a unit do not fill an image of shape {shape}: give "
-            "image_shape=(height, width), and of colour images the weights of one channel"
+            "image_shape=(height, width), and for colour images the weights of one channel"
         )
     filters = weight.T[:limit].reshape(-1, *shape)
     bound = largest_size(filters)
@@ -75,7 +75,7 @@ def plot_weights(
 
 
 def first_weight(model_or_weight: Any, function: str, shape: str) -> Array:
-    """Return the weight to draw: an array, or of a model the first with as many axes as `shape` names."""
+    """Return the weight to draw: an array, or a model's first weight with as many axes as `shape` names."""
     axes = shape.count(",") + 1
     if hasattr(model_or_weight, "named_parameters"):
         for path, parameter in model_or_weight.named_parameters().items():
@@ -93,7 +93,7 @@ def first_weight(model_or_weight: Any, function: str, shape: str) -> Array:
 
 
 def largest_size(weight: Array) -> float:
-    """Return the largest size of a number, or 1 where all are 0; DataError where one is not finite."""
+    """Return the largest absolute value, or 1 if all numbers are 0. Raises DataError if one is not finite."""
     bound = float(np.abs(weight).max())
     if not math.isfinite(bound):
         raise DataError("the weights hold nan or infinity: the training diverged")
