@@ -1,4 +1,4 @@
-"""A page for the browser: one HTML file in which a trained network reads what is drawn, without a server."""
+"""A page for the browser: one HTML file in which a trained network classifies drawings, without a server."""
 
 from minidl.page.document import export
 

@@ -1,4 +1,4 @@
-"""What the page's script knows of a model: for each layer its kind, its name, its settings and its arrays."""
+"""The description of a model for the page's script: kind, name, settings and arrays of each layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +47,7 @@ def describe(model: Sequential) -> list[Description]:
 
     Layers that do nothing in inference, such as Dropout, are left out.
 
-    Raises ArgumentTypeError for a layer that the page does not know, with its path.
+    Raises ArgumentTypeError, with the layer's path, for a layer that the page does not know.
     """
     return _each(model.layers, "")
 
@@ -60,7 +60,7 @@ def _describe(layer: Layer, path: str) -> Description | None:
     place = f"{path}{layer.name}"
     kind = _kind(layer)
     if kind is None:
-        cure = "replace it by layers of minidl, or leave it out"
+        cure = "replace it by layers of minidl, or remove it"
         raise ArgumentTypeError(f"layer {place!r}: the page does not know {type(layer).__name__}; {cure}")
     common = {"kind": kind.__name__, "name": place, "shape": layer.output_shape}
     if isinstance(layer, Residual):
@@ -70,7 +70,7 @@ def _describe(layer: Layer, path: str) -> Description | None:
         return common | inside
     if isinstance(layer, Concatenate):
         branches = [_each(branch.layers, f"{place}/{branch.name}/") for branch in layer.branches]
-        # Counted among the axes of a sample, where the batch is left out.
+        # The axis of a sample, without the batch axis.
         return common | {"branches": branches, "axis": layer.axis - 1 if layer.axis > 0 else layer.axis}
     if isinstance(layer, Sequential):
         return common | {"layers": _each(layer.layers, f"{place}/")}
@@ -79,7 +79,7 @@ def _describe(layer: Layer, path: str) -> Description | None:
 
 
 def _kind(layer: Layer) -> type[Layer] | None:
-    """Return the known class whose forward pass the layer has, such as Conv2D for DepthwiseConv2D."""
+    """Return the known class with the layer's forward pass, such as Conv2D for DepthwiseConv2D."""
     known: tuple[type[Layer], ...] = (*_SETTINGS, Residual, Concatenate, Sequential)
     return next((kind for kind in known if type(layer).forward is kind.forward), None)
 
@@ -102,7 +102,7 @@ def _window(layer: Any) -> Description:
 
 
 def _batch_norm(layer: Any) -> Description:
-    """Return scale and shift that contain the running mean and variance, computed in float64."""
+    """Return scale and shift that include the running mean and variance, computed in float64."""
     mean, variance = (state.value.astype(np.float64) for state in (layer.running_mean, layer.running_variance))
     scale = layer.scale.value / np.sqrt(variance + layer.epsilon)
     return {"scale": scale, "shift": layer.shift.value - mean * scale}
@@ -139,4 +139,4 @@ _SETTINGS: dict[type[Layer], Callable[[Any], Description] | None] = {
     Dropout: None,
     GaussianNoise: None,
 }
-"""What the script needs of each kind of layer; None for one that changes nothing in inference."""
+"""The data of each kind of layer that the script needs; None for a layer that changes nothing in inference."""

@@ -1,4 +1,4 @@
-"""The page itself: a template, a style, scripts and a model, put together into one HTML file."""
+"""The page itself: a template, a style, scripts and a model in one HTML file."""
 
 import html
 import json
@@ -24,7 +24,7 @@ from minidl.settings import as_number, as_shape
 from minidl.typing import Shape
 
 SCRIPTS = ("network.js", "drawing.js", "page.js")
-"""In the order in which they are read."""
+"""In reading order."""
 
 
 def export(
@@ -37,48 +37,48 @@ def export(
     ink: float | None = None,
     image_shape: Shape | None = None,
 ) -> None:
-    """Write one HTML file with a trained classifier of drawings: draw, and see what the network makes of it.
+    """Write one HTML file with a trained classifier of drawings: the user draws, and the page shows the predictions.
 
     The file needs no server, network or installation: it opens from the disk or as an attachment, also on a phone. It
-    holds the weights, and a script that computes the layers. What is drawn is centered as MNIST's images are: scaled to
-    a box of 20 x 20 pixels, and put with its center of mass into the middle of 28 x 28.
+    contains the weights, and a script that computes the layers. The drawing is centered like MNIST's images: scaled to
+    a box of 20 x 20 pixels, with its center of mass in the middle of 28 x 28.
 
     Parameters
     ----------
     model : Sequential
         A classifier of gray images: its input has the shape (height, width), (height, width, 1) or (height * width,),
-        and its loss is SigmoidCrossEntropy or one that contains softmax.
+        and its loss is SigmoidCrossEntropy or contains softmax.
     path : str or path
-        Of the file, such as ``"digits.html"``; an older file is replaced only by a whole one.
+        The file, such as ``"digits.html"``. An existing file is replaced only when the new one is complete.
     weights : "float16" or "int8", default "float16"
-        How the weights of large layers are stored: in two bytes or in one. 784-128-64-10 makes a file of less than
-        400 kB or 250 kB.
+        Store the weights of large layers in two bytes each, or in one. A 784-128-64-10 network makes a file of less
+        than 400 kB or 250 kB.
     class_names : sequence of str or numbers, optional
-        By default 0, 1, 2, ...
+        Default: 0, 1, 2, ...
     title : str
-        Above the page, and in the window's title.
+        The heading of the page and the title of the window.
     ink : float, optional
-        The value of a black pixel of the drawing; the paper is 0. By default 255 if the model begins with `Rescale`,
+        The value of a black pixel of the drawing; the paper is 0. Default: 255 if the model begins with `Rescale`,
         else 1.
     image_shape : (height, width), optional
-        Of the images whose pixels are a row of the input; by default they are squares.
+        The shape of the images if the inputs are rows of pixels; by default squares.
 
     Raises
     ------
     ArgumentTypeError
-        When a layer is one that the page does not know, `model` is no Sequential, or names are a dict or a text.
+        If the page does not know a layer, `model` is not a Sequential, or the names are a dict or a text.
     ArgumentError
-        When the loss gives no probabilities, or `weights` or the number of names is wrong.
+        If the loss gives no probabilities, or `weights` or the number of names is wrong.
     ShapeError
-        When the input is no gray image, or the output not a row of scores.
+        If the input is not a gray image, or the output is not a row of scores.
     DataError
-        When a weight is not finite, or too large for float16.
+        If a weight is not finite, or is too large for float16.
     NotReadyError
-        When the model does not know its input shape yet.
+        If the model does not know its input shape yet.
     """
     if not isinstance(model, Sequential):
         raise ArgumentTypeError(f"page.export takes a Sequential, not {brief(model)}")
-    model.vectors()  # raises before the model is set up
+    model.vectors()  # raises if the model is not set up
     activation = _activation(model.loss)
     height, width = _image_shape(model.input_shape or (), image_shape)
     arrays = PackedArrays(weights)
@@ -87,7 +87,7 @@ def export(
         "input": model.input_shape,
         "ink": (255 if begins_with_rescale(model) else 1) if ink is None else as_number(ink, "ink"),
         "activation": activation,
-        "exclusive": activation == "softmax" or model.output_shape == (1,),  # whether one class alone is right
+        "exclusive": activation == "softmax" or model.output_shape == (1,),  # whether only one class is right
         "classes": _class_names(class_names, model.output_shape or ()),
         "layers": describe(model),
     }
@@ -102,7 +102,7 @@ def export(
         "weights": arrays.as_text(),
         "script": "\n".join(map(_asset, SCRIPTS)),
     }
-    # In one pass, so that what is filled in is not searched.
+    # In one pass, so that inserted text is not searched.
     page = re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], _asset("page.html"))
     with atomic_write(path) as file:
         file.write(page.encode())
@@ -113,11 +113,11 @@ def _asset(name: str) -> str:
 
 
 def _activation(loss: Loss | None) -> str:
-    """Return which function turns scores into probabilities."""
+    """Return the name of the function that turns scores into probabilities."""
     for known, name in ((CategoricalLoss, "softmax"), (SigmoidCrossEntropy, "sigmoid")):
         if loss is not None and type(loss).activate is known.activate:
             return name
-    given = f"{type(loss).__name__} gives none by softmax or sigmoid" if loss else "the model has no loss"
+    given = f"{type(loss).__name__} gives none from softmax or sigmoid" if loss else "the model has no loss"
     raise ArgumentError(f"the page shows probabilities of classes, but {given}: use SoftmaxCrossEntropy()")
 
 
@@ -129,15 +129,15 @@ def _image_shape(input_shape: Shape, given: Shape | None) -> tuple[int, int]:
     if len(shape) == 3 and shape[2] == 1:
         shape = shape[:2]
     if len(shape) != 2 or math.prod(shape) != math.prod(input_shape):
-        cure = "it takes gray images; of rows of pixels give image_shape=(height, width)"
-        raise ShapeError(f"what is drawn does not fit the model's input {input_shape}: {cure}")
+        cure = "it takes gray images; for rows of pixels give image_shape=(height, width)"
+        raise ShapeError(f"a drawing does not fit the model's input {input_shape}: {cure}")
     return shape[0], shape[1]
 
 
 def _class_names(names: Sequence[Any] | None, output_shape: Shape) -> list[str]:
     if len(output_shape) != 1:
         raise ShapeError(f"the page shows one score for each class, not an output of shape {output_shape}")
-    classes = max(output_shape[0], 2)  # one score is that of the second of two
+    classes = max(output_shape[0], 2)  # one score is for the second of two classes
     names = range(classes) if names is None else names
     if np.ndim(names) != 1:
         raise ArgumentTypeError(f"class_names is {brief(names)}; give a list of names, in the order of the scores")

@@ -1,4 +1,4 @@
-"""How the page holds a model's numbers: 16 or 8 bits each, one after the other, as text."""
+"""A model's numbers in the page: 16 or 8 bits each, in sequence, as text."""
 
 import base64
 from collections.abc import Callable
@@ -12,17 +12,17 @@ from minidl.typing import Array
 FORMATS = ("float16", "int8")
 
 _FEW = 10_000
-"""Arrays of so many numbers or less keep 32 bits: they take little room, and the last layers' rounding counts most."""
+"""Arrays of at most this size keep 32 bits: they need little space, and rounding in the last layers matters most."""
 
 
 class PackedArrays:
-    """Arrays in one string of bytes, each with a description by which the page's script finds it.
+    """Arrays in one string of bytes; each has a description with which the page's script finds it.
 
-    Large arrays of two axes or more take the format that is asked for; others, such as biases, stay float32. In int8 a
-    weight is a whole number times a scale, one for each entry of the last axis: a unit, or a filter.
+    Large arrays of two axes or more are stored in the chosen format; others, such as biases, stay float32. In int8 a
+    weight is a whole number times a scale. There is one scale per entry of the last axis: a unit or a filter.
 
-    What a weight loses by rounding is added to the next one of its unit. They belong to pixels beside each other, which
-    are alike, so that the errors of a score nearly cancel.
+    The rounding error of a weight is added to the next weight of its unit. The two belong to neighbouring pixels, which
+    have similar values, so the errors of a score nearly cancel.
     Source: Floyd and Steinberg (1976), "An adaptive algorithm for spatial greyscale".
     """
 
@@ -36,7 +36,7 @@ class PackedArrays:
     def add(self, values: Any) -> dict[str, Any]:
         """Store an array, and return what a description in JSON has in its place."""
         if not isinstance(values, np.ndarray):
-            raise TypeError(f"{values!r} is no array")
+            raise TypeError(f"{values!r} is not an array")
         if not np.isfinite(values).all():
             raise DataError("the model holds nan or infinity: its training diverged")
         array = {"shape": values.shape}
@@ -49,18 +49,18 @@ class PackedArrays:
                 raise DataError('a weight is too large for float16: give weights="int8"')
             rounded = _rounded(columns, lambda row: row.clip(-largest, largest).astype(np.float16))
             return array | {"type": "float16", "start": self._store(rounded, "<f2")}
-        # In the scales' own type, so that the script multiplies by what was divided by.
+        # In the type of the scales, so that the script multiplies by the same numbers.
         scales = (np.abs(columns).max(axis=0) / 127).astype(np.float32)
         scales[scales == 0] = 1
         start = self._store(_rounded(columns / scales, lambda row: np.rint(row).clip(-127, 127)), "i1")
         return array | {"type": "int8", "start": start, "scales": self._store(scales, "<f4")}
 
     def as_text(self) -> str:
-        """Return all that was stored, in base64."""
+        """Return all stored bytes in base64."""
         return base64.b64encode(b"".join(self._parts)).decode("ascii")
 
     def _store(self, values: Array, dtype: str) -> int:
-        """Append numbers in a type, and return at which byte they begin."""
+        """Append numbers in a type, and return the position of their first byte."""
         start = self._size
         self._parts.append(values.astype(dtype).tobytes())
         self._size += len(self._parts[-1])
@@ -68,7 +68,7 @@ class PackedArrays:
 
 
 def _rounded(columns: Array, round_row: Callable[[Array], Array]) -> Array:
-    """Return rows (inputs, units) rounded one after the other, each with what the ones before it have lost."""
+    """Round rows (inputs, units) one after the other; the rounding error of each row is added to the next."""
     rounded, lost = np.empty_like(columns), np.zeros(columns.shape[1])
     for given, row in zip(columns, rounded, strict=True):
         wanted = given + lost

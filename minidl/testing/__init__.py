@@ -1,8 +1,8 @@
-"""Checks for parts of one's own: one call tells whether a layer, a loss, an optimizer or another part is right.
+"""Checks for your own parts: one call tests a layer, a loss, an optimizer or another part.
 
-``check_layer(MyLayer(), input_shape=(5,))`` runs every check, and at the first that fails raises a `CheckFailure`, an
+``check_layer(MyLayer(), input_shape=(5,))`` runs every check. The first check that fails raises a `CheckFailure`, an
 AssertionError, with the check's name, the parameter, the worst index, both values, and the usual cause. With pytest
-each check can be a test of its own:
+each check can be a separate test:
 
     @pytest.mark.parametrize(("name", "check"), layer_checks(MyLayer(), input_shape=(5,)))
     def test_my_layer(name, check):

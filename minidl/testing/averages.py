@@ -1,4 +1,4 @@
-"""The checks of an average of the parameters."""
+"""Checks for an average of the parameters."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def check_average(average: Average, *, seed: int = 0) -> None:
 
 
 def average_checks(average: Average, *, seed: int = 0) -> Iterator[tuple[str, Check]]:
-    """Yield the checks of `check_average` as pairs (name, function without arguments); parameters as there."""
+    """Yield the checks of `check_average` as pairs (name, function without arguments); same parameters."""
     checks = _AverageChecks(average, seed)
     for name in ("in place", "types", "between extremes", "part by part", "state in the vector", "description"):
         yield named(average, name, getattr(checks, name.replace(" ", "_")))
 
 
 class _AverageChecks:
-    """Each method is the check of its name."""
+    """Each method is a check with the same name."""
 
     def __init__(self, average: Average, seed: int) -> None:
         self.average, self.seed = average, seed
 
     def path(self, dtype: str = "float64") -> Array:
-        """Return the parameters before the first step, and where each step leads."""
+        """Return the parameters before the first step and after each step."""
         return np.random.default_rng(self.seed).normal(size=(_STEPS + 1, _SIZE)).astype(dtype)
 
     def follow(self, average: Average, path: Array) -> tuple[Array, Array]:
-        """Return the vectors after each step, and the parameters, which it may have changed."""
+        """Return the vectors after each step, and the parameters, which the average may have changed."""
         vector, vectors, parameters = path[0].copy(), [], []
         for step, reached in enumerate(path[1:], start=1):
             here = reached.copy()
@@ -63,7 +63,7 @@ class _AverageChecks:
             )
         if self.average.shown and not np.array_equal(parameters, path[1:]):
             raise CheckFailure(
-                "it changes the parameters", "an operation on them: one that means to declares shown = False"
+                "it changes the parameters", "an operation on them: if this is intended, declare shown = False"
             )
 
     def types(self) -> None:
@@ -80,7 +80,7 @@ class _AverageChecks:
             seen = path[: step + 1]
             if (vector > seen.max(axis=0) + allowed).any() or (vector < seen.min(axis=0) - allowed).any():
                 raise CheckFailure(
-                    f"after step {step} the vector is beyond all parameters so far", "weights that do not add up to 1"
+                    f"after step {step} the vector is beyond all parameters so far", "weights that do not sum to 1"
                 )
 
     def part_by_part(self) -> None:
@@ -89,7 +89,7 @@ class _AverageChecks:
         parts = [
             self.follow(copy.deepcopy(self.average), path[:, part])[0] for part in (slice(middle), slice(middle, None))
         ]
-        hint = "a norm or mean over the vector: beside frozen layers it gets the parts that move"
+        hint = "a norm or mean over the vector: with frozen layers it gets only the trainable parts"
         assert_close(np.concatenate(parts, axis=1), whole, 1e-9, "the vector, followed part by part,", "vector", hint)
 
     def state_in_the_vector(self) -> None:
@@ -97,14 +97,14 @@ class _AverageChecks:
         first, again = self.follow(average, path)[0], self.follow(average, path)[0]
         if not np.array_equal(first, again) or average.vector is not None:
             raise CheckFailure(
-                "followed along the same path again, it leads elsewhere",
-                "an attribute that follow writes: a checkpoint keeps the vector alone; use the argument step",
+                "a second run along the same path gives another vector",
+                "an attribute that follow writes: a checkpoint keeps only the vector; use the argument step",
             )
 
     def description(self) -> None:
         again = decode(json.loads(json.dumps(encode(self.average))))
         if repr(again) != repr(self.average):
-            raise CheckFailure(f"described and made again it is {again!r}", "an argument that is no field")
+            raise CheckFailure(f"its copy from the description is {again!r}", "an argument that is not a field")
         path = self.path()
         one, other = self.follow(again, path)[0], self.follow(copy.deepcopy(self.average), path)[0]
-        assert_close(one, other, 1e-9, "the vector of the average made again", "vector", "an argument that is no field")
+        assert_close(one, other, 1e-9, "the vector of the copied average", "vector", "an argument that is not a field")

@@ -1,4 +1,4 @@
-"""What a failed check says."""
+"""The error of a failed check."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Check = Callable[[], None]
 
 
 class CheckFailure(AssertionError):  # noqa: N818 - a failure of the part, not an error of the check
-    """A part that does not do what its kind must.
+    """A part that does not do what its kind requires.
 
     Attributes
     ----------
     check : str
         Name of the check that failed.
     parameter : str or None
-        What was wrong: "x" for the input's gradient, or a parameter's path.
+        The wrong array: "x" for the input's gradient, or a parameter's path.
     index : tuple of int or None
-        Where it is most wrong.
+        The index of the largest error.
     analytic, numeric : float or None
-        The part's own value there, and the one that it should be.
+        The part's value at this index, and the expected value.
     hint : str
         The usual cause.
     """
@@ -49,7 +49,7 @@ class CheckFailure(AssertionError):  # noqa: N818 - a failure of the part, not a
 
 
 def named(subject: Any, name: str, check: Check) -> tuple[str, Check]:
-    """Return the check by name, so that a failure, or any other error in it, says whose and which it is."""
+    """Return the check by name; its failures and other errors then name the part and the check."""
 
     def run() -> None:
         try:
@@ -68,15 +68,15 @@ def named(subject: Any, name: str, check: Check) -> tuple[str, Check]:
 
 
 def run_all(checks: Iterator[tuple[str, Check]]) -> None:
-    """Run every check, up to the first that fails."""
+    """Run every check until one fails."""
     for _, check in checks:
         check()
 
 
 def assert_close(analytic: Array, numeric: Array, tolerance: float, what: str, parameter: str, hint: str) -> None:
-    """Raise CheckFailure at the worst entry where the two differ by more than `tolerance`.
+    """Raise CheckFailure for the worst entry if the two arrays differ by more than `tolerance`.
 
-    Differences are relative to the larger of the two entries; near zero, to a thousandth of the array's largest one.
+    Differences are relative to the larger of the two entries; near zero, to a thousandth of the array's largest entry.
     """
     if analytic.shape != numeric.shape:
         raise CheckFailure(f"{what} has shape {analytic.shape}, not {numeric.shape}", hint, parameter=parameter)
@@ -100,7 +100,7 @@ def assert_close(analytic: Array, numeric: Array, tolerance: float, what: str, p
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values, such as what is on an object, are the same to the last bit."""
+    """Whether two values, such as the attributes of an object, are the same to the last bit."""
     if isinstance(one, np.ndarray):
         return isinstance(other, np.ndarray) and one.dtype == other.dtype and one.tobytes() == other.tobytes()
     if isinstance(one, np.random.Generator):

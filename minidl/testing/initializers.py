@@ -1,4 +1,4 @@
-"""The checks of an initializer."""
+"""Checks for an initializer."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def check_initializer(initializer: Initializer, shape: Shape = (64, 48), *, seed
 def initializer_checks(
     initializer: Initializer, shape: Shape = (64, 48), *, seed: int = 0
 ) -> Iterator[tuple[str, Check]]:
-    """Yield the checks of `check_initializer` as pairs (name, function without arguments); parameters as there."""
+    """Yield the checks of `check_initializer` as pairs (name, function without arguments); same parameters."""
     checks = _InitializerChecks(initializer, shape, seed)
     for name in ("shape and type", "same seed", "no global state", "description"):
         yield named(initializer, name, getattr(checks, name.replace(" ", "_")))
 
 
 class _InitializerChecks:
-    """Each method is the check of its name."""
+    """Each method is a check with the same name."""
 
     def __init__(self, initializer: Initializer, shape: Shape, seed: int) -> None:
         self.initializer, self.shape, self.seed = initializer, shape, seed
@@ -53,10 +53,10 @@ class _InitializerChecks:
         if not np.array_equal(one, other):
             raise CheckFailure("the same seed gives other values", "random numbers not drawn from `rng`")
         if np.shares_memory(one, other):
-            raise CheckFailure("two draws share memory", "an array that is kept and returned again")
+            raise CheckFailure("two draws share memory", "an array that is kept and returned twice")
 
     def no_global_state(self) -> None:
-        before = np.random.get_state(legacy=False)  # noqa: NPY002 - what must not be used is watched
+        before = np.random.get_state(legacy=False)  # noqa: NPY002 - check that it is not used
         values = self.initializer(self.shape, self.seed)
         after = np.random.get_state(legacy=False)  # noqa: NPY002
         if (
@@ -75,6 +75,6 @@ class _InitializerChecks:
     def description(self) -> None:
         again = decode(json.loads(json.dumps(encode(self.initializer))))
         if repr(again) != repr(self.initializer):
-            raise CheckFailure(f"described and made again it is {again!r}", "an argument that is no field")
+            raise CheckFailure(f"its copy from the description is {again!r}", "an argument that is not a field")
         if not np.array_equal(again(self.shape, self.seed), self.initializer(self.shape, self.seed)):
-            raise CheckFailure("described and made again it draws other values", "an argument that is no field")
+            raise CheckFailure("its copy from the description draws other values", "an argument that is not a field")

@@ -1,4 +1,4 @@
-"""The checks of a layer."""
+"""Checks for a layer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from minidl.training.replica import Replica, may_share
 from minidl.typing import Array, Shape
 
 _MOST_ENTRIES = 120
-"""Of a larger array so many are looked at one by one; along random directions all are, together."""
+"""In a larger array, only this many entries are checked one by one; random directions check all of them together."""
 
 
 def check_layer(
@@ -53,17 +53,17 @@ def check_layer(
         Shape of one sample.
     batch_size : int, default 4
     integers : int, optional
-        For a layer that takes whole numbers 0 .. integers - 1, such as the ids of words: the inputs are drawn from
-        these, and `backward` may return None. The layer declares ``takes_integers = True``.
+        For a layer that takes whole numbers 0 .. integers - 1, such as word ids. Inputs are drawn from them, and
+        `backward` may return None. The layer declares ``takes_integers = True``.
     seed : int, default 0
-        Of inputs, upstream gradients and parameters.
+        Seed for inputs, upstream gradients and parameters.
     tolerance : float, default 1e-6
         Largest relative difference between an analytic and a numeric gradient, in float64.
 
     Raises
     ------
     CheckFailure
-        At the first check that fails; an AssertionError with the check's name, the place, both values and a hint.
+        At the first check that fails. It is an AssertionError with the check's name, the place, both values and a hint.
     """
     options: dict[str, Any] = {"integers": integers, "seed": seed, "tolerance": tolerance}
     run_all(layer_checks(layer, input_shape, batch_size=batch_size, **options))
@@ -78,7 +78,7 @@ def layer_checks(
     seed: int = 0,
     tolerance: float = 1e-6,
 ) -> Iterator[tuple[str, Check]]:
-    """Yield the checks of `check_layer` as pairs (name, function without arguments); parameters as there."""
+    """Yield the checks of `check_layer` as pairs (name, function without arguments); same parameters."""
     checks = _LayerChecks(layer, as_shape(input_shape), batch_size, integers, seed, tolerance)
     for name in (
         "same seed",
@@ -111,7 +111,7 @@ def layer_checks(
 
 
 class _LayerChecks:
-    """Each method is the check of its name."""
+    """Each method is a check with the same name."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class _LayerChecks:
         self.batch_size, self.integers, self.seed, self.tolerance = batch_size, integers, seed, tolerance
 
     def built(self, dtype: str = "float64", seed: int | None = None) -> Layer:
-        """Return a copy of the layer, set up alone; its parameters are random also where they start at zero."""
+        """Return a copy of the layer, set up alone, with random parameters, even if they normally start at zero."""
         layer = copy.deepcopy(self.layer)
         layer.needs_input_gradient = True
         rng = np.random.default_rng(self.seed if seed is None else seed)
@@ -155,7 +155,7 @@ class _LayerChecks:
         return not np.array_equal(layer.forward(x, training=True), layer.forward(x, training=True))
 
     def input_gradient_of(self, layer: Layer, dy: Array) -> Array:
-        """Return what `backward` does; zeros where a layer of integers returns None."""
+        """Return the result of `backward`, or zeros if a layer of integers returns None."""
         dx = layer.backward(dy)
         if dx is None and self.integers is None:
             raise CheckFailure("backward returned None", "no `return`, though needs_input_gradient is True")
@@ -172,18 +172,20 @@ class _LayerChecks:
             layer = self.built(dtype)
             for rows in (self.batch_size, 1, 0):
                 x = self.inputs(rows=rows, dtype=dtype)
-                hint = "an output that build does not announce, or a scalar of NumPy's float64 that widens float32"
-                alone = rows == 1 and layer.mixes_rows()  # in training such a row joins another batch
+                hint = (
+                    "an output that does not match the shape from build, or a NumPy float64 scalar that widens float32"
+                )
+                alone = rows == 1 and layer.mixes_rows()  # in training, such a row joins another batch
                 for training in (False,) if alone else (False, True):
                     with warnings.catch_warnings():
-                        warnings.simplefilter("ignore")  # of an empty mean, say: what comes of it is looked at
+                        warnings.simplefilter("ignore")  # such as for an empty mean: its result is checked
                         y = layer.forward(x, training=training)
                     _expect(y, (rows, *(layer.output_shape or ())), dtype, "the output", hint)
                 for path, state in layer.named_states().items():
                     if not np.isfinite(state.value).all():
                         raise CheckFailure(
                             f"a training batch of {rows} rows leaves the state {path!r} not finite",
-                            "the mean of no rows: leave the state as it is where len(x) is 0",
+                            "the mean of no rows: do not change the state if len(x) is 0",
                             parameter=path,
                         )
                 if not alone:
@@ -202,7 +204,7 @@ class _LayerChecks:
             "strided": wide[::2],
         }.items():
             y, dx, gradients = self.passes(self.built(), other)
-            hint = f"code that relies on the memory layout of its input: a {kind} one came out differently"
+            hint = f"code that depends on the memory layout of its input: a {kind} one gives another result"
             assert_close(y, expected[0], 1e-9, "the output", "y", hint)
             assert_close(dx, expected[1], 1e-9, "the input's gradient", "x", hint)
             for path, gradient in gradients.items():
@@ -233,7 +235,7 @@ class _LayerChecks:
         for path, parameter in parameters.items():
             if np.isnan(parameter.gradient).all():
                 raise CheckFailure(
-                    f"backward does not write the gradient of {path!r}, or adds to what was there",
+                    f"backward does not write the gradient of {path!r}, or adds to its old value",
                     "a forgotten parameter, or `gradient +=`",
                     parameter=path,
                 )
@@ -251,7 +253,7 @@ class _LayerChecks:
                 1e-9,
                 f"the gradient of {path!r} in a second pass",
                 path,
-                "`gradient +=`: a layer overwrites its gradients, what is added up is added up outside",
+                "`gradient +=`: a layer overwrites its gradients; sums are made outside the layer",
             )
 
     def returned_arrays(self) -> None:
@@ -271,14 +273,14 @@ class _LayerChecks:
         if np.shares_memory(dx, dy):
             raise CheckFailure(
                 "the input's gradient is a view of the upstream gradient",
-                "returning dy, or a reshape of it: return a copy, since a caller may add to what it got",
+                "returning dy, or a reshape of it: return a copy, since a caller may add to the result",
             )
         kept_y, kept_dx = y.copy(), dx.copy()
         other = self.inputs(draw=1)
         layer.backward(self.upstream(layer.forward(other, training=True)) + 1)
         if not (np.array_equal(y, kept_y) and np.array_equal(dx, kept_dx)):
             raise CheckFailure(
-                "a later pass changed arrays that an earlier one returned", "a buffer that is used again and returned"
+                "a later pass changed arrays that an earlier one returned", "a buffer that is returned and used again"
             )
 
     def input_gradient(self) -> None:
@@ -307,7 +309,7 @@ class _LayerChecks:
             )
 
     def _compare_gradients(self, path: str, chosen: Any, what: str, trainable: bool = True) -> None:
-        """Compare with central differences; a draw of inputs that meets a kink is replaced by another."""
+        """Compare with central differences; if random inputs meet a kink, draw new ones."""
         for draw in range(20):
             try:
                 self._compare_gradient_at(draw, path, chosen, what, trainable)
@@ -316,7 +318,7 @@ class _LayerChecks:
                 kink = error
         raise CheckFailure(
             f"{what} cannot be checked: at 20 random inputs the output has a kink, {kink}",
-            "an output that jumps, or rounds; or a layer inside that sublayers() does not name, left in float32",
+            "an output that jumps or rounds; or an inner layer that sublayers() does not name and stays in float32",
             parameter=path,
         )
 
@@ -328,7 +330,7 @@ class _LayerChecks:
         analytic = dx if path == "x" else gradients[path]
 
         def value() -> float:
-            # A copy for each pass: a layer that draws random numbers draws the same ones.
+            # A copy for each pass, so that a layer draws the same random numbers.
             return float((copy.deepcopy(base).forward(x, training=True) * dy).sum())
 
         array = chosen(base, x)
@@ -342,8 +344,8 @@ class _LayerChecks:
             unit = np.zeros_like(array)
             unit[index] = 1
             numeric[index] = directional_derivative(value, array, unit)
-        # Rounding alone gives differences of 1e-16 of the terms over steps of 1e-5, also where the gradient is zero, as
-        # for a bias before a batch normalisation.
+        # Rounding gives differences of 1e-16 of the terms over steps of 1e-5, even if the gradient is zero, as for a
+        # bias before batch normalization.
         rounding = 1e-10 * max(float(np.abs(y * dy).sum()), 1.0)
         lost = (np.abs(analytic) < rounding) & (np.abs(numeric) < rounding)
         numeric[lost] = analytic[lost]
@@ -351,7 +353,7 @@ class _LayerChecks:
         for _ in range(3):
             direction = rng.normal(size=array.shape) / np.sqrt(array.size)
             along, slope = float((analytic * direction).sum()), directional_derivative(value, array, direction)
-            # Where the terms cancel, the sum is as exact as they are.
+            # If the terms cancel, the sum is only as exact as the terms.
             scale = max(abs(slope), 1e-2 * float(np.abs(analytic * direction).sum()))
             if not abs(along - slope) <= max(self.tolerance * scale, rounding):
                 raise CheckFailure(
@@ -366,14 +368,14 @@ class _LayerChecks:
         layer, x = self.built(), self.inputs()
         if layer.mixes_rows():
             return
-        hint = "a sum or mean over the batch axis; a layer that means to do so declares mixes_batch = True"
+        hint = "a sum or mean over the batch axis; if this is intended, declare mixes_batch = True"
         for training in (False, True):
             if training and self.is_random(layer):
                 return
             whole = layer.forward(x, training=training)
             single = np.concatenate([layer.forward(x[row : row + 1], training=training) for row in range(len(x))])
             what = "the training output" if training else "the output"
-            assert_close(whole, single, 1e-9, f"{what} of a batch, beside that of its rows one by one,", "y", hint)
+            assert_close(whole, single, 1e-9, f"{what} of a batch, compared with its rows one by one,", "y", hint)
 
     def halves_of_a_batch(self) -> None:
         model, x = self.model(), self.inputs()
@@ -391,7 +393,7 @@ class _LayerChecks:
 
         (first, own), (second, other) = Replica(halves, 2).compute(both)
         hint = (
-            "a sum or count over the batch that over_batch has not added to: a layer with another has no shares_batch"
+            "a sum or count over the batch that does not use over_batch: a layer with another sum has no shares_batch"
         )
         expected = np.stack([y, dx]) if y.shape == dx.shape else dx
         joined = np.concatenate([first, second], axis=expected.ndim - dx.ndim)
@@ -411,8 +413,8 @@ class _LayerChecks:
         try:
             _, dx, _ = self.passes(layer, second)
         except NotReadyError:
-            return  # refusing it is right, too
-        hint = "a list of saved arrays that grows, or what an earlier batch left: each forward replaces what is saved"
+            return  # raising an error is also correct
+        hint = "a growing list of saved arrays, or arrays of an earlier batch: each forward replaces the saved arrays"
         assert_close(dx, expected, 1e-9, "the input's gradient after a second forward", "x", hint)
 
     def backward_before_forward(self) -> None:
@@ -420,7 +422,7 @@ class _LayerChecks:
         dy = self.upstream(model.forward(self.inputs()))
         self._expect_refusal(model, dy, "after an inference")
         model.forward(self.inputs(), training=True)
-        model.forget_saved()  # as at the end of `fit`, so that no batch stays in memory
+        model.forget_saved()  # as at the end of `fit`, to free the memory of the batch
         self._expect_refusal(model, dy, "after forget_saved()")
 
     def _expect_refusal(self, model: Sequential, dy: Array, when: str) -> None:
@@ -431,7 +433,7 @@ class _LayerChecks:
         except Exception as error:
             raise CheckFailure(
                 f"backward {when} raises {type(error).__name__}: {error}, not NotReadyError",
-                "what backward needs is kept elsewhere than in self.saved, of which the model knows",
+                "backward uses arrays outside self.saved; the model knows only self.saved",
             ) from error
 
     def inference_writes_nothing(self) -> None:
@@ -463,12 +465,12 @@ class _LayerChecks:
         alone, x, model = self.built(), self.inputs(), self.model()
         _copy_arrays(alone, model.layers[0])
         hint = (
-            "arrays kept from build: read parameter.value and write parameter.gradient at each pass, and declare what "
-            "is random but not trained with declare.state"
+            "arrays kept from build: read parameter.value and write parameter.gradient in each pass, and use "
+            "declare.state for random arrays that are not trained"
         )
         assert_close(model.forward(x), alone.forward(x), 1e-9, "the output inside a model", "y", hint)
         if self.is_random(alone):
-            return  # with another generator it draws other numbers
+            return  # another generator draws other numbers
         y, dx, gradients = self.passes(alone, x)
         in_model_y, in_model_dx, in_model_gradients = self.passes(model, x)
         assert_close(in_model_y, y, 1e-9, "the training output inside a model", "y", hint)
@@ -488,7 +490,7 @@ class _LayerChecks:
             return
         if not self.layer.takes_integers:
             raise CheckFailure(
-                "it does not declare that it takes integers", "a model hands it floats: write takes_integers = True"
+                "it does not declare that it takes integers", "a model passes floats to it: write takes_integers = True"
             )
         dtypes = ("uint8", "int32") if self.integers <= 256 else ("int32",)
         self._compare_types(model, self.inputs(), dtypes, self.inputs())
@@ -497,7 +499,7 @@ class _LayerChecks:
         expected = model.forward(expected)
         for dtype in dtypes:
             y = model.forward(x.astype(dtype))
-            hint = "arithmetic in the input's own type, which overflows: x.astype(self.dtype) first"
+            hint = "arithmetic in the input's type, which overflows: use x.astype(self.dtype) first"
             assert_close(y.astype(np.float64), expected, 1e-9, f"the output for inputs of {dtype}", "y", hint)
 
     def wrong_input_shape(self) -> None:
@@ -508,12 +510,12 @@ class _LayerChecks:
             model.forward(x)
         except ValueError as error:  # as ShapeError is
             if model.place_of(str(model.layers[0].name)) not in str(error):
-                raise CheckFailure(f"the error does not name the layer: {error}", "a text of its own") from error
+                raise CheckFailure(f"the error does not name the layer: {error}", "a custom error message") from error
         else:
             raise CheckFailure(
-                f"a model for samples of {self.input_shape} takes those of {wrong}", "a check_input of its own"
+                f"a model for samples of {self.input_shape} accepts samples of {wrong}", "a custom check_input"
             )
-        # Set up for the other shape, it may refuse it, or take it; but then it must keep to what it announces.
+        # Set up for the other shape, it may raise an error or accept it; then its output must have the announced shape.
         other = Sequential([copy.deepcopy(self.layer)], seed=self.seed, dtype="float64")
         try:
             y = other.forward(x)
@@ -522,9 +524,9 @@ class _LayerChecks:
         except Exception as error:
             raise CheckFailure(
                 f"set up for samples of {wrong} it raises {type(error).__name__}: {error}",
-                "a build that knows one shape: raise ShapeError for others, or ask input_shape",
+                "a build for only one shape: raise ShapeError for others, or use input_shape",
             ) from error
-        hint = "a build or forward made for one shape: raise ShapeError for others, or ask input_shape"
+        hint = "a build or forward for only one shape: raise ShapeError for others, or use input_shape"
         _expect(
             y,
             (self.batch_size, *(other.output_shape or ())),
@@ -534,7 +536,7 @@ class _LayerChecks:
         )
 
     def freezing(self) -> None:
-        """Freeze before the layer is set up, train it, and freeze it again, when the optimizer has momentum."""
+        """Freeze the layer before set-up, train it, and freeze it again while the optimizer has momentum."""
         moved = self._moved_paths(self._trainer(frozen=False), weight_decay=0.0)
         trainer = self._trainer(frozen=True)
         layer = trainer.model.layers[-3]
@@ -545,14 +547,14 @@ class _LayerChecks:
                 path = min(now_moved)
                 raise CheckFailure(
                     f"two steps change {path!r}, though the layer was frozen {when}",
-                    "a pass that writes on parameters, or a state that moves without `if self.own_trainable`",
+                    "a pass that writes to parameters, or a state that changes without `if self.own_trainable`",
                     parameter=path,
                 )
-            # Where a gradient is nothing but rounding, as that of a bias before batch normalization, so is the step.
+            # If a gradient is only rounding, as for a bias before batch normalization, so is the step.
             for path in {path for path, step in moved.items() if step > 1e-4} - now_moved.keys() if trainable else ():
                 raise CheckFailure(
-                    f"two steps leave {path!r} as it is once the layer is trainable again",
-                    "a look at own_trainable when it is set up: it may change at any time",
+                    f"two steps do not change {path!r} after the layer is trainable again",
+                    "reading own_trainable only at set-up: it may change at any time",
                     parameter=path,
                 )
         if self.integers is None and _arrays(layer):
@@ -560,7 +562,7 @@ class _LayerChecks:
             self._compare_gradients("x", lambda layer, x: x, what, trainable=False)
 
     def _trainer(self, frozen: bool) -> Trainer:
-        """Return the trainer of a model in which the layer has, if possible, one that learns before it."""
+        """Return the trainer of a model that has, if possible, a trainable layer before this one."""
         before: list[Layer] = [PReLU()] if self.integers is None and self.input_shape else []
         layer = copy.deepcopy(self.layer)
         layer.trainable = not frozen
@@ -570,7 +572,7 @@ class _LayerChecks:
         return Trainer(model, AdamW(0.01), seed=self.seed, batch_size=self.batch_size)
 
     def _moved_paths(self, trainer: Trainer, weight_decay: float) -> dict[str, float]:
-        """Train for two steps; return which parameters and states of the layer change, and how much at most."""
+        """Train for two steps; return the largest change of each parameter and state of the layer that changes."""
         trainer.optimizer.weight_decay = weight_decay
         layer, rows = trainer.model.layers[-3], 2 * self.batch_size
         before = _arrays(layer)
@@ -586,14 +588,19 @@ class _LayerChecks:
             other = second.named_parameters()[path].value
             if not np.array_equal(parameter.value, other):
                 raise CheckFailure(
-                    f"two layers built with one seed differ in {path!r}",
-                    "random numbers from elsewhere than the generator that build gets",
+                    f"two layers built with the same seed differ in {path!r}",
+                    "random numbers that do not come from the generator that build gets",
                     parameter=path,
                 )
         x = self.inputs()
         y, other_y = first.forward(x, training=True), second.forward(x, training=True)
         assert_close(
-            y, other_y, 1e-9, "the training output of a second layer of one seed", "y", "random numbers without a seed"
+            y,
+            other_y,
+            1e-9,
+            "the training output of a second layer with the same seed",
+            "y",
+            "random numbers without a seed",
         )
 
     def random_numbers(self) -> None:
@@ -611,9 +618,9 @@ class _LayerChecks:
             again,
             y,
             1e-9,
-            "the training output, its generators and states being as before,",
+            "the training output with the same generators and states",
             "y",
-            "random numbers from elsewhere than self.generator, which build sets to the generator that it gets",
+            "random numbers that do not come from self.generator, which build sets to the generator that it gets",
         )
 
     def repr(self) -> None:
@@ -624,40 +631,40 @@ class _LayerChecks:
             if field.init and name != "name" and not is_off and _closed(repr(value)) not in _closed(text):
                 raise CheckFailure(
                     f"its repr {text!r} does not show {name} = {value!r}",
-                    "a __repr__ of its own, or a field with repr=False",
+                    "a custom __repr__, or a field with repr=False",
                 )
 
     def description(self) -> None:
-        hint = "an argument that is no field, or a field that __post_init__ changes"
+        hint = "an argument that is not a field, or a field that __post_init__ changes"
         again = decode(json.loads(json.dumps(encode(self.layer))))
         if repr(again) != repr(self.layer):
-            raise CheckFailure(f"described and made again it is {again!r}", hint)
+            raise CheckFailure(f"its copy from the description is {again!r}", hint)
         other = _LayerChecks(again, self.input_shape, self.batch_size, self.integers, self.seed, self.tolerance)
         one, two, x = self.built(), other.built(), self.inputs()
         assert_close(
             two.forward(x, training=True),
             one.forward(x, training=True),
             1e-9,
-            "the output of one made again",
+            "the output of the copied layer",
             "y",
             hint,
         )
 
     def copying(self) -> None:
         model, x = self.model(), self.inputs()
-        model.forward(x, training=True)  # so that there is something saved, too
+        model.forward(x, training=True)  # so that arrays are saved, too
         copies: dict[str, Callable[[Sequential], Sequential]] = {"copy.deepcopy": copy.deepcopy}
         if all(map(_can_be_pickled, model.walk())):
             copies["pickle"] = lambda model: pickle.loads(pickle.dumps(model))
         before, expected = model.parameters.copy(), model.forward(x)
         for kind, duplicate in copies.items():
             other = duplicate(model)
-            hint = "an array kept from build, or a copying of its own (__deepcopy__, __getstate__) that forgets one"
+            hint = "an array kept from build, or a custom __deepcopy__ or __getstate__ that forgets one"
             assert_close(other.forward(x), expected, 1e-9, f"the output of a copy by {kind}", "y", hint)
             other.parameters[:] = np.linspace(-1, 1, len(before))
             joined = [parameter.value.ravel() for parameter in other.named_parameters().values()]
             if not np.array_equal(np.concatenate([before[:0], *joined]), other.parameters):
-                raise CheckFailure(f"in a copy by {kind} the parameters are no views of the model's vector", hint)
+                raise CheckFailure(f"in a copy by {kind} the parameters are not views of the model's vector", hint)
             if not np.array_equal(model.parameters, before):
                 raise CheckFailure(f"a copy by {kind} shares memory with the original", hint)
             fresh = self.model()
@@ -679,9 +686,9 @@ class _LayerChecks:
             path = Path(folder) / "model.npz"
             model.save(path)
             loaded = Sequential.load(path)
-        hint = "an argument that is no field, or an array kept without declare.parameter or declare.state"
+        hint = "an argument that is not a field, or an array kept without declare.parameter or declare.state"
         if repr(loaded) != repr(model):
-            raise CheckFailure(f"loaded it is {loaded!r}, saved it was {model!r}", hint)
+            raise CheckFailure(f"it was saved as {model!r} but loaded as {loaded!r}", hint)
         assert_close(loaded.forward(x), model.forward(x), 1e-9, "the output of the loaded layer", "y", hint)
 
 
@@ -698,25 +705,25 @@ def _arrays(layer: Layer) -> dict[str, Array]:
 
 
 def _copy_arrays(source: Layer, target: Layer) -> None:
-    """Give a layer the parameters and states of another of its kind."""
+    """Copy the parameters and states of another layer of the same kind."""
     arrays = target.named_parameters() | target.named_states()
     for path, array in _arrays(source).items():
         arrays[path].value = array
 
 
 def _can_be_pickled(layer: Layer) -> bool:
-    """Whether the class is in a module: one defined within a function, or in a document, cannot be pickled."""
+    """Whether the class is in a module: a class defined inside a function or a document cannot be pickled."""
     kind = type(layer)
     return getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind
 
 
 def _closed(text: str) -> str:
-    """Return a repr without what only lays it out: spaces, line ends, and commas before a closing bracket."""
+    """Return a repr without layout: spaces, line ends, and commas before a closing bracket."""
     return re.sub(r",(?=[)\]])", "", "".join(text.split()))
 
 
 def _contents(layer: Layer) -> dict[str, Any]:
-    """What is on a layer, copied; without the layers inside it, which are looked at by themselves."""
+    """Copy the attributes of a layer, without the layers inside it, which are checked separately."""
 
     def holds_layers(value: Any) -> bool:
         return isinstance(value, Layer) or (isinstance(value, list | tuple) and any(map(holds_layers, value)))

@@ -1,4 +1,4 @@
-"""The checks of a loss."""
+"""Checks for a loss."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def check_loss(
     ----------
     loss : Loss
     output_shape : int or tuple of int, default 3
-        Shape of one sample's scores; (positions, classes) for a loss that scores each position for itself.
+        Shape of one sample's scores; (positions, classes) for a loss with scores at each position.
     targets : array with a row per sample, optional
-        Targets of at least two samples. By default the kinds that losses take are tried in turn: values in the scores'
-        shape, integer labels, of positions too, zeros and ones.
+        Targets of at least two samples. By default the usual kinds are tried in turn: values in the scores' shape,
+        integer labels (also of positions), zeros and ones.
     invalid_targets : array of the same length, optional
-        Targets that the loss must refuse, such as a label out of range; NaN must be refused in any case.
+        Targets for which the loss must raise an error, such as a label out of range; NaN must always raise one.
     reference : function of (scores, targets), optional
         The loss of each sample (N,), or position (N, *positions), or the mean, in float64, written from the
         definition.
     extreme_score : float, default 1e4
-        Size of the scores at which loss and gradient must still be finite; less for a loss that by its definition
-        grows beyond all numbers of float32, as an exponential does from 89 on.
+        Size of the scores at which loss and gradient must still be finite. Use less for a loss that overflows float32
+        by its definition, as an exponential does from 89 on.
     seed : int, default 0
     tolerance : float, default 1e-6
         Largest relative difference from numeric gradients and from the reference.
@@ -87,7 +87,7 @@ def loss_checks(
     seed: int = 0,
     tolerance: float = 1e-6,
 ) -> Iterator[tuple[str, Check]]:
-    """Yield the checks of `check_loss` as pairs (name, function without arguments); parameters as there."""
+    """Yield the checks of `check_loss` as pairs (name, function without arguments); same parameters."""
     checks = _LossChecks(
         loss, as_shape(output_shape), targets, invalid_targets, reference, extreme_score, seed, tolerance
     )
@@ -111,7 +111,7 @@ def loss_checks(
 
 
 class _LossChecks:
-    """Each method is the check of its name."""
+    """Each method is a check with the same name."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class _LossChecks:
         self.rows = len(self.targets)
 
     def _possible_targets(self) -> Array:
-        """Return targets of the first usual kind that the loss takes."""
+        """Return targets of the first usual kind that the loss accepts."""
         rng, rows = np.random.default_rng(self.seed), 6
         kinds = (
             rng.normal(size=(rows, *self.output_shape)),
@@ -156,7 +156,7 @@ class _LossChecks:
         return self.loss.prepare_targets(self.targets, self.output_shape, dtype)
 
     def flat(self, draw: int = 0, dtype: str = "float64") -> tuple[Array, Array]:
-        """Return scores and targets as `per_sample` gets them: each position, where there are any, is a row."""
+        """Return scores and targets as `per_sample` gets them; if there are positions, each is a row."""
         scores, targets, _ = self.loss.flatten(self.scores(draw=draw).astype(dtype), self.prepared(dtype))
         return scores, targets
 
@@ -182,7 +182,7 @@ class _LossChecks:
             losses, _ = self.loss.per_sample(*self.flat(draw))
             if expected.shape == (self.rows, *self.loss.positions(self.output_shape)):
                 expected = expected.reshape(losses.shape)
-            hint = "a value that is not the definition's: a sum for a mean, a factor, a missing term"
+            hint = "a value that differs from the definition: a sum instead of a mean, a factor, a missing term"
             if expected.ndim:
                 assert_close(losses, expected, self.tolerance, "the loss of a sample", "losses", hint)
             mean, _ = self.loss(scores, self.targets)
@@ -195,7 +195,7 @@ class _LossChecks:
                 return
             except KinkError as error:
                 kink = error
-        raise CheckFailure(f"at 20 random scores the loss has a kink: {kink}", "a loss that jumps, or rounds")
+        raise CheckFailure(f"at 20 random scores the loss has a kink: {kink}", "a loss that jumps or rounds")
 
     def _compare_gradient(self, scores: Array, targets: Array) -> None:
         _, analytic = self.loss.per_sample(scores.copy(), targets)
@@ -220,7 +220,9 @@ class _LossChecks:
         if not (np.array_equal(scores, before[0]) and np.array_equal(targets, before[1])):
             raise CheckFailure("per_sample changed its scores or targets", "an in-place operation on an argument")
         if vars(fresh).keys() - self.loss.configuration().keys():
-            raise CheckFailure("per_sample wrote on the loss", "a loss keeps nothing between calls: return it")
+            raise CheckFailure(
+                "per_sample set an attribute of the loss", "a loss keeps nothing between calls: return the value"
+            )
         if any(np.shares_memory(dscores, given) for given in (scores, targets)) or np.shares_memory(losses, dscores):
             raise CheckFailure("per_sample returned a view of an argument", "return a new array")
 
@@ -249,7 +251,7 @@ class _LossChecks:
             np.array([value]),
             np.array([expected]),
             1e-9,
-            "the loss with weight 2 for a row that else is there twice",
+            "the loss with weight 2 for a row, compared with two copies of the row,",
             "mean",
             hint,
         )
@@ -284,7 +286,7 @@ class _LossChecks:
                 if not (np.isfinite(losses).all() and np.isfinite(dscores).all()):
                     raise CheckFailure(
                         f"at scores of +-{self._extreme:g} in {dtype} the loss or its gradient is not finite",
-                        "an exponential that overflows, or the logarithm of 0: take the largest score off first",
+                        "an exponential that overflows, or the logarithm of 0: subtract the largest score first",
                     )
 
     def rank_alignment(self) -> None:
@@ -295,9 +297,14 @@ class _LossChecks:
         one, other = self.loss(scores, flat), self.loss(scores, flat[:, np.newaxis])
         hint = "(N,) against (N, 1) broadcast to (N, N): call super().prepare_targets, which aligns them"
         assert_close(
-            np.array([one[0]]), np.array([other[0]]), 1e-9, "the loss for targets (N,) beside (N, 1)", "mean", hint
+            np.array([one[0]]),
+            np.array([other[0]]),
+            1e-9,
+            "the loss for targets (N,) compared with (N, 1)",
+            "mean",
+            hint,
         )
-        assert_close(one[1], other[1], 1e-9, "the gradient for targets (N,) beside (N, 1)", "scores", hint)
+        assert_close(one[1], other[1], 1e-9, "the gradient for targets (N,) compared with (N, 1)", "scores", hint)
 
     def invalid_targets(self) -> None:
         wrong = {"targets with a NaN": np.nan}
@@ -313,8 +320,8 @@ class _LossChecks:
             except ValueError:  # as DataError and ShapeError are
                 continue
             raise CheckFailure(
-                f"{kind} are taken without an error",
-                "prepare_targets that does not check: call super().prepare_targets, and raise minidl.errors.DataError",
+                f"{kind} are accepted without an error",
+                "prepare_targets without a check: call super().prepare_targets, and raise minidl.errors.DataError",
             )
 
     def predictions(self) -> None:
@@ -332,7 +339,7 @@ class _LossChecks:
         if truth.shape != np.shape(found["decide"]):
             raise CheckFailure(
                 f"truth returns shape {truth.shape}, decide {np.shape(found['decide'])}",
-                "a decide of its own without a truth: metrics compare the two",
+                "a custom decide without a custom truth: metrics compare the two",
             )
 
     def metric(self) -> None:
@@ -345,28 +352,28 @@ class _LossChecks:
     def averages(self) -> None:
         scores = np.stack([self.scores(draw=draw) for draw in range(3)])
         average = np.asarray(self.loss.average(scores.copy()))
-        hint = "probabilities or values other than those of the base class, without an average of their own"
+        hint = "probabilities or values that differ from the base class, without a custom average"
         if average.shape != scores.shape[1:]:
             raise CheckFailure(f"average returns shape {average.shape} for scores of shape {scores.shape}", hint)
         with contextlib.suppress(ArgumentError):  # a loss without probabilities
             each = np.stack([self.loss.activate(one) for one in scores])
             assert_close(self.loss.activate(average), each.mean(axis=0), 1e-9, "the mean probability", "average", hint)
         each = np.stack([self.loss.decide(one) for one in scores])
-        if each.dtype.kind == "f":  # of labels there is no mean
+        if each.dtype.kind == "f":  # labels have no mean
             assert_close(self.loss.decide(average), each.mean(axis=0), 1e-9, "the mean value", "average", hint)
         elif not np.array_equal(self.loss.decide(self.loss.average(scores[:1])), each[0]):
-            raise CheckFailure("the average of a single prediction decides otherwise than that prediction", hint)
+            raise CheckFailure("the average of a single prediction leads to another decision than the prediction", hint)
 
     def description(self) -> None:
         again = decode(json.loads(json.dumps(encode(self.loss))))
         if repr(again) != repr(self.loss):
-            raise CheckFailure(f"described and made again it is {again!r}", "an argument that is no field")
+            raise CheckFailure(f"its copy from the description is {again!r}", "an argument that is not a field")
         targets, scores = self.targets, self.scores()
         assert_close(
             again(scores, targets)[1],
             self.loss(scores, targets)[1],
             1e-9,
-            "the gradient of the loss made again",
+            "the gradient of the copied loss",
             "scores",
             "see above",
         )

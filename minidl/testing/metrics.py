@@ -1,4 +1,4 @@
-"""The checks of a metric."""
+"""Checks for a metric."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def check_metric(
     metric : Metric or function of (predictions, targets)
         It is copied, never changed.
     loss : Loss, optional
-        That of the model whose scores are measured. By default a classification is tried, then a regression, then
-        several labels per row.
+        The loss of the model whose scores are measured. By default the checks try a classification, then a regression,
+        then several labels per row.
     output_shape : int or tuple of int, default 3
         Shape of one sample's scores.
     targets : array with a row per sample, optional
-        As the loss takes them, of at least four samples; by default random ones.
+        Targets of at least four samples, as the loss takes them; by default random ones.
     reference : function of (scores, targets), optional
         The metric of all rows, in float64, written from the definition.
     seed : int, default 0
-        Of scores, targets and weights.
+        Seed for scores, targets and weights.
     tolerance : float, default 1e-6
         Largest relative difference from the reference.
 
@@ -73,7 +73,7 @@ def metric_checks(
     seed: int = 0,
     tolerance: float = 1e-6,
 ) -> Iterator[tuple[str, Check]]:
-    """Yield the checks of `check_metric` as pairs (name, function without arguments); parameters as there."""
+    """Yield the checks of `check_metric` as pairs (name, function without arguments); same parameters."""
     subject = metric if isinstance(metric, Metric) else FunctionMetric(metric)
     checks = _MetricChecks(subject, loss, as_shape(output_shape), targets, reference, seed, tolerance)
     for name in (
@@ -89,7 +89,7 @@ def metric_checks(
 
 
 class _MetricChecks:
-    """Each method is the check of its name."""
+    """Each method is a check with the same name."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _MetricChecks:
         losses = [kind() for kind in possible] if loss is None else [loss]
         known = possible.values() if targets is None else [np.asarray(targets)]
         pairs = [(one, given) for one in losses for given in known]
-        # A metric that is wrong may take none: then its checks fail on what the loss takes.
+        # A wrong metric may accept none of them: then its checks fail with the targets that the loss accepts.
         pairs = [pair for pair in pairs if self._works(self.rows, *pair)] or pairs
         measure = lambda: self.metric.sums(self.rows(), None)  # noqa: E731
         self.loss, self.targets = next((pair for pair in pairs if self._works(measure, *pair)), pairs[0])
@@ -128,7 +128,7 @@ class _MetricChecks:
         return True
 
     def rows(self, chosen: Array | slice = slice(None)) -> ScoredRows:
-        """Return the chosen rows with their scores; each position, where there are any, is a row."""
+        """Return the chosen rows with their scores; if there are positions, each is a row."""
         prepared = self.loss.prepare_targets(self.targets, self.output_shape, np.float64)
         scores, targets, _ = self.loss.flatten(self.scores, prepared)
         return ScoredRows(self.loss, scores[chosen].copy(), targets[chosen].copy())
@@ -142,11 +142,11 @@ class _MetricChecks:
     def name(self) -> None:
         name: Any = self.metric.name
         if not isinstance(name, str) or not name.isprintable():
-            raise CheckFailure(f"its name is {name!r}, no text for the history", "a property `name` of its own")
+            raise CheckFailure(f"its name is {name!r}, not a text for the history", "a custom property `name`")
         as_metrics([self.metric], self.loss)  # raises for a name that the history cannot have
 
     def sums(self) -> None:
-        whole, hint = self.rows(), "a mean or a maximum where there should be a number for each row"
+        whole, hint = self.rows(), "a mean or a maximum instead of a number for each row"
         size = len(whole.scores)
         for count, rows in ((size, whole), (1, self.rows(slice(1))), (2, self.rows(slice(2)))):
             for weights in (None, np.ones(count)):
@@ -174,7 +174,7 @@ class _MetricChecks:
         if fresh.sums(rows, None) != first or not same(vars(fresh), attributes):
             raise CheckFailure(
                 "it keeps something between calls",
-                "an attribute that sums or value writes: what is to be kept, such as a count, belongs into the sums",
+                "an attribute that sums or value writes: put kept values, such as a count, into the sums",
             )
 
     def value(self) -> None:
@@ -188,17 +188,17 @@ class _MetricChecks:
             if not np.isfinite(value):
                 raise CheckFailure(
                     f"the metric of the rows {chosen.tolist()!s:.60} is {value}",
-                    "0 / 0, of rows of which none belongs to a class, or is predicted to: say what it is then",
+                    "0 / 0, if no row belongs to a class or is predicted as it: define the value for this case",
                 )
         if self.reference is not None:
             expected = float(self.reference(self.scores, self.targets))
             value = self.value_of(self.sums_of(rows), float(size))
-            hint = "a value that is not the definition's"
+            hint = "a value that differs from the definition"
             assert_close(np.array([value]), np.array([expected]), self.tolerance, "the metric", "value", hint)
 
     def sums_over_blocks(self) -> None:
         size = len(self.rows().scores)
-        hint = "sums that are means, or rows compared with each other: sums of blocks are added, their values are not"
+        hint = "sums that are means, or rows compared with each other: only the sums of blocks are added"
         for weights in (None, np.random.default_rng(self.seed).uniform(0.5, 2, size)):
             whole = self.sums_of(self.rows(), weights)
             blocks = [slice(start, start + 5) for start in range(0, size, 5)]
@@ -211,8 +211,8 @@ class _MetricChecks:
         times[:2] = 0, 2
         weighted = self.sums_of(self.rows(), times.astype(np.float64))
         repeated = self.sums_of(self.rows(np.repeat(np.arange(size), times)))
-        hint = "sums of its own that forget the weights: row n counts weights[n] times"
-        assert_close(weighted, repeated, 1e-9, "the sum with weights, beside that of repeated rows,", "sums", hint)
+        hint = "a custom sums that forgets the weights: row n counts weights[n] times"
+        assert_close(weighted, repeated, 1e-9, "the sum with weights, compared with repeated rows,", "sums", hint)
         values = [[self.value_of(sums, float(times.sum()))] for sums in (weighted, repeated)]
         assert_close(np.array(values[0]), np.array(values[1]), 1e-9, "the weighted metric", "value", hint)
 
@@ -221,9 +221,9 @@ class _MetricChecks:
             return  # a file does not hold functions
         again = decode(json.loads(json.dumps(encode(self.metric))))
         if repr(again) != repr(self.metric) or again.name != self.metric.name:
-            raise CheckFailure(f"described and made again it is {again!r}", "an argument that is no field")
+            raise CheckFailure(f"its copy from the description is {again!r}", "an argument that is not a field")
         rows = self.rows()
-        sums, hint = np.array(again.sums(rows, None)), "an argument that is no field"
-        assert_close(sums, self.sums_of(rows), 1e-9, "the sum of the metric made again", "sums", hint)
+        sums, hint = np.array(again.sums(rows, None)), "an argument that is not a field"
+        assert_close(sums, self.sums_of(rows), 1e-9, "the sum of the copied metric", "sums", hint)
         values = [[metric.value(sums, float(len(rows.scores)))] for metric in (again, self.metric)]
-        assert_close(np.array(values[0]), np.array(values[1]), 1e-9, "the value of one made again", "value", hint)
+        assert_close(np.array(values[0]), np.array(values[1]), 1e-9, "the value of the copied metric", "value", hint)

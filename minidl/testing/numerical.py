@@ -1,4 +1,4 @@
-"""Gradients by numbers: central differences, with an eye for kinks."""
+"""Numeric gradients: central differences that detect kinks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class KinkError(ArithmeticError):
 
 
 def numerical_gradient(function: Callable[[], float], array: Array, *, step: float = 1e-5) -> Array:
-    """Gradient of the number `function()` with respect to the float64 `array` that it looks at.
+    """Return the gradient of the number `function()` with respect to the float64 `array` that the function reads.
 
-    Each entry in turn is moved by `step` up and down, in place, and put back: (f(a + h) - f(a - h)) / 2 h, whose error
-    is of the order h^2 by curvature and 1e-16 / h by rounding.
+    Each entry in turn is moved by `step` up and down, in place, and restored: (f(a + h) - f(a - h)) / 2 h. The error is
+    of the order h^2 from curvature and 1e-16 / h from rounding.
 
-    Raises ArgumentTypeError when `array` is not float64: in float32 such differences drown in rounding; KinkError, an
-    ArithmeticError, where the slopes to both sides differ, as for a ReLU at 0.
+    Raises ArgumentTypeError if `array` is not float64: in float32 the rounding error is too large. Raises KinkError, an
+    ArithmeticError, if the slopes on both sides differ, as for a ReLU at 0.
     """
     if array.dtype != np.float64:
         raise ArgumentTypeError(f"numerical_gradient takes a float64 array, not {array.dtype}")
@@ -34,7 +34,7 @@ def numerical_gradient(function: Callable[[], float], array: Array, *, step: flo
 
 
 def directional_derivative(function: Callable[[], float], array: Array, direction: Array, step: float = 1e-5) -> float:
-    """Slope of `function()` as `array` moves along `direction`; `array` is put back as it was."""
+    """Return the slope of `function()` as `array` moves along `direction`; `array` is restored."""
     origin, here = array.copy(), function()
 
     def slopes(size: float) -> tuple[float, float]:
@@ -48,8 +48,8 @@ def directional_derivative(function: Callable[[], float], array: Array, directio
     right, left = slopes(step)
     gap, allowed = abs(right - left), 1e-4 * max(abs(right), abs(left), 1e-2)
     if gap > allowed:
-        # Curvature also parts the slopes, but the gap shrinks with the step; that of a kink within it does not.
+        # Curvature also separates the slopes, but this gap shrinks with the step; the gap of a kink does not.
         right, left = slopes(step / 16)
         if abs(right - left) > max(gap / 4, allowed):
-            raise KinkError(f"the slopes to both sides are {right:.6g} and {left:.6g}")
+            raise KinkError(f"the slopes on both sides are {right:.6g} and {left:.6g}")
     return (right + left) / 2

@@ -1,4 +1,4 @@
-"""The checks of an optimizer."""
+"""Checks for an optimizer."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def check_optimizer(
     optimizer : Optimizer
         It is copied, never changed.
     moves_on_zero : bool, default False
-        Declares that the parameters move also at zero gradients, as with weight decay.
+        Declare that the parameters move even at zero gradients, as with weight decay.
     scale_invariant : bool, optional
-        Declares whether gradients eight times as large give the same steps (True, as in Adam), or other ones (False).
+        Declare whether gradients eight times as large give the same steps (True, as in Adam) or other ones (False).
         Not checked by default.
     learning_rate : float, default 0.0001
-        At which 400 steps must lead down a quadratic bowl and Rosenbrock's valley.
+        With this rate, 400 steps must lead down a quadratic bowl and Rosenbrock's valley.
     seed : int, default 0
 
     Raises
@@ -57,7 +57,7 @@ def optimizer_checks(
     learning_rate: float = 1e-4,
     seed: int = 0,
 ) -> Iterator[tuple[str, Check]]:
-    """Yield the checks of `check_optimizer` as pairs (name, function without arguments); parameters as there."""
+    """Yield the checks of `check_optimizer` as pairs (name, function without arguments); same parameters."""
     checks = _OptimizerChecks(optimizer, moves_on_zero, scale_invariant, learning_rate, seed)
     for name in (
         "in place",
@@ -79,7 +79,7 @@ def optimizer_checks(
 
 
 class _OptimizerChecks:
-    """Each method is the check of its name."""
+    """Each method is a check with the same name."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class _OptimizerChecks:
         self.scale_invariant, self.learning_rate, self.seed = scale_invariant, learning_rate, seed
 
     def fresh(self, learning_rate: float | Callable[[int], float] | None = None) -> Optimizer:
-        """Return an optimizer of the same settings that has taken no step."""
+        """Return an optimizer with the same settings that has taken no step."""
         optimizer = copy.deepcopy(type(self.optimizer)(**self.optimizer.configuration()))
         if learning_rate is not None:
             optimizer.learning_rate = learning_rate
@@ -106,7 +106,7 @@ class _OptimizerChecks:
         return np.random.default_rng((self.seed, 1)).normal(size=(steps, _SIZE)).astype(dtype)
 
     def trajectory(self, optimizer: Optimizer, gradients: Array, entries: slice = slice(None)) -> Array:
-        """Return the parameters, or these entries of them alone, after each step."""
+        """Return the parameters, or only these entries, after each step."""
         parameters, path = self.parameters(str(gradients.dtype))[entries].copy(), []
         for gradient in gradients[:, entries]:
             optimizer.apply(parameters, gradient.copy())
@@ -116,7 +116,7 @@ class _OptimizerChecks:
     def in_place(self) -> None:
         parameters = self.parameters()
         before = parameters.copy()
-        # Of a longer vector, so that what is written beside the parameters shows.
+        # Part of a longer vector, so that writing outside the parameters is visible.
         vector = np.concatenate([np.zeros(3), parameters, np.zeros(3)])
         view = vector[3:-3]
         self.fresh().apply(view, self.gradients(1)[0])
@@ -166,9 +166,9 @@ class _OptimizerChecks:
             np.concatenate(parts, axis=1),
             self.trajectory(self.fresh(), gradients),
             1e-9,
-            "of parameters that are moved part by part, one",
+            "a parameter that is updated part by part",
             "parameters",
-            "a norm or mean over the vector: an optimizer that needs it whole does not declare elementwise = True",
+            "a norm or mean over the vector: an optimizer that needs the whole vector has no elementwise = True",
         )
 
     def frozen_entries(self) -> None:
@@ -183,10 +183,10 @@ class _OptimizerChecks:
             alone.apply(alone_parameters, gradient[moves])
         if not np.array_equal(parameters[moves], alone_parameters):
             raise CheckFailure(
-                "entries beside frozen ones move otherwise than alone",
-                "a slot read from self.state, which has the size of all: use the vectors that update gets",
+                "with frozen entries, the others move differently than alone",
+                "a slot read from self.state, which has the full size: use the vectors that update gets",
             )
-        # What was frozen on the way keeps the slots that it had.
+        # Entries that were frozen on the way keep their slots.
         optimizer, parameters = self.fresh(), self.parameters()
         for gradient in gradients[:3]:
             optimizer.apply(parameters, gradient)
@@ -197,7 +197,7 @@ class _OptimizerChecks:
     def _step_and_watch(
         optimizer: Optimizer, parameters: Array, gradient: Array, trained: list[slice], frozen: Array
     ) -> None:
-        """Take a step with a part of the entries frozen; raise CheckFailure where these, or their slots, change."""
+        """Take a step with some entries frozen; raise CheckFailure if these, or their slots, change."""
         optimizer.prepare_state(parameters)
         vectors = {"parameters": parameters, **{f"slot {name!r}": slot for name, slot in optimizer.state.items()}}
         before = {name: vector[frozen] for name, vector in vectors.items()}
@@ -206,7 +206,7 @@ class _OptimizerChecks:
             if not np.array_equal(vector[frozen], before[name]):
                 raise CheckFailure(
                     f"a step changes frozen entries of the {name}",
-                    "an apply of its own that forgets `trained`, or writing through self.state or parameters.base",
+                    "a custom apply that forgets `trained`, or writing through self.state or parameters.base",
                 )
 
     def state_in_slots(self) -> None:
@@ -222,7 +222,7 @@ class _OptimizerChecks:
             resumed.apply(resumed_parameters, gradient)
         if not np.array_equal(parameters, resumed_parameters):
             raise CheckFailure(
-                "a copy of vectors, slots and step does not go on to the same bits",
+                "a copy of vectors, slots and step does not continue to the same bits",
                 "state outside the slots, such as an attribute that update writes: declare it, or use self.step",
             )
 
@@ -247,7 +247,7 @@ class _OptimizerChecks:
         if not np.isfinite(parameters).all():
             raise CheckFailure("zero gradients make the parameters NaN", "0 / 0: add an epsilon to the divisor")
         if not np.array_equal(parameters, before):
-            raise CheckFailure("zero gradients move the parameters", "a decay: declare that with moves_on_zero=True")
+            raise CheckFailure("zero gradients move the parameters", "a decay: declare it with moves_on_zero=True")
 
     def scaling(self) -> None:
         if self.scale_invariant is None:
@@ -269,7 +269,7 @@ class _OptimizerChecks:
         if np.array_equal(slow, fast):
             raise CheckFailure(
                 "twice the learning rate gives the same step",
-                "update uses self.learning_rate, or none, instead of the argument learning_rate",
+                "update uses self.learning_rate, or no rate, instead of the argument learning_rate",
             )
 
     def schedule(self) -> None:
@@ -284,15 +284,17 @@ class _OptimizerChecks:
         try:
             path = self.trajectory(self.fresh(rate), gradients)
         except TypeError as error:
-            raise CheckFailure(f"with a rate that is a function it raised TypeError: {error}", hint) from error
+            raise CheckFailure(f"with a function as its learning rate it raised TypeError: {error}", hint) from error
         if steps != [0, 1, 2, 3, 4]:
-            raise CheckFailure(f"a rate that is a function was asked at the steps {steps}", "an apply of its own")
+            raise CheckFailure(f"a function as learning rate was called for the steps {steps}", "a custom apply")
         optimizer, parameters, expected = self.fresh(), self.parameters(), []
         for step, gradient in enumerate(gradients):
             optimizer.learning_rate = 1e-3 / (1 + step)
             optimizer.apply(parameters, gradient)
             expected.append(parameters.copy())
-        assert_close(path, np.array(expected), 1e-9, "with a rate that is a function, a parameter", "parameters", hint)
+        assert_close(
+            path, np.array(expected), 1e-9, "with a function as learning rate, a parameter", "parameters", hint
+        )
 
     def bowl(self) -> None:
         curvature = np.linspace(0.5, 2, _SIZE)
@@ -319,16 +321,16 @@ class _OptimizerChecks:
             optimizer.apply(parameters, slope(parameters))
         if not height(parameters) < start * (1 - 1e-3):
             raise CheckFailure(
-                f"400 steps at a rate of {self.learning_rate:g} in {where} lead from a height of {start:.6g} "
+                f"400 steps at a rate of {self.learning_rate:g} in {where} lead from the loss {start:.6g} "
                 f"to {height(parameters):.6g}",
-                "a sign, as parameters move against the gradient, or a learning_rate that is not the optimizer's kind",
+                "a wrong sign (steps go against the gradient), or a learning_rate that does not suit the optimizer",
             )
 
     def description(self) -> None:
         again = decode(json.loads(json.dumps(encode(self.fresh(1e-3)))))
         if repr(again) != repr(self.fresh(1e-3)):
-            raise CheckFailure(f"described and made again it is {again!r}", "an argument that is no field")
+            raise CheckFailure(f"its copy from the description is {again!r}", "an argument that is not a field")
         gradients = self.gradients(5)
-        hint = "an argument that is no field"
+        hint = "an argument that is not a field"
         path, expected = self.trajectory(again, gradients), self.trajectory(self.fresh(1e-3), gradients)
-        assert_close(path, expected, 1e-9, "a parameter after steps of the optimizer made again", "parameters", hint)
+        assert_close(path, expected, 1e-9, "a parameter after steps of the copied optimizer", "parameters", hint)

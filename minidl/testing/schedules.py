@@ -1,4 +1,4 @@
-"""The checks of a schedule."""
+"""Checks for a schedule."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def check_schedule(schedule: Schedule, steps: int = 200) -> None:
     ----------
     schedule : Schedule
     steps : int, default 200
-        It is asked for the steps 0 .. steps; give more than the schedule lasts, as a run may go on after its end.
+        The rates of the steps 0 .. steps are checked. Give more than the schedule lasts: a run may continue after its
+        end.
 
     Raises
     ------
@@ -33,20 +34,20 @@ def check_schedule(schedule: Schedule, steps: int = 200) -> None:
 
 
 def schedule_checks(schedule: Schedule, steps: int = 200) -> Iterator[tuple[str, Check]]:
-    """Yield the checks of `check_schedule` as pairs (name, function without arguments); parameters as there."""
+    """Yield the checks of `check_schedule` as pairs (name, function without arguments); same parameters."""
     checks = _ScheduleChecks(schedule, as_whole_number(steps, "steps", 1))
     for name in ("rate", "same step", "description"):
         yield named(schedule, name, getattr(checks, name.replace(" ", "_")))
 
 
 class _ScheduleChecks:
-    """Each method is the check of its name."""
+    """Each method is a check with the same name."""
 
     def __init__(self, schedule: Schedule, steps: int) -> None:
         self.schedule, self.steps = schedule, range(steps + 1)
 
     def rates(self) -> list[float]:
-        """Return the rates of all steps in order, of a schedule that has not been asked before."""
+        """Return the rates of all steps in order, from a schedule that has not been called before."""
         schedule = copy.deepcopy(self.schedule)
         return [schedule(step) for step in self.steps]
 
@@ -55,11 +56,11 @@ class _ScheduleChecks:
             if type(rate) is not float:
                 raise CheckFailure(
                     f"the rate of step {step} is {rate!r}, a {type(rate).__name__}",
-                    "NumPy's numbers widen float32, and a whole number is no rate: return float(...)",
+                    "NumPy numbers widen float32, and whole numbers are not rates: return float(...)",
                 )
             if not 0 <= rate < math.inf:
                 raise CheckFailure(
-                    f"the rate of step {step} is {rate}", "a formula that goes on past its end: hold the last rate"
+                    f"the rate of step {step} is {rate}", "a formula that continues past its end: keep the last rate"
                 )
 
     def same_step(self) -> None:
@@ -70,7 +71,7 @@ class _ScheduleChecks:
             if rate != expected[step]:
                 raise CheckFailure(
                     f"the rate of step {step} is {rate} after other steps, and {expected[step]} in their order",
-                    "a count or a random number of its own: a resumed run asks from the step where it goes on",
+                    "an internal count or random number: a resumed run starts at a later step",
                 )
 
     def description(self) -> None:
@@ -78,6 +79,6 @@ class _ScheduleChecks:
         rates = [again(step) for step in self.steps]
         if repr(again) != repr(self.schedule) or rates != self.rates():
             raise CheckFailure(
-                f"described and made again it is {again!r}",
-                "an argument that is no field, or that __post_init__ changes",
+                f"its copy from the description is {again!r}",
+                "an argument that is not a field, or that __post_init__ changes",
             )

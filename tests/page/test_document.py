@@ -159,7 +159,7 @@ def test_losses_that_contain_softmax_are_known(tmp_path):
 
 @pytest.mark.parametrize("loss", [MeanSquaredError(), Hinge()])
 def test_a_model_without_probabilities_is_refused(tmp_path, loss):
-    with pytest.raises(ArgumentError, match=f"{type(loss).__name__} gives none by softmax or sigmoid: use Softmax"):
+    with pytest.raises(ArgumentError, match=f"{type(loss).__name__} gives none from softmax or sigmoid: use Softmax"):
         exported(tmp_path, small(loss=loss))
 
 
@@ -185,7 +185,7 @@ def test_the_shape_of_the_images_is_that_of_the_input(tmp_path, shape, image):
 
 
 def test_rows_of_pixels_are_images_of_the_shape_that_is_given(tmp_path):
-    with pytest.raises(ShapeError, match=r"of rows of pixels give image_shape=\(height, width\)"):
+    with pytest.raises(ShapeError, match=r"for rows of pixels give image_shape=\(height, width\)"):
         exported(tmp_path, small(shape=12))
     with pytest.raises(ShapeError, match="does not fit"):
         exported(tmp_path, small(shape=12), image_shape=(3, 3))
