@@ -1,7 +1,7 @@
-"""Trained models elsewhere: files of the open format ONNX, written, read back to train on, and made smaller.
+"""Exchange trained models as ONNX files: write them, load them for further training, and make them smaller.
 
-``export`` writes what ONNX Runtime and others run, ``load`` makes a Sequential of such a file, also of one that another
-library wrote, and ``quantize`` writes a file that computes in whole numbers of 8 bits. All need ``minidl[onnx]``.
+``export`` writes a file for ONNX Runtime and other programs. ``load`` reads a file, also from another library, as a
+Sequential. ``quantize`` writes a file that computes with 8-bit integers. All need ``minidl[onnx]``.
 """
 
 from minidl.onnx.graph import Graph

@@ -1,4 +1,4 @@
-"""Attention of several heads, of which ONNX has no operator: the nodes that `export` writes for it, found again."""
+"""Find the nodes that `export` writes for multi-head attention, for which ONNX has no operator."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ATTENTION = "attention"
 """The operator of the nodes that `find_attention` makes."""
 
 
-class _Other(Exception):  # noqa: N818 - it is no error, and nobody but `find_attention` sees it
-    """The nodes are not those of an attention as minidl has it."""
+class _Other(Exception):  # noqa: N818 - not an error: only `find_attention` sees it
+    """The nodes are not an attention layer in minidl's form."""
 
 
 def find_attention(nodes: Sequence[Node], constants: dict[str, Array]) -> None:
-    """Turn the last node of each attention into one that takes and gives batches of sequences."""
+    """Turn the last node of each attention layer into one node from and to batches of sequences."""
     graph = _Graph(nodes, constants)
     for node in nodes:
         if node.operator == "Softmax" and node.attributes.get("axis", -1) in {-1, 3}:
@@ -33,7 +33,7 @@ def find_attention(nodes: Sequence[Node], constants: dict[str, Array]) -> None:
 
 
 class _Graph:
-    """Which node makes which tensor, which take it, and what is constant."""
+    """The maker and the users of each tensor, and the constants."""
 
     def __init__(self, nodes: Sequence[Node], constants: dict[str, Array]) -> None:
         self.makers = {name: node for node in nodes for name in node.outputs if name}
@@ -44,7 +44,7 @@ class _Graph:
         self.constants = constants
 
     def attention(self, softmax: Node) -> tuple[Node, str, dict[str, Any]]:
-        """Return the last node of an attention, its input, and what describes the layer."""
+        """Return the last node of an attention layer, its input, and the layer's description."""
         scores, allowed = softmax.inputs[0], None
         if self.makers[scores].operator == "Where":
             choice, scores, least = self.before(scores, "Where")
@@ -85,7 +85,7 @@ class _Graph:
         return last, xs[0], {"settings": settings, "arrays": arrays, "shape": shape}
 
     def head(self, name: str) -> tuple[str, tuple[int, ...], Array, Array | None, bool]:
-        """Return of queries, keys or values what they are made of: x, sizes, weight, bias; and whether they turn."""
+        """Return the inputs of queries, keys or values: x, sizes, weight, bias; and whether they are rotated."""
         is_turned = self.makers[name].operator == "Add"
         if is_turned:
             (name, cosines), (swapped, sines) = (self.before(part, "Mul") for part in self.before(name, "Add"))
@@ -107,14 +107,14 @@ class _Graph:
         return x, tuple(self.constants[shape].tolist()), self.constants[weight], bias, is_turned
 
     def before(self, name: str, operator: str, **attributes: Any) -> list[str]:
-        """Return the inputs of the node that makes a tensor, if it is of this kind."""
+        """Return the inputs of the node that makes a tensor, if the node is of this kind."""
         node = self.makers[name]
         if node.operator != operator or any(node.attributes.get(key) != value for key, value in attributes.items()):
             raise _Other
         return node.inputs
 
     def after(self, node: Node, operator: str, **attributes: Any) -> Node:
-        """Return the only node that takes what another one gives, if it is of this kind."""
+        """Return the only node that uses another node's output, if it is of this kind."""
         (following,) = self.consumers[node.outputs[0]]
         if following.inputs[0] != node.outputs[0]:
             raise _Other
@@ -123,10 +123,10 @@ class _Graph:
 
 
 def attend(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    """Append the layer that `find_attention` has found."""
+    """Append the layer that `find_attention` found."""
     value, given = chain.value, node.attributes
     if value.axes != (0, 1, 2) or value.shape != given["shape"]:
-        raise node.misfit(f"attends to sequences {given['shape']}, which its input is not", order=True)
+        raise node.misfit(f"attends to sequences {given['shape']}, but its input has another shape", order=True)
     chain.add(node, "MultiHeadAttention", given["settings"], **given["arrays"])
 
 

@@ -1,4 +1,4 @@
-"""What graphs compute of shapes and of constants, such as the target of a Reshape: small arrays."""
+"""Evaluate the parts of graphs that compute small arrays from shapes and constants, such as the target of a Reshape."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def compute(node: Node, inputs: list[Array], value: Array | None = None) -> Arra
     if not is_view and sum(array.size for array in inputs) > _MOST_NUMBERS:
         raise node.misfit("computes with large constants")
     if node.operator == "Cast" and not node.passes_on and node.attributes.get("to") not in {6, 7}:
-        raise node.misfit("computes constants that are no numbers")
+        raise node.misfit("computes constants that are not numbers")
     if node.operator == "ConstantOfShape":
         if math.prod(inputs[0].tolist()) > _MOST_NUMBERS:
             raise node.misfit("makes a large constant")

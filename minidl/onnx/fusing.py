@@ -1,4 +1,4 @@
-"""Operators that exporters write as several nodes, such as a normalisation, found by patterns and read as one node."""
+"""Find operators that exporters write as several nodes, such as a normalization, and read them as one node."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from minidl.onnx.pieces import Node
 from minidl.typing import Array
 
 Pattern = str | tuple[Any, ...]
-"""How a tensor is made: an operator and the patterns of its inputs. A name is any tensor, everywhere the same one; a
-name in capitals is a constant."""
+"""How a tensor is made: an operator and the patterns of its inputs. A name means any tensor, the same one everywhere;
+a name in capitals is a constant."""
 
 Found = dict[str, Any]
-"""The tensors of a pattern by name, and ``axes``: those of its means."""
+"""The tensors of a pattern by name, and ``axes``, the axes of its means."""
 
 _COMMUTATIVE = {"Add", "Mul"}
 
 
 def fuse(nodes: Sequence[Node], constants: dict[str, Array]) -> None:
-    """Turn the last of several nodes that are one operator into that operator.
+    """Turn the last of several nodes that together are one operator into that operator.
 
-    The others stay, for whoever else takes what they give. Constants of the new nodes are added to `constants`.
+    The other nodes stay, because other nodes may use their outputs. Constants of the new nodes go into `constants`.
     """
     graph = _Graph(nodes, constants)
     for node in graph.makers.values():
@@ -42,14 +42,14 @@ def fuse(nodes: Sequence[Node], constants: dict[str, Array]) -> None:
 
 
 class _Graph:
-    """Which node makes which tensor, and which tensors are constants."""
+    """The maker of each tensor, and the constant tensors."""
 
     def __init__(self, nodes: Sequence[Node], constants: dict[str, Array]) -> None:
         self.makers = {node.outputs[0]: node for node in nodes if node.outputs}
         self.constants = constants
 
     def match(self, pattern: Pattern, tensor: str, found: Found) -> Iterator[Found]:
-        """Yield what the names of a pattern may be, so that it makes a tensor and agrees with what is found before."""
+        """Yield assignments of a pattern's names that make a tensor and agree with the names found before."""
         while tensor in self.makers and self.makers[tensor].passes_on:
             tensor = self.makers[tensor].inputs[0]
         if isinstance(pattern, str):
@@ -87,7 +87,7 @@ class _Graph:
 
 
 Made = tuple[str, dict[str, Any], list[Array]] | None
-"""An operator, its attributes, and its inputs after the first; None where the constants are not as they must be."""
+"""An operator, its attributes, and its inputs after the first; None if the constants do not fit."""
 
 
 def _prelu(found: Found, arrays: dict[str, Array]) -> Made:

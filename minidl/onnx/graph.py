@@ -1,4 +1,4 @@
-"""The graph of an ONNX file that is being made: nodes, constants, and what is known of its tensors."""
+"""The graph of an ONNX file that is being written: nodes, constants, and facts about its tensors."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from minidl.errors import MissingDependencyError
 from minidl.layers import Layer
 
 OPSET = 17
-"""The version of ONNX's operators in files that are written: the first with LayerNormalization, of 2022. The newer, the
-fewer programs read it; what came later saves minidl's layers only a node or two."""
+"""The version of ONNX's operators in written files: the first with LayerNormalization, from 2022. Fewer programs read
+newer versions, and they would save minidl's layers only a node or two."""
 
 
 _KEEPS_NUMBERS = {"Concat", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-"""Operators whose output holds the numbers of their input."""
+"""Operators whose output has the same numbers as their input."""
 
 
 def import_onnx() -> Any:
-    """Return the library onnx; raise MissingDependencyError where it is not installed."""
+    """Return the library onnx; raise MissingDependencyError if it is not installed."""
     try:
-        # Its parts by name: a folder called onnx in the search path would be taken for the library.
+        # Import its parts by name: a folder named onnx in the search path would be imported as the library.
         import onnx.checker
         import onnx.helper
         import onnx.numpy_helper
@@ -32,17 +32,17 @@ def import_onnx() -> Any:
 
 
 class Graph:
-    """The nodes and constants of a file in the making; a layer of your own adds its own to it.
+    """The nodes and constants of a file that is being written; your own layers add their nodes to it.
 
-    A tensor goes by its name, a text. A layer's method ``to_onnx(graph, x)`` gets the name of its input, (N,
-    *input_shape) in float32 and in minidl's order of axes, and returns the name of its output:
+    A tensor is identified by its name, a text. A layer's method ``to_onnx(graph, x)`` gets the name of its input,
+    (N, *input_shape) in float32 and in minidl's order of axes, and returns the name of its output:
 
         def to_onnx(self, graph, x):
             return graph.node("Mul", x, graph.node("Sigmoid", x))
 
-    Where the input is a padded sequence, ``graph.mask_of(x)`` is the name of its mask, (N, T) of truth values. A layer
-    that has a ``mask_after`` of its own gives its output a mask by `set_mask`; else it gets that of the input where the
-    positions stay.
+    If the input is a padded sequence, ``graph.mask_of(x)`` is the name of its mask, booleans (N, T). A layer with its
+    own ``mask_after`` sets the mask of its output with `set_mask`. Otherwise the output keeps the mask of the input if
+    the positions stay the same.
     """
 
     def __init__(self) -> None:
@@ -51,22 +51,22 @@ class Graph:
         self.initializers: list[Any] = []
         self.place = ""
         """The path of the layer whose nodes are added: nodes are named after it."""
-        self._moved: dict[str, str] = {}  # tensors of images, by the same with the channels elsewhere
+        self._moved: dict[str, str] = {}  # image tensors, by the same tensor with the channels on another axis
         self._channels_first: dict[str, int] = {}  # such tensors, with their number of axes
-        self._masks: dict[str, str] = {}  # of tensors of padded sequences, which of their positions count
+        self._masks: dict[str, str] = {}  # for tensors of padded sequences, the positions that count
         self._whole: set[str] = set()  # tensors of whole numbers, such as ids
 
     def node(self, operator: str, *inputs: str, at: int = 0, **attributes: Any) -> str:
-        """Add a node, and return the name of one of its outputs, by default the first.
+        """Add a node, and return the name of one of its outputs, by default the first one.
 
         Parameters
         ----------
         operator : str
-            One of ONNX's operators, https://onnx.ai/onnx/operators, as of opset 17.
+            One of ONNX's operators, https://onnx.ai/onnx/operators, in opset 17.
         *inputs : str
-            Names of tensors, which `node`, `constant` and `add_layer` return.
+            Names of tensors, as `node`, `constant` and `add_layer` return them.
         at : int, default 0
-            Which of the operator's outputs.
+            The number of the output whose name is returned.
         **attributes : int, float, str, or list of these
         """
         name = f"{self.place}{operator}_{len(self.nodes)}"
@@ -74,13 +74,13 @@ class Graph:
         self.nodes.append(self.onnx.helper.make_node(operator, [*inputs], outputs, name=name, **attributes))
         if operator in _KEEPS_NUMBERS and {*inputs[:1]} & self._whole:
             self._whole.add(name)
-        # What is made of a tensor with its channels first has them there, too.
+        # The result of a tensor with its channels first also has them first.
         if axes := next((self._channels_first[each] for each in inputs if each in self._channels_first), None):
             self._channels_first[name] = axes
         return name
 
     def constant(self, values: ArrayLike) -> str:
-        """Add an array, as int64 if it holds whole numbers, bool if truth values, else float32; return its name."""
+        """Add an array and return its name; whole numbers become int64, booleans bool, and other numbers float32."""
         array = np.asarray(values)
         dtype = {"i": np.int64, "u": np.int64, "b": np.bool_}.get(array.dtype.kind, np.float32)
         array = np.ascontiguousarray(array, dtype).reshape(array.shape)
@@ -89,27 +89,27 @@ class Graph:
         return name
 
     def add_layer(self, layer: Layer, x: str) -> str:
-        """Add the nodes of a layer that is set up, such as one inside of yours; return the name of its output."""
+        """Add the nodes of a layer that is set up, such as a layer inside yours; return the name of its output."""
         from minidl.onnx.translations import translate_layer
 
         return translate_layer(layer, self, x)
 
     def mask_of(self, x: str) -> str | None:
-        """Return the mask of a tensor (N, T, ...): which positions count, (N, T); None where all do."""
+        """Return the mask (N, T) of a tensor (N, T, ...), which says which positions count; None if all do."""
         return self._masks.get(x) or self._masks.get(self._moved.get(x, ""))
 
     def set_mask(self, x: str, mask: str | None) -> str:
-        """Let a tensor have a mask, or none; return the tensor."""
+        """Set or remove the mask of a tensor; return the tensor."""
         if mask is not None:
             self._masks[x] = mask
         return x
 
     def is_whole(self, x: str) -> bool:
-        """Whether a tensor holds whole numbers, as ids are."""
+        """Whether a tensor holds whole numbers, such as ids."""
         return x in self._whole
 
     def take_whole(self, x: str) -> str:
-        """Let a tensor, which is an input of the graph, be one of whole numbers; return it."""
+        """Mark a tensor, an input of the graph, as whole numbers; return it."""
         self._whole.add(x)
         return x
 
@@ -118,11 +118,11 @@ class Graph:
         return self.node("Cast", x, to=self.onnx.TensorProto.FLOAT) if x in self._whole else x
 
     def has_channels_first(self, x: str) -> bool:
-        """Whether a tensor is (N, channels, height, width), as ONNX's operators of images take it."""
+        """Whether a tensor is (N, channels, height, width), as ONNX's image operators take it."""
         return x in self._channels_first
 
     def channels_first(self, x: str, axes: int) -> str:
-        """Return a tensor (N, ..., channels) of so many axes as (N, channels, ...)."""
+        """Return a tensor (N, ..., channels) with this number of axes as (N, channels, ...)."""
         if axes < 3 or x in self._channels_first:
             return x
         if x not in self._moved:
@@ -132,7 +132,7 @@ class Graph:
         return self._moved[x]
 
     def channels_last(self, x: str) -> str:
-        """Return a tensor in minidl's order of axes; two transpositions that cancel each other are left out."""
+        """Return a tensor in minidl's order of axes; omit two transpositions that cancel each other."""
         if x not in self._channels_first:
             return x
         if x not in self._moved:

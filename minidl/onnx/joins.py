@@ -1,4 +1,4 @@
-"""Where branches of a graph meet: sums, concatenations, and the products that activations are made of."""
+"""Nodes at which branches of a graph meet: sums, concatenations, and the products inside activations."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from minidl.onnx.recurrences import both_ways
 
 
 def join(node: Node, branches: Sequence[Chain]) -> Chain:
-    """Return what a node makes of branches that begin at one tensor, in the order of the node's inputs.
+    """Return the chain of a node that joins branches from one tensor, in the order of the node's inputs.
 
-    The chain that is returned begins where they do. Raises MisfitError where minidl has no such block.
+    The chain begins where the branches do. Raises MisfitError if minidl has no such block.
     """
     values = {branch.value for branch in branches}
     shapes = {(branch.value.axes, branch.value.flat, len(branch.value.shape)) for branch in branches}
@@ -53,7 +53,7 @@ def join(node: Node, branches: Sequence[Chain]) -> Chain:
     elif len(values) == 1 and node.operator == "Where" and _is_softplus(branches):
         joined.add(node, "Softplus")
         return joined
-    raise node.misfit("joins branches in a way that minidl's blocks do not")
+    raise node.misfit("joins branches in a way that no block of minidl does")
 
 
 def square(node: Node, chain: Chain) -> None:
@@ -64,9 +64,9 @@ def square(node: Node, chain: Chain) -> None:
 
 
 def _gated(gate: list[Piece], other: list[Piece]) -> tuple[str, dict[str, bool], float] | None:
-    """Return which activation a product of two branches is, its settings, and a factor to multiply it by.
+    """Return the activation that a product of two branches is, its settings, and a factor to multiply it by.
 
-    It is one of x and a function of x, or of Rescale(factor) and such a function.
+    The product is of x, or Rescale(factor), and a function of x.
     """
     factor, kinds = _factor(other), [piece.kind for piece in gate]
     if factor is None or not kinds:
@@ -88,14 +88,14 @@ def _gated(gate: list[Piece], other: list[Piece]) -> tuple[str, dict[str, bool],
 
 
 def _factor(pieces: list[Piece]) -> float | None:
-    """Return by what a branch multiplies its input; None where it does something else."""
+    """Return the factor by which a branch multiplies its input; None if it does something else."""
     if not pieces:
         return 1.0
     return float(pieces[0].settings["scale"]) if len(pieces) == 1 and _is_scale(pieces[0]) else None
 
 
 def _half(piece: Piece) -> float:
-    """Return h of ``h x + h``, and 0 of anything else."""
+    """Return h for ``h x + h``, and 0 for anything else."""
     if piece.kind != "Rescale" or not _near(piece.settings["scale"], piece.settings["offset"]):
         return 0.0
     return float(piece.settings["scale"])
@@ -113,7 +113,7 @@ def _is_scale(piece: Piece) -> bool:
 
 
 def _is_softplus(branches: Sequence[Chain]) -> bool:
-    """Whether it is Softplus(x), and x itself where that is large, which is the same."""
+    """Whether it is Softplus(x), or the same with x itself for large x."""
     kinds = [[piece.kind for piece in branch.pieces] for branch in branches]
     return kinds == [["Greater"], [], ["Softplus"]] and branches[0].pieces[0].settings["than"] >= 15
 

@@ -1,4 +1,4 @@
-"""Layers in the making: what each of ONNX's operators adds to a chain of them."""
+"""Pieces of layers: the pieces that each ONNX operator adds to a chain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from minidl.layers.windows import Margins, enlarge, slide
 from minidl.typing import Array, Shape
 
 MOST_NUMBERS = 2**24
-"""A sample of more is refused: what a file declares takes no more memory than this says."""
+"""Larger samples raise an error, so that the shapes in a file cannot use up the memory."""
 
 TAKES_IMAGES = {
     "AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "Resize", "Upsample",
@@ -22,14 +22,14 @@ TAKES_IMAGES = {
 """Operators whose input has its channels first."""
 
 CHANNELS_FIRST = (0, 3, 1, 2)
-"""Where (N, height, width, channels) has the axes of (N, channels, height, width)."""
+"""The positions of the axes of (N, channels, height, width) in (N, height, width, channels)."""
 
 BATCH = -(2**40)
-"""The size of the batch, within shapes that a graph computes."""
+"""The size of the batch in shapes that a graph computes."""
 
 
 class MisfitError(FileFormatError):
-    """A node that no layer of minidl's can be made of, and its index: how far the reader has come."""
+    """A node that does not fit any minidl layer, and its index, which shows how far the reader came."""
 
     def __init__(self, text: str, index: float = -1) -> None:
         super().__init__(text)
@@ -49,11 +49,11 @@ class Node:
 
     @property
     def passes_on(self) -> bool:
-        """Whether it gives what it takes: casts to floating point do, as all numbers are float32 here."""
+        """Whether its output equals its input: casts to floating point do nothing, as all numbers are float32 here."""
         return self.operator == "Identity" or (self.operator == "Cast" and self.attributes.get("to") in {1, 10, 11})
 
     def misfit(self, why: str, *, order: bool = False) -> MisfitError:
-        """Return the error that this node does not fit, for another reason or for the order of its input's axes."""
+        """Return the error that this node does not fit; `order`: because of the order of its input's axes."""
         name = self.name or self.outputs[0]
         text = f"node {self.index} {self.operator!r:.40} ({name:.60}) {why}"
         return MisfitError(text, self.index - order / 2)
@@ -61,9 +61,9 @@ class Node:
 
 @dataclass
 class Piece:
-    """A layer to be made: the name of its class or, of a part of one, what it computes; its settings and arrays.
+    """A layer to create: the name of its class (or of a partial computation), its settings and its arrays.
 
-    A frozen one is not trained, as it computes with numbers that were measured.
+    A frozen piece is not trained, because it uses measured numbers.
     """
 
     kind: str
@@ -75,18 +75,18 @@ class Piece:
 
 @dataclass(frozen=True)
 class Value:
-    """What a tensor is: samples of a shape in minidl's order of axes, and the order that the tensor has them in.
+    """The form of a tensor: the shape of samples in minidl's order of axes, and the tensor's own order of axes.
 
     Attributes
     ----------
     shape : tuple of int
-        Of a sample in minidl.
+        The shape of a sample in minidl.
     axes : tuple of int
-        Which axis of minidl's batch each axis of the tensor is: (0, 3, 1, 2) of images with their channels first.
+        The axis of minidl's batch for each axis of the tensor: (0, 3, 1, 2) for images with their channels first.
     flat : (shape, axes) or None
-        Of flat samples: what they have been made of, where their numbers have another order than minidl's.
+        For flat samples whose numbers are not in minidl's order: the form from which they were flattened.
     rows : bool
-        Whether the tensor has but two axes, of which the first is all axes of minidl's but the last one.
+        Whether the tensor has only two axes; the first joins all of minidl's axes except the last.
     """
 
     shape: Shape
@@ -96,7 +96,7 @@ class Value:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The shape of the tensor, with `BATCH` for the size of the batch."""
+        """The shape of the tensor, with `BATCH` as the size of the batch."""
         if self.rows:
             return BATCH * math.prod(self.shape[:-1]), self.shape[-1]
         return tuple((BATCH, *self.shape)[axis] for axis in self.axes)
@@ -107,12 +107,12 @@ class Value:
 
     @property
     def keeps_order(self) -> bool:
-        """Whether the numbers of a sample have minidl's order, whatever its axes are."""
+        """Whether the numbers of a sample are in minidl's order, whatever its axes are."""
         wide = [axis for axis in self.axes if axis and self.shape[axis - 1] != 1]
         return wide == sorted(wide)
 
     def in_minidls_order(self, array: Array) -> Array:
-        """Return an array whose first axis is that of flat features, with these in minidl's order."""
+        """Return an array, whose first axis is flat features, with the features in minidl's order."""
         if self.flat is None:
             return array
         shape, axes = self.flat
@@ -122,7 +122,7 @@ class Value:
 
 
 class Chain:
-    """Pieces that follow each other, what comes out of them, and the tensor that this is in the graph."""
+    """A sequence of pieces, the form of its output, and the name of this output in the graph."""
 
     def __init__(self, tensor: str, value: Value) -> None:
         self.tensor, self.value = tensor, value
@@ -133,11 +133,11 @@ class Chain:
         self.pieces.append(Piece(kind, settings or {}, arrays, node))
 
     def last(self, *kinds: str) -> Piece | None:
-        """Return the last piece if it is of one of these kinds."""
+        """Return the last piece if it is one of these kinds."""
         return self.pieces[-1] if self.pieces and self.pieces[-1].kind in kinds else None
 
     def rescale(self, node: Node, scale: float, offset: float) -> None:
-        """Append ``scale x + offset``, as one piece with such a one before."""
+        """Append ``scale x + offset``; merge it with the same kind of piece before."""
         if before := self.last("Rescale"):
             self.pieces.pop()
             scale, offset = scale * before.settings["scale"], scale * before.settings["offset"] + offset
@@ -147,7 +147,7 @@ class Chain:
             self.add(node, "Rescale", {"scale": scale, "offset": offset})
 
     def reshape(self, node: Node, sizes: Sequence[int]) -> None:
-        """Give the tensor a shape; sizes are those of `Value.sizes`."""
+        """Give the tensor a shape; `sizes` is as in `Value.sizes`."""
         value = self.value
         whole = replace(value, rows=False)
         if tuple(sizes) in {value.sizes, whole.sizes}:
@@ -164,7 +164,7 @@ class Chain:
         if sizes[0] != BATCH or math.prod(shape) != math.prod(value.shape) or min(shape, default=1) < 1:
             raise node.misfit(f"makes {value.sizes[1:]} per sample {shape}, which mixes samples or changes their size")
         if len(shape) > 1 and not (value.keeps_order and value.flat is None):
-            raise node.misfit("reshapes what has its channels first, which minidl has last")
+            raise node.misfit("reshapes a tensor with its channels first; in minidl they are last")
         flat = None if value.keeps_order else (value.shape, value.axes)
         self.value = Value(shape, tuple(range(len(sizes))), value.flat or flat)
         if repeat := self.last("Repeat"):
@@ -173,7 +173,7 @@ class Chain:
             self._add_reshape(node, value.shape, shape)
 
     def put_channels_first(self) -> None:
-        """Take a Reshape that brings the only channel of images to the front for the transposition that it is."""
+        """Treat a Reshape that moves the only channel of images to the front as a transposition."""
         if before := self.last("Reshape"):
             moved = Value(before.settings["start"], CHANNELS_FIRST)
             if len(moved.shape) == 3 and moved.keeps_order and moved.sizes == self.value.sizes:
@@ -181,7 +181,7 @@ class Chain:
                 self.value = moved
 
     def insert(self, node: Node, place: int) -> None:
-        """Give the tensor an axis of one number there, whatever the order of its axes is."""
+        """Insert an axis of size one there, whatever the order of the axes is."""
         value = self.value
         axis = value.axes[place - 1] + 1
         axes = [each + (each >= axis) for each in value.axes]
@@ -197,7 +197,7 @@ class Chain:
             self.add(node, "Reshape", {"target_shape": shape, "start": start})
 
     def _enlarge(self, node: Node, start: Shape, shape: Shape, axis: int) -> None:
-        """Append what repeats rows or columns: they had an axis of one number, of which there are several now."""
+        """Append a repetition of rows or columns: an axis of size one has become larger."""
         before, size = (*start[: axis - 1], *start[axis:]), [1, 1, 1]
         if len(before) != 3 or axis not in {2, 3}:
             raise node.misfit("repeats something else than rows or columns of pixels")
@@ -210,14 +210,14 @@ class Chain:
 
 
 def number(value: Any) -> float:
-    """Return the shortest number that is this one in float32, as people write it: 0.1 for 0.1 in float32."""
+    """Return the shortest decimal number with the same float32 value: 0.1 for 0.1 in float32."""
     with np.errstate(over="ignore"):
         return float(str(np.float32(value)))
 
 
 Operator = Callable[[Node, Chain, list[Array | None]], None]
 OPERATORS: dict[str, Operator] = {}
-"""What to do with a chain and a node that continues it, whose other inputs are constants (None: the chain)."""
+"""A function that adds a node to a chain; the node's other inputs are constants (None: the chain)."""
 
 
 def _of(*names: str) -> Callable[[Operator], Operator]:
@@ -275,7 +275,7 @@ def _softmax(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     axes = chain.value.axes
     axis = node.attributes.get("axis", -1 if node.attributes["opset"] >= 13 else 1)
     if not -len(axes) <= axis < len(axes) or axes[axis] != len(axes) - 1:
-        raise node.misfit("is over another axis than that of features or channels")
+        raise node.misfit("is not over the axis of features or channels")
     if node.attributes["opset"] < 13 and len(axes) != 2:
         raise node.misfit("is of an old opset and over several axes")
     chain.add(node, node.operator)
@@ -307,7 +307,7 @@ def _batch_norm(node: Node, chain: Chain, constants: list[Array | None]) -> None
 
 @_of("ai.onnx.ml.Scaler")
 def _scaler(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    """scikit-learn's scalers: ``(x - offset) scale`` is a normalization whose statistics stay as they are."""
+    """scikit-learn's scalers: ``(x - offset) scale`` is a normalization with fixed statistics."""
     features = _features(node, chain.value, at=-1)
     if chain.value.shape != (features,):
         raise node.misfit("scales something else than rows of features")
@@ -326,7 +326,7 @@ def _layer_norm(node: Node, chain: Chain, constants: list[Array | None]) -> None
     given, last = node.attributes, len(value.axes) - 1
     axes = given.get("axes") or [*range(given.get("axis", -1) % (last + 1), last + 1)]
     if len(axes) != 1:
-        raise node.misfit("is over more axes than that of features")
+        raise node.misfit("is over more axes than the features")
     _features(node, value, at=axes[0])
     sizes_of_mean = [1 if axis == last else size for axis, size in zip(value.axes, value.sizes, strict=True)]
     if given.get("shape_of_mean", sizes_of_mean)[1:] != sizes_of_mean[1:]:
@@ -362,7 +362,7 @@ def _arithmetic(node: Node, chain: Chain, constants: list[Array | None]) -> None
     first = constants[0] is None
     constant = constant_at(node, constants, 1 if first else 0)
     if constant.dtype.kind not in "fiu":
-        raise node.misfit("has a constant that is no number")
+        raise node.misfit("has a constant that is not a number")
     linear = chain.last("Dense", "Conv1D", "Conv2D", "DepthwiseConv2D", "Conv2DTranspose")
     is_bias = node.operator == "Add" and chain.value.shape[-1:] == (1,) and linear and "bias" not in linear.arrays
     if constant.size == 1 and constant.ndim <= len(chain.value.axes) and not is_bias:
@@ -388,16 +388,16 @@ def _arithmetic_with_number(node: Node, chain: Chain, given: float, first: bool)
         case "Pow" if first and given in {2, 3}:
             chain.add(node, "Square" if given == 2 else "Cube")
         case _:
-            raise node.misfit("is no sum, product or cube")
+            raise node.misfit("is not a sum, product or cube")
 
 
 _LINEAR = "Dense", "Conv1D", "Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "BatchNorm"
 
 
 def _last_linear(node: Node, chain: Chain) -> Piece:
-    """Return the last piece if its numbers can be scaled and shifted, and else a new one that does no more than that.
+    """Return the last piece if its numbers can be scaled and shifted; otherwise append a piece that only does this.
 
-    That is a frozen BatchNorm, as most such nodes are the rest of one: what it gives is the same in training, too.
+    The new piece is a frozen BatchNorm, because most such nodes are the rest of one. It gives the same in training.
     """
     if piece := chain.last(*_LINEAR):
         return piece
@@ -411,7 +411,7 @@ def _last_linear(node: Node, chain: Chain) -> Piece:
 
 
 def add_bias(node: Node, chain: Chain, constant: Array) -> None:
-    """Add a number for each channel to what the last piece, which has or can have a bias, gives."""
+    """Add a number per channel to the output of the last piece, which has or can have a bias."""
     bias = _number_of_features(node, chain.value, constant)
     piece = _last_linear(node, chain)
     name = "shift" if piece.kind == "BatchNorm" else "bias"
@@ -421,7 +421,7 @@ def add_bias(node: Node, chain: Chain, constant: Array) -> None:
 
 
 def _scale(node: Node, chain: Chain, constant: Array) -> None:
-    """Multiply by a number for each channel what the last piece, which has weights, gives."""
+    """Multiply the output of the last piece, which has weights, by a number per channel."""
     factors = _number_of_features(node, chain.value, constant)
     piece = _last_linear(node, chain)
     for name in piece.arrays.keys() & {"weight", "bias", "scale", "shift"}:
@@ -485,7 +485,7 @@ def _transposed_convolution(node: Node, chain: Chain, constants: list[Array | No
 
 
 def _same(stride: int, span: int) -> tuple[tuple[int, int], int]:
-    """Return margins and output_padding of the transposed convolution that makes images `stride` times as large."""
+    """Return margins and output_padding of the transposed convolution that enlarges images `stride` times."""
     missing = max(span - stride, 0)
     return (missing // 2, missing - missing // 2), max(stride - span, 0)
 
@@ -508,7 +508,7 @@ def _pooling(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     if given.get("ceil_mode", 0) and any(rest):
         raise node.misfit("has ceil_mode, which minidl's pooling does not")
     if any(max(margins) >= side for margins, side in zip(window.margins, size, strict=True)):
-        raise node.misfit("has windows that lie outside of the image")
+        raise node.misfit("has windows outside the image")
     chain.value = replace(chain.value, shape=(*window.places, image[2]))
     chain.add(node, f"{node.operator}2D", {"pool_size": size, "strides": strides, "padding": padding})
 
@@ -523,7 +523,7 @@ def _reduction(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     given = constants[1] if len(constants) > 1 else None
     axes, count = node.attributes.get("axes") if given is None else given.reshape(-1).tolist(), len(chain.value.axes)
     if count != 4 or axes is None or {chain.value.axes[axis % 4] for axis in axes} != {1, 2}:
-        raise node.misfit("is over other axes than those of pixels")
+        raise node.misfit("is not over the axes of pixels")
     kind = "GlobalAveragePool2D" if node.operator == "ReduceMean" else "GlobalMaxPool2D"
     _pool_whole_image(node, chain, kind, keeps_axes=node.attributes.get("keepdims", 1) == 1)
 
@@ -531,7 +531,7 @@ def _reduction(node: Node, chain: Chain, constants: list[Array | None]) -> None:
 def _pool_whole_image(node: Node, chain: Chain, kind: str, keeps_axes: bool) -> None:
     axes = chain.value.axes
     if keeps_axes and axes not in {CHANNELS_FIRST, (0, 1, 2, 3)}:
-        raise node.misfit("is of no image (N, channels, height, width)")
+        raise node.misfit("needs an image (N, channels, height, width)")
     if node.operator.startswith("Global"):
         _image(node, chain)
     channels = chain.value.shape[2]
@@ -557,7 +557,7 @@ def _reshape(node: Node, chain: Chain, constants: list[Array | None]) -> None:
         copies = size == 0 and not node.attributes.get("allowzero", 0) and place < len(before)
         sizes.append(before[place] if copies else size)
     if not sizes:
-        raise node.misfit("makes one number of the batch")
+        raise node.misfit("reduces the batch to one number")
     fills = sizes[0] == -1 and math.prod(sizes[1:]) == math.prod(chain.value.shape)
     if fills or sizes[0] == node.attributes["batch"] > 0:
         sizes[0] = BATCH
@@ -575,7 +575,7 @@ def _squeeze(node: Node, chain: Chain, constants: list[Array | None]) -> None:
         raise node.misfit("does not say which axes")
     count = len(sizes) + (len(axes) if node.operator == "Unsqueeze" else 0)
     if any(not -count <= axis < count for axis in axes) or count > 32:
-        raise node.misfit("has axes that there are not")
+        raise node.misfit("has axes that do not exist")
     places = sorted({axis % count for axis in axes})
     if node.operator == "Unsqueeze" and places[0] and chain.value.flat is None:
         for place in places:
@@ -585,7 +585,7 @@ def _squeeze(node: Node, chain: Chain, constants: list[Array | None]) -> None:
         for place in places:
             sizes.insert(place, 1)
     elif any(sizes[place] != 1 for place in places):
-        raise node.misfit("takes away an axis of more than one number")
+        raise node.misfit("removes an axis with more than one number")
     else:
         sizes = [size for place, size in enumerate(sizes) if place not in places]
     if not sizes or sizes[0] != BATCH:
@@ -601,9 +601,9 @@ def _pad(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     filled = float(given.get("value", 0.0) if value is None or not value.size else value.reshape(-1)[0])
     axes = constant_at(node, constants, 3).tolist() if len(constants) > 3 else [0, 1, 2, 3]
     if given.get("mode", b"constant") != b"constant" or filled or len(pads) != 2 * len(axes) or min(pads) < 0:
-        raise node.misfit("pads with something else than zeros, or cuts off")
+        raise node.misfit("pads with other values than zeros, or crops")
     if len(chain.value.axes) != 4:
-        raise node.misfit("pads what is no image")
+        raise node.misfit("pads a tensor that is not an image")
     pairs = zip(pads[: len(axes)], pads[len(axes) :], strict=True)
     by_axis = dict(zip([chain.value.axes[axis % 4] for axis in axes], pairs, strict=True))
     if any(sum(by_axis.get(axis, (0, 0))) for axis in (0, 3)):
@@ -616,19 +616,19 @@ def _pad(node: Node, chain: Chain, constants: list[Array | None]) -> None:
 
 @_of("Slice")
 def _slice(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    """Cut margins off what a transposed convolution gives, which is its padding."""
+    """Crop the margins of a transposed convolution's output: this is its padding."""
     piece, value = chain.last("Conv2DTranspose"), chain.value
     starts, stops = (constant_at(node, constants, place).reshape(-1).tolist() for place in (1, 2))
     axes = constant_at(node, constants, 3).reshape(-1).tolist() if len(constants) > 3 else [*range(len(starts))]
     steps = constant_at(node, constants, 4).reshape(-1).tolist() if len(constants) > 4 else [1]
     places = [value.axes[axis] for axis in axes]
     if piece is None or piece.settings["padding"] == "same" or {*steps} != {1} or not {1, 2}.issuperset(places):
-        raise node.misfit("cuts something else than the margins of a transposed convolution")
+        raise node.misfit("crops more than the margins of a transposed convolution")
     shape, padding = [*value.shape], [[*pair] for pair in piece.settings["padding"]]
     for start, stop, axis in zip(starts, stops, places, strict=True):
         first, end, _ = slice(start, stop).indices(shape[axis - 1])
         if first >= end:
-            raise node.misfit("cuts off all pixels")
+            raise node.misfit("crops all pixels")
         padding[axis - 1][0] += first
         padding[axis - 1][1] += shape[axis - 1] - end
         shape[axis - 1] = end - first
@@ -638,7 +638,7 @@ def _slice(node: Node, chain: Chain, constants: list[Array | None]) -> None:
 
 @_of("Tile", "Expand")
 def _repeat(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    """Repeat an axis of one number; the Reshape that follows makes rows or columns of pixels of it."""
+    """Repeat an axis of size one; the next Reshape turns it into rows or columns of pixels."""
     value, given = chain.value, constant_at(node, constants, 1).reshape(-1).tolist()
     if len(given) != len(value.sizes):
         raise node.misfit("repeats samples with another number of axes")
@@ -665,14 +665,14 @@ def _resize(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     scales = given.get("scales", []) if len(constants) <= place else constant_at(node, constants, place).tolist()
     known = given.get("mode", b"nearest") == b"nearest" and (upsample or how in ways) and len(constants) < 4
     if not known or len(scales) != 4 or scales[:2] != [1, 1] or min(scales) < 1 or [*map(int, scales)] != [*scales]:
-        raise node.misfit("does something else than to repeat pixels")
+        raise node.misfit("does more than repeat pixels")
     size = int(scales[2]), int(scales[3])
     chain.value = replace(chain.value, shape=(height * size[0], width * size[1], channels))
     chain.add(node, "UpSample2D", {"size": size})
 
 
 def constant_at(node: Node, constants: list[Array | None], place: int) -> Array:
-    """Return the constant among a node's inputs at a place; raise MisfitError where there is none."""
+    """Return the constant at a position of a node's inputs; raise MisfitError if there is none."""
     constant = constants[place] if place < len(constants) else None
     if constant is None:
         raise node.misfit(f"needs a constant as input {place}")
@@ -680,7 +680,7 @@ def constant_at(node: Node, constants: list[Array | None], place: int) -> Array:
 
 
 def vector_at(node: Node, constants: list[Array | None], place: int, size: int) -> Array:
-    """Return the constant of so many numbers among a node's inputs; raise MisfitError where it is another."""
+    """Return the constant with `size` numbers at a position of a node's inputs; raise MisfitError for another size."""
     constant = constant_at(node, constants, place)
     if constant.shape != (size,):
         raise node.misfit(f"has {constant.shape} numbers for {size} channels")
@@ -688,15 +688,15 @@ def vector_at(node: Node, constants: list[Array | None], place: int, size: int) 
 
 
 def _features(node: Node, value: Value, at: int) -> int:
-    """Return how many features samples have; raise MisfitError unless these are the tensor's axis `at`."""
+    """Return the number of features; raise MisfitError unless they are on the tensor's axis `at`."""
     if len(value.axes) < 2 or value.axes[at] != len(value.axes) - 1:
         where = "first" if at == 1 else "last"
-        raise node.misfit(f"takes features or channels {where}, which its input does not have there", order=True)
+        raise node.misfit(f"takes features or channels {where}, but its input has them elsewhere", order=True)
     return value.shape[-1]
 
 
 def _number_of_features(node: Node, value: Value, constant: Array) -> Array:
-    """Return a constant that a node broadcasts to a tensor as one number for each of minidl's features."""
+    """Return a broadcast constant as one number for each of minidl's features."""
     count, features = len(value.axes), value.shape[-1] if value.shape else 1
     if constant.size == 1:
         return np.full(features, constant.reshape(-1)[0])
@@ -707,10 +707,10 @@ def _number_of_features(node: Node, value: Value, constant: Array) -> Array:
 
 
 def _image(node: Node, chain: Chain) -> tuple[int, int, int]:
-    """Return height, width and channels of samples; raise MisfitError unless they have their channels first."""
+    """Return height, width and channels of samples; raise MisfitError unless the channels are first."""
     chain.put_channels_first()
     if chain.value.axes != CHANNELS_FIRST:
-        raise node.misfit("takes images (N, channels, height, width), which its input is not", order=True)
+        raise node.misfit("takes images (N, channels, height, width), but its input has another form", order=True)
     height, width, channels = chain.value.shape
     return height, width, channels
 
@@ -719,15 +719,15 @@ def _kernel(node: Node, constants: list[Array | None]) -> Array:
     kernel = constant_at(node, constants, 1)
     given = node.attributes.get("kernel_shape")
     if kernel.ndim != 4 or 0 in kernel.shape or (given is not None and [*given] != [*kernel.shape[2:]]):
-        raise node.misfit(f"has kernels {kernel.shape}, which are not those of images")
+        raise node.misfit(f"has kernels {kernel.shape}, which are not for images")
     return kernel
 
 
 def _pair(node: Node, name: str) -> tuple[int, int]:
-    """Return an attribute of two whole numbers above 0; by default, or where it is empty, they are 1."""
+    """Return an attribute of two whole numbers above 0; if missing or empty, they are 1."""
     pair = node.attributes.get(name) or [1, 1]
     if len(pair) != 2 or min(pair) < 1:
-        raise node.misfit(f"has {name} {pair!s:.60}, not those of images")
+        raise node.misfit(f"has {name} {pair!s:.60}, which do not fit images")
     return pair[0], pair[1]
 
 

@@ -1,4 +1,4 @@
-"""Files whose networks compute in whole numbers of 8 bits: a quarter of the size, and faster on many rows."""
+"""Quantize files: networks compute with 8-bit integers, need a quarter of the size, and are faster on many rows."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ from minidl.typing import Array
 _ROWS_AT_ONCE = 256
 
 _CHANNELS = {"MatMul": 1, "BatchNormalization": 0, "LayerNormalization": 0}
-"""Which axis of weights is that of channels; the quantizer looks for one that normalizations do not have, and warns."""
+"""The channel axis of weights; the quantizer looks for an axis that normalizations do not have, and warns."""
 
 
 def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | None = None) -> Path:
-    """Write an ONNX file anew with weights and activations of 8 bits, and return the path of the new file.
+    """Write a copy of an ONNX file with 8-bit weights and activations, and return the path of the new file.
 
-    ONNX Runtime's static quantizer does it, in the form of pairs of QuantizeLinear and DequantizeLinear, with a scale
-    for each channel of the weights. How large activations are is measured on rows that you give: some hundreds of the
+    It uses ONNX Runtime's static quantizer, with pairs of QuantizeLinear and DequantizeLinear and a scale for each
+    channel of the weights. The range of activations is measured on the given rows: use some hundred rows of the
     training data. Compare the accuracy before and after.
 
     Parameters
     ----------
     path : str or path
-        Of a file in float32, as `export` writes it. It may be of another library.
+        A file in float32, as `export` writes it; also from another library.
     x : array of shape (N, *input_shape)
-        Rows as the file takes them.
+        Rows in the form that the file takes.
     to : str or path, optional
-        Where the new file goes; by default beside the old one, as ``digits_int8.onnx`` for ``digits.onnx``.
+        The new file; by default beside the old one, such as ``digits_int8.onnx`` for ``digits.onnx``.
 
     Raises
     ------
     ShapeError, DataError
-        For rows of another shape, for none, and for numbers that are not finite or, with an input of uint8 or int64,
-        not whole; those of uint8 must be within 0 to 255.
+        For rows of another shape, no rows, and numbers that are not finite. With an input of uint8 or int64, also for
+        numbers that are not whole, and with uint8 for numbers outside 0 to 255.
     MissingFileError, FileFormatError
-        For a file that is not there, that ONNX Runtime cannot read, or that computes in 8 bits already.
+        For a file that does not exist, that ONNX Runtime cannot read, or that already computes in 8 bits.
     MissingDependencyError
-        Without the libraries onnx and onnxruntime.
+        If the library onnx or onnxruntime is missing.
     """
     onnx, runtime = import_onnx(), _import_runtime()
     source = as_path(path)
     proto = read_proto(source)[0]
     if any(node.op_type == "DequantizeLinear" for node in proto.graph.node):
-        raise FileFormatError(f"{source} computes in 8 bits already: give the file in float32")
+        raise FileFormatError(f"{source} already computes in 8 bits: give the file in float32")
     metadata = {each.key: each.value for each in proto.metadata_props}
     target = source.with_name(f"{source.stem}_int8{source.suffix}") if to is None else as_path(to)
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | 
         options.log_severity_level = 3
         try:
             session = runtime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors have no common base but this
+        except Exception as error:  # its errors have no other common base
             why = " ".join(str(error).split())
             raise FileFormatError(f"{source}: ONNX Runtime cannot read it: {why:.200}") from error
         rows = _Rows(x, session.get_inputs())
@@ -92,9 +92,9 @@ def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | 
 
 
 def _of_masks(proto: Any) -> list[str]:
-    """Return the nodes that stay in float32: those that put a number near minus infinity where nothing counts.
+    """Return the nodes that stay in float32: they write a number near minus infinity at positions that do not count.
 
-    In 8 bits all others would be 0 beside it.
+    In 8 bits, all other numbers would become 0 next to it.
     """
     choices = [node for node in proto.graph.node if node.op_type == "Where"]
     hidden = {name for node in choices for name in node.output}
@@ -102,7 +102,7 @@ def _of_masks(proto: Any) -> list[str]:
 
 
 class _Rows:
-    """The rows by which the quantizer measures activations, some at a time."""
+    """The rows on which the quantizer measures activations, in blocks."""
 
     def __init__(self, x: Any, inputs: list[Any]) -> None:
         types = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
@@ -113,7 +113,7 @@ class _Rows:
         if rows.shape[1:] != shape:
             raise ShapeError(f"x has shape {rows.shape}, but the file takes {shape} per sample")
         if not len(rows):
-            raise DataError("x has no rows: give some hundreds of the training data")
+            raise DataError("x has no rows: give some hundred rows of the training data")
         check_finite(rows, "x")
         dtype = types[inputs[0].type]
         self.rows = rows.astype(dtype)
@@ -127,12 +127,12 @@ class _Rows:
             yield self.rows[start : start + _ROWS_AT_ONCE]
 
     def get_next(self) -> dict[str, Array] | None:
-        """Return the next rows, by the input's name; None after the last ones. The quantizer calls it."""
+        """Return the next rows by the input's name, or None after the last ones. The quantizer calls this."""
         block = next(self._blocks, None)
         return None if block is None else {self.name: block}
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Give these blocks from now on: the quantizer may ask for parts."""
+        """Return only these blocks from now on: the quantizer may ask for parts."""
         blocks = [*self._in_blocks()][start_index:end_index]
         self._blocks = iter(blocks)
 

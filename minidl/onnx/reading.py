@@ -1,4 +1,4 @@
-"""A trainable model made of an ONNX file, also of one that another library wrote."""
+"""Read an ONNX file, also from another library, as a trainable model."""
 
 from __future__ import annotations
 
@@ -31,31 +31,32 @@ _NO_FORK = "joins what does not begin at one tensor"
 
 
 def load(path: str | os.PathLike[str], *, loss: Loss | None = None) -> Sequential:
-    """Read an ONNX file as a Sequential, to train on, to look into, or to predict with.
+    """Read an ONNX file as a Sequential, for further training, inspection or prediction.
 
-    The network must be a chain of what minidl has, with residual connections and concatenations. PyTorch's two
-    exporters and Keras write such files, skl2onnx does of MLPClassifier and MLPRegressor, and `export` does. Images
-    with their channels first, as PyTorch has them, become images (N, height, width, channels); weights are put in
-    order.
+    The network must be a chain of layers that minidl has, with residual connections and concatenations. `export`,
+    PyTorch's two exporters and Keras write such files, and skl2onnx does for MLPClassifier and MLPRegressor. Images
+    with their channels first, as in PyTorch, become images (N, height, width, channels); weights are reordered to
+    match.
 
     Parameters
     ----------
     path : str or path
     loss : Loss, optional
-        What the model ends with. By default what `export` has written down; of other files SoftmaxCrossEntropy in the
-        place of a softmax at the end, SigmoidCrossEntropy in that of a sigmoid, and none otherwise.
+        The loss at the end of the model. Default: the loss that `export` has saved; for other files,
+        SoftmaxCrossEntropy replaces a softmax at the end and SigmoidCrossEntropy a sigmoid, and otherwise there is no
+        loss.
 
     Raises
     ------
     MissingFileError
-        When there is no such file.
+        If the file does not exist.
     FileFormatError
-        When it is corrupt, refers to files outside of its folder, declares other sizes than it has, or is no such
+        If the file is corrupt, refers to files outside its folder, declares wrong sizes, or holds another kind of
         network: the error names the first node that does not fit.
     MissingDependencyError
-        Without the library onnx.
+        If the library onnx is missing.
 
-    Nothing that the file holds is executed.
+    Nothing in the file is executed.
     """
     if loss is not None and not isinstance(loss, Loss):
         raise ArgumentTypeError(f"loss is {brief(loss)}; it must be a loss, such as SoftmaxCrossEntropy()")
@@ -67,7 +68,7 @@ def load(path: str | os.PathLike[str], *, loss: Loss | None = None) -> Sequentia
 
 
 class _Reader:
-    """A file, and what is known of its graph: the constants, and which nodes take which tensors."""
+    """A file and facts about its graph: the constants, and the nodes that use each tensor."""
 
     def __init__(self, proto: Any, size: int) -> None:
         self.proto, self.graph, self.size = proto, proto.graph, size
@@ -105,7 +106,7 @@ class _Reader:
         return node
 
     def _choose_output(self) -> str:
-        """Return the tensor that the model shall give: the scores in a file of ours, else the last output of floats."""
+        """Return the output tensor for the model: the scores in minidl's files, else the last float output."""
         made = {name: node for node in self.nodes for name in node.outputs}
         if self.proto.producer_name == "minidl" and SCORES in made:
             return SCORES
@@ -127,7 +128,7 @@ class _Reader:
         return kept[::-1]
 
     def _resolve(self) -> None:
-        """Find out what each tensor is: a constant, a shape, another one with its axes moved, or one of its own."""
+        """Find out what each tensor is: a constant, a shape, a transposed tensor, or a new tensor."""
         self.moved: dict[str, tuple[str, tuple[int, ...] | None]] = {}
         self.computed: dict[str, Node] = {}
         self.consumers: dict[str, list[Node]] = {}
@@ -152,7 +153,7 @@ class _Reader:
         elif name in {"value_float", "value_floats", "value_int", "value_ints"}:
             self.constants[node.outputs[0]] = np.array(value, np.float32 if "float" in name else np.int64)
         else:
-            raise node.misfit("is no array of numbers")
+            raise node.misfit("is not an array of numbers")
 
     def _add_moved(self, node: Node) -> None:
         origin, before = self._origin(node.inputs[0])
@@ -164,7 +165,7 @@ class _Reader:
             if sorted(permutation) != [*range(len(permutation))] or permutation[0] != 0:
                 raise node.misfit("moves the axis of the batch")
             if before is not None and len(before) != len(permutation):
-                raise node.misfit("has another number of axes than its input")
+                raise node.misfit("has a different number of axes than its input")
             axes = permutation if before is None else tuple(before[axis] for axis in permutation)
         self.moved[node.outputs[0]] = origin, axes
 
@@ -188,7 +189,7 @@ class _Reader:
         return _build(pieces, loss, self.input_shape, chain.value.shape)
 
     def _whole(self, axes: tuple[int, ...]) -> Chain:
-        """Return the pieces from the input to the output, where the input has its axes so."""
+        """Return the pieces from the input to the output, for this order of the input's axes."""
         sizes = [0] * len(axes)
         for axis, size in zip(axes[1:], self.input_sizes, strict=True):
             sizes[axis] = size
@@ -208,11 +209,11 @@ class _Reader:
         order = self._origin(self.target)[1]
         last = (chain.value if order is None else chain.value.moved(order)).axes
         if last not in {(*range(len(last)),), (0, len(last) - 1, *range(1, len(last) - 1))}:
-            raise MisfitError("it ends with axes in another order than minidl has them", len(self.nodes))
+            raise MisfitError("it ends with axes in another order than minidl's", len(self.nodes))
         return chain
 
     def _follow(self, chain: Chain) -> Node | None:
-        """Let a chain grow to the output or up to a node that also takes other branches; return that."""
+        """Extend a chain to the output, or to a node that also takes other branches; return that node."""
         goal = self._origin(self.target)[0]
         while True:
             if math.prod(chain.value.shape) > MOST_NUMBERS:
@@ -233,7 +234,7 @@ class _Reader:
                 self._step(chain, following[0])
 
     def _dynamic(self, node: Node) -> list[str]:
-        """Return the tensors that a node computes with, in the order of its inputs."""
+        """Return the tensors that a node uses, in the order of its inputs."""
         names = [name for name in node.inputs if name and name not in self.constants and name not in self.computed]
         return [self._origin(name)[0] for name in names]
 
@@ -241,18 +242,18 @@ class _Reader:
         return len({*self._dynamic(node)}) > 1
 
     def _enter(self, chain: Chain, node: Node) -> None:
-        """Give the value of a chain the order of axes in which a node takes it."""
+        """Change the order of axes of a chain's value to the order that a node takes."""
         origins = [self._origin(name) for name in node.inputs]
         orders = {axes for origin, axes in origins if origin == chain.tensor}
         if len(orders) > 1:
             raise node.misfit("takes one tensor in two orders of axes")
         if (axes := orders.pop()) is not None:
             if len(axes) != len(chain.value.axes):
-                raise node.misfit("takes a transposed tensor of another number of axes")
+                raise node.misfit("takes a transposed tensor with a different number of axes")
             chain.value = chain.value.moved(axes)
 
     def _step(self, chain: Chain, node: Node) -> None:
-        """Let a chain grow by one node."""
+        """Extend a chain by one node."""
         self._enter(chain, node)
         if chain.value.rows and node.operator not in {"Add", "Gemm", "MatMul", "Reshape"}:
             raise node.misfit("takes rows of samples, not samples")
@@ -274,11 +275,11 @@ class _Reader:
             except (MinidlError, ValueError, TypeError, LookupError, ArithmeticError) as error:
                 raise node.misfit(f"does not fit: {error!s:.120}") from error
         else:
-            raise node.misfit("is an operator that minidl has no layer for")
+            raise node.misfit("is an operator without a layer in minidl")
         chain.tensor = node.outputs[0]
 
     def _constant(self, node: Node, name: str) -> Array:
-        """Return a constant, or what the graph computes of constants and shapes."""
+        """Return a constant, or the result that the graph computes from constants and shapes."""
         if name in self.constants:
             return self.constants[name]
         maker = self.computed[name]
@@ -297,11 +298,11 @@ class _Reader:
         return made
 
     def _fork(self, chain: Chain, following: list[Node]) -> None:
-        """Follow the branches that begin at a chain's tensor until they have become one again."""
+        """Follow the branches that begin at a chain's tensor until they join again."""
         if any(node.operator in TAKES_IMAGES for node in following):
             chain.put_channels_first()
         ready: list[Chain] = []
-        waiting: dict[int, list[Chain]] = {}  # at nodes, by their index, that also take other branches
+        waiting: dict[int, list[Chain]] = {}  # by the index of the node that also takes other branches
         for node in following:
             branch = Chain(chain.tensor, chain.value)
             if self._is_join(node):
@@ -339,11 +340,11 @@ class _Reader:
             if loss is None and "loss" in self.metadata:
                 loss = decode(json.loads(self.metadata["loss"])["loss"])
                 if loss is not None and not isinstance(loss, Loss):
-                    raise FileFormatError(f"its metadata describe {brief(loss)}, which is no loss")
+                    raise FileFormatError(f"its metadata describe {brief(loss)}, which is not a loss")
             return pieces, loss
         kinds = [piece.kind for piece in pieces]
         if kinds[-2:] == ["Sigmoid", "Concatenate"] and _is_pair(pieces[-1]):
-            pieces, kinds = pieces[:-1], kinds[:-1]  # of p it makes (1 - p, p), as scikit-learn's classifiers do
+            pieces, kinds = pieces[:-1], kinds[:-1]  # it turns p into (1 - p, p), as scikit-learn's classifiers do
             chain.value = Value((*chain.value.shape[:-1], 1), chain.value.axes)
         if kinds[-1:] == ["LogSoftmax"] or (kinds[-1:] == ["Softmax"] and (loss is None or _is(loss, CategoricalLoss))):
             return pieces[:-1], SoftmaxCrossEntropy() if loss is None else loss
@@ -352,7 +353,7 @@ class _Reader:
         return pieces, loss
 
     def _check_sizes(self, pieces: list[Piece]) -> None:
-        """Raise FileFormatError where the parameters are more than the file can hold, as by naming one array often."""
+        """Raise FileFormatError if there are more parameters than the file can hold, such as one array used often."""
         numbers, unseen = 0, [*pieces]
         while unseen:
             piece = unseen.pop()
@@ -370,7 +371,7 @@ def _is(loss: Loss, kind: type[Loss]) -> bool:
 
 
 def _is_pair(piece: Piece) -> bool:
-    """Whether it makes (1 - p, p) of p."""
+    """Whether it turns p into (1 - p, p)."""
     branches = [
         [(each.kind, each.settings.get("scale"), each.settings.get("offset")) for each in branch]
         for branch in piece.settings["branches"]
@@ -379,7 +380,7 @@ def _is_pair(piece: Piece) -> bool:
 
 
 def _inside(piece: Piece) -> list[list[Piece]]:
-    """Return the chains inside of a block."""
+    """Return the chains inside a block."""
     if piece.kind == "Residual":
         return [piece.settings["layers"], piece.settings["projection"]]
     if piece.kind == "Bidirectional":
@@ -388,7 +389,7 @@ def _inside(piece: Piece) -> list[list[Piece]]:
 
 
 def _build(pieces: list[Piece], loss: Loss | None, input_shape: Shape, output_shape: Shape) -> Sequential:
-    """Return the model that pieces describe, with their arrays."""
+    """Return the model with the layers and arrays of these pieces."""
     arrays: dict[int, dict[str, Array]] = {}
     made = _make_layers(pieces, arrays) or [layers.Rescale(1.0)]
     model = Sequential([*made, loss] if loss else made)
@@ -426,7 +427,7 @@ def _make_layer(piece: Piece, arrays: dict[int, dict[str, Array]]) -> Layer:
     kind = next((getattr(home, piece.kind) for home in (layers, sequences) if piece.kind in home.__all__), None)
     if kind is None:
         assert piece.node is not None
-        raise piece.node.misfit("is an operator that minidl has no layer for")
+        raise piece.node.misfit("is an operator without a layer in minidl")
     layer: Layer = kind(**settings)
     layer.trainable = not piece.frozen
     arrays[id(layer)] = piece.arrays

@@ -1,7 +1,7 @@
-"""The recurrent operators of ONNX, with the transpositions around them, as nodes of batches of sequences.
+"""Merge ONNX's recurrent operators with the transpositions around them into nodes for batches of sequences.
 
-ONNX's RNN, GRU and LSTM have their steps on the first axis, and one axis for directions. So files transpose what goes
-in and what comes out. `merge` makes one node of all that, whose input and output have the batch on the first axis.
+ONNX's RNN, GRU and LSTM have their steps on the first axis, and an extra axis for directions. So files transpose their
+input and output. `merge` turns all this into one node, whose input and output have the batch on the first axis.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ MERGED = "recurrent layer"
 
 _KINDS = {operator: (kind.__name__, order) for kind, (operator, order) in GATES.items()}
 _ZEROS = {"Expand", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
-"""Operators that give zeros of zeros, whatever their other inputs are."""
+"""Operators that turn zeros into zeros, whatever their other inputs are."""
 
 
 def merge(nodes: Sequence[Node], constants: dict[str, Array]) -> None:
-    """Turn the last of the nodes around a recurrent operator into one that takes and gives batches of sequences.
+    """Turn the last of the nodes around a recurrent operator into one node from and to batches of sequences.
 
-    What has another form stays as it is, and so has no layer.
+    Nodes in another form do not change, so no layer fits them.
     """
     graph = _Graph(nodes, constants)
     for node in nodes:
@@ -39,7 +39,7 @@ def merge(nodes: Sequence[Node], constants: dict[str, Array]) -> None:
 
 
 class _Graph:
-    """Which node makes which tensor, and which take it."""
+    """The maker and the users of each tensor."""
 
     def __init__(self, nodes: Sequence[Node], constants: dict[str, Array]) -> None:
         self.makers = {name: node for node in nodes for name in node.outputs if name}
@@ -48,10 +48,10 @@ class _Graph:
             for name in dict.fromkeys(node.inputs):
                 self.consumers.setdefault(name, []).append(node)
         self.constants = constants
-        self.batches: set[str] = set()  # tensors that are batches of sequences now, and had the steps first
+        self.batches: set[str] = set()  # tensors that are now batches of sequences; before, the steps were first
 
     def batch(self, name: str) -> str | None:
-        """Return the batch of sequences of which a tensor has the steps on its first axis."""
+        """Return the batch of sequences for a tensor with the steps on its first axis."""
         while (maker := self.makers.get(name)) and maker.passes_on:
             name = maker.inputs[0]
         if name in self.batches or (maker and maker.operator == MERGED):
@@ -67,12 +67,12 @@ class _Graph:
         return name
 
     def length_of(self, node: Node) -> int:
-        """Return how many steps a Reshape says that there are; 0 where it does not."""
+        """Return the number of steps in a Reshape, or 0 if it does not give one."""
         given = self._given(node) if node.operator == "Reshape" else None
         return given[0] if given else 0
 
     def starts_at_zero(self, node: Node) -> bool:
-        """Whether a recurrent operator has no lengths, no peepholes, and first states of zero alone."""
+        """Whether a recurrent operator has no lengths, no peepholes, and only zeros as initial states."""
         others = [*node.inputs[4:], *[""] * 4][:4]
         return not others[0] and not others[3] and all(not name or self._is_zero(name) for name in others[1:3])
 
@@ -91,7 +91,7 @@ class _Graph:
         return False
 
     def ends(self, node: Node) -> Iterator[tuple[Node, str, bool]]:
-        """Yield where what an operator gives is of batches: the node, a direction, and whether it is of all steps."""
+        """Yield each output of an operator as batches: the node, a direction, and whether it has all steps."""
         way = node.attributes.get("direction", b"forward").decode()
         for of_steps in self._followers(node):
             if way != "bidirectional" and self._is(of_steps, "Squeeze", [1]):
@@ -109,7 +109,7 @@ class _Graph:
                 yield from self._states([last], way)
 
     def _states(self, nodes: list[Node], way: str, are_last: bool = False) -> Iterator[tuple[Node, str, bool]]:
-        """Yield which nodes take the last state of a direction by its place, from the end after those of others."""
+        """Yield the nodes that take the last state of a direction by its position, counted from the end."""
         ways = ["forward", "reverse"] if way == "bidirectional" else [way]
         for node in nodes:
             place = self.constants.get(node.inputs[1]) if node.operator == "Gather" else None
@@ -119,7 +119,7 @@ class _Graph:
                 yield node, ways[int(place)], False
 
     def _of_batches(self, node: Node, way: str) -> Iterator[tuple[Node, str, bool]]:
-        """Yield a node whose steps are on the first axis, if all that follows swaps the axes or begins so."""
+        """Yield a node whose steps are on the first axis, if all following nodes swap the axes or begin to do so."""
         followers = self._followers(node)
         swaps = [each for each in followers if each.operator == "Transpose"]
         known = all(_axes(swap, "perm") in ([1, 0, 2], [1, 2, 0]) for swap in swaps)
@@ -131,7 +131,7 @@ class _Graph:
             yield node, way, True
 
     def _joins_directions(self, node: Node, before: Node, way: str) -> bool:
-        """Whether a Reshape makes (T, N, directions x H) of (T, N, directions, H), which a node before it gives."""
+        """Whether a Reshape turns an earlier node's (T, N, directions, H) into (T, N, directions x H)."""
         if (given := self._given(node)) is not None:
             return len(given) == 3 and (given == [0, 0, -1] or (given[0] > 0 and given[1] == -1))
         shape = self.makers.get(node.inputs[1])
@@ -149,7 +149,7 @@ class _Graph:
         return all(limit is not None and limit.tolist() == [axis + end] for end, limit in enumerate(limits))
 
     def _followers(self, node: Node, output: int = 0) -> list[Node]:
-        """Return which nodes take an output of a node."""
+        """Return the nodes that take an output of a node."""
         name = node.outputs[output] if output < len(node.outputs) else ""
         found = self.consumers.get(name, []) if name else []
         return [each for other in found for each in (self._followers(other) if other.passes_on else [other])]
@@ -158,7 +158,7 @@ class _Graph:
         return node.operator == operator and (self._given(node) or _axes(node, "axes")) == axes
 
     def _given(self, node: Node) -> list[int] | None:
-        """Return the second input of a node, if that is a constant."""
+        """Return the second input of a node if it is a constant."""
         constant = self.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
         return None if constant is None else [int(each) for each in constant.reshape(-1)]
 
@@ -168,10 +168,10 @@ def _axes(node: Node, name: str) -> list[int]:
 
 
 def recurrent(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    """Append the layer of a node that `merge` has made; the steps of one that goes backwards are put in order."""
+    """Append the layer of a node from `merge`; the steps of a backward layer are put in order."""
     value, given = chain.value, node.attributes
     if value.axes != (0, 1, 2) or value.flat is not None or value.rows:
-        raise node.misfit("takes sequences (N, T, F), which its input is not", order=True)
+        raise node.misfit("takes sequences (N, T, F), but its input has another form", order=True)
     length, features = value.shape
     if given["length"] not in {0, length}:
         raise node.misfit(f"gives {given['length']} steps, not {length}")
@@ -218,7 +218,7 @@ def _piece(node: Node, place: int, weight: Array, inner: Array, bias: Array) -> 
     names = [each.decode() for each in given.get("activations", [])] or usual * (place + 1)
     functions = names[place * len(usual) : (place + 1) * len(usual)]
     if given.get("clip") or given.get("input_forget") or given.get("layout"):
-        raise node.misfit("has a clip, an input_forget or a layout, which minidl's layers do not")
+        raise node.misfit("has a clip, an input_forget or a layout, which minidl's layers do not have")
     if functions != usual and not (kind == "SimpleRNN" and functions == ["Relu"]):
         raise node.misfit(f"has the activations {functions!s:.80}")
 
@@ -234,14 +234,16 @@ def _piece(node: Node, place: int, weight: Array, inner: Array, bias: Array) -> 
         settings["activation"] = functions[0].lower()
     if kind == "GRU":
         if not given.get("linear_before_reset"):
-            raise node.misfit("resets the state before its product with the weights, which minidl's GRU does after it")
+            raise node.misfit(
+                "resets the state before its product with the weights; minidl's GRU does it after the product"
+            )
         arrays["recurrent_bias"] = recurrent[2 * units :]
         arrays["bias"] = np.concatenate([arrays["bias"][: 2 * units], outer[2 * units :]])
     return Piece(kind, settings, arrays, node)
 
 
 def both_ways(pieces: Sequence[Sequence[Piece]]) -> list[Piece] | None:
-    """Return the layers of two branches if one goes forwards and the other, made alike, backwards: a Bidirectional."""
+    """Return the layers of two branches that form a Bidirectional: one forward, the other equal but backward."""
     if len(pieces) != 2 or not all(pieces) or pieces[0][0].kind not in {kind for kind, _ in _KINDS.values()}:
         return None
     (ahead, *rest), (back, *others) = pieces

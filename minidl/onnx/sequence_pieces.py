@@ -1,4 +1,4 @@
-"""What ONNX's operators add to a chain of layers where its samples are sequences, (T, F), or ids."""
+"""The pieces that ONNX's operators add to a chain of layers if samples are sequences, (T, F), or ids."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from minidl.sequences import PositionalEncoding
 from minidl.typing import Array
 
 FEATURES_FIRST = (0, 2, 1)
-"""Where (N, T, F) has the axes of (N, F, T), as ONNX's operators with windows take it."""
+"""The positions of the axes of (N, F, T), as ONNX's operators with windows take it, in (N, T, F)."""
 
 
 def _of_sequences(*names: str) -> Callable[[Operator], Operator]:
-    """Let a function see to these operators where samples have two axes."""
+    """Register a function for these operators, for samples with two axes."""
 
     def keep(operator: Operator) -> Operator:
         for name in names:
@@ -47,7 +47,7 @@ def _convolution(node: Node, chain: Chain, constants: list[Array | None]) -> Non
     length, features = _sequence(node, chain)
     kernel, groups = constant_at(node, constants, 1), node.attributes.get("group", 1)
     if kernel.ndim != 3 or 0 in kernel.shape:
-        raise node.misfit(f"has kernels {kernel.shape}, which are not those of sequences")
+        raise node.misfit(f"has kernels {kernel.shape}, which are not for sequences")
     filters, seen, size = kernel.shape
     if _one(node, "kernel_shape", size) != size or groups < 1 or seen * groups != features or filters % groups:
         raise node.misfit(f"has kernels {kernel.shape} in {groups} groups for {features} features")
@@ -75,7 +75,7 @@ def _pooling(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     if given.get("ceil_mode", 0) and (window.padded[1] - size) % strides:
         raise node.misfit("has ceil_mode, which minidl's pooling does not")
     if max(before, after) >= size:
-        raise node.misfit("has windows that lie outside of the sequence")
+        raise node.misfit("has windows outside the sequence")
     chain.value = replace(chain.value, shape=(window.places[1], features))
     chain.add(node, f"{node.operator}1D", {"pool_size": size, "strides": strides, "padding": padding})
 
@@ -88,7 +88,7 @@ def _global_pooling(node: Node, chain: Chain, constants: list[Array | None]) -> 
     if is_global:
         _sequence(node, chain)
     elif axes is None or [value.axes[axis % 3] for axis in axes] != [1]:
-        raise node.misfit("is over another axis than that of positions")
+        raise node.misfit("is not over the axis of positions")
     elif node.attributes.get("keepdims", 1) == 1 and value.axes != FEATURES_FIRST:
         raise node.misfit("keeps an axis of one position")
     kind = "GlobalMaxPool1D" if node.operator.endswith(("MaxPool", "Max")) else "GlobalAveragePool1D"
@@ -103,7 +103,7 @@ _add_number_or_bias = OPERATORS["Add"]
 
 @_of_sequences("Add")
 def _add(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    """Add an array of all positions and features, which is that of a layer of positions."""
+    """Add an array of all positions and features, as a layer for positions does."""
     value = chain.value
     array = next((each for each in constants if each is not None), np.zeros(0))
     sizes = [*value.sizes[1:]]
@@ -122,16 +122,16 @@ def _add(node: Node, chain: Chain, constants: list[Array | None]) -> None:
 
 @_of_sequences("Slice")
 def _slice(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    """Reverse the steps of a layer that goes backwards."""
+    """Reverse the steps of a backward layer."""
     limits = [each.reshape(-1).tolist() for each in constants[1:] if each is not None]
     is_reversed = len(limits) == 4 and limits[0] == limits[3] == [-1] and limits[1][0] <= -chain.value.shape[0] - 1
     if not is_reversed or limits[2] not in ([1], [-2]) or not chain.last("Reversed"):
-        raise node.misfit("cuts something else than the steps of a layer that goes backwards, to reverse them")
+        raise node.misfit("slices other than to reverse the steps of a backward layer")
     chain.pieces.pop()
 
 
 def _gather(node: Node, chain: Chain, constants: list[Array | None]) -> None:
-    """Take the rows of a matrix that ids name, or the last step of a recurrent layer."""
+    """Take the rows of a matrix by ids, or the last step of a recurrent layer."""
     value, weight = chain.value, constants[0]
     if weight is None and (piece := chain.last("SimpleRNN", "GRU", "LSTM")) and piece.settings["return_sequences"]:
         place, axis = constant_at(node, constants, 1), node.attributes.get("axis", 0) % 3
@@ -141,7 +141,7 @@ def _gather(node: Node, chain: Chain, constants: list[Array | None]) -> None:
         chain.value = Value(value.shape[1:], (0, 1))
         return
     if weight is None or weight.ndim != 2 or 0 in weight.shape or node.attributes.get("axis", 0) != 0 or chain.pieces:
-        raise node.misfit("takes something else than vectors of the ids that go in")
+        raise node.misfit("takes rows by numbers other than the input's ids")
     if value.axes != (*range(len(value.axes)),):
         raise node.misfit("takes ids in another order of axes", order=True)
     size, units = weight.shape
@@ -153,17 +153,17 @@ OPERATORS["Gather"] = _gather
 
 
 def _sequence(node: Node, chain: Chain) -> tuple[int, int]:
-    """Return positions and features of samples; raise MisfitError unless they have their features first."""
+    """Return positions and features of samples; raise MisfitError unless the features are first."""
     if chain.value.axes != FEATURES_FIRST:
-        raise node.misfit("takes sequences (N, features, positions), which its input is not", order=True)
+        raise node.misfit("takes sequences (N, features, positions), but its input has another form", order=True)
     return chain.value.shape[0], chain.value.shape[1]
 
 
 def _one(node: Node, name: str, default: int = 1) -> int:
-    """Return an attribute of one whole number above 0."""
+    """Return an attribute with one whole number above 0."""
     values = node.attributes.get(name) or [default]
     if len(values) != 1 or values[0] < 1:
-        raise node.misfit(f"has {name} {values!s:.60}, not those of sequences")
+        raise node.misfit(f"has {name} {values!s:.60}, which do not fit sequences")
     return int(values[0])
 
 

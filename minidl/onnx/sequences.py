@@ -1,4 +1,4 @@
-"""What layers of sequences are in ONNX's operators, also where a mask says which positions count."""
+"""Sequence layers in ONNX's operators, with and without a mask that says which positions count."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from minidl.sequences.positions import angles
 from minidl.typing import Array
 
 TRANSLATIONS: dict[type[Layer], Callable[..., str]] = {}
-"""Of each class of layers here the function that adds its nodes; `Graph` says how."""
+"""For each layer class in this module, the function that adds its nodes; see `Graph`."""
 
 _FLOAT, _INT64, _BOOL = 1, 7, 9
 """ONNX's numbers of these types."""
 
 _LEAST = float(np.finfo(np.float32).min)
-"""In the place of minus infinity, of which a softmax makes no number."""
+"""Used instead of minus infinity, which becomes NaN in a softmax."""
 
 
 def _translates(*kinds: type[Layer]) -> Callable[[Callable[..., str]], Callable[..., str]]:
@@ -56,7 +56,7 @@ def _embedding(layer: Embedding, graph: Graph, x: str) -> str:
 
 
 def _vectors(layer: Embedding, graph: Graph, x: str, weight: str) -> str:
-    """Return the vectors of ids; where one id is padding, they get a mask."""
+    """Return the vectors of ids; if one id is padding, they get a mask."""
     before = graph.mask_of(x)
     ids = x if graph.is_whole(x) else graph.node("Cast", x, to=_INT64)
     y, mask = graph.node("Gather", weight, ids, axis=0), before
@@ -96,25 +96,25 @@ def _positions(layer: Layer, graph: Graph, x: str) -> str:
 
 
 def _window(layer: Conv1D | MaxPool1D | AveragePool1D) -> dict[str, Any]:
-    """Return the attributes by which operators have the window of a layer."""
+    """Return the operator attributes for the window of a layer."""
     window = layer.window
     return {"kernel_shape": [window.size[1]], "strides": [window.strides[1]], "pads": [*window.margins[1]]}
 
 
 def _of_features(graph: Graph, mask: str, x: str, to: int = _BOOL) -> str:
-    """Return a mask (N, T) with an axis more, for all features of a tensor (N, T, F) or (N, F, T)."""
+    """Return a mask (N, T) with an extra axis, for all features of a tensor (N, T, F) or (N, F, T)."""
     axis = 1 if graph.has_channels_first(x) else 2
     spread = graph.node("Unsqueeze", mask, graph.constant([axis]))
     return spread if to == _BOOL else graph.node("Cast", spread, to=to)
 
 
 def hidden(graph: Graph, x: str, mask: str, value: float = 0.0) -> str:
-    """Return a tensor with a value where a mask says that a position does not count."""
+    """Return a tensor with a fixed value at the positions that a mask excludes."""
     return graph.node("Where", _of_features(graph, mask, x), x, graph.constant(value))
 
 
 def _mask_of_windows(layer: Conv1D | MaxPool1D | AveragePool1D, graph: Graph, mask: str) -> str:
-    """Return which windows count: those of which all needed positions do."""
+    """Return the windows that count: all their needed positions count."""
     positions = layer.needed_positions()
     needed = graph.node("Gather", graph.node("Cast", mask, to=_FLOAT), graph.constant(positions), axis=1)
     return graph.node("Cast", graph.node("ReduceMin", needed, axes=[2], keepdims=0), to=_BOOL)
@@ -152,7 +152,7 @@ def _average_pool(layer: AveragePool1D, graph: Graph, x: str) -> str:
     layer.check_mask(np.ones((0, 0), bool))
     y = graph.node("AveragePool", hidden(graph, x, mask), **settings)
     shares = graph.node("AveragePool", _of_features(graph, mask, x, to=_FLOAT), **settings)
-    # A window without a position that counts has the sum 0, and a share above 0.
+    # If no position of a window counts, its sum is 0 and its share is above 0.
     y = graph.node("Div", y, graph.node("Max", shares, graph.constant(0.5 / layer.pool_size)))
     return graph.set_mask(y, _mask_of_windows(layer, graph, mask))
 
@@ -205,7 +205,7 @@ def _attention(layer: MultiHeadAttention, graph: Graph, x: str) -> str:
     if allowed:
         scores = graph.node("Where", allowed, scores, graph.constant(_LEAST))
     weights = graph.node("Softmax", scores, axis=-1)
-    if mask and allowed:  # a position without a key takes nothing
+    if mask and allowed:  # a position without a key gets zeros
         weights = graph.node("Where", allowed, weights, graph.constant(0.0))
     heads = graph.node("Transpose", graph.node("MatMul", weights, values), perm=[0, 2, 1, 3])
     joined = graph.node("Reshape", heads, graph.constant([0, positions, features]))
@@ -214,7 +214,7 @@ def _attention(layer: MultiHeadAttention, graph: Graph, x: str) -> str:
 
 
 def _turned(graph: Graph, x: str, positions: int, size: int) -> str:
-    """Return queries or keys (N, H, T, D), of which the pairs of features are turned by their position's angles."""
+    """Return queries or keys (N, H, T, D) with pairs of features rotated by the angles of their position."""
     cosines, sines = turns(positions, size)
     halves = [_cut(graph, x, start, start + size // 2, axis=3) for start in (size // 2, 0)]
     swapped = graph.node("Mul", graph.node("Concat", *halves, axis=3), graph.constant(sines))
@@ -222,7 +222,7 @@ def _turned(graph: Graph, x: str, positions: int, size: int) -> str:
 
 
 def turns(positions: int, size: int) -> Array:
-    """Return what features, and these with their halves swapped, are multiplied by: two tables (T, D)."""
+    """Return two tables (T, D): the factors of the features, and of the features with their halves swapped."""
     turned = angles(0, positions, size)
     return np.stack([np.hstack([np.cos(turned)] * 2), np.hstack([-np.sin(turned), np.sin(turned)])])
 
@@ -238,7 +238,7 @@ GATES: dict[type[Layer], tuple[str, list[int]]] = {
     GRU: ("GRU", [1, 0, 2]),
     LSTM: ("LSTM", [0, 3, 1, 2]),
 }
-"""Of each layer the operator, and its order of the layer's gates: z r n of the GRU's r z n, i o f g of i f g o."""
+"""For each layer, the operator and its order of the gates: z r n for the GRU's r z n, i o f g for i f g o."""
 
 
 @_translates(*GATES)
@@ -270,8 +270,8 @@ def _states(layer: Any, graph: Graph, x: str) -> tuple[str, str | None]:
     of_steps = mask
     if layer.go_backwards:
         x, of_steps = _reversed(graph, x), _reversed(graph, mask)
-    # The positions that count come first, in their order. After step t there are as many states as counted up to it;
-    # before all of them is the state 0.
+    # The positions that count come first, in their order. After step t there is a state for each counting position up
+    # to t; the state 0 comes before them.
     number = graph.node("Cast", of_steps, to=_FLOAT)
     places = graph.constant(np.arange(positions, 0.0, -1))
     keys = graph.node("Add", graph.node("Mul", number, graph.constant(float(positions))), places)
@@ -288,7 +288,7 @@ def _states(layer: Any, graph: Graph, x: str) -> tuple[str, str | None]:
 
 
 def _taken(graph: Graph, x: str, places: str, shape: list[int]) -> str:
-    """Return what is at some places (N, n) of a tensor (N, T, F)."""
+    """Return the entries at some positions (N, n) of a tensor (N, T, F)."""
     spread = graph.node("Unsqueeze", places, graph.constant([2]))
     return graph.node("GatherElements", x, graph.node("Expand", spread, graph.constant(shape)), axis=1)
 
@@ -299,7 +299,7 @@ def _reversed(graph: Graph, x: str) -> str:
 
 
 def _run(layer: Any, graph: Graph, x: str, *, backwards: bool, last: bool) -> str:
-    """Return what the operator gives: the states (N, T, H) in the order of the positions, or the last one (N, H)."""
+    """Return the operator's output: the states (N, T, H) in the order of the positions, or the last one (N, H)."""
     operator, order = GATES[next(kind for kind in GATES if isinstance(layer, kind))]
     bias = layer.bias.value
     inner = np.zeros_like(bias)

@@ -1,4 +1,4 @@
-"""ONNX files read without trust: whatever sizes they declare, no more memory is taken than they have bytes."""
+"""Read untrusted ONNX files: whatever sizes they declare, they use no more memory than they have bytes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _STORED = {
     10: ("<f2", "int32_data"),
     11: ("<f8", "double_data"),
 }
-"""ONNX's numbers of types: what they are in NumPy, and the field that has the numbers where they are not raw bytes."""
+"""ONNX's type numbers: the NumPy type, and the field that holds the numbers if they are not raw bytes."""
 
 
 def read_proto(path: str | os.PathLike[str]) -> tuple[Any, int]:
-    """Return the content of a file, and how many bytes it has together with those that it refers to.
+    """Return the content of a file, and its size in bytes, including the files that it refers to.
 
-    Raises MissingFileError where there is no such file, and FileFormatError for one that ONNX's checker refuses, or
-    that refers to a file outside of its own folder.
+    Raises MissingFileError if the file does not exist, and FileFormatError if ONNX's checker rejects it or if it
+    refers to a file outside its own folder.
     """
     onnx, path = import_onnx(), as_path(path)
     if not path.is_file():
@@ -43,26 +43,26 @@ def read_proto(path: str | os.PathLike[str]) -> tuple[Any, int]:
         model.ParseFromString(content)
         size = len(content) + _read_external(model, path.parent)
         onnx.checker.check_model(model)
-    # What the parser raises is an Exception and no more; the checker raises these for texts that are no UTF-8.
+    # The parser's error is a plain Exception; the checker raises these for texts that are not UTF-8.
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be loaded: {error}") from error
     except Exception as error:
         raise FileFormatError(
-            f"{path} is no ONNX file, or a corrupt one: {' '.join(str(error).split())[:150]}"
+            f"{path} is not an ONNX file, or it is corrupt: {' '.join(str(error).split())[:150]}"
         ) from error
     return model, size
 
 
 def array_of(tensor: Any) -> Array:
-    """Return the array of a tensor; raise FileFormatError unless it has as many numbers as it declares."""
+    """Return the array of a tensor; raise FileFormatError unless it has the declared number of values."""
     shape, name = tuple(tensor.dims), tensor.name
     if tensor.data_type not in _STORED:
-        raise FileFormatError(f"tensor {name!r:.60} has a type of numbers that minidl does not know")
+        raise FileFormatError(f"tensor {name!r:.60} has a number type that minidl does not know")
     kind, field = _STORED[tensor.data_type]
     dtype, count = np.dtype(kind), math.prod(shape)
     given = len(tensor.raw_data) / dtype.itemsize if tensor.HasField("raw_data") else len(getattr(tensor, field))
     if given != count or min(shape, default=0) < 0 or len(shape) > 32:
-        raise FileFormatError(f"tensor {name!r:.60} declares shape {shape!s:.60}, which its numbers do not have")
+        raise FileFormatError(f"tensor {name!r:.60} declares shape {shape!s:.60}, but has another number of values")
     if tensor.HasField("raw_data"):
         return np.frombuffer(tensor.raw_data, dtype).reshape(shape)
     values = np.array(getattr(tensor, field), np.uint16 if kind == "<f2" else None)
@@ -76,7 +76,7 @@ def _tensors(model: Any) -> Iterator[Any]:
 
 
 def _read_external(model: Any, folder: Path) -> int:
-    """Bring the numbers of tensors that are in other files into the model; return how many bytes they have."""
+    """Load the values of tensors from other files into the model; return their size in bytes."""
     left: dict[Path, int] = {}
     total = 0
     for tensor in _tensors(model):
@@ -95,7 +95,7 @@ def _read_external(model: Any, folder: Path) -> int:
         left.setdefault(path, size)
         left[path] -= length
         if length != count or min(offset, length, left[path], *tensor.dims) < 0 or offset + length > size:
-            raise FileFormatError(f"{place} declares {count} bytes, which {path.name!r} does not have for it")
+            raise FileFormatError(f"{place} declares {count} bytes, but {path.name!r} does not have them")
         with path.open("rb") as file:
             file.seek(offset)
             tensor.raw_data = file.read(length)
@@ -106,7 +106,7 @@ def _read_external(model: Any, folder: Path) -> int:
 
 
 def _inside(folder: Path, location: str, place: str) -> Path:
-    """Return the path of a file that a model names; raise FileFormatError unless it is within the model's folder."""
+    """Return the path of a file that a model names; raise FileFormatError unless it is in the model's folder."""
     try:
         home, path = folder.resolve(), (folder / location).resolve()
         inside = bool(location) and home in path.parents and path.is_file()

@@ -1,4 +1,4 @@
-"""What each layer, block and loss is in ONNX's operators."""
+"""Translate each layer, block and loss to ONNX's operators."""
 
 from __future__ import annotations
 
@@ -55,22 +55,22 @@ Translation = Callable[..., str]
 _Kind = TypeVar("_Kind", bound=Translation)
 
 _OWN: dict[type[Layer], Translation] = {**OF_SEQUENCES}
-"""Of minidl's layers. Their functions take images with the channels first or last, and return either."""
+"""The translations of minidl's layers. They take images with the channels first or last, and return either."""
 
 _REGISTERED: dict[type, Translation] = {}
 
 
 def register(kind: type[Layer] | type[Loss], translation: Translation) -> None:
-    """Let a function add the nodes of layers, or of losses, of a class that has no method ``to_onnx`` itself.
+    """Register a function that adds the ONNX nodes of a class of layers or losses without a method ``to_onnx``.
 
     Parameters
     ----------
     kind : type
-        The class of a layer, or of a loss. Classes derived from it are not meant.
+        The class of a layer or a loss. Derived classes are not included.
     translation : callable
-        Of a layer ``translation(layer, graph, x) -> str``, as the method ``to_onnx`` that `Graph` describes. Of a loss
-        ``translation(loss, graph, scores, output) -> str``, where output is "probabilities" or "labels": what to make
-        of the scores.
+        For a layer: ``translation(layer, graph, x) -> str``, like the method ``to_onnx`` that `Graph` describes. For a
+        loss: ``translation(loss, graph, scores, output) -> str``, where `output` is "probabilities" or "labels", the
+        result to compute from the scores.
     """
     if not (isinstance(kind, type) and issubclass(kind, Layer | Loss)):
         raise ArgumentTypeError(f"register takes the class of a layer or of a loss, not {brief(kind)}")
@@ -94,7 +94,7 @@ def _translate(layer: Layer, graph: Graph, x: str) -> str:
         if not isinstance(y, str):
             raise ArgumentTypeError(f"to_onnx of {kind.__name__} must return the name of its output, not {brief(y)}")
         return y
-    # A class derived from one of ours is translated like it unless it computes something else.
+    # A derived class is translated like its minidl base class unless it computes something else.
     for base in kind.__mro__:
         if base in _OWN and base.forward is kind.forward:
             return _OWN[base](layer, graph, x)
@@ -102,9 +102,9 @@ def _translate(layer: Layer, graph: Graph, x: str) -> str:
 
 
 def translate_loss(loss: Loss, graph: Graph, scores: str, output: str, shape: Shape) -> tuple[str, bool]:
-    """Add what makes probabilities or labels of scores (N, *shape); return the name, and whether it is whole numbers.
+    """Add nodes that turn scores (N, *shape) into probabilities or labels; return the name, and whether it is integer.
 
-    Raises ArgumentError for a loss without probabilities, ArgumentTypeError for a loss of one's own.
+    Raises ArgumentError for a loss without probabilities, and ArgumentTypeError for a custom loss.
     """
     kind = type(loss)
     custom = _REGISTERED.get(kind) or getattr(kind, "to_onnx", None)
@@ -132,7 +132,7 @@ def translate_loss(loss: Loss, graph: Graph, scores: str, output: str, shape: Sh
 def _how_to_translate(kind: type, method: str, example: str) -> str:
     name = kind.__name__
     cure = f"give {name} a method {method}, such as `return {example}`, or minidl.onnx.register({name}, function)"
-    return f"{name} is no class of minidl's, and ONNX does not know it: {cure}"
+    return f"{name} is not a class of minidl, so export cannot translate it: {cure}"
 
 
 def _squeezed(graph: Graph, x: str) -> str:
@@ -140,7 +140,7 @@ def _squeezed(graph: Graph, x: str) -> str:
 
 
 _TAKE_WHOLE = Sequential, Residual, Concatenate, Embedding, TiedEmbedding, Reshape
-"""Layers that take whole numbers, or hand them on; others get float32."""
+"""Layers that take whole numbers or pass them on; other layers get float32."""
 
 _FLOAT, _INT64 = 1, 7
 """ONNX's numbers of these types."""
@@ -233,7 +233,7 @@ def _layer_norm(layer: LayerNorm, graph: Graph, x: str) -> str:
 
 @_translates(Reshape)
 def _reshape(layer: Reshape, graph: Graph, x: str) -> str:
-    # 0 stands for the size of the batch, which may be 0: then -1 could be anything.
+    # 0 means the size of the batch, which may be 0: then -1 could be anything.
     return graph.node("Reshape", graph.channels_last(x), graph.constant([0, *(layer.output_shape or ())]))
 
 
@@ -249,7 +249,7 @@ def _rescale(layer: Rescale, graph: Graph, x: str) -> str:
 
 
 def _window(window: Window) -> dict[str, Any]:
-    """Return the attributes by which operators of images have a window."""
+    """Return the window attributes of image operators."""
     (top, bottom), (left, right) = window.margins
     pads = [top, left, bottom, right]
     return {"kernel_shape": [*window.size], "strides": [*window.strides], "pads": pads}
@@ -350,7 +350,7 @@ def _all_count(graph: Graph, x: str) -> str:
 
 
 def _inside(block: Layer, name: str, layer: Layer, graph: Graph, x: str) -> str:
-    """Translate a layer inside of another; errors name it."""
+    """Translate a layer inside another layer; errors name it."""
     before = graph.place
     graph.place = f"{before}{name}/"
     with naming(block.place_of(name)):
@@ -369,5 +369,5 @@ def _alike(graph: Graph, tensors: list[str], layer: Layer) -> list[str]:
 
 
 def _axes(layer: Layer, shape: Shape | None = None) -> int:
-    """Return how many axes batches of a shape have, by default those that a layer takes."""
+    """Return the number of axes of batches with a shape, by default a layer's input shape."""
     return 1 + len(shape or layer.input_shape or ())

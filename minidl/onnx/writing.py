@@ -1,4 +1,4 @@
-"""A model written as a file that ONNX Runtime and others run."""
+"""Write a model as a file that ONNX Runtime and other programs run."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from minidl.typing import Shape
 from minidl.version import __version__
 
 IR_VERSION = 8
-"""The version of the file format that came with the opset."""
+"""The version of the file format that belongs to the opset."""
 
 SCORES = "scores"
-"""The tensor that enters the loss, in every file that is written."""
+"""The name of the loss's input tensor in every written file."""
 
 INPUT_DTYPES = {"uint8": 2, "int64": 7, "float32": 1}
-"""What a file may take, and ONNX's numbers of these types."""
+"""The input types of a file, and ONNX's numbers for them."""
 
 OUTPUTS = ("scores", "probabilities", "labels")
 
@@ -42,37 +42,37 @@ def export(
     class_names: Sequence[Any] | None = None,
     input_dtype: str | None = None,
 ) -> None:
-    """Write a model as an ONNX file, which ONNX Runtime and others run without minidl.
+    """Write a model as an ONNX file, which ONNX Runtime and other programs run without minidl.
 
-    The file has one input, ``x`` (N, *input_shape) with any N, and one output, named as `output`. It computes in
-    float32 what inference does: dropout is off. Images stay (N, height, width, channels).
+    The file has one input, ``x`` (N, *input_shape) with any N, and one output with the name `output`. It computes
+    inference in float32: dropout is off. Images stay (N, height, width, channels).
 
     Parameters
     ----------
     model : Sequential
-        With its input shape known.
+        Its input shape must be known.
     path : str or path
-        By custom it ends in ``.onnx``. An older file is replaced only by a whole one.
+        Usually ends in ``.onnx``. An existing file is replaced only when the new one is complete.
     output : "scores", "probabilities" or "labels", default "scores"
-        What ``model.forward`` returns, or `predict_proba`, or `predict`: labels as int64 or, of a regression, values.
+        The result of ``model.forward``, `predict_proba` or `predict`. Labels are int64; for a regression they are
+        values.
     class_names : sequence, optional
-        What the classes are called, in the order of the scores: a JSON list in the file's metadata, ``class_names``.
+        The names of the classes, in the order of the scores: a JSON list in the file's metadata, ``class_names``.
     input_dtype : "uint8", "int64" or "float32", optional
-        By default "uint8" if the model begins with `Rescale`, as one of pixels does, "int64" if it begins with an
-        `Embedding`, and "float32" otherwise. Give "float32" for a model whose `Rescale` takes other numbers than 0 to
-        255.
+        Default: "uint8" if the model begins with `Rescale`, as for pixels; "int64" if it begins with an `Embedding`;
+        otherwise "float32". Use "float32" if `Rescale` takes other numbers than 0 to 255.
 
     Raises
     ------
     ArgumentTypeError
-        For a layer or loss of your own that ONNX does not know; it says how to add it, see `register`. For names in a
-        dict or a text, and for what is no Sequential.
+        For a custom layer or loss without a translation; the error says how to add it, see `register`. Also for names
+        in a dict or a text, and for a model that is not a Sequential.
     ArgumentError
-        For an output that the loss does not give, names of other classes, and a graph that ONNX's checker refuses.
+        For an output that the loss does not give, a wrong number of names, and a graph that ONNX's checker rejects.
     NotReadyError
-        When the model does not know its input shape.
+        If the model does not know its input shape.
     MissingDependencyError
-        Without the library onnx.
+        If the library onnx is missing.
     """
     if not isinstance(model, Sequential):
         raise ArgumentTypeError(f"model is {brief(model)}; export takes a Sequential, which estimators have as model_")
@@ -83,7 +83,7 @@ def export(
     if model.input_shape is None or model.output_shape is None:
         raise NotReadyError("the model does not know its input shape: give input_shape=, or train it first")
     if model.loss is None and output != "scores":
-        raise ArgumentError(f'the model has no loss that could give {output}: export output="scores"')
+        raise ArgumentError(f'the model has no loss, so it gives no {output}: export output="scores"')
     names = None if class_names is None else _as_names(class_names, model.output_shape)
 
     graph = Graph()
@@ -109,7 +109,7 @@ def export(
     try:
         graph.onnx.checker.check_model(proto, full_check=True)
     except (graph.onnx.checker.ValidationError, graph.onnx.shape_inference.InferenceError) as error:
-        raise ArgumentError(f"ONNX's checker refuses the graph: {' '.join(str(error).split()):.200}") from error
+        raise ArgumentError(f"ONNX's checker rejects the graph: {' '.join(str(error).split()):.200}") from error
     with atomic_write(path) as file:
         file.write(proto.SerializeToString())
 
@@ -121,7 +121,7 @@ def _input_dtype(model: Sequential) -> str:
 
 
 def _begins_with_embedding(layer: Layer) -> bool:
-    """Whether the first layer that computes something, or one of several beside each other, takes ids."""
+    """Whether the first layer that computes something, or one of several parallel layers, takes ids."""
     inner = [*layer.sublayers().values()]
     if isinstance(layer, Sequential):
         inner = [next((each for each in inner if not isinstance(each, Reshape)), inner[0])]
@@ -138,12 +138,12 @@ def _as_names(names: Sequence[Any], output_shape: Shape) -> list[str]:
 
 
 def _named(graph: Graph, tensor: str, name: str) -> str:
-    """Call a tensor `name`."""
+    """Rename a tensor to `name`."""
     graph.nodes.append(graph.onnx.helper.make_node("Identity", [tensor], [name], name=name))
     return name
 
 
 def _shape_of_labels(model: Sequential, shape: Shape) -> Shape:
-    """Return the shape of what the loss decides from scores of a shape."""
+    """Return the shape of the loss's decisions for scores of a shape."""
     assert model.loss is not None
     return model.loss.decide(np.zeros((1, *shape), model.dtype)).shape[1:]

@@ -114,7 +114,7 @@ def test_files_that_cannot_be_read_are_errors(tmp_path, trained):
     with pytest.raises(MissingFileError, match="a folder"):
         quantize(".", np.zeros((1, 2)))
     folder, x, _ = trained
-    with pytest.raises(FileFormatError, match="twice.onnx computes in 8 bits already"):
+    with pytest.raises(FileFormatError, match="twice.onnx already computes in 8 bits"):
         quantize(quantize(folder / "dense.onnx", x[:20], to=tmp_path / "twice.onnx"), x)
     (tmp_path / "model.onnx").write_bytes(b"nothing")
     with pytest.raises(FileFormatError):

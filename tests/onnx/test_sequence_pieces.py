@@ -49,16 +49,16 @@ def test_an_operator_becomes_a_layer_that_gives_what_onnx_runtime_gives(tmp_path
 
 
 UNFIT = [
-    ("Conv", {"w": f(3, 4, 3, 1)}, {}, "not those of sequences"),
+    ("Conv", {"w": f(3, 4, 3, 1)}, {}, "not for sequences"),
     ("Conv", {"w": f(3, 3, 3)}, {}, "in 1 groups for 4 features"),
     ("Conv", {"w": f(3, 4, 3)}, {"auto_pad": "SAME_LOWER"}, "auto_pad"),
-    ("Conv", {"w": f(3, 4, 3)}, {"strides": [1, 1]}, "not those of sequences"),
+    ("Conv", {"w": f(3, 4, 3)}, {"strides": [1, 1]}, "do not fit sequences"),
     ("Conv", {"w": f(3, 4, 9)}, {}, "does not fit"),
     ("MaxPool", {}, {"kernel_shape": [2], "dilations": [2]}, "dilations"),
     ("MaxPool", {}, {"kernel_shape": [2], "strides": [2], "ceil_mode": 1}, "ceil_mode"),
-    ("MaxPool", {}, {"kernel_shape": [2], "pads": [0, 2]}, "outside of the sequence"),
+    ("MaxPool", {}, {"kernel_shape": [2], "pads": [0, 2]}, "outside the sequence"),
     ("AveragePool", {}, {"kernel_shape": [3], "pads": [1, 1], "count_include_pad": 1}, "counts its padding"),
-    ("ReduceMean", {}, {"axes": [0]}, "another axis"),
+    ("ReduceMean", {}, {"axes": [0]}, "not over the axis"),
 ]
 
 
@@ -101,7 +101,7 @@ def test_vectors_that_are_gathered_by_ids_are_an_embedding(tmp_path):
 )
 def test_anything_else_that_is_gathered_is_an_error(tmp_path, nodes, weight):
     (tmp_path / "model.onnx").write_bytes(of_ids(nodes, {"w": weight}))
-    with pytest.raises(FileFormatError, match="'Gather'.*something else than vectors of the ids"):
+    with pytest.raises(FileFormatError, match="'Gather'.*other than the input's ids"):
         load(tmp_path / "model.onnx")
 
 

@@ -30,7 +30,7 @@ def test_an_array_that_declares_another_size_than_it_has_is_refused(dims):
 
 
 def test_a_type_that_minidl_does_not_know_is_refused():
-    with pytest.raises(FileFormatError, match="type of numbers"):
+    with pytest.raises(FileFormatError, match="number type"):
         array_of(helper.make_tensor("t", onnx.TensorProto.STRING, (1,), [b"text"]))
 
 
@@ -85,7 +85,7 @@ def test_many_tensors_cannot_read_one_file_again_and_again(external):
         copy.CopyFrom(proto.graph.initializer[0])
         copy.name = f"copy_{number}"
     path.write_bytes(proto.SerializeToString())
-    with pytest.raises(FileFormatError, match="does not have for it"):
+    with pytest.raises(FileFormatError, match="does not have them"):
         load(path)
 
 
@@ -95,5 +95,5 @@ def test_files_that_are_missing_or_no_onnx_files_are_errors(tmp_path):
     with pytest.raises(MissingFileError, match="but a folder"):
         load(tmp_path)
     (tmp_path / "model.onnx").write_bytes(b"PK\x03\x04 no model")
-    with pytest.raises(FileFormatError, match="is no ONNX file"):
+    with pytest.raises(FileFormatError, match="is not an ONNX file"):
         load(tmp_path / "model.onnx")

@@ -260,10 +260,10 @@ def test_a_function_can_be_registered_for_a_layer_or_a_loss(tmp_path, monkeypatc
 
     monkeypatch.setattr(translations, "_REGISTERED", {})
     model = Sequential([Dense(1), Swish(), Cosine()], input_shape=4, seed=0)
-    with pytest.raises(ArgumentTypeError, match=r"layer 2 'swish_1': Swish is no class .*to_onnx\(self, graph, x\)"):
+    with pytest.raises(ArgumentTypeError, match=r"layer 2 'swish_1': Swish is not a class .*to_onnx\(self, graph, x\)"):
         minidl.onnx.export(model, tmp_path / "model.onnx")
     minidl.onnx.register(Swish, lambda layer, graph, x: graph.node("Mul", x, graph.node("Sigmoid", x)))
-    with pytest.raises(ArgumentTypeError, match=r"Cosine is no class .*to_onnx\(self, graph, scores, output\)"):
+    with pytest.raises(ArgumentTypeError, match=r"Cosine is not a class .*to_onnx\(self, graph, scores, output\)"):
         minidl.onnx.export(model, tmp_path / "model.onnx", output="labels")
     minidl.onnx.register(Cosine, lambda loss, graph, scores, output: graph.node("Cos", scores))
     minidl.onnx.export(model, tmp_path / "model.onnx", output="labels")
@@ -284,7 +284,7 @@ def test_a_derived_class_is_translated_like_its_base_unless_it_computes_somethin
     x = rng.normal(size=(3, 4)).astype(np.float32)
     model = Sequential([Wide(3)], input_shape=4, seed=0)
     assert_close(exported(model, tmp_path, x), model.forward(x))
-    with pytest.raises(ArgumentTypeError, match="Clipped is no class of minidl's"):
+    with pytest.raises(ArgumentTypeError, match="Clipped is not a class of minidl"):
         minidl.onnx.export(Sequential([Clipped()], input_shape=4), tmp_path / "model.onnx")
 
 

@@ -144,5 +144,5 @@ def test_a_graph_that_the_checker_refuses_is_an_error(tmp_path):
         def to_onnx(self, graph, x):
             return graph.node("NoSuchOperator", x)
 
-    with pytest.raises(ArgumentError, match="checker refuses the graph: No Op registered for NoSuchOperator .*wrong_1"):
+    with pytest.raises(ArgumentError, match="checker rejects the graph: No Op registered for NoSuchOperator .*wrong_1"):
         export(Sequential([Wrong(3)], input_shape=2), tmp_path / "model.onnx")
