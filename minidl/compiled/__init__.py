@@ -1,11 +1,11 @@
-"""Compiled code, of the extra ``fast``: what NumPy computes in several passes over the memory, in one.
+"""Compiled code, of the extra ``fast``: one pass over the memory where NumPy needs several.
 
-The NumPy code is the definition, and what people read. A function here has the name and the arguments of the one that
-it replaces, and gives the same bits, so that a run does not depend on whether the extra is installed. Exponentials are
-left to NumPy, and products to its BLAS.
+The NumPy code is the definition, and the code to read. A function here has the name and the arguments of the NumPy
+function that it replaces. It gives the same bits, so a run does not depend on whether the extra is installed. NumPy
+still computes exponentials, and its BLAS computes products.
 
-`pip install -e '.[fast]'` brings numba. `Trainer.fit` then uses compiled code, unless ``MINIDL_COMPILED=0`` is in the
-environment, or `switch(False)` has been called. Where nothing is fitted, `switch(True)` turns it on for predictions.
+`pip install -e '.[fast]'` installs numba. `Trainer.fit` then uses compiled code, unless ``MINIDL_COMPILED=0`` is in the
+environment or `switch(False)` was called. If nothing is fitted, `switch(True)` turns it on for predictions.
 """
 
 from minidl.compiled.switching import is_on, switch

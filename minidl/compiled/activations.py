@@ -1,4 +1,4 @@
-"""GELU in one call a pass, in pieces that stay in the processor's cache. Exponentials are NumPy's."""
+"""GELU in one call per pass, in pieces that stay in the processor's cache. NumPy computes exponentials."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ class _GELU:
 
 @compiled
 def weigh(exponential, x, y, slopes):
-    """``y <- x P(x)``, and the derivative where slopes has a place for it."""
+    """``y <- x P(x)``, and the derivative if `slopes` has room for it."""
     one, half = np.float32(1), np.float32(-0.5)
     for start in range(0, x.size, _AT_ONCE):
         part, weighed = x[start : start + _AT_ONCE], y[start : start + _AT_ONCE]

@@ -1,4 +1,4 @@
-"""What attention does with scores: softmax and its gradient, a head at a time. Exponentials are NumPy's."""
+"""The softmax of attention scores and its gradient, one head at a time. NumPy computes exponentials."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ class _Attention:
     def _softmax(scores: Array, causal: bool, mask: Array | None) -> Any:
         rows, heads, queries, keys = scores.shape
         lines = rows * heads * queries
-        # Of a single line, or of single keys, NumPy adds up by other calls.
+        # For a single line, or single keys, NumPy sums with other calls.
         blas = routines(scores.dtype) if scores.flags.c_contiguous and lines > 1 and keys > 1 else None
         if blas is None or not (mask is None or mask.dtype == np.bool_):
             return NotImplemented
         counts = np.empty((0, 0), np.bool_) if mask is None else np.ascontiguousarray(mask)
-        counts.flags.writeable = False  # it would be compiled for arrays of both kinds
+        counts.flags.writeable = False  # otherwise the loop would be compiled for both kinds of arrays
         ordered = scores.view(f"i{scores.itemsize}")
         softmax(blas, loop_of(np.exp, scores.dtype), scores, ordered, causal, counts)
         return None
@@ -39,9 +39,9 @@ class _Attention:
 
 @compiled
 def softmax(blas, exponential, scores, whole_numbers, causal, counts):
-    """Softmax of (N, H, n, T) in place, over those keys that count, and for causal attention are not later.
+    """Softmax of (N, H, n, T) in place, over the keys that count and, in causal attention, are not later.
 
-    The same memory is given as whole numbers, too.
+    The same memory is also passed as integers.
     """
     rows, heads, queries, keys = scores.shape
     number = scores.dtype.type
@@ -75,10 +75,10 @@ def softmax(blas, exponential, scores, whole_numbers, causal, counts):
 
 @compiled
 def _largest(whole_numbers, places):
-    """Return the largest of floats, whose bits are given as whole numbers; NaN where there is one, as NumPy does.
+    """Return the largest of the floats whose bits are given as integers; NaN if there is one, as in NumPy.
 
-    They are in the order of the whole numbers, negative ones reversed; compilers know how to find the maximum of those
-    at once. `places` is one place in memory for a float, and for a whole number.
+    Floats have the order of these integers, with negative ones reversed. Compilers vectorize the maximum of integers.
+    `places` is one memory location, as a float and as an integer.
     """
     kind = whole_numbers.dtype.type
     sign, others = kind(8 * whole_numbers.itemsize - 1), kind(np.iinfo(whole_numbers.dtype).max)
@@ -96,7 +96,7 @@ def _largest(whole_numbers, places):
 
 @compiled
 def to_scores(weights, dweights, along):
-    """``dweights <- weights (dweights - along)``, of lines of keys and a number for each."""
+    """``dweights <- weights (dweights - along)``, for lines of keys and one number per line."""
     for n in range(weights.shape[0]):
         for key in range(weights.shape[1]):
             dweights[n, key] = (dweights[n, key] - along[n]) * weights[n, key]

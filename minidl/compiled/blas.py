@@ -1,6 +1,6 @@
-"""Matrix products within compiled loops: by NumPy's own BLAS and with the calls that NumPy makes, so to the same bits.
+"""Matrix products in compiled loops, with NumPy's BLAS and the same calls as NumPy, and so the same bits.
 
-numba's own products use SciPy's BLAS, whose threads would compete with those of NumPy's.
+numba's products use SciPy's BLAS, whose threads would compete with the threads of NumPy's BLAS.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Routines = tuple[int, int, int]
 
 @functools.cache
 def routines(dtype: np.dtype[Any]) -> Routines | None:
-    """Return NumPy's BLAS for numbers of a type; None for other types, or another BLAS than NumPy's wheels bring."""
+    """Return NumPy's BLAS for a number type; None for other types, or for another BLAS than in NumPy's wheels."""
     from threadpoolctl import ThreadpoolController
 
     if dtype not in FLOATS:
@@ -41,10 +41,10 @@ def routines(dtype: np.dtype[Any]) -> Routines | None:
 
 
 def routine(arguments: str, returns: bool = False) -> Any:
-    """Return a function for compiled loops that calls a routine of C: of its address, a 1, and its arguments.
+    """Return a function for compiled loops that calls a C routine. It takes the address, a 1, and the arguments.
 
-    The 1 has the type of the routine's real numbers. The arguments are described by a letter each: (e)num, (i)nteger,
-    (r)eal number, (a)ddress of an array.
+    The 1 has the type of the routine's real numbers. A letter describes each argument: (e)num, (i)nteger, (r)eal
+    number, (a)ddress of an array.
     """
 
     @intrinsic
@@ -72,9 +72,9 @@ _gemm, _gemv, _dot = routine("eeeiiiraiairai"), routine("eeiiraiairai"), routine
 
 @compiled
 def multiply(blas, sizes, a, b, product, a_transposed, b_transposed):
-    """``product <- a @ b``, of (m, k) and (k, n), with ``sizes = (m, n, k)``, none of which is 1.
+    """``product <- a @ b``, of (m, k) and (k, n), with ``sizes = (m, n, k)``; no size is 1.
 
-    The rows of `product` lie one after the other in memory, and so do those of a and b, or of their transposes.
+    `product` is contiguous in memory, and so are a and b, or their transposes.
     """
     one, zero = product.dtype.type(1), product.dtype.type(0)
     m, n, k = sizes
@@ -84,9 +84,9 @@ def multiply(blas, sizes, a, b, product, a_transposed, b_transposed):
     _gemm(blas[0], one, (_BY_ROWS, a_how, b_how, m, n, k, one, a, a_line, b, b_line, zero, product, n))
 
 
-# The products of a dense layer. One of one unit or one row, and the sum over rows, are products of a vector, for which
-# NumPy makes other calls. What comes from a loss may have its columns one after the other in memory. Those of many rows
-# and few units are made in parts, as `minidl.products` does.
+# The products of a dense layer. With one unit or one row, and in the sum over rows, they are products with a vector;
+# NumPy makes other calls for them. A gradient from a loss may be contiguous by columns. Products with many rows and
+# few units are computed in parts, as in `minidl.products`.
 
 _rows_together = compiled(products.rows_together)
 
@@ -138,7 +138,7 @@ def multiply_transposed(blas, x, dy, gradient, by_columns):
 
 @compiled
 def _multiply_transposed(blas, x, dy, line, gradient, by_columns):
-    """The same, of a `dy` that begins a line of memory every `line` numbers."""
+    """The same, for a `dy` whose rows or columns begin every `line` numbers in memory."""
     one, zero = x.dtype.type(1), x.dtype.type(0)
     (rows, inputs), units = x.shape, gradient.shape[1]
     if rows == 1:
@@ -157,7 +157,7 @@ def _multiply_transposed(blas, x, dy, line, gradient, by_columns):
 
 @compiled
 def multiply_by_transposed(blas, dy, weight, dx, by_columns):
-    """``dx <- dy @ weight.T``, of (rows, units) and (inputs, units); numbers of one unit are multiplied as they are."""
+    """``dx <- dy @ weight.T``, of (rows, units) and (inputs, units); with one unit, plain numbers are multiplied."""
     (rows, inputs), units = dx.shape, weight.shape[1]
     if units == 1:
         for row in range(rows):

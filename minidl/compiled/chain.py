@@ -1,6 +1,6 @@
-"""Networks of dense layers: one call forward and one backward, with the bits of layer by layer.
+"""Networks of dense layers: one call forward and one backward, with the same bits as layer by layer.
 
-A network is a chain where it has nothing but dense layers, with ReLU, batch normalization and dropout between them.
+A network is a chain if it has only dense layers, with ReLU, batch normalization and dropout between them.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class _Gradients:
                 dy = dy.T if by_columns else dy
                 backward(blas, *chain.vectors, chain.table, *settings, x, kept, dy, by_columns)
                 return totals
-        # Of a loss of one's own: NumPy multiplies it by other calls.
+        # The gradient of a custom loss: NumPy multiplies it with other calls.
         chain.leave_for_backward(x, kept, settings.features)
         model.backward(dy)
         return totals
 
 
 def _is_batch(x: Any, input_shape: Any) -> bool:
-    """Whether it is one that NumPy multiplies by the calls that are made here."""
+    """Whether NumPy multiplies it with the same calls as this module."""
     return isinstance(x, np.ndarray) and x.shape[1:] == input_shape and len(x) > 1 and x.flags.c_contiguous
 
 
@@ -66,20 +66,20 @@ class Chain:
     Parameters
     ----------
     first : list of Layer
-        Those without parameters before the first dense one.
+        The layers without parameters before the first dense layer.
     others : list of Layer
 
     Attributes
     ----------
     vectors : (parameters, gradients)
-        In which all parameters lie.
+        The vectors that hold all parameters and gradients.
     table : array (len(others), 7) of int
-        Of each of the others: its kind, its inputs and outputs, where in the vectors its weight and bias (its scale and
-        shift) begin, -1 for none, and where in what is kept of a row it reads and writes.
+        For each of the others: its kind, inputs and outputs; where in the vectors its weight and bias (or scale and
+        shift) begin, -1 for none; and where it reads and writes in the numbers that are kept of a row.
     normalizes : bool
         Whether batch normalization is among the others.
     numbers_per_row : int
-        How many numbers are kept of a row for the backward pass.
+        The numbers kept of a row for the backward pass.
     """
 
     def __init__(self, first: list[Any], others: list[Any]) -> None:
@@ -89,30 +89,30 @@ class Chain:
         for layer in others:
             kind = _KINDS[type(layer)]
             units = layer.units if kind == DENSE else inputs
-            # ReLU writes in the place of what it reads.
+            # ReLU overwrites its input.
             place = read if kind == RECTIFY else write
             table.append((kind, inputs, units, *_places_of_parameters(layer), read, place))
             if kind == DENSE:
                 read, write = write, write + units
             elif kind == NORMALIZE:  # the centered row, and behind it the normalized one
                 read, write = write + units, write + 2 * units
-            elif kind == DROP:  # the mask; what it sets to zero stays in its place
+            elif kind == DROP:  # the mask; the input is overwritten
                 write += units
             inputs = units
         self.table, self.numbers_per_row = np.array(table), write
         self.normalizes = NORMALIZE in self.table[:, 0]
 
     def is_whole(self) -> bool:
-        """Whether all parameters lie in its vectors: some may have become those of another model since."""
+        """Whether all parameters are still in its vectors: another model may have taken some."""
         return all(parameter.vectors is self.vectors for parameter in self._parameters)
 
     def scores(self, kept: Array, rows: int) -> Array:
-        """Return what the last layer has put out."""
+        """Return the output of the last layer."""
         return kept[len(kept) - rows * self.table[-1, 2] :].reshape(rows, -1)
 
     @contextlib.contextmanager
     def settings(self) -> Iterator[Settings]:
-        """Within, have what layers compute with beside parameters; at the end they have their running means again."""
+        """Provide what layers use in addition to parameters; at the end, write the running means back."""
         numbers, sources = np.zeros((len(self.others), 2)), np.zeros((len(self.others), 2), np.intp)
         normalizing = [layer for layer in self.others if type(layer) is BatchNorm]
         means, variances = ([getattr(layer, name).value for layer in normalizing] for name in _RUNNING)
@@ -134,7 +134,7 @@ class Chain:
             mean[:], variance[:] = features[:2, start:stop]
 
     def leave_for_backward(self, x: Array, kept: Array, features: Array) -> None:
-        """Leave what each layer keeps of its forward pass."""
+        """Set what each layer keeps of its forward pass."""
         rows, feature = len(x), 0
         for layer, (kind, _, units, *_, write) in zip(self.others, self.table.tolist(), strict=True):
             own = kept[write * rows : (write + units) * rows].reshape(rows, units)
@@ -150,14 +150,14 @@ class Chain:
 
 
 class Settings(NamedTuple):
-    """What the layers of a chain compute with beside their parameters.
+    """The numbers that the layers of a chain use in addition to their parameters.
 
     Attributes
     ----------
     numbers : array (layers, 2)
-        Momentum and epsilon; or of how many levels a number is kept, and what it is then multiplied by.
+        Momentum and epsilon; or the number of levels at which an entry is kept, and the factor of kept entries.
     sources : array (layers, 2) of int
-        The addresses from which random bits come.
+        The addresses of the sources of random bits.
     features : array (3, normalized features)
         Running mean and variance, and the inverse deviation in the batch.
     """
@@ -182,12 +182,12 @@ def _places_of_parameters(layer: Any) -> tuple[int, int]:
 
 
 _chains: WeakKeyDictionary[Any, tuple[Any, Chain | None]] = WeakKeyDictionary()
-"""The layers of each model as they were looked through, and the chain that they are."""
+"""The layers of each model when they were inspected, and the chain that they form."""
 
 
 def chain_of(model: Any) -> Chain | None:
-    """Return the chain that a model is, where all of it is trained and no gradient by the input is needed."""
-    if type(model) is not _Sequential:  # a subclass may compute in a way of its own
+    """Return the chain of a model, if all of it is trained and no input gradient is needed."""
+    if type(model) is not _Sequential:  # a subclass may compute in another way
         return None
     layers, chain = _chains.get(model, (None, None))
     if layers is not model._computed or (chain is not None and not chain.is_whole()):
@@ -197,40 +197,40 @@ def chain_of(model: Any) -> Chain | None:
         return None
     for part in (model, *model._computed):
         own = part.__dict__
-        if "forward" in own or "backward" in own:  # where somebody watches what a single layer puts out
+        if "forward" in own or "backward" in own:  # a caller watches the outputs of a layer
             return None
     return chain
 
 
 def _is_trained_alone(layer: Any) -> bool:
-    """Whether it learns, from a batch that no other thread or process has a part of, and draws as NumPy does."""
+    """Whether it is trained, gets the whole batch in this thread and process, and draws numbers as NumPy does."""
     if isinstance(layer, Dropout):
         return type(layer.generator) is np.random.Generator and layer.rows_of_batch is None
     return layer.own_trainable and layer.over_batch is None
 
 
 def look_through(model: Any) -> Chain | None:
-    """Return the chain that the layers of a model are, trained or not."""
+    """Return the chain that the layers of a model form, trained or not."""
     layers, first = [*model._computed], []
     while layers and type(layers[0]) in {Rescale, Flatten, Reshape}:
         first.append(layers.pop(0))
     kinds = [type(layer) for layer in layers]
-    # Of a ReLU at the end, NumPy arranges the gradient by that of the loss.
+    # If a ReLU is last, NumPy lays out its gradient like the gradient of the loss.
     if not kinds or not kinds[0] is kinds[-1] is Dense or not set(kinds) <= _KINDS.keys():
         return None
     if model.output_shape is None or routines(model.dtype) is None or len(layers[0].input_shape or ()) != 1:
         return None
-    # ReLU writes in the place of what it reads, which a layer before it may need.
+    # ReLU overwrites its input, which a layer before it may need.
     if any(kinds[i] is ReLU and kinds[i - 1] not in {Dense, BatchNorm} for i in range(len(kinds))):
         return None
     chain = Chain(first, layers)
-    # Products with one row or column are other calls of BLAS; those of the last layer alone are made here.
+    # Products with one row or column use other BLAS calls; only the last layer's are made here.
     return chain if min(chain.table[:, 1]) > 1 and chain.is_whole() else None
 
 
 @compiled
 def forward(blas, parameters, table, numbers, sources, features, x, kept):
-    """Write what the layers put out, and what they keep for the backward pass, one after the other into `kept`."""
+    """Write the outputs of the layers, and the arrays for the backward pass, one after the other into `kept`."""
     rows, feature = x.shape[0], 0
     for layer in range(len(table)):
         kind, inputs, units = table[layer, 0], table[layer, 1], table[layer, 2]
@@ -247,7 +247,7 @@ def forward(blas, parameters, table, numbers, sources, features, x, kept):
             elif rectified:
                 rectify(y, y)
         elif kind == RECTIFY:
-            if table[layer - 1, 0] != DENSE:  # else it is done
+            if table[layer - 1, 0] != DENSE:  # otherwise it is done
                 rectify(y, y)
         elif kind == NORMALIZE:
             scale, shift = parameters[first : first + units], parameters[second : second + units]
@@ -263,9 +263,9 @@ def forward(blas, parameters, table, numbers, sources, features, x, kept):
 
 @compiled
 def backward(blas, parameters, gradients, table, numbers, sources, features, x, kept, last, by_columns):
-    """Write the gradients, given that by the scores, or its transpose where it lies by columns."""
+    """Write the gradients from the gradient of the scores, or from its transpose if it is contiguous by columns."""
     rows, feature, ones = x.shape[0], features.shape[1], np.ones(x.shape[0], x.dtype)
-    above = last  # the gradient by a layer's outputs
+    above = last  # the gradient of a layer's outputs
     for layer in range(len(table) - 1, -1, -1):
         kind, inputs, units = table[layer, 0], table[layer, 1], table[layer, 2]
         first, second, read, write = table[layer, 3], table[layer, 4], table[layer, 5], table[layer, 6]
@@ -301,7 +301,7 @@ def backward(blas, parameters, gradients, table, numbers, sources, features, x, 
 
 @compiled
 def add_bias(y, bias, rectified):
-    """Add a bias to each row, and let ReLU follow."""
+    """Add a bias to each row, then apply ReLU."""
     zero = y.dtype.type(0)
     for row in range(y.shape[0]):
         for unit in range(y.shape[1]):

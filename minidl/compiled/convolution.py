@@ -1,4 +1,4 @@
-"""Convolutions: patches are copied and multiplied in one call, so that two threads need not wait for each other."""
+"""Convolutions: patches are copied and multiplied in one call, so that two threads do not wait for each other."""
 
 import math
 from typing import Any
@@ -45,13 +45,13 @@ class _Windows:
 
 
 def _routines(padded: Array, entries: int, filters: int, window: windows.Window) -> Any:
-    """Return BLAS for products of patches; None for what is no such product, or is by other calls."""
+    """Return BLAS for products of patches; None if it is another product, or NumPy uses other calls."""
     is_product = min(entries, filters, math.prod(window.places)) > 1 and len(padded) > 0
     return routines(padded.dtype) if is_product and padded.dtype in FLOATS else None
 
 
 def _block(padded: Array, entries: int, window: windows.Window) -> tuple[Array, bool]:
-    """Return room for the patches of the images that are multiplied at once, and whether entries are kept apart."""
+    """Return memory for the patches of the images that are multiplied at once, and whether entries are separate."""
     places, by_entries = math.prod(window.places), padded.shape[3] < windows._FEW_CHANNELS
     images = max(windows._BYTES_AT_ONCE // (places * entries * padded.itemsize), 1)
     return np.empty((min(images, len(padded)), places * entries), padded.dtype), by_entries
@@ -90,7 +90,7 @@ def _copy(padded, start, images, block, places, size, strides, dilation, by_entr
 
 @compiled
 def _copy_by_entries(padded, start, images, copied, places, size, strides, dilation):
-    """Copy what each entry of the window sees at all places: (entries, places)."""
+    """Copy the pixels of each window entry at all positions: (entries, places)."""
     _, height, width, channels = padded.shape
     pixels, to, step = padded.reshape(-1), 0, strides[1] * channels
     line_bytes = places[1] * padded.itemsize
@@ -111,10 +111,10 @@ def _copy_by_entries(padded, start, images, copied, places, size, strides, dilat
 
 @compiled
 def _copy_by_places(padded, start, images, copied, places, size, strides, dilation):
-    """Copy what the window sees at each place: (places, entries)."""
+    """Copy the pixels of the window at each position: (places, entries)."""
     _, height, width, channels = padded.shape
     to, pixels = copied.ctypes.data, padded.ctypes.data
-    # Entries beside each other are beside each other in the image, unless the window is dilated.
+    # Neighbouring entries are neighbours in the image, unless the window is dilated.
     pieces, length = (1, size[1] * channels) if dilation[1] == 1 else (size[1], channels)
     pixel, piece_bytes = channels * padded.itemsize, length * padded.itemsize
     for image in range(start, start + images):

@@ -1,4 +1,4 @@
-"""Passes of layers, of which NumPy makes several arrays and keeps one."""
+"""Layer passes for which NumPy creates several arrays and keeps only one."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from minidl.compiled.switching import replaces
 from minidl.typing import Array
 
 _SCALED = frozenset(map(np.dtype, "?bBhHiIlLqQfd"))
-"""The types of numbers that Rescale takes, in the processor's order of bytes."""
+"""The number types that Rescale takes, in native byte order."""
 
 
 @replaces("minidl.layers.rectifiers:ReLU")

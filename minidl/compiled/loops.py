@@ -1,4 +1,4 @@
-"""How a loop is compiled: as it stands, so that each operation rounds as NumPy's does; and which arrays it takes."""
+"""Compile loops exactly as written, so that each operation rounds as in NumPy; and check which arrays they take."""
 
 from __future__ import annotations
 
@@ -21,47 +21,47 @@ from minidl.typing import Array
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 FLOATS = frozenset({_FLOAT32, _FLOAT64})
-"""What loops compute in, in the processor's order of bytes."""
+"""The types of the loops, in native byte order."""
 
 
 def are_alike(first: Array, *others: Array) -> bool:
-    """Whether arrays have one shape, and one type that loops compute in; NumPy broadcasts and promotes others."""
+    """Whether arrays have the same shape and a type that loops use; NumPy broadcasts and promotes others."""
     shape, dtype = first.shape, first.dtype
-    if dtype not in (_FLOAT32, _FLOAT64):  # types that were copied or unpickled are other objects
+    if dtype not in (_FLOAT32, _FLOAT64):  # copied or unpickled types are other objects
         return False
-    # A list takes less time than a generator: this is done at every call.
+    # A list is faster than a generator: this runs at every call.
     return False not in [each.dtype == dtype and each.shape == shape for each in others]
 
 
 def are_by_rows(first: Array, *others: Array) -> bool:
-    """Whether arrays are alike, and row after row in memory: how NumPy arranges a result depends on its arguments."""
+    """Whether arrays are alike and C-contiguous: the memory layout of NumPy's results depends on the arguments."""
     return are_alike(first, *others) and False not in [each.flags.c_contiguous for each in (first, *others)]
 
 
 @functools.cache
 def _digest_of_sources() -> int:
-    """Return a number that changes with any source: a function is compiled together with those that it calls."""
+    """Return a number that changes with any source file: a function is compiled together with those that it calls."""
     return zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function at its first call with arrays of a kind; later processes read it from a file.
 
-    numba looks for a place beside this file, and then in the user's folder of caches. Without the "fastmath" that would
-    let operations change places, and without Python's error at a division by zero, the compiler makes vector
-    instructions of the same operations that NumPy's are. Other threads go on meanwhile.
+    numba writes the file beside this one, or else in the user's cache folder. There is no "fastmath", which would
+    reorder operations, and no Python error for a division by zero. So the compiler makes vector instructions with the
+    same operations as NumPy. Other threads continue meanwhile.
     """
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
     function.__qualname__ += f"_{_digest_of_sources():08x}"  # it is a part of the file's name
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no place for files: each process compiles for itself
+    except RuntimeError:  # no folder for files: each process compiles again
         return numba.njit(**options)(function)
 
 
 @intrinsic
 def copy_bytes(_: Any, to: Any, source: Any, count: Any) -> Any:
-    """Copy so many bytes from one address to another: a loop over numbers would take five times as long."""
+    """Copy bytes from one address to another: a loop over numbers would take five times as long."""
 
     def generate(context: Any, builder: Any, __: Any, values: Any) -> Any:
         pointer = ir.IntType(8).as_pointer()
@@ -73,7 +73,7 @@ def copy_bytes(_: Any, to: Any, source: Any, count: Any) -> Any:
 
 
 class _Note(event.Listener):
-    """Says once that something of minidl's is compiled, which takes seconds, at the first time that it is."""
+    """Print once, at the first compilation, that minidl compiles code, which takes some seconds."""
 
     said = False
 
@@ -83,7 +83,7 @@ class _Note(event.Listener):
             Console(sys.stderr).write("minidl: compiling for some seconds; later runs read it from files\n")
 
     def on_end(self, _: Any) -> None:
-        """Nothing is said at the end."""
+        """Print nothing at the end."""
 
 
 event.register("numba:compile", _Note())

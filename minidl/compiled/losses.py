@@ -1,4 +1,4 @@
-"""Losses with their gradients. Exponentials and logarithms are NumPy's, which numba's differ from in the last bit."""
+"""Losses with their gradients. Exponentials and logarithms are NumPy's; numba's differ in the last bit."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from minidl.losses.base import count_outputs
 from minidl.typing import Array
 
 _MANY_CLASSES = 32
-"""Columns of so many, each far from the next one in memory, NumPy fills in less time."""
+"""With this number of columns, far apart in memory, NumPy fills them faster."""
 
 
 @replaces("minidl.losses.regression:MeanSquaredError")
@@ -33,7 +33,7 @@ def add_up(numbers):
 
 @compiled
 def squared_error(scores, targets, scale, gradient):
-    """Write `scale` times the gradient; return the sums of the losses, and of the metric, the mean absolute error."""
+    """Write `scale` times the gradient; return the sums of the losses and of the metric, the mean absolute error."""
     rows, outputs = scores.shape
     losses, errors, of_row = np.empty(rows, scores.dtype), np.empty(rows, scores.dtype), np.empty(outputs, scores.dtype)
     _squared(scores, targets, gradient, losses)
@@ -62,7 +62,7 @@ def _squared(scores, targets, gradient, losses):
 
 @compiled
 def _sum(x):
-    """Add up contiguous numbers in the order of NumPy's sum: in eight sums, and of more than 128 numbers by halves."""
+    """Sum contiguous numbers in NumPy's order: in eight partial sums, and by halves for more than 128 numbers."""
     if x.size > 128:
         half = x.size // 2
         half -= half % 8
@@ -87,10 +87,10 @@ def _sum(x):
 class _Classification:
     @staticmethod
     def _softmax(scores: Array) -> Any:
-        # Of a single row, NumPy adds up the exponentials in another order.
+        # For a single row, NumPy sums the exponentials in another order.
         if scores.dtype not in FLOATS or len(scores) == 1 or not 0 < scores.shape[1] < _MANY_CLASSES:
             return NotImplemented
-        shifted = np.empty(scores.shape[::-1], scores.dtype).T  # with each class's scores side by side
+        shifted = np.empty(scores.shape[::-1], scores.dtype).T  # the scores of each class are contiguous
         _shift(scores, shifted.T)
         probabilities = np.exp(shifted)
         total = np.empty(len(scores), scores.dtype)

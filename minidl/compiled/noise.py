@@ -1,4 +1,4 @@
-"""Dropout in one call: the mask is drawn by the generator's own function of C, so to the same bits and states."""
+"""Dropout in one call: the generator's C function draws the mask, so bits and states are the same."""
 
 import ctypes
 from typing import Any
@@ -32,13 +32,13 @@ class _Dropout:
 
 
 def kept_levels(layer: Any) -> tuple[int, float]:
-    """Return below which level of 16 bits a number is kept, and what it is multiplied by then."""
+    """Return the 16-bit level below which a number is kept, and the factor for kept numbers."""
     levels = max(_LEVELS - round(layer.rate * _LEVELS), 1)
     return levels, _LEVELS / levels
 
 
 def source_of(bits: np.random.BitGenerator) -> tuple[int, int]:
-    """Return the addresses of the function that draws 64 bits, and of the state that it is called with."""
+    """Return the addresses of the function that draws 64 bits and of its state."""
     interface = bits.ctypes
     return ctypes.c_void_p.from_buffer(interface.next_uint64).value or 0, interface.state_address
 
@@ -56,7 +56,7 @@ def _next_64_bits(_: Any, function: Any, state: Any) -> Any:
 
 @compiled
 def drop(function, state, x, kept_levels, factor, mask, y):
-    """Draw a mask of 0 and `factor`, and write ``y <- x mask``; who calls it holds the lock of the generator."""
+    """Draw a mask of 0 and `factor`, and write ``y <- x mask``; the caller holds the generator's lock."""
     draws = np.empty((x.size + 3) // 4, np.uint64)
     for i in range(draws.size):
         draws[i] = _next_64_bits(function, state)

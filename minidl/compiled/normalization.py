@@ -1,4 +1,4 @@
-"""Normalization in one call a pass; the sums over a batch, and over a row, are made by NumPy's BLAS."""
+"""Normalization in one call per pass; NumPy's BLAS computes the sums over a batch and over a row."""
 
 from typing import Any
 
@@ -64,9 +64,9 @@ class _LayerNorm:
 
 
 def _routines(layer: Any, x: Array, saved: Array | None = None) -> Routines | None:
-    """Return BLAS for rows of a layer's features; None where they are others, or NumPy adds them up by other calls.
+    """Return BLAS for rows of a layer's features; None for other rows, or if NumPy sums them with other calls.
 
-    Which calls it makes depends on how they lie in memory, and on whether there is one row alone.
+    NumPy's calls depend on the memory layout, and on whether there is only one row.
     """
     scale = layer.scale.value
     is_taken = x.dtype == scale.dtype and x.shape[-1:] == scale.shape and x.flags.c_contiguous
@@ -79,7 +79,7 @@ def _routines(layer: Any, x: Array, saved: Array | None = None) -> Routines | No
 def normalize_batch(
     blas, x, scale, shift, running_mean, running_variance, momentum, epsilon, centered, inverse_deviation, y
 ):
-    """BatchNorm's training pass of (rows, features), two rows at least: write the running means and the last three."""
+    """BatchNorm's training pass of (rows, features), at least two rows: write the running means and the last three."""
     rows, features = x.shape
     number, ones = x.dtype.type, np.ones(rows, x.dtype)
     one, count, unbiased, least = number(1), number(rows), number(rows / (rows - 1)), number(epsilon)
@@ -124,7 +124,7 @@ def differentiate_batch(blas, dy, centered, inverse_deviation, scale, dscale, ds
 
 @compiled
 def normalize_rows(blas, x, scale, shift, epsilon, normalized, inverse_deviation, y):
-    """LayerNorm's forward pass of (rows, features), two of each at least: write the last three."""
+    """LayerNorm's forward pass of (rows, features), at least two of each: write the last three."""
     rows, features = x.shape
     number, means = x.dtype.type, np.empty_like(inverse_deviation)
     one, least = number(1), number(epsilon)
@@ -178,7 +178,7 @@ def _multiply(a, b, product):
 
 @replaces("minidl.layers.normalization")
 class _Ends:
-    """What is left for inference, and for a batch that is computed in several places."""
+    """The remaining step of inference, and of a batch that is computed in several parts."""
 
     @staticmethod
     def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Any:
@@ -197,7 +197,7 @@ class _Ends:
 
 @compiled
 def scale_and_shift(x, scale, shift, y):
-    """``y <- x scale + shift``, with numbers for each feature."""
+    """``y <- x scale + shift``, with one scale and shift per feature."""
     for n in range(x.shape[0]):
         for f in range(x.shape[1]):
             y[n, f] = x[n, f] * scale[f] + shift[f]

@@ -1,4 +1,4 @@
-"""The optimizers' updates, each in one pass over the vectors: the operations of the NumPy code, number by number."""
+"""The optimizers' updates, each in one pass over the vectors, with the same operations per number as the NumPy code."""
 
 import math
 from typing import Any
@@ -10,18 +10,18 @@ from minidl.compiled.switching import replaces
 from minidl.optimizers import Adam
 from minidl.typing import Array
 
-# Plain numbers become numbers of the arrays' type, as they do in NumPy's operations. A loop reads all numbers of an
-# entry before it writes one: vectors whose addresses have the same last digits else take up to three times as long,
-# since the processor takes a read for one of what was just written.
+# Python numbers are converted to the arrays' type, as in NumPy. A loop reads all numbers of an entry before it writes
+# one. Otherwise vectors whose addresses have the same last digits take up to three times as long, because the processor
+# assumes that a read depends on the last write.
 
 
 def _is_plain(learning_rate: Any, parameters: Array, *others: Array) -> bool:
-    """Whether it is an update as the trainer calls it; optimizers of one's own may pass on what NumPy promotes."""
+    """Whether it is an update as the trainer calls it; custom optimizers may pass types that NumPy promotes."""
     return type(learning_rate) is float and parameters.ndim == 1 and are_alike(parameters, *others)
 
 
 def _is_plainadam(optimizer: Any, learning_rate: Any, *vectors: Array) -> bool:
-    """Whether it is such an update of an Adam that computes its step as Adam does."""
+    """Whether it is such an update of an Adam with the original step."""
     kind = type(optimizer)
     return kind._add is Adam._add and kind._divide is Adam._divide and _is_plain(learning_rate, *vectors)
 
@@ -72,7 +72,7 @@ class _Adam:
 
 
 def adam_factors(optimizer: Any, learning_rate: float) -> tuple[float, float]:
-    """Return what is added to the root of v, and what the quotient is multiplied by, at the optimizer's step."""
+    """Return the number added to the root of v, and the factor of the quotient, at the optimizer's step."""
     correction = math.sqrt(1 - optimizer.beta2**optimizer.step)
     factor = learning_rate / (1 - optimizer.beta1**optimizer.step) * correction
     return optimizer.epsilon * correction, factor
@@ -80,7 +80,7 @@ def adam_factors(optimizer: Any, learning_rate: float) -> tuple[float, float]:
 
 @compiled
 def adam_step(p, g, m, v, beta1, beta2, epsilon, factor):
-    """Take a step of Adam, by what `adam_factors` returns."""
+    """Take a step of Adam with the factors from `adam_factors`."""
     number = p.dtype.type
     of_m, of_g, of_v, of_square = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
     least, rate = number(epsilon), number(factor)
@@ -142,7 +142,7 @@ class _RMSprop:
     def update(self: Any, p: Array, g: Array, learning_rate: float, v: Array, *others: Array) -> Any:
         if not _is_plain(learning_rate, p, g, v, *others):
             return NotImplemented
-        # A vector that is not used is any vector.
+        # An unused vector may be any vector.
         u = others[0] if self.momentum else v
         m = others[-1] if self.centered else v
         return _rmsprop(p, g, v, u, m, learning_rate, self.decay, self.momentum, self.epsilon, self.centered)

@@ -1,4 +1,4 @@
-"""Max pooling along an axis: the maxima of all windows, and which entries they are, in one pass over the images."""
+"""Max pooling along an axis: the maxima of all windows and their positions, in one pass over the images."""
 
 import math
 from typing import Any
@@ -34,13 +34,13 @@ class _Pooling:
 
 
 def _around(x: Array, axis: int) -> Any:
-    """Return an array with the axes before one, and those after it, as one each."""
+    """Return an array with the axes before one axis merged, and the axes after it merged."""
     return x.reshape(math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :]))
 
 
 @compiled
 def _find_maxima(x, maxima, winners, size, stride):
-    # Loops over single numbers of short rows, and not over slices: only these become vector instructions.
+    # Loop over single numbers of short rows, not over slices: only these loops become vector instructions.
     for a in range(maxima.shape[0]):
         for place in range(maxima.shape[1]):
             largest, winner = maxima[a, place], winners[a, place]

@@ -1,4 +1,4 @@
-"""Networks of dense layers in inference: all layers in one call, and a single row with its check, too."""
+"""Networks of dense layers in inference: all layers in one call, and also a single row with its check."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Sequential:
         if x.dtype != plan.dtype or not x.flags.c_contiguous:
             return NotImplemented
         scores = np.empty((1, plan.outputs), plan.dtype)
-        # NumPy's code says which number is not finite.
+        # The NumPy code reports which number is not finite.
         return scores if _score_row(plan.shape, plan.parameters, x, scores) else NotImplemented
 
     def _score(self: Any, x: Array, first_row: int) -> Any:
@@ -47,24 +47,24 @@ class _Sequential:
 
 
 class _Plan(NamedTuple):
-    """How the scores of a model are computed.
+    """The plan for computing the scores of a model.
 
     Attributes
     ----------
     layers : tuple of Layer
-        Those of the model when it was looked through.
+        The layers of the model when it was inspected.
     attributes : list of dict
-        Those of the model and of its layers: where somebody puts a `forward` to watch what a layer puts out.
+        The attributes of the model and its layers: a caller may set a `forward` there to watch a layer's output.
     chain : Chain
-        Which knows whether all parameters still are in its vectors.
+        It knows whether all parameters are still in its vectors.
     parameters : array
     shape : array of int
-        Addresses of BLAS (gemm, gemv, dot), and then of each dense layer the numbers of inputs and units; where in the
+        Addresses of BLAS (gemm, gemv, dot), then for each dense layer: the numbers of inputs and units; where in the
         parameters its weight and bias begin, -1 for none; whether ReLU follows.
     first : list of Layer
-        Those without parameters before the first dense one.
+        The layers without parameters before the first dense layer.
     row : tuple of int or None
-        The shape of a batch of one row, None where layers without parameters come first.
+        The shape of a batch of one row; None if layers without parameters come first.
     outputs : int
     dtype : numpy.dtype
     """
@@ -81,7 +81,7 @@ class _Plan(NamedTuple):
 
 
 _plans: WeakKeyDictionary[Any, tuple[Any, _Plan | None]] = WeakKeyDictionary()
-"""The layers of each model as they were looked through, and the plan."""
+"""The layers of each model when they were inspected, and the plan."""
 
 
 def _plan_of(model: Any) -> _Plan | None:
@@ -116,7 +116,7 @@ def _make_plan(model: Any) -> _Plan | None:
 
 @compiled
 def _score_row(shape, parameters, x, scores):
-    """Write the scores of one row (1, inputs) and return True; or False where a number of it is not finite."""
+    """Write the scores of one row (1, inputs) and return True; return False if one of its numbers is not finite."""
     numbers, zero, is_finite = x[0], x.dtype.type(0), True
     for i in range(numbers.size):
         is_finite &= numbers[i] - numbers[i] == zero

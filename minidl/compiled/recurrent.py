@@ -1,6 +1,6 @@
-"""The loops of recurrent layers over their steps. Products are made by NumPy's BLAS, tanh by its loops.
+"""The loops of recurrent layers over their steps. NumPy's BLAS computes products, and NumPy's loops compute tanh.
 
-Loops are kept small, with one array that is written: so the compiler makes vector instructions of each.
+Loops are small and each writes only one array, so that the compiler turns each into vector instructions.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class _Steps:
 
 
 def _blas_for(state: Array, *arrays: Array) -> Any:
-    """Return the routines for arrays of one type and row after row, or None: also for vectors, multiplied otherwise."""
+    """Return the routines for C-contiguous arrays of one type; None for others, and for vectors (other BLAS calls)."""
     alike = all(each.dtype == state.dtype and each.flags.c_contiguous for each in arrays)
     return routines(state.dtype) if alike and min(state.shape) > 1 else None
 
 
 def _flags(skipped: Array | None) -> Array:
-    """Return which steps are skipped as (T, N), or, where none is, as an array without entries."""
+    """Return the skipped steps as (T, N), or an empty array if no step is skipped."""
     return np.zeros((0, 0), bool) if skipped is None else skipped[..., 0]
 
 
@@ -86,7 +86,7 @@ def _add(numbers, to):
 
 @compiled
 def _carry(skipped, before, after):
-    """Give rows of which the step is skipped the state that they had."""
+    """Restore the previous state of the rows whose step is skipped."""
     for row in range(skipped.size):
         if skipped[row]:
             after[row] = before[row]

@@ -1,7 +1,7 @@
 """Training steps of networks of dense layers, many in one call: rows, passes, loss, metric and update.
 
-What is not written here, such as a callback that changes gradients, an average of the parameters, or a loss of one's
-own, the trainer does step by step.
+The trainer goes step by step for everything that is not here, such as a callback that changes gradients, an average of
+the parameters, or a custom loss.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _Trainer = resolve_name("minidl.training.trainer:Trainer")
 _ProgressBar = resolve_name("minidl.training.progress:ProgressBar")
 
 _MULTIPLICATIONS = 2**28
-"""Of the steps in one call: some hundredths of a second, after which Ctrl-C and `stop` are heard."""
+"""Multiplications in one call: after these hundredths of a second, Ctrl-C and `stop` are handled."""
 
 _BYTES = 2**22
-"""Of the rows that are read from files for one call."""
+"""The bytes of the rows that are read from files for one call."""
 
 _ROWS = 8192
-"""NumPy adds up more losses than these in parts."""
+"""NumPy sums more losses than this in parts."""
 
 _KINDS = {np.dtype(np.uint8): 0, np.dtype(np.float32): 1, np.dtype(np.float64): 2}
-"""The numbers of which rows are read. They are passed as bytes, so that the steps are compiled once for all."""
+"""The number types of rows. Rows are passed as bytes, so that the steps are compiled only once for all types."""
 
 _SGD, _MOMENTUM, _ADAM = 0, 1, 2
 
 
 class _Formula(NamedTuple):
-    """An optimizer's update: which it is, its settings, and the factors of a step at a rate; two numbers each."""
+    """An optimizer's update: its kind, its settings, and the factors of a step at a rate; two numbers each."""
 
     number: int
     settings: Callable[[Any], tuple[float, float]]
@@ -72,7 +72,7 @@ class _Steps:
             chain = chain_of(fit.model)
             count = 0 if chain is None else _count_steps(self, fit, chain)
             if chain is None or not count:
-                return NotImplemented  # NumPy's code goes on from here
+                return NotImplemented  # the NumPy code continues from here
             if order is None and position.shuffled:
                 order = fit.data.order((self.seed or 0, self.epoch))
             stop = min(position.row + count * position.batch_rows, position.rows)
@@ -83,18 +83,18 @@ class _Steps:
 
 
 def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
-    """Return how many of the next steps can be taken in one call; 0 where one of their parts is none of those here."""
+    """Return how many of the next steps can be taken in one call; 0 if one of their parts is not supported here."""
     model, position, optimizer = fit.model, trainer.position, trainer.optimizer
     rows, left = position.batch_rows, position.rows - position.row
-    # More rows are computed in blocks, or added up in parts.
+    # More rows are computed in blocks, or summed in parts.
     if not 1 < rows <= min(model.rows_at_once, _ROWS) or len(chain.vectors[0]) != len(fit.parameters):
         return 0
     if not (_is_plain(trainer, fit) and _is_scored_here(fit) and _is_read_here(fit.data, model, chain)):
         return 0
-    # A row alone is multiplied by other calls; a layer that mixes rows gets it with the batch before.
+    # A single row is multiplied with other calls; a layer that mixes rows gets it with the batch before.
     whole, alone = left // rows, left % rows == 1
     steps = whole - 1 if alone and model.mixes_rows() else whole + (left % rows > 1)
-    # A rate, or a callback, of one's own may ask how things stand after each step.
+    # A custom rate or callback may read the state after each step.
     watching = [getattr(each, "__self__", each) for each in fit.callbacks.doing("on_batch_end")]
     if not _is_known(optimizer.learning_rate) or not all(type(each) is _ProgressBar for each in watching):
         return min(steps, 1)
@@ -105,7 +105,7 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
 
 
 def _is_known(rate: Any) -> bool:
-    """Whether a rate is a number, or a schedule that is a function of the step alone."""
+    """Whether a rate is a number, or a schedule that depends only on the step."""
     if not callable(rate):
         return True
     is_schedule = isinstance(rate, Schedule) and type(rate).__module__ == Schedule.__module__
@@ -113,7 +113,7 @@ def _is_known(rate: Any) -> bool:
 
 
 def _is_plain(trainer: Any, fit: Any) -> bool:
-    """Whether nothing but the optimizer, one of those here, changes gradients or parameters."""
+    """Whether only the optimizer, one that is supported here, changes gradients or parameters."""
     optimizer, regularized = trainer.optimizer, [layer for layer, _ in fit.model._regularized]
     changing = [trainer.augment, trainer.average, trainer.clip_norm, trainer.clip_value]
     changing += [getattr(layer, name, None) for layer in regularized for name in ("regularizer", "constraint")]
@@ -130,7 +130,7 @@ def _is_scored_here(fit: Any) -> bool:
 
 
 def _is_read_here(data: Any, model: Any, chain: Chain) -> bool:
-    """Whether rows are numbers, one row after the other or in files, and targets labels or of the model's type."""
+    """Whether rows are contiguous numbers or in files, and targets are labels or of the model's type."""
     x, targets = data.x, data.targets
     is_labels = targets.ndim == 1 and targets.dtype.kind in "iu"
     is_known = is_labels if type(model.loss) is SoftmaxCrossEntropy else targets.dtype == model.dtype
@@ -140,17 +140,17 @@ def _is_read_here(data: Any, model: Any, chain: Chain) -> bool:
 
 
 def _take(trainer: Any, fit: Any, chain: Chain, rows: Array) -> None:
-    """Take the steps of these rows, and write down how far the run is."""
+    """Take the steps of these rows, and record how far the run is."""
     optimizer, position, dtype = trainer.optimizer, trainer.position, fit.model.dtype
     size = min(position.batch_rows, len(rows))
     x, targets, index = fit.data.x, fit.data.targets[rows], rows
-    if not isinstance(x, np.ndarray):  # those of a few steps, of which files in order know best what comes next
+    if not isinstance(x, np.ndarray):  # rows of a few steps: files in order read ahead
         x, index = x[rows if position.shuffled else slice(rows[0], rows[-1] + 1)], np.arange(len(rows))
     x = np.ascontiguousarray(x).view(np.ndarray).reshape(len(x), -1)
     read = x.view(np.uint8)
-    read.flags.writeable = False  # they would be compiled for arrays of both kinds
+    read.flags.writeable = False  # otherwise the steps would be compiled for both kinds of arrays
     is_classified = type(fit.model.loss) is SoftmaxCrossEntropy
-    slots = [*optimizer.prepare_state(fit.parameters), fit.gradients, fit.gradients][:2]  # one that is not used is any
+    slots = [*optimizer.prepare_state(fit.parameters), fit.gradients, fit.gradients][:2]  # an unused one may be any
     formula = _FORMULAS[type(optimizer)]
     with chain.settings() as settings:
         taken, loss, trainer.batch_loss = _take_all(
@@ -176,19 +176,19 @@ def _take(trainer: Any, fit: Any, chain: Chain, rows: Array) -> None:
 
 
 def _decaying(optimizer: Any, fit: Any) -> Array:
-    """Return where the parts of the parameters begin and end that weight decay shrinks."""
+    """Return the beginnings and ends of the parts of the parameters that weight decay shrinks."""
     parts = [(part.start, part.stop) for part in fit.decaying if optimizer.weight_decay]
     return np.array(parts, np.intp).reshape(-1, 2)
 
 
 def _scaling(layers: Any) -> tuple[bool, float, float]:
-    """Return whether rows are scaled, and by what; of the layers before the first dense one, others leave numbers."""
+    """Return whether rows are scaled, and the factors; other layers before the first dense one change no numbers."""
     scaled = [(True, float(layer.scale), float(layer.offset)) for layer in layers if type(layer) is Rescale]
     return scaled[0] if scaled else (False, 1.0, 0.0)
 
 
 def _factors(optimizer: Any, formula: _Formula, steps: int) -> Array:
-    """Return for each of the next steps what weights shrink to, and two numbers of the optimizer's formula."""
+    """Return for each of the next steps the factor of weight decay, and two numbers of the optimizer's formula."""
     first, factors = optimizer.step, []
     try:
         for step in range(first, first + steps):
@@ -219,7 +219,7 @@ def _take_all(
     factors,
     decaying,
 ):
-    """Return how many steps were taken before a loss that is not finite, the last loss, and the mean one of a step."""
+    """Return the number of steps before a loss that is not finite, the last loss, and the mean loss of a step."""
     blas, exponential, logarithm = routines
     parameters, gradients, first_slot, second_slot = vectors
     numbers_per_row, scores_per_row = kept.size // size, layers[0][-1, 2]

@@ -1,4 +1,4 @@
-"""The one place that decides whether NumPy's functions are called, or the compiled ones."""
+"""The one place that chooses between the NumPy functions and the compiled ones."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _MODULES = (
 
 
 class Replacement:
-    """A compiled function, and the one of the same name and arguments that it replaces.
+    """A compiled function, and the NumPy function with the same name and arguments that it replaces.
 
-    It returns NotImplemented, before it has changed anything, for arguments that it is not written for: they then go to
-    the NumPy code.
+    For unsupported arguments it returns NotImplemented before it changes anything; then the NumPy code runs.
 
     Parameters
     ----------
     home : str
-        Where that is: ``"minidl.optimizers.adaptive:Adam"``, a class, or ``"minidl.layers.normalization"``, a module.
+        The place of the NumPy function: a class, ``"minidl.optimizers.adaptive:Adam"``, or a module,
+        ``"minidl.layers.normalization"``.
     name : str
     compiled : callable
     """
@@ -61,23 +61,23 @@ class Replacement:
 
     @property
     def numpy(self) -> Callable[..., Any]:
-        """The function of the NumPy code."""
+        """The NumPy function."""
         if self._numpy is None:
             self._numpy = vars(resolve_name(self.home))[self.name]
         return self._numpy
 
     def is_loaded(self) -> bool:
-        """Whether the program has the module in which it is."""
+        """Whether the program has imported the module of the NumPy function."""
         return self.home.partition(":")[0] in sys.modules
 
     def call(self, *, compiled: bool) -> None:
-        """Let the program call the one or the other."""
+        """Make the program call the compiled function or the NumPy function."""
         numpy = self.numpy  # before it is replaced
         setattr(resolve_name(self.home), self.name, self.compiled if compiled else numpy)
 
 
 class _State:
-    """What is called now, None before the first fit; and why not compiled code, where numba does not work."""
+    """The functions in use (None before the first fit), and the reason if numba does not work."""
 
     on: bool | None = None
     failure = ""
@@ -90,7 +90,7 @@ _called: list[Replacement] = []
 
 
 def replaces(home: str) -> Callable[[type], type]:
-    """Enter the functions of the decorated class as those that replace the ones of `home`."""
+    """Register the functions of the decorated class as replacements of those in `home`."""
 
     def enter(functions: type) -> type:
         names = [name for name, each in vars(functions).items() if callable(each)]
@@ -101,7 +101,7 @@ def replaces(home: str) -> Callable[[type], type]:
 
 
 def replacements() -> list[Replacement]:
-    """Return all compiled functions. The first call imports numba, and compiles nothing."""
+    """Return all compiled functions. The first call imports numba but compiles nothing."""
     with _lock:
         for name in _MODULES:
             importlib.import_module(f"minidl.compiled.{name}")
@@ -109,12 +109,12 @@ def replacements() -> list[Replacement]:
 
 
 def is_on() -> bool:
-    """Whether compiled code is called. Before the first fit it is not."""
+    """Whether compiled code is used. Before the first fit it is not."""
     return bool(_state.on)
 
 
 def describe() -> str:
-    """Return in a few words whether compiled code is called, and why not."""
+    """Return a short text: whether compiled code is used, and if not, why."""
     if find_spec("numba") is None:
         return "not installed: pip install -e '.[fast]'"
     if _state.on is None:
@@ -123,9 +123,9 @@ def describe() -> str:
 
 
 def switch(on: bool) -> None:
-    """Call compiled code from now on, in all of the program, or NumPy's. Both give the same bits.
+    """Use compiled code, or NumPy code, from now on in the whole program. Both give the same bits.
 
-    Raises MissingDependencyError where compiled code is asked for and numba is not installed, or does not work.
+    Raises MissingDependencyError if compiled code is requested but numba is not installed or does not work.
     """
     with _lock:
         if on:
@@ -135,7 +135,7 @@ def switch(on: bool) -> None:
 
 
 def start() -> None:
-    """Call compiled code from the first fit on, where it is installed and nobody has turned it off."""
+    """Use compiled code from the first fit on, if it is installed and not turned off."""
     with _lock:
         if _state.on is None:
             _decide()
@@ -153,12 +153,12 @@ def _decide() -> None:
     except MissingDependencyError as error:
         if wanted:
             raise
-        on, _state.failure = False, str(error)  # people who have numba for something else go on without it
+        on, _state.failure = False, str(error)  # numba may be installed for other programs: continue without it
     _state.on = on
 
 
 def _put_in_place() -> None:
-    """Let the program call what it shall; compiled functions of modules that are not loaded wait for a later fit."""
+    """Make the program call the chosen functions; those of modules that are not loaded wait for a later fit."""
     while _called and not _state.on:
         _called.pop().call(compiled=False)
     for each in [each for each in _entered if _state.on and each not in _called and each.is_loaded()]:
@@ -167,10 +167,10 @@ def _put_in_place() -> None:
 
 
 def _load() -> None:
-    """Import numba and all compiled functions; raise MissingDependencyError, which says why, where that fails."""
+    """Import numba and all compiled functions. If this fails, raise MissingDependencyError with the reason."""
     if find_spec("numba") is None:
         raise MissingDependencyError("compiled code needs numba: pip install -e '.[fast]'")
     try:
         replacements()
-    except (ImportError, AttributeError) as error:  # such as a NumPy that is newer than numba knows
+    except (ImportError, AttributeError) as error:  # such as a NumPy version too new for numba
         raise MissingDependencyError(f"numba does not work here: {error!s:.200}; pip install -e '.[fast]'") from error

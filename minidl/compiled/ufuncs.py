@@ -1,4 +1,4 @@
-"""NumPy's exponentials and logarithms within compiled loops, by the loops that NumPy itself runs: to the same bits."""
+"""NumPy's exponentials and logarithms in compiled loops: they call NumPy's own loops, so the bits are the same."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from minidl.compiled.blas import routine
 from minidl.compiled.loops import compiled
 
 Loop = tuple[int, int]
-"""The address of a loop over contiguous numbers, and that of the data which it gets."""
+"""The address of a loop over contiguous numbers, and the address of its data."""
 
 
 class _Ufunc(ctypes.Structure):
-    """How a function of NumPy begins in memory: PyUFuncObject of numpy/ufuncobject.h."""
+    """The beginning of a NumPy function in memory: PyUFuncObject of numpy/ufuncobject.h."""
 
     _fields_ = (
         ("head", ctypes.c_byte * object.__basicsize__),
@@ -44,4 +44,4 @@ def apply(loop, x, y):
     count, strides = np.array([x.size]), np.array([x.itemsize, y.itemsize])
     one = x.dtype.type(1)
     _call(loop[0], one, (arrays.ctypes.data, count.ctypes.data, strides.ctypes.data, loop[1]))
-    return arrays.size + count.size + strides.size  # until here they are needed, which an address alone does not tell
+    return arrays.size + count.size + strides.size  # keep them alive until here: an address does not
