@@ -5,17 +5,17 @@
     python examples/characters.py --text book.txt --steps 6000       # a real text: two or three minutes
 
 Without --text it learns The Zen of Python (PEP 20, by Tim Peters, in the public domain), which every Python has in its
-module `this`: 856 characters. They suffice to see a network memorise a text, but not to learn English: on the last
-tenth of the text, which is held out, its loss soon rises. A book shows what such a network can do.
+module `this`: 856 characters. This is enough to see a network memorise a text, but not to learn English. The last tenth
+of the text is held out, and the loss on it soon rises. A book shows what such a network can do.
 
 --model transformer has two blocks of causal attention with 4 heads, 64 wide; --model gru has two layers of 64 units.
-Both are trained on windows of 64 characters. Their losses stand beside that of a table of pairs of characters. During
-the training the network continues the held-out text. A low temperature writes what is most likely, over and over; a
-high one writes more freely, with more mistakes.
+Both are trained on windows of 64 characters. Their losses are compared with the loss of a table of pairs of characters.
+During training the network continues the held-out text. A low temperature repeats the most likely text; a high one
+writes more freely, with more mistakes.
 
-At the end it writes once more, in two ways: with what its layers remember of the characters before, and with all of
-them computed anew for each. Both give the same text. The model, report.json and pictures go to the folder --output: the
-losses, and what each head attends to in a line of text, or what the units of a GRU hold there.
+At the end the network writes a text in two ways: with the states that its layers remember, and by computing all
+characters again for each new one. Both give the same text. The folder --output gets the model, report.json and
+pictures: the losses, and what each head attends to in a line of text, or the states of a GRU's units there.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ from minidl.typing import Array
 
 POSITIONS, UNITS, HEADS, LAYERS = 64, 64, 4, 2
 HELD_OUT = 0.1
-"""The share of the text, its end, that is not trained on."""
+"""The share of the text that is held out, at its end."""
 PROMPT = 16
-"""So many characters of the text held out are what is continued."""
+"""The network continues this many characters of the held-out text."""
 
 
 def zen_of_python() -> str:
-    """Return PEP 20 from the module `this`, which prints it when it is imported, and holds it in a simple cipher."""
+    """Return PEP 20 from the module `this`, which prints it on import and stores it in a simple cipher."""
     with contextlib.redirect_stdout(io.StringIO()):
         import this
     return codecs.decode(this.s, "rot13")
@@ -86,9 +86,9 @@ def read_text(path: Path | None) -> str:
 
 
 def pairs(ids: Array, most: int) -> tuple[Array, Array]:
-    """Return windows of the text, and the characters that follow each of theirs: views, (N, POSITIONS) both.
+    """Return windows of the text and, for each of their characters, the next one: two views (N, POSITIONS).
 
-    They begin at even distances, so that there are about `most` of them, but every character is in one.
+    They begin at even distances. There are about `most` of them, and every character is in one.
     """
     stride = min(max(len(ids) // most, 1), POSITIONS)
     cut = windows(ids, POSITIONS + 1, horizon=0, stride=stride)[0][..., 0]
@@ -111,9 +111,9 @@ def build(kind: str, tied: bool, vocabulary_size: int, seed: int) -> Sequential:
 
 
 def bigram_loss(ids: Array, vocabulary_size: int, before: Array, after: Array) -> float:
-    """Return the loss of a table of how often each character follows each other one in `ids`, in nats.
+    """Return the loss, in nats, of a table that counts how often each character follows each other one in `ids`.
 
-    Each count is 0.1 higher, so that a pair that never occurred is not impossible.
+    Each count is increased by 0.1, so that new pairs are not impossible.
     """
     counts = np.full((vocabulary_size, vocabulary_size), 0.1)
     np.add.at(counts, (ids[:-1], ids[1:]), 1)
@@ -126,7 +126,7 @@ def in_words(nats: float) -> str:
 
 
 class WriteSamples(Callback):
-    """Print the losses, and what the network makes of a prompt, at evenly spaced epochs."""
+    """Print the losses, and the network's continuation of a prompt, at evenly spaced epochs."""
 
     def __init__(self, prompt: Array, characters: Array, options: argparse.Namespace) -> None:
         self.prompt, self.characters, self.options = prompt, characters, options
@@ -153,10 +153,10 @@ class WriteSamples(Callback):
 
 
 def write(score: Callable[[Array], Array], prompt: Array, length: int, seed: int) -> tuple[Array, Array, float]:
-    """Return ids that continue the prompt, the scores that each was drawn from, and the seconds that it took.
+    """Return ids that continue the prompt, the scores from which each was drawn, and the seconds.
 
-    `score` gets all ids so far, and returns the scores of the next. With noise of Gumbel's distribution the largest of
-    them is one drawn from their softmax.
+    `score` gets all ids so far and returns the scores of the next one. With Gumbel noise added, the largest score is a
+    draw from the softmax.
     """
     rng, ids, scores = np.random.default_rng(seed), prompt, []
     begun = time.perf_counter()
@@ -167,14 +167,14 @@ def write(score: Callable[[Array], Array], prompt: Array, length: int, seed: int
 
 
 def compare_ways_to_write(model: Sequential, prompt: Array, seed: int) -> dict[str, Any]:
-    """Write with what the layers remember, and with all computed anew for each character; return how both differ."""
+    """Write with remembered states, and with all characters computed again for each; return how both differ."""
     continuation = Continuation(model)
 
     def remembering(ids: Array) -> Array:
         return continuation.next(ids[np.newaxis, continuation.positions :])[0, -1]
 
     def anew(ids: Array) -> Array:
-        filled = np.zeros((1, POSITIONS), ids.dtype)  # what is behind the last one does not matter
+        filled = np.zeros((1, POSITIONS), ids.dtype)  # the entries after the last character do not matter
         filled[0, : len(ids)] = ids
         return model.forward(filled)[0, len(ids) - 1]
 
@@ -248,20 +248,26 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     count = whole_number(1)
     parser.add_argument("--text", type=Path, metavar="FILE", help="a text in UTF-8 (default: The Zen of Python)")
     parser.add_argument("--model", choices=("gru", "transformer"), default="transformer", help="(default: %(default)s)")
-    parser.add_argument("--tied", action="store_true", help="one array of vectors for what comes in and is predicted")
+    parser.add_argument("--tied", action="store_true", help="use the same vectors for input and output characters")
     parser.add_argument(
-        "--steps", type=count, default=400, help="of training, at least: epochs are whole (default: %(default)s)"
+        "--steps", type=count, default=400, help="training steps, rounded up to whole epochs (default: %(default)s)"
     )
     parser.add_argument("--batch-size", type=count, default=16, metavar="ROWS", help="(default: %(default)s)")
     parser.add_argument(
-        "--learning-rate", type=positive, default=0.003, metavar="RATE", help="Adam's highest (default: %(default)s)"
+        "--learning-rate",
+        type=positive,
+        default=0.003,
+        metavar="RATE",
+        help="highest learning rate of Adam (default: %(default)s)",
     )
     parser.add_argument(
-        "--temperature", type=not_negative, nargs="+", default=[0.2, 0.6, 1.0], help="of what is written, several"
+        "--temperature", type=not_negative, nargs="+", default=[0.2, 0.6, 1.0], help="one or more temperatures"
     )
     parser.add_argument("--length", type=count, default=120, help="characters to write (default: %(default)s)")
-    parser.add_argument("--samples", type=count, default=4, help="how often it writes (default: %(default)s)")
-    parser.add_argument("--seed", type=whole_number(0), default=0, help="of weights, order, writing (default: 0)")
+    parser.add_argument("--samples", type=count, default=4, help="number of texts to write (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, help="seed for weights, order and writing (default: 0)"
+    )
     parser.add_argument(
         "--output", type=output_folder, default=Path("runs/characters"), metavar="DIR", help="(default: %(default)s)"
     )

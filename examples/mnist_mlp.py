@@ -124,7 +124,7 @@ def recipe_for(network: str, options: argparse.Namespace) -> Recipe:
 
 
 def build(network: str, options: argparse.Namespace) -> Sequential:
-    """Make the model of a name such as 784-128-64-10: ReLU between the layers, softmax cross-entropy at the end."""
+    """Make the model for a name such as 784-128-64-10: ReLU between the layers, softmax cross-entropy at the end."""
     inputs, *hidden, classes = map(int, network.split("-"))
     dense: dict[str, Any] = {
         "initializer": options.initializer,
@@ -197,7 +197,7 @@ def fraction_or_rows(text: str) -> float | int:
     try:
         number = int(text) if text.isdecimal() else float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a fraction such as 0.2 nor a number of rows") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction such as 0.2, or a number of rows") from None
     if number == 0:
         raise argparse.ArgumentTypeError(f"{text!r} holds out no rows to evaluate networks on: give for example 0.2")
     if isinstance(number, float) and not 0 < number < 1:
@@ -252,7 +252,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add(
         "--epochs",
         type=whole_number(1, "number of epochs"),
-        help="passes over the data; a full batch makes one step in each (default: see below)",
+        help="passes over the data; with a full batch, one step each (default: see below)",
     )
     add(
         "--initializer",
@@ -264,8 +264,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--dropout", type=share, metavar="RATE", help="after each ReLU (default: 0)")
     add("--label-smoothing", type=share, metavar="SHARE", help="(default: 0)")
     for name, what in (
-        ("l1", "penalty of the weights' sizes"),
-        ("l2", "penalty of their squares"),
+        ("l1", "penalty on the weights' absolute values"),
+        ("l2", "penalty on their squares"),
         ("max-norm", "limit of the norm of each unit's weights, 0 for none"),
     ):
         add(f"--{name}", type=not_negative, metavar="NUMBER", help=f"{what} (default: 0)")
@@ -325,7 +325,7 @@ def conflict(options: argparse.Namespace) -> str:
             ("max_norm", f"{options.optimizer} cannot limit weights: leave it out, or use --l2"),
         ]
     if all(network.count("-") == 1 for network in options.network):
-        nowhere = f"{options.network[0]} has no hidden layer: leave it out, or give a --network with one"
+        nowhere = f"{options.network[0]} has no hidden layer: remove the option, or give a --network with one"
         reasons += [("dropout", nowhere), ("normalization", nowhere)]
     for name, reason in reasons:
         if given.get(name) not in {None, DEFAULTS.get(name)}:

@@ -181,7 +181,7 @@ def as_given(settings: dict[str, Any], x: Array, y: Array) -> dict[str, str]:
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, list):
             return " ".join(f"{option} {each}" for each in value)
-        return f"{option} {'full' if value is None else shlex.quote(str(value))}"  # of a batch size
+        return f"{option} {'full' if value is None else shlex.quote(str(value))}"  # None: a full batch
 
     elsewhere = {"data", "output", "resume", "page", "predict", "submission"}
     texts = {name: text(name, value) for name, value in settings.items() if name not in elsewhere}

@@ -67,7 +67,9 @@ def picture(text: str) -> Path:
 def predict(model: Sequential, images: Array) -> Array:
     """Return the probabilities for images (N, 784) or (N, 28, 28), reshaped to the model's input."""
     fits = model.input_shape is not None and math.prod(model.input_shape) == math.prod(images.shape[1:])
-    return model.predict_proba(images.reshape(-1, *model.input_shape) if fits else images)  # if not, the error says why
+    return model.predict_proba(
+        images.reshape(-1, *model.input_shape) if fits else images
+    )  # otherwise the error says why
 
 
 def show_photographs(model: Sequential, photographs: list[Path], save: Path | None) -> None:
@@ -114,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--save", type=picture, metavar="PNG", help="save the network's input as a picture")
     options = parser.parse_intermixed_args(arguments)  # so that photographs may come after --save
     if options.photographs and (options.data is not None or options.index is not None):
-        parser.error("--data and --index choose a digit of a data set: leave them out, or the photographs")
+        parser.error("--data and --index choose a digit of a data set: remove them, or the photographs")
 
     model = Sequential.load(options.model)
     if options.photographs:

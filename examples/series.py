@@ -1,22 +1,22 @@
-"""Forecast a year of carbon dioxide in the air, with recurrent and convolutional networks beside simple forecasts.
+"""Forecast a year of carbon dioxide in the air with recurrent and convolutional networks and simple methods.
 
     python examples/series.py                         # half a minute
     python examples/series.py --epochs 2 --seeds 2    # a few seconds, and worse forecasts
 
 The series is that of Mauna Loa, weekly means from March 1958 to December 2001, in parts per million (ppm). statsmodels
-contains it: pip install -e '.[series]'. It rises, faster and faster, and has a season. Each forecast sees the last two
-years and says what the next 52 weeks bring. All are changes from the last week that is known, as no network can say
-numbers far from those that it has seen.
+contains it: pip install -e '.[series]'. It rises faster and faster, and has a season. Each forecast uses the last two
+years and predicts the next 52 weeks. All values are changes from the last known week, because a network cannot predict
+numbers far from its training data.
 
 The networks and a linear autoregression (ridge) are trained on forecasts that end before 1986. Settings and epochs are
-chosen by forecasts from 1986 to 1993. Only then all are judged, once, by forecasts made from 1994 on. Beside them are
-three that learn nothing: the last week's value, that of the same week a year before, and the latter plus what the past
-year has added. A table has the mean absolute errors, and below it stands how each network compares with ridge.
+chosen with forecasts from 1986 to 1993. Only then all models are tested, once, on forecasts made from 1994 on. Three
+simple forecasts learn nothing: the last week's value, the value of the same week a year before, and this value plus the
+rise of the past year. A table shows the mean absolute errors, and below it how each network compares with ridge.
 
-The linear forecast has the least error on the validation, the convolution on the test, but not in each of its years:
-on so smooth a series a network gains little. None sees 1998 coming, when El Nino made the air's carbon dioxide rise by
-2.9 ppm instead of 1.6 or so. Errors of forecasts made a week apart are much alike, so seven years are few, and
-differences of some per cent can be chance. Pictures and report.json go to the folder --output.
+The linear forecast has the lowest error on the validation data. The convolution has the lowest on the test data, but
+not in every year: on such a smooth series a network gains little. No model predicts 1998, when El Nino made carbon
+dioxide rise by 2.9 ppm instead of about 1.6. Forecasts made a week apart have similar errors, so seven years are few,
+and differences of some per cent can be chance. Pictures and report.json go to the folder --output.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ LINEAR = "linear (ridge)"
 def load_carbon_dioxide() -> pd.Series:
     """Return the weekly means by date.
 
-    59 weeks have no measurement, all of them before 1986. There the series is drawn straight from neighbour to
-    neighbour, which tells the training alone about later weeks.
+    59 weeks have no measurement, all before 1986. They are interpolated linearly, so only training data contain
+    information about later weeks.
     """
     from statsmodels.datasets import co2
 
@@ -69,7 +69,7 @@ def load_carbon_dioxide() -> pd.Series:
 
 
 class Forecasts:
-    """Every week with two years before it and one year after it: what is known, and what is to be forecast.
+    """Every week with two known years before it and the year after it, which is to be forecast.
 
     ``x`` (N, 104) and ``y`` (N, 52) are differences from the week's own value ``now`` (N,), and ``date`` is its date.
     """
@@ -82,14 +82,14 @@ class Forecasts:
         self.x, self.y = past[..., 0] - past[:, -1], future[..., 0] - past[:, -1]
         self.date = series.index[PAST - 1 : len(values) - YEAR]
         end = series.index[PAST + YEAR - 1 :]
-        # What one part forecasts has ended before the next begins to forecast.
+        # The forecasts of one part end before the forecasts of the next part begin.
         self.train = np.flatnonzero(end < VALIDATION)
         self.validation = np.flatnonzero((self.date >= VALIDATION) & (end < TEST))
         self.test = np.flatnonzero(self.date >= TEST)
 
 
 def simple_forecasts(x: Array) -> dict[str, Array]:
-    """Return what can be said without learning."""
+    """Return forecasts without learning."""
     last_year = x[:, -YEAR:]  # of the next week, and of those that follow, a year before
     return {
         "last week": np.zeros_like(last_year),
@@ -99,7 +99,7 @@ def simple_forecasts(x: Array) -> dict[str, Array]:
 
 
 def networks() -> dict[str, list[Any]]:
-    """Return the layers of each network. What they have of units and kernels did best on the validation forecasts."""
+    """Return the layers of each network. These numbers of units and kernels were best on the validation forecasts."""
     return {
         "Conv1D": [Conv1D(16, 8, strides=4), ReLU(), Conv1D(16, 5, strides=2), ReLU(), Flatten(), Dense(64), ReLU()],
         "GRU": [GRU(32)],
@@ -108,7 +108,7 @@ def networks() -> dict[str, list[Any]]:
 
 
 def train(layers: list[Any], data: Forecasts, epochs: int, seed: int) -> Trainer:
-    """Train one network; its parameters are those of the epoch with the least validation error."""
+    """Train one network; keep the parameters of the epoch with the lowest validation error."""
     rows, validation = data.train, data.validation
     unit = float(data.y[rows].std())
     model = Sequential(
@@ -130,7 +130,7 @@ def train(layers: list[Any], data: Forecasts, epochs: int, seed: int) -> Trainer
 
 
 def linear_forecast(data: Forecasts) -> tuple[Array, float]:
-    """Return ridge regression's forecasts, and its penalty, the best on the validation forecasts."""
+    """Return ridge regression's forecasts, and the penalty that was best on the validation forecasts."""
     from sklearn.linear_model import Ridge
 
     rows, validation = data.train, data.validation
@@ -148,7 +148,7 @@ def errors(data: Forecasts, predictions: Array, part: Array) -> Array:
 
 
 def table(judged: dict[str, dict[str, Array]]) -> str:
-    """Format the errors of the weeks shown and of all weeks, and below a network's the deviation over its seeds."""
+    """Format the errors of the shown weeks and of all weeks; below a network, its deviation over the seeds."""
     header = [*(f"{weeks} wk" for weeks in SHOWN), "all", "validation"]
     lines = [f"{'weeks ahead':<22}" + "".join(f"{text:>8}" for text in header[:-1]) + f"{header[-1]:>12}"]
     for name, parts in judged.items():
@@ -171,7 +171,7 @@ def ranges(weeks: Array) -> str:
 
 
 def verdict(name: str, data: Forecasts, predictions: list[Array], linear: Array) -> str:
-    """Say where a network is better than the linear forecast, and in how many years, by the mean of its seeds."""
+    """Say where a network, averaged over its seeds, beats the linear forecast, and in how many years."""
     truth = data.y[data.test]
     ours = np.mean([np.abs(each[data.test] - truth) for each in predictions], axis=0)
     theirs = np.abs(linear[data.test] - truth)
@@ -186,7 +186,7 @@ def verdict(name: str, data: Forecasts, predictions: list[Array], linear: Array)
 
 
 def draw(folder: Path, series: pd.Series, data: Forecasts, judged: dict[str, Any], predictions: dict[str, Any]) -> None:
-    """Save pictures of the errors by weeks ahead, and of the forecasts of the test beside the truth."""
+    """Save pictures of the errors by weeks ahead, and of the test forecasts and the measurements."""
     import matplotlib.pyplot as plt
 
     weeks = np.arange(1, YEAR + 1)
@@ -233,7 +233,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     count = whole_number(1)
     parser.add_argument("--epochs", type=count, default=15, help="(default: %(default)s)")
-    parser.add_argument("--seeds", type=count, default=3, help="how often each is trained (default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=count, default=3, help="number of trainings of each network (default: %(default)s)"
+    )
     parser.add_argument(
         "--output", type=output_folder, default=Path("runs/series"), metavar="DIR", help="(default: %(default)s)"
     )
@@ -290,6 +292,6 @@ if __name__ == "__main__":
     except (MinidlError, OSError) as error:
         sys.exit(f"error: {error}")
     except ImportError as error:
-        sys.exit(f"error: the series is statsmodels': pip install -e '.[series]' ({error})")
+        sys.exit(f"error: the series needs statsmodels: pip install -e '.[series]' ({error})")
     except KeyboardInterrupt:
         sys.exit("interrupted: nothing is saved")

@@ -1,4 +1,4 @@
-"""Watch a small network learn which of several interleaved spirals a point belongs to.
+"""Watch a small network learn which of several interleaved spirals each point belongs to.
 
     python examples/spirals.py                             # three spirals, runs/spirals/spirals.gif
     python examples/spirals.py --arms 2 --network 2-16-16-2 --format png

@@ -1,4 +1,4 @@
-"""Predict who survived the Titanic, and what a ticket cost, with networks inside scikit-learn's own tools.
+"""Predict who survived the Titanic, and ticket prices, with networks inside scikit-learn's tools.
 
     python examples/tabular.py                         # half a minute
     python examples/tabular.py --folds 2 --epochs 5    # a few seconds, and worse predictions

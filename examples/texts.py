@@ -1,29 +1,29 @@
-"""Tell from a sentence of documentation which library it is about, and see what the order of words adds.
+"""Classify sentences of documentation by their library, and see whether the order of words helps.
 
     python examples/texts.py                             # half a minute
     python examples/texts.py --sentences 300 --seeds 1   # a few seconds, and worse predictions
 
-The sentences are those of the docstrings of Python's standard library, NumPy, SciPy, scikit-learn and pandas, which are
-all installed with minidl: 1,800 of each to train on. Other versions have other sentences, and the metrics differ a bit.
+The sentences come from the docstrings of Python's standard library, NumPy, SciPy, scikit-learn and pandas, which are
+all installed with minidl: 1,800 of each for training. With other versions the metrics differ a little.
 
-A network gets a row of 24 numbers for each sentence: those of its words, then zeros. An Embedding turns numbers into
-vectors and masks the zeros. Three networks differ in what they do then: they take the mean, which knows no order; look
-for the most telling three words; or read the sentence from both ends with a GRU. A linear model counts words and pairs
-of words (TF-IDF and logistic regression).
+A network gets a row of 24 numbers for each sentence: its word numbers, then zeros. An Embedding turns numbers into
+vectors and masks the zeros. Then the three networks differ: one takes the mean, which ignores the order; one looks for
+the most informative three words; one reads the sentence from both ends with a GRU. A linear model counts words and
+pairs of words (TF-IDF and logistic regression).
 
-Four things would give the answer away, or make the task look easier than it is:
+Four things would leak the answer, or make the task look too easy:
 
-- Code: what is in backquotes, or has digits, underscores or capitals within it, is one word, <code>. A number is
+- Code: text in backquotes, or with digits, underscores or capitals inside, becomes one word, <code>. A number becomes
   <number>.
-- Names: the libraries' own, also "sklearn" or "pd", and those of their main types, "ndarray", "series" and "dataframe",
-  are one word, <name>. What is left is subject and style: "estimator" speaks for scikit-learn, and may.
-- Sentences that occur more than once count once, and not at all if two libraries share them.
-- All sentences of a file are in one part: to train on, for validation, or for the test. Docstrings are often copied: a
-  sentence held out is dropped if more than half of its triples of words are in a single sentence to train on.
+- Names: the names of the libraries, also "sklearn" or "pd", and of their main types, "ndarray", "series" and
+  "dataframe", become one word, <name>. Subject and style remain: "estimator" may point to scikit-learn.
+- Repeated sentences count once, and not at all if two libraries share them.
+- All sentences of a file are in the same part: training, validation or test. Docstrings are often copied: a held-out
+  sentence is dropped if more than half of its triples of words are in a single training sentence.
 
-Settings and epochs are chosen by the accuracy on the validation sentences. With 9,000 sentences to train on, the words
-alone tell what there is to tell: networks that know their order are no better than the mean, and the linear model is
-about as good. Pictures and report.json go to the folder --output.
+Settings and epochs are chosen by the accuracy on the validation sentences. With 9,000 training sentences, the words
+alone are enough: networks that know their order are no better than the mean, and the linear model is about as good.
+Pictures and report.json go to the folder --output.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ LINEAR = "TF-IDF, linear"
 NAMES = {"python", "numpy", "np", "scipy", "scikit", "sklearn", "pandas", "pd"}
 NAMES |= {"ndarray", "ndarrays", "series", "dataframe", "dataframes"}
 
-# Tests are no documentation, and the others are copies of other projects' code.
+# Tests are not documentation, and the others are copies of other projects' code.
 LEFT_OUT = {
     "tests",
     "test",
@@ -158,7 +158,7 @@ def triples(words: str) -> set[str]:
 
 
 def without_copies(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
-    """Leave out what has more than half of its triples of words in common with one sentence to train on."""
+    """Drop sentences that share more than half of their triples of words with one training sentence."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
     vectorizer = HashingVectorizer(analyzer=triples, norm=None, alternate_sign=False)
@@ -168,9 +168,9 @@ def without_copies(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
 
 
 def split(table: pd.DataFrame, count: int | None) -> dict[str, pd.DataFrame]:
-    """Return `count` sentences of each library to train on, and a quarter as many for validation and for the test.
+    """Return `count` training sentences per library, and a quarter as many for validation and for the test.
 
-    A file is in one of the parts alone. By default there are 1,800, or as many as the rarest library has.
+    A file is in only one part. The default is 1,800, or as many as the rarest library has.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -193,7 +193,7 @@ def split(table: pd.DataFrame, count: int | None) -> dict[str, pd.DataFrame]:
 
 
 def make_vocabulary(texts: pd.Series) -> dict[str, int]:
-    """Return the number of each word that occurs at least twice; 0 fills up, and 1 is any other word."""
+    """Return the number of each word that occurs at least twice; 0 is padding, and 1 is any other word."""
     counts = Counter(word for text in texts for word in text.split())
     return {word: number for number, (word, count) in enumerate(counts.most_common(), start=2) if count > 1}
 
@@ -224,7 +224,7 @@ def networks(words: int) -> dict[str, list[Any]]:
 
 
 def train(layers: list[Any], data: dict[str, tuple[Array, Array]], epochs: int, seed: int) -> Trainer:
-    """Train one network; its parameters are those of the epoch with the best validation accuracy."""
+    """Train one network; keep the parameters of the epoch with the best validation accuracy."""
     model = Sequential([*layers, Dense(len(LIBRARIES)), SoftmaxCrossEntropy()], input_shape=LENGTH, seed=seed)
     trainer = Trainer(model, Adam(0.004), batch_size=128, seed=seed)
     trainer.fit(
@@ -238,7 +238,7 @@ def train(layers: list[Any], data: dict[str, tuple[Array, Array]], epochs: int, 
 
 
 def linear_model(parts: dict[str, pd.DataFrame], y: dict[str, Array]) -> tuple[Any, dict[str, list[Array]]]:
-    """Return the linear model, with the penalty that is best on the validation, and its probabilities."""
+    """Return the linear model, with the penalty that is best on the validation data, and its probabilities."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -251,9 +251,9 @@ def linear_model(parts: dict[str, pd.DataFrame], y: dict[str, Array]) -> tuple[A
 
 
 def telling_words(model: Sequential, vocabulary: dict[str, int], texts: pd.Series, count: int) -> dict[str, list[str]]:
-    """Return the words that speak most for each library, of those that are in at least 20 sentences to train on.
+    """Return the strongest words for each library, among words in at least 20 training sentences.
 
-    A network that takes the mean adds up what each word alone says, as a linear model does.
+    A network that takes the mean adds up the effects of single words, like a linear model.
     """
     in_sentences = Counter(word for text in texts for word in set(text.split()))
     words = [word for word in vocabulary if in_sentences[word] >= 20]
@@ -266,7 +266,7 @@ def telling_words(model: Sequential, vocabulary: dict[str, int], texts: pd.Serie
 
 
 def judge(probabilities: list[Array], y: Array) -> list[dict[str, Any]]:
-    """Return the metrics of each seed, among them the share of each library's sentences that is found."""
+    """Return the metrics of each seed, including the recall of each library."""
     rows = np.arange(len(y))
     return [
         {
@@ -297,7 +297,7 @@ def table(judged: dict[str, dict[str, list[dict[str, Any]]]], parameters: dict[s
 
 
 def verdict(accuracies: dict[str, Any], chance: float) -> str:
-    """Say whether the order of words helps, or any network does, by more than two standard errors."""
+    """Say whether word order, or any network, helps by more than two standard errors."""
     ordered = max(value for name, value in accuracies.items() if name not in (LINEAR, "mean"))
     lines = []
     for subject, gain, other in (
@@ -312,7 +312,7 @@ def verdict(accuracies: dict[str, Any], chance: float) -> str:
 
 
 def show(test: pd.DataFrame, probabilities: Array, y: Array) -> str:
-    """Format, for each library, the right and the wrong prediction of which a model is surest."""
+    """Format, for each library, the right and the wrong prediction with the highest confidence."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     lines = []
     for title, chosen in (("right", predicted == y), ("wrong", predicted != y)):
@@ -327,7 +327,7 @@ def show(test: pd.DataFrame, probabilities: Array, y: Array) -> str:
 
 
 def draw(folder: Path, name: str, probabilities: Array, y: Array, judged: dict[str, Any], histories: Any) -> None:
-    """Save pictures of the best network's mistakes, of what each model finds, and of the training."""
+    """Save pictures of the best network's mistakes, of each model's recall, and of the training."""
     import matplotlib.pyplot as plt
 
     from minidl.plots import plot_confusion_matrix
@@ -366,10 +366,12 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--sentences",
         type=whole_number(4),
-        help="of each library to train on (default: 1800, or fewer where there are fewer)",
+        help="training sentences per library (default: 1800, or fewer if there are fewer)",
     )
     parser.add_argument("--epochs", type=count, default=5, help="(default: %(default)s)")
-    parser.add_argument("--seeds", type=count, default=3, help="how often each is trained (default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=count, default=3, help="number of trainings of each network (default: %(default)s)"
+    )
     parser.add_argument(
         "--output", type=output_folder, default=Path("runs/texts"), metavar="DIR", help="(default: %(default)s)"
     )
@@ -415,11 +417,11 @@ def main(arguments: list[str] | None = None) -> None:
         f"Of {len(y['test']):,} sentences an accuracy is known to +- {chance:.1%} at best; blind guesses are right in "
         f"{1 / len(LIBRARIES):.0%}.\n{verdict(accuracies, chance)}\n"
     )
-    print("the words that speak most for a library (mean, seed 0):")
+    print("the strongest words for each library (mean, seed 0):")
     for library, most in telling_words(models["mean"], vocabulary, parts["train"]["words"], 7).items():
         print(f"  {library:<13}{', '.join(most)}")
     last = list(models)[-1]
-    print(f"\nsentences of the test of which the {last} is surest (seed 0):")
+    print(f"\ntest sentences with the highest confidence of the {last} (seed 0):")
     print(show(parts["test"], probabilities[last]["test"][0], y["test"]))
 
     options.output.mkdir(parents=True, exist_ok=True)

@@ -93,6 +93,15 @@ def test_each_check_notices_what_it_is_for(name, target, attribute, wrong, messa
     assert message in capsys.readouterr().out
 
 
+@pytest.fixture
+def without_compiled_code():
+    before = compiled.is_on()
+    compiled.switch(False)
+    yield
+    compiled.switch(before)
+
+
+@pytest.mark.usefixtures("without_compiled_code")
 class TestCompiledCode:
     @pytest.mark.parametrize(("setting", "why"), [("0", "turned off by MINIDL_COMPILED=0"), ("", "needs numba")])
     def test_it_is_skipped_where_it_is_turned_off_or_not_installed(self, setting, why, monkeypatch, capsys):

@@ -1521,7 +1521,7 @@ def test_a_search_is_drawn_into_a_figure_or_subfigure_that_is_given():
 
 
 def test_what_is_no_search_or_has_nothing_to_compare_is_refused():
-    with pytest.raises(ArgumentTypeError, match="plot_search takes the result of search, not 3"):
+    with pytest.raises(ArgumentTypeError, match="plot_search takes what search returned, not 3"):
         plots.plot_search(3)
     with pytest.raises(ArgumentError, match="no parameter of the search has more than one value"):
         plots.plot_search(a_search([{"units": 8}], [0.1]))

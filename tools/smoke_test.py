@@ -43,6 +43,7 @@ def check_public_names() -> None:
     model = Sequential([Dense(1), MeanSquaredError()], input_shape=2, seed=0)
     try:
         importlib.import_module("minidl.onnx").export(model, "model.onnx")
+        Path("model.onnx").unlink()
     except MissingDependencyError as error:
         if "pip install" not in str(error):
             raise

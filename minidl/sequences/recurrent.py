@@ -321,6 +321,12 @@ def _as_one_way(layer: Any, place: str) -> _Recurrent:
     return layer
 
 
+def _in_the_other_direction(layer: _Recurrent) -> _Recurrent:
+    copied = copy.deepcopy(layer)
+    copied.go_backwards = True
+    return copied
+
+
 class Bidirectional(Layer):
     """Two recurrent layers over one sequence, one from its start and one from its end; their outputs are merged.
 
@@ -348,15 +354,17 @@ class Bidirectional(Layer):
     takes_mask = True
 
     def __post_init__(self) -> None:
-        self._returning: Any = None
+        self._returning = _in_the_other_direction(self.layer)
 
     def sublayers(self) -> Mapping[str, Layer]:
-        return {"forward": self.layer} | ({} if self._returning is None else {"backward": self._returning})
+        return {"forward": self.layer, "backward": self._returning}
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        if self._returning is None:
-            self._returning = copy.deepcopy(self.layer)
-            self._returning.go_backwards = True
+        if self.layer.input_shape is None:  # until now its settings could change
+            if type(self._returning) is not type(self.layer):
+                self._returning = _in_the_other_direction(self.layer)
+            for name in self.layer.configuration().keys() - {"name", "go_backwards"}:
+                setattr(self._returning, name, getattr(self.layer, name))
         *before, units = declare.sublayer("forward", input_shape)
         declare.sublayer("backward", input_shape)
         return (*before, 2 * units if self.merge == "concatenate" else units)

@@ -129,7 +129,7 @@ def test_the_same_command_twice_gives_the_same_bits(mnist_folder, tmp_path):
         ),
         (
             ["--optimizer", "lbfgs", "--schedule", "cosine"],
-            "--schedule cosine: lbfgs has no learning rate: leave it out",
+            "--schedule cosine: lbfgs has no learning rate: remove the option",
         ),
         (["--optimizer", "lbfgs", "--batch-size", "64"], "--batch-size 64: lbfgs takes all rows in each step"),
         (["--optimizer", "lbfgs", "--batch-size", "64"], "leave it out, or give --batch-size full"),

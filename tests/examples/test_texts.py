@@ -77,7 +77,7 @@ def test_the_kept_epoch_is_the_best_of_the_validation(short_run):
 
 def test_sentences_that_are_right_and_wrong_are_shown_with_words_that_speak_for_each(short_run):
     out, _, _ = short_run
-    words, shown = out.split("words that speak most")[1].split("sentences of the test")
+    words, shown = out.split("strongest words")[1].split("test sentences")
     for library in LIBRARIES:
         assert re.search(rf"^  {library} +\S+, ", words, re.MULTILINE)
     right, wrong = shown.split("wrong:")

@@ -292,3 +292,18 @@ def test_activations_show_the_outputs_of_both_ways():
         "bidirectional_1/forward": (4, 5, 3),
         "bidirectional_1/backward": (4, 5, 3),
     }
+
+
+def test_settings_that_change_before_the_set_up_are_those_of_both_directions():
+    both = Bidirectional(LSTM(3))
+    both.layer.units = 5
+    both.layer.regularizer = L2(0.1)
+    both.set_up((4, 2), 0)
+    assert both.output_shape == (10,)
+    assert both.forward(np.zeros((2, 4, 2), np.float32)).shape == (2, 10)
+    assert both.sublayers()["backward"].regularizer is both.layer.regularizer
+    other = Bidirectional(LSTM(3))
+    other.layer = GRU(4)
+    other.set_up((4, 2), 0)
+    assert [type(each) for each in other.sublayers().values()] == [GRU, GRU]
+    assert other.sublayers()["backward"].go_backwards

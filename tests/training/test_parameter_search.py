@@ -775,7 +775,7 @@ def losses(smoothing, seed=0):
             {"units": [4]},
             {"folds": 3, "validation_data": (x, y)},
             ArgumentError,
-            "search: validation_data and folds each say",
+            "search: validation_data and folds each choose the held-out rows",
         ),
         (never, {"units": [4]}, {"folds": 1}, ArgumentError, "folds is 1; it must be"),
         (never, {"units": [4]}, {"groups": y}, ArgumentError, r"groups are for .* such as folds=GroupKFold\(5\)"),
