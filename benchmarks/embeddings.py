@@ -1,12 +1,12 @@
-"""What a step of an embedding takes, by the size of its vocabulary: when all rows move, and those that occurred alone.
+"""Measure a step of an embedding by vocabulary size: with all rows updated, and with only the rows that occurred.
 
     python benchmarks/embeddings.py [--vocabularies 500 5000 50000 500000] [--optimizers SGD Adagrad Adam] [--compiled]
 
-The network is that of the workload "embedding" of ``peers.py``: 64 features, 32 x 64 ids a step, their mean, and 10
-classes. A callback that may change gradients makes all rows move. The two ways take turns, epoch by epoch. Times are
-lower quartiles, as other programs only add to them; "update" is all that moves parameters.
+The network is the workload "embedding" of ``peers.py``: 64 features, 32 x 64 ids per step, their mean, and 10 classes.
+A callback that may change gradients forces an update of all rows. The two ways take turns, epoch by epoch. Times are
+lower quartiles, because other programs can only increase them; "update" is the whole parameter update.
 
-Last comes how far Adam, and an Adam that leaves alone the rows that do not occur, move a row in 1,000 steps.
+At the end it measures how far a row moves in 1,000 steps of Adam, and of an Adam that skips rows that do not occur.
 """
 
 from __future__ import annotations

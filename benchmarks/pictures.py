@@ -1,4 +1,4 @@
-"""Draws pictures of the documents: schedules, searches on MNIST, distorted digits and photographs, vanishing gradients.
+"""Draw pictures for the docs: schedules, searches on MNIST, distorted digits and photographs, vanishing gradients.
 
     python benchmarks/pictures.py       # into docs/images
 

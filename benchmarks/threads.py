@@ -1,4 +1,4 @@
-"""Where a second thread pays: the time of a training step with one thread and with all, by shape.
+"""Measure where a second thread helps: the time of a training step with one thread and with all, by shape.
 
     python benchmarks/threads.py [--rounds 5] [--busy]
     python benchmarks/threads.py --large

@@ -1,4 +1,4 @@
-"""A script in the manner of the tutorials: float64, a column a sample, loops over the layers, nothing else."""
+"""A script in tutorial style: float64, one column per sample, loops over the layers, nothing else."""
 
 from __future__ import annotations
 

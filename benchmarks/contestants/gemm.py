@@ -1,4 +1,4 @@
-"""Only the matrix products, of the shapes that each step has: y = x W, dW = x^T dy, dx = dy W^T. The floor."""
+"""Only the matrix products of each step: y = x W, dW = x^T dy, dx = dy W^T. This is the lower limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who takes part, and in what."""
+"""The contestants, and the workloads in which they take part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""minidl as its README uses it, a Trainer; on float32 as all the others."""
+"""minidl as in its README, with a Trainer; on float32 like all the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured, and the medians and ratios of it."""
+"""The measurements, their medians and their ratios."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is trained and predicted: networks, data, first weights and batches, the same for every contestant."""
+"""The workloads: networks, data, initial weights and batches, the same for every contestant."""
 
 from __future__ import annotations
 
