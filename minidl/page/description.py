@@ -80,8 +80,9 @@ def _describe(layer: Layer, path: str) -> Description | None:
 
 def _kind(layer: Layer) -> type[Layer] | None:
     """Return the known class with the layer's forward pass, such as Conv2D for DepthwiseConv2D."""
-    known: tuple[type[Layer], ...] = (*_SETTINGS, Residual, Concatenate, Sequential)
-    return next((kind for kind in known if type(layer).forward is kind.forward), None)
+    known: set[type[Layer]] = {*_SETTINGS, Residual, Concatenate, Sequential}
+    nearest = next((kind for kind in type(layer).__mro__ if kind in known), None)
+    return nearest if nearest and nearest.forward is type(layer).forward else None
 
 
 def _value(parameter: Any) -> Any:

@@ -8,7 +8,19 @@ import pytest
 from pages import IMAGE, NETWORKS, network
 
 import minidl
-from minidl import BatchNorm, Dense, Dropout, Layer, ReLU, Residual, Sequential, SoftmaxCrossEntropy
+from minidl import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    Layer,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    SoftmaxCrossEntropy,
+    Tanh,
+)
 from minidl.errors import ArgumentTypeError
 from minidl.page.description import describe
 
@@ -98,3 +110,9 @@ def test_describing_changes_nothing_of_the_model():
     describe(model)
     assert repr(model) == before[0]
     np.testing.assert_array_equal(model.parameters, before[1])
+
+
+def test_activations_that_share_a_forward_pass_are_told_apart():
+    layers = [Dense(2), Sigmoid(), Dense(2), Tanh(), Dense(2), Softmax()]
+    described = describe(Sequential(layers, input_shape=(4, 4, 1)[:1], seed=0))
+    assert [layer["kind"] for layer in described][1::2] == ["Sigmoid", "Tanh", "Softmax"]
