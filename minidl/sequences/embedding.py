@@ -1,7 +1,5 @@
 """The layer that turns ids, such as word ids, into trained vectors."""
 
-from typing import Any
-
 import numpy as np
 
 from minidl.arrays import as_class_indices
@@ -10,12 +8,8 @@ from minidl.initializers import Initializer, is_initializer
 from minidl.layers.base import Declaration, Layer
 from minidl.layers.parameter_rows import ParameterOfRows
 from minidl.sequences.masking import entered
-from minidl.settings import as_whole_number, setting
+from minidl.settings import setting
 from minidl.typing import Array, Shape
-
-
-def _as_padding_id(value: Any, place: str) -> int | None:
-    return None if value is None else as_whole_number(value, place, 0)
 
 
 class Embedding(Layer):
@@ -42,7 +36,7 @@ class Embedding(Layer):
 
     vocabulary_size: int = setting(kw_only=False, low=1, whole=True, fixed=True)
     units: int = setting(kw_only=False, low=1, whole=True, fixed=True)
-    padding_id: int | None = setting(default=None, check=_as_padding_id, fixed=True)
+    padding_id: int | None = setting(default=None, low=0, whole=True, fixed=True)
     initializer: Initializer | str = setting(default="normal", check=is_initializer, fixed=True)
     takes_integers = True
 
