@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl import products
+from minidl.arrays import check_mask
 from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
 from minidl.functional import sum_rows
 from minidl.initializers import Initializer, get_initializer, is_initializer
@@ -96,6 +97,8 @@ class _Recurrent(Layer):
 
         States are (numbers in a state, T + 1, N, H): the first is `start`.
         """
+        if mask is not None:
+            check_mask(mask, x)  # compiled loops would read beyond a mask that is too short
         inputs = _by_steps(x, self.go_backwards, self.dtype)
         time, rows, features = inputs.shape
         skipped = None if mask is None or mask.all() else _by_steps(~mask[..., np.newaxis], self.go_backwards, bool)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from minidl.arrays import check_mask
 from minidl.errors import ArgumentError, ShapeError
 from minidl.functional import sum_rows
 from minidl.initializers import Initializer, is_initializer
@@ -308,8 +309,11 @@ class GlobalAveragePool1D(_Means, pooling.GlobalAveragePool2D):
 
 
 def _hide(x: Array, mask: Array | None, value: float = 0) -> Array:
-    """Return sequences (N, T, features) with `value` at masked positions."""
-    return x if mask is None else np.where(mask[:, :, np.newaxis], x, x.dtype.type(value))
+    """Return sequences (N, T, features) with `value` at masked positions. Raise ShapeError for a wrong mask."""
+    if mask is None:
+        return x
+    check_mask(mask, x)
+    return np.where(mask[:, :, np.newaxis], x, x.dtype.type(value))
 
 
 def _divide(y: Array, shares: Array | None) -> Array:

@@ -307,3 +307,13 @@ def test_settings_that_change_before_the_set_up_are_those_of_both_directions():
     other.set_up((4, 2), 0)
     assert [type(each) for each in other.sublayers().values()] == [GRU, GRU]
     assert other.sublayers()["backward"].go_backwards
+
+
+@every_kind
+@pytest.mark.parametrize("mask", [np.ones((4, 3), bool), np.ones((1, 6), bool), np.ones((4, 6), int)], ids=str)
+def test_a_mask_of_another_shape_or_type_is_refused_by_the_layer_alone(kind, mask):
+    mask[0, -1] = 0  # a mask of True alone would be left out
+    for layer in (kind(4), Bidirectional(kind(4))):
+        layer.set_up((6, 4), 0)
+        with pytest.raises(ShapeError, match=r"a mask is a bool array \(N, T\), True where a position counts"):
+            layer.forward(np.ones((4, 6, 4), np.float32), mask=mask)

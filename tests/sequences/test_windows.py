@@ -487,3 +487,12 @@ def test_samples_that_do_not_fit_are_refused_by_name(layer, shape, message):
 
 def test_a_sequence_has_positions_and_features():
     assert as_sequence((100, 8)) == (100, 8)
+
+
+@pytest.mark.parametrize("layer", [Conv1D(3, 2), MaxPool1D(2), GlobalMaxPool1D()], ids=repr)
+@pytest.mark.parametrize("mask", [np.ones((4, 3), bool), np.ones((1, 6), bool), np.ones((4, 6), int)], ids=str)
+def test_a_mask_of_another_shape_or_type_is_refused(layer, mask):
+    layer = copy.deepcopy(layer)
+    layer.set_up((6, 4), 0)
+    with pytest.raises(ShapeError, match=r"a mask is a bool array \(N, T\), True where a position counts"):
+        layer.forward(np.ones((4, 6, 4), np.float32), mask=mask)
