@@ -1,4 +1,4 @@
-"""A parameter of which a step needs few rows, as those of the ids that occur; its gradient is zero in all others."""
+"""A parameter with a gradient in only a few rows, such as the rows of the ids in a batch."""
 
 from typing import Any
 
@@ -7,30 +7,30 @@ from minidl.typing import Array
 
 
 class ParameterOfRows(Parameter):
-    """A trained array (rows, units), whose gradient a layer gives by rows.
+    """A trained array (rows, units). Its layer writes the gradient by rows; it is zero in all other rows.
 
-    While `waits` is true, these rows stay beside the vector of gradients, until somebody asks for `gradient`. All of it
-    is zeros that nobody would read, where the optimizer moves nothing by them.
+    While `waits` is true, the rows are kept outside of the vector of gradients until other code reads `gradient`. This
+    saves writing zeros that the optimizer would not use.
 
     Attributes
     ----------
     waits : bool
-        Whether rows need not be written yet.
+        Whether rows may stay unwritten for now.
     rows : (array, array) or None
-        The numbers of the rows, each once, and their gradients: what is not written yet.
+        The numbers of the unwritten rows, each once, and their gradients.
     """
 
     waits = False
     rows: tuple[Array, Array] | None = None
 
     def write_rows(self, numbers: Array, gradients: Array) -> None:
-        """Make the gradient that of these rows, and zero in all others."""
+        """Set the gradient of these rows, and zero for all other rows."""
         self.rows = numbers, gradients
         if not self.waits:
             self.settle()
 
     def settle(self) -> None:
-        """Write what waits."""
+        """Write the rows that wait into the gradient."""
         if self.rows is not None:
             (numbers, gradients), self.rows = self.rows, None
             self._gradient[...] = 0

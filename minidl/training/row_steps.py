@@ -1,8 +1,8 @@
-"""Steps that move only the rows of an embedding that occurred, with the bits of steps that move all.
+"""Steps that move only the embedding rows of the ids in a batch, with the same bits as moving all rows.
 
-All parameters are one vector, and so are all gradients: that is simple, but of 50,000 words a batch has 2,000. Where
-nobody but the optimizer reads the gradients between two steps, and where it moves nothing by a gradient of zero, the
-rows need not be written into the vector, and the others need not be read.
+All parameters are one vector, and all gradients another. This is simple, but a batch contains about 2,000 of 50,000
+words. If only the optimizer reads the gradients between two steps, and a gradient of zero moves nothing, the rows need
+not be written into the vector, and the other rows need not be read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def rows_beside(trainer: Trainer, fit: Fit) -> Iterator[None]:
-    """Within, gradients of rows wait beside the vector, if the optimizer alone reads them; then they are written."""
+    """Context in which gradients of rows wait outside of the vector, if only the optimizer reads them."""
     trained = [each for layer, each in fit.model._owned if layer.own_trainable]
     by_rows = [each for each in trained if isinstance(each, ParameterOfRows)]
     fit.beside = by_rows if by_rows and _is_read_by_optimizer_alone(trainer, fit) else []
@@ -38,8 +38,9 @@ def rows_beside(trainer: Trainer, fit: Fit) -> Iterator[None]:
 
 
 def move_rows(optimizer: Optimizer, fit: Fit) -> Parts:
-    """Move the rows whose gradients wait; return the other parts of the vector that the optimizer shall move."""
-    waiting = [parameter for parameter in fit.beside if parameter.rows is not None]  # none that was asked for
+    """Move the rows whose gradients wait. Return the other parts, which the optimizer must still move."""
+    # A gradient that other code has read is in the vector already.
+    waiting = [parameter for parameter in fit.beside if parameter.rows is not None]
     if not waiting:
         return fit.trained
     vectors, rate = [fit.parameters, *optimizer.prepare_state(fit.parameters)], optimizer.rate()
@@ -56,15 +57,16 @@ def move_rows(optimizer: Optimizer, fit: Fit) -> Parts:
 
 
 def _is_read_by_optimizer_alone(trainer: Trainer, fit: Fit) -> bool:
-    """Whether nothing else reads or changes gradients within an epoch, and the optimizer moves nothing by zeros."""
+    """Whether no other code uses the gradients within an epoch, and a gradient of zero moves nothing."""
     optimizer, rate = trainer.optimizer, trainer.optimizer.learning_rate
-    # Blocks, halves and processes add up their gradients. A last row alone may join a batch.
+    # Blocks, halves and processes add up whole gradients. A single last row may join a batch.
     adding = fit.processes.size > 1 or trainer.accumulate > 1 or trainer.position.batch_rows >= fit.model.rows_at_once
     clips = (trainer.clip_norm, trainer.clip_value) != (None, None)
-    # A rate, or a callback, of one's own may ask how things stand after each step.
+    # A user's rate function or callback may read the gradients after each step.
     hooks = fit.callbacks.doing("on_gradients") + fit.callbacks.doing("on_batch_end")
     watched = not all(type(getattr(each, "__self__", each)) is ProgressBar for each in hooks)
     watched = watched or (callable(rate) and not isinstance(rate, Schedule))
-    fits = all(len(slot) == len(fit.parameters) for slot in optimizer.state.values())  # else a step says so
+    # If the state does not fit, Optimizer.apply raises the error.
+    fits = all(len(slot) == len(fit.parameters) for slot in optimizer.state.values())
     is_plain = type(optimizer) in {SGD, Adagrad} and not optimizer.weight_decay
     return is_plain and fits and not (adding or clips or watched)
