@@ -6,6 +6,8 @@ the parameters, or a custom loss.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from collections.abc import Callable
 from pkgutil import resolve_name
@@ -28,13 +30,14 @@ from minidl.schedules import Schedule
 from minidl.typing import Array
 
 _Trainer = resolve_name("minidl.training.trainer:Trainer")
+_Distortion = resolve_name("minidl.data.augment.base:Distortion")
 _ProgressBar = resolve_name("minidl.training.progress:ProgressBar")
 
 _MULTIPLICATIONS = 2**28
 """Multiplications in one call: after these hundredths of a second, Ctrl-C and `stop` are handled."""
 
 _BYTES = 2**22
-"""The bytes of the rows that are read from files for one call."""
+"""The bytes of the rows that are distorted, or read from files, for one call."""
 
 _ROWS = 8192
 """NumPy sums more losses than this in parts."""
@@ -66,20 +69,51 @@ _METRICS: dict[type[Any], type[Any]] = {SoftmaxCrossEntropy: Accuracy, MeanSquar
 @replaces("minidl.training.trainer:Trainer")
 class _Steps:
     def _take_steps(self: Any, fit: Any) -> Any:
-        position, order = self.position, None
-        while not self._stopping and position.row < position.rows:
-            fit.read_trainable()
-            chain = chain_of(fit.model)
-            count = 0 if chain is None else _count_steps(self, fit, chain)
-            if chain is None or not count:
-                return NotImplemented  # the NumPy code continues from here
-            if order is None and position.shuffled:
-                order = fit.data.order((self.seed or 0, self.epoch))
-            stop = min(position.row + count * position.batch_rows, position.rows)
-            with self._whole:
-                _take(self, fit, chain, np.arange(position.row, stop) if order is None else order[position.row : stop])
-                fit.callbacks.call("on_batch_end", self)
+        position, rows = self.position, None
+        with contextlib.ExitStack() as stack:
+            while not self._stopping and position.row < position.rows:
+                fit.read_trainable()
+                chain = chain_of(fit.model)
+                count = 0 if chain is None else _count_steps(self, fit, chain)
+                if chain is None or not count:
+                    return NotImplemented  # the NumPy code continues from here
+                if rows is None:
+                    rows = _distorted_rows(self, fit, count, stack) if self.augment else _rows_in_order(self, fit)
+                with self._whole:
+                    _take(self, fit, chain, *rows(count))
+                    fit.callbacks.call("on_batch_end", self)
         return None
+
+
+def _rows_in_order(trainer: Any, fit: Any) -> Callable[[int], tuple[Array, Array, Array]]:
+    """Return a function that reads the next steps: inputs, targets, and the indices of the inputs in their order."""
+    position, data = trainer.position, fit.data
+    order = data.order((trainer.seed or 0, trainer.epoch)) if position.shuffled else None
+
+    def read(steps: int) -> tuple[Array, Array, Array]:
+        stop = min(position.row + steps * position.batch_rows, position.rows)
+        rows = np.arange(position.row, stop) if order is None else order[position.row : stop]
+        if isinstance(data.x, np.ndarray):
+            return data.x, data.targets[rows], rows
+        # Rows of a few steps: files in order read ahead.
+        x = data.x[rows if position.shuffled else slice(rows[0], rows[-1] + 1)]
+        return x, data.targets[rows], np.arange(len(rows))
+
+    return read
+
+
+def _distorted_rows(
+    trainer: Any, fit: Any, ahead: int, stack: contextlib.ExitStack
+) -> Callable[[int], tuple[Array, Array, Array]]:
+    """Return a function that reads the next steps, as above. A thread distorts their inputs during the steps before."""
+    batches = stack.enter_context(contextlib.closing(trainer._batches(fit, ahead)))
+
+    def read(steps: int) -> tuple[Array, Array, Array]:
+        group = list(itertools.islice(batches, steps))
+        x, targets = (np.concatenate([getattr(each, name) for each in group]) for name in ("x", "targets"))
+        return x, targets, np.arange(len(x))
+
+    return read
 
 
 def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
@@ -89,7 +123,9 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
     # More rows are computed in blocks, or summed in parts.
     if not 1 < rows <= min(model.rows_at_once, _ROWS) or len(chain.vectors[0]) != len(fit.parameters):
         return 0
-    if not (_is_plain(trainer, fit) and _is_scored_here(fit) and _is_read_here(fit.data, model, chain)):
+    if not (
+        _is_plain(trainer, fit) and _is_scored_here(fit) and _is_read_here(fit.data, model, chain, trainer.augment)
+    ):
         return 0
     # A single row is multiplied with other calls; a layer that mixes rows gets it with the batch before.
     whole, alone = left // rows, left % rows == 1
@@ -99,7 +135,8 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
     if not _is_known(optimizer.learning_rate) or not all(type(each) is _ProgressBar for each in watching):
         return min(steps, 1)
     many = _MULTIPLICATIONS // (3 * rows * len(fit.parameters))
-    if not isinstance(x := fit.data.x, np.ndarray):
+    x = fit.data.x
+    if trainer.augment or not isinstance(x, np.ndarray):
         many = min(many, _BYTES // (rows * math.prod(x.shape[1:]) * x.dtype.itemsize))
     return min(steps, max(many, 1))
 
@@ -115,7 +152,7 @@ def _is_known(rate: Any) -> bool:
 def _is_plain(trainer: Any, fit: Any) -> bool:
     """Whether only the optimizer, one that is supported here, changes gradients or parameters."""
     optimizer, regularized = trainer.optimizer, [layer for layer, _ in fit.model._regularized]
-    changing = [trainer.augment, trainer.average, trainer.clip_norm, trainer.clip_value]
+    changing = [trainer.average, trainer.clip_norm, trainer.clip_value]
     changing += [getattr(layer, name, None) for layer in regularized for name in ("regularizer", "constraint")]
     is_alone = type(trainer) is _Trainer and trainer.accumulate == fit.processes.size == 1
     is_plain = is_alone and all(each is None for each in changing)
@@ -129,23 +166,21 @@ def _is_scored_here(fit: Any) -> bool:
     return is_known and not getattr(loss, "label_smoothing", 0) and fit.data.weights is None
 
 
-def _is_read_here(data: Any, model: Any, chain: Chain) -> bool:
+def _is_read_here(data: Any, model: Any, chain: Chain, augment: Any) -> bool:
     """Whether rows are contiguous numbers or in files, and targets are labels or of the model's type."""
     x, targets = data.x, data.targets
     is_labels = targets.ndim == 1 and targets.dtype.kind in "iu"
     is_known = is_labels if type(model.loss) is SoftmaxCrossEntropy else targets.dtype == model.dtype
+    is_known = is_known and (augment is None or type(augment).__call__ is _Distortion.__call__)  # keeps the type
     is_scaled_twice = sum(type(layer) is Rescale for layer in chain.first) > 1
     is_in_order = x.flags.c_contiguous if isinstance(x, np.ndarray) else x.shards is not None
     return is_known and x.dtype in _KINDS and is_in_order and not is_scaled_twice
 
 
-def _take(trainer: Any, fit: Any, chain: Chain, rows: Array) -> None:
-    """Take the steps of these rows, and record how far the run is."""
+def _take(trainer: Any, fit: Any, chain: Chain, x: Array, targets: Array, rows: Array) -> None:
+    """Take the steps of ``x[rows]``, and record how far the run is."""
     optimizer, position, dtype = trainer.optimizer, trainer.position, fit.model.dtype
     size = min(position.batch_rows, len(rows))
-    x, targets, index = fit.data.x, fit.data.targets[rows], rows
-    if not isinstance(x, np.ndarray):  # rows of a few steps: files in order read ahead
-        x, index = x[rows if position.shuffled else slice(rows[0], rows[-1] + 1)], np.arange(len(rows))
     x = np.ascontiguousarray(x).view(np.ndarray).reshape(len(x), -1)
     read = x.view(np.uint8)
     read.flags.writeable = False  # otherwise the steps would be compiled for both kinds of arrays
@@ -161,7 +196,7 @@ def _take(trainer: Any, fit: Any, chain: Chain, rows: Array) -> None:
             np.empty((size, x.shape[1]), dtype),
             read,
             (_KINDS[x.dtype], *_scaling(chain.first)),
-            index.astype(np.intp, copy=False),
+            rows.astype(np.intp, copy=False),
             targets.astype(np.intp) if is_classified else targets.reshape(len(rows), -1),
             size,
             position.totals,

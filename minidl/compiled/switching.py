@@ -30,6 +30,7 @@ _MODULES = (
     "pooling",
     "prediction",
     "recurrent",
+    "resampling",
     "steps",
 )
 

@@ -1,20 +1,27 @@
 """Prefetching: a thread prepares the next batch while a step is computed with the current one."""
 
-import itertools
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
 
 from minidl.training.rows import Rows
 
 
-def prefetch(make: Callable[[slice], Rows], places: Iterable[slice]) -> Generator[Rows, None, None]:
-    """Yield ``make(place)`` for each place in turn. The next one is made while the caller uses the current one.
+def prefetch(make: Callable[[slice], Rows], places: Iterable[slice], ahead: int = 1) -> Generator[Rows, None, None]:
+    """Yield ``make(place)`` for each place in turn. The next ones are made while the caller uses the current one.
 
-    One thread makes them all, in order, so the results are the same as without it. An error of `make` is raised here in
-    its turn. Close the iterator if you stop early: this waits for the batch in progress.
+    One thread makes them all, in order, so the results are the same as without it. It is at most `ahead` results ahead
+    of the caller. An error of `make` is raised here in its turn. Close the iterator if you stop early: this waits for
+    the result in progress.
     """
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    with ThreadPoolExecutor(1, thread_name_prefix="minidl-batches") as thread:
-        submitted = (thread.submit(make, place) for place in places)
-        for present, _ in itertools.pairwise(itertools.chain(submitted, [Future[Rows]()])):
-            yield present.result()
+    thread, made = ThreadPoolExecutor(1, thread_name_prefix="minidl-batches"), deque[Future[Rows]]()
+    try:
+        for place in places:
+            made.append(thread.submit(make, place))
+            if len(made) > ahead:
+                yield made.popleft().result()
+        while made:
+            yield made.popleft().result()
+    finally:
+        thread.shutdown(cancel_futures=True)

@@ -474,8 +474,8 @@ class Trainer(Configurable):
                     self.position.row += sum(batch.whole for batch in group)
                     fit.callbacks.call("on_batch_end", self)
 
-    def _batches(self, fit: Fit) -> Generator[Rows, None, None]:
-        """Make the remaining batches of the current epoch. Distorted batches are made one step ahead."""
+    def _batches(self, fit: Fit, ahead: int = 1) -> Generator[Rows, None, None]:
+        """Make the remaining batches of the current epoch. Distorted batches are made some steps ahead."""
         seed, epoch, size, data = self.seed or 0, self.epoch, self.position.batch_rows, fit.data
         order = data.order((seed, epoch)) if self.position.shuffled else None
 
@@ -488,7 +488,9 @@ class Trainer(Configurable):
             return batch
 
         parts = split_rows(self.position.row, len(data), size, joined=self.model.mixes_rows())
-        return prefetch(batch_at, parts) if self.augment is not None else (batch_at(part) for part in parts)
+        if self.augment is None:
+            return (batch_at(part) for part in parts)
+        return prefetch(batch_at, parts, ahead)
 
     def _take_step(self, fit: Fit, batches: list[Rows]) -> Array:
         """Change the parameters along the gradient of batches; return their totals."""

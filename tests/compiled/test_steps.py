@@ -16,6 +16,7 @@ from minidl import (
     Accuracy,
     Adam,
     AdamW,
+    BatchNorm,
     Dense,
     ExponentialMovingAverage,
     Flatten,
@@ -32,6 +33,7 @@ from minidl import (
 )
 from minidl.compiled import switch
 from minidl.data import Shards
+from minidl.data.augment import Compose, PixelNoise, Translation
 from minidl.errors import DivergenceError
 from minidl.schedules import CosineDecay, Warmup
 from minidl.training.progress import ProgressBar
@@ -53,9 +55,9 @@ def calls(monkeypatch):
     """How many rows each call of compiled steps has taken."""
     found, take = [], steps._take
 
-    def count_and_take(trainer, fit, chain, rows):
+    def count_and_take(trainer, fit, chain, x, targets, rows):
         found.append(len(rows))
-        take(trainer, fit, chain, rows)
+        take(trainer, fit, chain, x, targets, rows)
 
     monkeypatch.setattr(steps, "_take", count_and_take)
     return found
@@ -182,6 +184,37 @@ def test_rows_of_files_are_taken_several_steps_at_a_time(calls, monkeypatch, tmp
     assert calls == [24, 24, 24, 24, 4] * 2
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_distorted_rows_are_taken_several_steps_at_a_time(calls, monkeypatch, kind):
+    x, y = problem(100)
+    monkeypatch.setattr(steps, "_BYTES", 3 * 8 * 6 * np.dtype(kind).itemsize)
+    assert_same_run(
+        lambda: trainer(augment=Compose([Translation(0.4), PixelNoise(0.1)], image_shape=(2, 3))),
+        fit=lambda run: run.fit(np.abs(100 * x).astype(kind), y, epochs=2, progress=False),
+    )
+    assert calls == [24, 24, 24, 24, 4] * 2
+
+
+def test_distorted_rows_with_a_row_alone_at_the_end(calls):
+    layers = [Dense(8), BatchNorm(), ReLU()]  # the row joins the batch before
+    for rest, expected in (([Dense(4)], [16]), (layers, [8])):
+        assert_same_run(
+            lambda rest=rest: trainer(layers=copy.deepcopy(rest), augment=Translation(0.4, image_shape=(2, 3))),
+            fit=lambda run: run.fit(*problem(17), epochs=2, progress=False),
+        )
+        assert calls == expected * 2
+        calls.clear()
+
+
+def test_a_run_with_distortions_stops_between_calls():
+    def fit(run):
+        stop = FunctionCallback(lambda run: run.stop() if run.step == 2 else None, moment="on_batch_end")
+        run.fit(*problem(50), epochs=2, callbacks=[stop], progress=False)
+        run.fit(*problem(50), epochs=2, progress=False)
+
+    assert_same_run(lambda: trainer(augment=Translation(0.4, image_shape=(2, 3))), fit=fit)
+
+
 def test_the_bar_leaves_steps_together(calls):
     trainer().fit(*problem(100), progress=True)
     assert calls == [100]
@@ -265,7 +298,7 @@ def unknown_parts():
         "a layer between": (lambda: trainer(layers=[Dense(4), Tanh()]), {}),
         "a smoothed loss": (lambda: trainer(loss=SoftmaxCrossEntropy(label_smoothing=0.1)), {}),
         "two metrics": (lambda: trainer(metrics=[Accuracy(), "f1"]), {}),
-        "distorted inputs": (lambda: trainer(augment=lambda x, _: x + 1), {}),
+        "inputs that a function distorts": (lambda: trainer(augment=lambda x, _: x + 1), {}),
         "weights": (trainer, {"sample_weight": np.arange(1, 31)}),
         "a change of gradients": (trainer, {"callbacks": [FunctionCallback(lambda _: None, moment="on_gradients")]}),
     }

@@ -285,16 +285,18 @@ def test_a_distortion_of_the_users_own_is_saved_with_the_run(tmp_path):
     assert "share=0.25)" in repr(again)
 
 
-def test_one_batch_is_made_ahead_and_in_order():
+@pytest.mark.parametrize("ahead", [1, 2, 9])
+def test_a_few_batches_are_made_ahead_and_in_order(ahead):
     made = []
 
     def make(place):
         made.append(place)
         return place
 
-    batches = prefetch(make, range(5))
+    batches = prefetch(make, range(15), ahead)
     assert next(batches) == 0
     batches.close()
-    assert made in ([0], [0, 1])
-    assert list(prefetch(make, range(5))) == [0, 1, 2, 3, 4]
-    assert list(prefetch(make, [])) == []
+    assert made == list(range(len(made)))
+    assert 1 <= len(made) <= 1 + ahead
+    assert list(prefetch(make, range(5), ahead)) == [0, 1, 2, 3, 4]
+    assert list(prefetch(make, [], ahead)) == []

@@ -32,6 +32,12 @@ def resample(images: Array, rows: Array, columns: Array, fill: float = 0.0) -> A
     padded = np.full((count * size + line + 1, channels), fill, np.float32)
     padded[: count * size].reshape(count, height + 2, line, channels)[:, 1:-1, 1:-1] = images
 
+    return _interpolate(padded, height, width, rows, columns)
+
+
+def _interpolate(padded: Array, height: int, width: int, rows: Array, columns: Array) -> Array:
+    """Read values between the pixels of images in a frame; the frame's width is 1, and there is one more row of it."""
+    line, size = width + 2, (height + 2) * (width + 2)
     rows += 1
     columns += 1
     np.clip(rows, 0, height + 1, out=rows)
@@ -42,7 +48,7 @@ def resample(images: Array, rows: Array, columns: Array, fill: float = 0.0) -> A
     corner = top.astype(np.int32)
     corner *= line
     corner += left.astype(np.int32)
-    corner += np.arange(0, count * size, size, dtype=np.int32)[:, None, None]
+    corner += np.arange(0, len(rows) * size, size, dtype=np.int32)[:, None, None]
     index = corner.astype(np.intp)
 
     def neighbour(offset: int) -> Array:
