@@ -1,5 +1,6 @@
 """Prefetching: a thread prepares the next batch while a step is computed with the current one."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 
@@ -11,17 +12,13 @@ def prefetch(make: Callable[[slice], Rows], places: Iterable[slice], ahead: int 
 
     One thread makes them all, in order, so the results are the same as without it. It is at most `ahead` results ahead
     of the caller. An error of `make` is raised here in its turn. Close the iterator if you stop early: this waits for
-    the result in progress.
+    the results that are still being made.
     """
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
 
-    thread, made = ThreadPoolExecutor(1, thread_name_prefix="minidl-batches"), deque[Future[Rows]]()
-    try:
-        for place in places:
-            made.append(thread.submit(make, place))
-            if len(made) > ahead:
-                yield made.popleft().result()
-        while made:
-            yield made.popleft().result()
-    finally:
-        thread.shutdown(cancel_futures=True)
+    with ThreadPoolExecutor(1, thread_name_prefix="minidl-batches") as thread:
+        submitted = (thread.submit(make, place) for place in places)
+        waiting = deque(itertools.islice(submitted, ahead))
+        while waiting:
+            waiting.extend(itertools.islice(submitted, 1))
+            yield waiting.popleft().result()
