@@ -134,7 +134,7 @@ def main() -> None:
         grown = peaks("convolutions", folder)
         print("MB more at the peak, 32 and 64 filters on images of 28 x 28")
         print(f"{'640 images, batch 64':<42}{grown['training']:14.0f}")
-        print(f"{'and 10,000 images judged':<42}{grown['evaluation']:14.0f}")
+        print(f"{'and 10,000 images evaluated':<42}{grown['evaluation']:14.0f}")
 
 
 if __name__ == "__main__":

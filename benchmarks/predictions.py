@@ -80,7 +80,7 @@ def train(rows: Rows, seed: int, epochs: int, shifted: bool) -> Sequential:
     return model
 
 
-def judge(predictor: Sequential | Predictor, rows: Rows) -> dict[str, float]:
+def evaluate(predictor: Sequential | Predictor, rows: Rows) -> dict[str, float]:
     """Return the metrics on the test images."""
     loss, scores = SoftmaxCrossEntropy(), predictor.predict_scores(rows.x_test)
     return {
@@ -108,7 +108,7 @@ def compare(models: list[Sequential], rows: Rows) -> dict[str, dict[str, float]]
         predictors = make()
         scaled = [TemperatureScaling(each).fit(rows.x_validation, rows.y_validation) for each in predictors]
         for label, group in ((name, predictors), (f"{name}, temperature", scaled)):
-            found[label] = pd.DataFrame([judge(each, rows) for each in group]).mean().to_dict()
+            found[label] = pd.DataFrame([evaluate(each, rows) for each in group]).mean().to_dict()
     return found
 
 

@@ -29,6 +29,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
 import cnn_recipes  # noqa: E402
+import distillation  # noqa: E402
 import mnist_recipes  # noqa: E402
 from recipe import Recipe  # noqa: E402
 
@@ -38,8 +39,8 @@ from minidl.errors import ArgumentError, MinidlError, counted  # noqa: E402
 from minidl.training import Search  # noqa: E402
 
 EXAMPLE = {name: ("mnist_mlp", name) for name in mnist_recipes.RECIPES}
-EXAMPLE |= {"conv": ("mnist_cnn", "conv"), "conv-fast": ("mnist_cnn", "fast")}
-"""The example that trains a recipe, and the recipe's name there."""
+EXAMPLE |= {"conv": ("mnist_cnn", "conv"), "conv-fast": ("mnist_cnn", "fast"), "distilled": ("distillation", None)}
+"""The example that trains a recipe, and the recipe's name there if it has several."""
 
 BEST, CONV = mnist_recipes.RECIPES["best"], cnn_recipes.RECIPES["conv"]
 WHOLE = "nothing: the whole recipe"
@@ -48,6 +49,8 @@ CONSTANT_RATE = "one-cycle: a constant rate of 0.001"
 
 def recipe_named(name: str) -> Recipe:
     example, own_name = EXAMPLE[name]
+    if own_name is None:
+        return distillation.STUDENT
     return (cnn_recipes if example == "mnist_cnn" else mnist_recipes).RECIPES[own_name]
 
 
@@ -91,10 +94,12 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
             folder = output / f"{name}-{seed}"
             if not (folder / "report.json").exists():
                 example, own_name = EXAMPLE[name]
-                command = [sys.executable, EXAMPLES / f"{example}.py", "--recipe", own_name, "--seed", str(seed)]
-                command += ["--resume", "--output", folder, *(["--data", data] if data else [])]
+                command = [sys.executable, EXAMPLES / f"{example}.py", *(["--recipe", own_name] if own_name else [])]
+                command += ["--seed", str(seed), "--resume", "--output", folder, *(["--data", data] if data else [])]
                 subprocess.run(command, check=True)
-            (report,) = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            *teachers, report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            report["seconds"] += sum(each["seconds"] for each in teachers)
+            report["resumed_after_epochs"] += sum(each["resumed_after_epochs"] for each in teachers)
             recipe = recipe_named(name)
             if report["settings"] != repr(replace(recipe, epochs=recipe.epochs_for(report["train_rows"]))):
                 raise ArgumentError(
@@ -104,8 +109,8 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
     table = pd.DataFrame(
         {
             "recipe": f"{name}, {each['network']}",
-            "test accuracy": each[each["judged_by"]]["accuracy"] * 100,
-            "test loss": each[each["judged_by"]]["loss"],
+            "test accuracy": each[each["evaluated_on"]]["accuracy"] * 100,
+            "test loss": each[each["evaluated_on"]]["loss"],
             "seconds": np.nan if each["resumed_after_epochs"] else each["seconds"],  # those of a whole run only
         }
         for name, each in reports

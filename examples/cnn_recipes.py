@@ -48,7 +48,7 @@ class Convolutional(Recipe):
 
 RECIPES = {
     "fast": Convolutional(
-        stages=((8,), (24,)), hidden=(128,), epochs=2, batch_size=128, learning_rate=0.02, least_steps=240
+        stages=((8,), (24,)), hidden=(128,), epochs=2, batch_size=192, learning_rate=0.025, least_steps=240
     ),
     "conv": Convolutional(
         stages=((16,), (32, 32), (64, 64)),

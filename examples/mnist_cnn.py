@@ -22,7 +22,7 @@ from typing import Any
 
 from cnn_recipes import RECIPES
 from example_options import Parser, add_run_options, whole_number
-from mnist_training import as_given, follow, number_of_classes, train_each, with_judge
+from mnist_training import as_given, follow, number_of_classes, train_each, with_test_images
 from photographs import load_photographs
 
 from minidl.data import ImageDataset, load_cifar10, load_mnist
@@ -76,17 +76,17 @@ def load(path: Path | None, recipe: str | None) -> ImageDataset:
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     data = load(options.data, options.recipe)
-    x, y, judge = with_judge(data, options.seed)
+    x, y, evaluation = with_test_images(data, options.seed)
     if options.page and x.shape[3] != 1:
         raise ArgumentError("--page: drawings on a page are gray, and these are colour images; leave it out")
     print(f"{data.source}: {len(y):,} of {len(data.y_train):,} training images")
     name = options.recipe or ("color" if x.shape[3] == 3 else "fast")
     recipe = replace(RECIPES[name], epochs=options.given.get("epochs", RECIPES[name].epochs_for(len(y))))
-    network = recipe.network(x.shape[1:], number_of_classes(y, judge))
+    network = recipe.network(x.shape[1:], number_of_classes(y, evaluation))
     settings = {"seed": options.seed} | options.given | {"recipe": name}
     train_each(
         [network],
-        lambda _: follow(name, recipe, x, y, judge, options),
+        lambda _: follow(name, recipe, x, y, evaluation, options),
         as_given(settings, x, y),
         data.source,
         options,

@@ -33,7 +33,7 @@ from example_options import (
     whole_number,
 )
 from mnist_recipes import RECIPES
-from mnist_training import as_given, follow, number_of_classes, run, split, train_each, with_judge
+from mnist_training import as_given, follow, number_of_classes, run, split, train_each, with_test_images
 
 from minidl import (
     L1L2,
@@ -162,8 +162,8 @@ def train(network: str, recipe: Recipe, x: Array, y: Array, options: argparse.Na
     return run(
         network,
         lambda: Trainer(build(network, options), optimizer, batch_size=recipe.batch_size, seed=options.seed),
+        lambda trainer, **others: trainer.fit(x_train, y_train, epochs=max(recipe.epochs - trainer.epoch, 0), **others),
         recipe.epochs,
-        (x_train, y_train),
         ("validation", x_validation, y_validation),
         stopping,
         options,
@@ -358,7 +358,7 @@ def load_unlabelled(path: Path, pixels: int) -> Array:
 
 def submit(report: list[dict[str, Any]], images: Array, options: argparse.Namespace) -> None:
     """Write the predictions of the best network: a line for each image, numbered from 1."""
-    best = max(report, key=lambda entry: entry[entry["judged_by"]]["accuracy"])
+    best = max(report, key=lambda entry: entry[entry["evaluated_on"]]["accuracy"])
     labels = Sequential.load(options.output / f"{best['network']}.npz").predict(images)
     lines = ["ImageId,Label", *(f"{number},{label}" for number, label in enumerate(labels.tolist(), start=1))]
     with atomic_write(options.submission) as file:
@@ -370,10 +370,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     data = load_mnist(options.data)
     if options.recipe:
-        x, y, judge = with_judge(data, options.seed)
+        x, y, evaluation = with_test_images(data, options.seed)
         recipe = RECIPES[options.recipe]
         recipe = replace(recipe, epochs=options.given.get("epochs", recipe.epochs))
-        networks = [recipe.network(x.shape[1:], number_of_classes(y, judge))]
+        networks = [recipe.network(x.shape[1:], number_of_classes(y, evaluation))]
     else:
         networks = options.network
         x, y = draw_rows(data.x_train, data.y_train, options.rows, options.seed)
@@ -386,7 +386,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     def train_one(network: str) -> dict[str, Any]:
         if options.recipe:
-            return follow(options.recipe, recipe, x, y, judge, options)
+            return follow(options.recipe, recipe, x, y, evaluation, options)
         return train(network, recipe_for(network, options), x, y, options)
 
     train_each(

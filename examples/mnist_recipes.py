@@ -32,19 +32,29 @@ class FullyConnected(Recipe):
         return [*layers, Dense(classes), SoftmaxCrossEntropy()]
 
 
-SLIGHT = (Rotation(8), Scaling(0.1, keep_aspect=False), Translation(0.05), Shear(8))
-
 RECIPES = {
     "best": FullyConnected(
-        hidden=(128, 64), epochs=32, batch_size=256, learning_rate=0.01, distortions=(*SLIGHT, Elastic(10))
+        hidden=(128, 64),
+        epochs=80,
+        batch_size=256,
+        learning_rate=0.02,
+        distortions=(Rotation(9), Scaling(0.12, keep_aspect=False), Translation(0.06), Shear(9), Elastic(15)),
+        normalization=True,
     ),
-    "fast": FullyConnected(hidden=(256, 128), epochs=5, batch_size=256, learning_rate=0.006),
+    "fast": FullyConnected(
+        hidden=(128, 64),
+        epochs=8,
+        batch_size=256,
+        learning_rate=0.02,
+        distortions=(Rotation(6), Scaling(0.08, keep_aspect=False), Translation(0.04)),
+        normalization=True,
+    ),
     "wide": FullyConnected(
         hidden=(1024, 1024),
         epochs=60,
         batch_size=256,
         learning_rate=0.003,
-        distortions=(*SLIGHT, Elastic(20)),
+        distortions=(Rotation(8), Scaling(0.1, keep_aspect=False), Translation(0.05), Shear(8), Elastic(20)),
         normalization=True,
     ),
 }

@@ -35,11 +35,11 @@ def split(x: Array, y: Array, held_out: float | int, seed: int, cure: str) -> tu
         ) from error
 
 
-def number_of_classes(y: Array, judge: tuple[str, Array, Array]) -> int:
-    return int(max(y.max(), judge[2].max())) + 1
+def number_of_classes(y: Array, evaluation: tuple[str, Array, Array]) -> int:
+    return int(max(y.max(), evaluation[2].max())) + 1
 
 
-def with_judge(data: ImageDataset, seed: int) -> tuple[Array, Array, tuple[str, Array, Array]]:
+def with_test_images(data: ImageDataset, seed: int) -> tuple[Array, Array, tuple[str, Array, Array]]:
     """Return training images and test images; without test images hold out a seventh, as in MNIST."""
     if len(data.y_test):
         return data.x_train, data.y_train, ("test", data.x_test, data.y_test)
@@ -49,22 +49,22 @@ def with_judge(data: ImageDataset, seed: int) -> tuple[Array, Array, tuple[str, 
 
 
 def follow(
-    name: str, recipe: Recipe, x: Array, y: Array, judge: tuple[str, Array, Array], options: argparse.Namespace
+    name: str, recipe: Recipe, x: Array, y: Array, evaluation: tuple[str, Array, Array], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Train by a recipe on all training images, and evaluate on the images of `judge` at the end."""
-    classes, (judged_by, x_judge, _) = number_of_classes(y, judge), judge
+    """Train by a recipe on all training images, and evaluate on the images of `evaluation` at the end."""
+    classes, (evaluated_on, x_test, _) = number_of_classes(y, evaluation), evaluation
     image_shape = x.shape[1:]
     network = recipe.network(image_shape, classes)
     print(
-        f"\n{name}, {network}: {len(y):,} rows to train, {len(x_judge):,} {judged_by} images at the end, "
+        f"\n{name}, {network}: {len(y):,} rows to train, {len(x_test):,} {evaluated_on} images at the end, "
         f"{counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}"
     )
     entry = run(
         network,
         lambda: recipe.trainer(image_shape, len(y), classes, options.seed),
+        lambda trainer, **others: recipe.fit(trainer, x, y, **others),
         recipe.epochs,
-        (x, y),
-        judge,
+        evaluation,
         None,
         options,
     )
@@ -74,7 +74,7 @@ def follow(
 class Stopwatch(Callback):
     """Measures the seconds of training. A checkpoint keeps them, so a resumed run counts the time before it, too."""
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def __post_init__(self) -> None:
         self.start = time.perf_counter()
 
     def on_train_end(self, trainer: Trainer) -> None:
@@ -90,13 +90,16 @@ class Stopwatch(Callback):
 def run(
     network: str,
     new_trainer: Callable[[], Trainer],
+    fit: Callable[..., History],
     epochs: int,
-    training: tuple[Array, Array],
-    judge: tuple[str, Array, Array],
+    evaluation: tuple[str, Array, Array],
     stopping: EarlyStopping | None,
     options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Train one network, or continue its training; save its model and pictures; return its entry of report.json."""
+    """Train one network, or continue its training; save its model and pictures; return its entry of report.json.
+
+    `fit` takes the trainer and options of its method `fit`, and trains for the epochs that are left.
+    """
     checkpoints = options.folder.checkpoints(network)
     if list(checkpoints.glob("step_*.npz")):
         trainer = Trainer.load(checkpoints)
@@ -104,12 +107,11 @@ def run(
     else:
         trainer = new_trainer()
 
-    judged_by, x, y = judge
+    evaluated_on, x, y = evaluation
     resumed_after, stopwatch = trainer.epoch, Stopwatch()
-    history = trainer.fit(
-        *training,
-        epochs=max(epochs - trainer.epoch, 0),
-        validation_data=(x, y) if judged_by == "validation" else None,
+    history = fit(
+        trainer,
+        validation_data=(x, y) if evaluated_on == "validation" else None,
         callbacks=[
             Checkpoint(checkpoints, every_epochs=max(epochs // 20, 1)),
             stopwatch,
@@ -123,8 +125,8 @@ def run(
         draw(network, options.output, model, history, x, y)
     return {
         "network": network,
-        "train_rows": len(training[0]),
-        f"{judged_by}_rows": len(y),
+        "train_rows": trainer.position.rows,
+        f"{evaluated_on}_rows": len(y),
         "parameters": model.parameters.size,
         "model": repr(model),
         "optimizer": repr(trainer.optimizer),
@@ -137,8 +139,8 @@ def run(
         "stopped_early": trainer.epoch < epochs,
         "kept_epoch": stopping.best_epoch if stopping else trainer.epoch,
         "history": dict(history),
-        "judged_by": judged_by,
-        judged_by: trainer.evaluate(x, y),
+        "evaluated_on": evaluated_on,
+        evaluated_on: trainer.evaluate(x, y),
         "confusion_matrix": confusion_matrix(y, model.predict(x), labels=range(model.output_shape[0])).tolist(),
     }
 
@@ -190,17 +192,17 @@ def as_given(settings: dict[str, Any], x: Array, y: Array) -> dict[str, str]:
 
 def table(report: list[dict[str, Any]]) -> str:
     """Format the networks side by side."""
-    judged_by = report[0]["judged_by"]
+    evaluated_on = report[0]["evaluated_on"]
     width = max(len(entry["network"]) for entry in report)
     lines = [
-        f"{'':<{width}}{'':>12}{'':>9}{'':>9}{'train':>10}{judged_by:>12}",
+        f"{'':<{width}}{'':>12}{'':>9}{'':>9}{'train':>10}{evaluated_on:>12}",
         f"{'network':<{width}}{'parameters':>12}{'seconds':>9}{'loss':>9}{'accuracy':>10}{'accuracy':>12}",
     ]
     for entry in report:
         loss, accuracy = (entry["history"][name][entry["kept_epoch"] - 1] for name in ("loss", "accuracy"))
         lines.append(
             f"{entry['network']:<{width}}{entry['parameters']:>12,}{entry['seconds']:>9.1f}{figure(loss)}"
-            f"{accuracy:>10.2%}{entry[judged_by]['accuracy']:>12.2%}"
+            f"{accuracy:>10.2%}{entry[evaluated_on]['accuracy']:>12.2%}"
         )
     lines += [f"{entry['network']}: {text}" for entry in report if (text := which_epoch(entry))]
     return "\n".join(lines)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from minidl import Adam, ExponentialMovingAverage, OneCycle, Sequential, Trainer
+from minidl import Adam, ExponentialMovingAverage, History, OneCycle, Sequential, Trainer
 from minidl.data.augment import Compose, Distortion
-from minidl.typing import Shape
+from minidl.typing import Array, Shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,25 @@ class Recipe:
         """Make the trainer, with the model, and an optimizer with a schedule over the whole run."""
         steps = max(self.epochs * -(-rows // self.batch_size), 2)  # OneCycle needs two
         rate = OneCycle(self.learning_rate, steps=steps) if self.one_cycle else self.learning_rate
-        flat = (28, 28) if len(image_shape) == 1 else image_shape
-        augment = Compose(self.distortions, image_shape=flat) if self.distortions else None
         average = None if self.average is None else ExponentialMovingAverage(self.average)
         model = Sequential(self.layers(classes), input_shape=image_shape, seed=seed)
-        return Trainer(model, Adam(rate), batch_size=self.batch_size, seed=seed, augment=augment, average=average)
+        return Trainer(
+            model,
+            Adam(rate),
+            batch_size=self.batch_size,
+            seed=seed,
+            augment=self.augment(image_shape),
+            average=average,
+            metrics=["accuracy"],
+        )
+
+    def augment(self, image_shape: Shape) -> Distortion | None:
+        """Return what distorts the images of each batch."""
+        return self.distort(image_shape) if self.distortions else None
+
+    def distort(self, image_shape: Shape) -> Distortion:
+        return Compose(self.distortions, image_shape=(28, 28) if len(image_shape) == 1 else image_shape)
+
+    def fit(self, trainer: Trainer, x: Array, y: Array, **options: Any) -> History:
+        """Train for the epochs that are left."""
+        return trainer.fit(x, y, epochs=max(self.epochs - trainer.epoch, 0), **options)

@@ -70,7 +70,7 @@ def ridge_predictions(result: CrossValidation, x: Array, y: Array) -> list[Array
     return predictions
 
 
-def judge(result: CrossValidation, y: Array, predictions: list[Array]) -> dict[str, Array]:
+def evaluate(result: CrossValidation, y: Array, predictions: list[Array]) -> dict[str, Array]:
     """Return each metric for every run."""
     return {
         name: np.array([figure(y[rows], run) for rows, run in zip(result.held_out, predictions, strict=True)])
@@ -78,10 +78,10 @@ def judge(result: CrossValidation, y: Array, predictions: list[Array]) -> dict[s
     }
 
 
-def table(judged: dict[str, dict[str, Array]]) -> str:
+def table(results: dict[str, dict[str, Array]]) -> str:
     """Format both models' metrics, and the difference of the two on the same folds."""
-    ours, theirs = judged.values()
-    rows = {**judged, "difference": {name: ours[name] - theirs[name] for name in FIGURES}}
+    ours, theirs = results.values()
+    rows = {**results, "difference": {name: ours[name] - theirs[name] for name in FIGURES}}
     width = max(map(len, rows)) + 2
     lines = [" " * width + "".join(f"{name:>24}" for name in FIGURES)]
     for label, figures in rows.items():
@@ -191,7 +191,7 @@ def main(arguments: list[str] | None = None) -> None:
         jobs=options.jobs,
     )
     linear = ridge_predictions(result, x, y)
-    judged = {options.network: judge(result, y, result.fold_predictions), "ridge": judge(result, y, linear)}
+    results = {options.network: evaluate(result, y, result.fold_predictions), "ridge": evaluate(result, y, linear)}
 
     options.output.mkdir(parents=True, exist_ok=True)
     report = {
@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
         "seeds": options.seeds,
         "histories": [dict(history) for history in result.histories],
         "figures": {
-            name: {figure: values.tolist() for figure, values in figures.items()} for name, figures in judged.items()
+            name: {figure: values.tolist() for figure, values in figures.items()} for name, figures in results.items()
         },
     }
     (options.output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -211,7 +211,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(
         f"{len(y)} patients, {len(result.runs)} runs ({counted(options.folds, 'fold')}, "
         f"{counted(options.seeds, 'seed')}). Each run is evaluated on its held-out rows;\n"
-        f"mean and standard deviation of the runs' metrics:\n\n{table(judged)}\n"
+        f"mean and standard deviation of the runs' metrics:\n\n{table(results)}\n"
     )
     if pictures:
         print(f"predictions.png shows the R^2 of all {len(y)} patients together, from the first seed's runs")

@@ -147,11 +147,11 @@ def errors(data: Forecasts, predictions: Array, part: Array) -> Array:
     return np.abs(predictions - data.y)[part].mean(axis=0)
 
 
-def table(judged: dict[str, dict[str, Array]]) -> str:
+def table(results: dict[str, dict[str, Array]]) -> str:
     """Format the errors of the shown weeks and of all weeks; below a network, its deviation over the seeds."""
     header = [*(f"{weeks} wk" for weeks in SHOWN), "all", "validation"]
     lines = [f"{'weeks ahead':<22}" + "".join(f"{text:>8}" for text in header[:-1]) + f"{header[-1]:>12}"]
-    for name, parts in judged.items():
+    for name, parts in results.items():
         rows = np.column_stack(
             [parts["test"][:, np.subtract(SHOWN, 1)], parts["test"].mean(axis=1), parts["validation"].mean(axis=1)]
         )
@@ -185,13 +185,15 @@ def verdict(name: str, data: Forecasts, predictions: list[Array], linear: Array)
     )
 
 
-def draw(folder: Path, series: pd.Series, data: Forecasts, judged: dict[str, Any], predictions: dict[str, Any]) -> None:
+def draw(
+    folder: Path, series: pd.Series, data: Forecasts, results: dict[str, Any], predictions: dict[str, Any]
+) -> None:
     """Save pictures of the errors by weeks ahead, and of the test forecasts and the measurements."""
     import matplotlib.pyplot as plt
 
     weeks = np.arange(1, YEAR + 1)
     figure, ax = plt.subplots(figsize=(9, 5), layout="constrained")
-    for name, parts in judged.items():
+    for name, parts in results.items():
         test = parts["test"]
         (line,) = ax.plot(weeks, test.mean(axis=0), label=name, linestyle="-" if len(test) > 1 else "--")
         ax.fill_between(weeks, test.min(axis=0), test.max(axis=0), color=line.get_color(), alpha=0.2)
@@ -201,7 +203,7 @@ def draw(folder: Path, series: pd.Series, data: Forecasts, judged: dict[str, Any
     ax.legend(ncols=2)
     figure.savefig(folder / "errors.png")
 
-    best = min((name for name in predictions if name != LINEAR), key=lambda name: judged[name]["validation"].mean())
+    best = min((name for name in predictions if name != LINEAR), key=lambda name: results[name]["validation"].mean())
     figure, (whole, ahead, missed) = plt.subplots(3, 1, figsize=(10, 11), layout="constrained")
     whole.plot(series.index, series, color="0.3", linewidth=0.8)
     for begin, text in ((series.index[0], "training"), (VALIDATION, "validation"), (TEST, "test")):
@@ -258,16 +260,16 @@ def main(arguments: list[str] | None = None) -> None:
         predictions[name] = [trainer.model.predict(data.x[..., np.newaxis]) for trainer in trainers]
         histories[name] = [dict(trainer.history) for trainer in trainers]
         print(f"{name}: {trainers[0].model.parameters.size:,} parameters, {options.seeds} x {options.epochs} epochs")
-    judged = {
+    results = {
         name: {
             part: np.array([errors(data, each, getattr(data, part)) for each in seeds])
             for part in ("validation", "test")
         }
         for name, seeds in predictions.items()
     }
-    chosen = min(judged, key=lambda name: judged[name]["validation"].mean())
-    best = min(judged, key=lambda name: judged[name]["test"].mean())
-    print(f"\nmean absolute errors of the test in ppm, and in the last column of the validation:\n\n{table(judged)}\n")
+    chosen = min(results, key=lambda name: results[name]["validation"].mean())
+    best = min(results, key=lambda name: results[name]["test"].mean())
+    print(f"\nmean absolute errors of the test in ppm, and in the last column of the validation:\n\n{table(results)}\n")
     print(f"least error on the validation, by which one would choose: {chosen}; on the test: {best}")
     for name in histories:
         print(verdict(name, data, predictions[name], linear))
@@ -276,13 +278,13 @@ def main(arguments: list[str] | None = None) -> None:
     report = {
         "epochs": options.epochs,
         "penalty": penalty,
-        "errors": {name: {part: each.tolist() for part, each in parts.items()} for name, parts in judged.items()},
+        "errors": {name: {part: each.tolist() for part, each in parts.items()} for name, parts in results.items()},
         "histories": histories,
     }
     (options.output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     pictures = pictures_possible()
     if pictures:
-        draw(options.output, series, data, judged, predictions)
+        draw(options.output, series, data, results, predictions)
     print(f"\nreport.json{' and pictures' if pictures else ''}: {options.output}")
 
 

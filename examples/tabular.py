@@ -203,7 +203,7 @@ def regression_metrics(y: pd.Series, fares: Array) -> dict[str, float]:
     }
 
 
-def judge(metrics: Callable[..., Any], y: pd.Series, predictions: dict[str, Array], folds: Folds) -> dict[str, Any]:
+def evaluate(metrics: Callable[..., Any], y: pd.Series, predictions: dict[str, Array], folds: Folds) -> dict[str, Any]:
     """Return each model's metrics in each fold."""
     return {
         name: [metrics(y.iloc[held_out], predicted[held_out]) for _, held_out in folds]
@@ -211,9 +211,9 @@ def judge(metrics: Callable[..., Any], y: pd.Series, predictions: dict[str, Arra
     }
 
 
-def table(judged: dict[str, Any], digits: int) -> str:
+def table(results: dict[str, Any], digits: int) -> str:
     """Format mean and standard deviation over the folds; metrics beyond 80 columns follow below."""
-    frames = {name: pd.DataFrame(folds) for name, folds in judged.items()}
+    frames = {name: pd.DataFrame(folds) for name, folds in results.items()}
     means, deviations = (
         pd.DataFrame({name: summary(frame) for name, frame in frames.items()}).T.map(f"{{:.{digits}f}}".format)
         for summary in (pd.DataFrame.mean, pd.DataFrame.std)
@@ -304,13 +304,13 @@ def main(arguments: list[str] | None = None) -> None:
     with threadpool_limits(1):  # with so few rows, threads would wait longer than they work
         probabilities, importance = predict_survival(passengers, folds, options.epochs)
         fares = predict_fares(priced, fare_folds, options.epochs)
-    judged = judge(classification_metrics, survived, probabilities, folds)
-    judged_fares = judge(regression_metrics, priced["fare"], fares, fare_folds)
-    print(f"\nwho survived, mean and standard deviation over the folds:\n\n{table(judged, 3)}\n")
-    print(f"what {len(priced):,} passengers' tickets cost, errors in pounds:\n\n{table(judged_fares, 2)}\n")
+    results = evaluate(classification_metrics, survived, probabilities, folds)
+    fare_metrics = evaluate(regression_metrics, priced["fare"], fares, fare_folds)
+    print(f"\nwho survived, mean and standard deviation over the folds:\n\n{table(results, 3)}\n")
+    print(f"what {len(priced):,} passengers' tickets cost, errors in pounds:\n\n{table(fare_metrics, 2)}\n")
 
     options.output.mkdir(parents=True, exist_ok=True)
-    report = {"survival": judged, "importance": importance.mean().to_dict(), "fares": judged_fares}
+    report = {"survival": results, "importance": importance.mean().to_dict(), "fares": fare_metrics}
     (options.output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     pictures = pictures_possible()
     if pictures:

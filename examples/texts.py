@@ -265,7 +265,7 @@ def telling_words(model: Sequential, vocabulary: dict[str, int], texts: pd.Serie
     }
 
 
-def judge(probabilities: list[Array], y: Array) -> list[dict[str, Any]]:
+def evaluate(probabilities: list[Array], y: Array) -> list[dict[str, Any]]:
     """Return the metrics of each seed, including the recall of each library."""
     rows = np.arange(len(y))
     return [
@@ -281,11 +281,11 @@ def judge(probabilities: list[Array], y: Array) -> list[dict[str, Any]]:
     ]
 
 
-def table(judged: dict[str, dict[str, list[dict[str, Any]]]], parameters: dict[str, int]) -> str:
+def table(results: dict[str, dict[str, list[dict[str, Any]]]], parameters: dict[str, int]) -> str:
     """Format mean and standard deviation over the seeds."""
     lines = [f"{'':<19}{'':>10}{'validation':>20}{'test':>20}{'test':>9}"]
     lines.append(f"{'model':<19}{'parameters':>10}{'accuracy':>20}{'accuracy':>20}{'log loss':>9}")
-    for name, parts in judged.items():
+    for name, parts in results.items():
         texts = []
         for part in ("validation", "test"):
             values = [metrics["accuracy"] for metrics in parts[part]]
@@ -326,7 +326,7 @@ def show(test: pd.DataFrame, probabilities: Array, y: Array) -> str:
     return "\n".join(lines)
 
 
-def draw(folder: Path, name: str, probabilities: Array, y: Array, judged: dict[str, Any], histories: Any) -> None:
+def draw(folder: Path, name: str, probabilities: Array, y: Array, results: dict[str, Any], histories: Any) -> None:
     """Save pictures of the best network's mistakes, of each model's recall, and of the training."""
     import matplotlib.pyplot as plt
 
@@ -336,7 +336,7 @@ def draw(folder: Path, name: str, probabilities: Array, y: Array, judged: dict[s
     figure, (confusion, found) = plt.subplots(1, 2, figsize=(13, 5.5), layout="constrained")
     plot_confusion_matrix(libraries[y], libraries[probabilities.argmax(axis=1)], ax=confusion)
     confusion.set_title(f"{name}, seed 0: {confusion.get_title()}")
-    for number, (model, parts) in enumerate(judged.items()):
+    for number, (model, parts) in enumerate(results.items()):
         shares = pd.DataFrame([metrics["found"] for metrics in parts["test"]]).mean()
         found.bar(np.arange(len(libraries)) + 0.2 * (number - 1.5), shares, width=0.18, label=model)
     found.axhline(1 / len(libraries), color="0.5", linewidth=1)
@@ -407,12 +407,12 @@ def main(arguments: list[str] | None = None) -> None:
             part: [trainer.model.predict_proba(data[part][0]) for trainer in trainers]
             for part in ("validation", "test")
         }
-    judged = {
-        name: {part: judge(each, y[part]) for part, each in seeds.items()} for name, seeds in probabilities.items()
+    results = {
+        name: {part: evaluate(each, y[part]) for part, each in seeds.items()} for name, seeds in probabilities.items()
     }
-    accuracies = {name: np.mean([metrics["accuracy"] for metrics in each["test"]]) for name, each in judged.items()}
+    accuracies = {name: np.mean([metrics["accuracy"] for metrics in each["test"]]) for name, each in results.items()}
     chance = np.sqrt(accuracies[LINEAR] * (1 - accuracies[LINEAR]) / len(y["test"]))
-    print(f"{table(judged, parameters)}\n")
+    print(f"{table(results, parameters)}\n")
     print(
         f"Of {len(y['test']):,} sentences an accuracy is known to +- {chance:.1%} at best; blind guesses are right in "
         f"{1 / len(LIBRARIES):.0%}.\n{verdict(accuracies, chance)}\n"
@@ -429,13 +429,13 @@ def main(arguments: list[str] | None = None) -> None:
         "sentences": {name: len(part) for name, part in parts.items()},
         "words": words,
         "penalty": float(linear.C),
-        "metrics": judged,
+        "metrics": results,
         "histories": histories,
     }
     (options.output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     pictures = pictures_possible()
     if pictures:
-        draw(options.output, last, probabilities[last]["test"][0], y["test"], judged, histories)
+        draw(options.output, last, probabilities[last]["test"][0], y["test"], results, histories)
     print(f"\nreport.json{' and pictures' if pictures else ''}: {options.output}")
 
 

@@ -260,7 +260,7 @@ def test_early_stopping_and_metrics_within_an_epoch_agree():
     assert others[0] == others[1]
 
 
-def test_divergence_is_judged_of_the_sum_so_that_all_stop_at_the_same_step():
+def test_divergence_is_decided_by_the_sum_so_that_all_stop_at_the_same_step():
     x = np.linspace(-1, 1, 24)[:, np.newaxis]
     y = np.zeros(24)
     y[9] = 1e160  # its square overflows, in one process's part of the second batch alone

@@ -48,11 +48,11 @@ def test_a_run_ends_with_the_table_and_the_confusion_matrices(trained):
 def test_the_table_fits_80_columns_also_with_large_networks_and_losses():
     entry = {"network": "784-1024-1024-1024-512-10", "parameters": 12_345_678, "kept_epoch": 1, "epochs": 1}
     entry |= {"seconds": 99_999.9, "history": {"loss": [1e300], "accuracy": [1.0]}, "stopped_early": False}
-    entry |= {"judged_by": "validation", "validation": {"accuracy": 1.0}}
+    entry |= {"evaluated_on": "validation", "validation": {"accuracy": 1.0}}
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "examples")
         table = runpy.run_path(str(ROOT / "examples" / "mnist_training.py"))["table"]
-    lines = table([entry, entry | {"network": "784-10", "judged_by": "validation"}]).splitlines()
+    lines = table([entry, entry | {"network": "784-10", "evaluated_on": "validation"}]).splitlines()
     assert len(lines) == 4
     assert max(map(len, lines)) <= 80
     assert lines[2].split() == [entry["network"], "12,345,678", "99999.9", "1.0e+300", "100.00%", "100.00%"]
@@ -290,7 +290,7 @@ def regressed(tmp_path_factory):
     return result.stdout, output
 
 
-def test_the_regression_is_judged_beside_ridge_on_the_same_folds(regressed):
+def test_the_regression_is_compared_with_ridge_on_the_same_folds(regressed):
     out, output = regressed
     report = json.loads((output / "report.json").read_text())
     assert len(report["histories"]) == 6
@@ -501,7 +501,7 @@ def idx_folder(folder, x_train, y_train, x_test, y_test):
     return folder
 
 
-def test_a_recipe_trains_on_all_training_images_and_is_judged_by_the_test_images(mnist_folder, tmp_path):
+def test_a_recipe_trains_on_all_training_images_and_is_evaluated_on_the_test_images(mnist_folder, tmp_path):
     data = load_mnist(mnist_folder)
     result = run_here(
         "examples/mnist_mlp", "--recipe", "best", "--epochs", 3, "--data", mnist_folder, "--output", tmp_path / "run"
@@ -541,7 +541,7 @@ def test_a_recipe_holds_rows_out_where_there_are_no_test_images(mnist_folder, tm
     assert result.returncode == 0, result.stderr
     assert "the data have no test images: 50 of 350 rows are held out instead" in result.stdout
     (entry,) = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert (entry["judged_by"], entry["train_rows"], entry["held-out_rows"]) == ("held-out", 300, 50)
+    assert (entry["evaluated_on"], entry["train_rows"], entry["held-out_rows"]) == ("held-out", 300, 50)
     assert re.search(r" train +held-out\nnetwork .* accuracy +accuracy\n784-256-128-10 ", result.stdout)
 
 

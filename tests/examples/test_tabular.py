@@ -96,7 +96,7 @@ def test_fares_predicted_again_have_the_same_bits(short_run, monkeypatch):
     with threadpool_limits(1):
         again = example["predict_fares"](priced, folds, epochs=2)
     report = json.loads((output / "report.json").read_text())
-    assert example["judge"](example["regression_metrics"], priced["fare"], again, folds) == report["fares"]
+    assert example["evaluate"](example["regression_metrics"], priced["fare"], again, folds) == report["fares"]
 
 
 def test_a_scikit_learn_without_the_table_is_one_plain_line(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Which rows a run trains on and which it is judged by."""
+"""Which rows a run trains on and which evaluate it."""
 
 import numpy as np
 import pytest
