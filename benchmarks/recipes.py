@@ -71,6 +71,7 @@ def variants_of(recipe: Recipe) -> dict[str, Recipe]:
 VARIANTS = {
     "best": {
         **variants_of(BEST),
+        "batch normalization": replace(BEST, normalization=False),
         "rotation": without(BEST, augment.Rotation),
         "scaling": without(BEST, augment.Scaling),
         "translation": without(BEST, augment.Translation),

@@ -29,7 +29,7 @@ def test_the_figures_are_those_that_the_example_reports(mnist_folder, tmp_path, 
     out = measure(*options, "1")
     path = tmp_path / "runs" / "fast-0" / "report.json"
     (report,) = json.loads(path.read_text())
-    line = re.search(r"^fast, 784-256-128-10 +1 +([\d.]+) +([\d.]+).*", out, re.MULTILINE)
+    line = re.search(r"^fast, 784-128-64-10 +1 +([\d.]+) +([\d.]+).*", out, re.MULTILINE)
     assert len(line[0]) <= 80
     assert float(line[1]) == float(line[2]) == pytest.approx(100 * report["test"]["accuracy"], abs=0.01)
     assert line[0] in (documents / "recipes.md").read_text()
@@ -40,9 +40,9 @@ def test_the_figures_are_those_that_the_example_reports(mnist_folder, tmp_path, 
         report["test"]["accuracy"] = accuracy
         path.parent.with_name(f"fast-{seed}").mkdir(exist_ok=True)
         path.parent.with_name(f"fast-{seed}").joinpath("report.json").write_text(json.dumps([report]))
-    assert re.search(r"^fast, 784-256-128-10 +2 +55.00 ± 7.07 +50.00", measure(*options, "2"), re.MULTILINE)
+    assert re.search(r"^fast, 784-128-64-10 +2 +55.00 ± 7.07 +50.00", measure(*options, "2"), re.MULTILINE)
 
-    path.write_text(path.read_text().replace("epochs=5", "epochs=6"))
+    path.write_text(path.read_text().replace("epochs=8", "epochs=9"))
     with pytest.raises(AssertionError, match="holds a run of another recipe fast: delete it"):
         measure(*options, "1")
 

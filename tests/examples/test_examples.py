@@ -542,7 +542,7 @@ def test_a_recipe_holds_rows_out_where_there_are_no_test_images(mnist_folder, tm
     assert "the data have no test images: 50 of 350 rows are held out instead" in result.stdout
     (entry,) = json.loads((tmp_path / "run" / "report.json").read_text())
     assert (entry["evaluated_on"], entry["train_rows"], entry["held-out_rows"]) == ("held-out", 300, 50)
-    assert re.search(r" train +held-out\nnetwork .* accuracy +accuracy\n784-256-128-10 ", result.stdout)
+    assert re.search(r" train +held-out\nnetwork .* accuracy +accuracy\n784-128-64-10 ", result.stdout)
 
 
 def test_a_recipe_takes_no_options_that_it_sets(mnist_folder, tmp_path):
