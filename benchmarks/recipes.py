@@ -237,7 +237,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     names = options.figures or (["best", "fast"] if all_parts else [])
     if names:
-        part = names[0] if names[0] in {"wide", "conv"} else "figures"
+        part = names[0] if names[0] in {"wide", "conv", "distilled"} else "figures"
         show(part, figures(names, options.seeds, data, options.output))
         if options.document:
             for name in names:

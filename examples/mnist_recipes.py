@@ -51,10 +51,10 @@ RECIPES = {
     ),
     "wide": FullyConnected(
         hidden=(1024, 1024),
-        epochs=60,
-        batch_size=256,
-        learning_rate=0.003,
-        distortions=(Rotation(8), Scaling(0.1, keep_aspect=False), Translation(0.05), Shear(8), Elastic(20)),
+        epochs=120,
+        batch_size=512,
+        learning_rate=0.01,
+        distortions=(Rotation(10), Scaling(0.15, keep_aspect=False), Translation(0.06), Shear(10), Elastic(20)),
         normalization=True,
     ),
 }
