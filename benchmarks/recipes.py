@@ -33,9 +33,10 @@ import distillation  # noqa: E402
 import mnist_recipes  # noqa: E402
 from recipe import Recipe  # noqa: E402
 
-from minidl import Trainer, search  # noqa: E402
+from minidl import Sequential, Trainer, search  # noqa: E402
 from minidl.data import augment, load_mnist, train_validation_split  # noqa: E402
 from minidl.errors import ArgumentError, MinidlError, counted  # noqa: E402
+from minidl.prediction import Ensemble  # noqa: E402
 from minidl.training import Search  # noqa: E402
 
 EXAMPLE = {name: ("mnist_mlp", name) for name in mnist_recipes.RECIPES}
@@ -89,8 +90,9 @@ VARIANTS = {
 
 def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> str:
     """Run the example's command for each recipe and seed; return the table of its reports."""
-    reports = []
+    rows: list[tuple[str, dict[str, float], float]] = []
     for name in names:
+        recipe = recipe_named(name)
         for seed in range(seeds):
             folder = output / f"{name}-{seed}"
             if not (folder / "report.json").exists():
@@ -101,29 +103,45 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
             *teachers, report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
             report["seconds"] += sum(each["seconds"] for each in teachers)
             report["resumed_after_epochs"] += sum(each["resumed_after_epochs"] for each in teachers)
-            recipe = recipe_named(name)
             if report["settings"] != repr(replace(recipe, epochs=recipe.epochs_for(report["train_rows"]))):
                 raise ArgumentError(
                     f"{folder} holds a run of another recipe {name}: delete it to measure the present one"
                 )
-            reports.append((name, report))
+            label, seconds = f"{name}, {report['network']}", report["seconds"]
+            seconds = np.nan if report["resumed_after_epochs"] else seconds  # those of a whole run only
+            rows.append((label, report[report["evaluated_on"]], seconds))
+            if averaged := report.get("averaged"):
+                rows.append((f"  mean over {recipe.copies} distorted copies", averaged, seconds))
+        if recipe.copies and seeds > 1:
+            paths = [output / f"{name}-{seed}" / f"{report['network']}.npz" for seed in range(seeds)]
+            rows.append((f"  ensemble of these {seeds}", evaluate_together(recipe, paths, data), np.nan))
     table = pd.DataFrame(
         {
-            "recipe": f"{name}, {each['network']}",
-            "test accuracy": each[each["evaluated_on"]]["accuracy"] * 100,
-            "test loss": each[each["evaluated_on"]]["loss"],
-            "seconds": np.nan if each["resumed_after_epochs"] else each["seconds"],  # those of a whole run only
+            "recipe": label,
+            "test accuracy": metrics["accuracy"] * 100,
+            "test loss": metrics["loss"],
+            "seconds": seconds,
         }
-        for name, each in reports
+        for label, metrics, seconds in rows
     ).groupby("recipe", sort=False)
     width = max(26, *(len(recipe) for recipe, _ in table))
     lines = [f"{'':<{width}}{'seeds':>6}{'test accuracy in %':>20}{'least':>8}{'test loss':>11}{'seconds':>9}"]
-    for recipe, rows in table:
+    for label, runs in table:
+        seconds = runs["seconds"].median()
         lines.append(
-            f"{recipe:<{width}}{len(rows):>6}{spread(rows['test accuracy'], 2):>20}{rows['test accuracy'].min():>8.2f}"
-            f"{rows['test loss'].mean():>11.4f}{rows['seconds'].median():>9.1f}"
+            f"{label:<{width}}{len(runs):>6}{spread(runs['test accuracy'], 2):>20}{runs['test accuracy'].min():>8.2f}"
+            f"{runs['test loss'].mean():>11.4f}{'' if np.isnan(seconds) else f'{seconds:.1f}':>9}"
         )
     return "\n".join([machine(), "", *lines])
+
+
+def evaluate_together(recipe: Recipe, paths: list[Path], data: Path | None) -> dict[str, float]:
+    """Return the metrics of an ensemble on the test images."""
+    ensemble = Ensemble([recipe.predictor(Sequential.load(path)) for path in paths])
+    mnist = load_mnist(data, flatten=len(ensemble.input_shape) == 1)
+    scores = ensemble.predict_scores(mnist.x_test)
+    accuracy = (ensemble.loss.decide(scores) == mnist.y_test).mean()
+    return {"accuracy": float(accuracy), "loss": ensemble.loss(scores, mnist.y_test)[0]}
 
 
 def ablation(

@@ -53,12 +53,13 @@ RECIPES = {
     "conv": Convolutional(
         stages=((16,), (32, 32), (64, 64)),
         hidden=(64,),
-        epochs=18,
+        epochs=20,
         batch_size=128,
-        learning_rate=0.004,
-        distortions=(Rotation(10), Scaling(0.1), Translation(0.07), Shear(6), Elastic(12)),
+        learning_rate=0.012,
+        distortions=(Rotation(10), Scaling(0.12, keep_aspect=False), Translation(0.07), Shear(9), Elastic(15)),
         dropout=0.2,
         average=0.998,
+        copies=16,
     ),
     "color": Convolutional(
         stages=((32, 32), (64, 64), (128, 128)),

@@ -67,7 +67,7 @@ class Distilled(FullyConnected):
         return softmax(self.teacher.predict_scores(images.reshape(-1, *shape)) / self.temperature)
 
 
-TEACHER = replace(cnn_recipes.RECIPES["conv"], epochs=8)
+TEACHER = replace(cnn_recipes.RECIPES["conv"], epochs=8, copies=0)
 STUDENT = Distilled(
     hidden=(128, 64),
     epochs=80,

@@ -19,6 +19,7 @@ from minidl import Callback, Checkpoint, EarlyStopping, History, Sequential, Tra
 from minidl.data import ImageDataset, train_validation_split
 from minidl.errors import ArgumentError, DataError, counted
 from minidl.metrics import confusion_matrix
+from minidl.prediction import Predictor
 from minidl.typing import Array
 
 
@@ -67,6 +68,7 @@ def follow(
         evaluation,
         None,
         options,
+        recipe.predictor,
     )
     return entry | {"recipe": name, "settings": repr(recipe)}
 
@@ -95,10 +97,12 @@ def run(
     evaluation: tuple[str, Array, Array],
     stopping: EarlyStopping | None,
     options: argparse.Namespace,
+    predictor_of: Callable[[Sequential], Sequential | Predictor] = lambda model: model,
 ) -> dict[str, Any]:
     """Train one network, or continue its training; save its model and pictures; return its entry of report.json.
 
-    `fit` takes the trainer and options of its method `fit`, and trains for the epochs that are left.
+    `fit` takes the trainer and options of its method `fit`, and trains for the epochs that are left. `predictor_of`
+    returns what predicts with the trained model.
     """
     checkpoints = options.folder.checkpoints(network)
     if list(checkpoints.glob("step_*.npz")):
@@ -121,8 +125,12 @@ def run(
 
     model = trainer.model
     model.save(options.output / f"{network}.npz")
+    predictor = predictor_of(model)
+    scores = predictor.predict_scores(x)
+    probabilities, predicted = model.loss.activate(scores), model.loss.decide(scores)
+    averaged = {"accuracy": float((predicted == y).mean()), "loss": model.loss(scores, y)[0]}
     if options.pictures:
-        draw(network, options.output, model, history, x, y)
+        draw(network, options.output, model, history, probabilities, x, y)
     return {
         "network": network,
         "train_rows": trainer.position.rows,
@@ -141,17 +149,17 @@ def run(
         "history": dict(history),
         "evaluated_on": evaluated_on,
         evaluated_on: trainer.evaluate(x, y),
-        "confusion_matrix": confusion_matrix(y, model.predict(x), labels=range(model.output_shape[0])).tolist(),
-    }
+        "confusion_matrix": confusion_matrix(y, predicted, labels=range(model.output_shape[0])).tolist(),
+    } | ({} if predictor is model else {"averaged": averaged})
 
 
-def draw(network: str, folder: Path, model: Sequential, history: History, x: Array, y: Array) -> None:
+def draw(
+    network: str, folder: Path, model: Sequential, history: History, probabilities: Array, x: Array, y: Array
+) -> None:
     """Save plots of the learning curves, the confusion matrix, the worst mistakes, and the learned features."""
     import matplotlib.pyplot as plt
 
     from minidl import plots
-
-    probabilities = model.predict_proba(x)
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     plots.plot_history(history, "loss", ax=left)
@@ -205,6 +213,11 @@ def table(report: list[dict[str, Any]]) -> str:
             f"{accuracy:>10.2%}{entry[evaluated_on]['accuracy']:>12.2%}"
         )
     lines += [f"{entry['network']}: {text}" for entry in report if (text := which_epoch(entry))]
+    lines += [
+        f"{entry['network']}: {entry['averaged']['accuracy']:.2%} with the mean over distorted copies of each image"
+        for entry in report
+        if "averaged" in entry
+    ]
     return "\n".join(lines)
 
 

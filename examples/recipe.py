@@ -7,6 +7,7 @@ from typing import Any
 
 from minidl import Adam, ExponentialMovingAverage, History, OneCycle, Sequential, Trainer
 from minidl.data.augment import Compose, Distortion
+from minidl.prediction import AugmentedPrediction
 from minidl.typing import Array, Shape
 
 
@@ -22,6 +23,8 @@ class Recipe:
     one_cycle: bool = True
     average: float | None = None
     """The decay of an exponential moving average of the parameters, which the model gets."""
+    copies: int = 0
+    """The number of distorted copies of an image to predict; the prediction is their mean with that of the image."""
     least_steps: int = 0
     """The least number of steps: with few images there are more epochs."""
 
@@ -58,6 +61,12 @@ class Recipe:
 
     def distort(self, image_shape: Shape) -> Distortion:
         return Compose(self.distortions, image_shape=(28, 28) if len(image_shape) == 1 else image_shape)
+
+    def predictor(self, model: Sequential) -> Sequential | AugmentedPrediction:
+        """Return what predicts with the trained model."""
+        if not self.copies:
+            return model
+        return AugmentedPrediction(model, self.distort(model.input_shape), repeats=self.copies)
 
     def fit(self, trainer: Trainer, x: Array, y: Array, **options: Any) -> History:
         """Train for the epochs that are left."""

@@ -150,3 +150,16 @@ def test_a_wrong_option_is_one_plain_line_and_leaves_nothing(tmp_path, arguments
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_recipe_conv_predicts_distorted_copies_too(small_mnist_folder, tmp_path):
+    out = train("--recipe", "conv", "--epochs", 2, "--data", small_mnist_folder, "--output", tmp_path / "run")
+    entry = the_entry(tmp_path / "run")
+    data = load_mnist(small_mnist_folder, flatten=False)
+    model = Sequential.load(tmp_path / "run" / f"{entry['network']}.npz")
+    right = (model.predict(data.x_test) == data.y_test).mean()
+    assert entry["test"]["accuracy"] == pytest.approx(right)
+    assert entry["averaged"]["accuracy"] == pytest.approx(np.trace(entry["confusion_matrix"]) / len(data.y_test))
+    assert entry["averaged"]["loss"] != entry["test"]["loss"]
+    line = f"{entry['network']}: {entry['averaged']['accuracy']:.2%} with the mean over distorted copies of each image"
+    assert line in out
