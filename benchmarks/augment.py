@@ -1,11 +1,11 @@
-"""Distorted images per second: minidl's distortions, SciPy's, image by image, and PyTorch's grid_sample.
+"""Measure distorted images per second: with minidl, with SciPy (one image at a time), and with PyTorch's grid_sample.
 
     python benchmarks/augment.py
     python benchmarks/augment.py --images 20000 --rounds 9
 
-Each distorts uint8 images of 28 x 28 pixels in batches of 128, with its own random numbers, and returns uint8 images.
-They take turns; the result is the median of the rounds. PyTorch is measured if it is installed. `affine` is rotation,
-scaling and translation; `elastic` is the deformation of Simard et al. with sigma 4.
+Each contestant distorts uint8 images of 28 x 28 pixels in batches of 128, with its own random numbers, and returns
+uint8 images. They take turns; the result is the median of the rounds. PyTorch is measured if it is installed. `affine`
+is rotation, scaling and translation; `elastic` is the deformation of Simard et al. with sigma 4.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def contestants() -> dict[str, dict[str, Contestant]]:
 
 
 def measure(images: Array, rounds: int) -> dict[str, dict[str, float]]:
-    """Return the median of images per second, by kind and contestant; SciPy is slow and gets only a share of them."""
+    """Return the median images per second by kind and contestant. SciPy is slow, so it gets fewer images."""
     rates: dict[str, dict[str, list[float]]] = {}
     for turn in range(rounds + 1):
         for kind, each in contestants().items():
@@ -153,8 +153,8 @@ def report(figures: dict[str, dict[str, float]]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="MNIST's IDX files (default: found or downloaded)")
-    parser.add_argument("--images", type=number, default=10_000, help="in each round (default: %(default)s)")
-    parser.add_argument("--rounds", type=number, default=7, help="(default: %(default)s)")
+    parser.add_argument("--images", type=number, default=10_000, help="images per round (default: %(default)s)")
+    parser.add_argument("--rounds", type=number, default=7, help="number of rounds (default: %(default)s)")
     parser.add_argument("--document", type=Path, metavar="FILE", help="also put the table into this document")
     options = parser.parse_args(arguments)
     try:

@@ -1,11 +1,11 @@
-"""The gain of compiled code, function by function, and its cost.
+"""Measure the gain of compiled code, function by function, and its cost.
 
     python benchmarks/compiled.py [--rounds 30] [--sizes 2700 109386 1863690] [--activation ReLU]
 
-The first table has the time of each compiled function and of the NumPy code that it replaces, in microseconds, and
-their ratio; both take turns. The second table has the seconds of the first fit of 784-128-64-10 in a process: with
-NumPy, with all compilation, and with the code that an earlier process compiled. With Tanh instead of ReLU a step is not
-a single call, and less is compiled. This needs the extra fast.
+The first table compares each compiled function with the NumPy code that it replaces: both times in microseconds, and
+their ratio. The two take turns. The second table has the seconds of the first fit of 784-128-64-10 in a process: with
+NumPy, with all compilation, and with code that an earlier process compiled. With Tanh instead of ReLU, a step is not a
+single call, and less is compiled. The benchmark needs the extra "fast".
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def numbers(*shape: int) -> np.ndarray:
 
 
 def race(what: str, found: Replacement, arguments: Callable[[], tuple], rounds: int) -> None:
-    """Print the median times of both functions, each with its own arguments."""
+    """Print the median times of both functions and their ratio; each function has its own arguments."""
     ways = [(function, arguments()) for function in (found.numpy, found.compiled)]
     times: list[list[float]] = [[], []]
     for turn in range(rounds + 1):
@@ -133,7 +133,7 @@ def functions(sizes: list[int], rounds: int) -> None:
 
 
 def first_fit(activation: str, **environment: str) -> float:
-    """Return the seconds of the first fit of a new process."""
+    """Return the seconds that the first fit takes in a new process."""
     command, settings = [sys.executable, "-W", "ignore", "-c", FIT, activation], os.environ | environment
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=settings)
     return float(done.stdout)
@@ -155,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--sizes", type=int, nargs="+", default=[2_700, 109_386, 1_863_690])
-    parser.add_argument("--activation", choices=["ReLU", "Tanh"], default="ReLU", help="of the first fit's network")
+    parser.add_argument("--activation", choices=["ReLU", "Tanh"], default="ReLU", help="of the second table")
     arguments = parser.parse_args()
     functions(arguments.sizes, arguments.rounds)
     costs(arguments.activation, arguments.rounds)

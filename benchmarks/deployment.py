@@ -1,13 +1,13 @@
-"""Size, accuracy and time of a trained network outside of minidl: ONNX Runtime in float32 and in 8-bit integers.
+"""Measure size, accuracy and time of a trained network in minidl, and in ONNX Runtime with float32 and 8-bit integers.
 
     python benchmarks/deployment.py                  # the table
     python benchmarks/deployment.py --quick          # few rows: within seconds
 
 Two networks train on MNIST for a few epochs: 784-128-64-10, and one with two convolutions. Each is saved, exported, and
 quantized with 500 rows of the training images. The table has the size of each file, the accuracy on the 10,000 test
-images, and the time of predicting labels for one row and for 10,000 rows. The time is the least of several, since other
-programs only make it longer. minidl and ONNX Runtime use ``--threads`` threads. ``--document docs`` updates the table
-in docs/deployment.md.
+images, and the time to predict labels for one row and for 10,000 rows. The time is the minimum of several, because
+other programs can only make it longer. minidl and ONNX Runtime use ``--threads`` threads. ``--document docs`` updates
+the table in docs/deployment.md.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ NETWORKS: dict[str, tuple[Callable[[], list[Layer]], tuple[int, ...]]] = {
 
 
 def seconds(predict: Callable[[Array], Array], x: Array, at_least: float) -> float:
-    """Return the least time of several calls, which together take `at_least` seconds."""
+    """Return the minimum time of several calls that together take `at_least` seconds."""
     predict(x)
     times: list[float] = []
     while sum(times) < at_least or len(times) < 3:
@@ -64,7 +64,7 @@ def seconds(predict: Callable[[Array], Array], x: Array, at_least: float) -> flo
 
 
 def by_runtime(path: Path, threads: int) -> Callable[[Array], Array]:
-    """Return a function that predicts with a file in ONNX Runtime."""
+    """Return a function that predicts with ONNX Runtime, from a model file."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -108,13 +108,13 @@ def measure(options: argparse.Namespace, folder: Path) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder of MNIST's files; by default as load_mnist finds it")
+    parser.add_argument("--data", type=Path, help="folder of MNIST's files (default: where load_mnist finds them)")
     parser.add_argument("--rows", type=number, default=20_000, help="training rows")
     parser.add_argument("--epochs", type=number, default=3)
     parser.add_argument("--threads", type=number, default=1)
-    parser.add_argument("--seconds", type=float, default=1.0, help="time for each measurement")
-    parser.add_argument("--quick", action="store_true", help="500 rows, one epoch")
-    parser.add_argument("--document", type=Path, help="folder of the documents to renew")
+    parser.add_argument("--seconds", type=float, default=1.0, help="least time of each measurement")
+    parser.add_argument("--quick", action="store_true", help="use 500 rows and one epoch")
+    parser.add_argument("--document", type=Path, help="put the table into deployment.md of this folder")
     options = parser.parse_args()
     if options.quick:
         options.rows, options.epochs, options.seconds = 500, 1, 0.01

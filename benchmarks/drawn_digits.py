@@ -1,8 +1,9 @@
-"""Makes photographs of digits to test reading of handwriting: strokes of a pen, and printed digits.
+"""Make photographs of handwritten and printed digits, to test how well a network reads them.
 
-Each photograph is random: rotated by up to 15 degrees, anywhere on the paper, with a pen or in a font of matplotlib or
-Pillow, dark on light or light on dark. The light decreases to one side or has a shadow's edge. There is noise, and the
-file is a JPEG of quality 40. `benchmarks/handwriting.py` and the tests share them.
+Each photograph is random. The digit is rotated by up to 15 degrees, is anywhere on the paper, is written with a pen or
+printed in a font of matplotlib or Pillow, and is dark on light or light on dark. The light decreases to one side or has
+the edge of a shadow. There is noise, and the file is a JPEG of quality 40. `benchmarks/handwriting.py` and the tests
+use these photographs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ HEIGHT, WIDTH = 300, 400
 """The size of a photograph in pixels."""
 
 FINER = 2
-"""Digits are drawn larger by this factor, and then made smaller, which gives smooth edges."""
+"""Digits are drawn larger by this factor and then made smaller, for smooth edges."""
 
 FONTS = (
     "DejaVuSans",
@@ -35,8 +36,8 @@ FONTS = (
 
 PILLOWS_FONT = "Pillow's own"
 
-# How people write: the strokes of each form of a digit, as points (right, down) in a box of height 1. The pen rounds
-# corners off, except at points that are given twice.
+# How people write: each digit has several forms. A form is a list of strokes, and a stroke is a list of points (right,
+# down) in a box of height 1. The pen rounds off corners, except at points that are given twice.
 STROKES: dict[int, list[list[list[tuple[float, float]]]]] = {
     0: [
         [[(0.35, 0), (0.1, 0.1), (0, 0.5), (0.1, 0.85), (0.33, 1), (0.5, 0.85), (0.66, 0.5), (0.5, 0.1), (0.33, 0)]],
@@ -97,7 +98,7 @@ STROKES: dict[int, list[list[list[tuple[float, float]]]]] = {
 
 @dataclass(frozen=True)
 class DrawnDigit:
-    """A photograph: the bytes of a JPEG file, its digit, and "pen" or the name of the font."""
+    """A photograph: its digit, "pen" or the name of the font, and the bytes of the JPEG file."""
 
     digit: int
     drawn_with: str
@@ -105,7 +106,7 @@ class DrawnDigit:
 
 
 def drawn_digits(count: int, seed: int, printed: float = 0.25) -> list[DrawnDigit]:
-    """Draw `count` digits, from 0 to 9 in turn; the share `printed` of them is printed."""
+    """Draw `count` digits, from 0 to 9 in turn; each is printed with the probability `printed`, and otherwise written."""
     rng = np.random.default_rng(seed)
     return [draw_digit(index % 10, rng, printed=rng.random() < printed) for index in range(count)]
 
@@ -137,7 +138,7 @@ def font_file(name: str) -> str:
 
 
 def write_digit(digit: int, height: float, rng: np.random.Generator) -> Image.Image:
-    """Return the digit as written by a pen of random width and a trembling, leaning hand, as ink from 0 to 255."""
+    """Return the digit as ink from 0 to 255, written with a random pen width, slant and shaking hand."""
     forms = STROKES[digit]
     strokes = forms[rng.integers(len(forms))]
     scale = height * FINER * np.array([rng.uniform(0.85, 1.2), 1])

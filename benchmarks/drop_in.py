@@ -1,8 +1,8 @@
-"""Runs the tests of scikit-learn's MLP classes, from the installed package, with minidl's classes instead.
+"""Run the tests of scikit-learn's MLP classes, from the installed package, on minidl's classes instead.
 
 python benchmarks/drop_in.py
 
-Only the import is changed. The tests of private details are listed below.
+Only the import is changed. Tests of private details run only with --private; `PRIVATE` lists them.
 """
 
 import argparse
@@ -30,7 +30,7 @@ PRIVATE = {
 
 
 class Outcomes:
-    """Counts the tests by outcome, and records which failed."""
+    """Count the passed tests, and record the names of the failed ones."""
 
     def __init__(self) -> None:
         self.passed, self.failed = 0, []
@@ -50,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     source = Path(util.find_spec(MODULE).origin).read_text(encoding="utf-8")
     if source.count(IMPORT) != 1:
-        raise SystemExit(f"{MODULE} of scikit-learn {sklearn.__version__} does not hold {IMPORT!r}")
+        raise SystemExit(f"{MODULE} of scikit-learn {sklearn.__version__} does not contain {IMPORT!r}")
     left_out = {} if options.private else PRIVATE
     outcomes = Outcomes()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,12 +1,14 @@
-"""Measure a step of an embedding by vocabulary size: with all rows updated, and with only the rows that occurred.
+"""Measure a training step of an embedding by vocabulary size: updating all rows, or only the rows that occurred.
 
     python benchmarks/embeddings.py [--vocabularies 500 5000 50000 500000] [--optimizers SGD Adagrad Adam] [--compiled]
 
 The network is the workload "embedding" of ``peers.py``: 64 features, 32 x 64 ids per step, their mean, and 10 classes.
-A callback that may change gradients forces an update of all rows. The two ways take turns, epoch by epoch. Times are
-lower quartiles, because other programs can only increase them; "update" is the whole parameter update.
+To update all rows, the run has a callback for gradients: it could change the gradient of any row. The two ways take
+turns, epoch by epoch. Times are lower quartiles, because other programs can only increase them. "update" is the whole
+parameter update.
 
-At the end it measures how far a row moves in 1,000 steps of Adam, and of an Adam that skips rows that do not occur.
+At the end it compares how far a row moves in 1,000 steps of Adam, and of a "lazy" Adam that skips rows that do not
+occur in a step.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ WAYS = {"all rows": [FunctionCallback(lambda trainer: None, moment="on_gradients
 
 
 class Calls:
-    """When methods were called, and how long they took; `stop` leaves them as they were."""
+    """Record when methods are called and how long they take; `stop` restores the methods."""
 
     def __init__(self) -> None:
         self.starts: dict[str, list[float]] = defaultdict(list)
@@ -65,7 +67,7 @@ class Calls:
 
 
 def measure(trainer: Trainer, x: np.ndarray, y: np.ndarray, callbacks: Iterable) -> list[list[float]]:
-    """Train for an epoch; return the seconds of each step and of its parts, and last those of the epoch's end."""
+    """Train for an epoch; return the seconds of each step and of its parts, and the seconds of the end of the epoch."""
     calls, embedding = Calls(), trainer.model.layers[0]
     for owner, method in (
         *((embedding, "forward"), (embedding, "backward")),
@@ -81,7 +83,7 @@ def measure(trainer: Trainer, x: np.ndarray, y: np.ndarray, callbacks: Iterable)
 
 
 def compare_adams(every: int) -> tuple[float, float]:
-    """Return how far the second Adam moves, by the first, and how far apart both end, by the first's way."""
+    """Return how far lazy Adam moves, and the distance between both ends; both are divided by how far Adam moves."""
     rng, (adam, lazy) = np.random.default_rng(0), (Adam(1e-3), Adam(1e-3))
     p, q = np.zeros(10_000), np.zeros(10_000)
     for step in range(1_000):
@@ -99,9 +101,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vocabularies", type=int, nargs="+", default=[500, 5_000, 50_000, 500_000], metavar="IDS")
     parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS), metavar="NAME")
-    parser.add_argument("--compiled", action="store_true", help="by compiled code")
-    parser.add_argument("--steps", type=int, default=20, help="of an epoch (default %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="epochs each, after one (default %(default)s)")
+    parser.add_argument("--compiled", action="store_true", help="use compiled code")
+    parser.add_argument("--steps", type=int, default=20, help="steps per epoch (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="measured epochs of each way (default %(default)s)")
     options = parser.parse_args()
     switch(options.compiled)
     print(f"milliseconds of a step, {'compiled' if options.compiled else 'NumPy'}")

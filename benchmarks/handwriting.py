@@ -1,11 +1,11 @@
-"""How many photographs of digits an MNIST network reads correctly, if made smaller only, and with `center_digit`.
+"""Measure how many photographs of digits an MNIST network reads correctly, with and without `center_digit`.
 
     python examples/mnist_mlp.py --recipe best                                # trains the network
     python benchmarks/handwriting.py runs/mnist_mlp/784-128-64-10.npz         # the table
     python benchmarks/handwriting.py MODEL --document docs                    # updates the table and the picture there
 
-`drawn_digits.py` makes the photographs, 300 x 400 pixels. "Made smaller" means that Pillow resizes the whole photograph
-to 28 x 28. Dark digits on light paper are inverted, as MNIST's digits are light on dark.
+`drawn_digits.py` makes the photographs, 300 x 400 pixels. Without `center_digit` they are only "made smaller": Pillow
+resizes the whole photograph to 28 x 28, and dark digits on light paper are inverted, because MNIST's are light on dark.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def read(model: Sequential, digits: list[DrawnDigit]) -> dict[str, Array]:
 
 
 def shares_right(digits: list[DrawnDigit], predictions: dict[str, Array]) -> pd.DataFrame:
-    """Return the share of digits that were read correctly, by pen and font."""
+    """Return the share of digits that were read correctly: of all, and for the pen and each font."""
     truth, pens = np.array([each.digit for each in digits]), np.array([each.drawn_with for each in digits])
     groups = {"all": pens != "", "pen": pens == "pen", "printed": pens != "pen"}
     groups |= {name: pens == name for name in sorted({*pens.tolist()} - {"pen"})}
@@ -95,10 +95,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("model", type=Path, help="a model file that mnist_mlp.py or mnist_cnn.py wrote")
-    add("--count", type=number, default=2_000, help="photographs (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of the photographs (default: %(default)s)")
-    add("--picture", type=Path, metavar="PNG", help="draw some of them, and what the network sees")
-    add("--document", type=Path, metavar="DIR", help="put the table into deployment.md of this folder, and the picture")
+    add("--count", type=number, default=2_000, help="number of photographs (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of the photographs (default: %(default)s)")
+    add("--picture", type=Path, metavar="PNG", help="draw some photographs and the network's inputs")
+    add("--document", type=Path, metavar="DIR", help="put the table and the picture into this folder of documents")
     options = parser.parse_args(arguments)
 
     model = Sequential.load(options.model)

@@ -1,10 +1,10 @@
-"""The time of `import minidl`, and of `import numpy`, which is most of it.
+"""Compare the time of `import minidl` with the time of `import numpy`, which is most of it.
 
     python benchmarks/import_time.py [--rounds 15] [--limit 1.25]
 
-Each import runs in a new process, the two in turns, and is timed there, without Python's own start. Bytecode is
-compiled before, into a temporary folder, and read in every round. The medians are compared. Other programs on the
-machine slow down both imports, but not equally: repeat the measurement if the ratio matters.
+Each import runs in a new process, and the two take turns. The process times only the import, not the start of Python.
+A first round compiles the bytecode into a temporary folder; all later rounds read it. The medians are compared. Other
+programs on the machine slow down both imports, but not equally: repeat the measurement if the ratio matters.
 ``python -X importtime -c "import minidl"`` shows the time of each module.
 """
 
@@ -25,7 +25,7 @@ PROGRAM = "from time import perf_counter; start = perf_counter(); import {}; pri
 
 
 def milliseconds(module: str, bytecode: str) -> float:
-    """Return the time of the import in a new process, which keeps its bytecode in the folder."""
+    """Return the time of an import in a new process; its bytecode is in the folder `bytecode`."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(module)],
@@ -41,13 +41,13 @@ def measure(rounds: int) -> dict[str, float]:
         for _ in range(1 + rounds):
             for module, times in found.items():
                 times.append(milliseconds(module, bytecode))
-    return {module: median(times[1:]) for module, times in found.items()}  # the first round has compiled
+    return {module: median(times[1:]) for module, times in found.items()}  # the first round compiles
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=number, default=15, help="processes of each kind")
-    parser.add_argument("--limit", type=float, default=None, help="exit with 1 where the ratio is larger")
+    parser.add_argument("--rounds", type=number, default=15, help="measured processes per import")
+    parser.add_argument("--limit", type=float, default=None, help="exit with 1 if the ratio is larger")
     options = parser.parse_args()
     medians = measure(options.rounds)
     ratio = medians["minidl"] / medians["numpy"]

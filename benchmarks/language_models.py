@@ -1,14 +1,14 @@
-"""Models of the next character, from counted pairs to a transformer: the gain of each step of docs/language_models.md.
+"""Measure the gain of each step of docs/language_models.md, from counted pairs of characters to a transformer.
 
     python benchmarks/language_models.py                     # some minutes, in one thread
     python benchmarks/language_models.py --text book.txt --steps 500
     python benchmarks/language_models.py --quick             # a minute; the losses mean little
 
-The text is that of --text; else Moby-Dick, if it is next to the checkout; else the Zen of Python, which is part of
-Python, and far too short to learn from. Models train on its first nine tenths, and are compared on the last tenth. All
-take the same number of steps. Each step predicts 1,024 characters: 16 pieces of 64, the same for all models, or 1,024
-windows of 8 characters. Adam's rates fall to 0 along a cosine. Seconds of training are processor time in one thread,
-which other programs disturb less.
+Without --text, the text is Moby-Dick if it is next to the checkout, or else the Zen of Python, which is part of Python
+but far too short to learn from. Models train on the first nine tenths of the text, and are compared on the last tenth.
+All take the same number of steps. Each step predicts 1,024 characters: 16 pieces of 64 characters, the same for all
+models, or 1,024 windows of 8 characters. Adam's rate falls to 0 along a cosine. Seconds of training are processor time
+in one thread, because other programs change it less.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ from minidl.typing import Array
 TEXT_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "text" / "moby_dick.txt"
 
 CONTEXT = 64
-"""The number of characters of a piece."""
+"""The number of characters in a piece."""
 
 BATCH = 16
-"""The number of pieces of a step."""
+"""The number of pieces in a step."""
 
 WINDOW = 8
-"""The number of characters that the model of windows sees."""
+"""The number of characters in a window."""
 
 WRITTEN = 160
 """The number of characters that a model writes for the page."""
@@ -75,17 +75,17 @@ class Step:
     """A model of the page, with its name in the table."""
 
     section: int
-    """Of the page."""
+    """The section of the page."""
 
     name: str
     rate: float
-    """Of Adam at the first step: chosen after a few tries, most of them of 400 steps."""
+    """Adam's rate at the first step, chosen in a few short runs, most of them with 400 steps."""
 
     layers: Callable[[int], list[Layer]]
     """Makes the layers for V characters. A test compares the lists with the page."""
 
     window: int | None = None
-    """The number of characters of a row, after which the next one is predicted; None: pieces, predicted everywhere."""
+    """The characters in a window, after which one character is predicted; None: pieces, predicted at each position."""
 
     writes: bool = False
     """Whether the page shows text that the model writes."""
@@ -172,7 +172,7 @@ STEPS = [
 
 
 class Text:
-    """A text as ids of its characters, to train on and to validate with."""
+    """A text as ids of its characters, split into a training and a validation part."""
 
     def __init__(self, text: str) -> None:
         self.characters, ids = np.unique(list(text), return_inverse=True)
@@ -180,29 +180,29 @@ class Text:
         self.count = len(self.characters)
 
     def rows(self, step: Step, steps: int, seed: int) -> tuple[Array, Array]:
-        """Return the inputs of a run, row after row, and the character after each character or window."""
+        """Return the inputs of a whole run, and the characters to predict, one after each character or window."""
         length, each = (CONTEXT, BATCH) if step.window is None else (step.window, BATCH * CONTEXT)
         starts = np.random.default_rng(seed).integers(0, len(self.training) - length, steps * each)
         return cut(self.training, length, starts, step.window is not None)
 
     def validation_rows(self, step: Step) -> tuple[Array, Array]:
-        """Return the rest of the text in pieces, or all windows of it."""
+        """Return the validation text in pieces, or all its windows."""
         length, stride = (CONTEXT, CONTEXT) if step.window is None else (step.window, 1)
         return cut(self.validation, length, slice(None, None, stride), step.window is not None)
 
 
 def read_text(path: Path | None) -> tuple[str, str]:
-    """Return the name of a text and the text: of the file, or without a file the first text that exists."""
+    """Return the name of a text and the text itself: from the file, or without a file the first default that exists."""
     path = path or (TEXT_BESIDE if TEXT_BESIDE.is_file() else None)
     if path:
         return path.name, path.read_text(encoding="utf-8")
-    with contextlib.redirect_stdout(io.StringIO()):  # the module prints the text, and keeps it in rot13
+    with contextlib.redirect_stdout(io.StringIO()):  # the module prints the text, and stores it in rot13
         import this
     return "the Zen of Python", codecs.decode(this.s, "rot13")
 
 
 def cut(ids: Array, length: int, starts: Array | slice, is_window: bool) -> tuple[Array, Array]:
-    """Return pieces of the text, and the next characters: of all positions, or only of the last."""
+    """Return pieces of the text, and the next characters: at all positions, or only at the last one for windows."""
     pieces = sliding_window_view(ids, length + 1)[starts]
     return pieces[:, :-1], pieces[:, -1] if is_window else pieces[:, 1:]
 
@@ -211,7 +211,7 @@ def cut(ids: Array, length: int, starts: Array | slice, is_window: bool) -> tupl
 
 
 def frequencies(text: Text, characters: int) -> float:
-    """Return bits per character from counts of how often each follows the characters before it; counts begin at 1."""
+    """Count which character follows each `characters` characters (counts start at 1); return bits per character."""
     counts = np.ones((text.count,) * (characters + 1))
     np.add.at(counts, tuple(sliding_window_view(text.training, characters + 1).T), 1)
     probabilities = counts / counts.sum(axis=-1, keepdims=True)
@@ -230,7 +230,7 @@ class Result:
 
 
 def counted(text: Text) -> list[Result]:
-    """Return the results of the models without gradients."""
+    """Return the results of the models without training."""
     return [
         Result(0, "all characters alike", 0, math.log2(text.count)),
         Result(0, "each by its frequency", text.count, frequencies(text, 0)),
@@ -254,7 +254,7 @@ def train(step: Step, text: Text, options: argparse.Namespace) -> tuple[Result, 
     batch = len(x) // options.steps
     trainer = Trainer(model, Adam(rate), batch_size=batch, shuffle=False, threads=1)
     warm_up = Trainer(build(step, text, options.seed), batch_size=batch, threads=1)
-    warm_up.fit(x[:batch], y[:batch], epochs=1, progress=False)  # reads, or compiles, what the first step needs
+    warm_up.fit(x[:batch], y[:batch], epochs=1, progress=False)  # loads or compiles all that the first step needs
     start = time.process_time()
     trainer.fit(x, y, epochs=1, progress=False)
     seconds = time.process_time() - start
@@ -264,13 +264,13 @@ def train(step: Step, text: Text, options: argparse.Namespace) -> tuple[Result, 
 
 
 def write(model: Sequential, text: Text, seed: int) -> str:
-    """Return text of a model: each character is drawn from the model's probabilities of the next one."""
+    """Let a model write text: each character is drawn from the predicted probabilities."""
     rng = np.random.default_rng(seed)
     ids = [int(np.flatnonzero(text.characters == " ")[0])]
     for _ in range(WRITTEN):
         last = ids[-CONTEXT:]
         row = np.zeros((1, CONTEXT), int)
-        row[0, : len(last)] = last  # what stands behind the last one is later: a causal model does not see it
+        row[0, : len(last)] = last  # the zeros come after the last one: a causal model does not see them
         probabilities = model.predict_proba(row)[0, len(last) - 1].astype(float)
         ids.append(int(rng.choice(text.count, p=probabilities / probabilities.sum())))
     return " ".join("".join(text.characters[ids]).split())
@@ -282,7 +282,7 @@ def sample_text(samples: dict[str, str]) -> str:
 
 
 def format_table(results: list[Result]) -> str:
-    """Format results, a line for each, with the gain in bits over the line before."""
+    """Format one line per result, with the gain in bits over the line before."""
     frame = pd.DataFrame(
         {
             "parameters": [f"{result.numbers:,}" for result in results],
@@ -308,12 +308,12 @@ def report(results: list[Result], name: str, text: Text, options: argparse.Names
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--text", type=Path, metavar="FILE", help="to learn, in UTF-8 (default: Moby-Dick or the Zen of Python)")
-    add("--steps", type=number, default=2000, help="of each model (default: %(default)s)")
+    add("--text", type=Path, metavar="FILE", help="text in UTF-8 (default: Moby-Dick or the Zen of Python)")
+    add("--steps", type=number, default=2000, help="steps of each model (default: %(default)s)")
     add("--quick", action="store_true", help="take 50 steps")
-    add("--seed", type=number, default=1, help="of first values and pieces (default: %(default)s)")
+    add("--seed", type=number, default=1, help="seed of initial weights and pieces (default: %(default)s)")
     add("--rates", type=float, default=1.0, metavar="FACTOR", help="multiplies all rates (default: %(default)s)")
-    add("--document", type=Path, metavar="FILE", help="put all tables, and what models write, into this document")
+    add("--document", type=Path, metavar="FILE", help="put all tables and written texts into this document")
     options = parser.parse_args(arguments)
     if options.quick:
         options.steps = 50
@@ -332,7 +332,7 @@ def main(arguments: list[str] | None = None) -> None:
         put_into_document(options.document, "language models", table)
         put_into_document(options.document, "what they write", written)
         for section in {result.section for result in results}:
-            # A step is compared with the last one before it.
+            # The table begins with the step before, for the gain of the first one.
             lines = [index for index, result in enumerate(results) if result.section == section]
             part = format_table(results[max(lines[0] - 1, 0) : lines[-1] + 1])
             put_into_document(options.document, f"language models {section}", part)
