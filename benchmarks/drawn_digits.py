@@ -106,7 +106,7 @@ class DrawnDigit:
 
 
 def drawn_digits(count: int, seed: int, printed: float = 0.25) -> list[DrawnDigit]:
-    """Draw `count` digits, from 0 to 9 in turn; each is printed with the probability `printed`, and otherwise written."""
+    """Draw `count` digits, from 0 to 9 in turn; each is printed with the probability `printed`, or else written."""
     rng = np.random.default_rng(seed)
     return [draw_digit(index % 10, rng, printed=rng.random() < printed) for index in range(count)]
 

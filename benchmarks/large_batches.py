@@ -1,15 +1,16 @@
-"""The accuracy that large batches for many machines cost: scaled rates, LARS, LAMB and local SGD, on MNIST.
+"""Measure the accuracy lost with large batches for many machines, on MNIST: scaled rates, LARS, LAMB and local SGD.
 
     python benchmarks/large_batches.py                     # a few minutes, in one thread
     python benchmarks/large_batches.py --rows 8192 --seeds 1
 
 784-128-64-10 trains for a fixed number of epochs, with batches of 64, 512 and 4,096 rows, and by local SGD (Stich 2019,
-arXiv:1805.09767). In local SGD eight workers, here one after the other, take steps on 64 of their own rows, each with
-its own optimizer. After a fixed number of steps their parameters are averaged.
-"Same rate" and the scaled rates are computed from the best rates for batches of 64. All others try seven rates, each
-once, and then train at the best one with other seeds. Accuracies are measured on held-out rows of MNIST's training
-images. All rates fall linearly to 0 at the end of the run. The rates of large batches first rise over a tenth of the
-steps, unless they are the same as for 64.
+arXiv:1805.09767). In local SGD, each of eight workers takes steps on batches of 64 of its own rows, with its own
+optimizer. After a fixed number of steps their parameters are averaged. Here the workers run one after the other.
+
+The methods "same" and the scaled rates use the best rates for batches of 64. All other methods try seven rates once
+each, and then train at the best one with other seeds. Accuracies are measured on held-out rows of MNIST's training
+images. All rates fall linearly to 0 until the end of the run. With large batches, rates first rise over a tenth of the
+steps, except for the method "same".
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ BATCH = 64
 
 WORKERS = 8
 SEARCH_SEED = 0
-"""The seed of the runs that choose a rate. The runs that are compared have the seeds from 1."""
+"""The seed of the runs that choose a rate. The compared runs have seeds from 1 on."""
 
 Data = tuple[Array, Array, Array, Array]
 """Inputs for training and validation, and their labels."""
 
 
 class LARS(Momentum):
-    """Momentum with steps proportional to the norm of each weight array, for any norm of the gradient.
+    """Momentum with steps proportional to the norm of each weight array, whatever the norm of the gradient.
 
     For each array: ``v <- momentum v + learning_rate r g``, ``p <- p - v`` with ``r = |p| / |g|``; biases have r = 1.
     The paper's trust coefficient is part of the learning rate. There is no weight decay.
@@ -139,11 +140,11 @@ class Method:
 
     has_warmup: bool = True
     every: int | None = None
-    """The number of steps between two averages of local SGD; None: there is one model."""
+    """Local SGD averages parameters after this number of steps; None: there is only one model."""
 
     @property
     def column(self) -> str:
-        """Return the table's column. From column to column there are fewer sums."""
+        """Return the table's column. Each column has fewer sums than the one before."""
         return f"every {self.every}" if self.every else f"batch {self.batch:,}"
 
     def sums(self, rows: int) -> int:
@@ -157,13 +158,13 @@ RATES: dict[type[Optimizer], tuple[float, ...]] = {
     LARS: (0.001, 0.003, 0.01, 0.03, 0.1),
     LAMB: (0.003, 0.01, 0.03, 0.1, 0.3),
 }
-"""Five rates each, in half decades around the best rates for these batches."""
+"""Five rates for each optimizer, in half decades around the best rates for these batches."""
 
 SCALINGS: dict[type[Optimizer], tuple[str, Callable[[float], float]]] = {
     Momentum: ("x k", lambda factor: factor),
     Adam: ("x sqrt(k)", math.sqrt),
 }
-"""How a rate grows with the batch: Goyal et al. (2017), arXiv:1706.02677; Malladi et al. (2022), arXiv:2205.10287."""
+"""How rates grow with the batch: Goyal et al. (2017), arXiv:1706.02677; Malladi et al. (2022), arXiv:2205.10287."""
 
 
 def references() -> list[Method]:
@@ -172,7 +173,7 @@ def references() -> list[Method]:
 
 
 def large_batches(batch: int, best: dict[type[Optimizer], float]) -> list[Method]:
-    """Return the methods for a large batch; `best` has the best rates for a small batch."""
+    """Return the methods for a large batch; `best` has the best rates for small batches."""
     factor = batch // BATCH
     methods = []
     for kind, (words, scale) in SCALINGS.items():
@@ -215,7 +216,7 @@ def train(method: Method, rate: float, seed: int, epochs: int, data: Data) -> fl
     """Train once; return the accuracy on the held-out rows, or 0 if the run diverged."""
     x, x_validation, y, y_validation = data
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)  # of rates so high that nothing is learned
+        warnings.simplefilter("ignore", DataWarning)  # the rate may be so high that nothing is learned
         try:
             if method.every:
                 trainer = train_locally(method, rate, seed, epochs, data)
@@ -228,7 +229,7 @@ def train(method: Method, rate: float, seed: int, epochs: int, data: Data) -> fl
 
 
 def train_locally(method: Method, rate: float, seed: int, epochs: int, data: Data) -> Trainer:
-    """Let the workers take steps, each with its own rows and momentum, and average their parameters."""
+    """Train the workers, each with its own rows and momentum, and average their parameters."""
     x, _, y, _ = data
     shards = [slice(worker, None, WORKERS) for worker in range(WORKERS)]
     steps = epochs * -(-len(y[shards[0]]) // method.batch)
@@ -245,7 +246,7 @@ def train_locally(method: Method, rate: float, seed: int, epochs: int, data: Dat
 
 
 def search(method: Method, epochs: int, data: Data) -> float:
-    """Return the best rate with one seed, among the method's rates and two more next to the best of these."""
+    """Return the best rate for one seed, of the method's rates and of two more next to the best of them."""
     if len(method.rates) == 1:
         return method.rates[0]
 
@@ -258,7 +259,7 @@ def search(method: Method, epochs: int, data: Data) -> float:
 
 
 def compare(method: Method, options: argparse.Namespace, data: Data) -> dict[str, str]:
-    """Choose the rate, train with it and several seeds, and return the entries of the table."""
+    """Choose the rate, train at this rate with several seeds, and return the entries of the table."""
     start = time.perf_counter()
     rate = search(method, options.epochs, data)
     seeds = range(SEARCH_SEED + 1, SEARCH_SEED + 1 + options.seeds)
@@ -275,7 +276,7 @@ def compare(method: Method, options: argparse.Namespace, data: Data) -> dict[str
 
 
 def format_table(results: list[dict[str, str]]) -> str:
-    """Format accuracies and rates: a row for each method, below a row with the number of sums."""
+    """Format accuracies and rates: a row with the number of sums, then a row for each method."""
     frame = pd.DataFrame(results)
     frame["cell"] = frame["accuracy"] + " (" + frame["rate"] + ")"
     cells = frame.pivot(index="name", columns="column", values="cell")
@@ -296,8 +297,8 @@ def report(large: list[dict[str, str]], local: list[dict[str, str]], data: Data,
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--rows", type=number, default=32_768, help="to train on (default: %(default)s)")
-    add("--epochs", type=number, default=5, help="of each run (default: %(default)s)")
+    add("--rows", type=number, default=32_768, help="training rows (default: %(default)s)")
+    add("--epochs", type=number, default=5, help="epochs of each run (default: %(default)s)")
     add("--seeds", type=number, default=3, help="runs of each method at its best rate (default: %(default)s)")
     add("--data", type=Path, metavar="PATH", help="MNIST's folder or CSV file (default: found or downloaded)")
     add("--document", type=Path, metavar="FILE", help="put the table into this document")

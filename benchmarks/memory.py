@@ -1,11 +1,11 @@
-"""Memory of training processes: with 60,000 uint8 images, a memory map of 2,000,000 rows, and convolutions.
+"""Measure the memory of training with 60,000 uint8 images, with a memory map of 2,000,000 rows, and with convolutions.
 
     python benchmarks/memory.py
 
-Only the rows of a step are copied from a memory map. The pages of the file that were read stay in the system's cache,
-and count as memory of the process until the system needs them for something else; the column "its own" excludes them.
-The process with the map may allocate at most 600 MB itself (RLIMIT_DATA), and would end with an error above this. Only
-for Linux, because the numbers are read from /proc.
+From a memory map, only the rows of a step are copied. The pages that were read from the file stay in the system's
+cache. They count as memory of the process until the system needs them for something else; the column "its own" excludes
+them. The process with the map may itself allocate at most 600 MB (RLIMIT_DATA); above this it ends with an error. The
+benchmark runs only on Linux, because it reads the numbers from /proc.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LIMIT = 600
 
 
 class PeakMemory:
-    """The largest memory so far, in MB: of the whole process, and without the pages of files."""
+    """The peak memory so far, in MB: of the whole process, and without the pages of files."""
 
     def __init__(self) -> None:
         self.own = 0.0
@@ -42,7 +42,7 @@ def _status(name: str) -> float:
 
 
 def train(x, y, batch_size: int | None, epochs: int) -> dict[str, float]:
-    """Train 784-128-64-10; return the peaks of the process's memory."""
+    """Train 784-128-64-10; return the process's peak memory."""
     from minidl import SGD, Callback, Dense, ReLU, Rescale, Sequential, SoftmaxCrossEntropy, Trainer
 
     peak = PeakMemory()
@@ -60,9 +60,9 @@ def train(x, y, batch_size: int | None, epochs: int) -> dict[str, float]:
 
 
 def convolve(rng) -> dict[str, float]:
-    """Train 32 and 64 filters on 640 images, and evaluate 10,000; return the growth of the process in each.
+    """Train 32 and 64 filters on 640 images, evaluate 10,000, and return the growth of the process's memory.
 
-    The model and the images exist before.
+    The growth does not include the model and the images.
     """
     import numpy as np
 
@@ -79,7 +79,7 @@ def convolve(rng) -> dict[str, float]:
 
 
 def run(job: str, folder: Path) -> dict[str, float]:
-    """Do one job in the measured process."""
+    """Run one job in the measured process."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def main() -> None:
         print(json.dumps(run(arguments.job, arguments.folder)))
         return
     if not Path("/proc/self/status").exists():
-        parser.exit(2, "this system has no /proc, from which the figures are read\n")
+        parser.exit(2, "this benchmark reads /proc, which this system does not have: run it on Linux\n")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         write_rows(Path(folder) / "x.npy", arguments.rows)
         print("MB at the peak, training 784-128-64-10     whole process   its own")
@@ -132,7 +132,7 @@ def main() -> None:
             peak = peaks(job, folder)
             print(f"{title:<42}{peak['whole']:14.0f}{peak['own']:10.0f}", flush=True)
         grown = peaks("convolutions", folder)
-        print("MB more at the peak, 32 and 64 filters on images of 28 x 28")
+        print("growth of the peak in MB, 32 and 64 filters on images of 28 x 28")
         print(f"{'640 images, batch 64':<42}{grown['training']:14.0f}")
         print(f"{'and 10,000 images evaluated':<42}{grown['evaluation']:14.0f}")
 

@@ -1,12 +1,12 @@
-"""A comparison of optimizers on three problems: all optimizers of minidl, and your own.
+"""Compare optimizers on three problems: all optimizers of minidl, and your own.
 
     python benchmarks/optimizers.py --quick                       # a first impression, within two minutes
     python benchmarks/optimizers.py                               # in full
     python benchmarks/optimizers.py --problems friedman1 --optimizer "mine:Lion(beta=0.9)"
 
-Each optimizer gets the same number of learning rates, with one run each, all with the same seed. If its best rate is
-the lowest or the highest, the search continues by half decades. At the best rate it then trains with other seeds, and
-these runs are compared. Each problem writes to its folder in --output: report.txt, results.csv (a row per run),
+Each optimizer tries the same number of learning rates, once each and all with the same seed. If its best rate is the
+lowest or the highest, the search continues in half decades. Then it trains at its best rate with other seeds; only
+these runs are compared. Each problem writes to its own folder in --output: report.txt, results.csv (a row per run),
 epochs.csv (a row per epoch of each run), summary.csv, curves.png and rates.png. docs/optimizers.md explains the
 results.
 """
@@ -61,16 +61,16 @@ if TYPE_CHECKING:
 
 PROBLEMS = ("784-10-10", "784-128-64-10", "friedman1")
 SEARCH_SEED = 0
-"""The seed of the runs that choose a rate. The compared runs have the seeds from 1, so no run chose its own rate."""
+"""The seed of the runs that choose a rate. The compared runs have seeds from 1 on, so no run chose its own rate."""
 
 MOST_EXTENSIONS = 6
 RUN = ["optimizer", "rate", "seed"]
-"""The columns that name a run."""
+"""The columns that identify a run."""
 
 
 @dataclass
 class Problem:
-    """Data, the network, and the length of its training."""
+    """Data, network, and number of epochs."""
 
     name: str
     data: str
@@ -91,7 +91,7 @@ class Problem:
         return Sequential([*scale, *hidden, Dense(self.sizes[-1]), loss], input_shape=self.sizes[0], seed=seed)
 
     def score(self, epochs: pd.DataFrame) -> pd.Series:
-        """Return the validation score of each epoch, the higher the better: accuracy, or R^2 = 1 - MSE / variance."""
+        """Return the validation score of each epoch: accuracy, or R^2 = 1 - MSE / variance. Higher is better."""
         if self.metric == "accuracy":
             return epochs["val_accuracy"]
         return 1 - epochs["val_loss"] / self.y_validation.var()
@@ -111,17 +111,17 @@ class Problem:
 
 @dataclass
 class Candidate:
-    """An optimizer to compare: a class, and its arguments except the learning rate."""
+    """An optimizer to compare: its class, and its arguments without the learning rate."""
 
     name: str
     kind: type[Optimizer]
     arguments: dict[str, Any] = field(default_factory=dict)
     average: type[Average] | None = None
-    """Of the parameters, beside the optimizer."""
+    """An average of the parameters, used with the optimizer."""
 
     @property
     def family(self) -> str:
-        """The class that --only may name."""
+        """The name of the class, for --only."""
         return (self.average or self.kind).__name__
 
     def make(self, rate: float) -> Optimizer:
@@ -192,7 +192,7 @@ def standardise(values: Array, training: Array) -> Array:
 
 
 def own_candidates() -> list[Candidate]:
-    """Return minidl's optimizers: with their defaults, with each switch turned on, and Adam with each average."""
+    """Return minidl's optimizers: with their defaults, with each switch changed, and Adam with each average."""
     candidates = []
     for kind in OPTIMIZERS.values():
         candidates.append(Candidate(kind.__name__, kind))
@@ -235,7 +235,7 @@ def parse_candidate(text: str) -> Candidate:
 
 
 def choose_candidates(options: argparse.Namespace) -> list[Candidate]:
-    """Return minidl's optimizers, or the requested ones, and the user's, with unique names."""
+    """Return minidl's optimizers, or only the requested ones, and the user's own, all with unique names."""
     own = own_candidates()
     wanted = options.only or [candidate.name for candidate in own]
     unknown = {*wanted} - {name for candidate in own for name in (candidate.name, candidate.family)}
@@ -253,7 +253,7 @@ def choose_candidates(options: argparse.Namespace) -> list[Candidate]:
 
 
 class EpochTimer(Callback):
-    """Measures the seconds of training of each epoch, up to its last step: without the validation."""
+    """Measures the training seconds of each epoch, from its start to its last step, without validation."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -271,10 +271,10 @@ class EpochTimer(Callback):
 def train(problem: Problem, candidate: Candidate, rate: float, seed: int) -> pd.DataFrame:
     """Train once; return a row per epoch. If the run diverges, the last row has no metrics."""
     timer, diverged = EpochTimer(), False
-    # An iteration of all rows is an epoch.
+    # For a full-batch optimizer, one iteration is one epoch.
     batch_size = None if candidate.kind.full_batch else problem.batch_size
     trainer = candidate.make_trainer(problem.build(seed), rate, batch_size, seed)
-    # One thread of the linear algebra: runs beside each other do not fight for cores, and bits do not depend on them.
+    # One BLAS thread: parallel runs do not compete for cores, and the bits do not depend on the number of cores.
     with threadpool_limits(1):
         try:
             trainer.fit(
@@ -297,14 +297,14 @@ def train(problem: Problem, candidate: Candidate, rate: float, seed: int) -> pd.
 
 
 def train_all(problem: Problem, runs: Iterable[tuple[Candidate, float, int]], jobs: int, purpose: str) -> pd.DataFrame:
-    """Train in parallel processes; return the epochs of all runs, in the order of the runs."""
+    """Train in parallel processes; return the epochs of all runs, in their order."""
     tasks = [functools.partial(train, problem, *run) for run in runs]
     results = run_tasks(tasks, processes=jobs, name=f"{problem.name}, {purpose}", progress=True)
     return pd.concat(results, ignore_index=True).assign(purpose=purpose)
 
 
 def search(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> pd.DataFrame:
-    """Train once at each rate, and beyond the grid if the best rate is at its edge; return the epochs."""
+    """Train once at each rate; if the best rate is at the edge of the grid, go beyond it; return the epochs."""
     runs = [(candidate, rate, SEARCH_SEED) for candidate in candidates for rate in rates_of(candidate, options)]
     epochs = train_all(problem, runs, options.jobs, "search")
     for _ in range(0 if options.rates else MOST_EXTENSIONS):
@@ -319,7 +319,7 @@ def search(problem: Problem, candidates: list[Candidate], options: argparse.Name
 
 
 def compare(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> pd.DataFrame:
-    """Search the best rate of each optimizer, and train with it and several seeds; return the epochs of all runs."""
+    """Search the best rate of each optimizer, train at it with several seeds, and return the epochs of all runs."""
     searched = search(problem, candidates, options)
     best = best_runs(summarise_runs(problem, searched))["rate"]
     runs = [
@@ -343,14 +343,14 @@ def half_decade(number: int) -> float:
 
 HIGHEST_RATES = {
     "Lion": 0.01,  # its steps are as long as the rate, in every parameter
-    **dict.fromkeys(["Adam", "AdamW", "AMSGrad", "NAdam", "RMSprop"], 0.1),  # theirs about so
-    "Adadelta": 10.0,  # which finds the length itself
+    **dict.fromkeys(["Adam", "AdamW", "AMSGrad", "NAdam", "RMSprop"], 0.1),  # theirs are about as long
+    "Adadelta": 10.0,  # finds the length itself
 }
-"""The highest rate of an optimizer's grid, if it is not 1."""
+"""The highest rate in an optimizer's grid, if it is not 1."""
 
 
 def grid(quick: bool, kind: type[Optimizer]) -> list[float]:
-    """Return seven rates by half decades up to the optimizer's highest, by default 1; if quick, three by decades."""
+    """Return seven rates in half decades up to the optimizer's highest, by default 1; if quick, three in decades."""
     highest = round(2 * np.log10(HIGHEST_RATES.get(kind.__name__, 1.0)))
     numbers = range(highest - 4, highest + 1, 2) if quick else range(highest - 6, highest + 1)
     return [half_decade(number) for number in numbers]
@@ -362,15 +362,15 @@ def rates_of(candidate: Candidate, options: argparse.Namespace) -> list[float]:
 
 
 def best_runs(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the run of each optimizer with the best final score; if scores are equal, the one with the lower loss."""
+    """Return each optimizer's run with the best final score; if scores are equal, the run with the lower loss."""
     ended = results[~results["diverged"]].sort_values(["score", "val_loss"], ascending=[False, True], kind="stable")
     return ended.groupby("optimizer", sort=False).head(1).set_index("optimizer")
 
 
 def rates_beyond(results: pd.DataFrame) -> pd.Series:
-    """Return the rate half a decade further, for each optimizer whose best rate is at the edge of the tried rates."""
+    """Return the next rate, half a decade further, for each optimizer whose best rate is the lowest or highest."""
     tried = results.groupby("optimizer")["rate"].agg(["min", "max"])
-    # Where every rate diverged, a lower one may not.
+    # If all rates diverged, try a lower one.
     best = best_runs(results)["rate"].reindex(tried.index).fillna(tried["min"])
     shift = (best == tried["max"]).astype(int) - (best == tried["min"])
     return ((2 * np.log10(best)).round() + shift)[shift != 0].astype(int).map(half_decade)
@@ -380,7 +380,7 @@ def rates_beyond(results: pd.DataFrame) -> pd.Series:
 
 
 def summarise_runs(problem: Problem, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per run: its final metrics, and the epochs and seconds to each threshold."""
+    """Return a row per run: its final metrics, and the epochs and seconds until it reached each threshold."""
     runs = epochs.groupby(["purpose", *RUN], sort=False)
     results = runs.tail(1).set_index(["purpose", *RUN]).rename(columns={"epoch": "epochs"})
     results["diverged"] = results["score"].isna()
@@ -407,7 +407,7 @@ def summarise(problem: Problem, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def format_mean(row: pd.Series, name: str, digits: str) -> str:
-    """Format mean and deviation, with the number of seeds that reached the threshold if not all did."""
+    """Format mean and deviation; if some seeds did not reach the threshold, add how many did."""
     count, seeds = int(row[f"{name}_count"]), int(row["seeds"])
     if count == 0:
         return "-"
@@ -455,7 +455,7 @@ def report(problem: Problem, results: pd.DataFrame, summary: pd.DataFrame, optio
     """Return the whole report of a problem."""
     parts = [f"Final validation {problem.metric} at each rate, seed {SEARCH_SEED}:\n{rates_table(problem, results)}"]
     if lost := [name for name in results["optimizer"].unique() if name not in summary.index]:
-        parts.append(f"At every rate diverged: {', '.join(lost)}")
+        parts.append(f"Diverged at every rate: {', '.join(lost)}")
     if len(summary):
         tables = summary_tables(problem, summary)
         parts.append(f"At the best rate, mean ± standard deviation over {options.seeds} seeds:\n{tables}")
@@ -464,7 +464,7 @@ def report(problem: Problem, results: pd.DataFrame, summary: pd.DataFrame, optio
             f"validation; runs at a time: {options.jobs}, each in one thread."
         )
     if summary["rate_at_edge"].any():
-        parts.append("edge: the best rate is the lowest or the highest of those tried; one beyond may be better.")
+        parts.append("edge: the best rate is the lowest or the highest that was tried; a rate beyond may be better.")
     return f"{problem}\n{machine()}\n\n" + "\n\n".join(parts)
 
 
@@ -479,7 +479,7 @@ def update_document(path: Path, problem: Problem, text: str, folder: Path) -> No
 
 
 def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Give each optimizer a colour, and after the last colour another line style."""
+    """Give each optimizer a colour; when the colours are used up, change the line style."""
     from minidl.plots.canvas import COLOURS
 
     looks = cycle({"linestyle": line, "color": colour} for line, colour in product(("-", "--", ":"), COLOURS))
@@ -507,7 +507,7 @@ def set_score_axis(ax: Axes, problem: Problem, scores: pd.Series) -> None:
 
 
 def finish(figure: Figure, problem: Problem, handles: list[Any], path: Path) -> None:
-    """Put one legend below all axes, in as many columns as possible, and save."""
+    """Put one legend below all axes, in as many columns as fit, and save the figure."""
     width, height = figure.get_size_inches()
     longest = max(len(handle.get_label()) for handle in handles)
     columns = min(len(handles), max(int(width / (0.6 + 0.075 * longest)), 1))
@@ -517,7 +517,7 @@ def finish(figure: Figure, problem: Problem, handles: list[Any], path: Path) -> 
 
 
 def draw_curves(problem: Problem, epochs: pd.DataFrame, best: pd.Series, path: Path) -> None:
-    """Draw loss and score of the compared runs over the epochs, and the score over the seconds."""
+    """Draw the loss and the score of the compared runs by epoch, and the score by seconds."""
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator
 
@@ -582,7 +582,7 @@ def draw_rates(problem: Problem, results: pd.DataFrame, best: pd.Series, path: P
     set_score_axis(above, problem, searched["score"])
     above.set(xscale="log")
     above.set_title(
-        f"{problem.name}: after {problem.epochs} epochs, by learning rate; star: the one chosen", fontsize="medium"
+        f"{problem.name}: after {problem.epochs} epochs, by learning rate; star: the chosen rate", fontsize="medium"
     )
     below.set(xlabel="learning rate", yticks=[], ylim=(-max(len(lost), 1) + 0.3, 0.7))
     below.set_ylabel("diverged", rotation=0, ha="right", va="center")
@@ -627,10 +627,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         type=parse_candidate,
         default=[],
         metavar="MODULE:CLASS",
-        help="compare also this subclass of minidl.Optimizer, of a module in the current folder or installed; "
+        help="also compare this subclass of minidl.Optimizer, from an installed module or one in the current folder; "
         "with arguments: 'mine:Lion(beta=0.9)'; repeatable",
     )
-    add("--only", nargs="+", metavar="NAME", help="of minidl's optimizers compare only these, such as: SGD Adam")
+    add("--only", nargs="+", metavar="NAME", help="compare only these optimizers of minidl, such as: SGD Adam")
     add(
         "--rates",
         type=rate_list,
@@ -638,8 +638,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="learning rates to try (default: half decades, such as 0.0001 to 1)",
     )
     add("--seeds", type=number, default=5, help="runs at the best rate (default: %(default)s)")
-    add("--epochs", type=number, help="of every run (default: 10 for MNIST, 60 for friedman1)")
-    add("--quick", action="store_true", help="fewer rows, epochs and rates: ends within two minutes")
+    add("--epochs", type=number, help="epochs of every run (default: 10 for MNIST, 60 for friedman1)")
+    add("--quick", action="store_true", help="use fewer rows, epochs and rates: ends within two minutes")
     add("--data", type=Path, metavar="PATH", help="MNIST's folder or CSV file (default: found or downloaded)")
     add("--jobs", type=number, default=os.cpu_count(), help="processes at a time (default: one per core)")
     add("--output", type=Path, default=Path("runs/optimizers"), metavar="DIR", help="(default: %(default)s)")
@@ -647,7 +647,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--document",
         type=Path,
         metavar="FILE",
-        help="put the reports and pictures into this copy of docs/optimizers.md",
+        help="put the reports into this copy of docs/optimizers.md, and the pictures next to it",
     )
     return parser.parse_args(arguments)
 
@@ -673,7 +673,7 @@ def run_problem(problem: Problem, candidates: list[Candidate], options: argparse
 
 
 def main(arguments: list[str] | None = None) -> None:
-    sys.path.insert(0, str(Path.cwd()))  # for modules of the user's; the processes get the same path
+    sys.path.insert(0, str(Path.cwd()))  # for the user's modules; the processes get the same path
     options = parse_arguments(arguments)
     if importlib.util.find_spec("joblib") is None:
         raise MissingDependencyError("this benchmark needs joblib: pip install -e '.[bench]'")

@@ -1,4 +1,4 @@
-"""Shared code of the benchmarks: the place of MNIST, numbers as options, the machine, and tables."""
+"""Shared code of the benchmarks: find MNIST, read options, describe the machine, and format tables."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def mnist_folder(given: Path | None) -> Path | None:
 
 
 def number(text: str) -> int:
-    """Read an option that is a whole number of 1 or more."""
+    """Read an option: a whole number of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
 
 
 def machine() -> str:
-    """Describe the processor and the matrix products: seconds depend on them, and the last bits of metrics."""
+    """Describe processor, versions and BLAS kernels: times, and the last bits of metrics, depend on them."""
     kernels = {f"{pool['internal_api']} {pool.get('architecture', '')}".strip() for pool in blas_pools()}
     python = f"Python {platform.python_version()}, NumPy {np.__version__}"
     return ", ".join([f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", python, *sorted(kernels)])
 
 
 def table_text(table: pd.DataFrame) -> str:
-    """Format a table in 80 columns: pandas continues a wider one below, and marks this with a backslash."""
+    """Format a table in 80 columns. pandas continues a wider table below, and marks this with a backslash."""
     table = table.rename_axis(index=None, columns=None)
     text = table.to_string()
     if text.index("\n") > 80:
