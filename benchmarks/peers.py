@@ -1,15 +1,15 @@
-"""minidl and other frameworks: the same networks, data, initial weights and batches, each in its own processes.
+"""Compare minidl with other frameworks: same networks, data, initial weights and batches, each in its own processes.
 
     python benchmarks/peers.py                                        # everything, about half an hour
-    python benchmarks/peers.py --quick                                # an impression within two minutes
+    python benchmarks/peers.py --quick                                # a first impression within two minutes
     python benchmarks/peers.py --workloads deep-adam --peers pytorch jax-scan
 
 Install the frameworks with `pip install -e ".[bench]"`, and PyTorch as https://pytorch.org says; missing frameworks are
-skipped. Every process first trains once without timing, which includes all compilation. It then takes a few timings and
-reports their median. The frameworks take turns in rounds, so that a slow phase of the machine affects all of them.
+skipped. Every process first trains once without timing, to compile everything. It then takes a few timings and reports
+their median. The frameworks take turns in rounds, so that a slow phase of the machine affects all of them.
 Tables show medians over the rounds, and the ratios are medians of the rounds' ratios.
 
-minidl and PyTorch must reach the same loss within 2 %; otherwise the command fails, because they do not learn the same.
+The losses of minidl and PyTorch must agree within 2 %; otherwise the command fails: the two do not train the same way.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SAME_CLASSES = 0.99
 
 
 def runs_of(workload: Workload, peers: Iterable[Peer], brief: bool) -> list[Run]:
-    """Return the contestants of a workload, without variants that do the same as another; `brief` skips one more."""
+    """Return the contestants of a workload, without variants equal to another one; `brief` also skips "foreach"."""
     runs = []
     for peer in peers:
         if workload.name in {"plain-128", "normalised"} and not peer.normalizes:
@@ -65,20 +65,20 @@ def runs_of(workload: Workload, peers: Iterable[Peer], brief: bool) -> list[Run]
 
 
 class Processes:
-    """Starts the measured processes, on the data in one folder."""
+    """Start the measured processes, with the data in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-        # Compiled bytecode, as an installed package has it; PyTorch's compiled steps; and no pool of compilers, which
-        # would outlive a process that runs out of time.
+        # All processes share compiled bytecode, as in an installed package, and PyTorch's compiled steps. There is no
+        # pool of compilers, because it would outlive a process that runs out of time.
         self.environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
         self.environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
         self.environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
         self.warm: set[tuple[str, Peer]] = set()
 
     def measure(self, workload: Workload, run: Run) -> dict[str, Any]:
-        """Return the results of one process, with "seconds", a list; RuntimeError says why there are none."""
+        """Return the results of one process, with a list of "seconds"; raise RuntimeError if the process fails."""
         if workload.kind == "import":
             command = ["-c", f"import {run.peer.imports}"]
         else:
@@ -87,7 +87,7 @@ class Processes:
             figures = json.loads(self._run(command).splitlines()[-1])
             self.warm.add(("", run.peer))
             return figures
-        # Any process of the peer has left bytecode; only what PyTorch compiled is each workload's own.
+        # Any process of the peer leaves bytecode for all workloads; PyTorch compiles for each workload separately.
         already = (workload.name if run.variant == "compiled" else "", run.peer)
         if already not in self.warm:
             self._run(command)
@@ -119,7 +119,7 @@ class Processes:
 
 
 def prepare(folder: Path, workloads: Iterable[Workload], mnist: str | None) -> str:
-    """Write data and workloads into the folder; return the source of the pixels."""
+    """Write data and workloads into the folder; return where the pixels come from."""
     from minidl.data import load_mnist
 
     digits = load_mnist(mnist_folder(mnist))
@@ -138,7 +138,7 @@ def prepare(folder: Path, workloads: Iterable[Workload], mnist: str | None) -> s
             np.save(folder / f"{workload.data}_x.npy", x)
             np.save(folder / f"{workload.data}_y.npy", y)
     for number, workload in enumerate(workload for workload in WORKLOADS if not workload.classifies):
-        # Standard normal input, and as target what a random network of 16 hidden units makes of it.
+        # Inputs are standard normal; targets are the outputs of a random network with 16 hidden units.
         rng = np.random.default_rng((1, number))
         inputs, outputs = workload.sizes[0], workload.sizes[-1]
         x = rng.standard_normal((workload.rows, inputs))
@@ -174,14 +174,14 @@ def make_text(rows: int, positions: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_words(rows: int, positions: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return words (N, T), all equally frequent, and the class, one of ten, that gets most votes of the words."""
+    """Return words (N, T), all equally frequent, and labels: the class, of ten, with the most votes of the words."""
     rng = np.random.default_rng(4)
     words = rng.integers(0, WORDS, (rows, positions))
     return words, rng.standard_normal((WORDS, 10))[words].sum(axis=1).argmax(axis=1)
 
 
 def race(results: Results, workload: Workload, processes: Processes, runs: list[Run], rounds: int) -> None:
-    """Measure a workload in rounds, in which the runs take turns; a failed run is skipped from then on."""
+    """Measure a workload in rounds; the runs take turns, and a failed run is skipped from then on."""
     entries = results.rounds[workload.name]
     for _ in range(rounds):
         for run in runs:
@@ -208,13 +208,13 @@ def unfair(results: Results, workload: Workload) -> list[str]:
         if not difference <= LOSS_TOLERANCE:
             faults.append(
                 f"{workload.name}: minidl's loss {losses['minidl']:.5g} and PyTorch's {losses['pytorch']:.5g} differ "
-                f"by {difference:.1%}, more than {LOSS_TOLERANCE:.0%}: they do not train the same"
+                f"by {difference:.1%}, more than {LOSS_TOLERANCE:.0%}: they do not train the same way"
             )
     classes = {peer.name: found for peer in results.peers if (found := results.last(workload, peer, "classes"))}
     for name, found in classes.items():
         agreement = np.mean(np.equal(found, classes.get(minidl.name, found)))
         if agreement < SAME_CLASSES:
-            faults.append(f"{workload.name}: {name} predicts only {agreement:.1%} of the rows as minidl does")
+            faults.append(f"{workload.name}: {name} and minidl agree on only {agreement:.1%} of the rows")
     return faults
 
 
@@ -253,17 +253,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     workloads, peers = [workload.name for workload in WORKLOADS], [peer.name for peer in PEERS]
     parser.add_argument(
-        "--workloads", nargs="+", choices=workloads, default=workloads, metavar="NAME", help="which (default all)"
+        "--workloads", nargs="+", choices=workloads, default=workloads, metavar="NAME", help="see below (default all)"
     )
     parser.add_argument(
         "--peers", nargs="+", choices=peers, metavar="NAME", help=f"beside minidl (default all): {', '.join(peers[1:])}"
     )
     parser.add_argument("--rounds", type=int, help="rounds in which the peers take turns (default 5; 1 with --quick)")
     parser.add_argument(
-        "--quick", action="store_true", help="one round of less work, without pytorch-compiled unless it is named"
+        "--quick", action="store_true", help="one round with less work; without pytorch-compiled unless you name it"
     )
     parser.add_argument(
-        "--data", help="MNIST: a folder of IDX files or a train.csv (default: wherever minidl.data.load_mnist finds it)"
+        "--data", help="MNIST: a folder of IDX files or a train.csv (default: where minidl.data.load_mnist finds it)"
     )
     parser.add_argument("--output", type=Path, default=Path("runs/peers"), help="folder (default %(default)s)")
     options = parser.parse_args(arguments)
@@ -281,7 +281,7 @@ def installed(names: list[str]) -> list[Peer]:
         if peer is PEERS[0] or peer.name in names:
             missing = [package for package in peer.packages if installed_version(package) is None]
             if missing:
-                print(f"{peer.name} is left out: it needs {' and '.join(missing)}: {peer.install}")
+                print(f"{peer.name} is skipped: it needs {' and '.join(missing)}: {peer.install}")
             else:
                 present.append(peer)
     return present
@@ -307,10 +307,10 @@ def main() -> int:
                 faults += unfair(results, workload)
                 print(f"  measured in {time.perf_counter() - start:.0f} s", flush=True)
         except KeyboardInterrupt:
-            print("\nInterrupted: here is what there is so far.")
+            print("\nInterrupted: here are the results so far.")
             code = 130
         print_table(f"Median time, {options.rounds} round{'s' * (options.rounds > 1)}", table(results, "seconds"))
-        print_table("minidl's time by the peer's: below 1 minidl is faster", table(results, "ratio"))
+        print_table("minidl's time / the peer's time: below 1, minidl is faster", table(results, "ratio"))
         print(f"\n{kernels(results)}")
         for line in of_estimators(results):
             print(line)

@@ -4,8 +4,8 @@
 
 The pictures show every schedule over 1,000 steps, a search for a learning rate and one over several parameters on
 MNIST, distorted digits and photographs, the first gradients of a deep network with sigmoids, and the evidence that a
-convolutional network finds in digits. The first search prints the suggested rate; the second prints its best result,
-and the number of epochs that it trained.
+convolutional network finds in digits. The first search prints its suggested rate. The second prints its best result and
+the number of epochs it trained.
 """
 
 from __future__ import annotations
@@ -117,14 +117,14 @@ def draw_distorted_photographs(path: Path) -> None:
     """Draw pieces of scikit-learn's photographs after each distortion for photographs."""
     from sklearn.datasets import load_sample_images
 
-    # Means of 8 x 8 pixels; the pieces are 32 pixels wide and high, as the images of CIFAR-10.
+    # Each pixel is the mean of 8 x 8 pixels; the pieces are 32 x 32 pixels, like the images of CIFAR-10.
     small = [image[:424].reshape(53, 8, 80, 8, 3).mean(axis=(1, 3)) for image in load_sample_images().images]
     pieces = np.stack([image[20:52, left : left + 32] for image in small for left in (0, 16, 32, 48)])
     draw_distorted(path, np.rint(pieces).astype(np.uint8), OF_PHOTOGRAPHS, 4.8)
 
 
 def draw_distorted(path: Path, originals: Array, distortions: list[augment.Distortion], height: float) -> None:
-    """Draw images, and below them the same images after each distortion at its default strength."""
+    """Draw images, and below them the same images after each distortion with its default strength."""
     import matplotlib.pyplot as plt
 
     rows = {"as they are": originals} | {type(each).__name__: each(originals, 0) for each in distortions}
@@ -168,7 +168,7 @@ def draw_evidence(path: Path, data: Path | None) -> None:
 
 
 def build_trainer(units: int, rate: float, dropout: float, seed: int) -> Trainer:
-    """Make the network of the search over several parameters."""
+    """Make a trainer for the search over several parameters."""
     layers = [Rescale(1 / 255), Dense(units), ReLU(), Dropout(dropout), Dense(10), SoftmaxCrossEntropy()]
     return Trainer(Sequential(layers, seed=seed), Adam(rate), batch_size=64, seed=seed)
 
@@ -193,7 +193,7 @@ def draw_search(path: Path, data: Path | None) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--data", type=Path, metavar="PATH", help="MNIST's folder or CSV file (default: found)")
+    add("--data", type=Path, metavar="PATH", help="MNIST's folder or CSV file (default: found or downloaded)")
     add("--output", type=Path, default=Path("docs/images"), metavar="DIR", help="(default: %(default)s)")
     options = parser.parse_args(arguments)
     import matplotlib

@@ -1,12 +1,12 @@
-"""The gain of ensembles, test-time augmentation and temperature scaling on MNIST, alone and together.
+"""Measure the gain of ensembles, test-time augmentation and temperature scaling on MNIST, alone and together.
 
     python benchmarks/predictions.py                  # the table, and reliability.png into docs/images
     python benchmarks/predictions.py --quick          # few rows and epochs: within a minute
 
-The networks are 784-128-64-10 with He initialisation, trained with Adam in batches of 128 on few of MNIST's training
-rows: once on these rows, and once also on shifted copies of each row, for the same number of steps. Temperatures are
-fitted on other rows of the training images, and all metrics are measured on the 10,000 test images. docs/prediction.md
-explains them; ``--document docs`` updates them there.
+The networks are 784-128-64-10 with He initialisation, trained with Adam in batches of 128 on a few of MNIST's training
+images: once on these images alone, and once also on shifted copies of them, with the same number of steps. Temperatures
+are fitted on other training images, and all metrics are measured on the 10,000 test images. docs/prediction.md explains
+them; ``--document docs`` updates them there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from minidl.training.progress import counted_on_bar
 from minidl.typing import Array
 
 MEMBERS, COPIES = 5, 3
-"""The number of networks of an ensemble, and of shifted copies of each row for one kind of network."""
+"""The number of networks in an ensemble, and the number of shifted copies of each row, for networks that use them."""
 
 COLUMNS = {"accuracy": (100, 2), "loss": (1, 4), "calibration error": (100, 2), "temperature": (1, 2)}
 """The factor and the number of digits of each metric in the table."""
@@ -60,7 +60,7 @@ class Rows:
 
 
 def shift(images: Array, rng: np.random.Generator) -> Array:
-    """Move each image of (N, 784) by up to one pixel along both axes; new pixels are black."""
+    """Move each image of (N, 784) by at most one pixel along both axes; new pixels are black."""
     padded = np.pad(images.reshape(-1, 28, 28), ((0, 0), (1, 1), (1, 1)))
     down, right = rng.integers(0, 3, (2, len(images)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (28, 28), axis=(1, 2))
@@ -68,7 +68,7 @@ def shift(images: Array, rng: np.random.Generator) -> Array:
 
 
 def train(rows: Rows, seed: int, epochs: int, shifted: bool) -> Sequential:
-    """Train one network, with and without shifted copies for the same number of steps."""
+    """Train one network, with or without shifted copies; both take the same number of steps."""
     x, y = rows.x, rows.y
     if shifted:
         rng = np.random.default_rng(seed)
@@ -142,10 +142,10 @@ def draw(model: Sequential, rows: Rows, path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--rows", type=number, default=5_000, help="to train with (default: %(default)s)")
-    add("--epochs", type=number, default=40, help="(default: %(default)s)")
-    add("--rounds", type=number, default=3, help=f"each with {MEMBERS} networks of its own (default: %(default)s)")
-    add("--quick", action="store_true", help="1,000 rows, 8 epochs and 2 rounds")
+    add("--rows", type=number, default=5_000, help="training rows (default: %(default)s)")
+    add("--epochs", type=number, default=40, help="epochs on these rows (default: %(default)s)")
+    add("--rounds", type=number, default=3, help=f"rounds, each with {MEMBERS} new networks (default: %(default)s)")
+    add("--quick", action="store_true", help="use 1,000 rows, 8 epochs and 2 rounds")
     add("--data", type=Path, metavar="PATH", help="MNIST's folder or CSV file (default: found or downloaded)")
     add("--output", type=Path, default=Path("docs/images"), metavar="DIR", help="(default: %(default)s)")
     add("--document", type=Path, metavar="DIR", help="put the tables into prediction.md of this folder")

@@ -1,10 +1,11 @@
-"""The time of recurrent layers, forward and backward, compared with PyTorch's.
+"""Measure the time of recurrent layers, forward and backward, and compare it with PyTorch's.
 
     python benchmarks/recurrent.py [--rounds 5] [--layers LSTM GRU SimpleRNN] [--threads 2] [--torch-python PATH]
 
-The layers have 64 units, 64 features, 100 steps and 32 rows of float32, with the gradient of the input. Each contestant
-is a separate process, and they take turns; a round's time is the median of 30 passes. "halves" are two threads with 16
-rows each, as `Trainer` computes such a batch. If PyTorch is in another environment, give its Python.
+The layers have 64 units; the input has 32 rows, 100 steps and 64 features of float32. Its gradient is computed, too.
+Each contestant is a separate process, and they take turns. A round's time is the median of 30 passes. "halves" means
+two threads with 16 rows each: `Trainer` computes such a batch in this way. If PyTorch is installed in another
+environment, give its Python with --torch-python.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ WAYS = ("numpy", "numpy, halves", "compiled", "compiled, halves", "pytorch")
 
 
 def time_passes(run: Callable[[], object]) -> float:
-    """Return the median of the passes, in milliseconds."""
+    """Return the median time of a pass, in milliseconds."""
     seconds = []
     for _ in range(PASSES + 5):
         start = time.perf_counter()

@@ -1,14 +1,13 @@
-"""Tests that killed and resumed runs give the same bits as undisturbed runs, and measures the cost of checkpoints.
+"""Test that killed and resumed runs give the same bits as undisturbed runs, and measure the cost of checkpoints.
 
     python benchmarks/resume.py
 
 Three kinds of runs take turns. "plain" is a network with dropout and batch normalization, trained with Adam, a
 one-cycle rate and early stopping. "averaged" has an average of its weights, clipped gradients, several metrics, and
-layers that are frozen and trained again every few epochs. "lbfgs" is a smaller network trained by L-BFGS. Each saves
-itself every epoch and every 25 steps. Each run is killed by SIGKILL at a random moment, every second one in the middle
-of a save, and resumed in a new process. Then parameters, running means, optimizer, average, history and predictions
-must equal those of the undisturbed run, bit for bit. After that, the time of a save each epoch is measured on 33,600
-rows.
+layers that are frozen and trained again every few epochs. "lbfgs" is a smaller network trained by L-BFGS. Each run is
+saved every epoch and every 25 steps. SIGKILL kills it at a random moment, every second run in the middle of a save, and
+a new process resumes it. Then parameters, running means, optimizer, average, history and predictions must equal the
+undisturbed run, bit for bit. At the end, the benchmark measures the time of a save after each epoch of 33,600 rows.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ def freeze_now_and_then(trainer) -> None:
 
 
 def train(folder: Path, kind: str, rows: int, every_steps: int | None) -> None:
-    """Begin a run, or continue the run in the folder; write its result and the time of its saves to result.npz."""
+    """Begin a run, or continue the run in the folder; write result.npz, and the times to seconds.json."""
     import numpy as np
 
     from minidl import Checkpoint, EarlyStopping, Trainer
@@ -125,9 +124,9 @@ def command(folder: Path, kind: str, rows: int, every_steps: int | None) -> list
 
 
 def run_and_kill(folder: Path, kind: str, rows: int, every_steps: int, moment: float, amid_a_save: bool) -> str:
-    """Start a run, kill it after `moment` seconds of training, resume it; return where it was killed.
+    """Start a run, kill it `moment` seconds after its first save, and resume it; return where it was killed.
 
-    A run that has ended before, because the machine is now faster, starts again and is killed after half the time.
+    If the run ends before this moment, because the machine is now faster, it starts again with half the time.
     """
     process = subprocess.Popen(command(folder, kind, rows, every_steps))
     while not list(folder.glob("step_*.npz")) and process.poll() is None:
@@ -150,10 +149,10 @@ def run_and_kill(folder: Path, kind: str, rows: int, every_steps: int, moment: f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="runs that are killed (default %(default)s)")
+    parser.add_argument("--kills", type=int, default=20, help="number of runs to kill (default %(default)s)")
     parser.add_argument("--rows", type=int, default=6000, help="rows of the runs to kill (default %(default)s)")
     parser.add_argument("--cost-rows", type=int, default=33_600, help="rows to measure saves on (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments (default %(default)s)")
     parser.add_argument("--every-steps", type=int, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--kind", choices=EPOCHS, help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""Kills one of several processes, and tests that all end, and that the resumed run gives the same history.
+"""Kill one of several processes; test that all end, and that the resumed run gives the same history.
 
     python benchmarks/resume_processes.py [--kills 20]
 
@@ -26,7 +26,7 @@ EPOCHS, ROWS, LIMIT, TOLERANCE = 6, 4000, 30, 1e-5
 
 
 def train(folder: Path) -> None:
-    """Begin a run or continue the run in the folder, in one of the processes; the first writes history.json."""
+    """Begin a run or continue the run in the folder, in one of the processes; the first one writes history.json."""
     import numpy as np
     from mpi4py import MPI
 
@@ -71,7 +71,7 @@ def run_and_kill(folder: Path, processes: int, victim: int, moment: float) -> tu
     time.sleep(moment)
     numbers = [int((folder / f"process_{rank}").read_text()) for rank in range(processes)]
     if run.poll() is not None:
-        raise SystemExit("the run ended before it was killed: this machine is fast, raise EPOCHS")
+        raise SystemExit("the run ended before it was killed, because this machine is fast: raise EPOCHS")
     os.kill(numbers[victim], signal.SIGKILL)
     begin = time.monotonic()
     while any(map(is_alive, numbers)) and time.monotonic() - begin < 2 * LIMIT:
@@ -83,8 +83,8 @@ def run_and_kill(folder: Path, processes: int, victim: int, moment: float) -> tu
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="runs that are killed (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=20, help="number of runs to kill (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.folder:

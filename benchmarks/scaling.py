@@ -1,17 +1,17 @@
-"""The gain of several processes, measured on this machine, and computed for a network of many machines.
+"""Measure the gain of several processes on this machine, and compute it for a network of many machines.
 
     python benchmarks/scaling.py [--rounds 5]
 
-It starts processes with mpiexec, one thread each, and measures a training step: of one process without and with a
-communicator; of two that share a batch (strong scaling), and of two with a batch each (weak scaling). It also measures
-the sum of the gradients over two processes alone. Then it computes the speed of 1 to 1,000 machines from the step time
-measured here and the time of such a sum:
+The benchmark starts processes with mpiexec, one thread each, and measures a training step: with one process, without
+and with a communicator; with two processes that share a batch (strong scaling); and with two that have a batch each
+(weak scaling). It also measures the sum of the gradients over two processes alone. Then it computes the speed of 1 to
+1,000 machines from the measured step time and from the time of such a sum:
 
     T(p, n) = 2 log2(p) latency + 2 (p - 1) / p n / bandwidth
 
-for p machines and n bytes: halving and doubling (Rabenseifner), from Thakur et al. (2005), "Optimization of collective
-communication operations in MPICH", section 4.5, without the time of the additions. The latencies are assumptions: 30
-microseconds is usual for TCP at 10 Gbit/s, and 3 for a cluster's network at 100 Gbit/s.
+for p machines and n bytes, without the time of the additions. The method is halving and doubling (Rabenseifner), from
+Thakur et al. (2005), "Optimization of collective communication operations in MPICH", section 4.5. The latencies are
+assumptions: 30 microseconds is usual for TCP at 10 Gbit/s, and 3 for a cluster's network at 100 Gbit/s.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import time
 from mpi import ENVIRONMENT, need_mpiexec
 
 NETWORKS = {"784-128-64-10": 64, "784-1024-1024-10": 128, "conv": 64}
-"""The networks, and the number of rows of a batch."""
+"""The networks, and the rows of their batches."""
 
 STEPS = {"784-128-64-10": 300, "784-1024-1024-10": 12, "conv": 30}
 LINKS = {"10 Gbit/s": (30e-6, 10e9 / 8), "100 Gbit/s": (3e-6, 100e9 / 8)}
@@ -87,7 +87,7 @@ def measure(name: str, batch: int, processes: int = 1, *, is_plain: bool = False
 
 
 def medians(rounds: int, name: str) -> dict[str, dict[str, float]]:
-    """Return the median of each way, measured in turns."""
+    """Return the medians of each way; the ways take turns."""
     batch = NETWORKS[name]
     ways = {
         "plain": lambda: measure(name, batch, is_plain=True),
@@ -113,7 +113,7 @@ def seconds_of_a_sum(machines: int, size: float, link: tuple[float, float]) -> f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="of each measurement (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement (default: %(default)s)")
     parser.add_argument("--work", choices=NETWORKS, help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
@@ -124,7 +124,7 @@ def main() -> None:
     need_mpiexec()
     found = {name: medians(options.rounds, name) for name in NETWORKS}
 
-    print("microseconds of a step, one thread a process, on this machine\n")
+    print("microseconds per step on this machine, one thread per process\n")
     print(
         "| network, rows of a batch | 1 process | 1 under MPI | 2, half a batch each | 2, a batch each | a sum over 2 |"
     )
@@ -135,7 +135,7 @@ def main() -> None:
         texts = [f"{plain:.0f}", *(f"{step:.0f} ({step / plain:.2f})" for step in steps[1:])]
         print(f"| {name}, {NETWORKS[name]} | {' | '.join(texts)} | {ways['strong']['sum'] * 1e6:.0f} |")
 
-    print("\na step of two processes, and what half of a batch and a sum take together\n")
+    print("\nmicroseconds of a step of two processes, and of half a batch plus a sum\n")
     print("| network | measured | half a batch + a sum |")
     print("|---|---:|---:|")
     for name, ways in found.items():
@@ -143,12 +143,12 @@ def main() -> None:
         print(f"| {name} | {ways['strong']['step'] * 1e6:.0f} | {expected * 1e6:.0f} |")
 
     for link, speed in LINKS.items():
-        print(f"\nrows per second beside one machine, computed, {link}\n")
+        print(f"\nrows per second relative to one machine, computed, {link}\n")
         print(f"| network, machines | {' | '.join(map(str, MACHINES))} |")
         print(f"|---|{'---:|' * len(MACHINES)}")
         for name, ways in found.items():
             plain, half, batch = ways["plain"]["step"], ways["half"]["step"], NETWORKS[name]
-            row = min(2 * max(plain - half, 0), plain) / batch  # seconds; what is left does not depend on rows
+            row = min(2 * max(plain - half, 0), plain) / batch  # seconds per row; the rest of a step is constant
             for what in ("one batch for all", "a batch for each"):
                 gains = []
                 for machines in MACHINES:
