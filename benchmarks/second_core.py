@@ -1,11 +1,11 @@
-"""The possible gain of a second core for the step of a small network, with compiled code.
+"""Measure the possible gain of a second core for a step of a small network, with compiled code.
 
     python benchmarks/second_core.py [--rounds 9]
 
-A step here is the two large products of 784-128-64-10 in batches of 64, forward and backward, and the optimizer's pass
-over its parameters. It is computed by one thread; by one thread with the two threads of BLAS; and by one thread with a
-helper thread. The helper waits all the time, and takes half of a product when it is awake. No thread waits for a half
-that has not begun. The halves are rows of the result, and have the same bits as the whole.
+A step here is the two large products of 784-128-64-10 in batches of 64, forward and backward, and the optimizer's
+update of all parameters. Three ways compute it: one thread; one thread with two BLAS threads; and one thread with a
+helper thread. The helper spins while it waits, and takes half of each product when it is awake. No thread waits for a
+half that has not begun. The halves are rows of the result, so they have the same bits as the whole.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from minidl.compiled.optimizers import adam_step, sgd_step
 
 STEPS, ROWS, INPUTS, UNITS, PARAMETERS = 400, 64, 784, 128, 109_386
 OFFERED, TAKEN, DONE = 0, 64, 128
-"""The places of the numbers of the last half that was offered, taken and done, each in its own cache line."""
+"""Where the box stores the numbers of the last half offered, taken and done, each in its own cache line."""
 
 compiled = numba.njit(error_model="numpy", nogil=True)
 
 
 def _atomic(build):
-    """Return a function for compiled loops on integers; the first one is an address."""
+    """Return a function of an address and integers, for compiled loops."""
 
     def declare(_, address, *numbers):
         def generate(context, builder, __, values):
@@ -61,7 +61,7 @@ def store(typing, address, number):
 
 @intrinsic
 def exchange(typing, address, expected, number):
-    """Write the number if the memory contains the expected one; return whether it did, 1 or 0."""
+    """Write the number if the memory contains the expected one; return 1 if it did, or else 0."""
 
     def build(_, builder, pointer, expected, number):
         found = builder.cmpxchg(pointer, expected, number, "acq_rel", "acquire")
@@ -72,7 +72,7 @@ def exchange(typing, address, expected, number):
 
 @intrinsic
 def pause(_):
-    """Tell an x86 processor that this thread waits: the other thread of its core is then faster."""
+    """Tell an x86 processor that this thread waits, so the other thread of its core is faster."""
 
     def generate(context, builder, __, ___):
         if platform.machine() in {"x86_64", "AMD64"}:
@@ -85,7 +85,7 @@ def pause(_):
 
 @compiled
 def multiply_rows(blas, number, half, x, weight, y, dy, gradient):
-    """Compute a half of the rows of ``y <- x @ weight``, or of ``gradient <- x.T @ dy``; both halves if it is -1."""
+    """Compute half of the rows of ``y <- x @ weight`` or of ``gradient <- x.T @ dy``; both halves if `half` is -1."""
     one, zero = x.dtype.type(1), x.dtype.type(0)
     count = ROWS if number % 2 else INPUTS
     start, stop = (0, count) if half < 0 else (half * count // 2, (half + 1) * count // 2)
@@ -141,7 +141,7 @@ def train(box, blas, arrays, vectors, is_shared, is_adam):
 
 
 def measure(way: str, optimizer: str) -> tuple[float, bytes, int]:
-    """Return the microseconds of a step, the bits of the parameters, and how many halves the other thread has taken."""
+    """Return the microseconds of a step, the bits of the parameters, and how many halves the helper took."""
     rng = np.random.default_rng(0)
     vectors = rng.normal(0, 0.03, PARAMETERS).astype(np.float32), *np.zeros((3, PARAMETERS), np.float32)
     weight, gradient = (vector[: INPUTS * UNITS].reshape(INPUTS, UNITS) for vector in vectors[:2])
@@ -162,9 +162,9 @@ def measure(way: str, optimizer: str) -> tuple[float, bytes, int]:
 
 
 def main() -> None:
-    """Measure the ways in turns, and print medians and ranges."""
+    """Measure the three ways in turns, and print medians and ranges."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9, help="of each way (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of each way (default: %(default)s)")
     rounds = parser.parse_args().rounds
     ways = {"one thread": "one thread", "BLAS": "two threads of BLAS", "helper": "a second thread beside"}
     print(f"{'microseconds of a step, median (range)':<40}{'ratio':>25}  bits")
@@ -174,7 +174,7 @@ def main() -> None:
             measure(way, optimizer)
         for _ in range(rounds):
             for way, results in found.items():
-                time.sleep(0.1)  # so long the threads of BLAS wait, spinning, for more work
+                time.sleep(0.1)  # BLAS threads spin this long while they wait for more work
                 results.append(measure(way, optimizer))
         usual = np.median([microseconds for microseconds, *_ in found["one thread"]])
         for way, text in ways.items():

@@ -1,12 +1,12 @@
-"""Training on data larger than memory: the memory of the process, and its speed compared with data in memory.
+"""Measure training on data larger than memory: the memory of the process, and its speed compared with data in memory.
 
     python benchmarks/shards.py --gigabytes 4 [--kind npy] [--folder /tmp]
 
-Writes shards with 25 MB of float32 pixels each, and trains 784-128-64-10 on them for one epoch, batch 64, in a separate
-process. With pairs of .npy files this process may allocate at most 600 MB (RLIMIT_DATA), and would end with an error
-above this. Another process trains on the rows of the first files in memory. "Its own" memory excludes the pages of
-files, which the system can free when it needs them. Only for Linux, because the numbers are read from /proc. The files
-are deleted at the end.
+The benchmark writes shards with 25 MB of float32 pixels each, and trains 784-128-64-10 on them for one epoch, batch 64,
+in a separate process. With pairs of .npy files this process may allocate at most 600 MB (RLIMIT_DATA); above this it
+ends with an error. Another process trains on the rows of the first files in memory. "Its own" memory excludes the pages
+of files, because the system can free them at any time. The benchmark runs only on Linux, because it reads the numbers
+from /proc. It deletes the files at the end.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def write_shards(folder: Path, files: int, kind: str) -> None:
 
 
 def train(x, y) -> dict[str, float]:
-    """Train 784-128-64-10 for an epoch; return the peaks of the process's memory, and the rows per second."""
+    """Train 784-128-64-10 for an epoch; return the process's peak memory and the rows per second."""
     from minidl import SGD, Dense, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
 
     layers = [Dense(128), ReLU(), Dense(64), ReLU(), Dense(10), SoftmaxCrossEntropy()]
     trainer = Trainer(Sequential(layers, seed=0), SGD(0.01), batch_size=BATCH, seed=0)
-    trainer.fit(x[: 2 * BATCH], y[: 2 * BATCH], progress=False)  # compiles, where numba is installed
+    trainer.fit(x[: 2 * BATCH], y[: 2 * BATCH], progress=False)  # compiles, if numba is installed
     peak, ended = PeakMemory(), threading.Event()
 
-    def look() -> None:  # not in a callback, which would be told of each step
+    def look() -> None:  # not in a callback: it would be called in each step
         while not ended.wait(0.05):
             peak.look()
 
@@ -73,7 +73,7 @@ def train(x, y) -> dict[str, float]:
 
 
 def run(job: str, folder: Path) -> dict[str, float]:
-    """Do one job in the measured process."""
+    """Run one job in the measured process."""
     from minidl.data import Shards
 
     files = sorted(folder.glob("x_*"))
@@ -94,18 +94,18 @@ def in_process(job: str, folder: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gigabytes", type=float, default=0.4, help="how much to write (default %(default)s)")
+    parser.add_argument("--gigabytes", type=float, default=0.4, help="size of the data (default %(default)s)")
     parser.add_argument(
-        "--kind", choices=["npy", "npz", "parquet"], default="npy", help="of file (default %(default)s)"
+        "--kind", choices=["npy", "npz", "parquet"], default="npy", help="kind of files (default %(default)s)"
     )
-    parser.add_argument("--folder", type=Path, help="where to write it (default: a temporary folder)")
+    parser.add_argument("--folder", type=Path, help="where to write the files (default: a temporary folder)")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
         print(json.dumps(run(arguments.job, arguments.folder)))
         return
     if not Path("/proc/self/status").exists():
-        parser.exit(2, "this system has no /proc, from which the figures are read\n")
+        parser.exit(2, "this benchmark reads /proc, which this system does not have: run it on Linux\n")
     files = max(round(arguments.gigabytes * 1e9 / BYTES_OF_FILE), BUFFER)
     in_memory = min(files, round(2e8 / BYTES_OF_FILE))
     titles = {"shards": f"{files} .{arguments.kind}, {BUFFER} at a time", "memory": f"{in_memory} of them in memory"}
@@ -117,11 +117,11 @@ def main() -> None:
             found[job] = each = in_process(job, folder)
             size = f"{count * ROWS:>9,}{count * BYTES_OF_FILE / 1e9:>7.2f}"
             print(f"{titles[job]:<30}{size}{each['rows']:>9,.0f}{each['whole']:>15.0f}{each['own']:>9.0f}", flush=True)
-    # What grows with the rows are the labels, int64: those of the files, and once more while they are joined.
+    # Only the int64 labels grow with the rows. While they are joined, they are in memory twice.
     rows = round(20e9 / PIXELS / 4)
     more = 2 * 8 * (rows - files * ROWS) / 2**20
     print(
-        f"20 GB by calculation: {rows:,} rows, whose labels take {8 * rows / 2**20:.0f} MB, and twice that while they"
+        f"20 GB, calculated: {rows:,} rows; their labels take {8 * rows / 2**20:.0f} MB, and twice as much while they"
     )
     print(f"are read: {found['shards']['own']:.0f} + {more:.0f} = {found['shards']['own'] + more:.0f} MB of its own")
 

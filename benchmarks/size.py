@@ -1,10 +1,10 @@
-"""The size of the core: lines of code by file, without docstrings, comments and blank lines.
+"""Count the lines of code in the core, by file, without docstrings, comments and blank lines.
 
     python benchmarks/size.py [--limit 3200]
 
-The core is the code that shows how a network is built, trained, saved and loaded: layers, losses, optimizers, model,
-trainer, and their parts; not metrics, hints, the progress bar, search and prediction. A line counts if it contains a
-token of code, or a part of one. A string that is a statement of its own is documentation.
+The core is the code that builds, trains, saves and loads a network: layers, losses, optimizers, model, trainer, and
+their parts. It does not include metrics, hints, the progress bar, search and prediction. A line counts if it contains a
+token of code or a part of one. A string that is a separate statement is documentation.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def files_of(name: str) -> list[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--limit", type=int, default=None, help="exit with 1 where the core has more lines")
+    parser.add_argument("--limit", type=int, default=None, help="exit with 1 if the core has more lines")
     options = parser.parse_args()
     total = 0
     for path in core_files():

@@ -1,9 +1,9 @@
-"""The microseconds of each part of a training step: each layer's passes, the loss, the optimizer, and the rest.
+"""Measure the microseconds of each part of a training step: layers, loss, optimizer, and the rest.
 
     python benchmarks/step.py [WORKLOAD ...]
 
-The workloads are those of ``peers.py``, on random data. Each method is timed at its calls, in whole epochs, with NumPy
-only: compiled code computes several layers in one call.
+It trains workloads of ``peers.py`` on random data, and times each call of each method during whole epochs. It measures
+only NumPy code, because compiled code computes several layers in one call.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from minidl.errors import DataWarning
 from minidl.metrics import Metric
 from minidl.training.rows import Rows
 
-# Of a full batch a replica of the model computes a half, with methods that are not timed.
+# No full batches: a replica of the model computes one half of them, and its methods are not timed.
 SMALL = [each for each in WORKLOADS if each.kind == "training" and not each.network and each.batch < each.rows]
 NAMES = [workload.name for workload in SMALL]
 
 
 class Stopwatch:
-    """Seconds spent in methods, by a name for each."""
+    """The seconds spent in methods, by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
 
     def watch(self, owner: object, method: str, name: str) -> None:
-        """From now on, time every call of a method of an object or a class."""
+        """Time every call of a method of an object or a class from now on."""
         original = getattr(owner, method)
 
         def timed(*args, **options):
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("workloads", nargs="*", default=["deep-sgd", "deep-adam", "tiny"], metavar="WORKLOAD")
     parser.add_argument("--epochs", type=int, default=10, help="epochs to average over (default %(default)s)")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore", DataWarning)  # nothing can be learnt from random rows
+    warnings.simplefilter("ignore", DataWarning)  # random rows contain nothing to learn
     if unknown := set(arguments.workloads) - set(NAMES):
         parser.error(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     for workload in WORKLOADS:

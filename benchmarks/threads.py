@@ -1,13 +1,14 @@
-"""Measure where a second thread helps: the time of a training step with one thread and with all, by shape.
+"""Measure where a second thread helps: the time of a training step with one thread and with several, by shape.
 
     python benchmarks/threads.py [--rounds 5] [--busy]
     python benchmarks/threads.py --large
 
-The first table is for the threads of BLAS in matrix products. The second, which --large prints alone, is for large
-batches and images: two threads compute a half each.
+The first table is for BLAS threads in matrix products. The second is for large batches and images, where two threads
+compute half of the batch each; --large prints only this table.
 
-The networks have one hidden layer, and train with SGD on random rows, float32. The two kinds of runs take turns; each
-number is the median of its rounds. With --busy, one other process per core computes all the time.
+The networks of the first table have one hidden layer, and train with SGD on random rows of float32. Runs with one and
+with several threads take turns; each number is the median of its rounds. With --busy, one other process per core
+computes all the time, but only during the first table.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def seconds_per_step(inputs: int, units: int, rows: int, threads: int, rounds: i
 
 
 def print_large(rounds: int, threads: int) -> None:
-    """Print the time of an epoch of each network in `LARGE` with one and several threads, and if the results agree."""
+    """Print an epoch's time for each network in `LARGE`, with one and several threads, and if the results agree."""
     rng = np.random.default_rng(0)
     print(f"{'':28}  {'1 thread':>11}  {threads} threads  ratio")
     for name, (layers, shape, rows, batch) in LARGE.items():
@@ -122,9 +123,9 @@ def print_large(rounds: int, threads: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
-    parser.add_argument("--busy", action="store_true", help="beside as many busy processes as there are cores")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N", help="default: the cores")
-    parser.add_argument("--large", action="store_true", help="only large batches")
+    parser.add_argument("--busy", action="store_true", help="run one busy process per core at the same time")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N", help="(default: one per core)")
+    parser.add_argument("--large", action="store_true", help="print only the table of large batches")
     options = parser.parse_args()
     if options.large:
         print_large(options.rounds, options.threads)

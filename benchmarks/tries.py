@@ -1,8 +1,8 @@
-"""Experiments to make a step faster, and their gains: the same computation in two or more ways.
+"""Measure experiments that make a step faster: the same computation in two or more ways.
 
     python benchmarks/tries.py
 
-Each line is the median over rounds in which the ways take turns, in microseconds, and its ratio to the first way.
+Each line has the median time of a way in microseconds, and its ratio to the first way. The ways take turns in rounds.
 numexpr is measured if it is installed. `compiled.py` shows the gain of compiled code.
 """
 
@@ -83,7 +83,7 @@ def relu(rows: int, units: int) -> None:
 
 
 def freed_memory() -> None:
-    """Time a ReLU if the C library returns freed memory to the system, which is its default, and if it keeps it."""
+    """Time a ReLU if the C library returns freed memory to the system (its default), and if it keeps the memory."""
     program = (
         "import minidl, tries; x = tries.numbers(128, 500); tries.race('', {'': lambda: minidl.functional.relu(x)})"
     )
@@ -153,7 +153,7 @@ def small_product(rows: int, inputs: int, units: int) -> None:
 
 
 def few_units(rows: int, inputs: int, units: int) -> None:
-    """Time the products of a layer of few units with many rows, on one thread, as in a small network."""
+    """Time the products of a layer with few units and many rows, on one thread, as in a small network."""
     x, weight, dy, gradient = (
         numbers(rows, inputs),
         numbers(inputs, units),
@@ -270,7 +270,7 @@ def pooling(images: int, size: int, channels: int) -> None:
     pool.set_up(x.shape[1:])
     flat, n = x.reshape(-1), x.size - channels
 
-    def of_all_pixels() -> None:  # neighbours in a row, of which every second pair is kept; then rows as minidl does
+    def of_all_pixels() -> None:  # all neighbours in a row, then every second pair; rows as in minidl
         maxima, winners = np.empty_like(flat), np.empty(flat.size, bool)
         np.maximum(flat[:-channels], flat[channels:], out=maxima[:n])
         np.greater(flat[channels:], flat[:-channels], out=winners[:n])

@@ -21,5 +21,5 @@ def test_files_and_memory_are_trained_on_within_the_limit(tmp_path):
         assert int(speed.replace(",", "")) > 0
         assert 0 < int(own) <= int(whole)
     assert int(rows[0][5]) < int(rows[1][5])  # files take less of its own memory than arrays
-    assert "20 GB by calculation: 6,377,551 rows" in result.stdout
+    assert "20 GB, calculated: 6,377,551 rows" in result.stdout
     assert list(tmp_path.iterdir()) == []
