@@ -15,7 +15,7 @@ def softmax(z):
 
 
 def forward(weights, biases, x):
-    """Return the outputs of all layers, the input first; the last layer's before its activation."""
+    """Return the input and the outputs of all layers; the last layer's output is before its activation."""
     outputs = [x]
     for index, (w, b) in enumerate(zip(weights, biases, strict=True)):
         z = w @ outputs[-1] + b

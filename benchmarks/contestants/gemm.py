@@ -6,14 +6,14 @@ import numpy as np
 
 
 def trainer(workload, data, variant):
-    """Return the products of an epoch; in the variant "blocks" a step is computed 1,024 rows at a time."""
+    """Return a function for the products of epochs; the variant "blocks" computes 1,024 rows of a step at a time."""
     weights = workload.weights()
     step = workload.rows_at_once
     lengths = [min(step, workload.rows - start) for start in range(0, workload.rows, step)]
     if variant == "blocks":
         lengths = [min(1024, length - start) for length in lengths for start in range(0, length, 1024)]
     rng = np.random.default_rng(0)
-    # A layer's output and its gradient have one shape, so one array stands for both.
+    # A layer's output and its gradient have the same shape, so they share one array.
     arrays = {
         length: [rng.random((length, size), dtype=np.float32) for size in workload.sizes] for length in set(lengths)
     }

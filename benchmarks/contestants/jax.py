@@ -1,4 +1,4 @@
-"""JAX: the step compiled ("step"), or a whole epoch compiled as one scan over its batches ("scan")."""
+"""JAX, with a compiled step ("step"), or with a whole epoch compiled as one scan over its batches ("scan")."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def trainer(workload, data, variant):
     x, y = jnp.asarray(data.scaled), jnp.asarray(data.y)
     parameters = first_parameters(workload)
     zeros = partial(jax.tree.map, jnp.zeros_like)
-    # The state is donated, so each array in it must be one of its own.
+    # The state is donated, so its arrays must not share memory.
     state = (parameters, (jnp.zeros(()), zeros(parameters), zeros(parameters)))
 
     def take_step(state, x, y):

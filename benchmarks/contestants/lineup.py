@@ -11,24 +11,24 @@ TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu (or 
 
 
 class Peer(NamedTuple):
-    """One framework, in one manner of use."""
+    """One framework, used in one way."""
 
     name: str
     module: str
     imports: str = ""
-    """What a process imports in the workload "import"; empty: it takes no part."""
+    """The package to import in the workload "import"; empty: the peer does not take part."""
     packages: tuple[str, ...] = ()
-    """The distributions that must be installed."""
+    """The packages that must be installed."""
     variants: tuple[str, ...] = ("",)
-    """Each runs in its own processes; the fastest in a workload stands for the peer."""
+    """Each variant runs in its own processes; the fastest one in a workload gives the peer's result."""
     without: tuple[str, ...] = ()
-    """The workloads in which it takes no part."""
+    """The workloads in which the peer does not take part."""
     only: tuple[str, ...] = ()
-    """The workloads in which alone it takes part; empty: those that are not left out."""
+    """The only workloads in which the peer takes part; empty: all except `without`."""
     normalizes: bool = False
-    """Whether it takes part in the workload with batch normalisation and dropout, and the like one without."""
+    """Whether the peer takes part in the workload with batch normalisation and dropout, and in the same one without."""
     more_than_dense: bool = False
-    """Whether it takes part in the workloads on images and on sequences."""
+    """Whether the peer takes part in the workloads on images and on sequences."""
     install: str = BENCH_EXTRA
 
 
@@ -82,7 +82,7 @@ PEERS = (
     ),
     Peer("pytorch-compiled", "pytorch", "", ("torch",), ("compiled",), install=TORCH),
     Peer("jax-step", "jax", "jax", ("jax",), ("step",)),
-    # A full batch is one step, with nothing to scan over.
+    # With a full batch, an epoch is one step: there is nothing to scan over.
     Peer("jax-scan", "jax", "", ("jax",), ("scan",), without=("small-fullbatch", *PREDICTION)),
     Peer("scikit-learn", "scikit_learn", "sklearn.neural_network", ("scikit-learn",)),
     Peer("skorch", "skorch", "skorch", ("skorch", "torch"), install=f"{BENCH_EXTRA}, and {TORCH}"),
@@ -171,7 +171,7 @@ MEANING = {
     "fit-digits": "MLPClassifier(), 64-100-10 on scikit-learn's digits: an epoch of a fit of {times}, {rows} rows",
     "fit-table": "MLPClassifier(), 50-100-4 on a table: an epoch of a fit of {times}, {rows} rows",
     "fit-mnist": "MLPClassifier(), 784-100-10: an epoch of a fit of {times}, {rows} rows",
-    "fit-pixels": "the same, of pixels as they are stored, bytes",
+    "fit-pixels": "the same with the pixels as stored bytes",
     "predict-1": "784-128-64-10: the class of 1 row",
     "predict-10k": "784-128-64-10: the classes of {rows} rows",
     "predict-image": "the network of conv: the class of 1 image",

@@ -1,4 +1,4 @@
-"""minidl as in its README, with a Trainer; on float32 like all the others."""
+"""minidl as in its README: with a Trainer, in float32 like the other frameworks."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def trainer(workload, data, variant):
 
 
 def fitter(workload, data):
-    """Do what an estimator's `fit` does: scikit-learn's penalty and first weights, and a history of the loss alone."""
+    """Return a fit like the estimator's: scikit-learn's penalty and initial weights, and a history of only the loss."""
     x, y = data.x if workload.raw else data.scaled, data.y
     penalty = L2(1e-4 / 2 / workload.batch)
 

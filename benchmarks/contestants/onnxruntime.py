@@ -22,7 +22,7 @@ def graph_of(workload) -> onnx.ModelProto:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", workload.sizes[0]])
     classes = helper.make_tensor_value_info("classes", TensorProto.INT64, ["rows"])
     graph = helper.make_graph(nodes, "network", [x], [classes], constants)
-    # Versions old enough for every ONNX Runtime of the last years, whatever the present onnx writes by default.
+    # Versions that every ONNX Runtime of the last years reads; by default, onnx may write newer ones.
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 

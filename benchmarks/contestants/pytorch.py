@@ -1,6 +1,7 @@
-"""PyTorch's usual loop on tensors, without a DataLoader; optimizers "foreach" and "fused", or the step compiled.
+"""PyTorch's usual loop on tensors, without a DataLoader.
 
-"sparse" gives the embedding a sparse gradient, of the rows that occurred.
+The variants "foreach" and "fused" are kinds of optimizers. "compiled" compiles the step, "channels-last" changes the
+order of images in memory, and "sparse" gives the embedding a sparse gradient with only the rows that occurred.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from contestants.workloads import IMAGE_NETWORKS, SEQUENCE_NETWORKS
 
 
 class Residual(nn.Module):
-    """Two convolutions, and the input added to them, by a projection where the shapes differ."""
+    """Two convolutions plus their input; a projection changes the shape of the input if necessary."""
 
     def __init__(self, channels: int, filters: int, strides: int) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ def image_network(workload) -> nn.Sequential:
             if isinstance(layer, nn.Conv2d):
                 filters, inputs, *kernel = layer.weight.shape
                 layer.weight.copy_(torch.from_numpy(draw((*kernel, inputs, filters))).permute(3, 2, 0, 1))
-            elif isinstance(layer, nn.Linear):  # its inputs are the channels' pixels, minidl's the pixels' channels
+            elif isinstance(layer, nn.Linear):  # PyTorch flattens channels first, minidl channels last
                 weight = draw(layer.weight.T.shape).reshape(pixels, channels, -1).swapaxes(0, 1)
                 layer.weight.copy_(torch.from_numpy(weight.reshape(layer.weight.T.shape).T.copy()))
             if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.bias is not None:
@@ -70,7 +71,7 @@ def image_network(workload) -> nn.Sequential:
 
 
 class Recurrent(nn.Module):
-    """An LSTM's outputs. One of its two biases, which are added up, is fixed: both would be trained twice as fast."""
+    """An LSTM. PyTorch adds two biases. One is fixed, because training both would double the speed of learning."""
 
     def __init__(self, features: int, units: int) -> None:
         super().__init__()
@@ -82,7 +83,7 @@ class Recurrent(nn.Module):
 
 
 class Positions(nn.Module):
-    """A trained vector for each position, added."""
+    """Add a trained vector to each position."""
 
     def __init__(self, positions: int, features: int) -> None:
         super().__init__()
@@ -100,7 +101,7 @@ class Mean(nn.Module):
 
 
 class Block(nn.Module):
-    """A block of a transformer: causal attention and two linear layers, each after a normalization."""
+    """A transformer block: causal attention, then two linear layers; a normalization comes before each part."""
 
     def __init__(self, features: int, heads: int) -> None:
         super().__init__()
@@ -169,12 +170,12 @@ def network(workload, variant="") -> nn.Sequential:
 
 
 def inputs(workload, data, variant) -> torch.Tensor:
-    """Return the rows; images are (N, channels, height, width), in memory, too, unless the channels come last."""
+    """Return the rows. Images are (N, channels, height, width); with "channels-last", channels are last in memory."""
     x = torch.from_numpy(data.scaled)
     if workload.network not in IMAGE_NETWORKS:
         return x
     order = torch.channels_last if variant == "channels-last" else torch.contiguous_format
-    # Of one channel, only a copy has the strides of that order, by which PyTorch chooses its kernels.
+    # PyTorch chooses kernels by the strides. With one channel, only a copy has the strides of the wanted order.
     return x.reshape(-1, *IMAGE_NETWORKS[workload.network][0]).permute(0, 3, 1, 2).clone(memory_format=order)
 
 

@@ -13,14 +13,14 @@ from contestants.results import Results
 
 
 def as_time(seconds: float) -> str:
-    """Three digits with their unit: 1.23 s, 45.6 ms, 7.89 µs."""
+    """Format a time with three digits and its unit: 1.23 s, 45.6 ms, 7.89 µs."""
     factor, unit = next(((f, u) for f, u in ((1, "s"), (1e3, "ms")) if seconds * f >= 1), (1e6, "µs"))
     value = seconds * factor
     return f"{value:.{max(0, 2 - int(math.log10(max(value, 1))))}f} {unit}"
 
 
 def table(results: Results, what: str) -> list[list[str]]:
-    """Return rows of text: medians, or minidl's ratio to each peer; "-" failed, empty takes no part."""
+    """Return rows of text: medians, or minidl's ratio to each peer. "-": it failed; empty: it did not take part."""
     shown = [
         peer
         for peer in results.peers
@@ -41,7 +41,7 @@ def table(results: Results, what: str) -> list[list[str]]:
 
 
 def print_table(title: str, rows: list[list[str]]) -> None:
-    """Print aligned columns, the names of the peers broken at their hyphens; below, what is more than 80 wide."""
+    """Print aligned columns, with peers' names broken at hyphens; columns beyond 80 characters follow below."""
     header = zip_longest(*(name.replace("-", "- ").split() for name in rows[0]), fillvalue="")
     lines = [*header, *rows[1:]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(rows[0]))]
@@ -65,7 +65,7 @@ def as_markdown(rows: list[list[str]]) -> str:
 
 
 def describe(results: Results) -> list[str]:
-    """Return the lines that say what machine, versions and settings the figures belong to."""
+    """Return lines with the machine, the versions and the settings of the measurement."""
     about = results.about
     lines = [
         f"{about['processor']}, {about['cores']} cores; {about['system']}; Python {about['python']}",
@@ -78,7 +78,7 @@ def describe(results: Results) -> list[str]:
 
 
 def kernels(results: Results) -> str:
-    """Return a line on the processor for which NumPy's BLAS computed; OPENBLAS_CORETYPE changes it."""
+    """Return a line with the processor kernels of NumPy's BLAS; OPENBLAS_CORETYPE changes them."""
     found = {results.last(workload, PEERS[0], "kernels") for workload in results.workloads} - {None}
     return f"Kernels of NumPy's BLAS: {', '.join(sorted(found)) or 'not known'}"
 
@@ -91,7 +91,7 @@ def write(results: Results, folder: Path) -> None:
         "\n".join(f"- {line}" for line in [*describe(results), kernels(results)]),
         f"Median time, {results.about['rounds']} rounds:",
         as_markdown(table(results, "seconds")),
-        "minidl's time by the peer's, median of the rounds' ratios; below 1 minidl is faster:",
+        "minidl's time / the peer's time, median of the rounds' ratios; below 1, minidl is faster:",
         as_markdown(table(results, "ratio")),
         "\n".join(f"- {workload.name}: {meaning(workload)}" for workload in results.workloads),
     ]
@@ -104,7 +104,7 @@ def write(results: Results, folder: Path) -> None:
 
 
 def draw(results: Results, path: Path) -> None:
-    """Save a panel of bars for each workload, the fastest on top; minidl in colour, the bare products pale."""
+    """Save a panel of bars for each workload, the fastest on top; minidl is red, and gemm is pale."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -125,7 +125,7 @@ def draw(results: Results, path: Path) -> None:
         bars = [(best[1], peer) for peer in results.peers if (best := results.best(workload, peer))]
         bars.sort(key=lambda bar: bar[0])
         own = results.best(workload, PEERS[0])
-        # Bars many times longer than most would leave the others no room: they are cut off, with a gap to show it.
+        # Bars that are much longer than most are cut off, with a gap to show it; the others need the room.
         limit = min(bars[-1][0], 5 * bars[len(bars) // 2][0])
         for place, (seconds, peer) in enumerate(bars):
             floor = peer.name.startswith("gemm")
@@ -150,7 +150,7 @@ def draw(results: Results, path: Path) -> None:
         ax.text(0, 1.02, meaning(workload), transform=ax.transAxes, fontsize=8.5, color="#555555", va="bottom")
     about = results.about
     figure.suptitle(
-        "Time of minidl and its peers: shorter is faster; in brackets, times minidl's\n"
+        "Time of minidl and its peers: shorter is faster; in brackets, the multiple of minidl's time\n"
         f"{about['processor']}, {about['cores']} cores, Python {about['python']}; gemm: only the matrix products",
         fontsize=10,
         x=0.01,

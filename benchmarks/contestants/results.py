@@ -10,7 +10,7 @@ from contestants.workloads import Workload
 
 
 class Results:
-    """All that was measured: for each workload and run a list with an entry per round, None where it failed."""
+    """All measurements: for each workload and run, a list with an entry per round, or None if it failed."""
 
     def __init__(self, workloads: list[Workload], peers: list[Peer], about: dict[str, Any]) -> None:
         self.workloads, self.peers, self.about = workloads, peers, about
@@ -18,7 +18,7 @@ class Results:
         self.errors: dict[str, dict[str, str]] = {workload.name: {} for workload in workloads}
 
     def seconds(self, workload: Workload, run_name: str) -> list[float | None]:
-        """Return the figure of each round: the median of its timings."""
+        """Return the time of each round: the median of its timings."""
         return [entry and statistics.median(entry["seconds"]) for entry in self.rounds[workload.name].get(run_name, [])]
 
     def best(self, workload: Workload, peer: Peer) -> tuple[str, float] | None:
@@ -34,7 +34,7 @@ class Results:
         return any(Run(peer, variant).name in self.errors[workload.name] for variant in peer.variants)
 
     def ratio(self, workload: Workload, peer: Peer, of: Peer = PEERS[0]) -> float | None:
-        """Return the median over the rounds of minidl's time, or another's, by the peer's; below 1 it is faster."""
+        """Return minidl's time, or the time of `of`, divided by the peer's: the median over the rounds."""
         own, other = self.best(workload, of), self.best(workload, peer)
         if own is None or other is None:
             return None
@@ -43,7 +43,7 @@ class Results:
         return statistics.median(ratios) if ratios else None
 
     def last(self, workload: Workload, peer: Peer, key: str) -> Any:
-        """Return what the fastest variant's last round says under a key, such as its losses."""
+        """Return an entry of the fastest variant's last round, such as "losses"."""
         best = self.best(workload, peer)
         entries = [entry for entry in self.rounds[workload.name][best[0]] if entry] if best else []
         return entries[-1].get(key) if entries else None

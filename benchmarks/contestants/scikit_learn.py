@@ -1,6 +1,6 @@
-"""scikit-learn's MLPClassifier and MLPRegressor, an epoch by `partial_fit`.
+"""scikit-learn's MLPClassifier and MLPRegressor; `partial_fit` trains an epoch.
 
-They draw their first weights and their orders of rows themselves.
+They draw their own initial weights and row orders.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def fitter_of(kind, workload, data):
     x, y = data.x if workload.raw else data.scaled, data.y
 
     def fit():
-        # As many epochs as asked for, whether or not the loss still falls.
+        # Train for all epochs, even if the loss no longer falls.
         model = kind(workload.sizes[1:-1], max_iter=workload.times, tol=0, n_iter_no_change=10**6)
         model.set_params(batch_size=workload.batch, learning_rate_init=workload.learning_rate, random_state=0)
         with warnings.catch_warnings():
@@ -57,7 +57,7 @@ fitter = functools.partial(fitter_of, MLPClassifier)
 
 def predictor(workload, data, variant):
     model, x = estimator(workload), data.scaled
-    # It has weights to set after a first fit only.
+    # The model has no weights before its first fit.
     model.partial_fit(x, data.y, classes=range(workload.sizes[-1]))
     model.coefs_ = workload.weights()
     model.intercepts_ = [bias * 0 for bias in model.intercepts_]

@@ -1,4 +1,4 @@
-"""One contestant in one workload, in a process of its own: prints a line of JSON.
+"""Measure one contestant in one workload, in a separate process; print a line of JSON.
 
 python -m contestants.worker MODULE VARIANT WORKLOAD FOLDER
 """
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def measure_training(contestant, workload, data, variant) -> dict:
-    """Time epochs; the first, with all compilation, does not count."""
+    """Time epochs. The first timing does not count: it includes all compilation."""
     train = contestant.trainer(workload, data, variant)
     seconds, losses = [], []
     for number in range(0, (1 + workload.repeats) * workload.times, workload.times):
@@ -40,7 +40,7 @@ def measure_training(contestant, workload, data, variant) -> dict:
 
 
 def measure_fit(contestant, workload, data) -> dict:
-    """Time whole fits, of new networks, for an epoch of each; the first does not count."""
+    """Time whole fits of new networks; return seconds per epoch. The first fit does not count."""
     fit = contestant.fitter(workload, data)
     seconds, losses = [], []
     for _ in range(1 + workload.repeats):
@@ -51,7 +51,7 @@ def measure_fit(contestant, workload, data) -> dict:
 
 
 def measure_prediction(contestant, workload, data, variant) -> dict:
-    """Time predictions of the same rows; a first lot of them does not count."""
+    """Time predictions of the same rows. The first timing does not count."""
     predict = contestant.predictor(workload, data, variant)
     seconds = []
     for _ in range(1 + workload.repeats):
@@ -63,7 +63,7 @@ def measure_prediction(contestant, workload, data, variant) -> dict:
 
 
 def kernels() -> str | None:
-    """Name the processor that NumPy's BLAS computes for, where threadpoolctl (it comes with scikit-learn) can tell."""
+    """Return the processor kernels of NumPy's BLAS, if threadpoolctl (installed with scikit-learn) knows them."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:

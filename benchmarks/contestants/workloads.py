@@ -26,10 +26,10 @@ IMAGE_NETWORKS: dict[str, tuple[tuple[int, int, int], list[Part]]] = {
     ),
 }
 """Image (height, width, channels) and layers by network. A convolution is 3 x 3, padded by 1: filters and
-strides. A residual is two of them, each with batch normalisation, and a projection where it has strides."""
+strides. A residual is two convolutions with batch normalisation, and a projection if the shape changes."""
 
 CHARACTERS, WORDS = 80, 50_000
-"""How many ids there are in a text, and in a vocabulary of words."""
+"""The number of ids in a text of characters, and in a vocabulary of words."""
 
 SEQUENCE_NETWORKS: dict[str, tuple[int, list[Part]]] = {
     "lstm": (100, [("embedding", CHARACTERS, 64), ("lstm", 64), ("dense", CHARACTERS)]),
@@ -42,8 +42,8 @@ SEQUENCE_NETWORKS: dict[str, tuple[int, list[Part]]] = {
     ),
     "embedding": (64, [("embedding", WORDS, 64), ("mean",), ("dense", 10)]),
 }
-"""Positions and layers by network. An embedding: how many ids, and features; a block: how many heads of causal
-attention; a mean: over the positions. The last layer gives scores of each position, or of the mean."""
+"""Positions and layers by network. An embedding has numbers of ids and features; a block has a number of heads of
+causal attention; a mean is over the positions. The last layer gives scores for each position, or for the mean."""
 
 
 class Workload(NamedTuple):
@@ -51,29 +51,29 @@ class Workload(NamedTuple):
 
     name: str
     kind: str
-    """training, fit (all of it, of a new network), prediction, import, or cold start."""
+    """training, fit (a whole fit of a new network), prediction, import, or cold start."""
     data: str = "mnist"
     sizes: tuple[int, ...] = (784, 128, 64, 10)
     """Width of the input and of each layer; ReLU between the layers."""
     rows: int = 33_600
     batch: int = 64
-    """Rows a step; all rows is a full batch."""
+    """Rows per step; all rows are a full batch."""
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     network: str = ""
     """One of `IMAGE_NETWORKS` or `SEQUENCE_NETWORKS`, in place of `sizes`."""
     dropout: float = 0.0
-    """After each hidden layer, which then has batch normalisation, too; 0: neither."""
+    """The rate of dropout after each hidden layer, which then also has batch normalisation; 0: neither."""
     raw: bool = False
-    """Whether a fit gets the pixels as they are stored, bytes from 0 to 255."""
+    """Whether a fit gets the stored pixels, bytes from 0 to 255."""
     times: int = 1
-    """How many epochs, or calls of a prediction, are timed together, or make a fit; the time of one is reported."""
+    """How many epochs or predictions are timed together, or the epochs of a fit; the time of one is reported."""
     repeats: int = 2
-    """How many timings a process takes, after one that does not count."""
+    """How many timings a process takes, after a first one that does not count."""
 
     @property
     def classifies(self) -> bool:
-        """Softmax cross-entropy of classes, or else squared error."""
+        """Whether the loss is softmax cross-entropy of classes; otherwise it is squared error."""
         return not self.data.startswith("random")
 
     @property
@@ -86,7 +86,7 @@ class Workload(NamedTuple):
         return self.rows if self.kind == "prediction" else min(self.batch, self.rows)
 
     def order(self, epoch: int) -> np.ndarray:
-        """Return the order of the rows (N,) in an epoch: that of minidl's ``Trainer(seed=0)``."""
+        """Return the order of the rows (N,) in an epoch, the same as in minidl's ``Trainer(seed=0)``."""
         return np.random.default_rng((0, epoch)).permutation(self.rows)
 
     def batches(self, epoch: int) -> list[np.ndarray | slice]:
@@ -104,15 +104,15 @@ class Workload(NamedTuple):
         return float(np.average(losses, weights=np.minimum(self.batch, self.rows - starts)))
 
     def weights(self) -> list[np.ndarray]:
-        """Draw the first weights, (inputs, outputs) each, He-normal; biases start at zero."""
+        """Draw He-normal initial weights, (inputs, outputs) for each layer; biases start at zero."""
         rng = np.random.default_rng(0)
         shapes = list(zip(self.sizes, self.sizes[1:], strict=False))
         return [(rng.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32) for shape in shapes]
 
     def drawer(self) -> Callable[[tuple[int, ...]], np.ndarray]:
-        """Return what draws the first weights of a network of images or sequences, array after array, He-normal.
+        """Return a function that draws He-normal initial weights for networks on images or sequences, one array a call.
 
-        Kernels are (height, width, channels, filters), of a dense layer (inputs, outputs), of ids (ids, features).
+        Shapes: kernels (height, width, channels, filters), dense (inputs, outputs), embeddings (ids, features).
         """
         rng = np.random.default_rng(0)
         return lambda shape: (rng.standard_normal(shape) * (2 / np.prod(shape[:-1])) ** 0.5).astype(np.float32)
@@ -129,7 +129,7 @@ class Data(NamedTuple):
 
     @property
     def scaled(self) -> np.ndarray:
-        """The input as float32, pixels from 0 to 1."""
+        """The inputs as float32, with pixels from 0 to 1; ids stay as they are."""
         return self.x.astype(np.float32) / 255 if self.x.dtype == np.uint8 else self.x
 
 
