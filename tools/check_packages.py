@@ -1,16 +1,17 @@
-"""Does what pip installs work? Builds a wheel and an sdist, and tests them in empty environments.
+"""Test the packages that pip installs: build a wheel and an sdist, and test them in empty environments.
 
     pip install build && python tools/check_packages.py [--python 3.10 3.12] [--extras fast,images] [--keep FOLDER]
 
-For each version of Python, the wheel is installed twice into an empty virtual environment: with the lowest versions
-that setup.cfg allows, and with the newest. The sdist is installed once. In each environment, ``pip check``,
-``python -m minidl`` and ``tools/smoke_test.py`` must pass. At the end a table is printed; the exit code is 1 where
-something failed. A version of Python that the machine does not have is listed as not found, and fails nothing.
+For each version of Python, the program installs the wheel twice, each time into an empty virtual environment: once with
+the lowest versions of other packages that setup.cfg allows, and once with the newest. It installs the sdist once. In
+each environment, ``pip check``, ``python -m minidl`` and ``tools/smoke_test.py`` must pass. At the end the program
+prints a table; its exit code is 1 if a test failed. A version of Python that the machine does not have is listed as not
+found, and is not a failure.
 
-Interpreters are looked for on PATH, among those of pyenv, and among those of uv. Where uv is installed, it is asked to
-download what is missing, into a temporary folder. "Lowest" is, of each package that minidl requires, the first version
-from its lower bound on that has a wheel for this Python. (NumPy 1.26, for instance, has none for Python 3.13, and pip
-would try to compile it.) The packages that these require in turn are the newest that fit.
+The program looks for interpreters on PATH, in pyenv and in uv. If uv is installed, it downloads missing interpreters
+into a temporary folder. The "lowest" version of a required package is the first one, from its lower bound on, that has
+a wheel for this Python. (For instance, NumPy 1.26 has no wheel for Python 3.13, and pip would try to compile it.) The
+dependencies of these packages are the newest versions that fit.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 SHOWN = ("numpy", "pandas", "scikit-learn", "scipy", "tqdm")
-"""The packages whose versions the table has."""
+"""The packages whose versions are in the table."""
 
 OTHER_FILES = ("LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "conftest.py", "setup.cfg")
-"""Files beside the package that an sdist has."""
+"""Files outside the package that an sdist must have."""
 
 
 class Result(NamedTuple):
@@ -54,11 +55,11 @@ class Result(NamedTuple):
 
 
 class FailedError(Exception):
-    """A command failed; the text says which, and how its output ends."""
+    """A command failed. The text has the command and the end of its output."""
 
 
 def run(*command: str | Path, folder: Path | None = None) -> str:
-    """Run a command and return what it printed; raise FailedError where it fails."""
+    """Run a command and return its output; raise FailedError if it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # only what is installed
     try:
         done = subprocess.run(
@@ -73,7 +74,7 @@ def run(*command: str | Path, folder: Path | None = None) -> str:
 
 
 def output(*command: str | Path) -> str:
-    """Return what a command printed, or nothing where it fails or there is none."""
+    """Return the output of a command, or "" if the command fails or does not exist."""
     try:
         return run(*command)
     except FailedError:
@@ -90,7 +91,7 @@ def requirements(setup: str) -> dict[str, str]:
 
 
 def versions_from(bound: str, listing: str) -> list[str]:
-    """Return the versions from the bound on, lowest first, of what ``pip index versions`` printed."""
+    """Read the output of ``pip index versions``; return the versions from the bound on, lowest first."""
     line = re.search(r"^Available versions: (.*)$", listing, re.MULTILINE)
     found = [Version(text) for text in line[1].split(", ")] if line else []
     return [str(version) for version in sorted(found) if version >= Version(bound)]
@@ -107,7 +108,7 @@ def lowest_with_a_wheel(python: Path, name: str, bound: str) -> str:
 
 
 def versions_of_uv(listing: str) -> dict[str, Path]:
-    """Return the interpreters that ``uv python list --only-installed`` printed, by version such as 3.12."""
+    """Read the output of ``uv python list --only-installed``; return the interpreters by version, such as 3.12."""
     found = {}
     for line in listing.splitlines():
         match = re.match(r"cpython-(\d+\.\d+)\.\d+-\S+ +(\S+)", line)
@@ -117,7 +118,7 @@ def versions_of_uv(listing: str) -> dict[str, Path]:
 
 
 def candidates(python: str, downloads: Path) -> Iterator[Path]:
-    """Yield paths of interpreters that may be of the version."""
+    """Yield the paths of interpreters that may have this version."""
     if f"{sys.version_info.major}.{sys.version_info.minor}" == python:
         yield Path(sys.executable)
     if path := shutil.which(f"python{python}"):
@@ -134,15 +135,15 @@ def candidates(python: str, downloads: Path) -> Iterator[Path]:
 
 
 def interpreter(python: str, downloads: Path) -> Path | None:
-    """Return an interpreter of the version that runs and can make environments, or None."""
-    # A shim of pyenv is on PATH also where it leads nowhere; and Debian's Python may lack ensurepip.
+    """Return a working interpreter of this version that can make environments, or None."""
+    # pyenv puts shims on PATH even for versions that do not run, and Debian's Python may lack ensurepip.
     program = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2])"
     found = (path for path in candidates(python, downloads) if output(path, "-c", program).strip() == python)
     return next(found, None)
 
 
 def build(folder: Path) -> tuple[Path, Path]:
-    """Build both packages from a clean copy, without what earlier builds have left; return sdist and wheel."""
+    """Build both packages from a clean copy, without files of earlier builds; return the sdist and the wheel."""
     ignored = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").split()]
     source = folder / "source"
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", *ignored))
@@ -151,7 +152,7 @@ def build(folder: Path) -> tuple[Path, Path]:
 
 
 def missing_files(source: Path, sdist: Iterable[str], wheel: Iterable[str]) -> list[str]:
-    """Return what the packages lack: every file of minidl must be in both, and some files beside it in the sdist."""
+    """Return the missing files: both packages need every file of minidl, and the sdist also needs `OTHER_FILES`."""
     parts = [path.relative_to(source) for path in (source / "minidl").rglob("*") if path.is_file()]
     inside = sorted(path.as_posix() for path in parts if "__pycache__" not in path.parts)
     in_sdist = {name.partition("/")[2] for name in sdist}
@@ -161,12 +162,12 @@ def missing_files(source: Path, sdist: Iterable[str], wheel: Iterable[str]) -> l
 
 
 def installed_versions(listing: str) -> dict[str, str]:
-    """Return the versions of what ``pip freeze --all`` printed, by name."""
+    """Read the output of ``pip freeze --all``; return the versions by name."""
     return dict(line.split("==") for line in listing.splitlines() if "==" in line)
 
 
 def check(python: str, path: Path, package: Path, dependencies: str, folder: Path, extras: str = "") -> Result:
-    """Install a package, with extras if they are named, into an empty environment, and test it there."""
+    """Install a package, with the named extras, into an empty environment, and test it there."""
     start, versions, outcome = perf_counter(), {}, "passed"
     environment = folder / f"{python}-{package.suffix[1:]}-{dependencies}"
     try:
@@ -179,7 +180,7 @@ def check(python: str, path: Path, package: Path, dependencies: str, folder: Pat
             pins = [f"{name}=={lowest_with_a_wheel(inside, name, bound)}" for name, bound in required.items()]
         run(*pip, "install", f"{package}[{extras}]" if extras else package, *pins)
         versions = installed_versions(run(*pip, "freeze", "--all"))
-        elsewhere = folder / "elsewhere"  # where no source is that Python could import instead
+        elsewhere = folder / "elsewhere"  # no source here, which Python could import instead
         elsewhere.mkdir(exist_ok=True)
         run(*pip, "check")
         for program in (("-m", "minidl"), (ROOT / "tools" / "smoke_test.py",)):
@@ -207,7 +208,7 @@ def table(results: Iterable[Result], not_found: Iterable[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", nargs="+", default=PYTHONS, metavar="X.Y", help="versions; by default 3.10 to 3.14")
+    parser.add_argument("--python", nargs="+", default=PYTHONS, metavar="X.Y", help="versions (default: 3.10 to 3.14)")
     parser.add_argument("--extras", default="", help="extras to install with minidl, in their newest versions")
     parser.add_argument("--keep", type=Path, default=None, metavar="FOLDER", help="copy the two packages there")
     options = parser.parse_args()

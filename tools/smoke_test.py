@@ -1,6 +1,6 @@
-"""What an installed minidl must do, without a test suite: ``tools/check_packages.py`` runs it in empty environments.
+"""Test an installed minidl without the test suite; ``tools/check_packages.py`` runs this in empty environments.
 
-It must not be run where `import minidl` finds the source.
+Do not run it where `import minidl` finds the source.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from minidl.estimators import MLPClassifier, MLPRegressor
 
 
 def check_the_installation() -> None:
-    """It is the installed package, of the version that pip knows, with type hints and what the page needs."""
+    """Check that minidl is the installed package, with pip's version, type hints, and the files of the page."""
     home = Path(minidl.__file__).parent
     assert not (home.parent / "setup.cfg").exists(), f"{home} is the source"
     assert metadata.version("minidl") == minidl.__version__
@@ -35,7 +35,7 @@ def check_the_installation() -> None:
 
 
 def check_public_names() -> None:
-    """Every public name is there, and a package whose library is missing says how to install it."""
+    """Check that every public name exists, and that a missing library's error says how to install it."""
     for package in ("minidl", "minidl.data", "minidl.data.augment", "minidl.estimators", "minidl.sequences"):
         module = importlib.import_module(package)
         for name in getattr(module, "__all__", dir(module)):
@@ -50,7 +50,7 @@ def check_public_names() -> None:
 
 
 def check_tables_and_pipelines() -> None:
-    """Frames, text labels, pipelines, grid searches: what depends on the versions of pandas and scikit-learn."""
+    """Check what depends on the versions of pandas and scikit-learn: frames, text labels, pipelines, grid searches."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"height": rng.normal(size=200), "weight": rng.normal(size=200)})
     labels = np.where(frame["height"] + frame["weight"] > 0, "dog", "cat")
@@ -68,7 +68,7 @@ def check_tables_and_pipelines() -> None:
 
 
 def check_data_files() -> None:
-    """A CSV file and an IDX file are read."""
+    """Check that a CSV file and an IDX file can be read."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "digits.csv"
         pd.DataFrame({"label": [3, 7], "pixel0": [0, 255], "pixel1": [9, 0]}).to_csv(path, index=False)
