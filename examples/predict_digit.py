@@ -6,8 +6,8 @@
     python examples/predict_digit.py runs/mnist_mlp/784-128-64-10.npz --data train.csv --index 7 --save digit.png
 
 A photograph has one digit, dark on light or light on dark. The program cuts it out and centers it like MNIST's digits.
-It shows the network's input in the terminal, or with --save as a picture. A folder means all images in it. The index
-counts MNIST's 10,000 test images, or the rows of a CSV file.
+It shows the network's input in the terminal, or saves it as a picture with --save. If you give a folder, the program
+reads all images in it. The index counts MNIST's 10,000 test images, or the rows of a CSV file.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def show_one(model: Sequential, data: Path | None, index: int, save: Path | None
 
 def main(arguments: list[str] | None = None) -> None:
     parser = Parser(__doc__)
-    parser.add_argument("model", type=Path, help="a model file of mnist_mlp.py or mnist_cnn.py")
+    parser.add_argument("model", type=Path, help="a model file written by mnist_mlp.py or mnist_cnn.py")
     parser.add_argument(
         "photographs", type=Path, nargs="*", metavar="photo", help="images of one digit each, or a folder"
     )

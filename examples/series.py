@@ -3,20 +3,20 @@
     python examples/series.py                         # half a minute
     python examples/series.py --epochs 2 --seeds 2    # a few seconds, and worse forecasts
 
-The series is that of Mauna Loa, weekly means from March 1958 to December 2001, in parts per million (ppm). statsmodels
-contains it: pip install -e '.[series]'. It rises faster and faster, and has a season. Each forecast uses the last two
-years and predicts the next 52 weeks. All values are changes from the last known week, because a network cannot predict
-numbers far from its training data.
+The series was measured at Mauna Loa: weekly means from March 1958 to December 2001, in parts per million (ppm). It is
+part of statsmodels: pip install -e '.[series]'. It rises faster and faster, and repeats a pattern every year. Each
+forecast uses the last two years and predicts the next 52 weeks. All values are changes from the last known week,
+because a network cannot predict numbers far from its training data.
 
 The networks and a linear autoregression (ridge) are trained on forecasts that end before 1986. Settings and epochs are
-chosen with forecasts from 1986 to 1993. Only then all models are tested, once, on forecasts made from 1994 on. Three
+chosen with forecasts from 1986 to 1993. Only then all models are tested once, on forecasts made from 1994 on. Three
 simple forecasts learn nothing: the last week's value, the value of the same week a year before, and this value plus the
-rise of the past year. A table shows the mean absolute errors, and below it how each network compares with ridge.
+rise of the past year. A table shows the mean absolute errors. Lines below it compare each network with ridge.
 
-The linear forecast has the lowest error on the validation data. The convolution has the lowest on the test data, but
-not in every year: on such a smooth series a network gains little. No model predicts 1998, when El Nino made carbon
-dioxide rise by 2.9 ppm instead of about 1.6. Forecasts made a week apart have similar errors, so seven years are few,
-and differences of some per cent can be chance. Pictures and report.json go to the folder --output.
+The linear forecast has the lowest error on the validation data. The convolution has the lowest error on the test data,
+but not in every year: on such a smooth series a network gains little. No model predicts 1998, when El Nino made carbon
+dioxide rise by 2.9 ppm instead of about 1.6. Forecasts made a week apart have similar errors. So seven years are few
+data, and differences of a few per cent can be chance. Pictures and report.json go to the folder --output.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def load_carbon_dioxide() -> pd.Series:
 
 
 class Forecasts:
-    """Every week with two known years before it and the year after it, which is to be forecast.
+    """All weeks with the two known years before each week, and the year after it to forecast.
 
     ``x`` (N, 104) and ``y`` (N, 52) are differences from the week's own value ``now`` (N,), and ``date`` is its date.
     """
@@ -89,8 +89,8 @@ class Forecasts:
 
 
 def simple_forecasts(x: Array) -> dict[str, Array]:
-    """Return forecasts without learning."""
-    last_year = x[:, -YEAR:]  # of the next week, and of those that follow, a year before
+    """Return the forecasts that need no learning."""
+    last_year = x[:, -YEAR:]  # the value a year before each forecast week
     return {
         "last week": np.zeros_like(last_year),
         "a year before": last_year,
@@ -99,7 +99,7 @@ def simple_forecasts(x: Array) -> dict[str, Array]:
 
 
 def networks() -> dict[str, list[Any]]:
-    """Return the layers of each network. These numbers of units and kernels were best on the validation forecasts."""
+    """Return the layers of each network. Their sizes were the best on the validation forecasts."""
     return {
         "Conv1D": [Conv1D(16, 8, strides=4), ReLU(), Conv1D(16, 5, strides=2), ReLU(), Flatten(), Dense(64), ReLU()],
         "GRU": [GRU(32)],
@@ -130,7 +130,7 @@ def train(layers: list[Any], data: Forecasts, epochs: int, seed: int) -> Trainer
 
 
 def linear_forecast(data: Forecasts) -> tuple[Array, float]:
-    """Return ridge regression's forecasts, and the penalty that was best on the validation forecasts."""
+    """Return the forecasts of ridge regression, and the penalty that was best on the validation forecasts."""
     from sklearn.linear_model import Ridge
 
     rows, validation = data.train, data.validation
@@ -143,12 +143,12 @@ def linear_forecast(data: Forecasts) -> tuple[Array, float]:
 
 
 def errors(data: Forecasts, predictions: Array, part: Array) -> Array:
-    """Return the mean absolute error of each week ahead, in ppm."""
+    """Return the mean absolute error for each number of weeks ahead, in ppm."""
     return np.abs(predictions - data.y)[part].mean(axis=0)
 
 
 def table(results: dict[str, dict[str, Array]]) -> str:
-    """Format the errors of the shown weeks and of all weeks; below a network, its deviation over the seeds."""
+    """Format the errors of some weeks and of all weeks, and below each network its deviation over the seeds."""
     header = [*(f"{weeks} wk" for weeks in SHOWN), "all", "validation"]
     lines = [f"{'weeks ahead':<22}" + "".join(f"{text:>8}" for text in header[:-1]) + f"{header[-1]:>12}"]
     for name, parts in results.items():
@@ -165,7 +165,7 @@ def table(results: dict[str, dict[str, Array]]) -> str:
 
 
 def ranges(weeks: Array) -> str:
-    """Write numbers in ascending order as "1-4, 7"."""
+    """Write ascending numbers as ranges, such as "1-4, 7"."""
     runs = np.split(weeks, np.flatnonzero(np.diff(weeks) > 1) + 1)
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
@@ -188,7 +188,7 @@ def verdict(name: str, data: Forecasts, predictions: list[Array], linear: Array)
 def draw(
     folder: Path, series: pd.Series, data: Forecasts, results: dict[str, Any], predictions: dict[str, Any]
 ) -> None:
-    """Save pictures of the errors by weeks ahead, and of the test forecasts and the measurements."""
+    """Save a picture of the errors by weeks ahead, and one of the test forecasts and the measurements."""
     import matplotlib.pyplot as plt
 
     weeks = np.arange(1, YEAR + 1)
@@ -198,7 +198,7 @@ def draw(
         (line,) = ax.plot(weeks, test.mean(axis=0), label=name, linestyle="-" if len(test) > 1 else "--")
         ax.fill_between(weeks, test.min(axis=0), test.max(axis=0), color=line.get_color(), alpha=0.2)
     ax.set(xlabel="weeks ahead", ylabel="mean absolute error (ppm)", xlim=(1, YEAR), ylim=(0, 2))
-    ax.set_title(f"{len(data.test)} forecasts from 1994 on; shaded: between the seeds")
+    ax.set_title(f"{len(data.test)} forecasts from 1994 on; shaded: range over the seeds")
     ax.grid(alpha=0.3)
     ax.legend(ncols=2)
     figure.savefig(folder / "errors.png")
@@ -223,7 +223,7 @@ def draw(
         missed.plot(target, error, color=color, linewidth=1, label=name)
     ahead.set(ylabel="ppm", title="forecasts of whole years")
     missed.axhline(0, color="0.5", linewidth=1)
-    missed.set(ylabel="forecast less measured (ppm)", title="what was forecast 52 weeks before, seed 0")
+    missed.set(ylabel="forecast minus measured (ppm)", title="error of the forecast made 52 weeks before, seed 0")
     for ax in (ahead, missed):
         ax.legend()
         ax.grid(alpha=0.3)
@@ -249,7 +249,7 @@ def main(arguments: list[str] | None = None) -> None:
     series = load_carbon_dioxide()
     data = Forecasts(series)
     print(
-        f"{len(series):,} weeks of carbon dioxide at Mauna Loa: {len(data.train):,} forecasts to train on, "
+        f"{len(series):,} weeks of carbon dioxide at Mauna Loa: {len(data.train):,} forecasts for training, "
         f"{len(data.validation)} for validation, {len(data.test)} for the test\n"
     )
     linear, penalty = linear_forecast(data)
@@ -269,8 +269,8 @@ def main(arguments: list[str] | None = None) -> None:
     }
     chosen = min(results, key=lambda name: results[name]["validation"].mean())
     best = min(results, key=lambda name: results[name]["test"].mean())
-    print(f"\nmean absolute errors of the test in ppm, and in the last column of the validation:\n\n{table(results)}\n")
-    print(f"least error on the validation, by which one would choose: {chosen}; on the test: {best}")
+    print(f"\nmean absolute errors in ppm on the test data (last column: validation data):\n\n{table(results)}\n")
+    print(f"lowest error on the validation data, which chooses a model: {chosen}; on the test data: {best}")
     for name in histories:
         print(verdict(name, data, predictions[name], linear))
 

@@ -56,7 +56,7 @@ def test_what_is_best_on_the_validation_and_on_the_test_is_said(short_run):
     least = [
         min(report["errors"], key=lambda name: np.mean(report["errors"][name][part])) for part in ("validation", "test")
     ]
-    assert f"by which one would choose: {least[0]}; on the test: {least[1]}" in out
+    assert f"which chooses a model: {least[0]}; on the test data: {least[1]}" in out
     linear = np.mean(report["errors"]["linear (ridge)"]["test"])
     for name in NETWORKS:
         change = np.mean(report["errors"][name]["test"]) / linear - 1
