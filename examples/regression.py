@@ -3,10 +3,10 @@
     python examples/regression.py                                  # 10-32-16-1, 5 folds, 3 seeds
     python examples/regression.py --network 10-64-1 --epochs 60 --folds 10 --jobs -1
 
-The data are from scikit-learn: ten measurements of each of 442 patients with diabetes, and a number from 25 to 346 for
+The data come from scikit-learn: ten measurements of each of 442 patients with diabetes, and a number from 25 to 346 for
 the progression of the disease a year later. Ridge regression trains and predicts on the same folds; its penalty is
-chosen on the training rows. With so few and so noisy rows, a linear model is hard to beat. The network's rate and
-number of epochs were chosen by these metrics, so its results are a little too good. Plots and report.json go to the
+chosen on the training rows. With so few and so noisy rows, a linear model is hard to beat. The network's learning rate
+and number of epochs were chosen by these metrics, so its results are a little too good. Plots and report.json go to the
 folder --output.
 """
 
@@ -40,12 +40,12 @@ FIGURES = {"R^2": r2_score, "mean absolute error": mean_absolute_error}
 def load_patients() -> tuple[Array, Array]:
     from sklearn.datasets import load_diabetes
 
-    # Unscaled: scikit-learn standardizes with all rows, but each run must use only its own training rows.
+    # Unscaled: scikit-learn would standardize with all rows, but each run must use only its training rows.
     return load_diabetes(return_X_y=True, scaled=False)
 
 
 def build(network: str, seed: int) -> Sequential:
-    """Make the model of a name such as 10-32-16-1."""
+    """Make the model that a name such as 10-32-16-1 describes."""
     _, *hidden, outputs = map(int, network.split("-"))
     layers: list[Any] = []
     for units in hidden:
@@ -57,7 +57,7 @@ def build(network: str, seed: int) -> Sequential:
 
 
 def ridge_predictions(result: CrossValidation, x: Array, y: Array) -> list[Array]:
-    """Train ridge regression for each run on the training rows of the network, and predict the held-out rows."""
+    """For each run, train ridge regression on the network's training rows, and predict the held-out rows."""
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -79,7 +79,7 @@ def evaluate(result: CrossValidation, y: Array, predictions: list[Array]) -> dic
 
 
 def table(results: dict[str, dict[str, Array]]) -> str:
-    """Format both models' metrics, and the difference of the two on the same folds."""
+    """Format both models' metrics, and their differences on the same folds."""
     ours, theirs = results.values()
     rows = {**results, "difference": {name: ours[name] - theirs[name] for name in FIGURES}}
     width = max(map(len, rows)) + 2
@@ -142,13 +142,13 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--learning-rate", type=positive, default=0.001, metavar="RATE", help="Adam's (default: %(default)s)"
     )
     parser.add_argument(
-        "--folds", type=whole_number(2), default=5, help="parts, each held out once (default: %(default)s)"
+        "--folds", type=whole_number(2), default=5, help="number of parts; each is held out once (default: %(default)s)"
     )
     parser.add_argument(
         "--seeds",
         type=count,
         default=3,
-        help="number of repetitions, each with other folds (default: %(default)s)",
+        help="number of repetitions, each with new folds (default: %(default)s)",
     )
     parser.add_argument("--jobs", type=jobs, help="number of processes; -1: one for each core (default: 1)")
     parser.add_argument(

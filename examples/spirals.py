@@ -1,12 +1,12 @@
-"""Watch a small network learn which of several interleaved spirals each point belongs to.
+"""Watch a small network learn to classify the points of several interleaved spirals.
 
     python examples/spirals.py                             # three spirals, runs/spirals/spirals.gif
     python examples/spirals.py --arms 2 --network 2-16-16-2 --format png
     python examples/spirals.py --noise 0.12 --epochs 300   # arms that touch
 
-Each picture shows the training points and the regions that the network predicts for the classes. No line separates the
-spirals: with --network 2-3, which has no hidden layer, the network can only learn three sectors. The pictures, and the
-last one as spirals.png, go to the folder --output.
+Each picture shows the training points and the regions that the network predicts for the classes. Straight lines cannot
+separate the spirals: with --network 2-3, which has no hidden layer, the network can only learn three sectors. The
+pictures go to the folder --output; the last one is also saved as spirals.png.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ DOTS_PER_INCH = 100
 
 
 def make_spirals(arms: int, points: int, noise: float, seed: int) -> tuple[Array, Array]:
-    """Return `points` points of each arm, within about 1 of the middle, (arms points, 2), and their arms."""
+    """Return points (arms * points, 2) within a radius of about 1, `points` for each arm, and the arm of each point."""
     rng = np.random.default_rng(seed)
     arm = np.repeat(np.arange(arms), points)
-    radius = np.sqrt(rng.uniform(0.02, 1, size=len(arm)))  # equal density on all of the arm
+    radius = np.sqrt(rng.uniform(0.02, 1, size=len(arm)))  # the same density everywhere on the arm
     angle = 2 * np.pi * arm / arms + 2 * np.pi * radius  # one turn
     x = radius[:, np.newaxis] * np.column_stack([np.cos(angle), np.sin(angle)])
     return x + rng.normal(scale=noise, size=x.shape), arm
 
 
 def build(network: str, seed: int) -> Sequential:
-    """Make the model of a name such as 2-32-32-3."""
+    """Make the model that a name such as 2-32-32-3 describes."""
     inputs, *hidden, classes = map(int, network.split("-"))
     layers: list[Any] = []
     for units in hidden:
@@ -49,7 +49,7 @@ def build(network: str, seed: int) -> Sequential:
 
 
 class DrawBoundary(Callback):
-    """Draw the regions before the training and at `frames` evenly spaced epochs, and pass each picture to `save`."""
+    """Draw the regions before training and at `frames` evenly spaced epochs; pass each picture to `save`."""
 
     def __init__(self, x: Array, y: Array, frames: int, save: Callable[[Any], None]) -> None:
         import matplotlib.pyplot as plt
@@ -73,7 +73,7 @@ class DrawBoundary(Callback):
         plot_decision_boundary(trainer.model, self.x, self.y, resolution=160, ax=self.ax)
         self.ax.set(aspect="equal", xticks=[], yticks=[])
         values = trainer.metric_values
-        held_out = f"{values['val_accuracy']:6.1%} of the held-out rows are right" if values else "not yet trained"
+        held_out = f"held-out accuracy {values['val_accuracy']:6.1%}" if values else "not yet trained"
         self.ax.set_title(f"epoch {trainer.epoch:>3}: {held_out}", family="monospace", fontsize=10)
         self.save(self.figure)
 
@@ -111,7 +111,7 @@ def train(options: argparse.Namespace) -> Trainer:
         if pictures:
             pictures[-1].save(options.output / "spirals.png")
         if pictures and options.format == "gif":
-            # The octree keeps the few dots of a strong colour among many pale pixels; other methods lose them.
+            # The octree method keeps the few dots with strong colours; other methods lose them among many pale pixels.
             animation = [picture.quantize(method=Image.Quantize.FASTOCTREE) for picture in pictures]
             durations = [1000 // options.speed] * (len(pictures) - 1) + [2000]  # in milliseconds
             animation[0].save(
@@ -126,22 +126,20 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--arms", type=whole_number(2), default=3, help="number of spirals, one class each (default: %(default)s)"
     )
-    parser.add_argument(
-        "--points", type=whole_number(4), default=150, help="points of each spiral (default: %(default)s)"
-    )
+    parser.add_argument("--points", type=whole_number(4), default=150, help="points per spiral (default: %(default)s)")
     parser.add_argument("--noise", type=not_negative, default=0.03, help="spread of the points (default: %(default)s)")
     parser.add_argument("--network", type=network_name("2-32-32-3"), metavar="SIZES", help="(default: 2-32-32-ARMS)")
     parser.add_argument("--epochs", type=count, default=60, help="(default: %(default)s)")
     parser.add_argument(
         "--learning-rate", type=positive, default=0.01, metavar="RATE", help="Adam's (default: %(default)s)"
     )
-    parser.add_argument("--frames", type=count, default=30, help="pictures of the training (default: %(default)s)")
+    parser.add_argument("--frames", type=count, default=30, help="number of pictures (default: %(default)s)")
     parser.add_argument("--speed", type=count, default=10, help="pictures per second of the GIF (default: %(default)s)")
     parser.add_argument(
         "--format", choices=("gif", "png"), default="gif", help="one animation, or pictures (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=whole_number(0), default=0, help="seed of points, weights, order (default: %(default)s)"
+        "--seed", type=whole_number(0), default=0, help="seed of points, weights and order (default: %(default)s)"
     )
     parser.add_argument(
         "--output",

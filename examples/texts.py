@@ -3,13 +3,13 @@
     python examples/texts.py                             # half a minute
     python examples/texts.py --sentences 300 --seeds 1   # a few seconds, and worse predictions
 
-The sentences come from the docstrings of Python's standard library, NumPy, SciPy, scikit-learn and pandas, which are
-all installed with minidl: 1,800 of each for training. With other versions the metrics differ a little.
+The sentences come from the docstrings of Python's standard library, NumPy, SciPy, scikit-learn and pandas. All are
+installed with minidl. Each library gives 1,800 training sentences. With other versions the metrics differ a little.
 
 A network gets a row of 24 numbers for each sentence: its word numbers, then zeros. An Embedding turns numbers into
-vectors and masks the zeros. Then the three networks differ: one takes the mean, which ignores the order; one looks for
-the most informative three words; one reads the sentence from both ends with a GRU. A linear model counts words and
-pairs of words (TF-IDF and logistic regression).
+vectors and masks the zeros. Then the three networks differ: one takes the mean, and so ignores the order; one looks for
+the most informative sequences of three words; one reads the sentence from both ends with a GRU. A linear model counts
+words and pairs of words (TF-IDF and logistic regression).
 
 Four things would leak the answer, or make the task look too easy:
 
@@ -72,7 +72,7 @@ LINEAR = "TF-IDF, linear"
 NAMES = {"python", "numpy", "np", "scipy", "scikit", "sklearn", "pandas", "pd"}
 NAMES |= {"ndarray", "ndarrays", "series", "dataframe", "dataframes"}
 
-# Tests are not documentation, and the others are copies of other projects' code.
+# Tests are not documentation; the other folders have copies of other projects' code.
 LEFT_OUT = {
     "tests",
     "test",
@@ -94,7 +94,7 @@ CODE = re.compile(r"(:[\w:]+:)?`+[^`]*`+_*|\[[\w*]+\]_")
 
 
 def sources(library: str) -> Iterator[tuple[str, str]]:
-    """Yield name and text of each Python file of a library."""
+    """Yield the name and the text of each Python file of a library."""
     if library == "Python":
         root = Path(sysconfig.get_path("stdlib"))
     else:
@@ -107,7 +107,7 @@ def sources(library: str) -> Iterator[tuple[str, str]]:
 
 
 def sentences(docstring: str) -> Iterator[str]:
-    """Yield the sentences of a docstring, without code, tables, headings, and names and types of parameters."""
+    """Yield the sentences of a docstring, without code, tables, headings, and the names and types of parameters."""
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(docstring)):
         if not NO_PROSE.search(paragraph):
             text = " ".join(PARAMETER.sub("", paragraph).split())
@@ -118,7 +118,7 @@ def sentences(docstring: str) -> Iterator[str]:
 
 @cache
 def as_word(piece: str) -> str:
-    """Return a word in lower case, or <code>, <name> or <number>; nothing for punctuation alone."""
+    """Return a word in lower case, or <code>, <name> or <number>; return "" if there is only punctuation."""
     word = piece.strip("()[]{},;:.!?\"'*")
     if word.lower() in NAMES:
         return "<name>"
@@ -136,7 +136,7 @@ def as_words(sentence: str) -> list[str]:
 
 
 def load_sentences() -> pd.DataFrame:
-    """Return each sentence of 5 to 24 words once: its words, joined by spaces, its library, its file, and its text."""
+    """Return each sentence of 5 to 24 words once: its words joined by spaces, its library, its file, and its text."""
     rows = []
     for library in LIBRARIES:
         for file, source in sources(library):
@@ -152,7 +152,7 @@ def load_sentences() -> pd.DataFrame:
 
 
 def triples(words: str) -> set[str]:
-    """Return all triples of words that follow each other."""
+    """Return all sequences of three words."""
     each = words.split()
     return {" ".join(each[start : start + 3]) for start in range(len(each) - 2)}
 
@@ -168,9 +168,9 @@ def without_copies(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
 
 
 def split(table: pd.DataFrame, count: int | None) -> dict[str, pd.DataFrame]:
-    """Return `count` training sentences per library, and a quarter as many for validation and for the test.
+    """Return `count` training sentences per library, and a quarter as many each for validation and for the test.
 
-    A file is in only one part. The default is 1,800, or as many as the rarest library has.
+    A file is in only one part. The default is 1,800, or as many as the library with the fewest sentences has.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -184,7 +184,7 @@ def split(table: pd.DataFrame, count: int | None) -> dict[str, pd.DataFrame]:
     }
     possible = min(share * fewest[name] for name, share in shares.items())
     if count is not None and count > possible:
-        raise ArgumentError(f"--sentences {count}: not all libraries have so many, give {possible} or fewer")
+        raise ArgumentError(f"--sentences {count}: not all libraries have so many: give {possible} or fewer")
     wanted = min(1800, possible) if count is None else count
     return {
         name: part.groupby("library").sample(wanted // shares[name], random_state=0).reset_index(drop=True)
@@ -199,7 +199,7 @@ def make_vocabulary(texts: pd.Series) -> dict[str, int]:
 
 
 def as_numbers(texts: pd.Series, vocabulary: dict[str, int]) -> Array:
-    """Return rows of the words' numbers, with zeros at the end."""
+    """Return a row of word numbers for each text, with zeros at the end."""
     numbers = np.full((len(texts), LENGTH), PADDING, np.int32)
     for row, text in zip(numbers, texts, strict=True):
         words = [vocabulary.get(word, UNKNOWN) for word in text.split()]
@@ -251,7 +251,7 @@ def linear_model(parts: dict[str, pd.DataFrame], y: dict[str, Array]) -> tuple[A
 
 
 def telling_words(model: Sequential, vocabulary: dict[str, int], texts: pd.Series, count: int) -> dict[str, list[str]]:
-    """Return the strongest words for each library, among words in at least 20 training sentences.
+    """Return the strongest words for each library, of the words in at least 20 training sentences.
 
     A network that takes the mean adds up the effects of single words, like a linear model.
     """
@@ -282,7 +282,7 @@ def evaluate(probabilities: list[Array], y: Array) -> list[dict[str, Any]]:
 
 
 def table(results: dict[str, dict[str, list[dict[str, Any]]]], parameters: dict[str, int]) -> str:
-    """Format mean and standard deviation over the seeds."""
+    """Format means and standard deviations over the seeds."""
     lines = [f"{'':<19}{'':>10}{'validation':>20}{'test':>20}{'test':>9}"]
     lines.append(f"{'model':<19}{'parameters':>10}{'accuracy':>20}{'accuracy':>20}{'log loss':>9}")
     for name, parts in results.items():
@@ -297,7 +297,7 @@ def table(results: dict[str, dict[str, list[dict[str, Any]]]], parameters: dict[
 
 
 def verdict(accuracies: dict[str, Any], chance: float) -> str:
-    """Say whether word order, or any network, helps by more than two standard errors."""
+    """Say whether word order, or any network, changes the accuracy by more than two standard errors."""
     ordered = max(value for name, value in accuracies.items() if name not in (LINEAR, "mean"))
     lines = []
     for subject, gain, other in (
@@ -305,14 +305,14 @@ def verdict(accuracies: dict[str, Any], chance: float) -> str:
         ("The best network", max(ordered, accuracies["mean"]) - accuracies[LINEAR], "the linear model"),
     ):
         if abs(gain) <= 2 * chance:
-            lines.append(f"{subject} is no better and no worse than {other}, as far as so few sentences can tell.")
+            lines.append(f"{subject} is no better and no worse than {other}: the difference can be chance.")
         else:
             lines.append(f"{subject} is {'better' if gain > 0 else 'worse'} than {other}, by {abs(gain):.1%}.")
     return "\n".join(lines)
 
 
 def show(test: pd.DataFrame, probabilities: Array, y: Array) -> str:
-    """Format, for each library, the right and the wrong prediction with the highest confidence."""
+    """Format the correct and the wrong prediction with the highest confidence for each library."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     lines = []
     for title, chosen in (("right", predicted == y), ("wrong", predicted != y)):
@@ -327,7 +327,7 @@ def show(test: pd.DataFrame, probabilities: Array, y: Array) -> str:
 
 
 def draw(folder: Path, name: str, probabilities: Array, y: Array, results: dict[str, Any], histories: Any) -> None:
-    """Save pictures of the best network's mistakes, of each model's recall, and of the training."""
+    """Save pictures of one network's mistakes, of each model's recall, and of the training."""
     import matplotlib.pyplot as plt
 
     from minidl.plots import plot_confusion_matrix
@@ -341,7 +341,7 @@ def draw(folder: Path, name: str, probabilities: Array, y: Array, results: dict[
         found.bar(np.arange(len(libraries)) + 0.2 * (number - 1.5), shares, width=0.18, label=model)
     found.axhline(1 / len(libraries), color="0.5", linewidth=1)
     found.set(xticks=range(len(libraries)), xticklabels=libraries, ylim=(0, 1))
-    found.set(ylabel="share of a library's sentences that is found", title="test; the line: by chance")
+    found.set(ylabel="recall of a library's sentences", title="test; line: blind guesses")
     found.legend(ncols=2)
     figure.savefig(folder / "mistakes.png")
 
@@ -384,15 +384,15 @@ def main(arguments: list[str] | None = None) -> None:
     parts = split(sentence_table, options.sentences)
     trained, tested = (len(parts[name]) // len(LIBRARIES) for name in ("train", "test"))
     print(
-        f"{len(sentence_table):,} sentences; of each of {len(LIBRARIES)} libraries {trained:,} to train on, {tested} "
-        f"for validation and as many for the test"
+        f"{len(sentence_table):,} sentences; each of {len(LIBRARIES)} libraries has {trained:,} for training, {tested} "
+        f"for validation, and {tested} for the test"
     )
     vocabulary = make_vocabulary(parts["train"]["words"])
     words = len(vocabulary) + 2
     y = {name: part["library"].map(LIBRARIES.index).to_numpy() for name, part in parts.items()}
     data = {name: (as_numbers(part["words"], vocabulary), y[name]) for name, part in parts.items()}
     unknown = (data["test"][0] == UNKNOWN).sum() / (data["test"][0] != PADDING).sum()
-    print(f"{words:,} words, and {unknown:.1%} of those of the test are not among them\n")
+    print(f"vocabulary: {words:,} words; {unknown:.1%} of the words in the test are not in it\n")
 
     linear, of_linear = linear_model(parts, y)
     probabilities = {LINEAR: of_linear}
@@ -414,14 +414,14 @@ def main(arguments: list[str] | None = None) -> None:
     chance = np.sqrt(accuracies[LINEAR] * (1 - accuracies[LINEAR]) / len(y["test"]))
     print(f"{table(results, parameters)}\n")
     print(
-        f"Of {len(y['test']):,} sentences an accuracy is known to +- {chance:.1%} at best; blind guesses are right in "
-        f"{1 / len(LIBRARIES):.0%}.\n{verdict(accuracies, chance)}\n"
+        f"With {len(y['test']):,} sentences, the standard error of an accuracy is at least {chance:.1%}; blind guesses "
+        f"have an accuracy of {1 / len(LIBRARIES):.0%}.\n{verdict(accuracies, chance)}\n"
     )
     print("the strongest words for each library (mean, seed 0):")
     for library, most in telling_words(models["mean"], vocabulary, parts["train"]["words"], 7).items():
         print(f"  {library:<13}{', '.join(most)}")
     last = list(models)[-1]
-    print(f"\ntest sentences with the highest confidence of the {last} (seed 0):")
+    print(f"\ntest sentences that the {last} (seed 0) predicts with the highest confidence:")
     print(show(parts["test"], probabilities[last]["test"][0], y["test"]))
 
     options.output.mkdir(parents=True, exist_ok=True)

@@ -136,7 +136,7 @@ def test_more_sentences_than_there_are_is_an_error_and_fewer_are_the_default(exa
         for row in range(50)
     ]
     few = pd.DataFrame(rows, columns=["words", "library", "file", "text"])
-    with pytest.raises(ArgumentError, match="--sentences 50: not all libraries have so many, give 30 or fewer"):
+    with pytest.raises(ArgumentError, match="--sentences 50: not all libraries have so many: give 30 or fewer"):
         example["split"](few, 50)
     parts = example["split"](few, None)
     assert {name: len(part) for name, part in parts.items()} == {"train": 150, "validation": 35, "test": 35}
