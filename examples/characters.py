@@ -4,18 +4,18 @@
     python examples/characters.py --model gru --temperature 0.3 1
     python examples/characters.py --text book.txt --steps 6000       # a real text: two or three minutes
 
-Without --text it learns The Zen of Python (PEP 20, by Tim Peters, in the public domain), which every Python has in its
-module `this`: 856 characters. This is enough to see a network memorise a text, but not to learn English. The last tenth
-of the text is held out, and the loss on it soon rises. A book shows what such a network can do.
+Without --text it learns The Zen of Python (PEP 20, by Tim Peters, in the public domain), 856 characters from Python's
+module `this`. They are enough for a network to memorise a text, but not to learn English. The last tenth of the text is
+held out, and the loss on it soon rises. With a book you see what such a network can do.
 
 --model transformer has two blocks of causal attention with 4 heads, 64 wide; --model gru has two layers of 64 units.
 Both are trained on windows of 64 characters. Their losses are compared with the loss of a table of pairs of characters.
 During training the network continues the held-out text. A low temperature repeats the most likely text; a high one
 writes more freely, with more mistakes.
 
-At the end the network writes a text in two ways: with the states that its layers remember, and by computing all
-characters again for each new one. Both give the same text. The folder --output gets the model, report.json and
-pictures: the losses, and what each head attends to in a line of text, or the states of a GRU's units there.
+At the end the network writes a text in two ways: with remembered states of its layers, and by computing all characters
+again for each new one. Both give the same text. The folder --output gets the model, report.json and pictures: the
+losses, and what each head attends to in a piece of text, or the states of a GRU's units.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ def zen_of_python() -> str:
 
 
 def read_text(path: Path | None) -> str:
-    """Return the text of a file, or The Zen of Python; raise DataError for one that cannot be used."""
+    """Return the text of a file, or The Zen of Python; raise DataError if it is not UTF-8 or too short."""
     try:
         text = zen_of_python() if path is None else path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not in UTF-8, by its byte {error.start}: save it as UTF-8") from error
+        raise DataError(f"{path} is not in UTF-8: byte {error.start} is invalid. Save it as UTF-8") from error
     least = math.ceil((POSITIONS + 1) / HELD_OUT)
     if len(text) < least:
         raise DataError(f"{path} has {counted(len(text), 'character')}, too few to hold some out: give {least} or more")
@@ -86,9 +86,9 @@ def read_text(path: Path | None) -> str:
 
 
 def pairs(ids: Array, most: int) -> tuple[Array, Array]:
-    """Return windows of the text and, for each of their characters, the next one: two views (N, POSITIONS).
+    """Return windows of the text and the next character for each of their characters: two views (N, POSITIONS).
 
-    They begin at even distances. There are about `most` of them, and every character is in one.
+    The windows are evenly spaced and together cover the text. There are about `most` of them.
     """
     stride = min(max(len(ids) // most, 1), POSITIONS)
     cut = windows(ids, POSITIONS + 1, horizon=0, stride=stride)[0][..., 0]
@@ -111,7 +111,7 @@ def build(kind: str, tied: bool, vocabulary_size: int, seed: int) -> Sequential:
 
 
 def bigram_loss(ids: Array, vocabulary_size: int, before: Array, after: Array) -> float:
-    """Return the loss, in nats, of a table that counts how often each character follows each other one in `ids`.
+    """Return the loss, in nats, of a table that counts how often each character follows another in `ids`.
 
     Each count is increased by 0.1, so that new pairs are not impossible.
     """
@@ -153,10 +153,10 @@ class WriteSamples(Callback):
 
 
 def write(score: Callable[[Array], Array], prompt: Array, length: int, seed: int) -> tuple[Array, Array, float]:
-    """Return ids that continue the prompt, the scores from which each was drawn, and the seconds.
+    """Continue the prompt; return all ids, the scores for each new id, and the seconds.
 
-    `score` gets all ids so far and returns the scores of the next one. With Gumbel noise added, the largest score is a
-    draw from the softmax.
+    `score` gets all ids so far and returns the scores of the next one. Each new id has the largest score after Gumbel
+    noise is added, and so is a draw from the softmax.
     """
     rng, ids, scores = np.random.default_rng(seed), prompt, []
     begun = time.perf_counter()
@@ -167,7 +167,7 @@ def write(score: Callable[[Array], Array], prompt: Array, length: int, seed: int
 
 
 def compare_ways_to_write(model: Sequential, prompt: Array, seed: int) -> dict[str, Any]:
-    """Write with remembered states, and with all characters computed again for each; return how both differ."""
+    """Write with remembered states, and by computing all characters again for each new one; compare the two."""
     continuation = Continuation(model)
 
     def remembering(ids: Array) -> Array:
@@ -225,7 +225,7 @@ def draw(folder: Path, model: Sequential, trainer: Trainer, bigram: float, ids: 
                 ax.set_title(f"block {number}, head {head + 1}", fontsize=10)
                 ax.tick_params(length=0, labelsize=7, labelfontfamily="monospace")
         grid[0, 0].set(xticks=range(shown), yticks=range(shown), xticklabels=letters, yticklabels=letters)
-        figure.suptitle("what each character (row) takes from itself and those before it (columns)")
+        figure.suptitle("what each character (row) takes from itself and from earlier characters (columns)")
         name = "attention.png"
     else:
         recurrent = [path.rstrip("/") for path, layer in model.named_layers() if isinstance(layer, GRU)]
@@ -237,7 +237,7 @@ def draw(folder: Path, model: Sequential, trainer: Trainer, bigram: float, ids: 
             ax.set_title(f"GRU {number}", fontsize=10)
             ax.set_xticks(range(shown), letters, family="monospace")
             ax.set_ylabel("unit")
-        figure.suptitle("what the units hold after each character: from -1, blue, to 1, red")
+        figure.suptitle("state of each unit after each character, from -1 (blue) to 1 (red)")
         name = "states.png"
     figure.savefig(folder / name, dpi=80)
     plt.close(figure)
@@ -295,7 +295,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"{options.model}: {counted(model.count_parameters(), 'parameter')}, "
         f"{counted(epochs, 'epoch')} of {counted(steps_per_epoch, 'step')}\n"
         f"loss of equal probabilities: {in_words(math.log(len(characters)))}\n"
-        f"of a table of pairs of characters, held out: {in_words(bigram)}"
+        f"held-out loss of a table of pairs of characters: {in_words(bigram)}"
     )
     begun = time.perf_counter()
     samples = WriteSamples(held_out[:PROMPT], characters, options)
@@ -326,13 +326,13 @@ def main(arguments: list[str] | None = None) -> None:
         draw(options.output, model, trainer, bigram, held_out, characters)
     last, lowest = history["val_loss"][-1], history["val_loss"][best]
     print(
-        f"\nheld out, after {seconds:.0f} s: {in_words(last)}\n"
-        f"at best, after epoch {best + 1}: {in_words(lowest)}\n"
+        f"\nheld-out loss after {seconds:.0f} s: {in_words(last)}\n"
+        f"lowest, after epoch {best + 1}: {in_words(lowest)}\n"
         f"of the table of pairs: {in_words(bigram)}\n\n"
-        f"{ways['characters']} characters, written with what is remembered in {ways['seconds remembering']:.3f} s, and "
-        f"with all computed anew in {ways['seconds anew']:.3f} s:\n"
+        f"{ways['characters']} characters, written in {ways['seconds remembering']:.3f} s with remembered states, and "
+        f"in {ways['seconds anew']:.3f} s by computing all characters again:\n"
         f"the texts are {'the same' if ways['same text'] else 'different'}; the scores, of up to "
-        f"{ways['largest score']:.1f}, differ by {ways['largest difference of scores']:.1e} at most\n"
+        f"{ways['largest score']:.1f}, differ by at most {ways['largest difference of scores']:.1e}\n"
         f"model, report.json{' and pictures' if pictures else ''}: {options.output}"
     )
 

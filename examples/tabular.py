@@ -3,18 +3,18 @@
     python examples/tabular.py                         # half a minute
     python examples/tabular.py --folds 2 --epochs 5    # a few seconds, and worse predictions
 
-A network is an estimator like any other. It is in a Pipeline after a ColumnTransformer. GridSearchCV tunes its layers
-and its optimizer. It works with permutation_importance, CalibratedClassifierCV and TransformedTargetRegressor.
-scikit-learn's own models train and predict on the same folds. With so few rows the network and gradient boosting are
-about equally good: their metrics differ by less than the metrics of the folds.
+A network is an estimator like any other. Here it follows a ColumnTransformer in a Pipeline. GridSearchCV tunes its
+layers and its optimizer. It works with permutation_importance, CalibratedClassifierCV and TransformedTargetRegressor.
+scikit-learn's own models train and predict on the same folds. With so few rows, the network and gradient boosting are
+about equally good: their metrics differ less than the metrics of different folds.
 
-The table has the Titanic's 1,309 passengers: numbers, categories, names, and a fifth of the ages missing. It is one of
-the test files in scikit-learn's wheel. The wheel also has the penguins of the Palmer Archipelago, but only 344 of them,
-and a linear model gets at most four wrong: there is nothing to tune or to calibrate.
+The table has 1,309 passengers of the Titanic, with numbers, categories and names; a fifth of the ages is missing. It is
+one of the test files in scikit-learn's wheel. The wheel also has the penguins of the Palmer Archipelago. But there are
+only 344 of them, and a linear model gets at most four wrong: there is nothing to tune or to calibrate.
 
 Two things would leak the answer. First, some columns were filled in later: the lifeboat, the number of the body, and,
-more often for survivors, the cabin and the home. The program does not use them. Second, people on one ticket paid one
-fare and often shared one fate, so all of them are in the same fold. Metrics and plots go to the folder --output.
+more often for survivors, the cabin and the home. The program does not use these columns. Second, people on one ticket
+paid one fare and often shared one fate, so they are all in the same fold. Metrics and plots go to the folder --output.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def load_passengers() -> pd.DataFrame:
 
 
 def preparation(numbers: list[str]) -> ColumnTransformer:
-    """Return a transformer of a frame to numbers: it fills in and marks missing numbers, and merges rare titles."""
+    """Return a transformer from frames to numbers: it fills in and marks missing numbers, and merges rare titles."""
     return ColumnTransformer(
         [
             ("numbers", make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler()), numbers),
@@ -99,7 +99,7 @@ def preparation(numbers: list[str]) -> ColumnTransformer:
 
 
 def classifiers(epochs: int) -> dict[str, GridSearchCV]:
-    """Return a search over the settings of each model; the network's settings are those of its layers and optimizer."""
+    """Return a search for each model; the network's search includes settings of its layers and its optimizer."""
     search = partial(GridSearchCV, scoring="neg_log_loss", cv=StratifiedGroupKFold(3))
     prepare = preparation([*NUMBERS, "fare"])
     network = NetworkClassifier(
@@ -128,9 +128,9 @@ def classifiers(epochs: int) -> dict[str, GridSearchCV]:
 
 
 def regressors(epochs: int) -> dict[str, Any]:
-    """Return models of the fare. Most learn its logarithm, because fares differ by factors.
+    """Return models that predict the fare. Most learn its logarithm, because fares differ by factors.
 
-    There is no search here. The settings are the defaults, except for the network: a few settings were tried on these
+    There is no search here: the other models have default settings. For the network, a few settings were tried on these
     folds, so its results are a little too good.
     """
     logarithm = partial(TransformedTargetRegressor, func=np.log, inverse_func=np.exp)
@@ -153,7 +153,7 @@ def regressors(epochs: int) -> dict[str, Any]:
 
 
 def predict_survival(passengers: pd.DataFrame, folds: Folds, epochs: int) -> tuple[dict[str, Array], pd.DataFrame]:
-    """Search, calibrate and explain in each fold; return the probabilities of survival and the columns' importance."""
+    """Search, calibrate and explain in each fold; return probabilities of survival, and the importance of columns."""
     x, y, tickets = passengers[[*NUMBERS, "fare", *CATEGORIES]], passengers["survived"], passengers["ticket"]
     searches = classifiers(epochs)
     probabilities = {name: np.empty(len(y)) for name in [*searches, BALANCED, CALIBRATED]}
@@ -212,7 +212,7 @@ def evaluate(metrics: Callable[..., Any], y: pd.Series, predictions: dict[str, A
 
 
 def table(results: dict[str, Any], digits: int) -> str:
-    """Format mean and standard deviation over the folds; metrics beyond 80 columns follow below."""
+    """Format means and standard deviations over the folds; metrics beyond 80 characters follow below."""
     frames = {name: pd.DataFrame(folds) for name, folds in results.items()}
     means, deviations = (
         pd.DataFrame({name: summary(frame) for name, frame in frames.items()}).T.map(f"{{:.{digits}f}}".format)
@@ -248,7 +248,7 @@ def draw_survival(folder: Path, y: pd.Series, probabilities: dict[str, Array], i
         importance.columns, importance.mean(), xerr=importance.std(), color=COLOURS[0], ecolor="0.4", capsize=3
     )
     columns.axvline(0, color="0.5", linewidth=1)
-    columns.set(xlabel="drop in ROC AUC when the column is shuffled")
+    columns.set(xlabel="drop in ROC AUC when a column is shuffled")
     columns.set_title("network: permutation importance")
 
     for name in (BALANCED, CALIBRATED):
@@ -301,13 +301,13 @@ def main(arguments: list[str] | None = None) -> None:
     folds = list(StratifiedGroupKFold(options.folds, shuffle=True, random_state=0).split(passengers, survived, tickets))
     priced = passengers[passengers["fare"] > 0]
     fare_folds = list(GroupKFold(options.folds).split(priced, groups=priced["ticket"]))
-    with threadpool_limits(1):  # with so few rows, threads would wait longer than they work
+    with threadpool_limits(1):  # with so few rows, threads wait longer than they work
         probabilities, importance = predict_survival(passengers, folds, options.epochs)
         fares = predict_fares(priced, fare_folds, options.epochs)
     results = evaluate(classification_metrics, survived, probabilities, folds)
     fare_metrics = evaluate(regression_metrics, priced["fare"], fares, fare_folds)
-    print(f"\nwho survived, mean and standard deviation over the folds:\n\n{table(results, 3)}\n")
-    print(f"what {len(priced):,} passengers' tickets cost, errors in pounds:\n\n{table(fare_metrics, 2)}\n")
+    print(f"\nsurvival, mean and standard deviation over the folds:\n\n{table(results, 3)}\n")
+    print(f"fares of {len(priced):,} passengers, errors in pounds:\n\n{table(fare_metrics, 2)}\n")
 
     options.output.mkdir(parents=True, exist_ok=True)
     report = {"survival": results, "importance": importance.mean().to_dict(), "fares": fare_metrics}

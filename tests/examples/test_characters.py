@@ -51,7 +51,7 @@ def test_a_network_learns_the_zen_and_its_losses_stand_beside_a_table(zen):
     assert history["loss"][0] < math.log(45)
     assert report["steps"] == 45
     best = min(history["val_loss"])
-    assert f"at best, after epoch {report['best epoch']}: {best:.3f} nats ({best / math.log(2):.3f} bits)" in out
+    assert f"lowest, after epoch {report['best epoch']}: {best:.3f} nats ({best / math.log(2):.3f} bits)" in out
 
 
 def test_it_writes_with_what_is_remembered_what_it_writes_anew(zen):
@@ -64,7 +64,7 @@ def test_it_writes_with_what_is_remembered_what_it_writes_anew(zen):
 
 def test_samples_continue_the_text_held_out_at_each_temperature(zen):
     out, output, report = zen
-    written = out.split("\nheld out, after ")[0]
+    written = out.split("\nheld-out loss after ")[0]
     samples = re.findall(r"  temperature (.*):\n((?:    .*\n?)+)", written)
     assert [temperature for temperature, _ in samples] == ["0", "1"] * 2
     texts = [re.sub("^    ", "", sample, flags=re.MULTILINE).rstrip("\n") for _, sample in samples]
@@ -127,7 +127,7 @@ def test_windows_are_spread_evenly_and_miss_next_to_nothing(example, length, mos
     [
         (["--text", "{folder}/none.txt"], "none.txt"),
         (["--text", "{folder}/short.txt"], "short.txt has 12 characters, too few to hold some out: give 650 or more"),
-        (["--text", "{folder}/latin.txt"], "latin.txt is not in UTF-8, by its byte 1: save it as UTF-8"),
+        (["--text", "{folder}/latin.txt"], "latin.txt is not in UTF-8: byte 1 is invalid. Save it as UTF-8"),
         (["--model", "lstm"], "invalid choice: 'lstm'"),
         (["--steps", "0"], "'0' is not a whole number of 1 or more"),
         (["--temperature", "1", "-1"], "'-1' does not fit: give a number of 0 or more"),

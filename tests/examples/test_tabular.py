@@ -47,7 +47,7 @@ def test_the_tables_show_mean_and_deviation_of_each_metric_in_the_report(short_r
     report = json.loads((output / "report.json").read_text())
     assert "1,309 passengers on 929 tickets, of whom 61.8% died" in out
     assert max(map(len, re.findall(r".*\d \+- \d.*|.*log loss.*", out))) <= 80  # so that no table wraps
-    survival, fares = out.split("passengers' tickets cost")
+    survival, fares = out.split("\nfares of ")
     for part, names, digits, printed in (("survival", CLASSIFIERS, 3, survival), ("fares", REGRESSORS, 2, fares)):
         assert list(report[part]) == names
         for name, folds in report[part].items():
