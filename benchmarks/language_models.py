@@ -232,8 +232,8 @@ class Result:
 def counted(text: Text) -> list[Result]:
     """Return the results of the models without training."""
     return [
-        Result(0, "all characters alike", 0, math.log2(text.count)),
-        Result(0, "each by its frequency", text.count, frequencies(text, 0)),
+        Result(0, "equal probabilities", 0, math.log2(text.count)),
+        Result(0, "character frequencies", text.count, frequencies(text, 0)),
         Result(1, "counted pairs", text.count**2, frequencies(text, 1)),
     ]
 

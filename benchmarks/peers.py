@@ -256,7 +256,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--workloads", nargs="+", choices=workloads, default=workloads, metavar="NAME", help="see below (default all)"
     )
     parser.add_argument(
-        "--peers", nargs="+", choices=peers, metavar="NAME", help=f"beside minidl (default all): {', '.join(peers[1:])}"
+        "--peers", nargs="+", choices=peers, metavar="NAME", help=f"others (default all): {', '.join(peers[1:])}"
     )
     parser.add_argument("--rounds", type=int, help="rounds in which the peers take turns (default 5; 1 with --quick)")
     parser.add_argument(

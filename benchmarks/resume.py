@@ -144,7 +144,7 @@ def run_and_kill(folder: Path, kind: str, rows: int, every_steps: int, moment: f
     halves = list(folder.glob(".step_*"))
     names = sorted(path.name for path in folder.glob("step_*.npz"))
     subprocess.run(command(folder, kind, rows, every_steps), check=True)
-    return f"{'amid the save after' if halves else 'after'} {names[-1].removesuffix('.npz').replace('_', ' ')}"
+    return f"{'during the save after' if halves else 'after'} {names[-1].removesuffix('.npz').replace('_', ' ')}"
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
 
 2 to 4 processes train a network with dropout and batch normalization, and save it every 10 steps. At a random moment
 SIGKILL kills a random process; the time until the others end is measured. The run then starts again with another number
-of processes. Its history must equal that of a single undisturbed process, to 1e-5 relative in float32.
+of processes. Its history must equal the history of a single undisturbed process, to 1e-5 relative in float32.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def main() -> None:
             passed += is_good
             killed = f"process {victim} of {before} killed after step {step}, all ended in {seconds:.1f} s"
             verdict = "passed" if is_good else "FAILED"
-            print(f"run {kill:2}: {killed}; went on with {after}, differs by {difference:.0e}: {verdict}", flush=True)
+            print(f"run {kill:2}: {killed}; continued with {after}, differs by {difference:.0e}: {verdict}", flush=True)
     print(f"\n{passed} of {options.kills} passed")
     sys.exit(passed < options.kills)
 

@@ -166,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="rounds of each way (default: %(default)s)")
     rounds = parser.parse_args().rounds
-    ways = {"one thread": "one thread", "BLAS": "two threads of BLAS", "helper": "a second thread beside"}
+    ways = {"one thread": "one thread", "BLAS": "two BLAS threads", "helper": "with a helper thread"}
     print(f"{'microseconds of a step, median (range)':<40}{'ratio':>25}  bits")
     for optimizer in ("SGD", "Adam"):
         found = {way: [] for way in ways}

@@ -89,7 +89,7 @@ def freed_memory() -> None:
     )
     print("\nReLU of (128, 500), 256 KB")
     found = []
-    for name, threshold in (("memory of 128 KB and more given back", "131072"), ("memory kept: minidl", "33554432")):
+    for name, threshold in (("memory of 128 KB and more returned", "131072"), ("memory kept: minidl", "33554432")):
         result = subprocess.run(
             [sys.executable, "-c", program],
             env=os.environ | {"MALLOC_MMAP_THRESHOLD_": threshold, "MALLOC_TRIM_THRESHOLD_": threshold},
@@ -217,7 +217,7 @@ def adam(size: int) -> None:
         other.result()
 
     ways: Ways = {
-        "the formula as it stands": formula,
+        "the formula as written": formula,
         "a scratch array": lambda: whole.apply(parameters, gradients),
         "a scratch array, in blocks: minidl": lambda: ours.apply(parameters, gradients),
         "a scratch array, halves in two threads": two_threads,

@@ -12,10 +12,10 @@ def test_killed_runs_end_in_the_bits_of_an_undisturbed_one():
     result = run("benchmarks/resume", "--kills", 3, "--rows", 1000, "--cost-rows", 200)
     assert result.returncode == 0, result.stderr
     kills = re.findall(
-        r"run +\d, (?:plain|averaged|lbfgs), killed (amid the save )?after step (\d+): the same bits", result.stdout
+        r"run +\d, (?:plain|averaged|lbfgs), killed (during the save )?after step (\d+): the same bits", result.stdout
     )
     assert len(kills) == 3
-    assert kills[1][0] == "amid the save "
+    assert kills[1][0] == "during the save "
     assert all(0 < int(step) < 15 * 8 for _, step in kills)
     assert "3 of 3 identical" in result.stdout
     assert re.search(r"a save of [\d.]+ MB after each epoch of 200 rows: median [\d.]+ ms, [\d.]+% of", result.stdout)
