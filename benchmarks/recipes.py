@@ -1,8 +1,9 @@
 """The results of the recipes of `mnist_mlp.py` and `mnist_cnn.py`, and the effect of each part of the best ones.
 
     python benchmarks/recipes.py                                 # best and fast, 3 seeds each, and the ablation of best
-    python benchmarks/recipes.py --figures wide --seeds 1        # a quarter of an hour
+    python benchmarks/recipes.py --figures wide --seeds 1        # ten minutes
     python benchmarks/recipes.py --figures conv conv-fast        # convolutions, half an hour
+    python benchmarks/recipes.py --figures distilled             # a teacher and a student, a quarter of an hour
     python benchmarks/recipes.py --ablation conv --epochs 4      # only an ablation, and a shorter one
 
 The results come from the example's own command, on all training images, evaluated on the test images. An ablation

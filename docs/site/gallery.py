@@ -42,11 +42,13 @@ class Example:
 
 
 MODEL = "runs/mnist_mlp/784-128-64-10.npz"
+TAUGHT = "--teacher runs/mnist_cnn/28x28-c8-c24-128-10.npz"
 SHOW = f"{MODEL} --index 7 --save runs/digit.png"
 IN_ORDER = {
     "mnist_mlp": Example("Handwritten digits", "--rows 4000 --network 784-128-64-10 --epochs 2"),
     "predict_digit": Example("One digit, and your own", SHOW, SHOW),
     "mnist_cnn": Example("Images: a convolutional network", "--epochs 1"),
+    "distillation": Example("A large network teaches a small one", f"{TAUGHT} --epochs 2", TAUGHT),
     "tabular": Example("A table with categories and gaps", "--folds 2 --epochs 5"),
     "regression": Example("A regression beside a linear model", "--folds 3 --seeds 1 --epochs 5"),
     "series": Example("A time series", "--epochs 1 --seeds 1"),
@@ -54,7 +56,7 @@ IN_ORDER = {
     "characters": Example("A network that writes", "--steps 60 --samples 1"),
     "spirals": Example("Watch a network learn", "--epochs 12 --frames 6"),
 }
-"""The examples. The second one shows a model that the first one trains."""
+"""The examples. Some use a model that an earlier one trains."""
 
 
 def used_modules(script: Path) -> list[Path]:

@@ -17,12 +17,13 @@ from numpy.typing import DTypeLike
 
 from minidl import products
 from minidl.arrays import check_mask
-from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError
 from minidl.functional import sum_rows
 from minidl.initializers import Initializer, get_initializer, is_initializer
 from minidl.layers.base import Declaration, Layer
 from minidl.regularizers import Constraint, Regularizer, is_constraint, is_regularizer
 from minidl.reprs import brief
+from minidl.sequences.positions import sequence_of
 from minidl.settings import as_flag, one_of, setting
 from minidl.typing import Array, Shape
 
@@ -45,11 +46,7 @@ class _Recurrent(Layer):
     """Number of vectors in the state. LSTM has two: the hidden state and the cell."""
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        if len(input_shape) != 2:
-            expected = f"{type(self).__name__} expects sequences, samples of shape (positions, features)"
-            cure = "ids need an Embedding before it, and a recurrent layer before it return_sequences=True"
-            raise ShapeError(f"{expected}, but got {input_shape}: {cure}")
-        time, features = input_shape
+        time, features = sequence_of(self, input_shape)
         columns, initial = self.gates * self.units, _GateByGate(self.initializer, self.gates)
         recurrent = _GateByGate(self.recurrent_initializer, self.gates)
         self.weight = declare.parameter("weight", (features, columns), initial, regularized=True)

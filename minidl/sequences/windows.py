@@ -14,6 +14,7 @@ from minidl.layers import pooling, windows
 from minidl.layers.base import Declaration, Layer, Parameter
 from minidl.layers.windows import Sides, Window, add_bias, as_pair, image_gradient, slide
 from minidl.regularizers import Constraint, Regularizer, is_constraint, is_regularizer
+from minidl.sequences.positions import sequence_of
 from minidl.settings import as_flag, setting
 from minidl.typing import Array, Shape
 
@@ -28,14 +29,6 @@ def as_sides(value: Any, name: str) -> str | Sides:
 def as_causal_sides(value: Any, name: str) -> str | Sides:
     """Return "causal" or the result of `as_sides`."""
     return "causal" if isinstance(value, str) and value == "causal" else as_sides(value, name)
-
-
-def as_sequence(shape: Shape) -> tuple[int, int]:
-    """Return positions and features of a sample. Raise ShapeError unless it is a sequence."""
-    if len(shape) != 2:
-        cure = "add Reshape((positions, features)) before, or give the model this shape as input_shape"
-        raise ShapeError(f"it takes sequences (positions, features), not samples {shape}: {cure}")
-    return shape[0], shape[1]
 
 
 class _AlongTime(Layer):
@@ -132,7 +125,7 @@ class Conv1D(_AlongTime):
     constraint: Constraint | None = setting(default=None, check=is_constraint)
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        length, features = as_sequence(input_shape)
+        length, features = sequence_of(self, input_shape)
         window = self.slide((1, length, features), self.kernel_size, self.strides, self.padding, self.dilation)
         if features % self.groups or self.filters % self.groups:
             split = f"the {features} features of the sequence {input_shape} and the {self.filters} filters"
@@ -183,7 +176,7 @@ class _Pooling1D(Layer):
     takes_mask = True
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
-        return super().build((1, *as_sequence(input_shape)), declare)[-2:]
+        return super().build((1, *sequence_of(self, input_shape)), declare)[-2:]
 
     def pool(self, x: Array, training: bool = False) -> Array:
         """Return the result of the pooling of images for sequences."""
