@@ -69,7 +69,7 @@ _METRICS: dict[type[Any], type[Any]] = {SoftmaxCrossEntropy: Accuracy, MeanSquar
 @replaces("minidl.training.trainer:Trainer")
 class _Steps:
     def _take_steps(self: Any, fit: Any) -> Any:
-        position, rows = self.position, None
+        position, read = self.position, None
         with contextlib.ExitStack() as stack:
             while not self._stopping and position.row < position.rows:
                 fit.read_trainable()
@@ -77,18 +77,21 @@ class _Steps:
                 count = 0 if chain is None else _count_steps(self, fit, chain)
                 if chain is None or not count:
                     return NotImplemented  # the NumPy code continues from here
-                if rows is None:
-                    rows = _distorted_rows(self, fit, count, stack) if self.augment else _rows_in_order(self, fit)
+                read = read or _reader(self, fit, count, stack)
                 with self._whole:
-                    _take(self, fit, chain, *rows(count))
+                    _take(self, fit, chain, *read(count))
                     fit.callbacks.call("on_batch_end", self)
         return None
 
 
-def _rows_in_order(trainer: Any, fit: Any) -> Callable[[int], tuple[Array, Array, Array]]:
-    """Return a function that reads the next steps: inputs, targets, and the indices of the inputs in their order."""
+def _reader(
+    trainer: Any, fit: Any, ahead: int, stack: contextlib.ExitStack
+) -> Callable[[int], tuple[Array, Array, Array]]:
+    """Return a function that reads the rows of the next steps: inputs, targets, and the order of the inputs.
+
+    If the trainer distorts inputs, a thread does this during the steps before; the stack ends it.
+    """
     position, data = trainer.position, fit.data
-    order = data.order((trainer.seed or 0, trainer.epoch)) if position.shuffled else None
 
     def read(steps: int) -> tuple[Array, Array, Array]:
         stop = min(position.row + steps * position.batch_rows, position.rows)
@@ -99,21 +102,16 @@ def _rows_in_order(trainer: Any, fit: Any) -> Callable[[int], tuple[Array, Array
         x = data.x[rows if position.shuffled else slice(rows[0], rows[-1] + 1)]
         return x, data.targets[rows], np.arange(len(rows))
 
-    return read
-
-
-def _distorted_rows(
-    trainer: Any, fit: Any, ahead: int, stack: contextlib.ExitStack
-) -> Callable[[int], tuple[Array, Array, Array]]:
-    """Return a function that reads the next steps, as above. A thread distorts their inputs during the steps before."""
-    batches = stack.enter_context(contextlib.closing(trainer._batches(fit, ahead)))
-
-    def read(steps: int) -> tuple[Array, Array, Array]:
+    def read_distorted(steps: int) -> tuple[Array, Array, Array]:
         group = list(itertools.islice(batches, steps))
         x, targets = (np.concatenate([getattr(each, name) for each in group]) for name in ("x", "targets"))
         return x, targets, np.arange(len(x))
 
-    return read
+    if trainer.augment is None:
+        order = data.order((trainer.seed or 0, trainer.epoch)) if position.shuffled else None
+        return read
+    batches = stack.enter_context(contextlib.closing(trainer._batches(fit, ahead)))
+    return read_distorted
 
 
 def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
@@ -136,7 +134,7 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
         return min(steps, 1)
     many = _MULTIPLICATIONS // (3 * rows * len(fit.parameters))
     x = fit.data.x
-    if trainer.augment or not isinstance(x, np.ndarray):
+    if trainer.augment is not None or not isinstance(x, np.ndarray):
         many = min(many, _BYTES // (rows * math.prod(x.shape[1:]) * x.dtype.itemsize))
     return min(steps, max(many, 1))
 

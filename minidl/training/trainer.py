@@ -488,7 +488,7 @@ class Trainer(Configurable):
             return batch
 
         parts = split_rows(self.position.row, len(data), size, joined=self.model.mixes_rows())
-        return prefetch(batch_at, parts, ahead) if self.augment else (batch_at(part) for part in parts)
+        return prefetch(batch_at, parts, ahead) if self.augment is not None else (batch_at(part) for part in parts)
 
     def _take_step(self, fit: Fit, batches: list[Rows]) -> Array:
         """Change the parameters along the gradient of batches; return their totals."""

@@ -298,7 +298,11 @@ def test_before_it_is_set_up_there_is_nothing_to_draw_from():
     ("layer", "shape", "message"),
     [
         (MultiHeadAttention(2), 4, r"expects sequences, samples of shape .positions, features., but got \(4,\)"),
-        (MultiHeadAttention(2), (3, 4, 5), r"expects sequences, samples of shape .positions, features., but got \(3, 4, 5\)"),
+        (
+            MultiHeadAttention(2),
+            (3, 4, 5),
+            r"expects sequences, samples of shape .positions, features., but got \(3, 4, 5\)",
+        ),
         (MultiHeadAttention(3), (5, 8), "cannot cut 8 features into 3 heads$"),
         (MultiHeadAttention(2, rotary=True), (5, 6), "cannot cut 6 features into 2 heads of an even size, as rotary"),
     ],
