@@ -35,6 +35,7 @@ import mnist_recipes  # noqa: E402
 from recipe import Recipe  # noqa: E402
 
 from minidl import Sequential, Trainer, search  # noqa: E402
+from minidl.compiled import switching  # noqa: E402
 from minidl.data import augment, load_mnist, train_validation_split  # noqa: E402
 from minidl.errors import ArgumentError, MinidlError, counted  # noqa: E402
 from minidl.prediction import Ensemble  # noqa: E402
@@ -133,7 +134,7 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
             f"{label:<{width}}{len(runs):>6}{spread(runs['test accuracy'], 2):>20}{runs['test accuracy'].min():>8.2f}"
             f"{runs['test loss'].mean():>11.4f}{'' if np.isnan(seconds) else f'{seconds:.1f}':>9}"
         )
-    return "\n".join([machine(), "", *lines])
+    return "\n".join([machine(), f"compiled code: {switching.describe()}", "", *lines])
 
 
 def evaluate_together(recipe: Recipe, paths: list[Path], data: Path | None) -> dict[str, float]:
