@@ -1,9 +1,9 @@
-"""The results of the recipes of `mnist_mlp.py` and `mnist_cnn.py`, and the effect of each part of the best ones.
+"""The results of the recipes of `mnist_mlp.py`, `mnist_cnn.py` and `distillation.py`, and the effect of their parts.
 
     python benchmarks/recipes.py                                 # best and fast, 3 seeds each, and the ablation of best
     python benchmarks/recipes.py --figures wide --seeds 1        # ten minutes
     python benchmarks/recipes.py --figures conv conv-fast        # convolutions, half an hour
-    python benchmarks/recipes.py --figures distilled             # a teacher and a student, a quarter of an hour
+    python benchmarks/recipes.py --figures distilled             # three teachers and students, half an hour
     python benchmarks/recipes.py --ablation conv --epochs 4      # only an ablation, and a shorter one
 
 The results come from the example's own command, on all training images, evaluated on the test images. An ablation
@@ -35,7 +35,6 @@ import mnist_recipes  # noqa: E402
 from recipe import Recipe  # noqa: E402
 
 from minidl import Sequential, Trainer, search  # noqa: E402
-from minidl.compiled import switching  # noqa: E402
 from minidl.data import augment, load_mnist, train_validation_split  # noqa: E402
 from minidl.errors import ArgumentError, MinidlError, counted  # noqa: E402
 from minidl.prediction import Ensemble  # noqa: E402
@@ -90,14 +89,21 @@ VARIANTS = {
 }
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether an example has trained all its networks in a folder."""
+    path = folder / "settings.json"
+    return path.exists() and not json.loads(path.read_text(encoding="utf-8"))["left"]
+
+
 def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> str:
     """Run the example's command for each recipe and seed; return the table of its reports."""
     rows: list[tuple[str, dict[str, float], float]] = []
+    compiled = True
     for name in names:
         recipe = recipe_named(name)
         for seed in range(seeds):
             folder = output / f"{name}-{seed}"
-            if not (folder / "report.json").exists():
+            if not is_complete(folder):
                 example, own_name = EXAMPLE[name]
                 command = [sys.executable, EXAMPLES / f"{example}.py", *(["--recipe", own_name] if own_name else [])]
                 command += ["--seed", str(seed), "--resume", "--output", folder, *(["--data", data] if data else [])]
@@ -109,6 +115,7 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
                 raise ArgumentError(
                     f"{folder} holds a run of another recipe {name}: delete it to measure the present one"
                 )
+            compiled &= report["compiled"]
             label, seconds = f"{name}, {report['network']}", report["seconds"]
             seconds = np.nan if report["resumed_after_epochs"] else seconds  # those of a whole run only
             rows.append((label, report[report["evaluated_on"]], seconds))
@@ -134,7 +141,7 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
             f"{label:<{width}}{len(runs):>6}{spread(runs['test accuracy'], 2):>20}{runs['test accuracy'].min():>8.2f}"
             f"{runs['test loss'].mean():>11.4f}{'' if np.isnan(seconds) else f'{seconds:.1f}':>9}"
         )
-    return "\n".join([machine(), f"compiled code: {switching.describe()}", "", *lines])
+    return "\n".join([machine(), "with compiled code" if compiled else "without compiled code", "", *lines])
 
 
 def evaluate_together(recipe: Recipe, paths: list[Path], data: Path | None) -> dict[str, float]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from minidl import History, KLDivergence, Sequential, Trainer
 from minidl.data import load_mnist
 from minidl.errors import ArgumentError, MinidlError
 from minidl.functional import softmax
+from minidl.losses import CategoricalLoss
 from minidl.typing import Array, Shape
 
 DEFAULTS: dict[str, Any] = {"teacher": None, "data": None, "seed": 0, "output": Path("runs/distillation")}
@@ -101,10 +103,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def load_teacher(path: Path, pixels: int, classes: int) -> Sequential:
     """Read a trained model; raise ArgumentError if it cannot teach digits of this size."""
     teacher = Sequential.load(path)
-    if np.prod(teacher.input_shape or ()) != pixels or teacher.output_shape != (classes,):
+    is_classifier = isinstance(teacher.loss, CategoricalLoss)
+    if not is_classifier or np.prod(teacher.input_shape) != pixels or teacher.output_shape != (classes,):
         raise ArgumentError(
             f"--teacher {path}: it takes {teacher.input_shape} numbers per image and returns {teacher.output_shape}; "
-            f"these images have {pixels} pixels and {classes} classes"
+            f"these images have {pixels} pixels and {classes} classes: give a classifier of such images"
         )
     return teacher
 
@@ -129,6 +132,8 @@ def main(arguments: list[str] | None = None) -> None:
         return follow("student", replace(student, teacher=taught_by), x, y, evaluation, options)
 
     settings = {"seed": options.seed} | options.given | {"recipe": "distilled"}
+    if options.teacher:
+        settings["teacher"] = f"another file, {sha256(options.teacher.read_bytes()).hexdigest()[:16]}"
     train_each(
         [name for role, name in names.items() if role == "student" or teacher is None],
         train_one,

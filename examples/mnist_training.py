@@ -16,6 +16,7 @@ from mnist_runs import RunFolder
 from recipe import Recipe
 
 from minidl import Callback, Checkpoint, EarlyStopping, History, Sequential, Trainer, page
+from minidl.compiled import is_on
 from minidl.data import ImageDataset, train_validation_split
 from minidl.errors import ArgumentError, DataError, counted
 from minidl.metrics import confusion_matrix
@@ -70,11 +71,12 @@ def follow(
         options,
         recipe.predictor,
     )
-    return entry | {"recipe": name, "settings": repr(recipe)}
+    distort = repr(recipe.distort(image_shape)) if recipe.distortions else None
+    return entry | {"recipe": name, "settings": repr(recipe), "augment": distort}
 
 
 class Stopwatch(Callback):
-    """Measures the seconds of training. A checkpoint keeps them, so a resumed run counts the time before it, too."""
+    """Measures the seconds since it was made. A checkpoint keeps them, so a resumed run counts the time before, too."""
 
     def __post_init__(self) -> None:
         self.start = time.perf_counter()
@@ -142,6 +144,7 @@ def run(
         "batch_size": trainer.batch_size,
         "seed": options.seed,
         "seconds": stopwatch.seconds,
+        "compiled": is_on(),
         "resumed_after_epochs": resumed_after,
         "epochs": trainer.epoch,
         "stopped_early": trainer.epoch < epochs,
@@ -214,7 +217,7 @@ def table(report: list[dict[str, Any]]) -> str:
         )
     lines += [f"{entry['network']}: {text}" for entry in report if (text := which_epoch(entry))]
     lines += [
-        f"{entry['network']}: {entry['averaged']['accuracy']:.2%} with the mean over distorted copies of each image"
+        f"{entry['network']}: {entry['averaged']['accuracy']:.2%} by the mean over distorted copies"
         for entry in report
         if "averaged" in entry
     ]
@@ -238,7 +241,8 @@ def figure(loss: float) -> str:
 def matrix(entry: dict[str, Any]) -> str:
     """Format a confusion matrix: rows are true digits, columns predicted ones."""
     counts = entry["confusion_matrix"]
-    lines = [f"{entry['network']}: rows are true digits, columns predicted ones"]
+    predicted = "predicted ones, by the mean over copies" if "averaged" in entry else "predicted ones"
+    lines = [f"{entry['network']}: rows are true digits, columns {predicted}"]
     lines.append("    " + "".join(f"{digit:>6}" for digit in range(len(counts))))
     lines += [f"{digit:>4}" + "".join(f"{count or '.':>6}" for count in row) for digit, row in enumerate(counts)]
     return "\n".join(lines)

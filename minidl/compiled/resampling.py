@@ -45,7 +45,8 @@ def _find_corners(rows, columns, height, width, corners, downs, acrosses):
         row, column = rows[p] + one, columns[p] + one
         row, column = zero if row < zero else row, zero if column < zero else column
         row, column = last_row if row > last_row else row, last_column if column > last_column else column
-        top, left = np.int32(row), np.int32(column)
+        # A position that is NaN reads any pixel: the value is NaN.
+        top, left = np.int32(row if row >= zero else zero), np.int32(column if column >= zero else zero)
         downs[p], acrosses[p] = row - number(top), column - number(left)
         corners[p] = top * np.int32(width + 2) + left
 

@@ -39,6 +39,9 @@ _MULTIPLICATIONS = 2**28
 _BYTES = 2**22
 """The bytes of the rows that are distorted, or read from files, for one call."""
 
+_CALLS = 8
+"""The least number of calls in an epoch whose inputs are distorted."""
+
 _ROWS = 8192
 """NumPy sums more losses than this in parts."""
 
@@ -69,17 +72,18 @@ _METRICS: dict[type[Any], type[Any]] = {SoftmaxCrossEntropy: Accuracy, MeanSquar
 @replaces("minidl.training.trainer:Trainer")
 class _Steps:
     def _take_steps(self: Any, fit: Any) -> Any:
-        position, read = self.position, None
+        position, augment, read = self.position, self.augment, None
         with contextlib.ExitStack() as stack:
             while not self._stopping and position.row < position.rows:
                 fit.read_trainable()
                 chain = chain_of(fit.model)
                 count = 0 if chain is None else _count_steps(self, fit, chain)
-                if chain is None or not count:
+                if chain is None or not count or self.augment is not augment:
                     return NotImplemented  # the NumPy code continues from here
                 read = read or _reader(self, fit, count, stack)
+                rows = read(count)
                 with self._whole:
-                    _take(self, fit, chain, *read(count))
+                    _take(self, fit, chain, *rows)
                     fit.callbacks.call("on_batch_end", self)
         return None
 
@@ -89,7 +93,8 @@ def _reader(
 ) -> Callable[[int], tuple[Array, Array, Array]]:
     """Return a function that reads the rows of the next steps: inputs, targets, and the order of the inputs.
 
-    If the trainer distorts inputs, a thread does this during the steps before; the stack ends it.
+    If the trainer distorts inputs, a thread does this during the steps before; the stack ends it. An error of a
+    distortion ends the run before the steps of the same call.
     """
     position, data = trainer.position, fit.data
 
@@ -134,6 +139,8 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
         return min(steps, 1)
     many = _MULTIPLICATIONS // (3 * rows * len(fit.parameters))
     x = fit.data.x
+    if trainer.augment is not None:  # the next steps are distorted during these
+        many = min(many, position.rows // (_CALLS * rows))
     if trainer.augment is not None or not isinstance(x, np.ndarray):
         many = min(many, _BYTES // (rows * math.prod(x.shape[1:]) * x.dtype.itemsize))
     return min(steps, max(many, 1))

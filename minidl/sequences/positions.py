@@ -16,8 +16,8 @@ def sequence_of(layer: Layer, input_shape: Shape) -> tuple[int, int]:
     """Return positions and features of a layer's samples. Raise ShapeError unless they have exactly these two axes."""
     if len(input_shape) != 2:
         expected = f"{type(layer).__name__} expects sequences, samples of shape (positions, features)"
-        cure = "ids need an Embedding before it, plain rows Reshape((positions, features)), and a recurrent layer "
-        raise ShapeError(f"{expected}, but got {input_shape}: {cure}before it return_sequences=True")
+        cure = "ids need an Embedding before it, other samples Reshape((positions, features)); a recurrent layer "
+        raise ShapeError(f"{expected}, but got {input_shape}: {cure}before it needs return_sequences=True")
     return input_shape[0], input_shape[1]
 
 

@@ -1,7 +1,7 @@
-"""Prefetching: a thread prepares the next batch while a step is computed with the current one."""
+"""Prefetching: a thread prepares the next batches while a step is computed with the current one."""
 
+import contextlib
 import itertools
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
 
 from minidl.training.rows import Rows
@@ -12,13 +12,14 @@ def prefetch(make: Callable[[slice], Rows], places: Iterable[slice], ahead: int 
 
     One thread makes them all, in order, so the results are the same as without it. It is at most `ahead` results ahead
     of the caller. An error of `make` is raised here in its turn. Close the iterator if you stop early: this waits for
-    the results that are still being made.
+    the result in progress.
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(1, thread_name_prefix="minidl-batches") as thread:
+    with ThreadPoolExecutor(1, thread_name_prefix="minidl-batches") as thread, contextlib.ExitStack() as stack:
+        stack.callback(thread.shutdown, cancel_futures=True)
         submitted = (thread.submit(make, place) for place in places)
-        waiting = deque(itertools.islice(submitted, ahead))
+        waiting = list(itertools.islice(submitted, ahead))
         while waiting:
-            waiting.extend(itertools.islice(submitted, 1))
-            yield waiting.popleft().result()
+            waiting += itertools.islice(submitted, 1)
+            yield waiting.pop(0).result()

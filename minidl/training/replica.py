@@ -35,8 +35,7 @@ class Replica:
     def __init__(self, model: Sequential, threads: int) -> None:
         vectors = {id(parameter.vectors): parameter.vectors for parameter in model.named_parameters().values()}
         own = {key: (values, np.zeros_like(gradients)) for key, (values, gradients) in vectors.items()}
-        self.models = model, copy.deepcopy(model, own)
-        self.threads = threads
+        self.models, self.threads = (model, copy.deepcopy(model, own)), threads
         self._layers = list(zip(model.walk(), self.models[1].walk(), strict=True))
 
     def compute(self, work: Callable[[Sequential, int], tuple[Array, Array]]) -> list[tuple[Array, Array]]:

@@ -142,7 +142,7 @@ class Trainer(Configurable):
         validation after each epoch, and after `fit`. The next step continues from the parameters themselves.
     augment : callable, optional
         Gets the read-only inputs of each batch and a random generator. Returns inputs of the same shape to train on
-        instead, such as images distorted by `minidl.data.augment`. It works in its own thread, one batch ahead of the
+        instead, such as images distorted by `minidl.data.augment`. It works in its own thread, ahead of the
         step; meanwhile BLAS has one thread less. The batch that begins with row r of epoch e gets the generator
         ``numpy.random.default_rng((seed, e, r, 1))``. Evaluation uses the original inputs.
     accumulate : int >= 1, default 1
@@ -302,8 +302,7 @@ class Trainer(Configurable):
             self.position = Position(self.epoch, rows=len(fit.data))
         if self.position.totals.shape != fit.tally.zeros().shape:
             self.position.totals = fit.tally.zeros()
-        self.last_epoch = self.epoch + epochs
-        self._stopping, self._over = self._over, False
+        self.last_epoch, self._stopping, self._over = self.epoch + epochs, self._over, False
         start()
         with interrupted_between_steps() as self._whole, contextlib.ExitStack() as endings:
             endings.callback(self.model.forget_saved)

@@ -40,6 +40,7 @@ def test_the_figures_are_those_that_the_example_reports(mnist_folder, tmp_path, 
         report["test"]["accuracy"] = accuracy
         path.parent.with_name(f"fast-{seed}").mkdir(exist_ok=True)
         path.parent.with_name(f"fast-{seed}").joinpath("report.json").write_text(json.dumps([report]))
+        path.parent.with_name(f"fast-{seed}").joinpath("settings.json").write_text('{"left": []}')
     assert re.search(r"^fast, 784-128-64-10 +2 +55.00 ± 7.07 +50.00", measure(*options, "2"), re.MULTILINE)
 
     path.write_text(path.read_text().replace("epochs=8", "epochs=9"))

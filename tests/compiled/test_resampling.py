@@ -29,6 +29,18 @@ def test_values_between_pixels(shape, finite):
     assert_same_bits(found, wanted)
 
 
+def test_positions_that_are_nan_give_nan():
+    rng = np.random.default_rng(0)
+    places = rng.uniform(0, 5, (2, 3, 4, 4)).astype(np.float32)
+    places[0, 0, 0, :2] = places[1, 1] = np.nan
+    with np.errstate(all="ignore"):
+        wanted, found = (
+            f(frame(rng.random((3, 5, 6, 2))), 5, 6, *places.copy()) for f in both(RESAMPLING, "_interpolate")
+        )
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+    assert np.isnan(found).sum() == 2 * (2 + 16)
+
+
 @pytest.mark.parametrize("change", [lambda places: places.astype(np.float64), lambda places: places.swapaxes(2, 3)])
 def test_other_positions_are_left_to_numpy(change):
     rng = np.random.default_rng(0)

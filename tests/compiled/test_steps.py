@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import signal
 
 import numpy as np
 import pytest
@@ -184,20 +185,59 @@ def test_rows_of_files_are_taken_several_steps_at_a_time(calls, monkeypatch, tmp
     assert calls == [24, 24, 24, 24, 4] * 2
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.float32])
-def test_distorted_rows_are_taken_several_steps_at_a_time(calls, monkeypatch, kind):
-    x, y = problem(100)
-    monkeypatch.setattr(steps, "_BYTES", 3 * 8 * 6 * np.dtype(kind).itemsize)
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+def test_distorted_rows_are_taken_several_steps_at_a_time(calls, kind):
+    x, y = problem(204)
     assert_same_run(
         lambda: trainer(augment=Compose([Translation(0.4), PixelNoise(0.1)], image_shape=(2, 3))),
         fit=lambda run: run.fit(np.abs(100 * x).astype(kind), y, epochs=2, progress=False),
     )
-    assert calls == [24, 24, 24, 24, 4] * 2
+    assert calls == [*[24] * 8, 12] * 2  # an eighth of an epoch, so that the next ones are distorted meanwhile
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_distorted_rows_of_files(calls, tmp_path, shuffle):
+    x, y = problem(204)
+    for file, part in enumerate((slice(0, 100), slice(100, 204))):
+        np.save(tmp_path / f"x_{file}.npy", x[part])
+        np.save(tmp_path / f"y_{file}.npy", y[part])
+    data = Shards(tmp_path, buffer=2)
+    assert_same_run(
+        lambda: trainer(augment=Translation(0.4, image_shape=(2, 3)), shuffle=shuffle),
+        fit=lambda run: run.fit(data.x, data.y, epochs=2, progress=False),
+    )
+    assert calls == [*[24] * 8, 12] * 2
+
+
+def test_distortions_that_begin_within_an_epoch():
+    def begin(run):
+        run.augment = Translation(0.4, image_shape=(2, 3)) if run.step >= 3 else None
+
+    def fit(run):
+        run.fit(*problem(50), epochs=2, callbacks=[FunctionCallback(begin, moment="on_batch_end")], progress=False)
+
+    assert_same_run(trainer, fit=fit)
+
+
+def test_ctrl_c_waits_for_no_distortion_of_later_steps():
+    made = []
+
+    class Slow(Translation):
+        def matrices(self, *arguments):
+            made.append(len(made))
+            if len(made) == 12:
+                signal.raise_signal(signal.SIGINT)
+            return super().matrices(*arguments)
+
+    run = trainer(augment=Slow(0.4, image_shape=(2, 3)))
+    with pytest.raises(KeyboardInterrupt):
+        run.fit(*problem(800), progress=False)
+    assert len(made) < 12 + 2 * 100 // 8 + 2
 
 
 def test_distorted_rows_with_a_row_alone_at_the_end(calls):
     layers = [Dense(8), BatchNorm(), ReLU()]  # the row joins the batch before
-    for rest, expected in (([Dense(4)], [16]), (layers, [8])):
+    for rest, expected in (([Dense(4)], [8, 8]), (layers, [8])):
         assert_same_run(
             lambda rest=rest: trainer(layers=copy.deepcopy(rest), augment=Translation(0.4, image_shape=(2, 3))),
             fit=lambda run: run.fit(*problem(17), epochs=2, progress=False),

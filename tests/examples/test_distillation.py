@@ -88,6 +88,23 @@ def test_a_model_of_other_images_is_no_teacher(trained, small_mnist_folder, tmp_
     )
     assert result.returncode != 0
     assert "other.npz: it takes (5,) numbers per image and returns (10,); these images have 784 pixels" in result.stderr
+    assert "give a classifier of such images" in result.stderr
+
+
+def test_a_run_does_not_continue_with_another_teacher(trained, small_mnist_folder, tmp_path, monkeypatch):
+    output, _ = trained
+    teacher = tmp_path / "teacher.npz"
+    teacher.write_bytes((output / f"{TEACHER}.npz").read_bytes())
+    options = ["--data", small_mnist_folder, "--output", tmp_path / "run", "--epochs", 8, "--teacher", teacher]
+    with monkeypatch.context() as patched:
+        patched.setattr("minidl.Trainer.fit", stopping_after(3))
+        assert run_here("examples/distillation", *options).returncode != 0
+    model = Sequential.load(teacher)
+    model.parameters *= 0.5
+    model.save(teacher)
+    result = run_here("examples/distillation", *options, "--resume")
+    assert result.returncode != 0
+    assert "had --teacher 'another file, " in result.stderr
 
 
 @pytest.mark.parametrize("epoch", [1, 4, 21])

@@ -17,7 +17,7 @@ def resample(images: Array, rows: Array, columns: Array, fill: float = 0.0) -> A
     ----------
     images : array (N, height, width, channels)
     rows, columns : float32 arrays (N, new height, new width)
-        Positions in pixels; (0, 0) is the middle of the upper left pixel. The arrays are overwritten.
+        Positions in pixels; (0, 0) is the middle of the upper left pixel. The arrays may be overwritten.
     fill : float
         The value outside the images; positions between it and the edge pixels are interpolated, too.
 
