@@ -120,7 +120,7 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
             seconds = np.nan if report["resumed_after_epochs"] else seconds  # those of a whole run only
             rows.append((label, report[report["evaluated_on"]], seconds))
             if averaged := report.get("averaged"):
-                rows.append((f"  mean over {recipe.copies} distorted copies", averaged, seconds))
+                rows.append((f"  mean over {recipe.copies} shifted copies", averaged, seconds))
         if recipe.copies and seeds > 1:
             paths = [output / f"{name}-{seed}" / f"{report['network']}.npz" for seed in range(seeds)]
             rows.append((f"  ensemble of these {seeds}", evaluate_together(recipe, paths, data), np.nan))

@@ -53,10 +53,10 @@ RECIPES = {
     "conv": Convolutional(
         stages=((16,), (32, 32), (64, 64)),
         hidden=(64,),
-        epochs=20,
+        epochs=18,
         batch_size=128,
         learning_rate=0.012,
-        distortions=(Rotation(10), Scaling(0.12, keep_aspect=False), Translation(0.07), Shear(9), Elastic(15)),
+        distortions=(Rotation(10), Scaling(0.1), Translation(0.07), Shear(6), Elastic(12)),
         dropout=0.2,
         average=0.998,
         copies=16,

@@ -28,6 +28,7 @@ from mnist_training import as_given, follow, number_of_classes, train_each, with
 
 from minidl import History, KLDivergence, Sequential, Trainer
 from minidl.data import load_mnist
+from minidl.data.augment import Elastic, Rotation, Scaling, Shear, Translation
 from minidl.errors import ArgumentError, MinidlError
 from minidl.functional import softmax
 from minidl.losses import CategoricalLoss
@@ -74,7 +75,12 @@ class Distilled(FullyConnected):
         return targets
 
 
-TEACHER = replace(cnn_recipes.RECIPES["conv"], epochs=8, copies=0)
+TEACHER = replace(
+    cnn_recipes.RECIPES["conv"],
+    epochs=8,
+    distortions=(Rotation(10), Scaling(0.12, keep_aspect=False), Translation(0.07), Shear(9), Elastic(15)),
+    copies=0,
+)
 STUDENT = Distilled(
     hidden=(128, 64),
     epochs=72,

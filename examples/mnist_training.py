@@ -217,7 +217,7 @@ def table(report: list[dict[str, Any]]) -> str:
         )
     lines += [f"{entry['network']}: {text}" for entry in report if (text := which_epoch(entry))]
     lines += [
-        f"{entry['network']}: {entry['averaged']['accuracy']:.2%} by the mean over distorted copies"
+        f"{entry['network']}: {entry['averaged']['accuracy']:.2%} by the mean over shifted copies"
         for entry in report
         if "averaged" in entry
     ]

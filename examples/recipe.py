@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minidl import Adam, ExponentialMovingAverage, History, OneCycle, Sequential, Trainer
-from minidl.data.augment import Compose, Distortion
+from minidl.data.augment import Compose, Distortion, Translation
 from minidl.prediction import AugmentedPrediction
 from minidl.typing import Array, Shape
 
@@ -24,7 +24,7 @@ class Recipe:
     average: float | None = None
     """The decay of an exponential moving average of the parameters, which the model gets."""
     copies: int = 0
-    """The number of distorted copies of an image to predict; the prediction is their mean with that of the image."""
+    """The number of shifted copies of an image to predict; the prediction is their mean with that of the image."""
     least_steps: int = 0
     """The least number of steps: with few images there are more epochs."""
 
@@ -66,7 +66,7 @@ class Recipe:
         """Return what predicts with the trained model."""
         if not self.copies:
             return model
-        return AugmentedPrediction(model, self.distort(model.input_shape), repeats=self.copies)
+        return AugmentedPrediction(model, Translation(0.05), repeats=self.copies)
 
     def fit(self, trainer: Trainer, x: Array, y: Array, **options: Any) -> History:
         """Train for the epochs that are left."""

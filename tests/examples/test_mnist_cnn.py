@@ -152,7 +152,7 @@ def test_a_wrong_option_is_one_plain_line_and_leaves_nothing(tmp_path, arguments
     assert not (tmp_path / "out").exists()
 
 
-def test_the_recipe_conv_predicts_distorted_copies_too(small_mnist_folder, tmp_path):
+def test_the_recipe_conv_predicts_shifted_copies_too(small_mnist_folder, tmp_path):
     out = train("--recipe", "conv", "--epochs", 2, "--data", small_mnist_folder, "--output", tmp_path / "run")
     entry = the_entry(tmp_path / "run")
     data = load_mnist(small_mnist_folder, flatten=False)
@@ -161,7 +161,7 @@ def test_the_recipe_conv_predicts_distorted_copies_too(small_mnist_folder, tmp_p
     assert entry["test"]["accuracy"] == pytest.approx(right)
     assert entry["averaged"]["accuracy"] == pytest.approx(np.trace(entry["confusion_matrix"]) / len(data.y_test))
     assert entry["averaged"]["loss"] != entry["test"]["loss"]
-    line = f"{entry['network']}: {entry['averaged']['accuracy']:.2%} by the mean over distorted copies"
+    line = f"{entry['network']}: {entry['averaged']['accuracy']:.2%} by the mean over shifted copies"
     assert f"\n{line}\n" in out
     assert len(line) <= 80
     assert "columns predicted ones, by the mean over copies\n" in out
