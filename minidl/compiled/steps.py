@@ -126,9 +126,7 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
     # More rows are computed in blocks, or summed in parts.
     if not 1 < rows <= min(model.rows_at_once, _ROWS) or len(chain.vectors[0]) != len(fit.parameters):
         return 0
-    if not (
-        _is_plain(trainer, fit) and _is_scored_here(fit) and _is_read_here(fit.data, model, chain, trainer.augment)
-    ):
+    if not (_is_plain(trainer, fit) and _is_scored_here(fit) and _is_read_here(fit.data, model, chain)):
         return 0
     # A single row is multiplied with other calls; a layer that mixes rows gets it with the batch before.
     whole, alone = left // rows, left % rows == 1
@@ -155,7 +153,12 @@ def _is_known(rate: Any) -> bool:
 
 
 def _is_plain(trainer: Any, fit: Any) -> bool:
-    """Whether only the optimizer, one that is supported here, changes gradients or parameters."""
+    """Whether only the optimizer, one that is supported here, changes gradients or parameters.
+
+    Inputs may be distorted, if the distortion keeps their type.
+    """
+    if trainer.augment is not None and type(trainer.augment).__call__ is not _Distortion.__call__:
+        return False
     optimizer, regularized = trainer.optimizer, [layer for layer, _ in fit.model._regularized]
     changing = [trainer.average, trainer.clip_norm, trainer.clip_value]
     changing += [getattr(layer, name, None) for layer in regularized for name in ("regularizer", "constraint")]
@@ -171,12 +174,11 @@ def _is_scored_here(fit: Any) -> bool:
     return is_known and not getattr(loss, "label_smoothing", 0) and fit.data.weights is None
 
 
-def _is_read_here(data: Any, model: Any, chain: Chain, augment: Any) -> bool:
+def _is_read_here(data: Any, model: Any, chain: Chain) -> bool:
     """Whether rows are contiguous numbers or in files, and targets are labels or of the model's type."""
     x, targets = data.x, data.targets
     is_labels = targets.ndim == 1 and targets.dtype.kind in "iu"
     is_known = is_labels if type(model.loss) is SoftmaxCrossEntropy else targets.dtype == model.dtype
-    is_known = is_known and (augment is None or type(augment).__call__ is _Distortion.__call__)  # keeps the type
     is_scaled_twice = sum(type(layer) is Rescale for layer in chain.first) > 1
     is_in_order = x.flags.c_contiguous if isinstance(x, np.ndarray) else x.shards is not None
     return is_known and x.dtype in _KINDS and is_in_order and not is_scaled_twice
