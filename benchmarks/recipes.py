@@ -32,6 +32,7 @@ sys.path.insert(0, str(EXAMPLES))
 import cnn_recipes  # noqa: E402
 import distillation  # noqa: E402
 import mnist_recipes  # noqa: E402
+from mnist_training import score  # noqa: E402
 from recipe import Recipe  # noqa: E402
 
 from minidl import Sequential, Trainer, search  # noqa: E402
@@ -40,20 +41,17 @@ from minidl.errors import ArgumentError, MinidlError, counted  # noqa: E402
 from minidl.prediction import Ensemble  # noqa: E402
 from minidl.training import Search  # noqa: E402
 
-EXAMPLE = {name: ("mnist_mlp", name) for name in mnist_recipes.RECIPES}
-EXAMPLE |= {"conv": ("mnist_cnn", "conv"), "conv-fast": ("mnist_cnn", "fast"), "distilled": ("distillation", None)}
-"""The example that trains a recipe, and the recipe's name there if it has several."""
+RUNS: dict[str, tuple[str, list[str], Recipe]] = {
+    **{name: ("mnist_mlp", ["--recipe", name], recipe) for name, recipe in mnist_recipes.RECIPES.items()},
+    "conv": ("mnist_cnn", ["--recipe", "conv"], cnn_recipes.RECIPES["conv"]),
+    "conv-fast": ("mnist_cnn", ["--recipe", "fast"], cnn_recipes.RECIPES["fast"]),
+    "distilled": ("distillation", [], distillation.STUDENT),
+}
+"""The example that trains a recipe, its options, and the recipe."""
 
 BEST, CONV = mnist_recipes.RECIPES["best"], cnn_recipes.RECIPES["conv"]
 WHOLE = "nothing: the whole recipe"
 CONSTANT_RATE = "one-cycle: a constant rate of 0.001"
-
-
-def recipe_named(name: str) -> Recipe:
-    example, own_name = EXAMPLE[name]
-    if own_name is None:
-        return distillation.STUDENT
-    return (cnn_recipes if example == "mnist_cnn" else mnist_recipes).RECIPES[own_name]
 
 
 def without(recipe: Recipe, kind: type[augment.Distortion]) -> Recipe:
@@ -100,25 +98,23 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
     rows: list[tuple[str, dict[str, float], float]] = []
     compiled = True
     for name in names:
-        recipe = recipe_named(name)
+        example, arguments, recipe = RUNS[name]
         for seed in range(seeds):
             folder = output / f"{name}-{seed}"
             if not is_complete(folder):
-                example, own_name = EXAMPLE[name]
-                command = [sys.executable, EXAMPLES / f"{example}.py", *(["--recipe", own_name] if own_name else [])]
-                command += ["--seed", str(seed), "--resume", "--output", folder, *(["--data", data] if data else [])]
+                command = [sys.executable, EXAMPLES / f"{example}.py", *arguments, "--seed", str(seed)]
+                command += ["--resume", "--output", folder, *(["--data", data] if data else [])]
                 subprocess.run(command, check=True)
-            *teachers, report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-            report["seconds"] += sum(each["seconds"] for each in teachers)
-            report["resumed_after_epochs"] += sum(each["resumed_after_epochs"] for each in teachers)
+            networks = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            report = networks[-1]  # of the student, after its teacher
             if report["settings"] != repr(replace(recipe, epochs=recipe.epochs_for(report["train_rows"]))):
                 raise ArgumentError(
                     f"{folder} holds a run of another recipe {name}: delete it to measure the present one"
                 )
             compiled &= report["compiled"]
-            label, seconds = f"{name}, {report['network']}", report["seconds"]
-            seconds = np.nan if report["resumed_after_epochs"] else seconds  # those of a whole run only
-            rows.append((label, report[report["evaluated_on"]], seconds))
+            is_whole = not any(each["resumed_after_epochs"] for each in networks)
+            seconds = sum(each["seconds"] for each in networks) if is_whole else np.nan
+            rows.append((f"{name}, {report['network']}", report[report["evaluated_on"]], seconds))
             if averaged := report.get("averaged"):
                 rows.append((f"  mean over {recipe.copies} shifted copies", averaged, seconds))
         if recipe.copies and seeds > 1:
@@ -148,17 +144,15 @@ def evaluate_together(recipe: Recipe, paths: list[Path], data: Path | None) -> d
     """Return the metrics of an ensemble on the test images."""
     ensemble = Ensemble([recipe.predictor(Sequential.load(path)) for path in paths])
     mnist = load_mnist(data, flatten=len(ensemble.input_shape) == 1)
-    scores = ensemble.predict_scores(mnist.x_test)
-    accuracy = (ensemble.loss.decide(scores) == mnist.y_test).mean()
-    return {"accuracy": float(accuracy), "loss": ensemble.loss(scores, mnist.y_test)[0]}
+    return score(ensemble.loss, ensemble.predict_scores(mnist.x_test), mnist.y_test)
 
 
 def ablation(
     name: str, seeds: int, epochs: int, data: Path | None, output: Path, jobs: int
 ) -> tuple[str, list[Search]]:
     """Train the variants of a recipe with each seed; return the table, and the two searches behind it."""
-    whole, variants = recipe_named(name), VARIANTS[name]
-    mnist = load_mnist(data, flatten=EXAMPLE[name][0] == "mnist_mlp")
+    (example, _, whole), variants = RUNS[name], VARIANTS[name]
+    mnist = load_mnist(data, flatten=example == "mnist_mlp")
     x, x_validation, y, y_validation = train_validation_split(mnist.x_train, mnist.y_train, 1 / 6, seed=0)
 
     short = max(epochs // 4, 1)
@@ -241,9 +235,9 @@ def main(arguments: list[str] | None = None) -> None:
     add(
         "--figures",
         nargs="+",
-        choices=EXAMPLE,
+        choices=RUNS,
         metavar="RECIPE",
-        help=f"the results of these recipes: {', '.join(EXAMPLE)}",
+        help=f"the results of these recipes: {', '.join(RUNS)}",
     )
     add("--ablation", nargs="?", const="best", choices=VARIANTS, metavar="RECIPE", help="the ablation of best, or conv")
     add("--seeds", type=number, default=3, help="(default: %(default)s)")
@@ -272,7 +266,7 @@ def main(arguments: list[str] | None = None) -> None:
                     shutil.copy(picture, options.document / "images" / f"{name}_mistakes.png")
     if options.ablation or all_parts:
         name = options.ablation or "best"
-        epochs = options.epochs or recipe_named(name).epochs
+        epochs = options.epochs or RUNS[name][2].epochs
         text, (whole, _) = ablation(name, options.seeds, epochs, data, options.output, options.jobs)
         show("ablation" if name == "best" else f"ablation-{name}", text)
         if options.document:

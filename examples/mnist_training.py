@@ -19,7 +19,8 @@ from minidl import Callback, Checkpoint, EarlyStopping, History, Sequential, Tra
 from minidl.compiled import is_on
 from minidl.data import ImageDataset, train_validation_split
 from minidl.errors import ArgumentError, DataError, counted
-from minidl.metrics import confusion_matrix
+from minidl.losses import Loss
+from minidl.metrics import accuracy, confusion_matrix
 from minidl.prediction import Predictor
 from minidl.typing import Array
 
@@ -130,7 +131,6 @@ def run(
     predictor = predictor_of(model)
     scores = predictor.predict_scores(x)
     probabilities, predicted = model.loss.activate(scores), model.loss.decide(scores)
-    averaged = {"accuracy": float((predicted == y).mean()), "loss": model.loss(scores, y)[0]}
     if options.pictures:
         draw(network, options.output, model, history, probabilities, x, y)
     return {
@@ -153,7 +153,12 @@ def run(
         "evaluated_on": evaluated_on,
         evaluated_on: trainer.evaluate(x, y),
         "confusion_matrix": confusion_matrix(y, predicted, labels=range(model.output_shape[0])).tolist(),
-    } | ({} if predictor is model else {"averaged": averaged})
+    } | ({} if predictor is model else {"averaged": score(model.loss, scores, y)})
+
+
+def score(loss: Loss, scores: Array, y: Array) -> dict[str, float]:
+    """Return loss and accuracy."""
+    return {"loss": loss(scores, y)[0], "accuracy": float(accuracy(y, loss.decide(scores)))}
 
 
 def draw(

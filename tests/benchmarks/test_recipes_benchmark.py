@@ -67,3 +67,30 @@ def test_the_ablation_has_a_line_for_each_part(mnist_folder, tmp_path, documents
         assert line[0] in text
         assert len(line[0]) <= 80
     assert (documents / "images" / "recipe_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_copies_and_the_ensemble_have_lines_of_their_own(small_mnist_folder, tmp_path, documents):
+    documents.joinpath("recipes.md").write_text(DOCUMENT.replace("figures", "conv"))
+    out = measure(small_mnist_folder, tmp_path, documents, "--figures", "conv", "--seeds", "2")
+    reports = [json.loads((tmp_path / "runs" / f"conv-{seed}" / "report.json").read_text())[0] for seed in (0, 1)]
+    mean = 50 * sum(report["averaged"]["accuracy"] for report in reports)
+    assert re.search(rf"^  mean over 16 shifted copies +2 +{mean:.2f} ± ", out, re.MULTILINE)
+    assert re.search(r"^  ensemble of these 2 +1 +\d+\.\d\d +\d+\.\d\d +\d+\.\d{4} *$", out, re.MULTILINE)
+
+
+def test_a_student_counts_the_time_of_its_teacher_and_continues(small_mnist_folder, tmp_path, documents):
+    documents.joinpath("recipes.md").write_text(DOCUMENT.replace("figures", "distilled"))
+    options = (small_mnist_folder, tmp_path, documents, "--figures", "distilled", "--seeds", "1")
+    out = measure(*options)
+    folder = tmp_path / "runs" / "distilled-0"
+    teacher, student = json.loads((folder / "report.json").read_text())
+    line = re.search(r"^distilled, 784-128-64-10 +1 +([\d.]+) .* ([\d.]+)$", out, re.MULTILINE)
+    assert float(line[1]) == pytest.approx(100 * student["test"]["accuracy"], abs=0.01)
+    assert float(line[2]) == pytest.approx(teacher["seconds"] + student["seconds"], abs=0.06)
+
+    # As after Ctrl-C when the teacher is trained.
+    settings = json.loads((folder / "settings.json").read_text())
+    (folder / "settings.json").write_text(json.dumps(settings | {"left": ["784-128-64-10"]}))
+    (folder / "report.json").write_text(json.dumps([teacher]))
+    again = re.search(r"^distilled, 784-128-64-10 +1 +([\d.]+) ", measure(*options), re.MULTILINE)
+    assert again[1] == line[1]

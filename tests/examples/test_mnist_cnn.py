@@ -10,6 +10,8 @@ from scripts import run_here
 
 from minidl import Checkpoint, Sequential
 from minidl.data import load_mnist
+from minidl.data.augment import Translation
+from minidl.prediction import AugmentedPrediction
 
 NETWORK = "28x28-c8-c24-128-10"
 
@@ -160,6 +162,8 @@ def test_the_recipe_conv_predicts_shifted_copies_too(small_mnist_folder, tmp_pat
     right = (model.predict(data.x_test) == data.y_test).mean()
     assert entry["test"]["accuracy"] == pytest.approx(right)
     assert entry["averaged"]["accuracy"] == pytest.approx(np.trace(entry["confusion_matrix"]) / len(data.y_test))
+    copies = AugmentedPrediction(model, Translation(0.05), repeats=16).predict_scores(data.x_test)
+    assert entry["averaged"]["loss"] == pytest.approx(model.loss(copies, data.y_test)[0])
     assert entry["averaged"]["loss"] != entry["test"]["loss"]
     line = f"{entry['network']}: {entry['averaged']['accuracy']:.2%} by the mean over shifted copies"
     assert f"\n{line}\n" in out
