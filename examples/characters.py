@@ -27,7 +27,6 @@ import io
 import itertools
 import json
 import math
-import sys
 import textwrap
 import time
 from collections.abc import Callable
@@ -35,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from example_options import Parser, not_negative, output_folder, pictures_possible, positive, whole_number
+from example_options import Parser, not_negative, output_folder, pictures_possible, positive, run_program, whole_number
 
 from minidl import (
     GRU,
@@ -56,7 +55,7 @@ from minidl import (
     generate,
 )
 from minidl.data import windows
-from minidl.errors import DataError, MinidlError, counted
+from minidl.errors import DataError, counted
 from minidl.typing import Array
 
 POSITIONS, UNITS, HEADS, LAYERS = 64, 64, 4, 2
@@ -338,9 +337,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (MinidlError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: nothing is saved")
+    run_program(main)

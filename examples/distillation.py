@@ -14,7 +14,6 @@ Source: Hinton, Vinyals and Dean (2015), "Distilling the knowledge in a neural n
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -22,14 +21,14 @@ from typing import Any
 
 import cnn_recipes
 import numpy as np
-from example_options import Parser, add_run_options, whole_number
+from example_options import Parser, add_run_options, run_program, whole_number
 from mnist_recipes import RECIPES, FullyConnected
 from mnist_training import as_given, follow, number_of_classes, train_each, with_test_images
 
 from minidl import History, KLDivergence, Sequential, Trainer
 from minidl.data import load_mnist
 from minidl.data.augment import Elastic, Rotation, Scaling, Shear, Translation
-from minidl.errors import ArgumentError, MinidlError
+from minidl.errors import ArgumentError
 from minidl.functional import softmax
 from minidl.losses import CategoricalLoss
 from minidl.typing import Array, Shape
@@ -150,9 +149,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (MinidlError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt as interruption:
-        sys.exit(f"interrupted: {str(interruption) or 'before the run began'}")
+    run_program(main, interrupted="before the run began")

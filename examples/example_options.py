@@ -1,4 +1,4 @@
-"""Reading the command lines of the examples. A wrong option gives one plain line that says what to write."""
+"""Running the examples from a command line. A wrong option or an error gives one plain line that says what to do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
+
+from minidl.errors import MinidlError
 
 
 class Parser(argparse.ArgumentParser):
@@ -102,3 +104,16 @@ def pictures_possible() -> bool:
         return False
     matplotlib.use("Agg")
     return True
+
+
+def run_program(main: Callable[[], None], *, interrupted: str = "nothing is saved") -> None:
+    """Run an example's main function. An error or Ctrl-C ends the program with one line.
+
+    After Ctrl-C the line is the message of the KeyboardInterrupt, or `interrupted` if it has none.
+    """
+    try:
+        main()
+    except (MinidlError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt as interruption:
+        sys.exit(f"interrupted: {str(interruption) or interrupted}")

@@ -15,18 +15,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cnn_recipes import RECIPES
-from example_options import Parser, add_run_options, whole_number
+from example_options import Parser, add_run_options, run_program, whole_number
 from mnist_training import as_given, follow, number_of_classes, train_each, with_test_images
 from photographs import load_photographs
 
 from minidl.data import ImageDataset, load_cifar10, load_mnist
-from minidl.errors import ArgumentError, MinidlError, MissingFileError
+from minidl.errors import ArgumentError, MissingFileError
 
 DEFAULTS: dict[str, Any] = {"recipe": None, "data": None, "seed": 0, "output": Path("runs/mnist_cnn")}
 
@@ -94,9 +93,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (MinidlError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt as interruption:
-        sys.exit(f"interrupted: {str(interruption) or 'before the run began'}")
+    run_program(main, interrupted="before the run began")

@@ -16,7 +16,6 @@ with --resume continues it, to the same result (except with L-BFGS).
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from example_options import (
     not_negative,
     positive,
     resized,
+    run_program,
     share,
     whole_number,
 )
@@ -401,9 +401,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (MinidlError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt as interruption:
-        sys.exit(f"interrupted: {str(interruption) or 'before the run began'}")
+    run_program(main, interrupted="before the run began")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,12 @@ from example_options import (
     pictures_possible,
     positive,
     resized,
+    run_program,
     whole_number,
 )
 
 from minidl import Adam, CrossValidation, Dense, MeanSquaredError, ReLU, Rescale, Sequential, cross_validate
-from minidl.errors import ArgumentError, MinidlError, counted
+from minidl.errors import ArgumentError, counted
 from minidl.metrics import mean_absolute_error, r2_score
 from minidl.typing import Array
 
@@ -219,9 +219,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (MinidlError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: nothing is saved")
+    run_program(main)

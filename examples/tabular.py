@@ -22,7 +22,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
@@ -31,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from example_options import Parser, output_folder, pictures_possible, whole_number
+from example_options import Parser, output_folder, pictures_possible, run_program, whole_number
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -55,7 +54,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from minidl import Adam, Dense, Dropout, ReLU
-from minidl.errors import MinidlError, MissingFileError
+from minidl.errors import MissingFileError
 from minidl.estimators import NetworkClassifier, NetworkRegressor
 from minidl.typing import Array
 
@@ -320,9 +319,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (MinidlError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: nothing is saved")
+    run_program(main)

@@ -32,7 +32,6 @@ import argparse
 import inspect
 import json
 import re
-import sys
 import sysconfig
 import textwrap
 from collections import Counter
@@ -44,7 +43,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from example_options import Parser, output_folder, pictures_possible, whole_number
+from example_options import Parser, output_folder, pictures_possible, run_program, whole_number
 
 from minidl import (
     GRU,
@@ -62,7 +61,7 @@ from minidl import (
     SoftmaxCrossEntropy,
     Trainer,
 )
-from minidl.errors import ArgumentError, MinidlError
+from minidl.errors import ArgumentError
 from minidl.typing import Array
 
 LIBRARIES = ["Python", "NumPy", "SciPy", "scikit-learn", "pandas"]
@@ -440,9 +439,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (MinidlError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: nothing is saved")
+    run_program(main)
