@@ -5,7 +5,8 @@
 
 Each contestant distorts uint8 images of 28 x 28 pixels in batches of 128, with its own random numbers, and returns
 uint8 images. They take turns; the result is the median of the rounds. PyTorch is measured if it is installed. `affine`
-is rotation, scaling and translation; `elastic` is the deformation of Simard et al. with sigma 4.
+is rotation, scaling and translation; `elastic` is the deformation of Simard et al. with sigma 4. `compiled` is minidl
+with the extra `fast`, if that is installed.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from reports import machine, mnist_folder, number, put_into_document
 from threadpoolctl import threadpool_limits
 
+from minidl.compiled import switch
 from minidl.data import augment, load_mnist
 from minidl.errors import MinidlError
 from minidl.typing import Array
@@ -37,6 +40,17 @@ def in_batches(distort: Callable[[Array, int], object]) -> Contestant:
     def run(images: Array) -> None:
         for start in range(0, len(images), BATCH):
             distort(images[start : start + BATCH], start)
+
+    return run
+
+
+def when_compiled(contestant: Contestant) -> Contestant:
+    def run(images: Array) -> None:
+        switch(True)
+        try:
+            contestant(images)
+        finally:
+            switch(False)
 
     return run
 
@@ -118,9 +132,14 @@ def contestants() -> dict[str, dict[str, Contestant]]:
     result = {}
     for kind, distortion, scipy in (("affine", AFFINE, scipy_affine), ("elastic", ELASTIC, scipy_elastic)):
         ours = in_batches(distortion)
+        compiled = {
+            "minidl, compiled, 1 thread": when_compiled(ours),
+            "minidl, compiled, 2 threads": when_compiled(on_two_threads(ours)),
+        }
         result[kind] = {
             "minidl, 1 thread": ours,
             "minidl, 2 threads": on_two_threads(ours),
+            **(compiled if find_spec("numba") else {}),
             "SciPy, image by image": in_batches(scipy),
             **torch[kind],
         }

@@ -49,6 +49,19 @@ RUNS: dict[str, tuple[str, list[str], Recipe]] = {
 }
 """The example that trains a recipe, its options, and the recipe."""
 
+TABLES = {
+    "best": "figures",
+    "fast": "figures",
+    "wide": "wide",
+    "conv": "conv",
+    "conv-fast": "conv",
+    "distilled": "distilled",
+}
+"""The table of docs/recipes.md that a recipe is in."""
+
+PICTURED = {"best", "wide", "conv", "distilled"}
+"""The recipes whose mistakes docs/recipes.md shows."""
+
 BEST, CONV = mnist_recipes.RECIPES["best"], cnn_recipes.RECIPES["conv"]
 WHOLE = "nothing: the whole recipe"
 CONSTANT_RATE = "one-cycle: a constant rate of 0.001"
@@ -107,7 +120,9 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
                 subprocess.run(command, check=True)
             networks = json.loads((folder / "report.json").read_text(encoding="utf-8"))
             report = networks[-1]  # of the student, after its teacher
-            if report["settings"] != repr(replace(recipe, epochs=recipe.epochs_for(report["train_rows"]))):
+            recipes = [distillation.TEACHER, recipe] if len(networks) > 1 else [recipe]
+            wanted = [repr(each.with_epochs(None, report["train_rows"])) for each in recipes]
+            if [each["settings"] for each in networks] != wanted:
                 raise ArgumentError(
                     f"{folder} holds a run of another recipe {name}: delete it to measure the present one"
                 )
@@ -138,6 +153,12 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
             f"{runs['test loss'].mean():>11.4f}{'' if np.isnan(seconds) else f'{seconds:.1f}':>9}"
         )
     return "\n".join([machine(), "with compiled code" if compiled else "without compiled code", "", *lines])
+
+
+def mistakes(folder: Path) -> Path:
+    """Return the picture of the mistakes of a run's last network: a student comes after its teacher."""
+    networks = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return folder / f"{networks[-1]['network']}_mistakes.png"
 
 
 def evaluate_together(recipe: Recipe, paths: list[Path], data: Path | None) -> dict[str, float]:
@@ -257,13 +278,15 @@ def main(arguments: list[str] | None = None) -> None:
             put_into_document(options.document / "recipes.md", name, text)
 
     names = options.figures or (["best", "fast"] if all_parts else [])
+    if options.document and len({TABLES[name] for name in names}) > 1:
+        parser.error(f"--document: {', '.join(names)} are in several tables: give those of one table at a time")
     if names:
-        part = names[0] if names[0] in {"wide", "conv", "distilled"} else "figures"
-        show(part, figures(names, options.seeds, data, options.output))
+        show(TABLES[names[0]], figures(names, options.seeds, data, options.output))
         if options.document:
-            for name in names:
-                for picture in sorted((options.output / f"{name}-0").glob("*_mistakes.png")):
-                    shutil.copy(picture, options.document / "images" / f"{name}_mistakes.png")
+            for name in PICTURED & set(names):
+                shutil.copy(
+                    mistakes(options.output / f"{name}-0"), options.document / "images" / f"{name}_mistakes.png"
+                )
     if options.ablation or all_parts:
         name = options.ablation or "best"
         epochs = options.epochs or RUNS[name][2].epochs

@@ -3,10 +3,10 @@
     python examples/distillation.py                          # teacher and student, some minutes
     python examples/distillation.py --teacher conv.npz       # with a teacher that mnist_cnn.py has trained
 
-The teacher is trained by the recipe conv of `mnist_cnn.py`, in fewer epochs. The student, 784-128-64-10, learns the
-teacher's softened probabilities of distorted images, which also tell which other digits an image resembles, mixed with
-the labels. Without --data, the program finds or downloads MNIST; offline it uses scikit-learn's digits. If a run was
-stopped, the same command with --resume continues it, to the same result.
+The teacher is the network of the recipe conv of `mnist_cnn.py`, trained for 8 epochs on stronger distortions. The
+student, 784-128-64-10, learns the teacher's softened probabilities of distorted images, which also tell which other
+digits an image resembles, mixed with the labels. Without --data, the program finds or downloads MNIST; offline it uses
+scikit-learn's digits. If a run was stopped, the same command with --resume continues it, to the same result.
 
 Source: Hinton, Vinyals and Dean (2015), "Distilling the knowledge in a neural network", arXiv:1503.02531.
 """
@@ -54,7 +54,7 @@ class Distilled(FullyConnected):
         """The teacher must see the distorted images, too: a lesson has them."""
 
     def fit(self, trainer: Trainer, x: Array, y: Array, **options: Any) -> History:
-        """Train with the lessons that are left. Then the student's probabilities get the teacher's sharpness."""
+        """Train with the lessons that are left. Then give the student's probabilities the teacher's sharpness, once."""
         length, distort = self.epochs_of_a_lesson, self.distort(x.shape[1:])
         lessons = -(-self.epochs // length)
         for lesson in range(min(trainer.epoch // length, lessons - 1), lessons):
@@ -126,14 +126,15 @@ def main(arguments: list[str] | None = None) -> None:
     image_shape = (side, side, 1)
     print(f"{data.source}: {len(y):,} of {len(data.y_train):,} training images")
     teacher = load_teacher(options.teacher, x.shape[1], classes) if options.teacher else None
-    student = replace(STUDENT, epochs=options.given.get("epochs", STUDENT.epochs))
+    student = STUDENT.with_epochs(options.given.get("epochs"), len(y))
     names = {"teacher": TEACHER.network(image_shape, classes), "student": student.network(x.shape[1:], classes)}
 
     def train_one(network: str) -> dict[str, Any]:
         if network == names["teacher"]:
             images, test_images = (each.reshape(-1, *image_shape) for each in (x, x_test))
             return follow("teacher", TEACHER, images, y, (evaluated_on, test_images, y_test), options)
-        taught_by = teacher or Sequential.load(options.output / f"{names['teacher']}.npz")
+        trained = options.output / f"{names['teacher']}.npz"
+        taught_by = Sequential.load(trained) if teacher is None else teacher
         return follow("student", replace(student, teacher=taught_by), x, y, evaluation, options)
 
     settings = {"seed": options.seed} | options.given | {"recipe": "distilled"}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from minidl.errors import MinidlError
+from minidl.errors import MinidlError, MissingDependencyError
 
 
 class Parser(argparse.ArgumentParser):
@@ -104,6 +105,15 @@ def pictures_possible() -> bool:
         return False
     matplotlib.use("Agg")
     return True
+
+
+@contextmanager
+def needing(library: str, extra: str) -> Iterator[None]:
+    """Raise MissingDependencyError, which names the extra, if the library cannot be imported in this context."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependencyError(f"this needs {library}: pip install -e '.[{extra}]'") from error
 
 
 def run_program(main: Callable[[], None], *, interrupted: str = "nothing is saved") -> None:

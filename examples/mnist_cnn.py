@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise ArgumentError("--page: drawings on a page are gray, and these are colour images; leave it out")
     print(f"{data.source}: {len(y):,} of {len(data.y_train):,} training images")
     name = options.recipe or ("color" if x.shape[3] == 3 else "fast")
-    recipe = replace(RECIPES[name], epochs=options.given.get("epochs", RECIPES[name].epochs_for(len(y))))
+    recipe = RECIPES[name].with_epochs(options.given.get("epochs"), len(y))
     network = recipe.network(x.shape[1:], number_of_classes(y, evaluation))
     settings = {"seed": options.seed} | options.given | {"recipe": name}
     train_each(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from example_options import needing
 
 from minidl.data import ImageDataset
 from minidl.typing import Array
@@ -19,11 +20,12 @@ def load_photographs() -> ImageDataset:
 
     Shapes: x (1350, 32, 32, 3) and (550, 32, 32, 3), uint8, y (1350,) and (550,). No pixel is in both parts.
 
-    Raises ImportError without Pillow, with which scikit-learn reads the photographs.
+    Raises MissingDependencyError without Pillow, with which scikit-learn reads the photographs.
     """
     from sklearn.datasets import load_sample_images
 
-    photographs = load_sample_images().images
+    with needing("Pillow", "images"):
+        photographs = load_sample_images().images
     middle = int(TRAINED_ON * photographs[0].shape[1])
     left = [cut(photograph[:, :middle]) for photograph in photographs]
     right = [cut(photograph[:, middle:]) for photograph in photographs]

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
-from example_options import Parser
+from example_options import Parser, needing, run_program
 
 from minidl import Sequential
 from minidl.data import center_digit, load_csv, load_images, load_mnist
-from minidl.errors import ArgumentError, MinidlError, ShapeError
+from minidl.errors import ArgumentError, ShapeError
 from minidl.typing import Array
 
 
@@ -46,7 +45,8 @@ def as_text(image: Array) -> str:
 
 
 def save_picture(path: Path, images: Array, probabilities: Array, labels: list[int] | None) -> None:
-    import matplotlib
+    with needing("matplotlib", "plots"):
+        import matplotlib
 
     matplotlib.use("Agg")
     from minidl.plots import plot_images
@@ -126,9 +126,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (MinidlError, OSError, ImportError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
+    run_program(main)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from minidl import Adam, ExponentialMovingAverage, History, OneCycle, Sequential, Trainer
 from minidl.data.augment import Compose, Distortion, Translation
 from minidl.prediction import AugmentedPrediction
 from minidl.typing import Array, Shape
+
+AnyRecipe = TypeVar("AnyRecipe", bound="Recipe")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +39,9 @@ class Recipe:
         """Return its layers and its loss."""
         raise NotImplementedError
 
-    def epochs_for(self, rows: int) -> int:
-        return max(self.epochs, -(-self.least_steps // -(-rows // self.batch_size)))
+    def with_epochs(self: AnyRecipe, epochs: int | None, rows: int) -> AnyRecipe:
+        """Return this recipe with the given number of epochs, or with as many as these rows need."""
+        return replace(self, epochs=epochs or max(self.epochs, -(-self.least_steps // -(-rows // self.batch_size))))
 
     def trainer(self, image_shape: Shape, rows: int, classes: int, seed: int) -> Trainer:
         """Make the trainer, with the model, and an optimizer with a schedule over the whole run."""
@@ -60,7 +64,9 @@ class Recipe:
         return self.distort(image_shape) if self.distortions else None
 
     def distort(self, image_shape: Shape) -> Distortion:
-        return Compose(self.distortions, image_shape=(28, 28) if len(image_shape) == 1 else image_shape)
+        """Return what distorts images of this shape; flat ones are square."""
+        shape = image_shape if len(image_shape) > 1 else (math.isqrt(image_shape[0]),) * 2
+        return Compose(self.distortions, image_shape=shape)
 
     def predictor(self, model: Sequential) -> Sequential | AugmentedPrediction:
         """Return what predicts with the trained model."""

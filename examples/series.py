@@ -23,13 +23,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from example_options import Parser, output_folder, pictures_possible, whole_number
+from example_options import Parser, needing, output_folder, pictures_possible, run_program, whole_number
 
 from minidl import (
     GRU,
@@ -46,7 +45,6 @@ from minidl import (
     Trainer,
 )
 from minidl.data import windows
-from minidl.errors import MinidlError
 from minidl.typing import Array
 
 YEAR = 52
@@ -62,7 +60,8 @@ def load_carbon_dioxide() -> pd.Series:
     59 weeks have no measurement, all before 1986. They are interpolated linearly, so only training data contain
     information about later weeks.
     """
-    from statsmodels.datasets import co2
+    with needing("statsmodels", "series"):
+        from statsmodels.datasets import co2
 
     measured = co2.load_pandas().data["co2"]
     return measured.interpolate()
@@ -289,11 +288,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (MinidlError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except ImportError as error:
-        sys.exit(f"error: the series needs statsmodels: pip install -e '.[series]' ({error})")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: nothing is saved")
+    run_program(main)

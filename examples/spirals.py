@@ -13,17 +13,26 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from example_options import Parser, network_name, not_negative, output_folder, positive, resized, whole_number
+from example_options import (
+    Parser,
+    needing,
+    network_name,
+    not_negative,
+    output_folder,
+    positive,
+    resized,
+    run_program,
+    whole_number,
+)
 
 from minidl import Adam, Callback, Dense, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
 from minidl.data import train_validation_split
-from minidl.errors import ArgumentError, MinidlError, counted
+from minidl.errors import ArgumentError, counted
 from minidl.typing import Array
 
 DOTS_PER_INCH = 100
@@ -80,10 +89,11 @@ class DrawBoundary(Callback):
 
 def train(options: argparse.Namespace) -> Trainer:
     """Train the network and write the pictures."""
-    import matplotlib
+    with needing("matplotlib", "plots"):
+        import matplotlib
+    from PIL import Image
 
     matplotlib.use("Agg")
-    from PIL import Image
 
     x, y = make_spirals(options.arms, options.points, options.noise, options.seed)
     x_train, x_validation, y_train, y_validation = train_validation_split(x, y, 0.25, seed=options.seed)
@@ -181,11 +191,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (MinidlError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except ImportError as error:
-        sys.exit(f"error: the pictures need matplotlib, pip install -e '.[plots]' ({error})")
-    except KeyboardInterrupt as interruption:
-        sys.exit(f"interrupted: {str(interruption) or 'before the first picture'}")
+    run_program(main, interrupted="before the first picture")

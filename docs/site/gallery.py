@@ -42,7 +42,8 @@ class Example:
 
 
 MODEL = "runs/mnist_mlp/784-128-64-10.npz"
-TAUGHT = "--teacher runs/mnist_cnn/28x28-c8-c24-128-10.npz"
+TEACHER = "runs/mnist_cnn/28x28-c8-c24-128-10.npz"
+TAUGHT = f"--teacher {TEACHER}"
 SHOW = f"{MODEL} --index 7 --save runs/digit.png"
 IN_ORDER = {
     "mnist_mlp": Example("Handwritten digits", "--rows 4000 --network 784-128-64-10 --epochs 2"),
@@ -107,8 +108,9 @@ def write_copies() -> None:
         link.unlink(missing_ok=True)
         link.symlink_to(mnist.resolve(), target_is_directory=True)
         os.environ["MINIDL_DATA"] = f"../{link.name}"
-    if not (COPIES / MODEL).exists():
-        (PAGES / "mnist_mlp.py.md5").unlink(missing_ok=True)
+    for model in (MODEL, TEACHER):
+        if not (COPIES / model).exists():
+            (PAGES / f"{Path(model).parent.name}.py.md5").unlink(missing_ok=True)
 
 
 HEADER = """\

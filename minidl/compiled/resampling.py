@@ -25,6 +25,7 @@ class _Resampling:
 
 @compiled
 def _interpolate_images(padded, height, width, channels, rows, columns, values):
+    """Interpolate in images that lie one after the other, each in a frame of one pixel; a line and a pixel follow."""
     line, pixels = width + 2, rows.shape[1]
     size = (height + 2) * line * channels
     corners, downs, acrosses = np.empty(pixels, np.int32), np.empty(pixels, np.float32), np.empty(pixels, np.float32)
@@ -37,7 +38,7 @@ def _interpolate_images(padded, height, width, channels, rows, columns, values):
 
 @compiled
 def _find_corners(rows, columns, height, width, corners, downs, acrosses):
-    """Find the upper left one of the four pixels around each position, and the position between them."""
+    """Find the upper left one of the four pixels around each position, and the shares of the lower and right ones."""
     number = np.float32
     zero, one, last_row, last_column = number(0), number(1), number(height + 1), number(width + 1)
     for p in range(rows.size):

@@ -45,7 +45,8 @@ _CALLS = 8
 _ROWS = 8192
 """NumPy sums more losses than this in parts."""
 
-_KINDS = {np.dtype(np.uint8): 0, np.dtype(np.float32): 1, np.dtype(np.float64): 2}
+_UINT8, _FLOAT32, _FLOAT64 = 0, 1, 2
+_KINDS = {np.dtype(np.uint8): _UINT8, np.dtype(np.float32): _FLOAT32, np.dtype(np.float64): _FLOAT64}
 """The number types of rows. Rows are passed as bytes, so that the steps are compiled only once for all types."""
 
 _SGD, _MOMENTUM, _ADAM = 0, 1, 2
@@ -93,10 +94,21 @@ def _reader(
 ) -> Callable[[int], tuple[Array, Array, Array]]:
     """Return a function that reads the rows of the next steps: inputs, targets, and the order of the inputs.
 
-    If the trainer distorts inputs, a thread does this during the steps before; the stack ends it. An error of a
-    distortion ends the run before the steps of the same call.
+    If the trainer distorts inputs, a thread does this during the previous steps; the stack ends the thread. An error
+    of a distortion ends the run before the steps of the same call.
     """
     position, data = trainer.position, fit.data
+    if trainer.augment is not None:
+        batches = stack.enter_context(contextlib.closing(trainer._batches(fit, ahead)))
+
+        def read_distorted(steps: int) -> tuple[Array, Array, Array]:
+            group = list(itertools.islice(batches, steps))
+            x, targets = (np.concatenate([getattr(each, name) for each in group]) for name in ("x", "targets"))
+            return x, targets, np.arange(len(x))
+
+        return read_distorted
+
+    order = data.order((trainer.seed or 0, trainer.epoch)) if position.shuffled else None
 
     def read(steps: int) -> tuple[Array, Array, Array]:
         stop = min(position.row + steps * position.batch_rows, position.rows)
@@ -107,16 +119,7 @@ def _reader(
         x = data.x[rows if position.shuffled else slice(rows[0], rows[-1] + 1)]
         return x, data.targets[rows], np.arange(len(rows))
 
-    def read_distorted(steps: int) -> tuple[Array, Array, Array]:
-        group = list(itertools.islice(batches, steps))
-        x, targets = (np.concatenate([getattr(each, name) for each in group]) for name in ("x", "targets"))
-        return x, targets, np.arange(len(x))
-
-    if trainer.augment is None:
-        order = data.order((trainer.seed or 0, trainer.epoch)) if position.shuffled else None
-        return read
-    batches = stack.enter_context(contextlib.closing(trainer._batches(fit, ahead)))
-    return read_distorted
+    return read
 
 
 def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
@@ -189,8 +192,8 @@ def _take(trainer: Any, fit: Any, chain: Chain, x: Array, targets: Array, rows: 
     optimizer, position, dtype = trainer.optimizer, trainer.position, fit.model.dtype
     size = min(position.batch_rows, len(rows))
     x = np.ascontiguousarray(x).view(np.ndarray).reshape(len(x), -1)
-    read = x.view(np.uint8)
-    read.flags.writeable = False  # otherwise the steps would be compiled for both kinds of arrays
+    row_bytes = x.view(np.uint8)
+    row_bytes.flags.writeable = False  # otherwise the steps would be compiled for both kinds of arrays
     is_classified = type(fit.model.loss) is SoftmaxCrossEntropy
     slots = [*optimizer.prepare_state(fit.parameters), fit.gradients, fit.gradients][:2]  # an unused one may be any
     formula = _FORMULAS[type(optimizer)]
@@ -201,7 +204,7 @@ def _take(trainer: Any, fit: Any, chain: Chain, x: Array, targets: Array, rows: 
             (chain.table, *settings),
             np.empty(size * chain.numbers_per_row, dtype),
             np.empty((size, x.shape[1]), dtype),
-            read,
+            row_bytes,
             (_KINDS[x.dtype], *_scaling(chain.first)),
             rows.astype(np.intp, copy=False),
             targets.astype(np.intp) if is_classified else targets.reshape(len(rows), -1),
@@ -250,8 +253,8 @@ def _take_all(
     layers,
     kept,
     batch,
-    x,
-    scaling,
+    row_bytes,
+    reading,
     rows,
     targets,
     size,
@@ -269,7 +272,7 @@ def _take_all(
     for step in range(len(factors)):
         start = step * size
         count = min(size, rows.size - start)
-        _gather(x, rows[start : start + count], scaling, batch)
+        _gather(row_bytes, rows[start : start + count], reading, batch)
         inputs, of_rows, aims = batch[:count], kept[: count * numbers_per_row], targets[start : start + count]
         forward(blas, parameters, *layers, inputs, of_rows)
         scores = of_rows[of_rows.size - count * scores_per_row :].reshape(count, scores_per_row)
@@ -301,22 +304,22 @@ def _take_all(
 
 
 @compiled
-def _gather(x, rows, scaling, batch):
-    """``batch <- x[rows]``, scaled; the rows of x are bytes."""
+def _gather(row_bytes, rows, reading, batch):
+    """Read rows into the batch. `reading` is the type of their numbers, whether to scale them, and the two factors."""
     number = batch.dtype.type
-    kind, is_scaled, factor, summand = scaling[0], scaling[1], number(scaling[2]), number(scaling[3])
+    kind, is_scaled, factor, summand = reading[0], reading[1], number(reading[2]), number(reading[3])
     for i in range(rows.size):
-        row = x[rows[i]]
-        if kind == 0:
+        row = row_bytes[rows[i]]
+        if kind == _UINT8:
             _convert(row, batch[i])
-        elif kind == 1:
+        elif kind == _FLOAT32:
             _convert(row.view(np.float32), batch[i])
         else:
             _convert(row.view(np.float64), batch[i])
         if is_scaled:
             for j in range(batch.shape[1]):
                 batch[i, j] *= factor
-            if scaling[3] != 0:
+            if reading[3] != 0:
                 for j in range(batch.shape[1]):
                     batch[i, j] += summand
 
