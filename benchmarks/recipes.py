@@ -109,7 +109,7 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
             report = networks[-1]  # of the student, after its teacher
             if report["settings"] != repr(replace(recipe, epochs=recipe.epochs_for(report["train_rows"]))):
                 raise ArgumentError(
-                    f"{folder} holds a run of another recipe {name}: delete it to measure the present one"
+                    f"{folder} holds a run of another recipe {name}: delete it to measure the current one"
                 )
             compiled &= report["compiled"]
             is_whole = not any(each["resumed_after_epochs"] for each in networks)
