@@ -124,7 +124,7 @@ def figures(names: list[str], seeds: int, data: Path | None, output: Path) -> st
             wanted = [repr(each.with_epochs(None, report["train_rows"])) for each in recipes]
             if [each["settings"] for each in networks] != wanted:
                 raise ArgumentError(
-                    f"{folder} holds a run of another recipe {name}: delete it to measure the present one"
+                    f"{folder} holds a run of another recipe {name}: delete it to measure the current one"
                 )
             compiled &= report["compiled"]
             is_whole = not any(each["resumed_after_epochs"] for each in networks)

@@ -56,11 +56,11 @@ class Skip(Exception):  # noqa: N818
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the versions and run the checks; return 0, or 1 where a check failed."""
+    """Print the versions and run the checks; return 0, or 1 if a check failed."""
     parser = argparse.ArgumentParser(
         prog="python -m minidl",
         description="Print the versions of minidl and its libraries, then check in about five seconds that minidl "
-        "works here. The first run with numba compiles code, which takes some 15 seconds more. "
+        "works here. The first run with numba compiles code, which takes about 15 seconds more. "
         "The exit code is 0 if no check failed, else 1.",
     )
     parser.add_argument("--versions", action="store_true", help="print the versions and check nothing")
@@ -76,13 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def passes(name: str, check: Callable[[], str]) -> bool:
-    """Run a check and print its line; return False where it failed."""
+    """Run a check and print its line; return False if it failed."""
     start = perf_counter()
     try:
         word, found = "ok", check()
     except Skip as reason:
         word, found = "skipped", str(reason)
-    except Exception as error:  # of any kind: a broken installation raises what it likes
+    except Exception as error:  # of any kind: a broken installation may raise anything
         word, found = "FAILED", f"{type(error).__name__}: {error}"
     print(f"{word:>9} {perf_counter() - start:5.1f} s  {name}: {found}", flush=True)
     return word != "FAILED"
@@ -116,7 +116,7 @@ def check_compiled_code() -> str:
 
 
 def check_learning() -> str:
-    """Train a small network on scikit-learn's digits, and count how many held-out ones it reads."""
+    """Train a small network on scikit-learn's digits, and count how many held-out ones it classifies correctly."""
     x_train, y_train, x_test, y_test = _digits()
     trainer = _trainer()
     trainer.fit(x_train, y_train, epochs=20, progress=False)
@@ -127,7 +127,7 @@ def check_learning() -> str:
 
 
 def check_files() -> str:
-    """Save and load a model and an unfinished run, which must go on to the bits of an uninterrupted one."""
+    """Save and load a model and an unfinished run, which must end with the bits of an uninterrupted one."""
     x_train, y_train, x_test, _ = _digits()
     whole, stopped = _trainer(), _trainer()
     whole.fit(x_train, y_train, epochs=2, progress=False)

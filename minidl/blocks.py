@@ -140,7 +140,7 @@ class Concatenate(Layer):
         return np.concatenate(outputs, axis=self.axis, dtype=self.dtype)
 
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
-        """Return which positions count in all branches or, where they join positions, those of one after the other."""
+        """Return which positions count in all branches or, if they join positions, the branches' masks in order."""
         made = [branch.mask_after(x, mask) for branch in self.branches]
         if not (known := [each for each in made if each is not None]):
             return None

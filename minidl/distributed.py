@@ -157,10 +157,10 @@ class Processes:
                     yield
                     for state in model.named_states().values() if not self.share_batch else ():
                         state.value = self.add_up(state.value / self.size)
-                except DivergenceError:  # which all raise
+                except DivergenceError:  # all processes raise it
                     raise
                 except BaseException:
-                    if self.interrupted:  # which all are
+                    if self.interrupted:  # all processes are
                         raise
                     traceback.print_exc()
                     print(f"process {self.rank} ends all {self.size}", file=sys.stderr, flush=True)
@@ -175,7 +175,7 @@ ALONE = Processes()
 
 
 def prepare_together(trainer: Trainer, prepare: Callable[[], Fit]) -> Fit:
-    """Return the result of `prepare`, or raise, in all processes of a trainer. All begin with the first's parameters.
+    """Return the result of `prepare`, or raise, in all processes. All begin with the parameters of the first.
 
     Raises the error of `prepare`. The other processes raise an ArgumentError that names the process and its error. All
     raise an ArgumentError if they differ in something that must be the same.

@@ -6,10 +6,10 @@ _UNPACK = "unpack it first"
 _IMAGE = "Pillow reads it, and a table of pixels has a row per image"
 _SIGNATURES = {
     b"\x93NUMPY": ("a NumPy array (.npy)", "numpy.load reads it"),
-    b"\x80\x02": ("a pickle", "pandas.read_pickle reads it, if you trust who made it"),
-    b"\x80\x03": ("a pickle", "pandas.read_pickle reads it, if you trust who made it"),
-    b"\x80\x04": ("a pickle", "pandas.read_pickle reads it, if you trust who made it"),
-    b"\x80\x05": ("a pickle", "pandas.read_pickle reads it, if you trust who made it"),
+    b"\x80\x02": ("a pickle", "pandas.read_pickle reads it, if you trust its source"),
+    b"\x80\x03": ("a pickle", "pandas.read_pickle reads it, if you trust its source"),
+    b"\x80\x04": ("a pickle", "pandas.read_pickle reads it, if you trust its source"),
+    b"\x80\x05": ("a pickle", "pandas.read_pickle reads it, if you trust its source"),
     b"PAR1": ("a Parquet file", "pandas.read_parquet reads it"),
     b"ARROW1": ("an Arrow file", "pandas.read_feather reads it"),
     b"\x89HDF": ("an HDF5 file", "h5py reads it"),

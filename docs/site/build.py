@@ -1,11 +1,11 @@
-"""Build the documentation into build/site, as files that any web server or a browser shows, also without a network.
+"""Build the documentation into build/site: files that any web server shows, and any browser opens without a network.
 
     pip install -e '.[docs]' && python docs/site/build.py
     python docs/site/build.py --quick             # the examples with short settings: do they run?
     python docs/site/build.py --external-links    # also asks every other site whether its pages are still there
 
-Warnings are errors, and every link within the site must lead to a page and a place that exist. A second build does only
-what has changed, and runs only examples that have changed; --fresh begins anew.
+Warnings are errors, and every link within the site must lead to an existing page and place. A second build does only
+what has changed, and runs only examples that have changed; --fresh starts from the beginning.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Page(HTMLParser):
 
 
 def broken_links(site: Path) -> Iterator[str]:
-    """Say of each link to a file or place of the site that is not there where it stands."""
+    """Yield a message for each link to a file or a place that the site does not have."""
     pages = {path: Page(path) for path in site.rglob("*.html") if "_static" not in path.relative_to(site).parts}
     for path, page in pages.items():
         for link in sorted(page.links):
@@ -57,7 +57,7 @@ def broken_links(site: Path) -> Iterator[str]:
 
 
 def build(output: Path, fresh: bool, quick: bool, external_links: bool) -> int:
-    """Build and check; return 0, or 1 where something is wrong."""
+    """Build and check; return 0, or 1 if something is wrong."""
     from docstrings import documented
     from sphinx.cmd.build import build_main
 

@@ -1,7 +1,7 @@
 """How Sphinx builds the documentation: `python docs/site/build.py` calls it.
 
-The pages are docs/*.md, which are read on a git host, too, and whose code blocks are tests; and docs/api/*.rst, whose
-content comes from the docstrings.
+The pages are docs/*.md, which people also read on a git host, and whose code blocks are tests; and docs/api/*.rst,
+whose content comes from the docstrings.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 4
 
-# One page for each public name. A name without a docstring of its own has that of its base class.
+# One page for each public name. A name without its own docstring has the docstring of its base class.
 autosummary_generate = True
 autosummary_filename_map = {"minidl.search": "minidl.search-function"}  # not the file of minidl.Search on all systems
 autodoc_typehints = "none"  # the docstrings say the types
@@ -80,7 +80,7 @@ html_theme_options = {
 }
 project_copyright = "the authors of minidl; MIT licence"
 
-# Where several versions stand side by side, the address of the list of them makes the version a switch:
+# If several versions are published, the address of their list turns the version into a menu:
 # https://pydata-sphinx-theme.readthedocs.io/en/stable/user_guide/version-dropdown.html
 if os.environ.get("MINIDL_DOCS_VERSIONS"):
     html_theme_options["switcher"] = {"json_url": os.environ["MINIDL_DOCS_VERSIONS"], "version_match": release}

@@ -1,7 +1,7 @@
-"""The reference: docstrings as they are meant, and classes with what is public of them.
+"""The reference: it formats the docstrings, and shows only the public parts of classes.
 
-A public name of minidl in `backquotes` is a link, everything else there is code. An asterisk, a bar and an underscore
-outside of them belong to formulas such as ``dx = sum_n dy_n * |w|``, not to the markup of Sphinx.
+A public name of minidl in `backquotes` becomes a link; everything else in backquotes is code. An asterisk, a bar and an
+underscore outside of backquotes belong to formulas such as ``dx = sum_n dy_n * |w|``, not to the markup of Sphinx.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENTRY = re.compile(r"^ +(minidl\.[\w.]+)$", re.MULTILINE)
 
 @cache
 def documented() -> dict[str, str]:
-    """The full names that the reference has, by the names that a docstring may use."""
+    """Return the full names in the reference, by the names that a docstring may use."""
     names = [name for page in sorted(API.glob("*.rst")) for name in ENTRY.findall(page.read_text(encoding="utf-8"))]
     short: dict[str, list[str]] = {}
     for name in names:
@@ -36,7 +36,7 @@ def documented() -> dict[str, str]:
 
 
 def public_name(role: str, raw: str, text: str, line: int, inliner: Any, options: Any = None, content: Any = ()) -> Any:
-    """Make a link, or code."""
+    """Make a link from a public name, and code from anything else."""
     full = documented().get(text.removesuffix("()"))
     if full is None:
         return [nodes.literal(raw, text)], []
@@ -48,7 +48,7 @@ def public_name(role: str, raw: str, text: str, line: int, inliner: Any, options
 
 
 MARKUP = re.compile(r"(``.*?``|:\w+:`.*?`|`[^`]+`)|([*|]|_(?!\w))")
-"""What is code or a name, which stays, or else what reStructuredText would take for markup."""
+"""First group: code or a name, which stays. Second group: what reStructuredText would take for markup."""
 
 
 SECTION = re.compile(r"(Parameters|Attributes|Returns|Yields|Raises)$")
@@ -56,7 +56,7 @@ ENTRY_OF_SECTION = re.compile(r"[\w*, .]+ : |\w+$")
 
 
 def head_notes(app: Sphinx, what: str, name: str, item: object, options: Any, lines: list[str]) -> None:
-    """Give a paragraph that follows the parameters, such as that of the shapes, a heading: it is none of them."""
+    """Give a heading to a paragraph after the parameters, such as the shapes, because it is not a parameter."""
     in_section, heads = False, []
     for number, line in enumerate(lines):
         if lines[number + 1 : number + 2] and re.fullmatch("-{3,}", lines[number + 1]):
@@ -69,7 +69,7 @@ def head_notes(app: Sphinx, what: str, name: str, item: object, options: Any, li
 
 
 def escape_formulas(app: Sphinx, what: str, name: str, item: object, options: Any, lines: list[str]) -> None:
-    """Put a backslash before what reStructuredText would take for markup, but not in blocks of code."""
+    """Put a backslash before what reStructuredText would take for markup, except in blocks of code."""
     code_below: int | None = None
     for number, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())
@@ -82,13 +82,13 @@ def escape_formulas(app: Sphinx, what: str, name: str, item: object, options: An
 
 @cache
 def documented_objects() -> frozenset[int]:
-    """The identities of what the reference has."""
+    """Return the identities of the objects in the reference."""
     places = [name.rpartition(".") for name in {*documented().values()}]
     return frozenset(id(getattr(importlib.import_module(module), name)) for module, _, name in places)
 
 
 def public_bases(app: Sphinx, name: str, item: type, options: Any, bases: list[Any]) -> None:
-    """Show the nearest bases that the reference has in the place of private ones and of those of other libraries."""
+    """Show the nearest bases in the reference instead of private bases and bases from other libraries."""
 
     def nearest(cls: type) -> Iterator[type]:
         for base in cls.__bases__:
@@ -98,7 +98,7 @@ def public_bases(app: Sphinx, name: str, item: type, options: Any, bases: list[A
 
 
 def is_shown_elsewhere(app: Sphinx, what: str, name: str, item: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out members that another class of the reference shows, or that are of another library."""
+    """Leave out members that another class of the reference shows, and members from other libraries."""
     function = getattr(item, "fget", item)
     if not callable(function):
         return None
@@ -108,7 +108,7 @@ def is_shown_elsewhere(app: Sphinx, what: str, name: str, item: Any, skip: bool,
     owner = getattr(sys.modules[home], getattr(function, "__qualname__", "").split(".")[0], None)
     try:
         page = app.env.docname
-    except KeyError:  # no page is being read: these are the classes of autosummary's own
+    except KeyError:  # no page is being read: these are autosummary's own classes
         page = ""
     is_shown_here = owner is not None and page.endswith(f".{owner.__name__}")
     return True if id(owner) in documented_objects() and not is_shown_here else None
@@ -116,7 +116,7 @@ def is_shown_elsewhere(app: Sphinx, what: str, name: str, item: Any, skip: bool,
 
 def setup(app: Sphinx) -> dict[str, bool]:
     code = sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
-    app.add_config_value("code_of_the_site", code, "env")  # when it changes, all pages are made anew
+    app.add_config_value("code_of_the_site", code, "env")  # if it changes, all pages are made again
     app.connect("autodoc-process-docstring", head_notes, priority=90)
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)  # before numpydoc, at 500
     app.connect("autodoc-process-bases", public_bases)

@@ -29,7 +29,7 @@ QUICK = os.environ.get("MINIDL_DOCS_QUICK") == "1"
 
 @dataclass(frozen=True)
 class Example:
-    """An example's title and options: those of the page, and those of a quick build, which shows that it runs."""
+    """An example: its title, and its options for a quick build, which only shows that it runs, and for the page."""
 
     title: str
     quick: str
@@ -61,7 +61,7 @@ IN_ORDER = {
 
 
 def used_modules(script: Path) -> list[Path]:
-    """Find the modules of examples/ that a script imports, and what these import, without repetition."""
+    """Find the modules of examples/ that a script imports, directly or through other modules, each once."""
     found: dict[Path, None] = {}
     for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -73,7 +73,7 @@ def used_modules(script: Path) -> list[Path]:
 
 
 def with_title(script: Path) -> str:
-    """Return the script, its docstring with a title, the commands as code, and what the page shows."""
+    """Return the script. Its docstring gets a title, commands as code, and the command whose output the page shows."""
     example, source = IN_ORDER[script.stem], script.read_text(encoding="utf-8")
     description = ast.get_docstring(ast.parse(source)) or ""
     rest = source.split('"""', 2)[2]
@@ -92,14 +92,14 @@ def with_title(script: Path) -> str:
 
 
 def write_copies() -> None:
-    """Write the copies. What is no longer an example goes, and what a later example needs is made again."""
+    """Write the copies, and delete copies of former examples. If a model is missing, its example runs again."""
     COPIES.mkdir(parents=True, exist_ok=True)
     (COPIES / "GALLERY_HEADER.rst").write_text(HEADER, encoding="utf-8")
     for name in IN_ORDER:
         (COPIES / f"{name}.py").write_text(with_title(EXAMPLES / f"{name}.py"), encoding="utf-8")
     for copy in {*COPIES.glob("*.py")} - {COPIES / f"{name}.py" for name in IN_ORDER}:
         copy.unlink()
-    # Where there is a folder with MNIST, examples find it under a name that tells nothing of this machine.
+    # If there is a folder with MNIST, examples find it under a name that reveals nothing about this machine.
     mnist, link = (
         Path(os.environ.get("MINIDL_DATA") or ROOT.parent / "shared" / "data" / "mnist"),
         COPIES.parent / "mnist",
@@ -117,8 +117,8 @@ HEADER = """\
 Examples
 ========
 
-Each example is a script of the folder ``examples``. It needs minidl, and no data of yours. Its page shows what it
-prints and draws. At the end of the page are the script and a notebook, which needs nothing else but minidl.
+Each example is a script in the folder ``examples``. It needs minidl, and no data of your own. Its page shows what it
+prints and draws. The script and a notebook are at the end of the page. The notebook needs only minidl.
 """
 
 
@@ -133,7 +133,7 @@ class Order:
 
 
 def arguments_of(configuration: dict[str, Any], script: dict[str, Any]) -> list[str]:
-    """Return the options that an example is run with; its folder is empty then, also after a build that was stopped."""
+    """Return the options of an example, after its folder is deleted: a stopped build may have left files in it."""
     shutil.rmtree(COPIES / "runs" / Path(script["src_file"]).stem, ignore_errors=True)
     script["started"] = {path: path.stat().st_mtime_ns for path in COPIES.glob("runs/**/*") if path.is_file()}
     return IN_ORDER[Path(script["src_file"]).stem].arguments
@@ -165,7 +165,7 @@ def _get_sg_image_scraper() -> SavedPictures:
 
 
 def first_cells(name: str) -> list[str]:
-    """Return what the notebook of an example does first: write the modules that it imports, and set its options."""
+    """Return the first cells of an example's notebook: they write the modules that it imports, and set its options."""
     modules = used_modules(EXAMPLES / f"{name}.py")
     cells = [f"%%writefile {module.name}\n{module.read_text(encoding='utf-8')}" for module in modules]
     arguments = [f"{name}.py", *IN_ORDER[name].arguments]
@@ -173,7 +173,7 @@ def first_cells(name: str) -> list[str]:
 
 
 def complete_notebooks(app: Sphinx) -> None:
-    """Let notebooks and archives bring the modules that the script imports."""
+    """Add the modules that a script imports to its notebook and its archive."""
     for name in IN_ORDER:
         path = PAGES / f"{name}.ipynb"
         notebook = json.loads(path.read_text(encoding="utf-8"))

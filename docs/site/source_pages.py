@@ -1,7 +1,8 @@
 """Pages that show the source: one for each module, and for each other file of the repository that a page links to.
 
 Documents link to files of the repository, as ../minidl/model.py. On a git host these links lead to the file; here they
-lead to the page of it. A package leads to its part of the reference, and an example to its page of the gallery.
+lead to its page. A link to a package leads to its part of the reference, and a link to an example leads to its page of
+the gallery.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LINK = re.compile(
 )
 """A Markdown link out of docs/."""
 CHILDREN: dict[str, list[str] | None] = {"howto": None, "tutorials": None}
-"""Pages that have pages below them: those that their lists link to, if no others are named."""
+"""Pages that have pages below them. None means the pages that their lists link to."""
 CHILDREN["guide"] = ["estimators", "optimizers", "schedules", "regularisation", "augmentation", "recipes"]
 CHILDREN["guide"] += ["parameter_search", "prediction", "deployment", "distributed", "language_models", "extending"]
 DIAGRAM = re.compile(r"```mermaid\nsequenceDiagram\n(.*?)```", re.DOTALL)
@@ -62,7 +63,7 @@ def adapt_links(app: Sphinx, name: str, source: list[str]) -> None:
 
 
 def steps(diagram: re.Match[str]) -> str:
-    """Write a diagram of messages, which git hosts draw, as a list: the program that draws them is not in a browser."""
+    """Write a diagram of messages as a list. Git hosts draw such diagrams, but browsers cannot."""
     messages = re.findall(r"(\w+)->>(\w+): (.*)", diagram[1])
     return "\n".join(
         f"1. **{who} → {whom}**: {what}" if who != whom else f"1. **{who}**: {what}" for who, whom, what in messages
@@ -70,7 +71,7 @@ def steps(diagram: re.Match[str]) -> str:
 
 
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Make a page of each module and of each other file that is linked to."""
+    """Make a page for each module, and for each other file that a page links to."""
     linked = {path for metadata in app.env.metadata.values() for path in metadata.get("sources", ())}
     modules = {str(path.relative_to(ROOT).as_posix()) for path in (ROOT / "minidl").rglob("*.py")}
     formatter = HtmlFormatter(lineanchors="line", wrapcode=True)
@@ -82,7 +83,7 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
-    """Return where the page of a public name, which is in api/generated, finds the source of it."""
+    """Return the link from the page of a public name, in api/generated, to its source."""
     item: Any = sys.modules.get(info["module"])
     for part in info["fullname"].split("."):
         item = getattr(item, part, None)

@@ -36,7 +36,7 @@ _NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9
 _SEPARATORS = ",;\t"
 _MARK = b"\xef\xbb\xbf"  # Excel writes it before UTF-8
 _UNNAMED = re.compile(r"(Unnamed: [0-9]+)?")
-# The rows that are checked for an index; without column names, fewer would not tell it from labels and pixels.
+# The rows that are checked for an index; without column names, fewer could not distinguish it from labels and pixels.
 _ROWS_OF_INDEX = 1000
 
 

@@ -51,7 +51,7 @@ def load_mnist(
     2. The environment variable ``MINIDL_DATA``, if set: a path of the same kinds.
     3. The cache, ``minidl/mnist`` in ``$XDG_CACHE_HOME``, ``%LOCALAPPDATA%`` (Windows) or ``~/.cache``.
     4. Unless ``download`` is False, a public mirror: 11 MB, kept in the cache. Without a network this gives
-       up after some seconds.
+       up after a few seconds.
     5. The 1,797 digits of 8 x 8 pixels that scikit-learn includes, scaled to 28 x 28 and split into 1,437 and
        360. They are not MNIST: a line on the standard error stream says so.
 

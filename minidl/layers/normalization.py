@@ -1,4 +1,4 @@
-"""Normalisation: shift and scale numbers to mean 0 and variance 1, then apply a learnt scale and shift."""
+"""Normalization: shift and scale numbers to mean 0 and variance 1, then apply a trained scale and shift."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from minidl.typing import Array, Shape
 
 
 class BatchNorm(Layer):
-    """Normalise each feature over the batch: ``y = scale (x - mean) / sqrt(variance + epsilon) + shift``.
+    """Normalize each feature over the batch: ``y = scale (x - mean) / sqrt(variance + epsilon) + shift``.
 
     A feature is an entry of the last axis. Mean and variance are taken over all other axes, which hold n numbers: over
     the batch for (N, F), over the batch and all pixels for (N, height, width, channels). Training uses the mean and
@@ -21,7 +21,7 @@ class BatchNorm(Layer):
 
     A training batch with one number per feature (n = 1) has no variance and raises an error. In `Trainer.fit`, a single
     row at the end of an epoch joins the batch before it. While the layer is frozen (``trainable = False``), it
-    normalises every batch by the running mean and variance, as in Keras.
+    normalizes every batch by the running mean and variance, as in Keras.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class BatchNorm(Layer):
 
     Shapes: (N, ..., F) -> (N, ..., F); parameters ``scale`` and ``shift`` (F,), which start at 1 and 0; states
     ``running_mean`` and ``running_variance`` (F,), which start at 0 and 1.
-    Gradients, with x^ the normalised x and sums over all but the last axis: dscale = sum dy x^, dshift = sum dy,
+    Gradients, with x^ the normalized x and sums over all but the last axis: dscale = sum dy x^, dshift = sum dy,
     dx = scale / sqrt(variance + epsilon) (dy - dshift / n - x^ dscale / n).
 
     Raises ShapeError at build for samples without an axis, and in training for a batch with one number per feature.
@@ -106,7 +106,7 @@ class BatchNorm(Layer):
 
 
 class LayerNorm(Layer):
-    """Normalise each sample over its features: ``y = scale (x - mean) / sqrt(variance + epsilon) + shift``.
+    """Normalize each sample over its features: ``y = scale (x - mean) / sqrt(variance + epsilon) + shift``.
 
     Mean and variance (with 1/F) are taken over the last axis of each row, both in training and in inference. The other
     rows of the batch do not matter.
@@ -116,7 +116,7 @@ class LayerNorm(Layer):
     epsilon : float > 0, default 1e-5
 
     Shapes: (N, ..., F) -> (N, ..., F); parameters ``scale`` and ``shift`` (F,), which start at 1 and 0.
-    Gradients, with x^ the normalised x, g = scale dy and means over the last axis: dscale = sum dy x^, dshift = sum dy,
+    Gradients, with x^ the normalized x, g = scale dy and means over the last axis: dscale = sum dy x^, dshift = sum dy,
     dx = (g - mean(g) - x^ mean(g x^)) / sqrt(variance + epsilon).
 
     Raises ShapeError at build for samples without an axis.

@@ -59,7 +59,7 @@ class LeakyReLU(Layer):
 
 
 class PReLU(Layer):
-    """LeakyReLU with one learnt slope for each channel: ``y = x`` where x > 0, else ``slope x``.
+    """LeakyReLU with one trained slope for each channel: ``y = x`` where x > 0, else ``slope x``.
 
     A channel is an entry of the last axis: a feature of (N, F), a channel of (N, height, width, channels).
 

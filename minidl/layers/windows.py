@@ -64,11 +64,11 @@ def as_image(shape: Shape) -> tuple[int, int, int]:
 
 
 class LooksAtPlaces:
-    """What the layers share that look at several places of an image: none of these can be left out."""
+    """Base of the layers that look at several places of an image: they cannot leave any of these places out."""
 
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
         if mask is not None:
-            cure = "the layers of sequences do, such as Conv1D and GlobalAveragePool1D"
+            cure = "use a layer of sequences, such as Conv1D or GlobalAveragePool1D"
             raise ArgumentError(f"{type(self).__name__} cannot leave padding out: {cure}")
         return None
 

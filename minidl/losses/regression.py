@@ -1,4 +1,4 @@
-"""Losses for numbers: they compare each output of the model with its target."""
+"""Regression losses: they compare each output of the model with its target."""
 
 from typing import Any
 

@@ -27,8 +27,8 @@ def expected_calibration_error(targets: ArrayLike, probabilities: ArrayLike, bin
     """Return the mean gap between confidence and accuracy, in [0, 1]; 0 is best.
 
     ECE = sum_b n_b / N |accuracy_b - confidence_b|, over the bins of `reliability_table`. Parameters and errors are
-    the same as there. The metric does not say how good the predictions are: guesses with the confidence of guesses
-    also have 0. Even a calibrated model has a value above 0 by chance, especially with few rows and many bins.
+    the same as there. The metric does not say how good the predictions are: guesses with a confidence as low as their
+    accuracy also have 0. Even a calibrated model has a value above 0 by chance, especially with few rows and many bins.
 
     Source: Naeini et al. (2015), "Obtaining well calibrated probabilities using Bayesian binning", AAAI; Guo et al.
     (2017), arXiv:1706.04599.

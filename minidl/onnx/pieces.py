@@ -200,7 +200,7 @@ class Chain:
         """Append a repetition of rows or columns: an axis of size one has become larger."""
         before, size = (*start[: axis - 1], *start[axis:]), [1, 1, 1]
         if len(before) != 3 or axis not in {2, 3}:
-            raise node.misfit("repeats something else than rows or columns of pixels")
+            raise node.misfit("repeats something other than rows or columns of pixels")
         size[axis - 2] = start[axis - 1]
         self.pieces.pop()
         self._add_reshape(node, (*start[: axis - 1], 1, *start[axis:]), before)
@@ -310,7 +310,7 @@ def _scaler(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     """scikit-learn's scalers: ``(x - offset) scale`` is a normalization with fixed statistics."""
     features = _features(node, chain.value, at=-1)
     if chain.value.shape != (features,):
-        raise node.misfit("scales something else than rows of features")
+        raise node.misfit("scales something other than rows of features")
     offset, scale = (
         _number_of_features(node, chain.value, np.float32(node.attributes.get(name, default)))
         for name, default in (("offset", [0]), ("scale", [1]))
@@ -347,7 +347,7 @@ def _product(node: Node, chain: Chain, constants: list[Array | None]) -> None:
     if weight.ndim != 2 or weight.shape[0] != inputs or 0 in weight.shape or constants[0] is not None:
         raise node.misfit(f"has weights {weight.shape} for {inputs} features")
     if node.operator == "Gemm" and (given.get("transA", 0) or (len(value.axes) != 2 and not value.rows)):
-        raise node.misfit("multiplies something else than rows of features")
+        raise node.misfit("multiplies something other than rows of features")
     if given.get("alpha", 1) != 1:
         weight = weight * np.float32(given["alpha"])
     units = weight.shape[1]
@@ -648,7 +648,7 @@ def _repeat(node: Node, chain: Chain, constants: list[Array | None]) -> None:
         return
     ((axis, count),) = times.items() if len(times) == 1 else [(0, 0)]
     if axis == 0 or count < 1 or value.shape[axis - 1] != 1:
-        raise node.misfit("repeats something else than one axis of one number")
+        raise node.misfit("repeats something other than one axis of one number")
     chain.value = replace(value, shape=(*value.shape[: axis - 1], count, *value.shape[axis:]))
     chain.add(node, "Repeat", {"axis": axis})
 

@@ -28,7 +28,7 @@ def quantize(path: str | os.PathLike[str], x: Any, to: str | os.PathLike[str] | 
     """Write a copy of an ONNX file with 8-bit weights and activations, and return the path of the new file.
 
     It uses ONNX Runtime's static quantizer, with pairs of QuantizeLinear and DequantizeLinear and a scale for each
-    channel of the weights. The range of activations is measured on the given rows: use some hundred rows of the
+    channel of the weights. The range of activations is measured on the given rows: use a few hundred rows of the
     training data. Compare the accuracy before and after.
 
     Parameters
@@ -113,7 +113,7 @@ class _Rows:
         if rows.shape[1:] != shape:
             raise ShapeError(f"x has shape {rows.shape}, but the file takes {shape} per sample")
         if not len(rows):
-            raise DataError("x has no rows: give some hundred rows of the training data")
+            raise DataError("x has no rows: give a few hundred rows of the training data")
         check_finite(rows, "x")
         dtype = types[inputs[0].type]
         self.rows = rows.astype(dtype)

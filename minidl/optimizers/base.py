@@ -101,7 +101,7 @@ class Optimizer(Configurable):
         if self.weight_decay:
             for part in trained if decaying is None else decaying:
                 parameters[part] *= 1 - rate * self.weight_decay
-        # A norm or a mean must be one of what moves alone; so frozen parts are left out of the vectors.
+        # A norm or a mean must cover only what moves, so frozen parts are left out of the vectors.
         is_one = len(trained) == 1
         moving = [v[trained[0]] if is_one else np.concatenate([v[:0], *(v[part] for part in trained)]) for v in vectors]
         for p, g, *slots in _blocks(moving) if self.elementwise else [moving]:

@@ -1,13 +1,13 @@
-// The drawing: strokes become an image as MNIST's makers made theirs. What was drawn is scaled to fit a box of 20 x 20
-// pixels, its proportions kept; then the image is moved, by whole pixels, until the center of mass of its ink is in the
-// middle of 28 x 28. Images of another size have a box of the same share.
+// The drawing: strokes become an image like those of MNIST's makers. The drawing is scaled to fit a box of 20 x 20
+// pixels, and keeps its proportions; then the image is moved, by whole pixels, until the center of mass of its ink is
+// in the middle of 28 x 28. Images of another size have a box of the same share.
 //
 // A stroke is a list of points [x, y] in the units of the pad, 0 to 1. The image is computed from the points, not read
 // from the pad's canvas: some browsers put noise into what pages read, and the pen is as thick in the image for a small
 // drawing as for a large one.
 
 const PEN = 2.6; // thickness of a line in pixels of 28 x 28, about that of MNIST's digits
-const SMALLEST = 0.05; // what is drawn smaller than this share of the pad, such as a dot, is not enlarged further
+const SMALLEST = 0.05; // a drawing smaller than this share of the pad, such as a dot, is not enlarged further
 
 function imageOf(strokes, [height, width]) {
   const image = new Float32Array(height * width);
@@ -34,8 +34,8 @@ function imageOf(strokes, [height, width]) {
 
 const least = (values) => values.reduce((smaller, value) => Math.min(smaller, value));
 
-// Draw a line with round ends. How dark a pixel becomes is how far its middle lies within the line: 1 inside, 0
-// outside, and between them where the edge passes through.
+// Draw a line with round ends. A pixel is darker the further its middle lies within the line: 1 inside, 0 outside,
+// and a number between them at the edge.
 function drawLine(image, height, width, [x0, y0], [x1, y1], radius) {
   const reach = radius + 0.5;
   const [dx, dy] = [x1 - x0, y1 - y0];

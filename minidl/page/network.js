@@ -147,7 +147,7 @@ const kinds = {
     const [inputs, units] = weight.shape;
     const y = withBias(layer);
     for (let i = 0; i < x.length; i++) {
-      if (x[i] === 0) continue; // most pixels are, and half of what ReLU puts out
+      if (x[i] === 0) continue; // most pixels are 0, and half of the outputs of ReLU
       const from = (i % inputs) * units;
       const to = Math.floor(i / inputs) * units;
       for (let unit = 0; unit < units; unit++) y[to + unit] += x[i] * weight[from + unit];
@@ -271,7 +271,7 @@ const kinds = {
   },
 };
 
-// Run layers one after the other, and note what each puts out, by its name.
+// Run layers one after the other, and record the output of each by its name.
 function runLayers(layers, x, shape, outputs) {
   for (const layer of layers) {
     x = kinds[layer.kind](layer, x, shape, outputs);
@@ -283,14 +283,14 @@ function runLayers(layers, x, shape, outputs) {
 
 // ---- The whole network
 
-// What an image of pixels from 0 to 1 becomes: the scores, and the outputs of all layers by name.
+// The results for an image of pixels from 0 to 1: the scores, and the outputs of all layers by name.
 function compute(model, pixels) {
   const outputs = new Map();
   const x = Float32Array.from(pixels, (value) => value * model.ink);
   return { scores: runLayers(model.layers, x, model.input, outputs), outputs };
 }
 
-// The probability of each class. Where there is one score, it is that of the second class.
+// The probability of each class. If there is one score, it belongs to the second class.
 function probabilitiesOf(model, scores) {
   if (model.activation === "softmax") return eachRow(scores, scores.length, softmaxInPlace);
   const each = scores.map(logistic);

@@ -1,4 +1,4 @@
-// The page: it takes the strokes, and shows what the network makes of them.
+// The page: it takes the strokes, and shows the results of the network.
 
 const model = readModel();
 const find = (id) => document.getElementById(id);
@@ -78,7 +78,7 @@ function drawPad() {
   }
 }
 
-let pointer = null; // which one draws: a second finger is left alone
+let pointer = null; // the one that draws: a second finger is ignored
 
 function pointOf(event) {
   const box = pad.getBoundingClientRect();
@@ -154,7 +154,7 @@ find("undo").addEventListener("click", undo);
 find("clear").addEventListener("click", clear);
 document.addEventListener("keydown", (event) => {
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") undo();
-  else if (event.key === "Delete" || event.key === "Backspace") clear(); // the one is the other on a Mac
+  else if (event.key === "Delete" || event.key === "Backspace") clear(); // Delete on a Mac's keyboard is Backspace
   else if (event.key === "Escape") hideInspector();
   else return;
   event.preventDefault();
@@ -200,7 +200,7 @@ function announceSoon() {
 
 // ---- The layers
 
-// Layers whose numbers are not those of another one, only arranged or scaled anew; also those inside blocks.
+// Layers that do more than rearrange or scale the numbers of another layer; also layers inside blocks.
 function shownLayers(layers) {
   return layers.flatMap((layer) => [
     ...shownLayers([...(layer.layers ?? []), ...(layer.projection ?? []), ...(layer.branches ?? []).flat()]),
@@ -331,7 +331,7 @@ function hideInspector() {
   inspected = null;
 }
 
-// ---- Everything anew
+// ---- Updates
 
 const panels = makePanels();
 
@@ -343,7 +343,7 @@ function update() {
   drawTiles(find("image"), image, [...model.image, 1], 1, 1, inkPalette);
   showAnswer(isEmpty ? null : probabilitiesOf(model, scores));
   for (const panel of panels) {
-    // Without a drawing there is nothing to see: what the network makes of empty paper would look like an answer.
+    // Without a drawing, show nothing: the prediction for empty paper would look like an answer.
     panel.values = isEmpty ? new Float32Array(sizeOf(panel.layer.shape)) : outputs.get(panel.layer.name);
     drawTiles(panel.canvas, panel.values, panel.shape, panel.columns, panel.zoom, palette);
   }

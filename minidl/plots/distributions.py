@@ -1,4 +1,4 @@
-"""The distributions of weights, gradients and activations per layer: vanishing, saturated or dead units show."""
+"""The distributions of weights, gradients and activations per layer. They show vanishing, saturated or dead units."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def plot_activation_distributions(
     ----------
     model : Sequential
     x : array (N, *input_shape), or anything else that `predict` takes
-        Some hundred rows are enough.
+        A few hundred rows are enough.
     layers : list of str, optional
         The paths of the layers to draw, as in ``model["dense_1"]``; by default all except the branches of blocks.
     ax : matplotlib Axes, optional

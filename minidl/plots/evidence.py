@@ -39,7 +39,7 @@ def plot_evidence(
 ) -> Axes:
     """Draw images, and beside each the evidence for a class, computed in two ways: orange for, blue against the class.
 
-    Occlusion: a gray patch hides one place after the other. A pixel's evidence is the mean fall of the class's
+    Occlusion: a gray patch hides one place after another. A pixel's evidence is the mean decrease of the class's
     probability while the patch hides it. Gradient times input: ``x ds / dx``, with the score s of the class before the
     softmax, summed over channels. Each picture has its own scale; the text below says what the strongest colour means.
 
@@ -114,7 +114,7 @@ def plot_evidence(
 
 
 def occlusion(model: Sequential, image: Array, target: int, patch: int, size: tuple[int, int]) -> Array:
-    """Return the mean fall of a class's probability while a patch hides each pixel: (height, width)."""
+    """Return the mean decrease of a class's probability while a patch hides each pixel: (height, width)."""
     pixels = image.reshape(*size, -1)
     gray = pixels.mean(axis=(0, 1))
     gray = gray if image.dtype.kind == "f" else np.rint(gray)

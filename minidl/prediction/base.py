@@ -1,4 +1,4 @@
-"""What predicts by way of trained models, and has the methods by which they predict."""
+"""Predictors: they use trained models, and have the same methods for prediction."""
 
 from __future__ import annotations
 

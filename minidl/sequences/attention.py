@@ -125,7 +125,7 @@ class MultiHeadAttention(Layer):
     def attention_weights(self, x: Array, mask: Array | None = None) -> Array:
         """Return the weights P in inference: (N, H, T, T), by row, head, query position, and key position.
 
-        Each line sums to 1, or is 0 if a mask leaves a position no keys.
+        Each line sums to 1. If a mask leaves a position no keys, its line is 0.
         """
         x = np.asarray(x, self.dtype)
         self.check_input(x)

@@ -62,8 +62,8 @@ class Continuation:
 
     A layer can continue if it has a method ``continued(x, memory)``. It returns the output for the next positions
     (N, n, ...), and stores in the dict ``memory``, which is empty at first, what later positions need. Layers of minidl
-    that treat each position alone, such as `Dense`, do not need it: theirs is ``return self.forward(x)``. In your own
-    layer that holds other layers, call `continue_layer` for each.
+    that treat each position alone, such as `Dense`, do not need it: for them, it would be ``return self.forward(x)``.
+    In your own layer that holds other layers, call `continue_layer` for each.
 
     Raises ArgumentTypeError for anything but a model, NotReadyError for a model that is not set up, ShapeError for a
     model without an output for each position, and ArgumentError for a layer that cannot continue.
@@ -144,7 +144,7 @@ def generate(
         Draw only from this number of ids, those with the largest scores.
     window : int, optional
         The largest number of positions that a prediction sees. The default is T if the model has attention or a layer
-        of positions, because training showed them no more. Other models, such as recurrent ones, have no limit.
+        of positions, because training had no more of them. Other models, such as recurrent ones, have no limit.
     seed : int or numpy.random.Generator, optional
         The same seed gives the same ids. The ids of a row do not depend on the other rows.
 

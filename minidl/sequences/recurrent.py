@@ -210,7 +210,7 @@ class GRU(_Recurrent):
     units : int, > 0
         H, the width of the state.
     return_sequences, go_backwards, initializer, recurrent_initializer, regularizer, constraint : optional
-        As for `SimpleRNN`, as are masks; first values of W and U are drawn for each gate by itself.
+        As for `SimpleRNN`, as are masks. The first values of W and U are drawn separately for each gate.
 
     Shapes: (N, T, F) -> (N, H), or (N, T, H) with ``return_sequences=True``; ``weight`` W (F, 3H) and
     ``recurrent_weight`` U (H, 3H) with the blocks r, z, n, in PyTorch's order; ``bias`` b (3H,) and ``recurrent_bias``
@@ -262,7 +262,7 @@ class LSTM(_Recurrent):
     units : int, > 0
         H, the width of the state.
     return_sequences, go_backwards, initializer, recurrent_initializer, regularizer, constraint : optional
-        As for `SimpleRNN`, as are masks; first values of W and U are drawn for each gate by itself.
+        As for `SimpleRNN`, as are masks. The first values of W and U are drawn separately for each gate.
 
     Shapes: (N, T, F) -> (N, H), or (N, T, H) with ``return_sequences=True``; ``weight`` W (F, 4H),
     ``recurrent_weight`` U (H, 4H) and ``bias`` b (4H,) with the blocks i, f, g, o, in the order of PyTorch and Keras.

@@ -258,7 +258,7 @@ class _OptimizerChecks:
         if same != self.scale_invariant:
             raise CheckFailure(
                 f"gradients eight times as large give {'the same' if same else 'other'} steps",
-                "the declaration scale_invariant, or a missing normalisation",
+                "the declaration scale_invariant, or a missing normalization",
             )
 
     def rate(self) -> None:

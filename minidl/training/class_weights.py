@@ -1,4 +1,4 @@
-"""The weight of each row where classes weigh differently."""
+"""The weight of each row if the classes have different weights."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from minidl.typing import Array, Shape
 
 
 def weigh_rows(weights: Array | None, class_weight: Any, loss: Loss, targets: Array, shape: Shape) -> Array | None:
-    """Return the weight of each row, or None where all count the same.
+    """Return the weight of each row, or None if all have the same weight.
 
     Parameters
     ----------
     weights : array (N,), of a position-wise output (N, *positions), or None
     class_weight : dict of label -> weight, sequence of a weight per class, "balanced", or None
-        Labels that a dict leaves out weigh 1. "balanced" gives label k of the K that occur the weight N / (K N_k),
-        so that all of them count the same, as in scikit-learn. Padding, and rows that weigh 0, are not counted.
+        Labels that a dict leaves out have weight 1. "balanced" gives label k of the K that occur the weight
+        N / (K N_k), so that all of them count the same, as in scikit-learn. Padding and rows of weight 0 do not count.
     loss : Loss
-        Says which class a row of `targets` is of.
+        Tells the class of each row of `targets`.
     targets : array
         As the loss has prepared them.
     shape : tuple of int
@@ -31,7 +31,7 @@ def weigh_rows(weights: Array | None, class_weight: Any, loss: Loss, targets: Ar
 
     Raises ArgumentError or ArgumentTypeError for anything else, DataError when all weights are 0.
     """
-    classes = max(shape[-1] if shape else 1, 2)  # one score tells two classes apart
+    classes = max(shape[-1] if shape else 1, 2)  # one score is for two classes
     if class_weight is not None:
         labels = loss.labels(targets)
         counted = labels if weights is None else labels[weights > 0]

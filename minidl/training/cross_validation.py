@@ -74,7 +74,7 @@ def cross_validate(
         As for `Trainer.fit`. With a `transformer`, `x` is its input, such as a frame with text columns.
     epochs : int >= 1
         Epochs of each run. There is no default: after one epoch, the default of `Trainer.fit`, most networks have
-        learnt little.
+        learned little.
     folds : int >= 2, scikit-learn splitter, or iterable of (training rows, held-out rows), default 5
         A number splits the rows at random, differently for each seed. For a classifier, each class has the same share
         in each fold. Splitters and pairs give each seed the same folds.

@@ -1,4 +1,4 @@
-"""Warnings about mistakes that raise no error, but with which the network would learn little or has learnt nothing.
+"""Warnings about mistakes that raise no error, but with which the network would learn little or has learned nothing.
 
 They use only a sample of the rows, so they take very little time. Also the check of a run with a line search.
 """

@@ -36,7 +36,7 @@ def restore_best(trainer: Trainer) -> int:
     kept = [state for _, state in trainer.callback_states if "best_epoch" in state and names <= state.keys()]
     if not kept:
         raise NotReadyError(
-            "no best model is kept: EarlyStopping() keeps it in fit, and after Ctrl-C or an error ended it"
+            "no best model is kept: EarlyStopping() keeps one during fit, also if Ctrl-C or an error ends fit"
         )
     put_back(kept[-1], trainer.model)
     return int(kept[-1]["best_epoch"])

@@ -587,7 +587,7 @@ class _Keeper(Callback):
 
     def keep(self, trainer: Trainer, reached: int) -> Progress:
         """Save the trainer, then record its progress. If killed between the two, it continues from there."""
-        if trainer.optimizer.ended:  # which the trainer's file would not tell
+        if trainer.optimizer.ended:  # the trainer's file does not contain this
             self.note(trainer, self.before.reached)
         self.home.save(self.run, trainer)
         return self.note(trainer, reached)

@@ -47,8 +47,8 @@ class RateSearch:
         half, lowest = max(len(self.losses) // 10, 1), int(self.losses.argmin())
         if lowest < 2 * half:
             raise ArgumentError(
-                f"the loss never falls: it is lowest at the rate {self.rates[lowest]:.3g}, where the search begins or "
-                "nearly; search from a lower rate if it rose, or up to a higher one if it stayed level"
+                f"the loss never falls: it is lowest at the rate {self.rates[lowest]:.3g}, at or near the start "
+                "of the search; if it rose, search from a lower rate; if it stayed level, up to a higher one"
             )
         before_lowest = self.losses[: lowest + 1]
         falls = before_lowest[: -2 * half] - before_lowest[2 * half :]

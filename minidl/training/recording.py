@@ -90,7 +90,7 @@ class TensorBoard(Callback):
     def on_train_begin(self, trainer: Trainer) -> None:
         from tensorboardX import SummaryWriter
 
-        # What a killed run wrote of epochs that are now done again is hidden.
+        # This hides what a killed run wrote about epochs that are repeated now.
         # The name of a file has the second; with the nanoseconds no other run writes into it.
         suffix = f".{time.time_ns()}"
         self._writer: Any = SummaryWriter(str(self.folder), purge_step=trainer.epoch + 1, filename_suffix=suffix)
