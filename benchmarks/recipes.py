@@ -284,9 +284,8 @@ def main(arguments: list[str] | None = None) -> None:
         show(TABLES[names[0]], figures(names, options.seeds, data, options.output))
         if options.document:
             for name in PICTURED & set(names):
-                shutil.copy(
-                    mistakes(options.output / f"{name}-0"), options.document / "images" / f"{name}_mistakes.png"
-                )
+                picture = options.document / "images" / f"{name}_mistakes.png"
+                shutil.copy(mistakes(options.output / f"{name}-0"), picture)
     if options.ablation or all_parts:
         name = options.ablation or "best"
         epochs = options.epochs or RUNS[name][2].epochs

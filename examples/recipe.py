@@ -14,6 +14,11 @@ from minidl.typing import Array, Shape
 AnyRecipe = TypeVar("AnyRecipe", bound="Recipe")
 
 
+def unflattened(shape: Shape) -> Shape:
+    """Return the shape of an image; a flat one is square."""
+    return shape if len(shape) > 1 else (math.isqrt(shape[0]),) * 2
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The settings of a training run; a subclass defines the network."""
@@ -64,15 +69,14 @@ class Recipe:
         return self.distort(image_shape) if self.distortions else None
 
     def distort(self, image_shape: Shape) -> Distortion:
-        """Return what distorts images of this shape; flat ones are square."""
-        shape = image_shape if len(image_shape) > 1 else (math.isqrt(image_shape[0]),) * 2
-        return Compose(self.distortions, image_shape=shape)
+        return Compose(self.distortions, image_shape=unflattened(image_shape))
 
     def predictor(self, model: Sequential) -> Sequential | AugmentedPrediction:
         """Return what predicts with the trained model."""
         if not self.copies:
             return model
-        return AugmentedPrediction(model, Translation(0.05), repeats=self.copies)
+        shift = Translation(0.05, image_shape=unflattened(model.input_shape))
+        return AugmentedPrediction(model, shift, repeats=self.copies)
 
     def fit(self, trainer: Trainer, x: Array, y: Array, **options: Any) -> History:
         """Train for the epochs that are left."""
