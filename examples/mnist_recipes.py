@@ -51,7 +51,7 @@ RECIPES = {
     ),
     "wide": FullyConnected(
         hidden=(1024, 1024),
-        epochs=170,
+        epochs=140,
         batch_size=512,
         learning_rate=0.01,
         distortions=(Rotation(10), Scaling(0.15, keep_aspect=False), Translation(0.06), Shear(10), Elastic(20)),
