@@ -50,6 +50,13 @@ def test_what_the_reference_takes_from_docstrings_has_one():
     assert not [name for name, item in items.items() if callable(item) and not (item.__doc__ or "").strip()]
 
 
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_links_of_documents_outside_of_the_site_lead_to_files(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]*)", text)
+    assert not [link for link in links if link and not (ROOT / link).exists()]
+
+
 def test_two_pages_of_the_reference_are_two_files_on_every_system():
     conf = (SITE / "conf.py").read_text(encoding="utf-8")
     renamed = set(re.findall(r'"(minidl\.\w+)": "', conf))

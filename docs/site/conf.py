@@ -66,6 +66,7 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 ALONE = ["why", "install", "quickstart", "mathematics", "architecture", "testing", "performance"]
+ALONE += ["contributing", "security", "changelog"]
 html_sidebars = {page: [] for page in ALONE}
 html_theme_options = {
     "logo": {"text": f"minidl {release}"},

@@ -2,7 +2,7 @@
 
 Documents link to files of the repository, as ../minidl/model.py. On a git host these links lead to the file; here they
 lead to its page. A link to a package leads to its part of the reference, and a link to an example leads to its page of
-the gallery.
+the gallery. The pages contributing, security and changelog show the files of these names in the repository's root.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ LINK = re.compile(
     r"\[([^\]]*)\]\((?:\.\./)+((?:minidl|examples|benchmarks|tests)\b[^)#]*|[A-Z]+(?:\.md)?|setup\.cfg)\)"
 )
 """A Markdown link out of docs/."""
+ROOT_PAGES = {name: f"{name.upper()}.md" for name in ("contributing", "security", "changelog")}
+"""Pages that show files in the root of the repository."""
 CHILDREN: dict[str, list[str] | None] = {"howto": None, "tutorials": None}
 """Pages that have pages below them. None means the pages that their lists link to."""
 CHILDREN["guide"] = ["estimators", "optimizers", "schedules", "regularisation", "augmentation", "recipes"]
@@ -44,6 +46,8 @@ def adapt_links(app: Sphinx, name: str, source: list[str]) -> None:
         text, path = link[1], link[2].rstrip("/")
         if not (ROOT / path).exists():
             raise ExtensionError(f"{name}: the link to {path} leads to no file")
+        if path in ROOT_PAGES.values():
+            return f"[{text}]({up}{path.lower()})"
         if path in PARTS:
             return f"[{text}]({up}api/{PARTS[path]}.rst)"
         if path.startswith("examples/") and f"gallery/{Path(path).stem}" in app.env.found_docs:
@@ -55,6 +59,11 @@ def adapt_links(app: Sphinx, name: str, source: list[str]) -> None:
         app.env.metadata[name].setdefault("sources", set()).add(path)
         return f'<a class="reference internal" href="{up}sources/{path}.html">{text}</a>'
 
+    if name in ROOT_PAGES:
+        root_file = ROOT / ROOT_PAGES[name]
+        app.env.note_dependency(str(root_file))
+        text = root_file.read_text(encoding="utf-8")
+        source[0] = re.sub(r"\]\((?!https?:)(docs/)?", lambda link: "](" if link[1] else "](../", text)
     if not name.startswith(("api/", "gallery/")):
         if name in CHILDREN:
             pages = CHILDREN[name] or re.findall(r"(?m)^- \[[^\]]*\]\(([\w/]+)\.md\)", source[0])
