@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from contestants.lineup import PEERS, WORKLOADS, Peer, Run, meaning, quick
-from contestants.report import describe, kernels, print_table, table, write
+from contestants.report import describe, kernels, print_table, tables, write
 from contestants.results import Results
 from contestants.workloads import CHARACTERS, SEQUENCE_NETWORKS, WORDS, Workload
 from reports import mnist_folder
@@ -309,8 +309,8 @@ def main() -> int:
         except KeyboardInterrupt:
             print("\nInterrupted: here are the results so far.")
             code = 130
-        print_table(f"Median time, {options.rounds} round{'s' * (options.rounds > 1)}", table(results, "seconds"))
-        print_table("minidl's time / the peer's time: below 1, minidl is faster", table(results, "ratio"))
+        for title, rows in tables(results).items():
+            print_table(title, rows)
         print(f"\n{kernels(results)}")
         for line in of_estimators(results):
             print(line)

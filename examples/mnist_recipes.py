@@ -35,7 +35,7 @@ class FullyConnected(Recipe):
 RECIPES = {
     "best": FullyConnected(
         hidden=(128, 64),
-        epochs=80,
+        epochs=70,
         batch_size=256,
         learning_rate=0.02,
         distortions=(Rotation(9), Scaling(0.12, keep_aspect=False), Translation(0.06), Shear(9), Elastic(15)),
@@ -43,7 +43,7 @@ RECIPES = {
     ),
     "fast": FullyConnected(
         hidden=(128, 64),
-        epochs=8,
+        epochs=7,
         batch_size=256,
         learning_rate=0.02,
         distortions=(Rotation(6), Scaling(0.08, keep_aspect=False), Translation(0.04)),

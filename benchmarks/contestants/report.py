@@ -8,7 +8,7 @@ import math
 from itertools import zip_longest
 from pathlib import Path
 
-from contestants.lineup import BENCH_EXTRA, PEERS, meaning
+from contestants.lineup import BENCH_EXTRA, PEERS, Peer, meaning
 from contestants.results import Results
 
 
@@ -19,8 +19,18 @@ def as_time(seconds: float) -> str:
     return f"{value:.{max(0, 2 - int(math.log10(max(value, 1))))}f} {unit}"
 
 
-def table(results: Results, what: str) -> list[list[str]]:
-    """Return rows of text: medians, or minidl's ratio to each peer. "-": it failed; empty: it did not take part."""
+def tables(results: Results) -> dict[str, list[list[str]]]:
+    """Return tables by title: the times, and the ratios of minidl and of minidl with compiled code to the others."""
+    rounds = results.about["rounds"]
+    found = {f"Median time, {rounds} round{'s' * (rounds > 1)}": table(results)}
+    for own in PEERS[:2]:
+        if any(results.best(workload, own) for workload in results.workloads):
+            found[f"{own.name}'s time / the peer's time: below 1, {own.name} is faster"] = table(results, own)
+    return found
+
+
+def table(results: Results, own: Peer | None = None) -> list[list[str]]:
+    """Return rows of text: times, or the ratios of `own` to each peer. "-": it failed; empty: it did not take part."""
     shown = [
         peer
         for peer in results.peers
@@ -30,11 +40,12 @@ def table(results: Results, what: str) -> list[list[str]]:
     for workload in results.workloads:
         row = [workload.name]
         for peer in shown:
-            best, ratio = results.best(workload, peer), results.ratio(workload, peer)
-            if best is None or (what == "ratio" and ratio is None):
+            best = results.best(workload, peer)
+            value = results.ratio(workload, peer, of=own) if own else best and best[1]
+            if value is None:
                 row.append("-" if results.failed(workload, peer) else "")
             else:
-                row.append(as_time(best[1]) if what == "seconds" else f"{ratio:.2f}")
+                row.append(f"{value:.2f}" if own else as_time(value))
         if any(row[1:]):
             rows.append(row)
     return rows
@@ -89,10 +100,7 @@ def write(results: Results, folder: Path) -> None:
     parts = [
         "# minidl and its peers",
         "\n".join(f"- {line}" for line in [*describe(results), kernels(results)]),
-        f"Median time, {results.about['rounds']} rounds:",
-        as_markdown(table(results, "seconds")),
-        "minidl's time / the peer's time, median of the rounds' ratios; below 1, minidl is faster:",
-        as_markdown(table(results, "ratio")),
+        *(f"{title}:\n\n{as_markdown(rows)}" for title, rows in tables(results).items()),
         "\n".join(f"- {workload.name}: {meaning(workload)}" for workload in results.workloads),
     ]
     (folder / "peers.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

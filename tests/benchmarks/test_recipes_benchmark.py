@@ -43,7 +43,7 @@ def test_the_figures_are_those_that_the_example_reports(mnist_folder, tmp_path, 
         path.parent.with_name(f"fast-{seed}").joinpath("settings.json").write_text('{"left": []}')
     assert re.search(r"^fast, 784-128-64-10 +2 +55.00 ± 7.07 +50.00", measure(*options, "2"), re.MULTILINE)
 
-    path.write_text(path.read_text().replace("epochs=8", "epochs=9"))
+    path.write_text(path.read_text().replace("epochs=7", "epochs=9"))
     with pytest.raises(AssertionError, match="holds a run of another recipe fast: delete it"):
         measure(*options, "1")
 
