@@ -234,7 +234,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--recipe",
         choices=RECIPES,
         metavar="NAME",
-        help="best (784-128-64-10 to 99.3 %%), fast (98.8 %% in some seconds) or wide (larger, ten minutes): "
+        help="best (784-128-64-10 to 99.3 %%), fast (98.7 %% in some seconds) or wide (larger, ten minutes): "
         "trains on all training images, and evaluates on the test images at the end; works only with --data, --epochs, "
         "--seed, --output, --resume, --page, --predict and --submission",
     )
