@@ -1,6 +1,6 @@
 """Compare minidl with other frameworks: same networks, data, initial weights and batches, each in its own processes.
 
-    python benchmarks/peers.py                                        # everything, about half an hour
+    python benchmarks/peers.py                                        # everything, more than an hour
     python benchmarks/peers.py --quick                                # a first impression within two minutes
     python benchmarks/peers.py --workloads deep-adam --peers pytorch jax-scan
 
