@@ -108,12 +108,12 @@ def pictures_possible() -> bool:
 
 
 @contextmanager
-def needing(library: str, extra: str) -> Iterator[None]:
-    """Raise MissingDependencyError, which names the extra, if the library cannot be imported in this context."""
+def needing(what: str, extra: str) -> Iterator[None]:
+    """Raise MissingDependencyError if an import fails in this context: `what` needs which library, and its extra."""
     try:
         yield
     except ImportError as error:
-        raise MissingDependencyError(f"this needs {library}: pip install -e '.[{extra}]'") from error
+        raise MissingDependencyError(f"{what}: pip install -e '.[{extra}]'") from error
 
 
 def run_program(main: Callable[[], None], *, interrupted: str = "nothing is saved") -> None:

@@ -24,7 +24,7 @@ def load_photographs() -> ImageDataset:
     """
     from sklearn.datasets import load_sample_images
 
-    with needing("Pillow", "images"):
+    with needing("the photographs need Pillow", "images"):
         photographs = load_sample_images().images
     middle = int(TRAINED_ON * photographs[0].shape[1])
     left = [cut(photograph[:, :middle]) for photograph in photographs]

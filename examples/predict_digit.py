@@ -45,7 +45,7 @@ def as_text(image: Array) -> str:
 
 
 def save_picture(path: Path, images: Array, probabilities: Array, labels: list[int] | None) -> None:
-    with needing("matplotlib", "plots"):
+    with needing("--save needs matplotlib", "plots"):
         import matplotlib
 
     matplotlib.use("Agg")

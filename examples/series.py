@@ -60,7 +60,7 @@ def load_carbon_dioxide() -> pd.Series:
     59 weeks have no measurement, all before 1986. They are interpolated linearly, so only training data contain
     information about later weeks.
     """
-    with needing("statsmodels", "series"):
+    with needing("the series needs statsmodels", "series"):
         from statsmodels.datasets import co2
 
     measured = co2.load_pandas().data["co2"]

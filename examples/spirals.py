@@ -89,9 +89,9 @@ class DrawBoundary(Callback):
 
 def train(options: argparse.Namespace) -> Trainer:
     """Train the network and write the pictures."""
-    with needing("matplotlib", "plots"):
+    with needing("the pictures need matplotlib", "plots"):
         import matplotlib
-    from PIL import Image
+        from PIL import Image
 
     matplotlib.use("Agg")
 

@@ -103,3 +103,9 @@ def test_a_student_counts_the_time_of_its_teacher_and_continues(small_mnist_fold
     (folder / "report.json").write_text(json.dumps([teacher]))
     again = re.search(r"^distilled, 784-128-64-10 +1 +([\d.]+) ", measure(*options), re.MULTILINE)
     assert again[1] == line[1]
+
+    report = json.loads((folder / "report.json").read_text())
+    report[0]["settings"] = report[0]["settings"].replace("epochs=8", "epochs=9")
+    (folder / "report.json").write_text(json.dumps(report))
+    with pytest.raises(AssertionError, match="holds a run of another recipe distilled: delete it"):
+        measure(*options)

@@ -52,3 +52,17 @@ def test_few_peers_are_one_table(monkeypatch, capsys):
         "                learn",
         "tiny    1.00     0.25",
     ]
+
+
+def test_ratios_are_those_of_minidl_and_of_minidl_with_compiled_code(monkeypatch):
+    report, results = load(monkeypatch, "contestants.report"), load(monkeypatch, "contestants.results")
+    lineup = load(monkeypatch, "contestants.lineup")
+    peers = [peer for peer in lineup.PEERS if peer.name in {"minidl", "minidl-fast", "scikit-learn"}]
+    measured = results.Results([lineup.WORKLOADS[0]], peers, {"rounds": 1})
+    for peer, seconds in zip(peers, (2.0, 1.0, 4.0), strict=True):
+        measured.rounds["deep-sgd"][lineup.Run(peer, peer.variants[0]).name] = [{"seconds": [seconds]}]
+    assert [rows[1] for rows in report.tables(measured).values()] == [
+        ["deep-sgd", "2.00 s", "1.00 s", "4.00 s"],
+        ["deep-sgd", "1.00", "2.00", "0.50"],
+        ["deep-sgd", "0.50", "1.00", "0.25"],
+    ]

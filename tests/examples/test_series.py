@@ -125,7 +125,7 @@ def test_without_statsmodels_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "statsmodels.datasets", None)
     result = run_here("examples/series", "--output", tmp_path / "out")
     assert result.returncode != 0
-    assert "pip install -e '.[series]'" in result.stderr
+    assert result.stderr == "error: the series needs statsmodels: pip install -e '.[series]'\n"
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
