@@ -126,7 +126,7 @@ def command(folder: Path, kind: str, rows: int, every_steps: int | None) -> list
 def run_and_kill(folder: Path, kind: str, rows: int, every_steps: int, moment: float, amid_a_save: bool) -> str:
     """Start a run, kill it `moment` seconds after its first save, and resume it; return where it was killed.
 
-    If the run ends before this moment, because the machine is now faster, it starts again with half the time.
+    If the run or the save ends before the signal arrives, the run starts again with half the time.
     """
     process = subprocess.Popen(command(folder, kind, rows, every_steps))
     while not list(folder.glob("step_*.npz")) and process.poll() is None:
@@ -137,11 +137,12 @@ def run_and_kill(folder: Path, kind: str, rows: int, every_steps: int, moment: f
     while amid_a_save and not list(folder.glob(".step_*")) and process.poll() is None:
         pass
     process.send_signal(signal.SIGKILL)
-    if process.wait() == 0:
+    ended = process.wait() == 0
+    halves = list(folder.glob(".step_*"))
+    if ended or (amid_a_save and not halves):
         for path in folder.iterdir():
             path.unlink()
         return run_and_kill(folder, kind, rows, every_steps, moment / 2, amid_a_save)
-    halves = list(folder.glob(".step_*"))
     names = sorted(path.name for path in folder.glob("step_*.npz"))
     subprocess.run(command(folder, kind, rows, every_steps), check=True)
     return f"{'during the save after' if halves else 'after'} {names[-1].removesuffix('.npz').replace('_', ' ')}"

@@ -359,7 +359,9 @@ def load_unlabelled(path: Path, pixels: int) -> Array:
 def submit(report: list[dict[str, Any]], images: Array, options: argparse.Namespace) -> None:
     """Write the predictions of the best network: a line for each image, numbered from 1."""
     best = max(report, key=lambda entry: entry[entry["evaluated_on"]]["accuracy"])
-    labels = Sequential.load(options.output / f"{best['network']}.npz").predict(images)
+    model = Sequential.load(options.output / f"{best['network']}.npz")
+    predictor = RECIPES[options.recipe].predictor(model) if options.recipe else model
+    labels = predictor.predict(images)
     lines = ["ImageId,Label", *(f"{number},{label}" for number, label in enumerate(labels.tolist(), start=1))]
     with atomic_write(options.submission) as file:
         file.write(("\n".join(lines) + "\n").encode())

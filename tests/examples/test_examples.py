@@ -16,7 +16,9 @@ from scripts import ROOT, run, run_here
 import minidl
 from minidl import Sequential, Trainer
 from minidl.data import center_digit, load_mnist
+from minidl.data.augment import Translation
 from minidl.errors import ArgumentError
+from minidl.prediction import AugmentedPrediction
 
 
 @pytest.fixture(scope="module")
@@ -832,6 +834,18 @@ def test_the_best_network_predicts_the_images_of_a_competition(competition, mnis
     assert again.returncode == 0, again.stderr
     assert "nothing is left to train" in again.stdout
     assert (competition / "submission.csv").read_text() == submission
+
+
+def test_a_recipe_predicts_the_images_of_a_competition_in_its_own_way(competition, mnist_folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(competition)
+    options = ["--data", "train.csv", "--predict", "test.csv", "--submission", tmp_path / "wide.csv"]
+    result = run_here("examples/mnist_mlp", "--recipe", "wide", "--epochs", 1, *options, "--output", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    labels = np.loadtxt(tmp_path / "wide.csv", int, delimiter=",", skiprows=1, usecols=1)
+    model, images = Sequential.load(tmp_path / "run" / "784-1024-1024-10.npz"), load_mnist(mnist_folder).x_test[:50]
+    shift = Translation(0.05, image_shape=(28, 28))
+    np.testing.assert_array_equal(labels, AugmentedPrediction(model, shift, repeats=16).predict(images))
+    assert (labels != model.predict(images)).any()
 
 
 @pytest.mark.parametrize(
