@@ -40,6 +40,7 @@ from minidl.layers.windows import add_bias, image_gradient, slide
 from minidl.products import multiply, multiply_transposed, rows_together
 from minidl.threads import blas_threads
 from minidl.training.gradients import clip
+from minidl.training.tiny_numbers import clear_tiny_numbers
 
 RNG = np.random.default_rng(0)
 Ways = dict[str, Callable[[], object]]
@@ -298,6 +299,24 @@ def optimizers(size: int) -> None:
     race(f"a step of each optimizer on {size:,} parameters", ways)
 
 
+def tiny_numbers(size: int) -> None:
+    """Time Adam's step if every 50th gradient is 0, as of a unit that no row activates, and its mean subnormal or 0."""
+    kept, cleared = Adam(), Adam()
+    parameters, gradients = numbers(size), numbers(size)
+    gradients[::50] = 0
+    for optimizer in (kept, cleared):
+        optimizer.apply(parameters, gradients)
+    kept.state["m"][::50] = np.finfo(np.float32).smallest_subnormal
+    searched = Adam()
+    searched.step, searched.state = 100, {name: slot.copy() for name, slot in cleared.state.items()}
+    ways = {
+        "2 % of the means are subnormal": lambda: kept.apply(parameters, gradients),
+        "they are 0: minidl": lambda: cleared.apply(parameters, gradients),
+        "the search for them, every 100 steps": lambda: clear_tiny_numbers(searched),
+    }
+    race(f"a step of Adam on {size:,} parameters, 2 % without gradients", ways)
+
+
 def numexpr_adam(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray) -> Callable[[], object]:
     import numexpr
 
@@ -329,6 +348,7 @@ def main() -> None:
     rows_of_a_batch()
     for size in (2_713, 109_386, 1_863_690):
         adam(size)
+    tiny_numbers(109_386)
     optimizers(109_386)
     for size, channels, filters in ((14, 16, 32), (28, 16, 16), (8, 64, 64)):
         image_gradients(32, size, channels, filters)

@@ -27,6 +27,7 @@ from minidl.losses import MeanSquaredError, SoftmaxCrossEntropy
 from minidl.metrics import Accuracy, MeanAbsoluteError
 from minidl.optimizers import SGD, Adam, AdamW, Momentum
 from minidl.schedules import Schedule
+from minidl.training.tiny_numbers import EVERY, clear_tiny_numbers
 from minidl.typing import Array
 
 _Trainer = resolve_name("minidl.training.trainer:Trainer")
@@ -144,7 +145,7 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
         many = min(many, position.rows // (_CALLS * rows))
     if trainer.augment is not None or not isinstance(x, np.ndarray):
         many = min(many, _BYTES // (rows * math.prod(x.shape[1:]) * x.dtype.itemsize))
-    return min(steps, max(many, 1))
+    return min(steps, max(many, 1), EVERY - optimizer.step % EVERY)
 
 
 def _is_known(rate: Any) -> bool:
@@ -218,6 +219,7 @@ def _take(trainer: Any, fit: Any, chain: Chain, x: Array, targets: Array, rows: 
     optimizer.step += taken
     position.row += min(taken * size, len(rows))
     trainer._check_finite("loss", loss, optimizer.step + 1)
+    clear_tiny_numbers(optimizer)
 
 
 def _decaying(optimizer: Any, fit: Any) -> Array:

@@ -217,8 +217,7 @@ class Adagrad(_Adaptive):
         t = g * g
         s += t
         _divide_by_root(g, s, self.epsilon, t)
-        t *= learning_rate
-        p -= t
+        p -= np.multiply(t, learning_rate, out=t)
 
 
 class Adadelta(_Adaptive):
@@ -255,8 +254,7 @@ class Adadelta(_Adaptive):
         np.sqrt(d, out=d)
         d *= g
         _follow(u, np.multiply(d, d, out=t), self.decay, t)
-        d *= learning_rate
-        p -= d
+        p -= np.multiply(d, learning_rate, out=d)
 
 
 class Lion(_Adaptive):

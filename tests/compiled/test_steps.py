@@ -151,6 +151,18 @@ def test_runs_end_in_the_same_bits(set_up, kind):
     assert_same_run(lambda: trainer(copy.deepcopy(optimizer), **copy.deepcopy(options)), fit=fit)
 
 
+def test_tiny_numbers_are_cleared_after_the_same_steps(calls):
+    x, y = problem(400)
+
+    def fit(run):
+        run.fit(x[:80], y[:80], progress=False)
+        run.fit(x * [0, 1, 1, 1, 1, 1], y, epochs=5, progress=False)  # the means of the first input's gradients shrink
+        assert not run.optimizer.state["m"][:8].any()
+
+    assert_same_run(lambda: trainer(Adam(beta1=0.6)), fit=fit)
+    assert [rows // 8 for rows in calls] == [10, 50, 40, 10, 50, 40, 10, 50]
+
+
 @pytest.mark.parametrize("classes", [True, False])
 @pytest.mark.parametrize("rows", [1000, 8192])
 def test_losses_of_large_batches_are_added_in_the_same_order(classes, rows):
