@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -33,6 +34,7 @@ from minidl import (
     Trainer,
 )
 from minidl.compiled import switch
+from minidl.errors import DataWarning
 from minidl.training import trainer as training
 
 OPTIMIZERS = {"SGD": SGD, "Adagrad": Adagrad, "Adam": Adam}
@@ -105,6 +107,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="steps per epoch (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="measured epochs of each way (default %(default)s)")
     options = parser.parse_args()
+    warnings.simplefilter("ignore", DataWarning)  # so few steps learn nothing
     switch(options.compiled)
     print(f"milliseconds of a step, {'compiled' if options.compiled else 'NumPy'}")
     titles = ["step", "forward", "backward", "update", "epoch's end"]
