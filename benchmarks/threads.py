@@ -22,6 +22,7 @@ import multiprocessing
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -39,6 +40,7 @@ from minidl import (
     SoftmaxCrossEntropy,
     Trainer,
 )
+from minidl.errors import DataWarning
 
 INPUTS, UNITS, ROWS = (64, 256, 784, 2048), (64, 128, 512, 1024), (32, 64, 128, 256, 1024)
 
@@ -127,6 +129,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N", help="(default: one per core)")
     parser.add_argument("--large", action="store_true", help="print only the table of large batches")
     options = parser.parse_args()
+    warnings.simplefilter("ignore", DataWarning)  # random rows contain nothing to learn
     if options.large:
         print_large(options.rounds, options.threads)
         return
