@@ -178,3 +178,9 @@ def sum_rows(blas, dy, ones, sums, by_columns):
         dy, ones, sums = dy.ctypes.data, ones.ctypes.data, sums.ctypes.data
         how, line = (_BY_COLUMNS, rows) if by_columns else (_BY_ROWS, units)
         _gemv(blas[1], one, (how, _TRANSPOSED, rows, units, one, dy, line, ones, 1, zero, sums, 1))
+
+
+@compiled
+def sum_squares(blas, x):
+    """Return the sum of the squares of a contiguous vector."""
+    return _dot(blas[2], x.dtype.type(1), (x.size, x.ctypes.data, 1, x.ctypes.data, 1))

@@ -32,19 +32,48 @@ def add_up(numbers):
 
 
 @compiled
-def squared_error(scores, targets, scale, gradient):
-    """Write `scale` times the gradient; return the sums of the losses and of the metric, the mean absolute error."""
+def squared_error(scores, targets, share, scale, gradient):
+    """Compute `share` times the mean squared error.
+
+    Write `scale` times the gradient; return the sums of the losses and of the metric, the mean absolute error.
+    """
     rows, outputs = scores.shape
     losses, errors, of_row = np.empty(rows, scores.dtype), np.empty(rows, scores.dtype), np.empty(outputs, scores.dtype)
     _squared(scores, targets, gradient, losses)
     number = scores.dtype.type
-    factor, count = number(scale), number(outputs)
+    part, factor, count = number(share), number(scale), number(outputs)
     for row in range(rows):
         for output in range(outputs):
-            gradient[row, output] *= factor
+            gradient[row, output] = gradient[row, output] * part * factor
             of_row[output] = np.abs(scores[row, output] - targets[row, output])
+        losses[row] *= part
         errors[row] = _sum(of_row) / count
     return add_up(losses), add_up(errors)
+
+
+@compiled
+def sigmoid_cross_entropy(exponential, logarithm, scores, targets, share, scale, gradient):
+    """Compute `share` times the cross-entropy of sigmoid probabilities; `logarithm` is log1p.
+
+    Write `scale` times the gradient; return the sum of the losses, and for one output how many rows are right.
+    """
+    rows, outputs = scores.shape
+    number = scores.dtype.type
+    part, factor, count, one, zero, right = number(share), number(scale), number(outputs), number(1), number(0), 0.0
+    losses, of_row = np.empty(rows, scores.dtype), np.empty(outputs, scores.dtype)
+    exponentials, logarithms = -np.abs(scores), np.empty_like(scores)
+    apply(exponential, exponentials, exponentials)
+    apply(logarithm, exponentials, logarithms)
+    for row in range(rows):
+        for output in range(outputs):
+            score, target, power = scores[row, output], targets[row, output], exponentials[row, output]
+            above = score if score >= zero or np.isnan(score) else zero
+            of_row[output] = above - score * target + logarithms[row, output]
+            probability = (one if score >= zero else power) / (power + one)
+            gradient[row, output] = (probability - target) / count * part * factor
+        losses[row] = _sum(of_row) / count * part
+        right += (scores[row, 0] > zero) == (targets[row, 0] > 0.5)
+    return add_up(losses), right
 
 
 @compiled

@@ -15,24 +15,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl.compiled.blas import routines
+from minidl.compiled.blas import routines, sum_squares
 from minidl.compiled.chain import Chain, backward, chain_of, forward
 from minidl.compiled.loops import compiled
-from minidl.compiled.losses import cross_entropy, squared_error
+from minidl.compiled.losses import cross_entropy, sigmoid_cross_entropy, squared_error
 from minidl.compiled.optimizers import adam_factors, adam_step, momentum_step, sgd_step
 from minidl.compiled.switching import replaces
 from minidl.compiled.ufuncs import loop_of
 from minidl.layers import Rescale
-from minidl.losses import MeanSquaredError, SoftmaxCrossEntropy
+from minidl.losses import SoftmaxCrossEntropy
 from minidl.metrics import Accuracy, MeanAbsoluteError
 from minidl.optimizers import SGD, Adam, AdamW, Momentum
+from minidl.regularizers import L2
 from minidl.schedules import Schedule
-from minidl.training.tiny_numbers import EVERY, clear_tiny_numbers
 from minidl.typing import Array
 
 _Trainer = resolve_name("minidl.training.trainer:Trainer")
 _Distortion = resolve_name("minidl.data.augment.base:Distortion")
 _ProgressBar = resolve_name("minidl.training.progress:ProgressBar")
+_tiny_numbers = resolve_name("minidl.training.tiny_numbers")
 
 _MULTIPLICATIONS = 2**28
 """Multiplications in one call: after these hundredths of a second, Ctrl-C and `stop` are handled."""
@@ -68,7 +69,26 @@ _FORMULAS = {
     Adam: _adam,
     AdamW: _adam,
 }
-_METRICS: dict[type[Any], type[Any]] = {SoftmaxCrossEntropy: Accuracy, MeanSquaredError: MeanAbsoluteError}
+
+_SOFTMAX, _SIGMOID, _SQUARES = 0, 1, 2
+
+
+class _Loss(NamedTuple):
+    """A loss: its formula and its usual metric; and for the losses of estimators, the share of a mean over outputs."""
+
+    number: int
+    metric: type[Any]
+    share: Callable[[int], float] = lambda _: 1.0
+
+
+_LOSSES = {
+    "minidl.losses.classification.SoftmaxCrossEntropy": _Loss(_SOFTMAX, Accuracy),
+    "minidl.losses.classification.SigmoidCrossEntropy": _Loss(_SIGMOID, Accuracy),
+    "minidl.losses.regression.MeanSquaredError": _Loss(_SQUARES, MeanAbsoluteError),
+    "minidl.estimators.losses.SummedSigmoidCrossEntropy": _Loss(_SIGMOID, Accuracy, float),
+    "minidl.estimators.losses.HalfSquaredError": _Loss(_SQUARES, MeanAbsoluteError, lambda outputs: outputs / 2),
+}
+"""By name, because the import of the estimators takes a second."""
 
 
 @replaces("minidl.training.trainer:Trainer")
@@ -145,7 +165,7 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
         many = min(many, position.rows // (_CALLS * rows))
     if trainer.augment is not None or not isinstance(x, np.ndarray):
         many = min(many, _BYTES // (rows * math.prod(x.shape[1:]) * x.dtype.itemsize))
-    return min(steps, max(many, 1), EVERY - optimizer.step % EVERY)
+    return min(steps, max(many, 1), _tiny_numbers.EVERY - optimizer.step % _tiny_numbers.EVERY)
 
 
 def _is_known(rate: Any) -> bool:
@@ -157,7 +177,7 @@ def _is_known(rate: Any) -> bool:
 
 
 def _is_plain(trainer: Any, fit: Any) -> bool:
-    """Whether only the optimizer, one that is supported here, changes gradients or parameters.
+    """Whether only L2 penalties and the optimizer, one that is supported here, change gradients or parameters.
 
     Inputs may be distorted, if the distortion keeps their type.
     """
@@ -165,17 +185,26 @@ def _is_plain(trainer: Any, fit: Any) -> bool:
         return False
     optimizer, regularized = trainer.optimizer, [layer for layer, _ in fit.model._regularized]
     changing = [trainer.average, trainer.clip_norm, trainer.clip_value]
-    changing += [getattr(layer, name, None) for layer in regularized for name in ("regularizer", "constraint")]
+    changing += [getattr(layer, "constraint", None) for layer in regularized]
+    penalties = [getattr(layer, "regularizer", None) for layer in regularized]
+    changing += [each for each in penalties if type(each) is not L2]
     is_alone = type(trainer) is _Trainer and trainer.accumulate == fit.processes.size == 1
     is_plain = is_alone and all(each is None for each in changing)
     fits = all(len(vector) == len(fit.parameters) for vector in optimizer.state.values())
     return is_plain and type(optimizer) in _FORMULAS and fits and not fit.callbacks.doing("on_gradients")
 
 
+def _formula_of(loss: Any) -> _Loss | None:
+    return _LOSSES.get(f"{type(loss).__module__}.{type(loss).__qualname__}")
+
+
 def _is_scored_here(fit: Any) -> bool:
     loss, metrics = fit.model.loss, [type(metric) for metric in fit.tally.metrics]
-    is_known = type(loss) in _METRICS and metrics in ([], [_METRICS[type(loss)]])
-    return is_known and not getattr(loss, "label_smoothing", 0) and fit.data.weights is None
+    formula = _formula_of(loss)
+    if formula is None or metrics not in ([], [formula.metric]):
+        return False
+    is_one_class = formula.number != _SIGMOID or fit.model.output_shape == (1,) or not metrics
+    return is_one_class and not getattr(loss, "label_smoothing", 0) and fit.data.weights is None
 
 
 def _is_read_here(data: Any, model: Any, chain: Chain) -> bool:
@@ -197,10 +226,11 @@ def _take(trainer: Any, fit: Any, chain: Chain, x: Array, targets: Array, rows: 
     row_bytes.flags.writeable = False  # otherwise the steps would be compiled for both kinds of arrays
     is_classified = type(fit.model.loss) is SoftmaxCrossEntropy
     slots = [*optimizer.prepare_state(fit.parameters), fit.gradients, fit.gradients][:2]  # an unused one may be any
-    formula = _FORMULAS[type(optimizer)]
+    formula, loss_formula = _FORMULAS[type(optimizer)], _formula_of(fit.model.loss)
+    assert loss_formula is not None
     with chain.settings() as settings:
         taken, loss, trainer.batch_loss = _take_all(
-            (routines(dtype), loop_of(np.exp, dtype), loop_of(np.log, dtype)),
+            (routines(dtype), loop_of(np.exp, dtype), loop_of(np.log, dtype), loop_of(np.log1p, dtype)),
             (fit.parameters, fit.gradients, *slots),
             (chain.table, *settings),
             np.empty(size * chain.numbers_per_row, dtype),
@@ -210,22 +240,32 @@ def _take(trainer: Any, fit: Any, chain: Chain, x: Array, targets: Array, rows: 
             rows.astype(np.intp, copy=False),
             targets.astype(np.intp) if is_classified else targets.reshape(len(rows), -1),
             size,
+            (loss_formula.number, loss_formula.share(chain.table[-1, 2])),
             position.totals,
             trainer.batch_loss,
             (formula.number, *formula.settings(optimizer)),
             _factors(optimizer, formula, -(-len(rows) // size)),
             _decaying(optimizer, fit),
+            _penalties(fit.model),
         )
     optimizer.step += taken
     position.row += min(taken * size, len(rows))
     trainer._check_finite("loss", loss, optimizer.step + 1)
-    clear_tiny_numbers(optimizer)
+    _tiny_numbers.clear_tiny_numbers(optimizer)
 
 
 def _decaying(optimizer: Any, fit: Any) -> Array:
     """Return the beginnings and ends of the parts of the parameters that weight decay shrinks."""
     parts = [(part.start, part.stop) for part in fit.decaying if optimizer.weight_decay]
     return np.array(parts, np.intp).reshape(-1, 2)
+
+
+def _penalties(model: Any) -> tuple[Array, Array]:
+    """Return the beginnings and ends of the parameters with an L2 penalty, and the penalties' strengths."""
+    penalized = [(each, layer.regularizer) for layer, each in model._regularized if getattr(layer, "regularizer", None)]
+    parts = [model.parts(lambda _, each, own=parameter: each is own)[0] for parameter, _ in penalized]
+    places = np.array([(part.start, part.stop) for part in parts], np.intp).reshape(-1, 2)
+    return places, np.array([regularizer.strength for _, regularizer in penalized], np.float64)
 
 
 def _scaling(layers: Any) -> tuple[bool, float, float]:
@@ -260,14 +300,16 @@ def _take_all(
     rows,
     targets,
     size,
+    loss_formula,
     totals,
     batch_loss,
     formula,
     factors,
     decaying,
+    penalties,
 ):
     """Return the number of steps before a loss that is not finite, the last loss, and the mean loss of a step."""
-    blas, exponential, logarithm = routines
+    blas, exponential, logarithm, logarithm_of_1_and = routines
     parameters, gradients, first_slot, second_slot = vectors
     numbers_per_row, scores_per_row = kept.size // size, layers[0][-1, 2]
     loss = 0.0
@@ -284,9 +326,15 @@ def _take_all(
             loss, metric = cross_entropy(exponential, logarithm, scores, aims, scale, dy)
             backward(blas, parameters, gradients, *layers, inputs, of_rows, dy, True)
         else:
-            dy = np.empty((count, scores_per_row), kept.dtype)
-            loss, metric = squared_error(scores, aims, scale, dy)
+            dy, share = np.empty((count, scores_per_row), kept.dtype), loss_formula[1]
+            if loss_formula[0] == _SQUARES:
+                loss, metric = squared_error(scores, aims, share, scale, dy)
+            else:
+                loss, metric = sigmoid_cross_entropy(exponential, logarithm_of_1_and, scores, aims, share, scale, dy)
             backward(blas, parameters, gradients, *layers, inputs, of_rows, dy, False)
+        penalty = _penalize(blas, parameters, gradients, *penalties)
+        if penalty != 0:
+            loss += penalty * count
         if not np.isfinite(loss):
             return step, loss, batch_loss
         _shrink(parameters, decaying, factors[step, 0])
@@ -331,6 +379,19 @@ def _convert(numbers, converted):
     number = converted.dtype.type
     for j in range(converted.size):
         converted[j] = number(numbers[j])
+
+
+@compiled
+def _penalize(blas, parameters, gradients, parts, strengths):
+    """Add the gradients of the L2 penalties; return the sum of the penalties."""
+    number, penalty = parameters.dtype.type, 0.0
+    for k in range(len(parts)):
+        start, stop = parts[k]
+        penalty += strengths[k] * sum_squares(blas, parameters[start:stop])
+        factor = number(2 * strengths[k])
+        for i in range(start, stop):
+            gradients[i] += factor * parameters[i]
+    return penalty
 
 
 @compiled

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from networks import between_dense
 
 from minidl import (
+    L1,
     L2,
     SGD,
     Accuracy,
@@ -23,12 +24,14 @@ from minidl import (
     ExponentialMovingAverage,
     Flatten,
     FunctionCallback,
+    MaxNorm,
     MeanSquaredError,
     Momentum,
     ReLU,
     Rescale,
     RMSprop,
     Sequential,
+    SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
     Tanh,
     Trainer,
@@ -37,6 +40,8 @@ from minidl.compiled import switch
 from minidl.data import Shards
 from minidl.data.augment import Compose, PixelNoise, Translation
 from minidl.errors import DivergenceError
+from minidl.estimators import MLPClassifier, MLPRegressor
+from minidl.estimators.losses import HalfSquaredError, SummedSigmoidCrossEntropy
 from minidl.schedules import CosineDecay, Warmup
 from minidl.training.progress import ProgressBar
 
@@ -114,18 +119,25 @@ optimizers = st.sampled_from(
 )
 
 
+LOSSES = [
+    *(SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError),
+    *(HalfSquaredError, SummedSigmoidCrossEntropy),
+]
+penalties = st.sampled_from([None, None, L2(0.001), L2(0.3)])
+
+
 @st.composite
 def set_ups(draw):
-    columns, classes = draw(st.integers(2, 20)), draw(st.booleans())
+    columns, loss = draw(st.integers(2, 20)), draw(st.sampled_from(LOSSES))
     layers = copy.deepcopy(draw(st.sampled_from([[], [Flatten()], [Rescale(0.5)], [Rescale(0.01, offset=-1)]])))
     for _ in range(draw(st.integers(0, 3))):
-        layers += [Dense(draw(st.integers(2, 30)), use_bias=draw(st.booleans())), *draw(between_dense)]
+        dense = Dense(draw(st.integers(2, 30)), use_bias=draw(st.booleans()), regularizer=draw(penalties))
+        layers += [dense, *draw(between_dense)]
     layers = [copy.deepcopy(layer) for layer in layers]
-    outputs = draw(st.integers(2 if classes else 1, 12))
-    loss = SoftmaxCrossEntropy() if classes else MeanSquaredError()
+    outputs = draw(st.integers(2 if loss is SoftmaxCrossEntropy else 1, 12))
     options = {
         "layers": layers or [Flatten()],
-        "loss": loss,
+        "loss": loss(),
         "columns": columns,
         "outputs": outputs,
         "dtype": draw(st.sampled_from(["float32", "float64"])),
@@ -142,7 +154,7 @@ def test_runs_end_in_the_same_bits(set_up, kind):
     optimizer, options, rows = set_up
     classes = isinstance(options["loss"], SoftmaxCrossEntropy)
     x, y = problem(rows, options["columns"], options["outputs"], classes=classes)
-    x = np.abs(x).astype(kind)
+    x, y = np.abs(x).astype(kind), y > 0 if isinstance(options["loss"], SigmoidCrossEntropy) else y
 
     def fit(run):
         with contextlib.suppress(DivergenceError):
@@ -341,6 +353,64 @@ def test_frozen_layers_thaw_between_epochs(calls):
     assert calls == [30, 30]
 
 
+def test_a_penalty_may_change_between_calls(calls):
+    def change(run):
+        run.model.layers[2].regularizer = L2(0.01 * run.epoch)
+
+    layers = [Dense(100, regularizer=L2(0.1)), ReLU(), Dense(150, use_bias=False), ReLU()]
+    x, y = problem(60, 100)
+    assert_same_run(
+        lambda: trainer(layers=copy.deepcopy(layers), columns=100),
+        fit=lambda run: run.fit(x, y, epochs=4, callbacks=[change], progress=False),
+    )
+    assert calls == [60, 60, 60, 60]
+
+
+@pytest.mark.parametrize("loss", [SigmoidCrossEntropy, SummedSigmoidCrossEntropy])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e2, 1e20])
+def test_scores_of_two_classes_of_any_size(loss, size, calls):
+    x, y = problem(40)
+
+    def fit(run):
+        with contextlib.suppress(DivergenceError):
+            run.fit(x * np.float32(size), y > 0, epochs=3, progress=False)
+
+    assert_same_run(lambda: trainer(SGD(1e-3), loss=loss(), outputs=1), fit=fit)
+    assert calls
+
+
+def test_several_labels_with_a_metric_are_taken_step_by_step(calls):
+    x, y = problem(30, classes=False)
+    assert_same_run(lambda: trainer(loss=SigmoidCrossEntropy()), fit=lambda run: run.fit(x, y > 0, progress=False))
+    assert not calls
+
+
+@pytest.mark.filterwarnings("ignore:.*hasn't converged yet")
+@pytest.mark.parametrize(
+    ("estimator", "targets"),
+    [
+        (MLPClassifier, lambda y: y),
+        (MLPClassifier, lambda y: y > 0),
+        (MLPClassifier, lambda y: np.stack([y > 0, y > 1], axis=1).astype(int)),
+        (MLPRegressor, lambda y: y / 2),
+        (MLPRegressor, lambda y: np.stack([y, -y / 3], axis=1)),
+    ],
+    ids=["three classes", "two classes", "two labels", "numbers", "pairs of numbers"],
+)
+def test_estimators_train_in_compiled_steps(estimator, targets, calls):
+    x, y = problem(300)
+    fitted = []
+    for compiled in (False, True):
+        switch(compiled)
+        fitted.append(
+            estimator(hidden_layer_sizes=12, max_iter=4, n_iter_no_change=10, random_state=0).fit(x, targets(y))
+        )
+    assert sum(calls) == 4 * 300
+    assert fitted[0].loss_curve_ == fitted[1].loss_curve_
+    for one, other in zip(*(each.coefs_ + each.intercepts_ for each in fitted), strict=True):
+        assert_same_bits(one, other)
+
+
 def unknown_parts():
     own = type("OwnAdam", (Adam,), {})
     return {
@@ -349,7 +419,8 @@ def unknown_parts():
         "an average": (lambda: trainer(average=ExponentialMovingAverage(0.9)), {}),
         "bounds": (lambda: trainer(clip_norm=1.0), {}),
         "a trainer of one's own": (lambda: type("Own", (Trainer,), {})(trainer().model, batch_size=8, seed=0), {}),
-        "a regularizer": (lambda: trainer(layers=[Dense(4, regularizer=L2(0.1)), ReLU()]), {}),
+        "another regularizer": (lambda: trainer(layers=[Dense(4, regularizer=L1(0.1)), ReLU()]), {}),
+        "a constraint": (lambda: trainer(layers=[Dense(4, constraint=MaxNorm(1)), ReLU()]), {}),
         "a layer between": (lambda: trainer(layers=[Dense(4), Tanh()]), {}),
         "a smoothed loss": (lambda: trainer(loss=SoftmaxCrossEntropy(label_smoothing=0.1)), {}),
         "two metrics": (lambda: trainer(metrics=[Accuracy(), "f1"]), {}),
