@@ -23,6 +23,7 @@ from minidl.compiled.optimizers import adam_factors, adam_step, momentum_step, s
 from minidl.compiled.switching import replaces
 from minidl.compiled.ufuncs import loop_of
 from minidl.layers import Rescale
+from minidl.lazy_rows import LazyRows
 from minidl.losses import SoftmaxCrossEntropy
 from minidl.metrics import Accuracy, MeanAbsoluteError
 from minidl.optimizers import SGD, Adam, AdamW, Momentum
@@ -130,17 +131,24 @@ def _reader(
         return read_distorted
 
     order = data.order((trainer.seed or 0, trainer.epoch)) if position.shuffled else None
+    array, places = _find_rows(data.x)
 
     def read(steps: int) -> tuple[Array, Array, Array]:
         stop = min(position.row + steps * position.batch_rows, position.rows)
         rows = np.arange(position.row, stop) if order is None else order[position.row : stop]
-        if isinstance(data.x, np.ndarray):
-            return data.x, data.targets[rows], rows
+        if isinstance(array, np.ndarray):
+            return array, data.targets[rows], rows if places is None else places[rows]
         # Rows of a few steps: files in order read ahead.
         x = data.x[rows if position.shuffled else slice(rows[0], rows[-1] + 1)]
         return x, data.targets[rows], np.arange(len(rows))
 
     return read
+
+
+def _find_rows(x: Any) -> tuple[Any, Array | None]:
+    """Return the array in memory that has the rows, and their places in it; None for all rows in order."""
+    is_index = isinstance(x, LazyRows) and isinstance(x._table, np.ndarray)
+    return (x._table, x._index) if is_index else (x, None)
 
 
 def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
@@ -163,7 +171,7 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
     x = fit.data.x
     if trainer.augment is not None:  # the next steps are distorted during these
         many = min(many, position.rows // (_CALLS * rows))
-    if trainer.augment is not None or not isinstance(x, np.ndarray):
+    if trainer.augment is not None or not isinstance(_find_rows(x)[0], np.ndarray):
         many = min(many, _BYTES // (rows * math.prod(x.shape[1:]) * x.dtype.itemsize))
     return min(steps, max(many, 1), _tiny_numbers.EVERY - optimizer.step % _tiny_numbers.EVERY)
 
@@ -209,11 +217,11 @@ def _is_scored_here(fit: Any) -> bool:
 
 def _is_read_here(data: Any, model: Any, chain: Chain) -> bool:
     """Whether rows are contiguous numbers or in files, and targets are labels or of the model's type."""
-    x, targets = data.x, data.targets
+    x, targets, (array, _) = data.x, data.targets, _find_rows(data.x)
     is_labels = targets.ndim == 1 and targets.dtype.kind in "iu"
     is_known = is_labels if type(model.loss) is SoftmaxCrossEntropy else targets.dtype == model.dtype
     is_scaled_twice = sum(type(layer) is Rescale for layer in chain.first) > 1
-    is_in_order = x.flags.c_contiguous if isinstance(x, np.ndarray) else x.shards is not None
+    is_in_order = array.flags.c_contiguous if isinstance(array, np.ndarray) else x.shards is not None
     return is_known and x.dtype in _KINDS and is_in_order and not is_scaled_twice
 
 

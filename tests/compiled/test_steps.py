@@ -42,6 +42,7 @@ from minidl.data.augment import Compose, PixelNoise, Translation
 from minidl.errors import DivergenceError
 from minidl.estimators import MLPClassifier, MLPRegressor
 from minidl.estimators.losses import HalfSquaredError, SummedSigmoidCrossEntropy
+from minidl.lazy_rows import LazyRows
 from minidl.schedules import CosineDecay, Warmup
 from minidl.training.progress import ProgressBar
 
@@ -351,6 +352,16 @@ def test_frozen_layers_thaw_between_epochs(calls):
 
     assert_same_run(trainer, fit=fit)
     assert calls == [30, 30]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_rows_of_an_index_into_an_array_are_not_copied(kind, shuffle, calls):
+    x, y = problem(60)
+    index = np.random.default_rng(1).integers(0, 60, 45)
+    rows = LazyRows(np.abs(x).astype(kind), index)
+    assert_same_run(lambda: trainer(shuffle=shuffle), fit=lambda run: run.fit(rows, y[index], epochs=2, progress=False))
+    assert calls == [45, 45]
 
 
 def test_a_penalty_may_change_between_calls(calls):
