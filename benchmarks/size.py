@@ -51,7 +51,7 @@ FAMILIES = {
     "products in parts": ["products.py"],
     "the normal distribution": ["normal.py"],
     "weights of classes": ["training/class_weights.py"],
-    "numbers near 0": ["training/tiny_numbers.py"],
+    "subnormal numbers": ["training/subnormal.py"],
 }
 """Files that a reader of the core does not need, counted separately."""
 

@@ -40,7 +40,7 @@ from minidl.layers.windows import add_bias, image_gradient, slide
 from minidl.products import multiply, multiply_transposed, rows_together
 from minidl.threads import blas_threads
 from minidl.training.gradients import clip
-from minidl.training.tiny_numbers import clear_tiny_numbers
+from minidl.training.subnormal import clear_subnormal
 
 RNG = np.random.default_rng(0)
 Ways = dict[str, Callable[[], object]]
@@ -299,7 +299,7 @@ def optimizers(size: int) -> None:
     race(f"a step of each optimizer on {size:,} parameters", ways)
 
 
-def tiny_numbers(size: int) -> None:
+def subnormal(size: int) -> None:
     """Time Adam's step if every 50th gradient is 0, as of a unit that no row activates, and its mean subnormal or 0."""
     kept, cleared = Adam(), Adam()
     parameters, gradients = numbers(size), numbers(size)
@@ -312,7 +312,7 @@ def tiny_numbers(size: int) -> None:
     ways = {
         "2 % of the means are subnormal": lambda: kept.apply(parameters, gradients),
         "they are 0: minidl": lambda: cleared.apply(parameters, gradients),
-        "the search for them, every 100 steps": lambda: clear_tiny_numbers(searched),
+        "the search for them, every 100 steps": lambda: clear_subnormal(searched, [slice(0, size)]),
     }
     race(f"a step of Adam on {size:,} parameters, 2 % without gradients", ways)
 
@@ -348,7 +348,7 @@ def main() -> None:
     rows_of_a_batch()
     for size in (2_713, 109_386, 1_863_690):
         adam(size)
-    tiny_numbers(109_386)
+    subnormal(109_386)
     optimizers(109_386)
     for size, channels, filters in ((14, 16, 32), (28, 16, 16), (8, 64, 64)):
         image_gradients(32, size, channels, filters)

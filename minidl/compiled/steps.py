@@ -34,7 +34,7 @@ from minidl.typing import Array
 _Trainer = resolve_name("minidl.training.trainer:Trainer")
 _Distortion = resolve_name("minidl.data.augment.base:Distortion")
 _ProgressBar = resolve_name("minidl.training.progress:ProgressBar")
-_tiny_numbers = resolve_name("minidl.training.tiny_numbers")
+_subnormal = resolve_name("minidl.training.subnormal")
 
 _MULTIPLICATIONS = 2**28
 """Multiplications in one call: after these hundredths of a second, Ctrl-C and `stop` are handled."""
@@ -104,7 +104,7 @@ class _Steps:
                 if chain is None or not count or self.augment is not augment:
                     return NotImplemented  # the NumPy code continues from here
                 read = read or _reader(self, fit, count, stack)
-                rows = read(count)
+                rows = read(min(count, _subnormal.EVERY - self.step % _subnormal.EVERY))
                 with self._whole:
                     _take(self, fit, chain, *rows)
                     fit.callbacks.call("on_batch_end", self)
@@ -173,7 +173,7 @@ def _count_steps(trainer: Any, fit: Any, chain: Chain) -> int:
         many = min(many, position.rows // (_CALLS * rows))
     if trainer.augment is not None or not isinstance(_find_rows(x)[0], np.ndarray):
         many = min(many, _BYTES // (rows * math.prod(x.shape[1:]) * x.dtype.itemsize))
-    return min(steps, max(many, 1), _tiny_numbers.EVERY - optimizer.step % _tiny_numbers.EVERY)
+    return min(steps, max(many, 1))
 
 
 def _is_known(rate: Any) -> bool:
@@ -259,7 +259,7 @@ def _take(trainer: Any, fit: Any, chain: Chain, x: Array, targets: Array, rows: 
     optimizer.step += taken
     position.row += min(taken * size, len(rows))
     trainer._check_finite("loss", loss, optimizer.step + 1)
-    _tiny_numbers.clear_tiny_numbers(optimizer)
+    _subnormal.clear_subnormal(optimizer, fit.trained)
 
 
 def _decaying(optimizer: Any, fit: Any) -> Array:

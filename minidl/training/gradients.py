@@ -148,10 +148,10 @@ def _parts(model: Sequential, rows: Rows, most: int) -> Iterable[Rows]:
 
 def _add_up(model: Sequential, batches: Iterable[Rows], most: int, tally: Tally, total_weight: float) -> Array:
     """Write the gradient of all batches into the model, in parts if they have more rows; return their totals."""
-    totals = tally.zeros()
+    totals, gradients = tally.zeros(), np.empty(0)
     for number, part in enumerate(part for rows in batches for part in _parts(model, rows, most)):
-        before = model.gradients.copy() if number else 0
+        gradients = model.gradients if number == 1 else gradients  # a single part needs no vector
+        before = gradients.copy()
         totals += _forward_backward(model, part, tally, total_weight)
-        if number:
-            model.gradients += before
+        gradients += before
     return totals

@@ -36,7 +36,7 @@ from minidl.training.replica import Replica, may_share
 from minidl.training.row_steps import move_rows, rows_beside
 from minidl.training.rows import Rows, prepare_rows, prepare_validation, split_rows
 from minidl.training.run_file import KIND, VERSION, describe, read_run
-from minidl.training.tiny_numbers import clear_tiny_numbers
+from minidl.training.subnormal import clear_subnormal
 from minidl.typing import Array
 
 Callbacks = Iterable[Callback | Callable[["Trainer"], None]] | None
@@ -499,7 +499,7 @@ class Trainer(Configurable):
         if self.average is not None and self.average.vector is None:
             self.average.vector = fit.parameters.copy()
         self.optimizer.apply(fit.parameters, fit.gradients, move_rows(self.optimizer, fit), fit.decaying)
-        clear_tiny_numbers(self.optimizer)
+        clear_subnormal(self.optimizer, fit.trained)
         self.model.constrain()
         if self.average is not None and self.average.vector is not None:
             for part in fit.trained:

@@ -164,7 +164,7 @@ def test_runs_end_in_the_same_bits(set_up, kind):
     assert_same_run(lambda: trainer(copy.deepcopy(optimizer), **copy.deepcopy(options)), fit=fit)
 
 
-def test_tiny_numbers_are_cleared_after_the_same_steps(calls):
+def test_subnormal_numbers_are_cleared_after_the_same_steps(calls):
     x, y = problem(400)
 
     def fit(run):

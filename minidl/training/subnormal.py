@@ -1,0 +1,26 @@
+"""Subnormal numbers in an optimizer's state become 0, because many processors compute with them slowly."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from minidl.optimizers import Adagrad, Optimizer
+
+EVERY = 100
+"""The number of steps between two calls that change something."""
+
+
+def clear_subnormal(optimizer: Optimizer, trained: Sequence[slice]) -> None:
+    """Set subnormal numbers in the trained parts of the slots to 0, after every 100th step.
+
+    These are numbers below about 1e-38 (float32) or 1e-308 (float64), which have lost a part of their digits. If the
+    gradient of a parameter stays 0, as for a pixel that is rarely drawn or a unit that no row activates, a running mean
+    shrinks by a factor in each step. After some hundred steps it is subnormal, and rounding can keep it there. Some
+    processors take a hundred times as long for such a number.
+    """
+    if optimizer.step % EVERY or isinstance(optimizer, Adagrad):  # its sums never shrink
+        return
+    for slot in optimizer.state.values():
+        for part in trained if slot.dtype.kind == "f" else ():
+            for piece in np.array_split(slot[part], slot.size // 100_000 + 1):  # it stays in the processor's cache
+                piece[np.abs(piece) < np.finfo(slot.dtype).tiny] = 0
