@@ -221,6 +221,20 @@ def test_distorted_rows_are_taken_several_steps_at_a_time(calls, kind):
     assert calls == [*[24] * 8, 12] * 2  # an eighth of an epoch, so that the next ones are distorted meanwhile
 
 
+def test_distorted_rows_are_made_as_far_ahead_in_each_epoch(monkeypatch):
+    found, batches = [], Trainer._batches
+
+    def note(run, fit, ahead=1):
+        found.append(ahead)
+        return batches(run, fit, ahead)
+
+    monkeypatch.setattr(Trainer, "_batches", note)
+    switch(True)
+    run = trainer(augment=Translation(0.4, image_shape=(2, 3)))
+    run.fit(*problem(8 * 33), epochs=4, progress=False)  # the last epoch begins a step before a call must end
+    assert found == [4, 4, 4, 4]
+
+
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_distorted_rows_of_files(calls, tmp_path, shuffle):
     x, y = problem(204)
