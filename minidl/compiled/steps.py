@@ -75,7 +75,7 @@ _SOFTMAX, _SIGMOID, _SQUARES = 0, 1, 2
 
 
 class _Loss(NamedTuple):
-    """A loss: its formula and its usual metric; and for the losses of estimators, the share of a mean over outputs."""
+    """A loss: its formula and its usual metric. `share` gives its multiple for a number of outputs."""
 
     number: int
     metric: type[Any]
@@ -211,8 +211,8 @@ def _is_scored_here(fit: Any) -> bool:
     formula = _formula_of(loss)
     if formula is None or metrics not in ([], [formula.metric]):
         return False
-    is_one_class = formula.number != _SIGMOID or fit.model.output_shape == (1,) or not metrics
-    return is_one_class and not getattr(loss, "label_smoothing", 0) and fit.data.weights is None
+    has_metric_here = formula.number != _SIGMOID or fit.model.output_shape == (1,) or not metrics
+    return has_metric_here and not getattr(loss, "label_smoothing", 0) and fit.data.weights is None
 
 
 def _is_read_here(data: Any, model: Any, chain: Chain) -> bool:
@@ -270,10 +270,9 @@ def _decaying(optimizer: Any, fit: Any) -> Array:
 
 def _penalties(model: Any) -> tuple[Array, Array]:
     """Return the beginnings and ends of the parameters with an L2 penalty, and the penalties' strengths."""
-    penalized = [(each, layer.regularizer) for layer, each in model._regularized if getattr(layer, "regularizer", None)]
-    parts = [model.parts(lambda _, each, own=parameter: each is own)[0] for parameter, _ in penalized]
-    places = np.array([(part.start, part.stop) for part in parts], np.intp).reshape(-1, 2)
-    return places, np.array([regularizer.strength for _, regularizer in penalized], np.float64)
+    penalized = [(layer, each) for layer, each in model._regularized if getattr(layer, "regularizer", None)]
+    places = np.array([(each.start, each.stop) for _, each in penalized], np.intp).reshape(-1, 2)
+    return places, np.array([layer.regularizer.strength for layer, _ in penalized], np.float64)
 
 
 def _scaling(layers: Any) -> tuple[bool, float, float]:

@@ -284,8 +284,7 @@ class Lion(_Adaptive):
         t = np.abs(direction)
         t += np.finfo(t.dtype).tiny
         direction /= t
-        direction *= learning_rate
-        p -= direction
+        p -= np.multiply(direction, learning_rate, out=direction)
         _follow(m, g, self.beta2, t)
 
 

@@ -104,7 +104,7 @@ class Optimizer(Configurable):
         # A norm or a mean must cover only what moves, so frozen parts are left out of the vectors.
         is_one = len(trained) == 1
         moving = [v[trained[0]] if is_one else np.concatenate([v[:0], *(v[part] for part in trained)]) for v in vectors]
-        for p, g, *slots in _blocks(moving) if self.elementwise else [moving]:
+        for p, g, *slots in cache_blocks(moving) if self.elementwise else [moving]:
             returned: object = self.update(p, g, rate, *slots)  # type: ignore[func-returns-value]
             if returned is not None:
                 raise ArgumentTypeError(f"{type(self).__name__}.update must work in place, and return None")
@@ -125,7 +125,7 @@ class Optimizer(Configurable):
         return [self.state[name] for name in self.slots]
 
 
-def _blocks(vectors: list[Array]) -> list[list[Array]]:
+def cache_blocks(vectors: list[Array]) -> list[list[Array]]:
     """Cut long vectors into blocks of equal length that fit into the cache. A short last block would cost a call."""
     size = len(vectors[0])
     if size <= _BLOCK:

@@ -1,10 +1,12 @@
 """Subnormal numbers in an optimizer's state become 0, because many processors compute with them slowly."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from minidl.optimizers import Adagrad, Optimizer
+from minidl.optimizers.base import cache_blocks
 
 EVERY = 100
 """The number of steps between two calls that change something."""
@@ -20,7 +22,7 @@ def clear_subnormal(optimizer: Optimizer, trained: Sequence[slice]) -> None:
     """
     if optimizer.step % EVERY or isinstance(optimizer, Adagrad):  # its sums never shrink
         return
-    for slot in optimizer.state.values():
-        for part in trained if slot.dtype.kind == "f" else ():
-            for piece in np.array_split(slot[part], slot.size // 100_000 + 1):  # it stays in the processor's cache
-                piece[np.abs(piece) < np.finfo(slot.dtype).tiny] = 0
+    floats = [slot for slot in optimizer.state.values() if slot.dtype.kind == "f"]
+    for slot, part in itertools.product(floats, trained):
+        for (block,) in cache_blocks([slot[part]]):
+            block[np.abs(block) < np.finfo(slot.dtype).tiny] = 0

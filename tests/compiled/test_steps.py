@@ -120,10 +120,7 @@ optimizers = st.sampled_from(
 )
 
 
-LOSSES = [
-    *(SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError),
-    *(HalfSquaredError, SummedSigmoidCrossEntropy),
-]
+LOSSES = [SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, HalfSquaredError, SummedSigmoidCrossEntropy]
 penalties = st.sampled_from([None, None, L2(0.001), L2(0.3)])
 
 
