@@ -37,12 +37,17 @@ def machine() -> str:
 
 
 def table_text(table: pd.DataFrame) -> str:
-    """Format a table in 80 columns. pandas continues a wider table below, and marks this with a backslash."""
+    """Format a table in 80 columns.
+
+    pandas continues a wider table below, and marks this with a backslash. A row without an entry is left out there.
+    """
     table = table.rename_axis(index=None, columns=None)
-    text = table.to_string()
-    if text.index("\n") > 80:
-        text = table.to_string(line_width=80)
-    return "\n".join(line.rstrip() for line in text.splitlines())
+    lines = table.to_string().splitlines()
+    if len(lines[0]) > 80:
+        label = max(len(str(name)) for name in table.index)
+        continued = table.to_string(line_width=80).splitlines()
+        lines = [line for line in continued if not line.strip() or line[label:].strip()]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def put_into_document(path: Path, name: str, text: str) -> None:

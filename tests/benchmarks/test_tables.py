@@ -26,6 +26,16 @@ def test_a_table_of_many_columns_goes_on_below_with_nothing_lost(monkeypatch, co
     assert (len(lines) > 3) == (columns > 2)
 
 
+def test_a_table_goes_on_below_without_empty_rows(monkeypatch):
+    table_text = load(monkeypatch, "reports").table_text
+    rates = {f"rate {number}": ["91.6%" if number < 9 else "", "93.4%" if number > 2 else ""] for number in range(12)}
+    lines = table_text(pd.DataFrame(rates, index=["SGD", "Adam"])).splitlines()
+    first, second = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    assert [line.split()[0] for line in first[1:]] == ["SGD", "Adam"]
+    assert [line.split()[0] for line in second[1:]] == ["Adam"]
+    assert " ".join(lines).count("91.6%") == " ".join(lines).count("93.4%") == 9
+
+
 def test_the_times_of_many_peers_go_on_below_with_nothing_lost(monkeypatch, capsys):
     report = load(monkeypatch, "contestants.report")
     peers = ["minidl", "estimators", "pytorch", "pytorch-compiled", "jax-step", "jax-scan", "scikit-learn", "skorch"]
