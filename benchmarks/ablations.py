@@ -3,9 +3,9 @@
     python benchmarks/ablations.py                    # all studies: 10 minutes
     python benchmarks/ablations.py --quick            # few rows and epochs: within two minutes
 
-The plain network is 784-128-64-10 with He initialisation, trained with Adam in batches of 128. Every variant runs with
-the same seeds. Regularisation is studied on 50,000 and on 5,000 training rows, schedules on 50,000. Accuracies are
-measured on 10,000 held-out rows of MNIST's training images. docs/regularisation.md and docs/schedules.md explain the
+The plain network is 784-128-64-10 with He initialization, trained with Adam in batches of 128. Every variant runs with
+the same seeds. Regularization is studied on 50,000 and on 5,000 training rows, schedules on 50,000. Accuracies are
+measured on 10,000 held-out rows of MNIST's training images. docs/regularization.md and docs/schedules.md explain the
 numbers; ``--document docs`` updates them there.
 """
 
@@ -84,7 +84,7 @@ class Variant:
         return Sequential([*layers, Dense(10), self.loss()], input_shape=784, seed=seed)
 
 
-REGULARISATION = [
+REGULARIZATION = [
     Variant("plain"),
     Variant("L2(1e-4)", dense={"regularizer": L2(1e-4)}),
     Variant("L1(1e-5)", dense={"regularizer": L1(1e-5)}),
@@ -138,8 +138,8 @@ class Study:
 
 
 STUDIES = [
-    Study("regularisation, 50,000 rows", "regularisation.md", REGULARISATION, 50_000, 20),
-    Study("regularisation, 5,000 rows", "regularisation.md", REGULARISATION, 5_000, 40),
+    Study("regularization, 50,000 rows", "regularization.md", REGULARIZATION, 50_000, 20),
+    Study("regularization, 5,000 rows", "regularization.md", REGULARIZATION, 5_000, 40),
     Study("schedules", "schedules.md", SCHEDULES, 50_000, 15),
 ]
 
@@ -202,7 +202,7 @@ def run(study: Study, options: argparse.Namespace, data: tuple[Array, Array, Arr
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--only", choices=["regularisation", "schedules"], help="run only one of the two (default: both)")
+    add("--only", choices=["regularization", "schedules"], help="run only one of the two (default: both)")
     add("--seeds", type=number, default=3, help="runs of each variant (default: %(default)s)")
     add("--quick", action="store_true", help="use 2,000 rows and 4 epochs")
     add("--data", type=Path, metavar="PATH", help="MNIST's folder or CSV file (default: found or downloaded)")

@@ -170,21 +170,21 @@ def make_friedman(options: argparse.Namespace) -> Problem:
     x_train, x_validation, y_train, y_validation = train_validation_split(x, y, 1 / 6, seed=0)
     return Problem(
         "friedman1",
-        "scikit-learn's make_friedman1, standardised",
+        "scikit-learn's make_friedman1, standardized",
         (10, 32, 32, 1),
         "R²",
         thresholds=(0.8, 0.9, 0.94),
         batch_size=64,
         epochs=options.epochs or (20 if options.quick else 60),
-        x_train=standardise(x_train, x_train),
-        y_train=standardise(y_train, y_train),
-        x_validation=standardise(x_validation, x_train),
-        y_validation=standardise(y_validation, y_train),
+        x_train=standardize(x_train, x_train),
+        y_train=standardize(y_train, y_train),
+        x_validation=standardize(x_validation, x_train),
+        y_validation=standardize(y_validation, y_train),
     )
 
 
-def standardise(values: Array, training: Array) -> Array:
-    """Standardise by the mean and the standard deviation of the training part."""
+def standardize(values: Array, training: Array) -> Array:
+    """Standardize by the mean and the standard deviation of the training part."""
     return ((values - training.mean(axis=0)) / training.std(axis=0)).astype(np.float32)
 
 
@@ -308,7 +308,7 @@ def search(problem: Problem, candidates: list[Candidate], options: argparse.Name
     runs = [(candidate, rate, SEARCH_SEED) for candidate in candidates for rate in rates_of(candidate, options)]
     epochs = train_all(problem, runs, options.jobs, "search")
     for _ in range(0 if options.rates else MOST_EXTENSIONS):
-        beyond = rates_beyond(summarise_runs(problem, epochs))
+        beyond = rates_beyond(summarize_runs(problem, epochs))
         runs = [
             (candidate, beyond[candidate.name], SEARCH_SEED) for candidate in candidates if candidate.name in beyond
         ]
@@ -321,7 +321,7 @@ def search(problem: Problem, candidates: list[Candidate], options: argparse.Name
 def compare(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> pd.DataFrame:
     """Search the best rate of each optimizer, train at it with several seeds, and return the epochs of all runs."""
     searched = search(problem, candidates, options)
-    best = best_runs(summarise_runs(problem, searched))["rate"]
+    best = best_runs(summarize_runs(problem, searched))["rate"]
     runs = [
         (candidate, best[candidate.name], seed)
         for candidate in candidates
@@ -379,7 +379,7 @@ def rates_beyond(results: pd.DataFrame) -> pd.Series:
 # Tables
 
 
-def summarise_runs(problem: Problem, epochs: pd.DataFrame) -> pd.DataFrame:
+def summarize_runs(problem: Problem, epochs: pd.DataFrame) -> pd.DataFrame:
     """Return a row per run: its final metrics, and the epochs and seconds until it reached each threshold."""
     runs = epochs.groupby(["purpose", *RUN], sort=False)
     results = runs.tail(1).set_index(["purpose", *RUN]).rename(columns={"epoch": "epochs"})
@@ -391,7 +391,7 @@ def summarise_runs(problem: Problem, epochs: pd.DataFrame) -> pd.DataFrame:
     return results.reset_index()
 
 
-def summarise(problem: Problem, results: pd.DataFrame) -> pd.DataFrame:
+def summarize(problem: Problem, results: pd.DataFrame) -> pd.DataFrame:
     """Return a row per optimizer: mean and standard deviation over the seeds, and how many reached each threshold."""
     compared = results[results["purpose"] == "comparison"]
     figures = [name for name in results if name.startswith(("epochs_to", "seconds_to"))] + ["loss", "val_loss", "score"]
@@ -655,8 +655,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def run_problem(problem: Problem, candidates: list[Candidate], options: argparse.Namespace) -> None:
     """Compare on one problem; print the tables, and save tables and pictures."""
     epochs = compare(problem, candidates, options)
-    results = summarise_runs(problem, epochs)
-    summary = summarise(problem, results)
+    results = summarize_runs(problem, epochs)
+    summary = summarize(problem, results)
     text = report(problem, results, summary, options)
     folder = options.output / problem.name
     folder.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ def runs_of(workload: Workload, peers: Iterable[Peer], brief: bool) -> list[Run]
     """Return the contestants of a workload, without variants equal to another one; `brief` also skips "foreach"."""
     runs = []
     for peer in peers:
-        if workload.name in {"plain-128", "normalised"} and not peer.normalizes:
+        if workload.name in {"plain-128", "normalized"} and not peer.normalizes:
             continue
         if workload.network and not peer.more_than_dense:
             continue

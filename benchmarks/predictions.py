@@ -3,7 +3,7 @@
     python benchmarks/predictions.py                  # the table, and reliability.png into docs/images
     python benchmarks/predictions.py --quick          # few rows and epochs: within a minute
 
-The networks are 784-128-64-10 with He initialisation, trained with Adam in batches of 128 on a few of MNIST's training
+The networks are 784-128-64-10 with He initialization, trained with Adam in batches of 128 on a few of MNIST's training
 images: once on these images alone, and once also on shifted copies of them, with the same number of steps. Temperatures
 are fitted on other training images, and all metrics are measured on the 10,000 test images. docs/prediction.md explains
 them; ``--document docs`` updates them there.

@@ -5,7 +5,7 @@
     python examples/characters.py --text book.txt --steps 6000       # a real text: two or three minutes
 
 Without --text it learns The Zen of Python (PEP 20, by Tim Peters, in the public domain), 856 characters from Python's
-module `this`. They are enough for a network to memorise a text, but not to learn English. The last tenth of the text is
+module `this`. They are enough for a network to memorize a text, but not to learn English. The last tenth of the text is
 held out, and the loss on it soon rises. With a book you see what such a network can do.
 
 --model transformer has two blocks of causal attention with 4 heads, 64 wide; --model gru has two layers of 64 units.

@@ -1,4 +1,4 @@
-"""Train fully connected networks on handwritten digits, as five published from-scratch recognisers did.
+"""Train fully connected networks on handwritten digits, as five published from-scratch recognizers did.
 
     python examples/mnist_mlp.py                              # both published recipes, one after the other
     python examples/mnist_mlp.py --network 784-256-10 --optimizer adam --epochs 10

@@ -320,7 +320,7 @@ def test_random_layers_in_blocks_have_generators_of_their_own():
     assert len({each.bit_generator.state["state"]["state"] for each in generators.values()}) == 6
 
 
-def test_a_large_batch_goes_whole_through_a_block_that_normalises():
+def test_a_large_batch_goes_whole_through_a_block_that_normalizes():
     x = np.concatenate([np.full((1500, 1), -1.0), np.full((1500, 1), 1.0)])
     model = Sequential([Residual(BatchNorm(momentum=0.0)), Dense(2), SoftmaxCrossEntropy()], input_shape=1, seed=0)
     Trainer(model, batch_size=None, seed=0).fit(x, x[:, 0] > 0, progress=False)

@@ -19,6 +19,7 @@ PHRASES = [
     "thereof",
     "as ever",
     "holds all of it right",
+    r"(?:initial|memor|normal|regular|standard|summar)is(?:e|ing|ation)\w*",  # spelled with a z, as in the API
 ]
 PATTERN = re.compile(
     r"\b(" + "|".join(phrase.replace(" ", r"\s+(?:#\s*)?") for phrase in PHRASES) + r")\b", re.IGNORECASE

@@ -26,7 +26,7 @@ class Peer(NamedTuple):
     only: tuple[str, ...] = ()
     """The only workloads in which the peer takes part; empty: all except `without`."""
     normalizes: bool = False
-    """Whether the peer takes part in the workload with batch normalisation and dropout, and in the same one without."""
+    """Whether the peer takes part in the workload with batch normalization and dropout, and in the same one without."""
     more_than_dense: bool = False
     """Whether the peer takes part in the workloads on images and on sequences."""
     install: str = BENCH_EXTRA
@@ -126,7 +126,7 @@ WORKLOADS = (
     Workload("skinny", "training", "random-4", (4, 500, 1), 100_000, 128, times=2),
     Workload("wide", "training", sizes=(784, 1024, 1024, 10), rows=12_800, batch=128),
     Workload("plain-128", "training", batch=128, times=2),
-    Workload("normalised", "training", batch=128, dropout=0.2, times=2),
+    Workload("normalized", "training", batch=128, dropout=0.2, times=2),
     Workload("conv", "training", network="conv", rows=6_400, optimizer="sgd", learning_rate=0.05, times=2),
     Workload("conv-deep", "training", "pictures", network="conv-deep", rows=2_560, optimizer="sgd", learning_rate=0.05),
     Workload("lstm", "training", "text-100", network="lstm", rows=640, batch=32, times=2),
@@ -162,7 +162,7 @@ MEANING = {
     "skinny": "4-500-1, squared error, Adam, batch 128: an epoch of {rows} rows",
     "wide": "784-1024-1024-10, Adam, batch 128: an epoch of {rows} rows",
     "plain-128": "784-128-64-10, Adam, batch 128: an epoch of {rows} rows",
-    "normalised": "the same with batch normalisation and dropout after both hidden layers",
+    "normalized": "the same with batch normalization and dropout after both hidden layers",
     "conv": "conv(16)-ReLU-pool-conv(32)-ReLU-pool-10 on 28 x 28, SGD, batch 64: an epoch of {rows} images",
     "conv-deep": "8 convolutions, BatchNorm, 3 residuals on 32 x 32 x 3, SGD, batch 64: an epoch of {rows} images",
     "lstm": "embedding-LSTM(64)-80 scores a position, 100 characters, Adam, batch 32: an epoch of {rows} rows",

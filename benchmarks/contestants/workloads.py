@@ -26,7 +26,7 @@ IMAGE_NETWORKS: dict[str, tuple[tuple[int, int, int], list[Part]]] = {
     ),
 }
 """Image (height, width, channels) and layers by network. A convolution is 3 x 3, padded by 1: filters and
-strides. A residual is two convolutions with batch normalisation, and a projection if the shape changes."""
+strides. A residual is two convolutions with batch normalization, and a projection if the shape changes."""
 
 CHARACTERS, WORDS = 80, 50_000
 """The number of ids in a text of characters, and in a vocabulary of words."""
@@ -63,7 +63,7 @@ class Workload(NamedTuple):
     network: str = ""
     """One of `IMAGE_NETWORKS` or `SEQUENCE_NETWORKS`, in place of `sizes`."""
     dropout: float = 0.0
-    """The rate of dropout after each hidden layer, which then also has batch normalisation; 0: neither."""
+    """The rate of dropout after each hidden layer, which then also has batch normalization; 0: neither."""
     raw: bool = False
     """Whether a fit gets the stored pixels, bytes from 0 to 255."""
     times: int = 1

@@ -30,7 +30,7 @@ ROOT_PAGES = {name: f"{name.upper()}.md" for name in ("contributing", "security"
 """Pages that show files in the root of the repository."""
 CHILDREN: dict[str, list[str] | None] = {"howto": None, "tutorials": None}
 """Pages that have pages below them. None means the pages that their lists link to."""
-CHILDREN["guide"] = ["estimators", "optimizers", "schedules", "regularisation", "augmentation", "recipes"]
+CHILDREN["guide"] = ["estimators", "optimizers", "schedules", "regularization", "augmentation", "recipes"]
 CHILDREN["guide"] += ["parameter_search", "prediction", "deployment", "distributed", "language_models", "extending"]
 DIAGRAM = re.compile(r"```mermaid\nsequenceDiagram\n(.*?)```", re.DOTALL)
 PARTS = {"minidl/metrics": "metrics", "minidl/optimizers": "optimizers", "minidl/losses": "losses"}

@@ -179,13 +179,13 @@ def test_a_threshold_is_reached_in_the_first_epoch_that_reaches_it(benchmark):
         }
     )
     tables = SimpleNamespace(thresholds=(0.8, 0.95), metric="R²", threshold_name=str)
-    results = benchmark.summarise_runs(tables, epochs)
+    results = benchmark.summarize_runs(tables, epochs)
     assert results["epochs_to_0.8"].tolist() == [2, 3, 1]
     assert results["seconds_to_0.8"].tolist() == [2.0, 4.5, 1.0]
     assert results["epochs_to_0.95"].isna().all()
     assert results["diverged"].tolist() == [False, False, True]
     searched = results.assign(purpose="search", seed=0)
-    summary = benchmark.summarise(tables, pd.concat([searched, results]))
+    summary = benchmark.summarize(tables, pd.concat([searched, results]))
     text = benchmark.summary_tables(tables, summary)
     assert "2.0 ± 1.0" in text
     assert "0.7500 ± 0.0707 (2 of 3)" in text  # of the final scores 0.7 and 0.8

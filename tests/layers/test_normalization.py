@@ -20,7 +20,7 @@ def built(layer, shape, dtype="float64"):
     return layer
 
 
-# Batch normalisation
+# Batch normalization
 
 
 @pytest.mark.parametrize("shape", [(20, 3), (4, 5, 2, 3)])
@@ -102,7 +102,7 @@ def test_an_epoch_whose_last_batch_has_one_row_trains():
     assert np.isfinite(model.named_states()["batch_norm_1/running_variance"].value).all()
 
 
-def test_a_large_batch_is_normalised_as_a_whole():
+def test_a_large_batch_is_normalized_as_a_whole():
     # The trainer computes large batches in blocks; their means would differ from that of the batch.
     x = np.concatenate([np.full((1500, 1), -1.0), np.full((1500, 1), 1.0)])
     model = Sequential([BatchNorm(momentum=0.0), Dense(2), SoftmaxCrossEntropy()], input_shape=1, seed=0)
@@ -125,7 +125,7 @@ def test_a_mean_far_from_zero_costs_no_digits_of_the_variance():
     np.testing.assert_allclose(y, expected, atol=2e-3)  # numbers around 1e4 come in steps of 1e-3
 
 
-def test_a_frozen_layer_is_normalised_by_the_running_statistics_and_leaves_them_as_they_are():
+def test_a_frozen_layer_is_normalized_by_the_running_statistics_and_leaves_them_as_they_are():
     layer, x = built(BatchNorm(), (2, 3)), batch_of(6, 2, 3)
     layer.forward(batch_of(7, 2, 3, seed=1), training=True)
     before = layer.running_mean.value.copy(), layer.running_variance.value.copy()
@@ -160,10 +160,10 @@ def test_a_frozen_layer_keeps_its_running_statistics_in_training():
     np.testing.assert_array_equal([state.value for state in layer.named_states().values()], before)
 
 
-# Layer normalisation
+# Layer normalization
 
 
-def test_each_row_is_normalised_by_itself():
+def test_each_row_is_normalized_by_itself():
     layer, x = built(LayerNorm(epsilon=1e-12), (2, 5)), batch_of(4, 2, 5)
     y = (layer.forward(x, training=True) - layer.shift.value) / layer.scale.value
     np.testing.assert_allclose(y.mean(axis=-1), 0, atol=1e-12)

@@ -125,7 +125,7 @@ def add_activations(references: References, wide: np.ndarray) -> None:
 
 
 def add_normalizations(references: References) -> None:
-    """Layers that normalise; for batches also the running means before and after, and the output in inference."""
+    """Layers that normalize; for batches also the running means before and after, and the output in inference."""
     rng = np.random.default_rng(12)
     add = adding_layers(references, rng)
     for shape in [(5, 4), (2, 1), (3, 4, 5, 2)]:

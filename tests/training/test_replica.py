@@ -39,7 +39,7 @@ from minidl.training.rows import prepare_rows
 
 NETWORKS = {
     "dense": lambda: [Dense(7), ReLU(), LayerNorm(), Dense(3)],
-    "normalised": lambda: [Residual([Dense(6), BatchNorm(), ReLU()]), Dense(4), BatchNorm(), Dense(3)],
+    "normalized": lambda: [Residual([Dense(6), BatchNorm(), ReLU()]), Dense(4), BatchNorm(), Dense(3)],
     "images": lambda: [Conv2D(4, 3, padding="same"), BatchNorm(), ReLU(), MaxPool2D(2), Flatten(), Dense(3)],
 }
 RANDOM = NETWORKS | {"random": lambda: [Dense(9), Dropout(0.4), ReLU(), GaussianNoise(0.3), Dense(3)]}
@@ -116,7 +116,7 @@ class TestCompute:
 
     @pytest.mark.parametrize("threads", [1, 2])
     @pytest.mark.parametrize("side", [0, 1])
-    @pytest.mark.parametrize("name", ["dense", "normalised"])
+    @pytest.mark.parametrize("name", ["dense", "normalized"])
     def test_an_error_of_a_half_is_raised_and_the_other_does_not_wait(self, name, side, threads):
         model = network(name)
         x = data(model, 8)[0]
@@ -210,7 +210,7 @@ class TestFit:
             copies.append(copy.deepcopy(trainer.model))
             copies.append(pickle.loads(pickle.dumps(trainer.model)))
 
-        model = network("normalised")
+        model = network("normalized")
         x, y, _ = data(model, 8)
         Trainer(model, SGD(0.0), batch_size=None, seed=0).fit(
             x, y, callbacks=[FunctionCallback(keep, moment="on_gradients")], progress=False
@@ -239,7 +239,7 @@ class TestFit:
 
     def test_two_trainers_in_two_threads_do_not_disturb_each_other(self):
         def learn(results, index):
-            model = network("normalised")
+            model = network("normalized")
             x, y, _ = data(model, 40)
             Trainer(model, SGD(0.1), batch_size=10, seed=0).fit(x, y, epochs=5, progress=False)
             results[index] = model.parameters.copy()

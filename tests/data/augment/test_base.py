@@ -224,7 +224,7 @@ def test_images_that_do_not_fit_are_refused(images, settings, error, words):
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (4, 5, 5), (3, 64, 48)])
-def test_channels_that_come_first_are_recognised_and_the_cure_serves(shape):
+def test_channels_that_come_first_are_recognized_and_the_cure_serves(shape):
     images = np.random.default_rng(0).random((2, *shape), np.float32)
     message = rf": images of shape {re.escape(str(shape))} look like \(channels, height, width\)"
     cure = rf"pass images.transpose\(0, 2, 3, 1\), or, if their height is {shape[0]}, image_shape="
@@ -237,7 +237,7 @@ def test_channels_that_come_first_are_recognised_and_the_cure_serves(shape):
     np.testing.assert_allclose(turned, np.stack(by_channel, axis=-1), atol=1e-6)
 
 
-def test_flat_images_whose_shape_has_the_channels_first_are_recognised_and_the_cure_serves():
+def test_flat_images_whose_shape_has_the_channels_first_are_recognized_and_the_cure_serves():
     images = np.random.default_rng(0).random((2, 3 * 32 * 32), np.float32)
     with pytest.raises(ShapeError, match=r"pass images.reshape\(-1, 3, 32, 32\).transpose\(0, 2, 3, 1\)$"):
         Rotation(image_shape=(3, 32, 32))(images, 0)
