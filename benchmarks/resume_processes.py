@@ -2,8 +2,8 @@
 
     python benchmarks/resume_processes.py [--kills 20]
 
-2 to 4 processes train a network with dropout and batch normalization, and save it every 10 steps. At a random moment
-SIGKILL kills a random process; the time until the others end is measured. The run then starts again with another number
+2 to 4 processes train a network with dropout and batch normalization, and save it every 10 steps. A few milliseconds
+after a random step SIGKILL kills a random process; the time until the others end is measured. The run then starts again with another number
 of processes. Its history must equal the history of a single undisturbed process, to 1e-5 relative in float32.
 """
 
@@ -22,7 +22,8 @@ from pathlib import Path
 
 from mpi import ENVIRONMENT, need_mpiexec
 
-EPOCHS, ROWS, LIMIT, TOLERANCE = 6, 4000, 30, 1e-5
+EPOCHS, ROWS, BATCH, LIMIT, TOLERANCE = 6, 4000, 32, 30, 1e-5
+STEPS = EPOCHS * ROWS // BATCH
 
 
 def train(folder: Path) -> None:
@@ -44,7 +45,7 @@ def train(folder: Path) -> None:
     except MissingFileError:
         layers = [Dense(64, use_bias=False), BatchNorm(), ReLU(), Dropout(0.2), Dense(5), SoftmaxCrossEntropy()]
         model = Sequential(layers, input_shape=20, seed=0)
-        trainer = Trainer(model, Adam(1e-3), batch_size=32, seed=0, communicator=communicator)
+        trainer = Trainer(model, Adam(1e-3), batch_size=BATCH, seed=0, communicator=communicator)
     trainer.fit(x, y, epochs=EPOCHS - trainer.epoch, callbacks=[Checkpoint(folder, every_steps=10)], progress=False)
     if communicator.Get_rank() == 0:
         (folder / "history.json").write_text(json.dumps(dict(trainer.history)))
@@ -63,22 +64,27 @@ def is_alive(process: int) -> bool:
     return state != "Z"
 
 
-def run_and_kill(folder: Path, processes: int, victim: int, moment: float) -> tuple[int, float]:
-    """Kill one process some time after the first checkpoint; return the step, and the time until the others ended."""
+def last_step(folder: Path) -> int:
+    """Return the step of the newest checkpoint in a folder, or 0."""
+    return max((int(path.stem.split("_")[1]) for path in folder.glob("step_*.npz")), default=0)
+
+
+def run_and_kill(folder: Path, processes: int, victim: int, step: int, delay: float) -> tuple[int, float]:
+    """Kill one process a moment after a step was saved; return the last saved step, and the time until all ended."""
     run = start(folder, processes)
-    while not list(folder.glob("step_*.npz")) and run.poll() is None:
-        time.sleep(0.002)
-    time.sleep(moment)
+    while last_step(folder) < step and run.poll() is None:
+        time.sleep(0.001)
+    time.sleep(delay)
     numbers = [int((folder / f"process_{rank}").read_text()) for rank in range(processes)]
     if run.poll() is not None:
-        raise SystemExit("the run ended before it was killed, because this machine is fast: raise EPOCHS")
+        raise SystemExit(f"the run ended with status {run.returncode} before it was killed")
     os.kill(numbers[victim], signal.SIGKILL)
     begin = time.monotonic()
     while any(map(is_alive, numbers)) and time.monotonic() - begin < 2 * LIMIT:
         time.sleep(0.01)
     seconds = time.monotonic() - begin
     run.wait()
-    return int(max(folder.glob("step_*.npz")).stem.split("_")[1]), seconds
+    return last_step(folder), seconds
 
 
 def main() -> None:
@@ -103,7 +109,8 @@ def main() -> None:
             before = moments.choice([2, 3, 4])
             after = moments.choice([number for number in (1, 2, 3, 4) if number != before])
             victim = moments.randrange(before)
-            step, seconds = run_and_kill(folder, before, victim, moments.uniform(0, 0.5))
+            after_step = moments.randrange(1, STEPS * 3 // 4)
+            step, seconds = run_and_kill(folder, before, victim, after_step, moments.uniform(0, 0.01))
             status = start(folder, after).wait()
             history = json.loads((folder / "history.json").read_text()) if status == 0 else {}
             difference = max(
