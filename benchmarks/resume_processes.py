@@ -3,8 +3,9 @@
     python benchmarks/resume_processes.py [--kills 20]
 
 2 to 4 processes train a network with dropout and batch normalization, and save it every 10 steps. A few milliseconds
-after a random step SIGKILL kills a random process; the time until the others end is measured. The run then starts again with another number
-of processes. Its history must equal the history of a single undisturbed process, to 1e-5 relative in float32.
+after a random step SIGKILL kills a random process; the time until the others end is measured. The run then starts again
+with another number of processes. Its history must equal the history of a single undisturbed process, to 1e-5 relative
+in float32.
 """
 
 from __future__ import annotations
