@@ -2,9 +2,9 @@
 
 The arrays of a training step are made and freed thousands of times a second. By default the C library of Linux (glibc)
 gives arrays of more than 128 KB back to the system when they are freed, and gets them again page by page: a ReLU of
-64,000 numbers then takes twenty times as long (``python benchmarks/tries.py``). After it has freed an
-array of up to 32 MB, glibc keeps freed memory of this size. So `keep_freed_memory` makes such an array, and frees it
-untouched. With other C libraries this does nothing.
+64,000 numbers then takes many times as long (``python benchmarks/tries.py``). After it has freed an array of up to
+32 MB, glibc keeps freed memory of this size. So `keep_freed_memory` makes such an array, and frees it untouched. With
+other C libraries this does nothing.
 """
 
 import numpy as np

@@ -61,6 +61,6 @@ class Dense(Layer):
             functional.sum_rows(dy, out=self.bias.gradient)
         if not self.needs_input_gradient:
             return None
-        # For one unit it is an outer product, which takes OpenBLAS five times as long.
+        # For one unit it is an outer product, which takes OpenBLAS longer.
         dx = dy * self.weight.value.T if self.units == 1 else dy.dot(self.weight.value.T)
         return dx if x.ndim == 2 else dx.reshape(x.shape)

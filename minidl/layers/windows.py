@@ -258,7 +258,7 @@ def image_gradient(dy: Array, kernel: Array, window: Window, groups: int) -> Arr
 def add_bias(y: Array, bias: Array) -> None:
     """Add one number per channel to images, in place."""
     size = math.prod(y.shape[1:])
-    flat = y.reshape(len(y), size)  # over a whole image at once: pixel by pixel takes five times as long
+    flat = y.reshape(len(y), size)  # over a whole image at once: pixel by pixel takes longer
     flat += np.tile(bias, size // len(bias))
 
 
