@@ -30,7 +30,7 @@ def test_the_command_prints_the_versions_and_a_line_with_its_time_for_each_check
     versions, checks = result.stdout.split("\nSelf-check:\n")
     assert f"minidl: {minidl.__version__}\n" in versions
     found = re.findall(r"^ +(ok|skipped|FAILED) +\d+\.\d s  ([a-z ]+): \S.*$", checks, re.MULTILINE)
-    assert found == [("skipped" if name == "compiled code" else "ok", name) for name in CHECKS]
+    assert found == [("skipped" if name == "extra fast" else "ok", name) for name in CHECKS]
     assert checks.endswith("\nNo check failed.\n")
 
 
@@ -81,7 +81,7 @@ def another_run(path):
     ("name", "target", "attribute", "wrong", "message"),
     [
         ("gradients", Dense, "backward", lambda self, dy: 0.9 * dy @ self.weight.value.T, "Dense"),
-        ("learning", Trainer, "fit", lambda self, *data, **options: None, "at least 95% are expected"),
+        ("learning", Trainer, "fit", lambda self, *data, **options: None, "at least 95% is expected"),
         ("files", Sequential, "load", another_model, "a loaded model gives other scores"),
         ("files", Trainer, "load", another_run, "a resumed run ends in other weights"),
         ("page", document, "SCRIPTS", ("not_installed.js",), "not_installed.js"),
@@ -107,15 +107,15 @@ class TestCompiledCode:
     def test_it_is_skipped_where_it_is_turned_off_or_not_installed(self, setting, why, monkeypatch, capsys):
         monkeypatch.setenv("MINIDL_COMPILED", setting)
         monkeypatch.setattr("minidl.compiled.switching.find_spec", lambda name: None)
-        assert passes("compiled code", CHECKS["compiled code"])
+        assert passes("extra fast", CHECKS["extra fast"])
         assert re.match(rf"  skipped .*{why}", capsys.readouterr().out)
 
     @pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra fast")
     def test_it_is_compared_with_numpys_and_the_switch_is_as_before(self, monkeypatch, capsys):
         monkeypatch.delenv("MINIDL_COMPILED", raising=False)
-        assert passes("compiled code", CHECKS["compiled code"])
+        assert passes("extra fast", CHECKS["extra fast"])
         assert re.match(r"       ok .*the same bits", capsys.readouterr().out)
         assert not compiled.is_on()
         monkeypatch.setattr(__main__, "_same_bits", lambda *arrays: False)
-        assert not passes("compiled code", CHECKS["compiled code"])
+        assert not passes("extra fast", CHECKS["extra fast"])
         assert "set MINIDL_COMPILED=0" in capsys.readouterr().out

@@ -166,7 +166,7 @@ def test_importing_the_plots_imports_no_drawing_and_no_other_heavy_library():
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install -e '\.\[plots\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'minidl\[plots\]'"):
         plots.plot_history(a_history())
 
 

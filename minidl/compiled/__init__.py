@@ -4,8 +4,8 @@ The NumPy code is the definition, and the code to read. A function here has the 
 function that it replaces. It gives the same bits, so a run does not depend on whether the extra is installed. NumPy
 still computes exponentials, and its BLAS computes products.
 
-`pip install -e '.[fast]'` installs numba. `Trainer.fit` then uses compiled code, unless ``MINIDL_COMPILED=0`` is in the
-environment or `switch(False)` was called. If nothing is fitted, `switch(True)` turns it on for predictions.
+`pip install 'minidl[fast]'` installs numba. `Trainer.fit` then uses compiled code, unless ``MINIDL_COMPILED=0`` is in
+the environment or `switch(False)` was called. If nothing is fitted, `switch(True)` turns it on for predictions.
 """
 
 from minidl.compiled.switching import is_on, switch

@@ -117,7 +117,7 @@ def is_on() -> bool:
 def describe() -> str:
     """Return a short text: whether compiled code is used, and if not, why."""
     if find_spec("numba") is None:
-        return "not installed: pip install -e '.[fast]'"
+        return "not installed: pip install 'minidl[fast]'"
     if _state.on is None:
         return "off" if os.environ.get(VARIABLE) == "0" else "on from the first fit on"
     return "on" if _state.on else f"off: {_state.failure}" if _state.failure else "off"
@@ -170,8 +170,8 @@ def _put_in_place() -> None:
 def _load() -> None:
     """Import numba and all compiled functions. If this fails, raise MissingDependencyError with the reason."""
     if find_spec("numba") is None:
-        raise MissingDependencyError("compiled code needs numba: pip install -e '.[fast]'")
+        raise MissingDependencyError("compiled code needs numba: pip install 'minidl[fast]'")
     try:
         replacements()
     except (ImportError, AttributeError) as error:  # such as a NumPy version too new for numba
-        raise MissingDependencyError(f"numba does not work here: {error!s:.200}; pip install -e '.[fast]'") from error
+        raise MissingDependencyError(f"numba does not work here: {error!s:.200}; pip install 'minidl[fast]'") from error

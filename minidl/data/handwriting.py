@@ -100,7 +100,7 @@ def _resized(pixels: Array, height: int, width: int, how: Literal["BOX", "BILINE
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingDependencyError("center_digit needs Pillow: pip install -e '.[images]'") from error
+        raise MissingDependencyError("center_digit needs Pillow: pip install 'minidl[images]'") from error
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling[how]))
 
 

@@ -154,7 +154,7 @@ def _read(path: Path, size: tuple[int, int] | None, gray: bool) -> Array:
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingDependencyError("images need Pillow: pip install -e '.[images]'") from error
+        raise MissingDependencyError("images need Pillow: pip install 'minidl[images]'") from error
 
     with open_bytes(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # for odd but readable files

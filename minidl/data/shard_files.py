@@ -206,7 +206,7 @@ def _open_parquet(path: Path) -> Any:
     try:
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
-        raise MissingDependencyError("Parquet files need pyarrow: pip install -e '.[parquet]'") from error
+        raise MissingDependencyError("Parquet files need pyarrow: pip install 'minidl[parquet]'") from error
     return ParquetFile(path)
 
 

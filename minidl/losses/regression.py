@@ -40,6 +40,11 @@ class MeanSquaredError(RegressionLoss):
 
     The gradient is 2 (s - t) / outputs.
 
+    Parameters
+    ----------
+    position_wise : bool, default False
+        As in `RegressionLoss`.
+
     Shapes: scores (N, ...), targets of the same shape; for one output also (N,). Raises ShapeError for others.
     """
 
@@ -54,6 +59,11 @@ class MeanAbsoluteError(RegressionLoss):
     Its minimum is at the median of the targets; the minimum of the squared error is at their mean. So single outliers
     among the targets hardly move it. The gradient is sign(s - t) / outputs, and 0 where s = t. Because the loss itself
     is the mean absolute error, the metric is the mean squared error.
+
+    Parameters
+    ----------
+    position_wise : bool, default False
+        As in `RegressionLoss`.
 
     Shapes: scores (N, ...), targets of the same shape; for one output also (N,). Raises ShapeError for others.
     Source: Koenker and Bassett (1978), "Regression quantiles".
@@ -77,6 +87,8 @@ class Huber(RegressionLoss):
     ----------
     delta : float, > 0, default 1.0
         The error, in the units of the targets, above which the loss is linear.
+    position_wise : bool, default False
+        As in `RegressionLoss`.
 
     Shapes: scores (N, ...), targets of the same shape; for one output also (N,). Raises ShapeError for others.
     Source: Huber (1964), "Robust estimation of a location parameter".
@@ -102,6 +114,11 @@ class Poisson(RegressionLoss):
 
     A rate too large for the scores' type is infinite, from a score of 89 in float32 and of 710 in float64. Training
     then stops with a DivergenceError.
+
+    Parameters
+    ----------
+    position_wise : bool, default False
+        As in `RegressionLoss`.
 
     Shapes: scores (N, ...), targets of the same shape, 0 or more; for one output also (N,). Raises ShapeError for other
     shapes, and DataError for a target below 0.

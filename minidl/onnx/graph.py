@@ -27,7 +27,7 @@ def import_onnx() -> Any:
         import onnx.helper
         import onnx.numpy_helper
     except ModuleNotFoundError as error:
-        raise MissingDependencyError("ONNX files need the library onnx: pip install -e '.[onnx]'") from error
+        raise MissingDependencyError("ONNX files need the library onnx: pip install 'minidl[onnx]'") from error
     return onnx
 
 

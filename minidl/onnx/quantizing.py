@@ -145,5 +145,5 @@ def _import_runtime() -> Any:
         import onnxruntime
         import onnxruntime.quantization
     except ModuleNotFoundError as error:
-        raise MissingDependencyError("quantize needs onnxruntime: pip install -e '.[onnx]'") from error
+        raise MissingDependencyError("quantize needs onnxruntime: pip install 'minidl[onnx]'") from error
     return onnxruntime

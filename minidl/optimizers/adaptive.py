@@ -32,6 +32,8 @@ class Adam(_Adaptive):
     beta1, beta2 : float in [0, 1), default 0.9 and 0.999
         Decay of the running means of the gradient and of its square.
     epsilon : float > 0, default 1e-8
+    weight_decay : float >= 0, default 0
+        As in `Optimizer`.
 
     With `weight_decay` above 0, this is AdamW (decoupled weight decay), as in Keras' Adam. PyTorch's Adam adds the
     gradient of an L2 term instead. For that, give the layers a regularizer, ``L2(weight_decay / 2)``.
@@ -91,6 +93,8 @@ class AMSGrad(Adam):
     ----------
     learning_rate, beta1, beta2, epsilon
         As in Adam.
+    weight_decay : float >= 0, default 0
+        As in `Optimizer`.
 
     Source: Reddi et al. (2018), arXiv:1904.09237, algorithm 2, with Adam's corrections for the start at zero, as in
     PyTorch.
@@ -119,6 +123,8 @@ class NAdam(Adam):
         As in Adam.
     momentum_decay : float >= 0, default 0.004
         How fast mu rises from beta1 / 2 to beta1.
+    weight_decay : float >= 0, default 0
+        As in `Optimizer`.
 
     Source: Dozat (2016), "Incorporating Nesterov momentum into Adam", ICLR workshop.
     """
@@ -160,6 +166,8 @@ class RMSprop(_Adaptive):
     centered : bool, default False
         Divide by the root of the variance ``v - m^2`` instead, where ``m <- decay m + (1 - decay) g``.
     epsilon : float > 0, default 1e-8
+    weight_decay : float >= 0, default 0
+        As in `Optimizer`.
 
     The formula is PyTorch's. The rate and the decay are Keras' defaults; PyTorch has 0.01 and 0.99.
     Source: Tieleman and Hinton (2012), lecture 6.5 of "Neural networks for machine learning"; Graves (2013),
@@ -205,6 +213,8 @@ class Adagrad(_Adaptive):
     ----------
     learning_rate : float or callable, default 0.01
     epsilon : float > 0, default 1e-10
+    weight_decay : float >= 0, default 0
+        As in `Optimizer`.
 
     Formula and defaults are PyTorch's. Keras has a rate of 0.001 and an epsilon of 1e-7, and its sums start at 0.1.
     Source: Duchi, Hazan and Singer (2011), "Adaptive subgradient methods", JMLR 12.
@@ -235,6 +245,8 @@ class Adadelta(_Adaptive):
         Decay of both running means.
     epsilon : float > 0, default 1e-6
         It also determines the size of the first steps.
+    weight_decay : float >= 0, default 0
+        As in `Optimizer`.
 
     The defaults are PyTorch's; Keras has a rate of 0.001, a decay of 0.95 and an epsilon of 1e-7.
     Source: Zeiler (2012), arXiv:1212.5701, algorithm 1.
@@ -268,6 +280,8 @@ class Lion(_Adaptive):
         A good value is a third to a tenth of Adam's.
     beta1, beta2 : float in [0, 1), default 0.9 and 0.99
         Share of the running mean in the step, and decay of the running mean.
+    weight_decay : float >= 0, default 0
+        As in `Optimizer`.
 
     Source: Chen et al. (2023), arXiv:2302.06675, algorithm 2.
     """

@@ -8,6 +8,12 @@ from minidl.typing import Array
 class SGD(Optimizer):
     """Stochastic gradient descent, ``p <- p - learning_rate g``.
 
+    Parameters
+    ----------
+    learning_rate : float >= 0 or callable, default 0.01
+    weight_decay : float >= 0, default 0
+        As in `Optimizer`.
+
     Source: Robbins and Monro (1951), "A stochastic approximation method".
     """
 
@@ -26,6 +32,8 @@ class Momentum(Optimizer):
     momentum : float in [0, 1), default 0.9
     nesterov : bool, default False
         Step along ``momentum v + g`` instead of v, which looks one step ahead.
+    weight_decay : float >= 0, default 0
+        As in `Optimizer`.
 
     Source: Polyak (1964); Sutskever et al. (2013), "On the importance of initialization and momentum in deep learning",
     ICML, for Nesterov's form.

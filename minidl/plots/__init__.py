@@ -4,7 +4,7 @@ Every function draws into one matplotlib Axes and returns it: into `ax` if given
 suitable size. ``plt.show()`` shows it, and ``axes.figure.savefig(path)`` saves it. For several axes use
 ``plt.subplots(..., layout="constrained")``; otherwise their labels overlap. Only `plot_search` takes a figure, because
 it draws a panel for each parameter.
-matplotlib is an extra, ``pip install -e '.[plots]'``, and is imported only when something is drawn.
+matplotlib is an extra, ``pip install 'minidl[plots]'``, and is imported only when something is drawn.
 """
 
 from minidl.plots.boundary import plot_decision_boundary

@@ -28,7 +28,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         import matplotlib.pyplot as plt
     except ModuleNotFoundError as error:
-        raise MissingDependencyError("drawing needs matplotlib: pip install -e '.[plots]'") from error
+        raise MissingDependencyError("drawing needs matplotlib: pip install 'minidl[plots]'") from error
     return plt.figure(figsize=(width, height), layout="constrained")
 
 

@@ -42,7 +42,7 @@ def as_processes(jobs: Any) -> int | DaskCluster | BackendCluster:
         return DaskCluster(jobs)
     if isinstance(jobs, str) or hasattr(jobs, "scheduler_address"):
         raise ArgumentTypeError(
-            f"jobs is {brief(jobs)}; give a number of processes, -1, or a client of Dask (pip install -e '.[dask]'): "
+            f"jobs is {brief(jobs)}; give a number of processes, -1, or a client of Dask (pip install 'minidl[dask]'): "
             "from distributed import Client; jobs=Client(...)"
         )
     processes = jobs if jobs == -1 else as_whole_number(jobs, "jobs", 1)

@@ -85,7 +85,7 @@ class TensorBoard(Callback):
         try:
             import tensorboardX  # noqa: F401
         except ImportError as error:
-            raise MissingDependencyError("TensorBoard needs tensorboardX: pip install -e '.[tensorboard]'") from error
+            raise MissingDependencyError("TensorBoard needs tensorboardX: pip install 'minidl[tensorboard]'") from error
 
     def on_train_begin(self, trainer: Trainer) -> None:
         from tensorboardX import SummaryWriter

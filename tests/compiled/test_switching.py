@@ -66,7 +66,7 @@ def test_a_few_words_say_what_is_called_and_why_not(both, monkeypatch):
     monkeypatch.setenv("MINIDL_COMPILED", "0")
     assert describe() == "off"
     monkeypatch.setattr("minidl.compiled.switching.find_spec", lambda name: None)
-    assert describe() == "not installed: pip install -e '.[fast]'"
+    assert describe() == "not installed: pip install 'minidl[fast]'"
 
 
 def run():
@@ -108,7 +108,7 @@ def test_parts_of_ones_own_work_as_they_are(both):
 
 def test_without_numba_the_switch_says_what_to_install(monkeypatch):
     monkeypatch.setattr("minidl.compiled.switching.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"pip install -e '\.\[fast\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'minidl\[fast\]'"):
         switch(True)
 
 
@@ -118,7 +118,7 @@ def test_a_numba_that_does_not_work_is_told_of_and_leaves_fits_to_numpy(tmp_path
     code = FIT + "from minidl.compiled.switching import describe\nprint(describe())"
     (on, _, _, *words), errors, status = finished(python(code, PYTHONPATH=path, MINIDL_COMPILED=""))
     assert (on, status) == ("False", 0), errors
-    told = "numba does not work here: Numba needs NumPy 2.3 or less; pip install -e '.[fast]'"
+    told = "numba does not work here: Numba needs NumPy 2.3 or less; pip install 'minidl[fast]'"
     assert " ".join(words) == f"off: {told}"
     _, errors, status = finished(python(PYTHONPATH=path, MINIDL_COMPILED="1"))
     assert status == 1

@@ -238,7 +238,7 @@ def test_wrong_arguments_and_folders_are_plain_errors(saved, tmp_path):
 def test_without_pillow_the_error_names_the_extra(saved, monkeypatch):
     path = saved(RAMP)
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[images\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'minidl\[images\]'"):
         load_images(path)
-    with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[images\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'minidl\[images\]'"):
         data.center_digit(np.eye(500))

@@ -229,4 +229,4 @@ except MissingDependencyError as error:
     print(error)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert result.stdout.strip() == "Parquet files need pyarrow: pip install -e '.[parquet]'"
+    assert result.stdout.strip() == "Parquet files need pyarrow: pip install 'minidl[parquet]'"

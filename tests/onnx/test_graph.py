@@ -73,5 +73,5 @@ def test_nodes_are_named_after_the_path_of_their_layer(tmp_path):
 
 def test_without_the_library_an_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx.checker", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[onnx\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'minidl\[onnx\]'"):
         Graph()

@@ -123,6 +123,6 @@ def test_files_that_cannot_be_read_are_errors(tmp_path, trained):
 
 def test_without_the_runtime_an_error_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[onnx\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'minidl\[onnx\]'"):
         quantize(tmp_path / "model.onnx", np.zeros((1, 2)))
     assert minidl.onnx.quantize is quantize

@@ -461,7 +461,7 @@ def test_callbacks_come_to_the_workers(threads):
 
 
 def test_what_is_no_client_that_can_be_used_is_refused_before_any_training(threads):
-    with pytest.raises(ArgumentTypeError, match=r"jobs is 'dask'; give a number.*pip install -e '.\[dask\]'"):
+    with pytest.raises(ArgumentTypeError, match=r"jobs is 'dask'; give a number.*pip install 'minidl\[dask\]'"):
         validate(jobs="dask")
     with pytest.raises(ArgumentTypeError, match=r"jobs is LocalCluster\(.*from distributed import Client"):
         validate(jobs=threads.cluster)

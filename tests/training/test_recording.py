@@ -101,6 +101,6 @@ class TestTensorBoard:
 
         monkeypatch.setattr(builtins, "__import__", without)
         (x, y), t = problem(), trainer()
-        with pytest.raises(MissingDependencyError, match=r"pip install -e '\.\[tensorboard\]'"):
+        with pytest.raises(MissingDependencyError, match=r"pip install 'minidl\[tensorboard\]'"):
             t.fit(x, y, callbacks=[TensorBoard(tmp_path)], progress=False)
         assert t.step == 0
