@@ -24,11 +24,20 @@ PHRASES = [
 PATTERN = re.compile(
     r"\b(" + "|".join(phrase.replace(" ", r"\s+(?:#\s*)?") for phrase in PHRASES) + r")\b", re.IGNORECASE
 )
+GENERATED = [ROOT / "docs/api/generated", ROOT / "docs/gallery"]
+"""Folders that the build of the site writes."""
 TEXTS = [
-    *(path for folder in ("minidl", "examples", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py")),
-    *(ROOT / "docs").rglob("*.md"),
+    *(path for folder in ("minidl", "examples", "benchmarks", "tools") for path in (ROOT / folder).rglob("*.py")),
+    *(path for kind in ("html", "js") for path in (ROOT / "minidl/page").glob(f"*.{kind}")),
+    *(
+        path
+        for kind in ("py", "md", "rst")
+        for path in (ROOT / "docs").rglob(f"*.{kind}")
+        if not any(folder in path.parents for folder in GENERATED)
+    ),
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")),
 ]
+"""All but CONTRIBUTING.md, which quotes such phrases."""
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
