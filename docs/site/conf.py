@@ -72,7 +72,7 @@ html_theme_options = {
     "logo": {"text": f"minidl {release}"},
     "navbar_end": ["theme-switcher"],
     "navbar_persistent": ["search-button"],
-    "header_links_before_dropdown": 9,
+    "header_links_before_dropdown": 6,
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
@@ -86,5 +86,4 @@ project_copyright = "the authors of minidl; MIT licence"
 if os.environ.get("MINIDL_DOCS_VERSIONS"):
     html_theme_options["switcher"] = {"json_url": os.environ["MINIDL_DOCS_VERSIONS"], "version_match": release}
     html_theme_options["navbar_end"] = ["version-switcher", "theme-switcher"]
-    html_theme_options["logo"] = {"text": "minidl"}
     html_theme_options["check_switcher"] = False

@@ -1,82 +1,48 @@
 """The gallery: each script of examples/ as a page with its output and its pictures, and as a notebook.
 
 The scripts stay as they are. Copies of them get a title and the command that the page shows, and run in build/gallery.
-A copy that has not changed is not run again.
+A copy that has not changed is not run again. A copy changes, too, if what its example imports or uses changes.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
 import shlex
 import shutil
 import sys
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+from notebooks import (
+    EXAMPLES,
+    IN_ORDER,
+    MODEL,
+    TEACHER,
+    docstring_and_code,
+    extras_in_words,
+    needed_files,
+    notebook,
+    script_of,
+    used_modules,
+)
 from sphinx.application import Sphinx
 from sphinx_gallery.scrapers import figure_rst
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES, COPIES, PAGES = ROOT / "examples", ROOT / "build" / "gallery", ROOT / "docs" / "gallery"
-QUICK = os.environ.get("MINIDL_DOCS_QUICK") == "1"
+COPIES, PAGES = ROOT / "build" / "gallery", ROOT / "docs" / "gallery"
 
 
-@dataclass(frozen=True)
-class Example:
-    """An example: its title, and its options for a quick build, which only shows that it runs, and for the page."""
+def with_title(name: str) -> str:
+    """Return the script. Its docstring gets a title, commands as code, and the command whose output the page shows.
 
-    title: str
-    quick: str
-    options: str = ""
-
-    @property
-    def arguments(self) -> list[str]:
-        """The options of this build."""
-        return shlex.split(self.quick if QUICK else self.options)
-
-
-MODEL = "runs/mnist_mlp/784-128-64-10.npz"
-TEACHER = "runs/mnist_cnn/28x28-c8-c24-128-10.npz"
-TAUGHT = f"--teacher {TEACHER}"
-SHOW = f"{MODEL} --index 7 --save runs/digit.png"
-IN_ORDER = {
-    "mnist_mlp": Example("Handwritten digits", "--rows 4000 --network 784-128-64-10 --epochs 2"),
-    "predict_digit": Example("One digit, and your own", SHOW, SHOW),
-    "mnist_cnn": Example("Images: a convolutional network", "--epochs 1"),
-    "distillation": Example("A large network teaches a small one", f"{TAUGHT} --epochs 2", TAUGHT),
-    "tabular": Example("A table with categories and gaps", "--folds 2 --epochs 5"),
-    "regression": Example("A regression beside a linear model", "--folds 3 --seeds 1 --epochs 5"),
-    "series": Example("A time series", "--epochs 1 --seeds 1"),
-    "texts": Example("Sentences", "--sentences 300 --seeds 1"),
-    "characters": Example("A network that writes", "--steps 60 --samples 1"),
-    "spirals": Example("Watch a network learn", "--epochs 12 --frames 6"),
-}
-"""The examples. Some use a model that an earlier one trains."""
-
-
-def used_modules(script: Path) -> list[Path]:
-    """Find the modules of examples/ that a script imports, directly or through other modules, each once."""
-    found: dict[Path, None] = {}
-    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        for name in names:
-            if (path := EXAMPLES / f"{name}.py").is_file():
-                found |= dict.fromkeys([*used_modules(path), path])
-    return list(found)
-
-
-def with_title(script: Path) -> str:
-    """Return the script. Its docstring gets a title, commands as code, and the command whose output the page shows."""
-    example, source = IN_ORDER[script.stem], script.read_text(encoding="utf-8")
-    description = ast.get_docstring(ast.parse(source)) or ""
-    rest = source.split('"""', 2)[2]
+    A comment has the digest of all else that the output depends on: the imported modules, and the example that trains
+    the model, with its options.
+    """
+    example, (description, code) = IN_ORDER[name], docstring_and_code(name)
     markup = re.compile(r"(`[^`]+`)|([*|<]|_(?!\w))")
     paragraphs = []
     for paragraph in description.split("\n\n"):
@@ -84,11 +50,14 @@ def with_title(script: Path) -> str:
             paragraphs.append(f".. code-block:: sh\n\n{paragraph}")
         else:
             paragraphs.append(markup.sub(lambda match: match[1] or f"\\{match[2]}", paragraph))
-    command = shlex.join(["python", f"examples/{script.name}", *example.arguments])
-    digest = sha256(b"".join(path.read_bytes() for path in used_modules(script))).hexdigest()
+    command = shlex.join(["python", f"examples/{name}.py", *example.arguments])
+    made_from = b"".join(path.read_bytes() for path in used_modules(script_of(name)))
+    if example.model:
+        made_from += with_title(example.model_example).encode()
     head = [example.title, "=" * len(example.title), "", *"\n\n".join(paragraphs).splitlines(), ""]
-    head += [f"Output and pictures are those of ``{command}``.", "", f".. modules: {digest}"]
-    return 'r"""\n' + "\n".join(head) + '\n"""' + rest
+    source = f"The output and the pictures come from ``{command}``. They need {extras_in_words(example, '``')}."
+    head += [source, "", f".. made from: {sha256(made_from).hexdigest()}"]
+    return 'r"""\n' + "\n".join(head) + '\n"""' + code
 
 
 def write_copies() -> None:
@@ -96,7 +65,7 @@ def write_copies() -> None:
     COPIES.mkdir(parents=True, exist_ok=True)
     (COPIES / "GALLERY_HEADER.rst").write_text(HEADER, encoding="utf-8")
     for name in IN_ORDER:
-        (COPIES / f"{name}.py").write_text(with_title(EXAMPLES / f"{name}.py"), encoding="utf-8")
+        (COPIES / f"{name}.py").write_text(with_title(name), encoding="utf-8")
     for copy in {*COPIES.glob("*.py")} - {COPIES / f"{name}.py" for name in IN_ORDER}:
         copy.unlink()
     # If there is a folder with MNIST, examples find it under a name that reveals nothing about this machine.
@@ -117,8 +86,9 @@ HEADER = """\
 Examples
 ========
 
-Each example is a script in the folder ``examples``. It needs minidl, and no data of your own. Its page shows what it
-prints and draws. The script and a notebook are at the end of the page. The notebook needs only minidl.
+Each example is a script in the folder ``examples``. It needs no data of your own. Its page shows what it prints and
+draws, and says which extras of minidl it needs. The script and a notebook are at the end of the page. The notebook also
+contains the other files that it needs.
 """
 
 
@@ -152,41 +122,28 @@ class SavedPictures:
             for path in COPIES.glob("runs/**/*")
             if path.suffix in {".png", ".gif"} and path.stat().st_mtime_ns != before.get(path)
         ]
-        shown = []
+        title, shown = IN_ORDER[Path(script["src_file"]).stem].title, []
         for picture in sorted(new, key=lambda path: (path.stat().st_mtime_ns, path)):
             place = Path(next(script["image_path_iterator"])).with_suffix(picture.suffix)
             shutil.copyfile(picture, place)
-            shown.append(str(place))
-        return "\n\n".join(figure_rst([path], configuration["src_dir"]) for path in shown)
+            alternative_text = f"{title}: {picture.stem.replace('_', ' ')}"
+            shown.append(figure_rst([str(place)], configuration["src_dir"], alternative_text))
+        return "\n\n".join(shown)
 
 
 def _get_sg_image_scraper() -> SavedPictures:
     return SavedPictures()
 
 
-def first_cells(name: str) -> list[str]:
-    """Return the first cells of an example's notebook: they write the modules that it imports, and set its options."""
-    modules = used_modules(EXAMPLES / f"{name}.py")
-    cells = [f"%%writefile {module.name}\n{module.read_text(encoding='utf-8')}" for module in modules]
-    arguments = [f"{name}.py", *IN_ORDER[name].arguments]
-    return [*cells, f"import sys\n\nsys.argv = {arguments}  # as on a command line"]
-
-
-def complete_notebooks(app: Sphinx) -> None:
-    """Add the modules that a script imports to its notebook and its archive."""
+def write_notebooks(app: Sphinx) -> None:
+    """Replace the notebooks and the archives of sphinx-gallery, which lack the other files that an example needs."""
     for name in IN_ORDER:
-        path = PAGES / f"{name}.ipynb"
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        if notebook["metadata"].get("minidl"):
+        path, text = PAGES / f"{name}.ipynb", json.dumps(notebook(name), indent=1)
+        if path.read_text(encoding="utf-8") == text:
             continue
-        notebook["cells"][1:1] = [  # after the description
-            {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": [cell]}
-            for cell in first_cells(name)
-        ]
-        notebook["metadata"]["minidl"] = "complete"
-        path.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
         with ZipFile(path.with_suffix(".zip"), "w") as archive:
-            for file in [EXAMPLES / f"{name}.py", path, *used_modules(EXAMPLES / f"{name}.py")]:
+            for file in [script_of(name), path, *needed_files(name)]:
                 archive.write(file, file.name)
 
 
@@ -212,5 +169,5 @@ def settings() -> dict[str, Any]:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.connect("builder-inited", complete_notebooks, priority=900)  # after sphinx-gallery has made them
+    app.connect("builder-inited", write_notebooks, priority=900)  # after sphinx-gallery has made them
     return {"parallel_read_safe": True}
