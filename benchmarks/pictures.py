@@ -3,9 +3,9 @@
     python benchmarks/pictures.py       # into docs/images
 
 The pictures show every schedule over 1,000 steps, a search for a learning rate and one over several parameters on
-MNIST, distorted digits and photographs, the first gradients of a deep network with sigmoids, and the evidence that a
-convolutional network finds in digits. The first search prints its suggested rate. The second prints its best result and
-the number of epochs it trained.
+MNIST, distorted digits and photographs, the first gradients of a deep network with sigmoids, the evidence that a
+convolutional network finds in digits, and mistakes of the README's network. The first search prints its suggested rate.
+The second prints its best result and the number of epochs it trained.
 """
 
 from __future__ import annotations
@@ -167,6 +167,21 @@ def draw_evidence(path: Path, data: Path | None) -> None:
     plt.close("all")
 
 
+def draw_mistakes(path: Path, data: Path | None) -> None:
+    """Draw a row of the mistakes with the highest confidence of the README's network."""
+    import matplotlib.pyplot as plt
+
+    from minidl import plots
+
+    mnist = load_mnist(mnist_folder(data))
+    layers = [Rescale(1 / 255), Dense(128), ReLU(), Dense(64), ReLU(), Dense(10), SoftmaxCrossEntropy()]
+    model = Sequential(layers, seed=0)
+    Trainer(model, Adam(1e-3), batch_size=64, seed=0).fit(mnist.x_train, mnist.y_train, epochs=5)
+    probabilities = model.predict_proba(mnist.x_test)
+    plots.plot_mistakes(mnist.x_test, mnist.y_test, probabilities, count=8, columns=8).figure.savefig(path)
+    plt.close("all")
+
+
 def build_trainer(units: int, rate: float, dropout: float, seed: int) -> Trainer:
     """Make a trainer for the search over several parameters."""
     layers = [Rescale(1 / 255), Dense(units), ReLU(), Dropout(dropout), Dense(10), SoftmaxCrossEntropy()]
@@ -207,6 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
     draw_search(options.output / "search.png", options.data)
     draw_gradients(options.output / "gradients.png")
     draw_evidence(options.output / "evidence.png", options.data)
+    draw_mistakes(options.output / "row_of_mistakes.png", options.data)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ def test_all_pictures_are_drawn(tmp_path, small_mnist_folder):
         "gradients.png",
         "distortions.png",
         "distorted_photographs.png",
+        "evidence.png",
+        "row_of_mistakes.png",
     )
     for name in names:
         assert (tmp_path / "images" / name).read_bytes().startswith(b"\x89PNG")
