@@ -91,6 +91,11 @@ def draw_schedules(path: Path) -> None:
     plt.close(figure)
 
 
+def readme_network() -> Sequential:
+    layers = [Rescale(1 / 255), Dense(128), ReLU(), Dense(64), ReLU(), Dense(10), SoftmaxCrossEntropy()]
+    return Sequential(layers, seed=0)
+
+
 def draw_rate_search(path: Path, data: Path | None) -> None:
     """Draw the search for Adam's rate on MNIST; print the suggestion."""
     import matplotlib.pyplot as plt
@@ -98,8 +103,7 @@ def draw_rate_search(path: Path, data: Path | None) -> None:
     from minidl import plots
 
     mnist = load_mnist(mnist_folder(data))
-    layers = [Rescale(1 / 255), Dense(128), ReLU(), Dense(64), ReLU(), Dense(10), SoftmaxCrossEntropy()]
-    found = find_learning_rate(Sequential(layers, seed=0), mnist.x_train, mnist.y_train, batch_size=128)
+    found = find_learning_rate(readme_network(), mnist.x_train, mnist.y_train, batch_size=128)
     print(f"suggested: {found.suggestion:.2g}")
     figure = plots.plot_rate_search(found).figure
     figure.savefig(path)
@@ -173,9 +177,7 @@ def draw_mistakes(path: Path, data: Path | None) -> None:
 
     from minidl import plots
 
-    mnist = load_mnist(mnist_folder(data))
-    layers = [Rescale(1 / 255), Dense(128), ReLU(), Dense(64), ReLU(), Dense(10), SoftmaxCrossEntropy()]
-    model = Sequential(layers, seed=0)
+    mnist, model = load_mnist(mnist_folder(data)), readme_network()
     Trainer(model, Adam(1e-3), batch_size=64, seed=0).fit(mnist.x_train, mnist.y_train, epochs=5)
     probabilities = model.predict_proba(mnist.x_test)
     plots.plot_mistakes(mnist.x_test, mnist.y_test, probabilities, count=8, columns=8).figure.savefig(path)

@@ -145,7 +145,7 @@ def test_the_last_cell_of_a_notebook_shows_the_pictures_that_it_has_saved(notebo
     assert shown == [f"{name}/b.png".encode(), f"{name}/a.gif".encode()]
 
 
-def test_a_notebook_needs_minidl_alone(notebooks, tmp_path):
+def test_the_cells_of_a_notebook_run_in_an_empty_folder(notebooks, tmp_path):
     *modules, options, script, _ = code_cells(notebooks.notebook("spirals"))
     for cell in modules:  # as the notebook's %%writefile does
         command, text = cell.split("\n", 1)

@@ -445,83 +445,17 @@ class MLPRegressor(NetworkRegressorBase, MLPBase):
     ----------
     loss : "squared_error", "poisson" or Loss, default "squared_error"
         Half of the squared error, or of the Poisson deviance, summed over the outputs; or any loss for numbers.
-    hidden_layer_sizes : sequence of int or int, default (100,)
-        The units of each hidden layer.
-    activation : "identity", "logistic", "tanh" or "relu", default "relu"
-    solver : "adam", "sgd" or "lbfgs", default "adam"
-    alpha : float >= 0, default 1e-4
-        L2 penalty: the loss includes alpha / 2 times the squared weights, divided by the batch's summed row weight.
-    batch_size : int or "auto", default "auto"
-        "auto" is min(200, rows). L-BFGS takes all rows at once.
-    learning_rate : "constant", "invscaling" or "adaptive", default "constant"
-        For "sgd". "constant" keeps the rate; "invscaling" divides it by the number of rows seen to the power
-        `power_t`; "adaptive" divides it by 5 each time that the training stops improving.
-    learning_rate_init : float > 0, default 0.001
-        For "sgd" and "adam".
-    power_t : float >= 0, default 0.5
-    max_iter : int >= 1, default 200
-        Epochs; with "lbfgs", iterations.
-    shuffle : bool, default True
-        Visit rows in a random order. It does not depend on the order in which the rows are given.
-    random_state : int, RandomState or None, default None
-        Seed for the initial weights, the order of rows, the held-out rows, and dropout.
-    tol : float >= 0, default 1e-4
-        An epoch improves if the loss is lower, or the score higher, by at least `tol`. "lbfgs" ends when no entry of
-        the gradient is larger than `tol`.
-    verbose : bool, int or "bar", default False
-        Print a line for each epoch, or show a progress bar.
-    warm_start : bool, default False
-        Continue with the current network when `fit` is called again.
-    momentum : float in [0, 1), default 0.9
-    nesterovs_momentum : bool, default True
-        Both for "sgd".
-    early_stopping : bool, default False
-        Hold out rows, stop when their coefficient of determination no longer improves, and keep the best epoch's
-        network.
-    validation_fraction : float in [0, 1), default 0.1
-        The share of the rows that `early_stopping` holds out.
-    beta_1, beta_2 : float in [0, 1), default 0.9 and 0.999
-    epsilon : float > 0, default 1e-8
-        All three for "adam".
-    n_iter_no_change : int >= 1 or inf, default 10
-        Stop after this many epochs in a row without improvement.
-    max_fun : int >= 1, default 15000
-        The most evaluations of the loss by "lbfgs".
-    dropout : float in [0, 1), default 0
-        The share of each hidden layer's outputs that are dropped in training.
-    normalization : "batch", "layer" or None, default None
-        Normalize each hidden layer's output before the activation.
-    optimizer : Optimizer or its name, optional
-        Replaces `solver` and its parameters.
-    schedule : Schedule or function of the step, optional
-        The learning rate of each step. Replaces `learning_rate` and `learning_rate_init`.
-    callbacks : list of Callback or functions, optional
-        Each `fit` uses copies.
-    metrics : list of metrics, optional
-        As for `Trainer`; `history_` holds their values.
-    augment : callable, optional
-        As for `Trainer`.
-    average : Average, optional
-        As for `Trainer`.
+    hidden_layer_sizes, activation, ..., max_fun
+        As for `MLPClassifier`; the score of `early_stopping` is the coefficient of determination.
+    dropout, normalization, optimizer, schedule, callbacks, metrics, augment, average
+        As for `MLPClassifier`.
     standardize : bool, default False
         Scale each input feature, and each output's targets, to mean 0 and deviation 1, inside the network. Predictions
         are in the user's units. Targets of "poisson" are counts and are not scaled.
 
     Attributes
     ----------
-    n_features_in_, feature_names_in_, n_outputs_, n_layers_, out_activation_
-    coefs_, intercepts_ : tuple of array
-        Weights (inputs, units) and biases (units,) of each layer: views, so changes in place change the network.
-    loss_, best_loss_ : float
-        The loss of the last epoch, and the lowest loss; `best_loss_` is None with `early_stopping`.
-    loss_curve_ : list of float
-    validation_scores_, best_validation_score_ : list of float, float
-        With `early_stopping`: the coefficient of determination on the held-out rows.
-    n_iter_ : int
-        Epochs of the last call.
-    t_ : int
-        Rows seen in all epochs.
-    model_, trainer_, history_ : Sequential, Trainer, History
+    As for `MLPClassifier`, without `classes_`.
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {

@@ -233,45 +233,17 @@ class NetworkRegressor(NetworkRegressorBase, NetworkBase):
 
     Parameters
     ----------
-    layers : list of Layer, optional
-        The hidden layers. The estimator adds an output layer and the loss. A list that ends with a `Loss` is the whole
-        network. Without layers the network is linear. Each `fit` uses copies. The layers' settings are parameters,
-        too, such as ``layers__0__units``, so that a search can tune them.
-    build_model : function, optional
-        Replaces `layers`: it returns a new `Sequential`, either of hidden layers or with a loss. It may take any of
-        the arguments `seed`, `input_shape` and `outputs`.
+    layers, build_model, optimizer, ..., warm_start
+        As for `NetworkClassifier`, without `class_weight`.
     loss : Loss, optional
         Default: `MeanSquaredError`.
-    optimizer : Optimizer or its name, default "adam"
-        The settings of an object, such as ``Adam()``, are parameters, too: ``optimizer__learning_rate``.
-    batch_size : int or None, default 32
-        None: all rows in one batch.
-    max_iter : int >= 1, default 100
-        Epochs.
-    shuffle : bool, default True
-        Visit rows in a random order. It does not depend on the order in which the rows are given.
-    metrics, clip_norm, clip_value, average, augment
-        As for `Trainer`.
-    callbacks : list of Callback or functions, optional
-        Each `fit` uses copies.
-    validation_fraction : float in (0, 1), optional
-        The share of the rows to hold out for callbacks such as ``EarlyStopping("val_loss")``. They are drawn at random
-        or, with ``shuffle=False``, are the last rows.
     standardize : bool, default False
         Scale each input feature, and each output's targets, to mean 0 and deviation 1, inside the network. Predictions
         are in the user's units. Targets of `Poisson` are counts and are not scaled.
-    random_state : int, RandomState or None, default None
-    verbose : bool, int or "bar", default False
-        "bar" shows a progress bar; another true value prints a line for each epoch.
-    warm_start : bool, default False
-        Continue with the current network when `fit` is called again.
 
     Attributes
     ----------
-    n_features_in_, feature_names_in_
-    n_iter_ : int
-        Epochs of the last call of `fit`.
-    model_, trainer_, history_ : Sequential, Trainer, History
+    As for `NetworkClassifier`, without `classes_`.
     """
 
     def __init__(
