@@ -84,6 +84,17 @@ def multiply(blas, sizes, a, b, product, a_transposed, b_transposed):
     _gemm(blas[0], one, (_BY_ROWS, a_how, b_how, m, n, k, one, a, a_line, b, b_line, zero, product, n))
 
 
+@compiled
+def multiply_lines(blas, a, b, product, a_transposed, b_transposed):
+    """The same for 2-D views whose lines are contiguous, but are apart in memory, such as the features of one head."""
+    one, zero = product.dtype.type(1), product.dtype.type(0)
+    (m, n), k = product.shape, a.shape[0] if a_transposed else a.shape[1]
+    a_how, b_how = _TRANSPOSED if a_transposed else _AS_IT_IS, _TRANSPOSED if b_transposed else _AS_IT_IS
+    a_line, b_line, line = a.strides[0] // a.itemsize, b.strides[0] // a.itemsize, product.strides[0] // a.itemsize
+    a, b, product = a.ctypes.data, b.ctypes.data, product.ctypes.data
+    _gemm(blas[0], one, (_BY_ROWS, a_how, b_how, m, n, k, one, a, a_line, b, b_line, zero, product, line))
+
+
 # The products of a dense layer. With one unit or one row, and in the sum over rows, they are products with a vector;
 # NumPy makes other calls for them. A gradient from a loss may be contiguous by columns. Products with many rows and
 # few units are computed in parts, as in `minidl.products`.

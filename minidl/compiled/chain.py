@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from minidl.compiled.blas import multiply_by_transposed, multiply_by_weight, multiply_transposed, routines, sum_rows
-from minidl.compiled.layers import let_through, rectify
+from minidl.compiled.layers import add_bias, let_through, rectify
 from minidl.compiled.loops import compiled
 from minidl.compiled.noise import drop, kept_levels, source_of
 from minidl.compiled.normalization import differentiate_batch, normalize_batch
@@ -297,16 +297,6 @@ def backward(blas, parameters, gradients, table, numbers, sources, features, x, 
             above = dx
         else:
             _multiply(above, own)
-
-
-@compiled
-def add_bias(y, bias, rectified):
-    """Add a bias to each row, then apply ReLU."""
-    zero = y.dtype.type(0)
-    for row in range(y.shape[0]):
-        for unit in range(y.shape[1]):
-            number = y[row, unit] + bias[unit]
-            y[row, unit] = zero if rectified and number <= zero else number  # NaN stays NaN
 
 
 @compiled

@@ -49,6 +49,28 @@ def let_through(dy, y, dx):
         dx.flat[i] = dy.flat[i] * (one if y.flat[i] > zero else zero)
 
 
+@compiled
+def add_bias(y, bias, rectified):
+    """Add a bias to each row, an empty one to none; then apply ReLU if wanted."""
+    zero = y.dtype.type(0)
+    for row in range(y.shape[0] if bias.size else 0):
+        for unit in range(y.shape[1]):
+            number = y[row, unit] + bias[unit]
+            y[row, unit] = zero if rectified and number <= zero else number  # NaN stays NaN
+
+
+def values_of(*parameters: Any) -> tuple[Array, ...]:
+    """Return the arrays of a weight and other parameters. It is empty for a bias that the layer does not have."""
+    none = np.empty(0, parameters[0].value.dtype)
+    return tuple(none if each is None else each.value for each in parameters)
+
+
+def gradients_of(*parameters: Any) -> tuple[Array, ...]:
+    """Return the arrays of their gradients."""
+    none = np.empty(0, parameters[0].value.dtype)
+    return tuple(none if each is None else each.gradient for each in parameters)
+
+
 @replaces("minidl.layers.shaping:Rescale")
 class _Rescale:
     def forward(self: Any, x: Array, training: bool = False) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 
 from minidl.arrays import check_finite
 from minidl.compiled.blas import multiply_by_weight, routines
-from minidl.compiled.chain import DENSE, RECTIFY, Chain, add_bias, look_through
-from minidl.compiled.layers import rectify
+from minidl.compiled.chain import DENSE, RECTIFY, Chain, look_through
+from minidl.compiled.layers import add_bias, rectify
 from minidl.compiled.loops import compiled
 from minidl.compiled.switching import replaces
 from minidl.typing import Array, Shape

@@ -20,6 +20,7 @@ _MODULES = (
     "activations",
     "attention",
     "averages",
+    "blocks",
     "chain",
     "convolution",
     "layers",
