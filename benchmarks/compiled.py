@@ -41,6 +41,7 @@ from minidl import (
     ReLU,
     Rescale,
     RMSprop,
+    TransformerBlock,
 )
 from minidl.compiled.switching import Replacement, replacements
 
@@ -125,6 +126,14 @@ def functions(sizes: list[int], rounds: int) -> None:
         what = f"softmax of {'causal ' * causal}attention, {scores}"
         race(what, softmax, lambda causal=causal: (numbers(*scores), causal, None), rounds)
     race(f"its gradient, {scores}", to_scores, lambda: (numbers(*scores), numbers(*scores), numbers(*line)), rounds)
+    sequences = numbers(8, 64, 64)
+    block = TransformerBlock(64, 4, causal=True)
+    block.set_up(sequences.shape[1:], 0)
+    for half, what in zip(block.layers, ("attention", "dense layers"), strict=True):
+        half.forward(sequences, training=True)
+        for name, given in (("forward", (half, sequences, True)), ("backward", (half, sequences))):
+            found = by_place["minidl.blocks:Residual", name]
+            race(f"TransformerBlock(64, 4), {what} {name}", found, lambda given=given: given, rounds)
     images = numbers(32, 28, 28, 16)
     find, hand_out = (by_place["minidl.layers.pooling", name] for name in ("_maxima_and_winners", "_to_winners"))
     race("MaxPool2D(2) forward, along rows, (32, 28, 28, 16)", find, lambda: (images, 2, 2, 2), rounds)

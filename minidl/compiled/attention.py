@@ -1,5 +1,6 @@
 """Self-attention: one call forward and one backward, with NumPy's BLAS and NumPy's exponentials."""
 
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,14 @@ class _MultiHeadAttention:
             return NotImplemented
         dx = np.empty(dy.shape if self.needs_input_gradient else 0, dy.dtype)
         values, gradients = values_of(*parameters_of(self)), gradients_of(*parameters_of(self))
-        attend_back(blas, self._scale(), dy, values, saved_of(self), gradients, dx)
+        attend_back(blas, self._scale(), turns_of(self), dy, values, saved_of(self), gradients, dx)
         return dx if self.needs_input_gradient else None
 
 
 def routines_for(layer: Any, x: Array, mask: Array | None = None) -> Routines | None:
     """Return BLAS for sequences (N, T, F); None for others, or if NumPy multiplies vectors, with other calls."""
     is_taken = x.dtype == layer.dtype and x.flags.c_contiguous and x.shape[1:] == layer.input_shape
-    if not is_taken or layer.rotary or not len(x) or min(x.shape[1], x.shape[2] // layer.heads) < 2:
+    if not is_taken or not len(x) or min(x.shape[1], x.shape[2] // layer.heads) < 2:
         return None
     return routines(x.dtype) if takes_mask(mask, x) else None
 
@@ -67,8 +68,17 @@ def parameters_of(layer: Any) -> tuple[Any, ...]:
 
 
 def settings_of(layer: Any, mask: Array | None) -> tuple[Any, ...]:
-    """Return the exponential, the factor of the scores, whether the layer is causal, and the mask (empty if none)."""
-    return loop_of(np.exp, layer.dtype), layer._scale(), layer.causal, _counts(mask)
+    """Return the exponential, the factor of the scores, the rotations, causal or not, and the mask (empty if none)."""
+    return loop_of(np.exp, layer.dtype), layer._scale(), turns_of(layer), layer.causal, _counts(mask)
+
+
+def turns_of(layer: Any) -> Array:
+    """Return cosines and sines of the angles by which pairs of features are rotated; empty if they are not."""
+    if not layer.rotary:
+        return np.empty((2, 0, 0), layer.dtype)
+    turns = resolve_name("minidl.sequences.attention:_turns")
+    found: Array = turns(0, layer.input_shape[0], layer.input_shape[1] // layer.heads, layer.dtype)
+    return found
 
 
 def _counts(mask: Array | None) -> Array:
@@ -103,7 +113,7 @@ def saved_of(layer: Any) -> tuple[Array, ...]:
 
 
 @compiled
-def attend(blas, exponential, scale, causal, counts, x, parameters, arrays, y):
+def attend(blas, exponential, scale, turns, causal, counts, x, parameters, arrays, y):
     """Write the output of self-attention for (N, T, F), and the arrays before it."""
     weight, bias, output_weight, output_bias = parameters
     projected, queries, weights, whole_numbers, taken = arrays
@@ -113,6 +123,8 @@ def attend(blas, exponential, scale, causal, counts, x, parameters, arrays, y):
     flat = projected.reshape(lines, 3 * features)
     multiply_by_weight(blas, x.reshape(lines, features), weight, flat)
     add_bias(flat, bias, False)
+    if turns.size:
+        _turn(projected, turns[0], turns[1], False)
     for row in range(rows):
         for position in range(positions):
             for head in range(heads):
@@ -133,7 +145,7 @@ def attend(blas, exponential, scale, causal, counts, x, parameters, arrays, y):
 
 
 @compiled
-def attend_back(blas, scale, dy, parameters, saved, gradients, dx):
+def attend_back(blas, scale, turns, dy, parameters, saved, gradients, dx):
     """Write the gradients of the parameters, and that of the input if `dx` has room for it."""
     (weight, _, output_weight, _), (x, queries, keys, values, weights, taken) = parameters, saved
     dweight, dbias, doutput_weight, doutput_bias = gradients
@@ -164,10 +176,33 @@ def attend_back(blas, scale, dy, parameters, saved, gradients, dx):
             to_scores(own, dscores, along_heads[row, :, head])
             multiply_lines(blas, dscores, scaled[row, :, head], dprojected[row, :, 0, head], False, False)
             multiply_lines(blas, dscores, queries[row, :, head], dprojected[row, :, 1, head], True, False)
+    if turns.size:
+        _turn(dprojected, turns[0], turns[1], True)
     flat = dprojected.reshape(lines, 3 * features)
     write_gradients(blas, x.reshape(lines, features), flat, dweight, dbias)
     if dx.size:
         multiply_by_transposed(blas, flat, weight, dx.reshape(lines, features), False)
+
+
+@compiled
+def _turn(projected, cosines, sines, back):
+    """Rotate the pairs of features of queries and keys, the first two of (N, T, 3, H, D), or rotate them back."""
+    rows, positions, _, heads, size = projected.shape
+    half = size // 2
+    for row in range(rows):
+        for position in range(positions):
+            for part in range(2):
+                for head in range(heads):
+                    features = projected[row, position, part, head]
+                    for i in range(half):
+                        one, other, cosine, sine = (
+                            features[i],
+                            features[half + i],
+                            cosines[position, i],
+                            sines[position, i],
+                        )
+                        sine = -sine if back else sine
+                        features[i], features[half + i] = one * cosine - other * sine, one * sine + other * cosine
 
 
 @compiled

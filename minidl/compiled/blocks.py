@@ -23,6 +23,7 @@ from minidl.compiled.attention import (
     saved_of,
     settings_of,
     takes_mask,
+    turns_of,
     write_gradients,
 )
 from minidl.compiled.blas import Routines, multiply_by_transposed, multiply_by_weight, routines
@@ -102,10 +103,10 @@ def _attend(blas: Routines, layers: list[Any], x: Array, training: bool, mask: A
 
 
 @compiled
-def _attend_normalized(blas, epsilon, exponential, scale, causal, counts, x, parameters, arrays, y):
+def _attend_normalized(blas, epsilon, exponential, scale, turns, causal, counts, x, parameters, arrays, y):
     """``y <- x + MultiHeadAttention(LayerNorm(x))``, of (N, T, F)."""
     _normalize(blas, epsilon, x, parameters[0], arrays[0])
-    attend(blas, exponential, scale, causal, counts, arrays[0][2], parameters[1], arrays[1], y)
+    attend(blas, exponential, scale, turns, causal, counts, arrays[0][2], parameters[1], arrays[1], y)
     _add(x, y)
 
 
@@ -114,15 +115,15 @@ def _attend_back(blas: Routines, layers: list[Any], dy: Array) -> Array:
     dx, saved = np.empty(dy.shape, dy.dtype), (norm.saved, saved_of(layer))
     parameters = norm.scale.value, values_of(*parameters_of(layer))
     gradients = gradients_of(norm.scale, norm.shift), gradients_of(*parameters_of(layer))
-    _attend_normalized_back(blas, layer._scale(), dy, parameters, saved, gradients, dx)
+    _attend_normalized_back(blas, layer._scale(), turns_of(layer), dy, parameters, saved, gradients, dx)
     return dx
 
 
 @compiled
-def _attend_normalized_back(blas, scale, dy, parameters, saved, gradients, dx):
+def _attend_normalized_back(blas, scale, turns, dy, parameters, saved, gradients, dx):
     """Write all gradients."""
     dz = np.empty_like(dy)
-    attend_back(blas, scale, dy, parameters[1], saved[1], gradients[1], dz)
+    attend_back(blas, scale, turns, dy, parameters[1], saved[1], gradients[1], dz)
     _differentiate(blas, dz, parameters[0], saved[0], gradients[0], dx)
     _add(dy, dx)
 

@@ -86,7 +86,9 @@ def test_scores_in_another_order_of_memory(arrange):
     assert_same_bits(results[1], results[0])
 
 
-@pytest.mark.parametrize("options", [{}, {"causal": True, "rotary": True}, {"dropout": 0.3}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"causal": True, "rotary": True}, {"rotary": True, "use_bias": False}, {"dropout": 0.3}], ids=str
+)
 @pytest.mark.parametrize("mask", [False, True])
 def test_all_that_a_layer_computes(options, mask, compiled_code):
     x = np.random.default_rng(0).normal(size=(5, 12, 8)).astype(np.float32)

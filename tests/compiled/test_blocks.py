@@ -84,7 +84,7 @@ def calls(monkeypatch):
 
 @shapes
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("options", [{}, {"causal": True}, {"use_bias": False}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"causal": True, "rotary": True}, {"use_bias": False}], ids=str)
 def test_attention_with_its_normalization_and_shortcut(shape, dtype, options, calls):
     for mask in masks(shape):
         assert_same_passes(lambda: attending(**options), draw(shape, dtype), mask)
@@ -129,7 +129,6 @@ class OwnNorm(LayerNorm):
 @pytest.mark.parametrize(
     ("new_layers", "shape"),
     [
-        (lambda: attending(rotary=True), (3, 7, 8)),
         (attending, (3, 1, 8)),  # vectors: a single position, or heads of a single feature
         (attending, (3, 7, 2)),
         (lambda: [OwnNorm(), MultiHeadAttention(2)], (3, 7, 8)),
