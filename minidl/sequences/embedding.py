@@ -11,6 +11,8 @@ from minidl.sequences.masking import entered
 from minidl.settings import setting
 from minidl.typing import Array, Shape
 
+_ROWS_AT_ONCE = 4096
+
 
 class Embedding(Layer):
     """A trained vector for each id: ``y = E[x]``.
@@ -77,10 +79,12 @@ class Embedding(Layer):
             length = (self.input_shape or ())[0]
             raise ShapeError(f"expects {length} ids per sample but got {x.shape[1]}: pad the rows, or cut them")
         super().check_input(x)
-        if isinstance(x, np.ndarray):  # rows of files are checked when they are read
-            self._as_ids(x)
+        if getattr(x, "shards", None) is None:  # rows of files are checked when they are read
+            for start in range(0, len(x), _ROWS_AT_ONCE):
+                self._as_ids(x[start : start + _ROWS_AT_ONCE], start)
 
-    def _as_ids(self, x: Array) -> Array:
+    def _as_ids(self, x: Array, first: int | None = None) -> Array:
+        """Return whole ids, or raise the error of the first wrong one. `first` is the number of the first row."""
         if x.dtype.kind in "iu" and x.min(initial=0) >= 0 and x.max(initial=0) < self.vocabulary_size:
             return x
         ids, wrong = as_class_indices(x, self.vocabulary_size)
@@ -88,5 +92,6 @@ class Embedding(Layer):
             row, *position = np.argwhere(wrong)[0].tolist()
             at = f", position {', '.join(map(str, position))}" * bool(position)
             known = f"ids are the whole numbers 0 to {self.vocabulary_size - 1}"
-            raise DataError(f"row {row}{at}, holds {x[wrong][0]}; {known}")
+            place = f"row {row} of the batch" if first is None else f"row {first + row}"
+            raise DataError(f"{place}{at}, holds {x[wrong][0]}; {known}")
         return ids

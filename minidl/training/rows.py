@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from typing import Any
@@ -88,7 +89,8 @@ def prepare_rows(
     own, first_row = among.part(x)
     check_finite(own, "x", first_row, model.dtype)
     model.set_up_for(x)
-    model.check_input(x)
+    with naming(f"the rows from {first_row} on") if first_row else contextlib.nullcontext():
+        model.check_input(own)
     output_shape = model.output_shape or ()
     targets = loss.prepare_targets(targets, output_shape, model.dtype).view()
     targets.flags.writeable = False  # they may be the user's array, which a metric must not change
@@ -105,8 +107,7 @@ def prepare_rows(
 
 def _mask_of(model: Sequential, x: Array) -> Array | None:
     """Return the mask of the model's output for all rows, which are read in blocks; None where all count."""
-    blocks = (model.mask_after(x[rows], None) for rows in split_rows(0, len(x), 4096, joined=False))
-    masks = [mask for mask in blocks if mask is not None]
+    masks = [mask for rows in split_rows(0, len(x), 4096) if (mask := model.mask_after(x[rows], None)) is not None]
     return np.concatenate(masks) if masks else None
 
 

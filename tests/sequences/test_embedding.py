@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import together
+from scipy import sparse
 
 from minidl import (
     GRU,
@@ -73,7 +74,7 @@ def test_what_is_no_id_is_named_with_its_row_and_position(wrong):
     layer = built(7, 3)
     x = np.zeros((4, 5), type(wrong))
     x[2, 3] = wrong
-    message = rf"^row 2, position 3, holds {wrong}; ids are the whole numbers 0 to 6$"
+    message = rf"^row 2 of the batch, position 3, holds {wrong}; ids are the whole numbers 0 to 6$"
     with pytest.raises(DataError, match=message):
         layer.forward(x)
 
@@ -87,6 +88,21 @@ def test_before_training_and_in_predictions_the_row_is_that_of_all_data():
         Trainer(model, seed=0).fit(x, np.zeros(5000, int), progress=False)
     with pytest.raises(DataError, match=message):
         model.predict(x, batch_size=10)
+    with pytest.raises(DataError, match=message):
+        Trainer(model, seed=0).fit(sparse.csr_array(x), np.zeros(5000, int), progress=False)
+
+
+def test_each_process_checks_its_own_ids():
+    x = np.zeros((20, 6), int)
+    x[13, 2] = 9
+
+    def work(communicator):
+        trainer = Trainer(model_of_positions(), batch_size=4, seed=0, communicator=communicator)
+        trainer.fit(x, np.zeros((20, 6), int), progress=False)
+
+    _, error = together(work)
+    assert isinstance(error, DataError)
+    assert str(error).startswith("the rows from 10 on, layer 1 'embedding_1': row 3, position 2, holds 9; ids are")
 
 
 def model_of_positions(*between, padding_id=0, dtype="float64"):
