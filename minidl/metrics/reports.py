@@ -73,35 +73,104 @@ def top_k_accuracy(targets: ArrayLike, scores: ArrayLike, k: int = 5) -> float:
 
 
 def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, labels: ArrayLike | None = None) -> Array:
-    """Return counts of shape (K, K): rows are true labels, columns predicted ones (scikit-learn's function)."""
+    """Count how often each true label was predicted as each label, by scikit-learn's function.
+
+    Parameters
+    ----------
+    targets, predictions : array (N,) of labels, such as numbers or texts
+    labels : array (K,), optional
+        Labels to count, in this order. The default is all that occur, sorted.
+
+    Returns
+    -------
+    array (K, K) of int
+        Rows are true labels, columns predicted ones.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or none of `labels` occurs in the targets.
+    """
     from sklearn import metrics
 
     return metrics.confusion_matrix(as_labels(targets), as_labels(predictions), labels=labels)
 
 
 def classification_report(targets: ArrayLike, predictions: ArrayLike, **options: Any) -> str:
-    """Return precision, recall and F1 of each class as text; `options` go to scikit-learn's function."""
+    """Return precision, recall and F1 of each class as text, by scikit-learn's function.
+
+    Parameters
+    ----------
+    targets, predictions : array (N,) of labels, such as numbers or texts
+    **options
+        Those of `sklearn.metrics.classification_report`, such as ``target_names`` and ``digits``.
+
+    Returns
+    -------
+    str
+        A line for each class, with the number of its rows, and lines with the averages.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+    """
     from sklearn import metrics
 
     return metrics.classification_report(as_labels(targets), as_labels(predictions), **options)
 
 
 def mean_absolute_error(targets: ArrayLike, predictions: ArrayLike) -> float:
-    """Mean of |t - p|; targets and predictions of shape (N,) or (N, K), where (N,) and (N, 1) agree."""
+    """Mean of |t - p|, in the units of the targets.
+
+    Parameters
+    ----------
+    targets, predictions : array (N,) or (N, K)
+        (N,) and (N, 1) agree. The mean is over all rows and outputs.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, there are no rows, or an entry is NaN or infinite.
+    """
     from sklearn import metrics
 
     return float(metrics.mean_absolute_error(targets, predictions))
 
 
 def mean_squared_error(targets: ArrayLike, predictions: ArrayLike) -> float:
-    """Mean of (t - p)^2; targets and predictions of shape (N,) or (N, K), where (N,) and (N, 1) agree."""
+    """Mean of (t - p)^2, in the squared units of the targets.
+
+    Parameters
+    ----------
+    targets, predictions : array (N,) or (N, K)
+        (N,) and (N, 1) agree. The mean is over all rows and outputs.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, there are no rows, or an entry is NaN or infinite.
+    """
     from sklearn import metrics
 
     return float(metrics.mean_squared_error(targets, predictions))
 
 
 def r2_score(targets: ArrayLike, predictions: ArrayLike) -> float:
-    """Coefficient of determination: 1 is perfect, 0 is as good as always predicting the mean."""
+    """Coefficient of determination, ``1 - sum (t - p)^2 / sum (t - mean(t))^2``.
+
+    1 is perfect, 0 is as good as always predicting the mean; it may be negative.
+
+    Parameters
+    ----------
+    targets, predictions : array (N,) or (N, K)
+        (N,) and (N, 1) agree. The result is the mean over the outputs.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, there are no rows, or an entry is NaN or infinite.
+    """
     from sklearn import metrics
 
     return float(metrics.r2_score(targets, predictions))

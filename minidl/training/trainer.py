@@ -340,7 +340,21 @@ class Trainer(Configurable):
 
         With several processes, all must call it, because each computes a part.
 
-        Parameters and errors are those of `fit`. For SoftmaxCrossEntropy: ``{"loss": 0.07, "accuracy": 0.979}``.
+        Parameters
+        ----------
+        x, y, sample_weight, class_weight
+            As for `fit`.
+
+        Returns
+        -------
+        dict of str -> float
+            For SoftmaxCrossEntropy: ``{"loss": 0.07, "accuracy": 0.979}``. The loss includes the penalties of
+            regularizers.
+
+        Raises
+        ------
+        DataError, ShapeError, ArgumentError, ArgumentTypeError
+            For wrong data, as in `fit`.
         """
         refuse(unknown, Trainer.evaluate)
         with self.model.unbuilt_after_error():
