@@ -11,7 +11,7 @@ import contextlib
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from minidl.model import Sequential
     from minidl.training.callbacks import Callback
     from minidl.training.interruption import Step
+    from minidl.training.rows import Rows
     from minidl.training.trainer import Fit, Trainer
 
 Result = TypeVar("Result")
@@ -112,11 +113,13 @@ class Processes:
         rows = self.rows(slice(0, len(x)))
         return (x[rows] if isinstance(x, np.ndarray) else LazyRows(x, np.arange(rows.start, rows.stop))), rows.start
 
+    def announce(self, model: Sequential, batches: list[Rows]) -> Iterable[Rows]:
+        """Return the batches of a step. While one is computed, its random layers know the draws for the whole batch."""
+        return batches if self.size == 1 else _announce(model, batches)
+
     def add_up_step(self, gradients: Array, totals: Array, stopping: bool, whole: Step) -> Array:
         """Add up the gradients of all processes in place, and return their totals. This updates `stopped`."""
         self.add_up(gradients)
-        for layer in self._layers:  # the computations of a callback are not part of a batch
-            layer.rows_of_batch = None
         return self._hear(totals, stopping, whole)
 
     def _hear(self, sums: Array, stopping: bool, whole: Step) -> Array:
@@ -234,13 +237,27 @@ def _take_over(trainer: Trainer, processes: Processes) -> None:
         generator.bit_generator.state = processes.from_first(generator.bit_generator.state)
 
 
-def draws_for_batch(model: Sequential, first: int, whole: int, rows: int) -> bool:
-    """Return whether the model draws random numbers. If so, tell its layers which part of the batch they get."""
-    if whole == rows and model.rows_of_batch is None:
-        return False
+def _announce(model: Sequential, batches: list[Rows]) -> Iterator[Rows]:
+    """Yield each batch, and meanwhile tell random layers which rows they get, and what a single process draws for all.
+
+    It divides large batches into blocks. With a `Replica` these are in two halves, and the second half draws from
+    generators that jump ahead at the start of a step.
+    """
+    from minidl.training.replica import blocks_of, distant, may_share
+
+    halved = batches[0].whole > model.rows_at_once and may_share(model)
+    drawing = []
     for layer in model.walk():
-        layer.rows_of_batch = first, whole
-    return bool(model.named_generators())
+        if (own := layer.generator) is not None:
+            drawing.append((layer, [own, distant(own)] if halved else [own]))
+    for batch in batches:
+        halves = blocks_of(model, batch.whole, halved)
+        for layer, sources in drawing:
+            drawn = ((source, block) for source, blocks in zip(sources, halves, strict=True) for block in blocks)
+            layer.rows_of_batch = batch.first, [(source, block.stop - block.start) for source, block in drawn]
+        yield batch
+        for layer, _ in drawing:
+            layer.rows_of_batch = None
 
 
 def _facts(trainer: Trainer, fit: Fit) -> dict[str, Any]:

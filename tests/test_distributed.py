@@ -20,13 +20,17 @@ from minidl import (
     Checkpoint,
     Dense,
     Dropout,
+    Dropout2D,
     EarlyStopping,
     ExponentialMovingAverage,
+    Flatten,
     FunctionCallback,
     GaussianNoise,
     MaxNorm,
     MeanSquaredError,
     Momentum,
+    MultiHeadAttention,
+    Reshape,
     Sequential,
     SoftmaxCrossEntropy,
     Tanh,
@@ -35,6 +39,7 @@ from minidl import (
 from minidl.distributed import Processes
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError
 from minidl.metrics import TopKAccuracy
+from minidl.training.replica import may_share
 from minidl.training.rows import prepare_rows
 
 SIZES = [2, 3, 4]
@@ -54,6 +59,10 @@ def model(*between, dtype="float64", **options):
 def trainer(communicator=None, *between, model_options=None, **options):
     net = model(*between, **model_options or {})
     return Trainer(net, **{"optimizer": SGD(0.5), "batch_size": 16, "seed": 0} | options, communicator=communicator)
+
+
+def states_of_generators(run):
+    return {name: generator.bit_generator.state for name, generator in run.model.named_generators().items()}
 
 
 def assert_as_one(build, fit, size=2, rtol=1e-9):
@@ -76,6 +85,7 @@ def assert_as_one(build, fit, size=2, rtol=1e-9):
             np.testing.assert_allclose(state.value, whole.model.named_states()[name].value, rtol=rtol, err_msg=name)
         for name in run.optimizer.slots:
             np.testing.assert_array_equal(run.optimizer.state[name], runs[0].optimizer.state[name])
+        assert states_of_generators(run) == states_of_generators(whole)
     assert list(runs[0].history) == list(whole.history)
     for name, column in whole.history.items():
         np.testing.assert_allclose(runs[0].history[name], column, rtol=rtol, err_msg=name)
@@ -131,14 +141,69 @@ def test_layers_that_mix_rows_or_draw_for_them_do_so_for_the_whole_batch(between
     assert_as_one(lambda each: trainer(each, *between(), accumulate=accumulate), fit, size)
 
 
-def test_what_a_callback_computes_is_no_part_of_a_batch():
+RANDOM = {
+    "dropout": lambda: [Dropout(0.3)],
+    "dropout of channels": lambda: [Reshape((3, 2)), Dropout2D(0.3), Flatten()],
+    "noise": lambda: [GaussianNoise(0.1)],
+    "attention": lambda: [Reshape((3, 2)), MultiHeadAttention(2, dropout=0.3), Flatten()],
+    "all": lambda: [BatchNorm(), GaussianNoise(0.1), Dropout(0.2)],
+}
+DIVISIONS = {
+    "halves": {"batch_size": 8, "rows_at_once": 4},  # the last batch, of two rows, is not divided
+    "uneven halves": {"batch_size": 15, "rows_at_once": 4},
+    "blocks": {"batch_size": 20, "rows_at_once": 2},
+    "rows": {"batch_size": 7, "rows_at_once": 1},  # a row draws six numbers, and not four or eight
+    "several batches": {"batch_size": 9, "rows_at_once": 2, "accumulate": 4},  # the last step has two, of nine and five
+    "full batch": {"batch_size": None, "rows_at_once": 8},
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("division", DIVISIONS)
+@pytest.mark.parametrize("between", RANDOM.values(), ids=RANDOM)
+def test_random_layers_draw_what_a_single_process_draws_for_the_halves_and_blocks_of_a_batch(between, division, size):
+    x, y, _ = problem()
+    options = dict(DIVISIONS[division])
+    rows_at_once = options.pop("rows_at_once")
+
+    def build(communicator):
+        run = trainer(communicator, *between(), **options)
+        run.model.rows_at_once = rows_at_once
+        return run
+
+    assert_as_one(build, lambda run: run.fit(x, y, epochs=3, progress=False), size)
+
+
+@pytest.mark.parametrize("kind", [np.random.SFC64, np.random.MT19937])
+def test_random_layers_draw_alike_from_any_generator(kind):
+    x, y, _ = problem()
+
+    def build(communicator):
+        run = trainer(communicator, Dropout(0.3), GaussianNoise(0.1), batch_size=20)
+        run.model.rows_at_once = 3
+        run.model.layers[1].generator, run.model.layers[2].generator = (np.random.Generator(kind(i)) for i in (1, 2))
+        assert may_share(run.model) is (kind is np.random.MT19937)  # else all is computed in blocks, and not in halves
+        return run
+
+    one, _ = together(lambda each: fitted(build(each), x, y))
+    np.testing.assert_allclose(one.history["loss"], fitted(build(None), x, y).history["loss"], rtol=1e-9)
+
+
+def fitted(run, x, y):
+    run.fit(x, y, epochs=2, progress=False)
+    return run
+
+
+@pytest.mark.parametrize("moment", ["on_gradients", "on_epoch_end"])
+def test_what_a_callback_computes_is_no_part_of_a_batch(moment):
     x, y, _ = problem()
 
     def work(communicator):
         def look(run):
             assert run.model.forward(x, training=True).shape == (50, 3)
 
-        trainer(communicator, Dropout(0.3)).fit(x, y, epochs=2, callbacks=[look], progress=False)
+        callbacks = [FunctionCallback(look, moment=moment)]
+        trainer(communicator, Dropout(0.3)).fit(x, y, epochs=2, callbacks=callbacks, progress=False)
 
     assert together(work) == [None, None]
 
@@ -352,12 +417,15 @@ def test_the_first_process_alone_writes_and_shows(tmp_path, capfd):
     assert capfd.readouterr().err.count("epoch 2/2") == 1
 
 
+@pytest.mark.parametrize("rows_at_once", [4, 100])
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path, size):
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, size, rows_at_once):
     x, y, _ = problem()
 
     def build(communicator=None):
-        return trainer(communicator, BatchNorm(), Dropout(0.2), optimizer=Adam(0.01))
+        run = trainer(communicator, BatchNorm(), Dropout(0.2), optimizer=Adam(0.01))
+        run.model.rows_at_once = rows_at_once
+        return run
 
     whole = build()
     whole.fit(x, y, epochs=4, progress=False)
@@ -370,7 +438,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, size):
 
     def go_on(communicator):
         run = Trainer.load(tmp_path / "run.npz")
-        run.communicator = communicator
+        run.communicator, run.model.rows_at_once = communicator, rows_at_once
         run.fit(x, y, epochs=3, progress=False)
         return run
 

@@ -18,6 +18,8 @@ from minidl.settings import Configurable, as_flag, as_shape, as_text, setting
 from minidl.typing import Array, Shape
 
 Seed: TypeAlias = "np.random.Generator | int | None"
+Draws: TypeAlias = "tuple[int, list[tuple[np.random.Generator, int]]]"
+"""The first row of a part of a batch, and all draws for the batch: their generators and numbers of rows."""
 Vectors = tuple[Array, Array]
 """All parameters of a model, or of a single layer without a model, and their gradients."""
 Stored = Mapping[str, Array] | None
@@ -229,9 +231,10 @@ class Layer(CopiedInnermostFirst, Configurable):
         True in a subclass that mixes rows only by sums over the batch, and calls `over_batch` for these sums.
     over_batch : callable or None
         If a batch is computed in parts: adds the sums of the other parts to an array of sums, in place.
-    rows_of_batch : (int, int) or None
-        If a batch is computed in parts: the first row of this part, and the number of rows in the whole batch. Layers
-        that draw random numbers for each row draw them for the whole batch, and use those of their rows.
+    rows_of_batch : (int, list of (numpy.random.Generator, int)) or None
+        If other processes compute other parts of a batch: the first row of this part, and the draws of a single
+        process for the whole batch, each as a generator and a number of rows. Layers that draw random numbers for each
+        row make all these draws in order, and use those of their rows.
     picks_maxima : bool
         True in a subclass whose outputs are maxima of its inputs, as in max pooling. Its subclasses do not inherit it.
     takes_integers : bool
@@ -255,7 +258,7 @@ class Layer(CopiedInnermostFirst, Configurable):
     generator: np.random.Generator | None = field(default=None, init=False, repr=False)
     own_trainable: bool = field(default=True, init=False, repr=False)
     over_batch: Callable[[Array], object] | None = field(default=None, init=False, repr=False)
-    rows_of_batch: tuple[int, int] | None = field(default=None, init=False, repr=False)
+    rows_of_batch: Draws | None = field(default=None, init=False, repr=False)
     mixes_batch = False
     shares_batch = False
     picks_maxima = False

@@ -30,8 +30,8 @@ class _Noise(Layer):
             raise NotReadyError(f"{type(self).__name__} draws random numbers: first call set_up(input_shape, seed)")
         if self.rows_of_batch is None:
             return draw(self.generator, shape)
-        first, rows = self.rows_of_batch
-        return draw(self.generator, (rows, *shape[1:]))[first : first + shape[0]]
+        first, draws = self.rows_of_batch
+        return np.concatenate([draw(each, (rows, *shape[1:])) for each, rows in draws])[first : first + shape[0]]
 
 
 class Dropout(_Noise):

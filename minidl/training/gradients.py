@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from minidl.distributed import ALONE, Processes, draws_for_batch
+from minidl.distributed import ALONE, Processes
 from minidl.errors import naming
 from minidl.metrics.base import Metric, ScoredRows
 from minidl.model import Sequential
 from minidl.threads import in_blocks
-from minidl.training.replica import Replica
-from minidl.training.rows import Rows, split_rows
+from minidl.training.replica import Replica, blocks_of
+from minidl.training.rows import Rows
 from minidl.typing import Array
 
 
@@ -70,21 +70,19 @@ class Tally:
 
 
 def compute_gradients(
-    model: Sequential, batches: Sequence[Rows], tally: Tally, total_weight: float, replica: Replica | None = None
+    model: Sequential, batches: Iterable[Rows], tally: Tally, total_weight: float, replica: Replica | None = None
 ) -> Array:
     """Write the gradient of the batches' share in a mean loss over `total_weight` into the model; return their totals.
 
     More rows than ``model.rows_at_once`` are computed in blocks, whose gradients are added. A model with a layer that
-    mixes the rows of a batch gets each batch as a whole. A replica, if there is one, computes half of the rows. A half
-    of up to two blocks is also computed as a whole, because threads wait for each other between operations. The
+    mixes the rows of a batch gets each batch as a whole. A replica, if there is one, computes half of the rows. The
     gradient does not include the penalties of regularizers.
     """
     if replica is None:
-        return _add_up(model, batches, model.rows_at_once, tally, total_weight)
+        return _add_up(model, batches, tally, total_weight)
 
     def compute(model: Sequential, side: int) -> tuple[Array, Array]:
-        halves = (rows[side * (len(rows) // 2) : len(rows) if side else len(rows) // 2] for rows in batches)
-        return _add_up(model, halves, 2 * model.rows_at_once, tally, total_weight), model.gradients
+        return _add_up(model, batches, tally, total_weight, side), model.gradients
 
     (totals, gradients), (other_totals, other_gradients) = replica.compute(compute)
     gradients += other_gradients
@@ -140,18 +138,17 @@ def _forward_backward(model: Sequential, rows: Rows, tally: Tally, total_weight:
     return totals
 
 
-def _parts(model: Sequential, rows: Rows, most: int) -> Iterable[Rows]:
-    """Return rows in blocks, or unchanged if there are at most `most`, or if layers need, or draw for, all rows."""
-    is_whole = draws_for_batch(model, rows.first, rows.whole, len(rows)) or len(rows) <= most or model.mixes_rows()
-    return [rows] if is_whole else (rows[part] for part in split_rows(0, len(rows), model.rows_at_once))
+def _add_up(model: Sequential, batches: Iterable[Rows], tally: Tally, weight: float, side: int | None = None) -> Array:
+    """Write the gradient of all batches into the model, added up over blocks of rows; return their totals.
 
-
-def _add_up(model: Sequential, batches: Iterable[Rows], most: int, tally: Tally, total_weight: float) -> Array:
-    """Write the gradient of all batches into the model, in parts if they have more rows; return their totals."""
+    With a replica: the gradient and totals of a half of each batch. `side` is 0 for the model, and 1 for the replica.
+    """
     totals, gradients = tally.zeros(), np.empty(0)
-    for number, part in enumerate(part for rows in batches for part in _parts(model, rows, most)):
-        gradients = model.gradients if number == 1 else gradients  # a single part needs no vector
+    blocks = ((rows, block) for rows in batches for block in blocks_of(model, len(rows), side is not None)[side or 0])
+    for number, (rows, block) in enumerate(blocks):
+        gradients = model.gradients if number == 1 else gradients  # a single block needs no vector
         before = gradients.copy()
-        totals += _forward_backward(model, part, tally, total_weight)
+        part = rows[block] if block.stop - block.start < len(rows) else rows
+        totals += _forward_backward(model, part, tally, weight)
         gradients += before
     return totals

@@ -15,6 +15,7 @@ import numpy as np
 
 from minidl.model import Sequential
 from minidl.threads import in_threads
+from minidl.training.rows import split_rows
 from minidl.typing import Array
 
 Result = TypeVar("Result")
@@ -48,8 +49,7 @@ class Replica:
             settings = {name: vars(layer)[name] for name in (*layer._settings, "own_trainable")}
             vars(replica).update({name: value for name, value in settings.items() if isinstance(value, _PLAIN)})
             if layer.generator is not None and replica.generator is not None:
-                bits: Any = layer.generator.bit_generator
-                replica.generator.bit_generator.state = bits.jumped().state
+                replica.generator.bit_generator.state = distant(layer.generator).bit_generator.state
         halves = list(zip(self.models, (0, 1), strict=True))
         mixing = [pair for pair in self._layers if pair[0].mixes_batch]
         if not mixing:
@@ -102,6 +102,25 @@ class _Meeting:
             np.add(sums[0], sums[1], out=array)
 
         return add
+
+
+def distant(generator: np.random.Generator) -> np.random.Generator:
+    """Return a generator of a distant part of another one's stream: the second half of a batch draws from it."""
+    bits: Any = generator.bit_generator
+    return np.random.Generator(bits.jumped())
+
+
+def blocks_of(model: Sequential, rows: int, halved: bool) -> list[list[slice]]:
+    """Return the blocks of a batch that the model computes in turn, and those of the replica if the batch is halved.
+
+    Rows are computed as a whole, and not in blocks of ``model.rows_at_once``, if a layer mixes them, or draws for rows
+    of other processes, too. So is a half of up to two blocks, because threads wait for each other between operations.
+    """
+    halves = [slice(0, rows // 2), slice(rows // 2, rows)] if halved else [slice(0, rows)]
+    size, most = model.rows_at_once, len(halves) * model.rows_at_once
+    if rows > most and any(layer.mixes_batch or layer.rows_of_batch for layer in model.walk()):
+        most = rows
+    return [split_rows(half.start, half.stop, size) if half.stop - half.start > most else [half] for half in halves]
 
 
 def may_share(model: Sequential) -> bool:

@@ -546,9 +546,9 @@ class Trainer(Configurable):
     def _compute_gradients(self, fit: Fit, batches: list[Rows]) -> Array:
         """Write the gradient of the batches' mean loss into the model; return their totals over all processes."""
         fit.read_trainable()
-        total_weight = sum(batch.whole for batch in batches) * fit.data.mean_weight
+        weight = sum(batch.whole for batch in batches) * fit.data.mean_weight
         replica = fit.replica if len(batches[0]) > self.model.rows_at_once else None
-        totals = compute_gradients(self.model, batches, fit.tally, total_weight, replica)
+        totals = compute_gradients(self.model, fit.processes.announce(self.model, batches), fit.tally, weight, replica)
         totals = fit.processes.add_up_step(fit.gradients, totals, self._stopping, self._whole)
         if penalty := self.model.penalty(add_gradients=True):  # once, not in each process
             totals[1] += penalty * totals[0]

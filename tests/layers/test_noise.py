@@ -40,6 +40,21 @@ def test_before_it_is_set_up_there_is_nothing_to_draw_from(layer):
         layer.forward(np.ones((2, 3), np.float32), training=True)
 
 
+@pytest.mark.parametrize("layer", RANDOM, ids=repr)
+def test_parts_of_a_batch_draw_what_several_generators_draw_for_the_whole(layer):
+    x = np.random.default_rng(0).normal(size=(7, 3, 5)).astype(np.float32)  # 15 numbers, not a multiple of four
+    counts, seeds = (2, 1, 4), (1, 1, 2)
+    whole, generators = built(layer, (3, 5)), [np.random.default_rng(seed) for seed in range(3)]
+    drawn = []
+    for seed, rows in zip(seeds, np.split(x, np.cumsum(counts)[:-1]), strict=True):
+        whole.generator = generators[seed]
+        drawn.append(whole.forward(rows, training=True))
+    for first, stop in ((0, 0), (0, 2), (2, 6), (6, 7)):
+        part, generators = built(layer, (3, 5)), [np.random.default_rng(seed) for seed in range(3)]
+        part.rows_of_batch = first, [(generators[seed], rows) for seed, rows in zip(seeds, counts, strict=True)]
+        np.testing.assert_array_equal(part.forward(x[first:stop], training=True), np.concatenate(drawn)[first:stop])
+
+
 # Dropout
 
 

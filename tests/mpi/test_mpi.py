@@ -1,5 +1,6 @@
 """Processes of a real MPI train as one, whatever ends them."""
 
+import functools
 import os
 import shutil
 import signal
@@ -47,23 +48,26 @@ def left(folder, rank=0):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """What a single process without a communicator leaves, by type of numbers."""
-    found = {}
-    for dtype in ("float32", "float64"):
+    """What a single process without a communicator leaves, given a network and the type of its numbers."""
+
+    @functools.cache
+    def find(network, dtype):
         folder = tmp_path_factory.mktemp(dtype)
-        status, output = run(1, folder, "--alone", "--dtype", dtype)
+        status, output = run(1, folder, "--alone", "--network", network, "--dtype", dtype)
         assert status == 0, output
-        found[dtype] = left(folder)
-    return found
+        return left(folder)
+
+    return find
 
 
+@pytest.mark.parametrize("network", ["table", "images", "blocks"])
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-5), ("float64", 1e-12)])
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_the_history_is_that_of_a_single_process(alone, tmp_path, size, dtype, rtol):
-    status, output = run(size, tmp_path, "--dtype", dtype)
+def test_the_history_is_that_of_a_single_process(alone, tmp_path, size, dtype, rtol, network):
+    status, output = run(size, tmp_path, "--network", network, "--dtype", dtype)
     assert status == 0, output
     found = left(tmp_path)
-    parameters, wanted = found.pop("parameters"), dict(alone[dtype])
+    parameters, wanted = found.pop("parameters"), dict(alone(network, dtype))
     np.testing.assert_allclose(parameters, wanted.pop("parameters"), rtol=1e3 * rtol, atol=1e2 * rtol)
     assert found.keys() == wanted.keys()
     for name, column in wanted.items():
@@ -92,7 +96,7 @@ def test_a_process_that_is_killed_ends_all_and_the_run_goes_on_with_another_numb
     assert sorted(path.name for path in tmp_path.glob("step_*.npz")) == ["step_0000000008.npz"]
     status, output = run(3, tmp_path)
     assert status == 0, output
-    for name, column in alone["float32"].items():
+    for name, column in alone("table", "float32").items():
         rtol, atol = (1e-2, 1e-3) if name == "parameters" else (1e-5, 0)
         np.testing.assert_allclose(left(tmp_path)[name], column, rtol=rtol, atol=atol, err_msg=name)
 

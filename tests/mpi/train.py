@@ -13,9 +13,14 @@ from minidl import (
     Adam,
     BatchNorm,
     Checkpoint,
+    Conv2D,
     Dense,
     Dropout,
+    Dropout2D,
+    Flatten,
     FunctionCallback,
+    GaussianNoise,
+    MaxPool2D,
     ReLU,
     Sequential,
     SoftmaxCrossEntropy,
@@ -24,16 +29,41 @@ from minidl import (
 from minidl.errors import MissingFileError
 
 
-def new_trainer(dtype, communicator):
+def table():
     # A bias would have no gradient before BatchNorm, but for rounding, of which Adam would make steps of full size.
-    layers = [Dense(16, use_bias=False), BatchNorm(), ReLU(), Dropout(0.2), Dense(3), SoftmaxCrossEntropy()]
-    model = Sequential(layers, input_shape=8, seed=0, dtype=dtype)
-    return Trainer(model, Adam(0.01), batch_size=32, seed=0, communicator=communicator)
+    return [Dense(16, use_bias=False), BatchNorm(), ReLU(), Dropout(0.2)]
+
+
+def images():
+    convolution = Conv2D(32, 3, use_bias=False)
+    return [convolution, BatchNorm(), ReLU(), MaxPool2D(2), Dropout2D(0.2), Flatten(), Dropout(0.3)]
+
+
+def blocks():
+    # The first layer that draws needs 75 numbers for a row: no multiple of 4, as many as 64 bits give.
+    return [Conv2D(3, 3), Dropout(0.2), ReLU(), MaxPool2D(2), Dropout2D(0.2), GaussianNoise(0.1), Flatten()]
+
+
+NETWORKS = {
+    "table": (table, 8, 400, {"batch_size": 32}),
+    # A single process halves batches of more than `rows_at_once` rows: in float32 8, which are all of the last batch.
+    "images": (images, (28, 28, 1), 104, {"batch_size": 48}),
+    # With `rows_at_once` of 1, it computes the halves row by row. Batches and the last step of an epoch are not even.
+    "blocks": (blocks, (7, 7, 1), 120, {"batch_size": 35, "accumulate": 2}),
+}
+"""Layers, shape of a sample, rows to train on, and settings of the trainer."""
+
+
+def new_trainer(network, dtype, communicator):
+    layers, shape, _, options = NETWORKS[network]
+    model = Sequential([*layers(), Dense(3), SoftmaxCrossEntropy()], input_shape=shape, seed=0, dtype=dtype)
+    return Trainer(model, Adam(0.01), seed=0, communicator=communicator, **options)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--network", choices=NETWORKS, default="table")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--alone", action="store_true", help="without a communicator")
@@ -44,14 +74,17 @@ def main():
     communicator = None if options.alone else MPI.COMM_WORLD
     rank = MPI.COMM_WORLD.Get_rank()
 
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(500, 8)).astype(options.dtype)
-    y = (x[:, 0] > 0).astype(int) + (x[:, 1] > 0)
     try:
         trainer = Trainer.load(options.folder)
         trainer.communicator = communicator
     except MissingFileError:
-        trainer = new_trainer(options.dtype, communicator)
+        trainer = new_trainer(options.network, options.dtype, communicator)
+    if options.network == "blocks":
+        trainer.model.rows_at_once = 1
+    rows, rng = NETWORKS[options.network][2], np.random.default_rng(0)
+    x = rng.normal(size=(rows + 100, *trainer.model.input_shape)).astype(options.dtype)
+    first, second, *_ = x.reshape(len(x), -1).T
+    y = (first > 0).astype(int) + (second > 0)
     if options.differ and rank == 1:
         trainer.batch_size = 16
 
@@ -62,7 +95,7 @@ def main():
 
     callbacks = [Checkpoint(options.folder, every_steps=4), FunctionCallback(wait_or_end, moment="on_batch_end")]
     epochs = options.epochs - trainer.epoch
-    trainer.fit(x[:400], y[:400], epochs=epochs, validation_data=(x[400:], y[400:]), callbacks=callbacks)
+    trainer.fit(x[:rows], y[:rows], epochs=epochs, validation_data=(x[rows:], y[rows:]), callbacks=callbacks)
     left = {name: np.array(column) for name, column in trainer.history.items()}
     np.savez(options.folder / f"left_{rank}", parameters=trainer.model.parameters, **left)
 

@@ -280,7 +280,7 @@ def test_parts_of_a_batch_drop_what_the_whole_batch_does():
     y = whole.forward(x, training=True)
     for first, stop in ((0, 2), (2, 5)):
         part = built((6, 8), dropout=0.4)
-        part.rows_of_batch = first, 5
+        part.rows_of_batch = first, [(part.generator, 5)]
         np.testing.assert_allclose(part.forward(x[first:stop], training=True), y[first:stop], rtol=1e-12)
 
 

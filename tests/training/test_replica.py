@@ -34,7 +34,7 @@ from minidl.metrics import as_metrics
 from minidl.settings import setting
 from minidl.training import replica as module
 from minidl.training.gradients import Tally, compute_gradients
-from minidl.training.replica import Replica, may_share
+from minidl.training.replica import Replica, blocks_of, may_share
 from minidl.training.rows import prepare_rows
 
 NETWORKS = {
@@ -146,6 +146,32 @@ class TestCompute:
         for _ in range(20):
             Replica(model, 1).compute(lambda each, side: each.forward(x[side::2], training=True))
         assert max(most) == 1
+
+
+class TestBlocksOf:
+    @pytest.mark.parametrize(
+        ("rows", "halved", "starts"),
+        [
+            (3, False, [[0]]),
+            (7, False, [[0, 3, 6]]),
+            (1, True, [[0], [0]]),
+            (7, True, [[0], [3]]),
+            (12, True, [[0], [6]]),  # a half of two blocks is not divided
+            (13, True, [[0], [6, 9, 12]]),
+            (14, True, [[0, 3, 6], [7, 10, 13]]),
+        ],
+    )
+    def test_they_are_all_rows_in_order(self, rows, halved, starts):
+        found = blocks_of(network("dense"), rows, halved)
+        assert [[block.start for block in half] for half in found] == starts
+        assert [row for half in found for block in half for row in range(rows)[block]] == list(range(rows))
+
+    def test_layers_that_mix_rows_or_draw_for_other_rows_get_them_all(self):
+        model = network("random")
+        assert len(blocks_of(model, 7, False)[0]) == 3
+        model[1].rows_of_batch = 0, [(model[1].generator, 9)]
+        assert blocks_of(model, 7, False) == [[slice(0, 7)]]
+        assert blocks_of(network("normalized"), 14, True) == [[slice(0, 7)], [slice(7, 14)]]
 
 
 class TestMayShare:
