@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import scipy.linalg  # noqa: F401 - its BLAS, which minidl would not know if a later import loaded it
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from minidl import Dense, FunctionCallback, MeanSquaredError, Sequential, Trainer

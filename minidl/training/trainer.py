@@ -309,7 +309,7 @@ class Trainer(Configurable):
             endings.callback(self.model.forget_saved)
             endings.enter_context(fit.processes.training(self.model, self._whole))
             rows = min(self.batch_size or len(fit.data), len(fit.data))
-            apart = rows > self.model.rows_at_once and may_share(self.model)
+            apart = fit.processes.size == 1 and rows > self.model.rows_at_once and may_share(self.model)
             fit.threads, worth = plan_threads(self.model, rows, self.threads or fit.processes.threads, apart=apart)
             endings.enter_context(blas_threads(worth, spared=int(self.augment is not None)))
             endings.callback(fit.callbacks.end, self)
