@@ -101,6 +101,8 @@ class Chain:
             inputs = units
         self.table, self.numbers_per_row = np.array(table), write
         self.normalizes = NORMALIZE in self.table[:, 0]
+        is_plain = not self.normalizes and DROP not in self.table[:, 0]
+        self._plain_settings = self._new_settings(np.zeros((3, 0))) if is_plain else None
 
     def is_whole(self) -> bool:
         """Whether all parameters are still in its vectors: another model may have taken some."""
@@ -113,25 +115,33 @@ class Chain:
     @contextlib.contextmanager
     def settings(self) -> Iterator[Settings]:
         """Provide what layers use in addition to parameters; at the end, write the running means back."""
-        numbers, sources = np.zeros((len(self.others), 2)), np.zeros((len(self.others), 2), np.intp)
+        if self._plain_settings is not None:
+            yield self._plain_settings
+            return
         normalizing = [layer for layer in self.others if type(layer) is BatchNorm]
         means, variances = ([getattr(layer, name).value for layer in normalizing] for name in _RUNNING)
         none = np.zeros(0, self.vectors[0].dtype)
-        features = np.stack([np.concatenate([none, *each]) for each in (means, variances, variances)])
+        settings = self._new_settings(
+            np.stack([np.concatenate([none, *each]) for each in (means, variances, variances)])
+        )
         with contextlib.ExitStack() as locks:
             drawing = {id(bits): bits for bits in map(_bits_of, self.others) if bits is not None}
             for bits in drawing.values():
                 locks.enter_context(bits.lock)
             for index, layer in enumerate(self.others):
                 if type(layer) is BatchNorm:
-                    numbers[index] = layer.momentum, layer.epsilon
+                    settings.numbers[index] = layer.momentum, layer.epsilon
                 elif type(layer) is Dropout:
-                    numbers[index], sources[index] = kept_levels(layer), source_of(_bits_of(layer))
-            yield Settings(numbers, sources, features)
+                    settings.numbers[index], settings.sources[index] = kept_levels(layer), source_of(_bits_of(layer))
+            yield settings
         stop = 0
         for mean, variance in zip(means, variances, strict=True):
             start, stop = stop, stop + len(mean)
-            mean[:], variance[:] = features[:2, start:stop]
+            mean[:], variance[:] = settings.features[:2, start:stop]
+
+    def _new_settings(self, features: Array) -> Settings:
+        numbers, sources = np.zeros((len(self.others), 2)), np.zeros((len(self.others), 2), np.intp)
+        return Settings(numbers, sources, features.astype(self.vectors[0].dtype, copy=False))
 
     def leave_for_backward(self, x: Array, kept: Array, features: Array) -> None:
         """Set what each layer keeps of its forward pass."""
