@@ -663,8 +663,12 @@ class _LayerChecks:
             self._compare_gradients("x", lambda layer, x: x, what, trainable=False)
 
     def _trainer(self, frozen: bool) -> Trainer:
-        """Return the trainer of a model that has, if possible, a trainable layer before this one."""
-        before: list[Layer] = [PReLU()] if self.integers is None and self.input_shape else []
+        """Return the trainer of a model that has, if possible, a trainable layer before this one.
+
+        A layer that finds padding, such as `Masking`, must be the first.
+        """
+        may_follow = self.integers is None and self.input_shape and not self.built().makes_mask
+        before: list[Layer] = [PReLU()] if may_follow else []
         layer = copy.deepcopy(self.layer)
         layer.trainable = not frozen
         layers: list[Layer | Loss] = [*before, layer, Flatten(), Dense(1), MeanSquaredError()]
