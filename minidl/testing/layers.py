@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import ArgumentError, NotReadyError
+from minidl.errors import ArgumentError, DataError, NotReadyError
 from minidl.layers import Dense, Flatten, Layer, PReLU
 from minidl.losses import Loss, MeanSquaredError
 from minidl.model import Sequential
@@ -117,7 +117,7 @@ def layer_checks(
         "copying",
         "save and load",
     ):
-        yield named(layer, name, getattr(checks, name.replace(" ", "_")))
+        yield named(layer, name, checks.asking_for_integers(getattr(checks, name.replace(" ", "_"))))
 
 
 class _LayerChecks:
@@ -134,6 +134,20 @@ class _LayerChecks:
     ) -> None:
         self.layer, self.input_shape = layer, input_shape
         self.batch_size, self.integers, self.seed, self.tolerance = batch_size, integers, seed, tolerance
+
+    def asking_for_integers(self, check: Check) -> Check:
+        """Return the check. If a layer of ids refuses the random numbers that it gets, the failure says what to do."""
+
+        def run() -> None:
+            try:
+                check()
+            except DataError as error:
+                if self.integers is not None or not self.layer.takes_integers:
+                    raise
+                hint = "a layer of ids needs ids: give integers=, the number of them, such as integers=5"
+                raise CheckFailure(f"it raised DataError: {error}", hint) from error
+
+        return run
 
     def built(self, dtype: str = "float64", seed: int | None = None) -> Layer:
         """Return a copy of the layer, set up alone, with random parameters, even if they normally start at zero."""

@@ -14,6 +14,7 @@ from minidl import (
     BatchNorm,
     Conv2D,
     Dense,
+    Embedding,
     ExponentialMovingAverage,
     Flatten,
     HeNormal,
@@ -1680,6 +1681,19 @@ def test_a_layer_that_leaves_the_shape_of_its_input_to_the_model_passes(layer):
 )
 def test_a_broken_layer_of_integers_is_caught_by_the_check_meant_for_it(layer, check):
     assert_caught(failures(layer_checks(layer, (6,), integers=7)), check, layer)
+
+
+@pytest.mark.parametrize(
+    "layer", [Embedding(5, 3), Sequential([Embedding(5, 3), Dense(2)])], ids=["alone", "in a model"]
+)
+def test_a_layer_of_integers_that_gets_other_numbers_asks_for_them(layer):
+    with pytest.raises(
+        CheckFailure, match=r"raised DataError: .*whole numbers 0 to 4\. .*: give integers=, the number of"
+    ):
+        check_layer(layer, 4)
+    check_layer(layer, 4, integers=5)
+    with pytest.raises(CheckFailure, match="whole numbers 0 to 4. Usual cause: what the traceback"):
+        check_layer(layer, 4, integers=9)
 
 
 def test_a_layer_of_integers_passes_without_an_input_gradient_that_others_must_have():
