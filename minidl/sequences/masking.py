@@ -30,6 +30,7 @@ class Masking(Layer):
 
     Raises ShapeError when it is set up for samples without an axis of features, and DataError where it is not the first
     layer of a model that trains.
+    Source: Keras, whose layer of this name has the argument ``mask_value``.
     """
 
     padding_value: float = setting(default=0.0, kw_only=False, check=as_number)

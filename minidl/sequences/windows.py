@@ -241,7 +241,9 @@ class _Sliding1D(_AlongTime, _Pooling1D):
 
 
 class MaxPool1D(_Sliding1D, _Maxima, pooling.MaxPool2D):
-    """Maximum of each window of each feature. If several are equal, the first one gets the gradient.
+    """Maximum of each window of each feature, ``y = max_t x_t`` over its positions t.
+
+    If several numbers are equal, the first one gets the gradient.
 
     Parameters
     ----------
@@ -259,13 +261,16 @@ class MaxPool1D(_Sliding1D, _Maxima, pooling.MaxPool2D):
 
     Raises ShapeError at set-up if the samples are not sequences, or are shorter than the window; ArgumentError for a
     mask like `Conv1D`.
+    Source: Yamaguchi et al. (1990), "A neural network for speaker-independent isolated word recognition", ICSLP.
     """
 
     picks_maxima = True
 
 
 class AveragePool1D(_Sliding1D, _Means, pooling.AveragePool2D):
-    """Mean of each window of each feature, without padding and masked positions.
+    """Mean of each window of each feature, ``y = sum_t x_t / n`` over its n positions t that count.
+
+    Padding and masked positions do not count.
 
     Parameters
     ----------
@@ -276,28 +281,33 @@ class AveragePool1D(_Sliding1D, _Means, pooling.AveragePool2D):
     window count, each of them gets dy / n.
 
     Masks and errors are as in `MaxPool1D`.
+    Source: LeCun et al. (1989), "Handwritten digit recognition with a back-propagation network", NIPS 2, for images.
     """
 
 
 class GlobalMaxPool1D(_Maxima, pooling.GlobalMaxPool2D):
-    """Maximum of each feature over all positions that count. If several are equal, the first one gets the gradient.
+    """Maximum of each feature over all positions t that count, ``y = max_t x_t``.
+
+    If several numbers are equal, the first one gets the gradient.
 
     Shapes: (N, T, features) -> (N, features): (100, 64) becomes (64,). dx is dy at the maximum, and 0 elsewhere. A row
     without positions that count gives 0.
 
     Raises ShapeError at set-up if the samples are not sequences.
+    Source: Collobert et al. (2011), "Natural language processing (almost) from scratch", JMLR 12.
     """
 
     picks_maxima = True
 
 
 class GlobalAveragePool1D(_Means, pooling.GlobalAveragePool2D):
-    """Mean of each feature over all positions that count.
+    """Mean of each feature over all n positions t that count, ``y = sum_t x_t / n``.
 
     Shapes: (N, T, features) -> (N, features): (100, 64) becomes (64,). Each of n positions that count gets dy / n. A
     row without positions that count gives 0.
 
     Raises ShapeError at set-up if the samples are not sequences.
+    Source: Lin, Chen and Yan (2013), arXiv:1312.4400, for images.
     """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import json
 import pickle
 import re
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.errors import NotReadyError
+from minidl.errors import ArgumentError, DataError, NotReadyError
 from minidl.layers import Dense, Flatten, Layer, PReLU
 from minidl.losses import Loss, MeanSquaredError
 from minidl.model import Sequential
@@ -44,6 +45,14 @@ def check_layer(
     tolerance: float = 1e-6,
 ) -> None:
     """Check everything that a layer must do.
+
+    If it has ``takes_mask = True`` and samples (T, F), or (T,) of integers, it is also called with masks (N, T):
+
+    - Numbers at masked positions change neither the outputs that count, which `mask_after` gives, nor any gradient.
+      The gradient of these numbers is 0. The upstream gradient is 0 at outputs that do not count, as after a loss.
+    - A mask in which all positions count changes nothing.
+    - The layer may refuse masks with an ArgumentError, as `Conv1D` does with strides and ``padding="same"``.
+    - A block is not checked with masks if a layer inside ends them, as `Flatten` does.
 
     Parameters
     ----------
@@ -94,6 +103,7 @@ def layer_checks(
         "spared input gradient",
         "rows one by one",
         "halves of a batch",
+        "masks",
         "second forward",
         "backward before forward",
         "inference writes nothing",
@@ -107,7 +117,7 @@ def layer_checks(
         "copying",
         "save and load",
     ):
-        yield named(layer, name, getattr(checks, name.replace(" ", "_")))
+        yield named(layer, name, checks.asking_for_integers(getattr(checks, name.replace(" ", "_"))))
 
 
 class _LayerChecks:
@@ -124,6 +134,20 @@ class _LayerChecks:
     ) -> None:
         self.layer, self.input_shape = layer, input_shape
         self.batch_size, self.integers, self.seed, self.tolerance = batch_size, integers, seed, tolerance
+
+    def asking_for_integers(self, check: Check) -> Check:
+        """Return the check. If a layer of ids refuses the random numbers that it gets, the failure says what to do."""
+
+        def run() -> None:
+            try:
+                check()
+            except DataError as error:
+                if self.integers is not None or not self.layer.takes_integers:
+                    raise
+                hint = "a layer of ids needs ids: give integers=, the number of them, such as integers=5"
+                raise CheckFailure(f"it raised DataError: {error}", hint) from error
+
+        return run
 
     def built(self, dtype: str = "float64", seed: int | None = None) -> Layer:
         """Return a copy of the layer, set up alone, with random parameters, even if they normally start at zero."""
@@ -161,9 +185,11 @@ class _LayerChecks:
             raise CheckFailure("backward returned None", "no `return`, though needs_input_gradient is True")
         return np.zeros((len(dy), *self.input_shape), dy.dtype) if dx is None else dx
 
-    def passes(self, layer: Layer, x: Array, dy: Array | None = None) -> tuple[Array, Array, dict[str, Array]]:
+    def passes(
+        self, layer: Layer, x: Array, dy: Array | None = None, mask: Array | None = None
+    ) -> tuple[Array, Array, dict[str, Array]]:
         """Return output, input gradient and copies of the parameter gradients."""
-        y = layer.forward(x, training=True)
+        y = layer.forward(x, training=True, **_given(mask))
         dx = self.input_gradient_of(layer, self.upstream(y) if dy is None else dy)
         return y, dx, {path: p.gradient.copy() for path, p in layer.named_parameters().items()}
 
@@ -308,11 +334,13 @@ class _LayerChecks:
                 "a return before the gradients of the parameters are written",
             )
 
-    def _compare_gradients(self, path: str, chosen: Any, what: str, trainable: bool = True) -> None:
+    def _compare_gradients(
+        self, path: str, chosen: Any, what: str, trainable: bool = True, mask: Array | None = None
+    ) -> None:
         """Compare with central differences; if random inputs meet a kink, draw new ones."""
         for draw in range(20):
             try:
-                self._compare_gradient_at(draw, path, chosen, what, trainable)
+                self._compare_gradient_at(draw, path, chosen, what, trainable, mask)
                 return
             except KinkError as error:
                 kink = error
@@ -322,16 +350,19 @@ class _LayerChecks:
             parameter=path,
         )
 
-    def _compare_gradient_at(self, draw: int, path: str, chosen: Any, what: str, trainable: bool) -> None:
-        base, x = self.built(), self.inputs(draw)
+    def _compare_gradient_at(
+        self, draw: int, path: str, chosen: Any, what: str, trainable: bool, mask: Array | None
+    ) -> None:
+        base, x = self.built(), self.inputs(draw, None if mask is None else len(mask))
         base.trainable = trainable
-        dy = self.upstream(base.forward(x))
-        y, dx, gradients = self.passes(copy.deepcopy(base), x, dy)
+        counts = None if mask is None else base.mask_after(x, mask)
+        dy = _where_it_counts(self.upstream(base.forward(x, **_given(mask))), counts)
+        y, dx, gradients = self.passes(copy.deepcopy(base), x, dy, mask)
         analytic = dx if path == "x" else gradients[path]
 
         def value() -> float:
             # A copy for each pass, so that a layer draws the same random numbers.
-            return float((copy.deepcopy(base).forward(x, training=True) * dy).sum())
+            return float((copy.deepcopy(base).forward(x, training=True, **_given(mask)) * dy).sum())
 
         array = chosen(base, x)
         hint = (
@@ -339,7 +370,8 @@ class _LayerChecks:
         )
         rng = np.random.default_rng((self.seed, draw, 7))
         numeric = analytic.astype(np.float64)
-        for entry in rng.permutation(array.size)[:_MOST_ENTRIES]:
+        # With a mask, the random directions are enough: without one, each entry was right.
+        for entry in rng.permutation(array.size)[: _MOST_ENTRIES if mask is None else 0]:
             index = np.unravel_index(entry, array.shape)
             unit = np.zeros_like(array)
             unit[index] = 1
@@ -402,6 +434,89 @@ class _LayerChecks:
         assert_close(own + other, whole, 1e-9, "the summed gradients of two halves of a batch", "parameters", hint)
         for path, state in halves.named_states().items():
             assert_close(state.value, states[path], 1e-9, f"the state {path!r} after two halves of a batch", path, hint)
+
+    def masks(self) -> None:
+        """Compare passes whose inputs differ only at masked positions, then the gradients with central differences."""
+        layer = self.built()
+        if not layer.takes_mask and "mask" in inspect.signature(layer.forward).parameters:
+            raise CheckFailure("its forward takes a mask, but never gets one", "no `takes_mask = True` in the class")
+        axes = 2 if self.integers is None else 1  # of a sequence: (T, F), or (T,) of ids
+        if not layer.takes_mask or len(self.input_shape) != axes or any(map(_loses_mask, layer.walk())):
+            return
+        mask = self.mask()
+        x, other = (self.inputs(draw, len(mask)) for draw in (0, 1))
+        # The other numbers are large, so that they change also a maximum.
+        other = np.where(_like(mask, x), x, other if self.integers is not None else 10 * other)
+        try:
+            layer.forward(x, **_given(mask))
+        except ArgumentError:
+            return  # raising an error is also correct
+        self._compare_outputs(layer, x, other, mask)
+        y = copy.deepcopy(layer).forward(x, training=True, **_given(mask))
+        dy = _where_it_counts(self.upstream(y), layer.mask_after(x, mask))
+        _, dx, gradients = self.passes(copy.deepcopy(layer), x, dy, mask)
+        _, other_dx, other_gradients = self.passes(copy.deepcopy(layer), other, dy, mask)
+        hint = "backward does not use the mask: forward keeps it in self.saved"
+        wrong = np.argwhere(dx * ~_like(mask, dx))
+        if len(wrong):
+            index = tuple(wrong[0].tolist())
+            raise CheckFailure(
+                f"the input's gradient is {dx[index]:.10g} at index {index}, a masked position, but should be 0",
+                hint,
+                parameter="x",
+                index=index,
+                analytic=float(dx[index]),
+                numeric=0.0,
+            )
+        when = "with other numbers at masked positions"
+        assert_close(other_dx, dx, 1e-9, f"the input's gradient {when}", "x", hint)
+        for path, gradient in gradients.items():
+            assert_close(other_gradients[path], gradient, 1e-9, f"the gradient of {path!r} {when}", path, hint)
+        if self.integers is None:
+            self._compare_gradients("x", lambda layer, x: x, "the input's gradient with a mask", mask=mask)
+        for path in gradients:
+            self._compare_gradients(
+                path,
+                lambda layer, x, path=path: layer.named_parameters()[path].value,
+                f"the gradient of {path!r} with a mask",
+                mask=mask,
+            )
+
+    def mask(self) -> Array:
+        """Return a mask (N, T): a full row, two rows that end early, and a row with a gap; then again such rows."""
+        positions = self.input_shape[0]
+        mask = np.ones((max(self.batch_size, 4), positions), bool)
+        if positions > 1:
+            mask[1::4, -1] = mask[2::4, positions // 2 :] = mask[3::4, (positions - 1) // 2] = False
+        return mask
+
+    def _compare_outputs(self, layer: Layer, x: Array, other: Array, mask: Array) -> None:
+        hint = "a sum, maximum or step over positions without the mask, or an inner layer that does not get the mask"
+        counts, other_counts = layer.mask_after(x, mask), layer.mask_after(other, mask)
+        if not same(counts, other_counts):
+            raise CheckFailure(
+                "mask_after depends on numbers at masked positions", "`&` with the given mask is missing"
+            )
+        for training in (False, True):
+            y, other_y, whole, plain = (
+                copy.deepcopy(layer).forward(each, training=training, **_given(given))
+                for each, given in ((x, mask), (other, mask), (x, np.ones_like(mask)), (x, None))
+            )
+            if counts is not None and counts.shape != y.shape[: counts.ndim]:
+                raise CheckFailure(
+                    f"mask_after returns {counts.shape} for an output {y.shape}",
+                    "a layer that changes the number of positions needs its own mask_after",
+                )
+            what = "the training output" if training else "the output"
+            assert_close(
+                _where_it_counts(other_y, counts),
+                _where_it_counts(y, counts),
+                1e-9,
+                f"{what} with other numbers at masked positions",
+                "y",
+                hint,
+            )
+            assert_close(whole, plain, 1e-9, f"{what} with a mask in which all positions count", "y", hint)
 
     def second_forward(self) -> None:
         first, second = self.inputs(), self.inputs(draw=1)
@@ -562,8 +677,12 @@ class _LayerChecks:
             self._compare_gradients("x", lambda layer, x: x, what, trainable=False)
 
     def _trainer(self, frozen: bool) -> Trainer:
-        """Return the trainer of a model that has, if possible, a trainable layer before this one."""
-        before: list[Layer] = [PReLU()] if self.integers is None and self.input_shape else []
+        """Return the trainer of a model that has, if possible, a trainable layer before this one.
+
+        A layer that finds padding, such as `Masking`, must be the first.
+        """
+        may_follow = self.integers is None and self.input_shape and not self.built().makes_mask
+        before: list[Layer] = [PReLU()] if may_follow else []
         layer = copy.deepcopy(self.layer)
         layer.trainable = not frozen
         layers: list[Layer | Loss] = [*before, layer, Flatten(), Dense(1), MeanSquaredError()]
@@ -697,6 +816,29 @@ def _expect(array: Array, shape: Shape, dtype: str, what: str, hint: str) -> Non
         raise CheckFailure(f"{what} has shape {array.shape}, but should have {shape}", hint)
     if array.dtype != dtype:
         raise CheckFailure(f"{what} is {array.dtype} in a layer of {dtype}", hint)
+
+
+def _given(mask: Array | None) -> dict[str, Any]:
+    """Return the argument `mask` of a forward pass, which layers without masks do not have."""
+    return {} if mask is None else {"mask": mask}
+
+
+def _like(mask: Array, x: Array) -> Array:
+    """Return the mask with axes of size 1 for the axes of `x` that it does not have."""
+    return mask.reshape(*mask.shape, *(1,) * (x.ndim - mask.ndim))
+
+
+def _where_it_counts(y: Array, counts: Array | None) -> Array:
+    """Return an output, or its gradient, with 0 at positions that do not count. A loss ignores these."""
+    return y if counts is None else np.where(_like(counts, y), y, y.dtype.type(0))
+
+
+def _loses_mask(layer: Layer) -> bool:
+    """Whether the mask ends at this layer, because it joins positions but takes no mask, such as `Flatten`."""
+    before, after = layer.input_shape or (), layer.output_shape or ()
+    is_sequence = max(len(before), len(after)) > 1
+    follows_shapes = not layer.takes_mask and type(layer).mask_after is Layer.mask_after
+    return follows_shapes and is_sequence and before[:1] != after[:1]
 
 
 def _arrays(layer: Layer) -> dict[str, Array]:

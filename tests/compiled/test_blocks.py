@@ -9,12 +9,14 @@ from minidl import (
     Adam,
     Dense,
     Embedding,
+    Layer,
     LayerNorm,
     MultiHeadAttention,
     PositionEmbedding,
     Residual,
     Sequential,
     SoftmaxCrossEntropy,
+    Tanh,
     Trainer,
     TransformerBlock,
 )
@@ -22,6 +24,19 @@ from minidl.compiled import switch
 from minidl.errors import ShapeError
 
 pytestmark = pytest.mark.usefixtures("compiled_code")
+
+
+class Scale(Layer):
+    """Saves a number instead of arrays."""
+
+    def forward(self, x, training=False):
+        if training:
+            self.saved = 3
+        return 3 * x
+
+    def backward(self, dy):
+        return self.saved * dy
+
 
 SHAPES = [(1, 2, 4), (3, 7, 12), (5, 33, 8), (16, 64, 64)]
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -230,3 +245,11 @@ def test_a_transformer_trains_to_the_same_bits(threads, calls):
     assert len(calls) == 2 * 2 * 4 * 9  # two parts of a batch, two blocks, four calls, nine steps
     for found, wanted in zip(*reversed(trained), strict=True):
         assert_same_bits(found, wanted)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+@pytest.mark.parametrize("first", [Tanh(), Scale()], ids=["Tanh", "Scale"])
+def test_a_first_layer_that_saves_something_else_is_computed_as_without_compiled_code(first, rows):
+    x = draw((rows, 4))
+    for one, other in zip(passes([first], x), passes([first], x, on=(False, False)), strict=True):
+        assert_same_bits(one, other)

@@ -11,7 +11,20 @@ import numpy as np
 import pytest
 from scripts import ROOT, run_here
 
-from minidl import MultiHeadAttention, Sequential, TiedEmbedding, generate
+from minidl import (
+    GRU,
+    LSTM,
+    Dense,
+    Embedding,
+    LayerNorm,
+    MultiHeadAttention,
+    PositionEmbedding,
+    Sequential,
+    SoftmaxCrossEntropy,
+    TiedEmbedding,
+    TransformerBlock,
+    generate,
+)
 
 SHORT = ["--length", 30, "--samples", 1]
 
@@ -58,8 +71,40 @@ def test_it_writes_with_what_is_remembered_what_it_writes_anew(zen):
     out, _, report = zen
     assert report["writing"]["characters"] == 48
     assert report["writing"]["same text"]
-    assert report["writing"]["largest difference of scores"] < 1e-5
-    assert "the texts are the same; the scores, of up to" in out
+    largest, difference = (report["writing"][f"largest {each}"] for each in ("score", "difference by largest score"))
+    assert 0 <= difference < 1e-5
+    wanted = "the texts are the same; the largest difference of scores, divided by the largest score, "
+    assert f"{wanted}{largest:.1f}, is {difference:.1e}\n" in out
+
+
+# Here each layer remembers something else: states, a state and a cell, keys and values and the number of positions.
+WRITERS = {
+    "gru": lambda: [GRU(8, return_sequences=True)],
+    "lstm": lambda: [LSTM(8, return_sequences=True)],
+    "learned positions": lambda: [PositionEmbedding(), TransformerBlock(8, 2, causal=True), LayerNorm()],
+    "rotary positions": lambda: [TransformerBlock(8, 2, causal=True, rotary=True), LayerNorm()],
+}
+
+
+# Rounding is 6e-8 in float32 and 1e-16 in float64, of the largest numbers. The layers amplify it by less than 100.
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize("tied", [False, True], ids=["two arrays", "tied"])
+@pytest.mark.parametrize("layers", WRITERS)
+def test_both_ways_to_write_differ_only_by_rounding(example, layers, tied, dtype, limit):
+    first, between = Embedding(20, 8), WRITERS[layers]()
+    stack = [TiedEmbedding(first, between, use_bias=True)] if tied else [first, *between, Dense(20)]
+    model = Sequential([*stack, SoftmaxCrossEntropy()], input_shape=64, seed=0, dtype=dtype)
+    model.parameters += np.random.default_rng(0).normal(size=model.parameters.size)  # far from the first values
+    ways = example["compare_ways_to_write"](model, np.arange(16) % 20, 0)
+    assert ways["same text"]
+    assert ways["largest score"] > 1
+    assert ways["largest difference by largest score"] < limit
+
+
+def test_a_larger_difference_than_by_rounding_ends_the_example_with_an_error(example, monkeypatch, tmp_path):
+    monkeypatch.setitem(example["main"].__globals__, "ROUNDING", -1)
+    with pytest.raises(SystemExit, match=r"error: rounding may change scores by -1 of the largest score, not by \d"):
+        example["main"]([*map(str, ("--steps", 1, *SHORT, "--output", tmp_path))])
 
 
 def test_samples_continue_the_text_held_out_at_each_temperature(zen):
@@ -96,7 +141,7 @@ def test_a_recurrent_network_learns_a_text_of_ones_own(tmp_path):
     assert {path.name for path in output.iterdir()} == {"gru.npz", "losses.png", "report.json", "states.png"}
     report = json.loads((output / "report.json").read_text(encoding="utf-8"))
     assert report["writing"]["same text"]
-    assert report["writing"]["largest difference of scores"] < 1e-5
+    assert report["writing"]["largest difference by largest score"] < 1e-5
     assert report["history"]["val_loss"][-1] < report["bigram loss"]  # a text that repeats itself
     assert type(Sequential.load(output / "gru.npz").layers[0]) is TiedEmbedding
 
@@ -127,6 +172,7 @@ def test_windows_are_spread_evenly_and_miss_next_to_nothing(example, length, mos
     [
         (["--text", "{folder}/none.txt"], "none.txt"),
         (["--text", "{folder}/short.txt"], "short.txt has 12 characters, too few to hold some out: give 650 or more"),
+        (["--text", "{folder}/one.txt"], "one.txt repeats 'a'; give a text with at least two different characters"),
         (["--text", "{folder}/latin.txt"], "latin.txt is not in UTF-8: byte 1 is invalid. Save it as UTF-8"),
         (["--model", "lstm"], "invalid choice: 'lstm'"),
         (["--steps", "0"], "'0' is not a whole number of 1 or more"),
@@ -138,6 +184,7 @@ def test_windows_are_spread_evenly_and_miss_next_to_nothing(example, length, mos
 )
 def test_a_wrong_option_or_text_is_one_plain_line(tmp_path, arguments, message):
     (tmp_path / "short.txt").write_text("A short text")
+    (tmp_path / "one.txt").write_text("a" * 700)
     (tmp_path / "latin.txt").write_bytes("Köln ".encode("latin-1") * 400)
     given = [argument.format(folder=tmp_path) for argument in arguments]
     result = run_here("examples/characters", "--output", tmp_path / "out", *given)

@@ -15,7 +15,7 @@ from minidl import (
     Trainer,
 )
 from minidl.errors import DataError, ShapeError
-from minidl.testing.layers import layer_checks
+from minidl.testing import check_layer
 
 
 def padded(value=0.0):
@@ -25,13 +25,10 @@ def padded(value=0.0):
     return np.where((np.arange(5) < lengths[:, np.newaxis])[..., np.newaxis], x, value), lengths
 
 
-# The check of freezing trains it between two dense layers, which it refuses.
-CHECKS = [(name, check) for name, check in layer_checks(Masking(-1.0), (4, 3)) if name != "freezing"]
-
-
-@pytest.mark.parametrize(("name", "check"), CHECKS, ids=[name for name, _ in CHECKS])
-def test_it_passes_the_kit(name, check):
-    check()
+def test_it_passes_the_kit_alone_and_at_the_start_of_a_block():
+    check_layer(Masking(), (4, 3))
+    check_layer(Masking(-1.0), (4, 3))
+    check_layer(Sequential([Masking(), GRU(2), Dense(2)]), (4, 3))
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0])

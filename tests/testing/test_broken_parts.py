@@ -1,17 +1,22 @@
 """The zoo: deliberately broken parts of all kinds, each caught by the check meant for it."""
 
+import re
+
 import numpy as np
 import pytest
 from embeddings import TableOfIds
 
 from minidl import (
+    GRU,
     Accuracy,
     Adam,
     Average,
     BatchNorm,
     Conv2D,
     Dense,
+    Embedding,
     ExponentialMovingAverage,
+    Flatten,
     HeNormal,
     Hinge,
     Initializer,
@@ -23,13 +28,14 @@ from minidl import (
     Optimizer,
     Precision,
     ReLU,
+    Residual,
     Schedule,
     Sequential,
     Sigmoid,
     SoftmaxCrossEntropy,
     Tanh,
 )
-from minidl.errors import ArgumentTypeError, DataError, NotReadyError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, NotReadyError, ShapeError
 from minidl.functional import softmax
 from minidl.settings import setting
 from minidl.testing import (
@@ -631,6 +637,132 @@ class SumOfTheLastPlace(Conv2D):
         self.bias.gradient = dy[:, -1].sum(axis=(0, 1))
         return dx
 
+
+# Layers with masks. `MeanOfPositions` is right.
+
+
+class MeanOfPositions(Layer):
+    """The mean of all positions that count, times a trained factor per feature: (N, T, F) -> (N, F)."""
+
+    takes_mask = True
+
+    def build(self, input_shape, declare):
+        self.factor = declare.parameter("factor", input_shape[1], "normal")
+        return input_shape[1:]
+
+    def forward(self, x, training=False, mask=None):
+        shares = self.shares(x, mask)
+        mean = (shares * x).sum(axis=1)
+        if training:
+            self.saved = shares, mean, x
+        return self.factor.value * mean
+
+    def shares(self, x, mask):
+        counts = np.ones((*x.shape[:2], 1), x.dtype) if mask is None else mask[..., np.newaxis].astype(x.dtype)
+        return counts / counts.sum(axis=1, keepdims=True)
+
+    def backward(self, dy):
+        shares, mean, x = self.saved
+        self.factor.gradient = (dy * mean).sum(axis=0)
+        return (self.factor.value * dy)[:, np.newaxis] * np.broadcast_to(shares, x.shape)
+
+
+class IgnoresItsMask(GRU):
+    def forward(self, x, training=False, mask=None):
+        return super().forward(x, training)
+
+
+class ForgetsItsMaskInBackward(GRU):
+    def backward(self, dy):
+        self.saved = (*self.saved[:-1], None)
+        return super().backward(dy)
+
+
+class GradientForMaskedPositions(MeanOfPositions):
+    def backward(self, dy):
+        dx = super().backward(dy)
+        return np.broadcast_to(dx.mean(axis=1, keepdims=True), dx.shape).copy()
+
+
+class SharesOfAllPositionsInBackward(MeanOfPositions):
+    """Divides by the number of all positions, though its mean is over those that count."""
+
+    def backward(self, dy):
+        counts = self.saved[0] > 0
+        return super().backward(dy) * counts.mean(axis=1, keepdims=True, dtype=dy.dtype)
+
+
+class FactorFromAllPositions(MeanOfPositions):
+    def backward(self, dy):
+        dx = super().backward(dy)
+        self.factor.gradient = (dy * self.saved[2].mean(axis=1)).sum(axis=0)
+        return dx
+
+
+class CountsTheOthers(MeanOfPositions):
+    """Takes the mask for one of the padding."""
+
+    def shares(self, x, mask):
+        return super().shares(x, mask if mask is None or mask.all() else ~mask | mask.all(axis=1, keepdims=True))
+
+
+class AnotherMeanWithAMask(MeanOfPositions):
+    def shares(self, x, mask):
+        return super().shares(x, mask) * (1 if mask is None else 0.9)
+
+
+class KeepsTheMaskToItself(Residual):
+    def forward(self, x, training=False, mask=None):
+        return super().forward(x, training)
+
+
+class NeverGetsAMask(MeanOfPositions):
+    takes_mask = False
+
+
+class EverySecondPosition(Layer):
+    """Has a mask for twice its positions."""
+
+    takes_mask = True
+
+    def build(self, input_shape, declare):
+        return (input_shape[0] // 2, *input_shape[1:])
+
+    def forward(self, x, training=False, mask=None):
+        return x[:, 1::2].copy()
+
+    def backward(self, dy):
+        return np.stack([np.zeros_like(dy), dy], axis=2).reshape(len(dy), *self.input_shape)
+
+    def mask_after(self, x, mask):
+        return mask
+
+
+class MaskFromAllNumbers(EverySecondPosition):
+    def mask_after(self, x, mask):
+        return None if mask is None else np.abs(x[:, 1::2]).max(axis=-1) < 3
+
+
+BROKEN_MASKS = [
+    (IgnoresItsMask(3), "the output with other numbers at masked positions is"),
+    (IgnoresItsMask(3, return_sequences=True), "the output with other numbers at masked positions is"),
+    (KeepsTheMaskToItself(GRU(3, return_sequences=True)), "the output with other numbers at masked positions is"),
+    (CountsTheOthers(), "the output with other numbers at masked positions is"),
+    (AnotherMeanWithAMask(), "the output with a mask in which all positions count is"),
+    (
+        ForgetsItsMaskInBackward(3),
+        r"the input's gradient is .* at index \(1, 3, 0\), a masked position, but should be 0",
+    ),
+    (
+        GradientForMaskedPositions(),
+        r"the input's gradient is .* at index \(1, 3, 0\), a masked position, but should be 0",
+    ),
+    (FactorFromAllPositions(), "the gradient of 'factor' with other numbers at masked positions is"),
+    (SharesOfAllPositionsInBackward(), "the input's gradient with a mask along a random direction is"),
+    (NeverGetsAMask(), "its forward takes a mask, but never gets one. Usual cause: no `takes_mask = True`"),
+    (EverySecondPosition(), r"mask_after returns \(4, 4\) for an output \(4, 2, 3\)"),
+    (MaskFromAllNumbers(), "mask_after depends on numbers at masked positions"),
+]
 
 BROKEN_LAYERS = [
     (KernelNotFlipped(2, 3), (5, 4, 2), "input gradient"),
@@ -1498,6 +1630,41 @@ def test_a_broken_average_is_caught_by_the_check_meant_for_it(average, check):
         check_average(average)
 
 
+@pytest.mark.parametrize(("layer", "message"), BROKEN_MASKS, ids=names(BROKEN_MASKS))
+def test_a_layer_with_a_broken_mask_fails_only_the_check_of_masks(layer, message):
+    failed = failures(layer_checks(layer, (4, 3)))
+    assert failed.keys() == {"masks"}
+    assert_caught(failed, "masks", layer)
+    assert re.search(message, str(failed["masks"]))
+
+
+def test_the_right_layer_with_masks_that_the_broken_ones_derive_from_passes():
+    check_layer(MeanOfPositions(), (4, 3))
+    check_layer(MeanOfPositions(), (1, 3), batch_size=2)
+
+
+def test_a_layer_may_refuse_masks_and_a_block_may_end_them():
+    class RefusesMasks(GRU):
+        def forward(self, x, training=False, mask=None):
+            if mask is not None:
+                raise ArgumentError("it takes no mask")
+            return super().forward(x, training)
+
+    class JoinsPositions(Layer):
+        """Combines positions, but does not take their mask."""
+
+        def forward(self, x, training=False):
+            return x + x.mean(axis=1, keepdims=True)
+
+        def backward(self, dy):
+            return dy + dy.mean(axis=1, keepdims=True)
+
+    for layer in (RefusesMasks(3), Sequential([Flatten(), Dense(2)]), Sequential([GRU(3), Dense(2)])):
+        dict(layer_checks(layer, (4, 3)))["masks"]()
+    with pytest.raises(CheckFailure, match="an inner layer that does not get the mask"):
+        dict(layer_checks(Residual(JoinsPositions()), (4, 3)))["masks"]()
+
+
 # A layer need not check the shape of its input: the model gives it no other, and names it where it fails.
 @pytest.mark.parametrize("layer", [NoShapeCheck(), NamelessShapeError(3), TakesWhatItsBuildRefuses()], ids=repr)
 def test_a_layer_that_leaves_the_shape_of_its_input_to_the_model_passes(layer):
@@ -1514,6 +1681,19 @@ def test_a_layer_that_leaves_the_shape_of_its_input_to_the_model_passes(layer):
 )
 def test_a_broken_layer_of_integers_is_caught_by_the_check_meant_for_it(layer, check):
     assert_caught(failures(layer_checks(layer, (6,), integers=7)), check, layer)
+
+
+@pytest.mark.parametrize(
+    "layer", [Embedding(5, 3), Sequential([Embedding(5, 3), Dense(2)])], ids=["alone", "in a model"]
+)
+def test_a_layer_of_integers_that_gets_other_numbers_asks_for_them(layer):
+    with pytest.raises(
+        CheckFailure, match=r"raised DataError: .*whole numbers 0 to 4\. .*: give integers=, the number of"
+    ):
+        check_layer(layer, 4)
+    check_layer(layer, 4, integers=5)
+    with pytest.raises(CheckFailure, match="whole numbers 0 to 4. Usual cause: what the traceback"):
+        check_layer(layer, 4, integers=9)
 
 
 def test_a_layer_of_integers_passes_without_an_input_gradient_that_others_must_have():

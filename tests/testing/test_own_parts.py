@@ -202,6 +202,7 @@ LAYERS = [
     (UpSample2D((2, 3)), (2, 3, 2)),
     (Dropout2D(0.3), (3, 2, 8)),
     (BatchNorm(), (2, 3, 4)),
+    (BatchNorm(), (4, 3)),
     (LayerNorm(), (3, 2, 4)),
     (Residual([Conv2D(4, 3, strides=2, padding="same"), BatchNorm(), ReLU()]), (5, 4, 2)),
     (Residual([Conv2D(2, 3, padding="same"), Tanh()]), (3, 3, 2)),
@@ -220,6 +221,9 @@ LAYERS = [
     (Bidirectional(GRU(3), merge="sum"), (4, 2)),
     (Bidirectional(SimpleRNN(3, return_sequences=True), merge="mean"), (4, 2)),
     (Sequential([GRU(3, return_sequences=True), Bidirectional(LSTM(2)), Dense(2)]), (4, 2)),
+    (Residual([LayerNorm(), SimpleRNN(3, return_sequences=True), Dropout(0.3), Dense(2)]), (4, 2)),
+    (Concatenate([MaxPool1D(), [Conv1D(2, 3, padding="causal"), AveragePool1D()]], axis=1), (4, 2)),
+    (Sequential([Conv1D(3, 2), MaxPool1D(2, strides=1), GlobalAveragePool1D(), Dense(2)]), (5, 2)),
 ]
 # At any position: alone, behind a layer that lets integers through, in nested models and in branches.
 LAYERS_OF_INTEGERS = [
