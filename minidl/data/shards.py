@@ -74,13 +74,13 @@ class Shards:
     Raises
     ------
     MissingFileError
-        A folder or file does not exist, or was removed later.
+        A folder or file does not exist, or was removed later; or a ``.npy`` file of targets has none of inputs.
     FileFormatError
         No file is of a kind named above, there are several kinds, or a file is damaged.
     DataError
         The files differ in the shape or type of their rows or in their columns, or hold anything but numbers.
     ArgumentError
-        A table has no such column.
+        A table has no such column, or several; `columns` includes the target, or a column twice.
     MissingDependencyError
         pyarrow is needed but not installed.
     """

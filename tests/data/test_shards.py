@@ -568,6 +568,30 @@ def test_a_file_whose_targets_are_missing_is_named(tmp_path):
         Shards(tmp_path)
 
 
+def test_a_file_whose_inputs_are_missing_is_named(tmp_path):
+    shards(tmp_path)
+    (tmp_path / "x_5.npy").unlink()
+    with pytest.raises(MissingFileError, match=r"y_5\.npy has no x_5\.npy: give both, or leave these targets out"):
+        Shards(tmp_path)
+
+
+def test_inputs_never_include_the_target(tmp_path):
+    write(tmp_path, *problem(), ".parquet")
+    with pytest.raises(ArgumentError, match=r"x_0\.parquet: columns= includes the target 'label'; x must not hold it"):
+        Shards(tmp_path, columns=["c1", "label"], target="label")
+
+
+@pytest.mark.parametrize("values", [["Rome"], pd.Categorical(["Rome"]), [pd.Timestamp("2020-01-01")]], ids=type)
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_a_later_file_with_a_column_of_something_else_is_named_with_the_column(tmp_path, ending, values):
+    options = write(tmp_path, *problem(dtype=np.float32), ending)
+    frame = pd.DataFrame({"c0": [1.0], "c1": values, "c2": [1.0], "c3": [1.0], "label": [0]})
+    path = tmp_path / f"x_3{ending}"
+    frame.to_parquet(path) if ending == ".parquet" else frame.to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"x_3\.\w+: .*column 'c1'.*row 0; give numbers only"):
+        Shards(tmp_path, **options)
+
+
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_a_file_with_other_columns_is_named(tmp_path, ending):
     options = write(tmp_path, *problem(), ending)
@@ -587,7 +611,7 @@ def test_what_are_no_files_is_an_error_that_says_what_to_give(tmp_path):
         Shards(tmp_path / "nowhere")
     with pytest.raises(MissingFileError, match=r"a\.npy is not a file"):
         Shards([tmp_path / "a.npy"])
-    np.save(tmp_path / "y_1.npy", np.zeros(3))
+    np.save(tmp_path / "x_1.npy", np.zeros((0, 3)))
     with pytest.raises(DataError, match="holds no rows of x"):
         Shards(tmp_path)
 
