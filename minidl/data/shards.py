@@ -151,6 +151,7 @@ class _Table:
         self.paths, self.dtype = paths, dtype
         self._kind, self._shapes = kind, shapes
         self.counts = np.array([shape[0] for shape in shapes])
+        self.layout: list[int] = [self.buffer, *self.counts.tolist()]
         self.stops = np.cumsum(self.counts)
         self.starts = self.stops - self.counts
         self.shape: Shape = (int(self.stops[-1]), *shapes[0][1:])

@@ -389,6 +389,34 @@ def test_what_a_run_has_done_is_not_read_again(tmp_path):
     assert done - left
 
 
+@pytest.mark.parametrize("options", [{"buffer": 3}, {"sizes": [*SIZES[1:], SIZES[0]]}, {"in_memory": True}], ids=str)
+def test_in_another_order_of_rows_an_interrupted_epoch_starts_again(tmp_path, options):
+    data, rows = shards(tmp_path / "data", buffer=2), sum(SIZES)
+    first = trainer()
+    stop = FunctionCallback(lambda run: run.stop() if run.step == 11 else None, moment="on_batch_end")
+    first.fit(data.x, data.y, epochs=3, callbacks=[stop], progress=False)
+    assert (first.epoch, first.position.row) == (1, 24)
+    first.save(tmp_path / "run.npz")
+
+    second, in_memory = Trainer.load(tmp_path / "run.npz"), options.pop("in_memory", False)
+    assert second.position.layout == [2, *SIZES]
+    data = shards(tmp_path / "others", **{"buffer": 2} | options)
+    x = data.x[...] if in_memory else data.x
+    seen, taken = [], type(data.x.shards).__getitem__
+
+    class Noted(type(data.x.shards)):
+        def __getitem__(self, index):
+            if second._fit is not None:
+                seen.append(np.arange(rows)[index])
+            return taken(self, index)
+
+    data.x.shards.__class__ = Noted
+    second.fit(x, data.y, progress=False)
+    assert (second.epoch, second.position.row, second.step) == (2, 0, 11 + 8)
+    if not in_memory:
+        np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(rows))  # each once
+
+
 # Several processes
 
 
