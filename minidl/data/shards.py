@@ -69,7 +69,8 @@ class Shards:
         The columns of `x`, for tables.
 
     Numbers are checked when a file is read, in training shortly before its rows are needed. If one is not finite, the
-    error names file and row.
+    error names file and row. Do not change files during training: if a ``.npy`` file becomes smaller while it is open,
+    the system kills the process (SIGBUS).
 
     Raises
     ------

@@ -243,10 +243,15 @@ def test_the_next_files_are_read_by_a_thread_while_those_before_are_in_use(tmp_p
 
 def test_in_an_epoch_each_file_is_read_once(tmp_path):
     data = shards(tmp_path, buffer=2, ending=".npz")
-    reads = watch(data)
-    trainer().fit(data.x, data.y, progress=False)
-    of_sample = 4  # by which inputs that are scaled twice would be found
-    assert len(reads) <= len(SIZES) + of_sample
+    reads, run = watch(data), trainer()
+    of_sample = []  # read before the first step, to find inputs that are scaled twice
+    begin = FunctionCallback(lambda run: of_sample.extend(reads) or reads.clear(), moment="on_train_begin")
+    run.fit(data.x, data.y, callbacks=[begin], progress=False)
+    assert sorted(number for number, _ in reads) == [*range(len(SIZES))]
+    assert len(of_sample) == 4
+    reads.clear()
+    run.fit(data.x, data.y, progress=False)
+    assert len({number for number, _ in reads}) == len(reads)  # files that the last epoch has left are not read again
     data = Shards(tmp_path)
     reads = watch(data)
     with threadpool_limits(1):  # a thread that falls behind by several small files reads one again
@@ -454,6 +459,19 @@ def test_several_processes_are_one_and_read_their_own_rows_alone(tmp_path, size,
         np.testing.assert_allclose(run.history["val_loss"][-1], whole.history["val_loss"][-1], rtol=1e-9)
     together_read = np.concatenate([rows for _, rows in results])
     np.testing.assert_array_equal(np.sort(together_read), np.arange(len(data)))  # each row by one process
+
+
+def test_each_of_several_processes_reads_all_files(tmp_path):
+    shards(tmp_path)
+
+    def work(communicator):
+        own = Shards(tmp_path)
+        reads = watch(own)
+        begin = FunctionCallback(lambda run: reads.clear(), moment="on_train_begin")
+        trainer(communicator).fit(own.x, own.y, callbacks=[begin], progress=False)
+        return sorted(number for number, _ in reads)
+
+    assert together(work) == [[*range(len(SIZES))]] * 2
 
 
 def test_validation_rows_of_a_process_are_read_in_blocks(tmp_path):
