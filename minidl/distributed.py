@@ -1,7 +1,7 @@
 """Several processes that train one model together: what a `Trainer` needs from an MPI communicator.
 
-Each process runs the same program on the same data, but reads only its own rows of each batch. Gradients and sums are
-added over all processes, so every process takes the same step and makes the same decisions (docs/distributed.md).
+Each process runs the same program on the same data, but computes only its own rows of each batch. Gradients and sums
+are added over all processes, so every process takes the same step and makes the same decisions (docs/distributed.md).
 Pass a communicator of mpi4py directly: ``Trainer(..., communicator=MPI.COMM_WORLD)``.
 """
 

@@ -7,6 +7,7 @@ returns the inputs: a memory map for ``.npy``, otherwise an array.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,13 @@ class ArrayFiles(Files):
         target = self.target or "y"
         if wrong := [path for path in paths if not path.name.startswith(("x", target))]:
             raise FileFormatError(f"{shown(wrong[0])} is neither x nor y: name such files x_07.npy and {target}_07.npy")
-        return [path for path in paths if path.name.startswith("x")]
+        inputs = [path for path in paths if path.name.startswith("x")]
+        known = {*inputs}
+        for path in paths:
+            beside = path if path in known else path.with_name("x" + path.name.removeprefix(target))
+            if beside not in known:
+                raise MissingFileError(f"{shown(path)} has no {beside.name:.60}: give both, or leave these targets out")
+        return inputs
 
     def look(self, path: Path) -> Contents:
         x, beside = self.read(path), path.with_name((self.target or "y") + path.name[1:])
@@ -135,10 +142,18 @@ class TableFiles(Files):
 
     def choose(self, names: list[str], path: Path) -> list[str]:
         """Return the columns of a file that are inputs."""
-        wanted = [*([] if self.target is None else [self.target]), *(self.columns or ())]
-        if missing := [name for name in wanted if name not in names]:
-            raise ArgumentError(f"{shown(path)} has no column {missing[0]!r:.40}: {did_you_mean(missing[0], names)}")
-        chosen = [name for name in names if name != self.target] if self.columns is None else [*self.columns]
+        target = [] if self.target is None else [self.target]
+        chosen = [name for name in names if name not in target] if self.columns is None else [*self.columns]
+        found = Counter(names)
+        for name, times in Counter(target + chosen).items():
+            if not found[name]:
+                raise ArgumentError(f"{shown(path)} has no column {name!r:.40}: {did_you_mean(name, names)}")
+            if found[name] > 1:
+                raise ArgumentError(f"{shown(path)} has several columns {name!r:.40}: give each another name")
+            if times > 1 and name in target:
+                raise ArgumentError(f"{shown(path)}: columns= includes the target {name!r:.40}; x must not hold it")
+            if times > 1:
+                raise ArgumentError(f"{shown(path)}: columns= lists the column {name!r:.40} twice; list it once")
         if not chosen:
             raise ArgumentError(f"{shown(path)} has no columns for x, only {self.target!r:.40}")
         return chosen
@@ -151,7 +166,11 @@ class ParquetFiles(TableFiles):
         with reading(path), _open_parquet(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
             columns = self.choose(_without_index(schema.names), path)
-            types = self._columns(schema.empty_table().select(columns), path)
+            empty = schema.empty_table().select(columns)
+            types = self._columns(empty, path)
+            # An empty column of text would pass as numbers. Its values raise an error that names column and row.
+            others = [name for name in columns if empty[name].to_numpy().dtype.kind not in "biuf"]
+            self._columns(file.read(others), path)
             targets = None
             if self.target is not None:
                 targets = as_frame(file.read([self.target]))[self.target].to_numpy()

@@ -69,18 +69,19 @@ class Shards:
         The columns of `x`, for tables.
 
     Numbers are checked when a file is read, in training shortly before its rows are needed. If one is not finite, the
-    error names file and row.
+    error names file and row. Do not change files during training: if a ``.npy`` file becomes smaller while it is open,
+    the system kills the process (SIGBUS).
 
     Raises
     ------
     MissingFileError
-        A folder or file does not exist, or was removed later.
+        A folder or file does not exist, or was removed later; or a ``.npy`` file of targets has none of inputs.
     FileFormatError
         No file is of a kind named above, there are several kinds, or a file is damaged.
     DataError
         The files differ in the shape or type of their rows or in their columns, or hold anything but numbers.
     ArgumentError
-        A table has no such column.
+        A table has no such column, or several; `columns` includes the target, or a column twice.
     MissingDependencyError
         pyarrow is needed but not installed.
     """
@@ -151,6 +152,7 @@ class _Table:
         self.paths, self.dtype = paths, dtype
         self._kind, self._shapes = kind, shapes
         self.counts = np.array([shape[0] for shape in shapes])
+        self.layout: list[int] = [self.buffer, *self.counts.tolist()]
         self.stops = np.cumsum(self.counts)
         self.starts = self.stops - self.counts
         self.shape: Shape = (int(self.stops[-1]), *shapes[0][1:])

@@ -30,8 +30,8 @@ Follow = Callable[[int, Any], Callable[[], Any] | None]
 TASK_SECONDS = 10.0
 """A run that can continue from a file returns at the end of an epoch after this time."""
 
-_LARGE = 2**17
-"""An array with this many numbers is not part of a task, but separate data that tasks refer to."""
+_LARGE = 100_000
+"""An array or table of this many bytes is not part of a task, but separate data that tasks refer to."""
 
 _LOSSES = 20
 """How often in a row data may be lost before any task has a result."""
@@ -211,7 +211,10 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
         if type(item).__module__.partition(".")[0] not in {"numpy", "pandas", "polars", "scipy"}:
             return None
         shape = getattr(item, "shape", None)
-        if not isinstance(shape, tuple) or math.prod(shape) < _LARGE:
+        if not isinstance(shape, tuple) or not shape:
+            return None
+        size = getattr(item, "nbytes", 8 * math.prod(shape))
+        if size < _LARGE and len(cloudpickle.dumps(item)) < _LARGE:  # texts are larger than the references to them
             return None
         self.items.setdefault(id(item), item)
         return self._numbers.setdefault(id(item), len(self._numbers))

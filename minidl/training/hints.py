@@ -85,10 +85,10 @@ def _warn_of_loss(model: Sequential, rows: Rows, tally: Tally, loss: float) -> N
         warnings.warn(f"check the data: {result}; {cure}", DataWarning, stacklevel=4)
 
 
-def warn_of_rates_of_zero(trainer: Trainer, rows: int, epochs: int) -> None:
+def warn_of_rates_of_zero(trainer: Trainer, data: Rows, epochs: int) -> None:
     """Warn about a schedule that is 0 long before the end of these epochs: later steps change nothing."""
-    rate, position = trainer.optimizer.learning_rate, trainer.position
-    done = position.row if position.rows == rows else 0
+    rate, position, rows = trainer.optimizer.learning_rate, trainer.position, len(data)
+    done = position.row if (position.rows, position.layout) == (rows, data.layout) else 0
     of_step = min(trainer.batch_size or rows, rows) * trainer.accumulate
     steps = math.ceil((epochs * rows - done) / of_step)
     last = trainer.step + steps - 1

@@ -35,6 +35,8 @@ class Rows:
     mean_weight : float
         The mean weight of a row in the whole data set. A part of the data set keeps this value, so a row's weight means
         the same in every batch.
+    layout : list of int
+        For `Shards`, the `buffer` and the number of rows in each file; else empty.
     first, whole : int
         If these are one process's rows of a batch: the index of the first row, and the number of rows of the batch.
     """
@@ -44,6 +46,7 @@ class Rows:
     ) -> None:
         self.x, self.targets, self.weights, self.positions = x, targets, weights, positions
         self.mean_weight = self.weight / len(x) if mean_weight is None else mean_weight
+        self.layout: list[int] = getattr(getattr(x, "shards", None), "layout", [])
         self.first, self.whole = 0, len(x)
 
     def __len__(self) -> int:
@@ -79,8 +82,7 @@ def prepare_rows(
 
     With several processes, each checks its part of the inputs, which are the larger part of the data.
     """
-    loss = model.loss
-    if loss is None:
+    if (loss := model.loss) is None:
         raise ArgumentError("the model has no loss: end its list of layers with one, such as SoftmaxCrossEntropy()")
     model.feature_names = model.feature_names or column_names(x)
     x, targets = model.as_inputs(x), as_array(y, "y")

@@ -32,8 +32,7 @@ def describe(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Array]]:
     if optimizer.step:
         slots = zip(optimizer.slots, optimizer.prepare_state(model.parameters), strict=True)
         arrays |= {f"optimizer/{name}": vector for name, vector in slots}
-    average = trainer.average
-    if average is not None:
+    if (average := trainer.average) is not None:
         average.show(model.parameters, average.shown_as is not None)  # changes of the shown weights count from now on
         arrays |= {} if average.vector is None else {"average": average.vector}
     callbacks = []

@@ -54,6 +54,8 @@ class Position:
         Completed rows of the current epoch, and rows of an epoch.
     batch_rows, shuffled
         Settings at the start of the current epoch. Changes by a callback apply from the next epoch.
+    layout : list of int
+        For `Shards`, `buffer` and the number of rows in each file, because the order of rows depends on them.
     totals : array
         The sums of the current epoch, from which its mean loss and metrics are computed.
     """
@@ -63,6 +65,7 @@ class Position:
     rows: int = 0
     batch_rows: int = 0
     shuffled: bool = False
+    layout: list[int] = field(default_factory=list)
     totals: Array = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
@@ -254,7 +257,8 @@ class Trainer(Configurable):
 
         Another call continues the training, with the optimizer's state, the history and the orders of rows. It first
         finishes an epoch that was interrupted (by Ctrl-C, an error, or `stop`), which counts as one of `epochs`. That
-        epoch starts again if the data now have another number of rows.
+        epoch starts again if the data now have another number of rows, or if `Shards` have another `buffer` or other
+        numbers of rows in their files: then the rows have another order.
 
         Parameters
         ----------
@@ -299,8 +303,8 @@ class Trainer(Configurable):
         data = {"validation_data": validation_data, "sample_weight": sample_weight, "class_weight": class_weight}
         fit = prepare_together(self, lambda: self._prepare(x, y, epochs, callbacks, progress, **data))
         warn_of_scales(self.model, fit.data, self.step)
-        if self.position.rows != len(fit.data):
-            self.position = Position(self.epoch, rows=len(fit.data))
+        if (self.position.rows, self.position.layout) != (len(fit.data), fit.data.layout):
+            self.position = Position(self.epoch, rows=len(fit.data), layout=fit.data.layout)
         if self.position.totals.shape != fit.tally.zeros().shape:
             self.position.totals = fit.tally.zeros()
         self.last_epoch, self._stopping, self._over = self.epoch + epochs, self._over, False
@@ -448,7 +452,7 @@ class Trainer(Configurable):
             check_full_batch(self, fit)
             for hook in hooks.callbacks:
                 hook.check(self)
-            warn_of_rates_of_zero(self, len(rows), epochs)
+            warn_of_rates_of_zero(self, rows, epochs)
         return fit
 
     def _note_ending(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -159,6 +159,27 @@ def test_a_column_that_there_is_not_is_an_error_with_the_nearest(tmp_path, endin
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_columns_that_include_the_target_or_a_column_twice_are_an_error(tmp_path, ending):
+    path = write(tmp_path, ending, *numbers())
+    with pytest.raises(ArgumentError, match=r"x_07\S+: columns= includes the target 'label'; x must not hold it"):
+        type(KINDS[ending])("label", ["feature_1", "label"]).look(path)
+    assert type(KINDS[ending])(None, ["feature_1", "label"]).look(path).shape == (ROWS, 2)
+    for use in ("look", "read"):
+        with pytest.raises(ArgumentError, match=r"x_07\S+: columns= lists the column 'feature_1' twice; list it once"):
+            getattr(type(KINDS[ending])("label", ["feature_1", "feature_0", "feature_1"]), use)(path)
+
+
+def test_two_columns_of_a_parquet_file_with_one_name_are_an_error(tmp_path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table([[1.0], [2.0], [3.0], [0]], names=["a", "a", "b", "label"]), path)
+    for columns in (None, ["b", "a"]):
+        with pytest.raises(ArgumentError, match=r"a\.parquet has several columns 'a': give each another name"):
+            ParquetFiles("label", columns).look(path)
+    np.testing.assert_array_equal(ParquetFiles("label", ["b"]).read(path), [[3.0]])
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_a_table_of_targets_alone_is_an_error(tmp_path, ending):
     path = write(tmp_path, ending, numbers()[0][:, :0], numbers()[1])
     with pytest.raises(ArgumentError, match=r"x_07\.\w+ has no columns for x, only 'label'"):
@@ -183,9 +204,10 @@ def test_a_column_of_text_is_an_error_that_names_it(tmp_path, ending):
     table = frame(x, y).assign(town=["Rome"] * ROWS)
     path = tmp_path / f"a{ending}"
     table.to_csv(path, index=False) if ending == ".csv" else table.to_parquet(path)
-    with pytest.raises(DataError, match=r"a\.\w+: .*column 'town'.*row 0") as caught:
-        KINDS[ending].read(path)
-    assert "holds 'Rome' (str)" in str(caught.value)
+    for use in (KINDS[ending].look, KINDS[ending].read):
+        with pytest.raises(DataError, match=r"a\.\w+: .*column 'town'.*row 0") as caught:
+            use(path)
+        assert "holds 'Rome' (str)" in str(caught.value)
 
 
 def test_an_archive_of_other_arrays_is_an_error_that_lists_them(tmp_path):
@@ -199,6 +221,14 @@ def test_an_archive_of_other_arrays_is_an_error_that_lists_them(tmp_path):
 def test_array_files_of_other_names_are_an_error_that_says_how_to_name_them(tmp_path):
     with pytest.raises(FileFormatError, match="images_1.npy is neither x nor y: name such files x_07.npy and y_07.npy"):
         ArrayFiles().inputs([tmp_path / "images_1.npy"])
+
+
+@pytest.mark.parametrize("target", ["y", "labels"])
+def test_array_files_of_targets_without_inputs_are_an_error_that_names_them(tmp_path, target):
+    pair = [tmp_path / "x_0.npy", tmp_path / f"{target}_0.npy"]
+    assert ArrayFiles(target).inputs(pair) == pair[:1]
+    with pytest.raises(MissingFileError, match=rf"{target}_1\.npy has no x_1\.npy: give both, or leave these targets"):
+        ArrayFiles(target).inputs([*pair, tmp_path / f"{target}_1.npy"])
 
 
 def test_what_programs_leave_beside_the_data_is_no_data(tmp_path):

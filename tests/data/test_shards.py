@@ -243,10 +243,15 @@ def test_the_next_files_are_read_by_a_thread_while_those_before_are_in_use(tmp_p
 
 def test_in_an_epoch_each_file_is_read_once(tmp_path):
     data = shards(tmp_path, buffer=2, ending=".npz")
-    reads = watch(data)
-    trainer().fit(data.x, data.y, progress=False)
-    of_sample = 4  # by which inputs that are scaled twice would be found
-    assert len(reads) <= len(SIZES) + of_sample
+    reads, run = watch(data), trainer()
+    of_sample = []  # read before the first step, to find inputs that are scaled twice
+    begin = FunctionCallback(lambda run: of_sample.extend(reads) or reads.clear(), moment="on_train_begin")
+    run.fit(data.x, data.y, callbacks=[begin], progress=False)
+    assert sorted(number for number, _ in reads) == [*range(len(SIZES))]
+    assert len(of_sample) == 4
+    reads.clear()
+    run.fit(data.x, data.y, progress=False)
+    assert len({number for number, _ in reads}) == len(reads)  # files that the last epoch has left are not read again
     data = Shards(tmp_path)
     reads = watch(data)
     with threadpool_limits(1):  # a thread that falls behind by several small files reads one again
@@ -389,6 +394,34 @@ def test_what_a_run_has_done_is_not_read_again(tmp_path):
     assert done - left
 
 
+@pytest.mark.parametrize("options", [{"buffer": 3}, {"sizes": [*SIZES[1:], SIZES[0]]}, {"in_memory": True}], ids=str)
+def test_in_another_order_of_rows_an_interrupted_epoch_starts_again(tmp_path, options):
+    data, rows = shards(tmp_path / "data", buffer=2), sum(SIZES)
+    first = trainer()
+    stop = FunctionCallback(lambda run: run.stop() if run.step == 11 else None, moment="on_batch_end")
+    first.fit(data.x, data.y, epochs=3, callbacks=[stop], progress=False)
+    assert (first.epoch, first.position.row) == (1, 24)
+    first.save(tmp_path / "run.npz")
+
+    second, in_memory = Trainer.load(tmp_path / "run.npz"), options.pop("in_memory", False)
+    assert second.position.layout == [2, *SIZES]
+    data = shards(tmp_path / "others", **{"buffer": 2} | options)
+    x = data.x[...] if in_memory else data.x
+    seen, taken = [], type(data.x.shards).__getitem__
+
+    class Noted(type(data.x.shards)):
+        def __getitem__(self, index):
+            if second._fit is not None:
+                seen.append(np.arange(rows)[index])
+            return taken(self, index)
+
+    data.x.shards.__class__ = Noted
+    second.fit(x, data.y, progress=False)
+    assert (second.epoch, second.position.row, second.step) == (2, 0, 11 + 8)
+    if not in_memory:
+        np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(rows))  # each once
+
+
 # Several processes
 
 
@@ -426,6 +459,19 @@ def test_several_processes_are_one_and_read_their_own_rows_alone(tmp_path, size,
         np.testing.assert_allclose(run.history["val_loss"][-1], whole.history["val_loss"][-1], rtol=1e-9)
     together_read = np.concatenate([rows for _, rows in results])
     np.testing.assert_array_equal(np.sort(together_read), np.arange(len(data)))  # each row by one process
+
+
+def test_each_of_several_processes_reads_all_files(tmp_path):
+    shards(tmp_path)
+
+    def work(communicator):
+        own = Shards(tmp_path)
+        reads = watch(own)
+        begin = FunctionCallback(lambda run: reads.clear(), moment="on_train_begin")
+        trainer(communicator).fit(own.x, own.y, callbacks=[begin], progress=False)
+        return sorted(number for number, _ in reads)
+
+    assert together(work) == [[*range(len(SIZES))]] * 2
 
 
 def test_validation_rows_of_a_process_are_read_in_blocks(tmp_path):
@@ -568,6 +614,30 @@ def test_a_file_whose_targets_are_missing_is_named(tmp_path):
         Shards(tmp_path)
 
 
+def test_a_file_whose_inputs_are_missing_is_named(tmp_path):
+    shards(tmp_path)
+    (tmp_path / "x_5.npy").unlink()
+    with pytest.raises(MissingFileError, match=r"y_5\.npy has no x_5\.npy: give both, or leave these targets out"):
+        Shards(tmp_path)
+
+
+def test_inputs_never_include_the_target(tmp_path):
+    write(tmp_path, *problem(), ".parquet")
+    with pytest.raises(ArgumentError, match=r"x_0\.parquet: columns= includes the target 'label'; x must not hold it"):
+        Shards(tmp_path, columns=["c1", "label"], target="label")
+
+
+@pytest.mark.parametrize("values", [["Rome"], pd.Categorical(["Rome"]), [pd.Timestamp("2020-01-01")]], ids=type)
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_a_later_file_with_a_column_of_something_else_is_named_with_the_column(tmp_path, ending, values):
+    options = write(tmp_path, *problem(dtype=np.float32), ending)
+    frame = pd.DataFrame({"c0": [1.0], "c1": values, "c2": [1.0], "c3": [1.0], "label": [0]})
+    path = tmp_path / f"x_3{ending}"
+    frame.to_parquet(path) if ending == ".parquet" else frame.to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"x_3\.\w+: .*column 'c1'.*row 0; give numbers only"):
+        Shards(tmp_path, **options)
+
+
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_a_file_with_other_columns_is_named(tmp_path, ending):
     options = write(tmp_path, *problem(), ending)
@@ -587,7 +657,7 @@ def test_what_are_no_files_is_an_error_that_says_what_to_give(tmp_path):
         Shards(tmp_path / "nowhere")
     with pytest.raises(MissingFileError, match=r"a\.npy is not a file"):
         Shards([tmp_path / "a.npy"])
-    np.save(tmp_path / "y_1.npy", np.zeros(3))
+    np.save(tmp_path / "x_1.npy", np.zeros((0, 3)))
     with pytest.raises(DataError, match="holds no rows of x"):
         Shards(tmp_path)
 

@@ -357,7 +357,20 @@ def test_data_that_runs_share_are_scattered_once(client, monkeypatch):
     assert [item.shape for item in scattered] == [large.shape]
     scattered.clear()
     look(network, {"units": [4, 8]}, large, labels, jobs=client, folds=3, transformer=StandardScaler(), halving=2)
-    assert sorted(item.shape for item in scattered) == [(1600, 100)] * 3 + [(2400, 100)]
+    assert sorted(item.shape for item in scattered) == [(800, 100)] * 3 + [(1600, 100)] * 3 + [(2400, 100)]
+
+
+def test_tasks_are_small_however_many_rows_there_are(client, monkeypatch):
+    sizes, submit = [], client.submit
+
+    def noted(function, *arguments, **options):
+        sizes.extend(len(each) for each in arguments if isinstance(each, bytes))
+        return submit(function, *arguments, **options)
+
+    monkeypatch.setattr(client, "submit", noted)
+    validate(x=np.random.default_rng(0).normal(size=(1300, 100)), y=np.arange(1300) % 3, jobs=client, epochs=1)
+    assert sizes
+    assert max(sizes) < 50_000
 
 
 def test_workers_keep_no_data_and_no_results_of_a_call_that_is_over(client):
@@ -394,6 +407,28 @@ def test_arrays_and_tables_that_are_large_are_apart_from_a_task_each_once():
     assert again[2][1].tolist() == small.tolist()
     with pytest.raises(pickle.UnpicklingError):  # it is no plain pickle
         pickle.loads(content)
+
+
+NUMBERS, TEXTS = np.arange(12_500.0), [f"{number:200}" for number in range(600)]
+APART = {
+    "an array": (NUMBERS, NUMBERS[:-50]),
+    "an array of bytes": (np.zeros(100_000, np.uint8), np.zeros(99_000, np.uint8)),
+    "a table": (pd.DataFrame(NUMBERS.reshape(-1, 5)), pd.DataFrame(NUMBERS[:12_000].reshape(-1, 5))),
+    "a table of long texts": (pd.DataFrame({"text": TEXTS}), pd.DataFrame({"text": TEXTS[:300]})),
+    "an array of long texts": (np.array(TEXTS, object), np.array(TEXTS[:300], object)),
+    "a sparse matrix": (csr_array(np.ones((100, 100))), csr_array(np.ones((60, 100)))),
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_what_takes_100_kb_is_apart_from_a_task(name):
+    large, small = APART[name]
+    content, items = pack(functools.partial(tuple, [large]))
+    assert len(content) < 2000
+    assert items[0] is large
+    content, items = pack(functools.partial(tuple, [small]))
+    assert not items
+    assert len(content) < 100_000
 
 
 def test_threads_of_a_worker_take_turns():
