@@ -46,6 +46,15 @@ class Predictor(Configurable):
     def output_shape(self) -> Shape:
         return cast(Shape, self.model.output_shape)
 
+    @property
+    def makes_mask(self) -> bool:
+        """Whether the model leaves padding out."""
+        return self.model.makes_mask
+
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
+        """Return the mask of the output, as for `Sequential.mask_after`."""
+        return self.model.mask_after(x, mask)
+
     def as_inputs(self, x: Any) -> Array:
         """Return inputs as arrays; parameters and errors as for `Sequential.as_inputs`."""
         return self.model.as_inputs(x)

@@ -64,7 +64,8 @@ class TemperatureScaling(Predictor):
         """Set the temperature that minimizes the mean cross-entropy, and return the predictor itself.
 
         With b = 1 / T, the mean of -log p_t is convex in b. Its derivative is mean_n sum_k (p_nk - t_nk) s_nk, so
-        there is one minimum, where the derivative is 0.
+        there is one minimum, where the derivative is 0. If each position has scores, n goes over all positions except
+        padding.
 
         Parameters
         ----------
@@ -89,7 +90,16 @@ class TemperatureScaling(Predictor):
         targets = as_array(y, "y")
         rows = check_lengths(x=scores, y=targets)
         targets = loss.prepare_targets(targets, self.output_shape, np.float64)
-        scores, targets, _ = loss.flatten(scores, targets)
+        weights = None
+        if self.model.makes_mask:
+            from minidl.sequences.masking import leave_out_padding  # few programs need sequences
+
+            weights = leave_out_padding(self.model, self.model.as_inputs(x), loss.positions(self.output_shape))
+        scores, targets, weights = loss.flatten(scores, targets, weights)
+        if weights is not None:
+            scores, targets = scores[weights > 0], targets[weights > 0]
+            if not len(scores):
+                raise DataError("all of x is padding, so no temperature is best")
         size = float(np.abs(scores).max()) or 1.0
         scores /= size
 

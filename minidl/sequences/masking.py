@@ -1,11 +1,15 @@
-"""The layer that finds out which positions of padded features count."""
+"""Which positions of padded sequences count: a layer that finds the padding of features, and weights for a loss."""
+
+from typing import Any
 
 import numpy as np
 
-from minidl.errors import DataError, ShapeError
+from minidl.errors import ArgumentError, DataError, ShapeError
 from minidl.layers.base import Declaration, Layer
 from minidl.settings import as_number, setting
 from minidl.typing import Array, Shape
+
+_ROWS_AT_ONCE = 4096
 
 
 def entered(layer: Layer, x: Array | None) -> Array:
@@ -51,3 +55,33 @@ class Masking(Layer):
         # In float32, in which a number is the same before and after a model has taken it into its own type.
         counts: Array = np.any(entered(self, x).astype(np.float32) != np.float32(self.padding_value), axis=-1)
         return counts if mask is None else counts & mask
+
+
+def leave_out_padding(model: Any, x: Array, positions: Shape, weights: Array | None = None) -> Array | None:
+    """Return the weights of a model's outputs, with 0 at padding.
+
+    Parameters
+    ----------
+    model : Sequential or predictor
+        It is set up and has a loss.
+    x : array (N, *input_shape)
+        Its rows are read in blocks.
+    positions : tuple of int
+        Axes of an output with separate scores, ``loss.positions(output_shape)``.
+    weights : array (N, *positions), optional
+        The default is 1 for each.
+
+    Returns
+    -------
+    array (N, *positions), or None if all have the same weight
+
+    Raises ArgumentError if the outputs have a mask, but the loss scores each row as a whole.
+    """
+    found = (model.mask_after(x[first : first + _ROWS_AT_ONCE], None) for first in range(0, len(x), _ROWS_AT_ONCE))
+    if not (masks := [mask for mask in found if mask is not None]):
+        return weights
+    mask = np.concatenate(masks)
+    if mask.shape[1:] != positions:
+        cure = "pool the positions first, or score each position, as MeanSquaredError(position_wise=True) does"
+        raise ArgumentError(f"{type(model.loss).__name__} scores a row as a whole, with its padding: {cure}")
+    return mask * (1.0 if weights is None else weights)

@@ -98,19 +98,12 @@ def prepare_rows(
     targets.flags.writeable = False  # they may be the user's array, which a metric must not change
     positions = loss.positions(output_shape)
     weights = spread_weights(weights, positions)
-    if model.makes_mask and (mask := _mask_of(model, x)) is not None:
-        if mask.shape[1:] != positions:
-            cure = "pool the positions first, or score each position, as MeanSquaredError(position_wise=True) does"
-            raise ArgumentError(f"{type(loss).__name__} scores a row as a whole, with its padding: {cure}")
-        weights = mask * (1.0 if weights is None else weights)
+    if model.makes_mask:
+        from minidl.sequences.masking import leave_out_padding  # few programs need sequences
+
+        weights = leave_out_padding(model, x, positions, weights)
     weights = weigh_rows(weights, class_weight, loss, targets, output_shape)
     return Rows(x, targets, weights, math.prod(positions))
-
-
-def _mask_of(model: Sequential, x: Array) -> Array | None:
-    """Return the mask of the model's output for all rows, which are read in blocks; None where all count."""
-    masks = [mask for rows in split_rows(0, len(x), 4096) if (mask := model.mask_after(x[rows], None)) is not None]
-    return np.concatenate(masks) if masks else None
 
 
 def prepare_validation(model: Sequential, validation_data: Any, among: Processes = ALONE) -> Rows | None:

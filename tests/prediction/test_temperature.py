@@ -6,11 +6,14 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax
 
 from minidl import (
+    AugmentedPrediction,
     CategoricalLoss,
     Dense,
+    Embedding,
     Ensemble,
     Flatten,
     FocalCrossEntropy,
+    GlobalAveragePool1D,
     Hinge,
     KLDivergence,
     MeanSquaredError,
@@ -125,6 +128,51 @@ def test_one_score_is_divided_too_and_the_threshold_stays():
     scaled = TemperatureScaling(model).fit(scores, labels[:, 0])
     np.testing.assert_allclose(scaled.predict_proba(scores), expit(scores / scaled.temperature), rtol=1e-10)
     np.testing.assert_array_equal(scaled.predict(scores), model.predict(scores))
+
+
+class TestPadding:
+    """Scores of each position (N, T, K), of a model that masks padding."""
+
+    def problem(self, loss, outputs):
+        """A model, ids padded with 0, labels for all positions, and which of them count."""
+        rng = np.random.default_rng(0)
+        counts = np.arange(6) < rng.integers(1, 7, (80, 1))
+        x = np.where(counts, rng.integers(1, 9, (80, 6)), 0)
+        layers = [Embedding(9, outputs, padding_id=0), loss]
+        model = Sequential(layers, input_shape=6, seed=0, dtype="float64")
+        model.layers[0].weight.value *= 30
+        model.layers[0].weight.value[0] = np.arange(1, 1 + outputs)
+        right = counts & (rng.random((80, 6)) < 0.8)
+        return model, x, np.where(right, model.predict(x), rng.integers(0, max(outputs, 2), (80, 6))), counts
+
+    @pytest.mark.parametrize("wrap", [lambda model: model, lambda model: Ensemble([model])], ids=["model", "ensemble"])
+    @pytest.mark.parametrize(("loss", "outputs"), [(SoftmaxCrossEntropy(), 3), (SigmoidCrossEntropy(), 1)], ids=str)
+    def test_the_temperature_is_that_of_the_positions_that_count(self, loss, outputs, wrap):
+        model, x, y, counts = self.problem(loss, outputs)
+        found = TemperatureScaling(wrap(model)).fit(x, y).temperature
+        scores = wrap(model).predict_scores(x)[counts]
+        assert found == TemperatureScaling(identity(loss, outputs)).fit(scores, y[counts]).temperature
+
+    def test_labels_at_padding_change_nothing(self):
+        model, x, y, counts = self.problem(SoftmaxCrossEntropy(), 3)
+        scaled = TemperatureScaling(AugmentedPrediction(model, lambda x, rng: x, repeats=1))
+        one = scaled.fit(x, y).temperature
+        assert scaled.fit(x, np.where(counts, y, (y + 1) % 3)).temperature == one
+
+    def test_a_model_that_pools_its_positions_has_scores_for_rows(self):
+        rng = np.random.default_rng(0)
+        layers = [Embedding(9, 4, padding_id=0), GlobalAveragePool1D(), Dense(2), SoftmaxCrossEntropy()]
+        model = Sequential(layers, input_shape=6, seed=0, dtype="float64")
+        x = rng.integers(0, 9, (80, 6))
+        scores = model.predict_scores(x)
+        y = np.where(rng.random(80) < 0.8, scores.argmax(axis=1), rng.integers(0, 2, 80))
+        alone = TemperatureScaling(identity(SoftmaxCrossEntropy(), 2)).fit(scores, y)
+        assert TemperatureScaling(model).fit(x, y).temperature == alone.temperature
+
+    def test_nothing_but_padding_is_refused(self):
+        model, x, y, _ = self.problem(SoftmaxCrossEntropy(), 3)
+        with pytest.raises(DataError, match="all of x is padding"):
+            TemperatureScaling(model).fit(0 * x, y)
 
 
 @pytest.mark.parametrize("loss", [FocalCrossEntropy(), KLDivergence(), SoftmaxCrossEntropy(label_smoothing=0.2)])
