@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,6 +75,13 @@ def activations(model: Sequential, x: Any, layers: Sequence[str] | None = None) 
 
     Raises KeyError for an unknown path, and ShapeError and DataError like `predict`.
     """
+    return {path: output for path, (output, _) in outputs_and_masks(model, x, layers).items()}
+
+
+def outputs_and_masks(
+    model: Sequential, x: Any, layers: Sequence[str] | None = None
+) -> dict[str, tuple[Array, Array | None]]:
+    """Return what `activations` returns, and for each output its mask (N, T), or None if all of it counts."""
     if isinstance(layers, str):
         raise ArgumentTypeError(f"layers is {layers!r}; give a list of paths: [{layers!r}]")
     x = model.as_inputs(x)
@@ -85,30 +92,44 @@ def activations(model: Sequential, x: Any, layers: Sequence[str] | None = None) 
     recorded = copy.deepcopy(model, shared)
     for own in [vars(layer) for layer in recorded.walk() if "_computed" in vars(layer)]:
         own["_computed"] = own["layers"]  # in the original order: no ReLU is moved behind a pooling
-    latest: dict[str, Array] = {}
-    blocks: dict[str, list[Array]] = {path: [] for path in paths}
+    outputs: dict[str, Array] = {}
+    masks: dict[str, Array | None] = {}
+    blocks: dict[str, list[tuple[Array, Array | None]]] = {path: [] for path in paths}
     for path in paths:
-        vars(recorded[path])["forward"] = _recording(recorded[path].forward, path, latest)
+        _record(recorded[path], path, outputs, masks)
     if not x.ndim:
         model.predict_scores(x)  # raises its error for data that are not a batch
     for start in range(0, max(len(x), 1), model.rows_at_once):  # in this thread: several would mix up the outputs
-        latest.clear()
+        outputs.clear()
+        masks.clear()
         recorded.predict_scores(x[start : start + model.rows_at_once])
-        for path, output in latest.items():
-            blocks[path].append(output)
+        for path, output in outputs.items():
+            blocks[path].append((output, masks.get(path)))
     # A layer may not call one of the layers inside it.
-    return {path: np.concatenate(outputs) for path, outputs in blocks.items() if outputs}
+    return {path: _joined(found) for path, found in blocks.items() if found}
+
+
+def _joined(blocks: Sequence[tuple[Array, Array | None]]) -> tuple[Array, Array | None]:
+    outputs, masks = zip(*blocks, strict=True)
+    return np.concatenate(outputs), None if masks[0] is None else np.concatenate(masks)
 
 
 def _layers_by_path(model: Sequential) -> dict[str, Layer]:
     return {path.rstrip("/"): layer for path, layer in model.named_layers()[1:]}
 
 
-def _recording(forward: Callable[..., Array], path: str, outputs: dict[str, Array]) -> Callable[..., Array]:
-    """Return a `forward` that also stores its latest output under the layer's path."""
+def _record(layer: Layer, path: str, outputs: dict[str, Array], masks: dict[str, Array | None]) -> None:
+    """Let a layer also store its latest output, and the mask of the output, under its path."""
+    forward, mask_after = layer.forward, layer.mask_after
 
     def recording(*arguments: Any, **options: Any) -> Array:
         outputs[path] = forward(*arguments, **options)
+        if (mask := options.get("mask")) is not None:  # a Bidirectional does not ask its layers for their masks
+            masks[path] = mask_after(None, mask)
         return outputs[path]
 
-    return recording
+    def recording_mask(x: Array | None, mask: Array | None) -> Array | None:
+        masks[path] = mask_after(x, mask)
+        return masks[path]
+
+    vars(layer).update(forward=recording, mask_after=recording_mask)

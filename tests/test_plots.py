@@ -23,12 +23,15 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from minidl import (
+    GRU,
     L2,
     BatchNorm,
+    Bidirectional,
     CosineDecay,
     CrossValidation,
     Dense,
     Dropout,
+    Embedding,
     Ensemble,
     Flatten,
     FunctionCallback,
@@ -1598,6 +1601,28 @@ def test_layers_can_be_chosen_and_branches_of_blocks_are_left_out():
     assert list(bands_of(plots.plot_activation_distributions(model, rows_for(9), ["residual_1/layers"]))) == [
         "residual_1/layers"
     ]
+
+
+def test_padding_has_no_part_in_the_activations():
+    """Rows without padding, and the same rows with padding: each layer has the same numbers beside its band."""
+
+    def model(positions):
+        layers = [Embedding(9, 4, padding_id=0), Bidirectional(GRU(3, return_sequences=True)), BatchNorm(), ReLU()]
+        layers += [Residual([Dense(6), ReLU()]), Dense(3), SoftmaxCrossEntropy()]
+        return Sequential(layers, input_shape=positions, seed=0, dtype="float64")
+
+    short, long = model(5), model(9)
+    x = np.random.default_rng(0).integers(1, 9, (30, 5))
+    padded = np.concatenate([x, np.zeros((30, 4), int)], axis=1)
+    notes, of_padded = (
+        {name: band[:2] for name, band in bands_of(plots.plot_activation_distributions(*given)).items()}
+        for given in ((short, x), (long, padded))
+    )
+    assert "bidirectional_1/backward" in notes
+    assert of_padded == notes
+    assert long.activations(padded)["dense_1"].shape == (30, 9, 3)
+    with pytest.raises(DataError, match="x is all padding: there are no activations to draw"):
+        plots.plot_activation_distributions(long, 0 * padded)
 
 
 def test_gradients_are_those_of_a_training_step_with_penalties():

@@ -123,7 +123,9 @@ def _class_probabilities(probabilities: Array) -> Array:
     if probabilities.ndim == 1:
         probabilities = probabilities[:, np.newaxis]
     if probabilities.ndim != 2 or not probabilities.shape[1]:
-        raise ShapeError(f"probabilities have shape (N, K), or (N,) for one label, not {probabilities.shape}")
+        cure = ": for positions, pass the ones that count, as targets[mask], probabilities[mask]"
+        place = f"not {probabilities.shape}{cure * (probabilities.ndim == 3)}"
+        raise ShapeError(f"probabilities have shape (N, K), or (N,) for one label, {place}")
     if not len(probabilities):
         raise DataError("there are no rows: give one prediction or more")
     check_finite(probabilities, "probabilities")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, NotReadyError
+from minidl.inspection import outputs_and_masks
 from minidl.model import Sequential
 from minidl.plots.canvas import BLUE, VERMILION, new_axes
 from minidl.reprs import brief
@@ -71,7 +72,7 @@ def plot_activation_distributions(
 
     Each layer has a band, from the first at the top to the last. Beside it are the shares of exact zeros and of dead
     units, whose output is the same for every row. A layer is orange if at least a tenth of its units are dead. The
-    values of saturated sigmoids are at 0 and 1.
+    values of saturated sigmoids are at 0 and 1. Padding of sequences does not count.
 
     Parameters
     ----------
@@ -85,20 +86,21 @@ def plot_activation_distributions(
     Raises
     ------
     DataError
-        If `x` has no rows, or `x` or an output holds numbers that are not finite.
+        If `x` has no rows or only padding, or `x` or an output holds numbers that are not finite.
     ShapeError
         If `x` does not fit the model.
     KeyError
         If the model has no such layer.
     """
     check_model(model, "plot_activation_distributions")
-    outputs = model.activations(x, layers)
+    outputs = outputs_and_masks(model, x, layers)
     if layers is None:  # the output of a branch is the output of its last layer
-        outputs = {path: values for path, values in outputs.items() if not isinstance(model[path], Sequential)}
+        outputs = {path: found for path, found in outputs.items() if not isinstance(model[path], Sequential)}
     bands, learns_before = [], False
-    for path, values in outputs.items():
+    for path, (output, mask) in outputs.items():
+        values = output if mask is None else output[mask]
         if not len(values):
-            raise DataError("x is empty: there are no activations to draw")
+            raise DataError(f"x is {'empty' if mask is None else 'all padding'}: there are no activations to draw")
         units = values.reshape(-1, values.shape[-1])
         dead = float((np.ptp(units, axis=0) == 0).mean()) if len(units) > 1 else 0.0
         learns_before = (

@@ -139,7 +139,7 @@ ROWS = [[0.9, 0.1], [0.2, 0.8]]
         ([0, 1], ROWS, True, ArgumentTypeError, "bins is True"),
         ([0, 1, 1], ROWS, 5, ShapeError, r"targets have shape \(3,\); for 2 rows .* labels \(2,\)"),
         ([[0, 1, 1], [0, 0, 1]], ROWS, 5, ShapeError, r"one-hot rows \(2, 2\)"),
-        ([0, 1], [ROWS], 5, ShapeError, r"not \(1, 2, 2\)"),
+        ([[0, 1]], [ROWS], 5, ShapeError, r"not \(1, 2, 2\): for positions, pass the ones that count"),
         ([0, 1], np.empty((2, 0)), 5, ShapeError, r"not \(2, 0\)"),
         ([], np.empty((0, 2)), 5, DataError, "no rows"),
         ([0, 2], ROWS, 5, DataError, "whole numbers in 0 to 1, not 2"),
