@@ -1,5 +1,7 @@
 """Batch normalization's running statistics, computed anew: those of all rows, whatever the batches."""
 
+from dataclasses import field
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,9 @@ from minidl import (
     BatchNorm,
     Dense,
     Dropout,
+    Embedding,
+    Layer,
+    Masking,
     ReLU,
     Residual,
     Sequential,
@@ -127,3 +132,55 @@ def test_layers_in_blocks_are_found():
     recompute_statistics(model, x)
     (layer,) = (layer for layer in model.walk() if isinstance(layer, BatchNorm))
     np.testing.assert_allclose(layer.running_mean.value, x.mean(axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 5, 1024])
+def test_padding_has_no_part_whatever_the_batches(batch_size):
+    rng = np.random.default_rng(0)
+    # The first two rows are nothing but padding, then comes a batch in which one position counts.
+    lengths = np.array([0, 0, 1, 0, 4, 2, 4, 1, 0, 0, 3])
+    x = np.where((np.arange(4) < lengths[:, np.newaxis])[..., np.newaxis], rng.normal(3, 2, (11, 4, 3)), 0)
+    model = Sequential([Masking(), BatchNorm()], input_shape=(4, 3), seed=0, dtype="float64")
+    recompute_statistics(model, x, batch_size=batch_size)
+    layer, counted = model.layers[1], x[x.any(axis=2)]
+    assert len(counted) == 15
+    np.testing.assert_allclose(layer.running_mean.value, counted.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(layer.running_variance.value, counted.var(axis=0, ddof=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("counted", [0, 1])
+def test_fewer_than_two_positions_that_count_are_refused(counted):
+    model = Sequential([Embedding(5, 3, padding_id=0), BatchNorm()], input_shape=4, seed=0)
+    x = np.zeros((3, 4), int)
+    x[1, :counted] = 2
+    with pytest.raises(DataError, match=f"a variance takes two positions or more, and {counted} of x count"):
+        recompute_statistics(model, x)
+    assert model.layers[1].running_variance.value.tolist() == [1, 1, 1]
+
+
+class Sometimes(Layer):
+    """Normalizes only batches with large numbers, and never by the other layer that it holds."""
+
+    norm: BatchNorm = field(default_factory=BatchNorm, init=False)
+    unused: BatchNorm = field(default_factory=BatchNorm, init=False)
+
+    def sublayers(self):
+        return {"norm": self.norm, "unused": self.unused}
+
+    def build(self, input_shape, declare):
+        declare.sublayer("norm", input_shape)
+        return declare.sublayer("unused", input_shape)
+
+    def forward(self, x, training=False):
+        return self.norm.forward(x, training) if x.max() > 5 else x
+
+
+def test_a_layer_that_is_not_called_for_a_batch_has_the_statistics_of_the_others():
+    x = np.random.default_rng(0).normal(size=(12, 3))
+    x[4:8] += 10
+    model = Sequential([Sometimes()], input_shape=3, seed=0, dtype="float64")
+    recompute_statistics(model, x, batch_size=4)
+    norm, unused = model.layers[0].norm, model.layers[0].unused
+    np.testing.assert_allclose(norm.running_mean.value, x[4:8].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(norm.running_variance.value, x[4:8].var(axis=0, ddof=1), rtol=1e-12)
+    assert (unused.running_mean.value.tolist(), unused.running_variance.value.tolist()) == ([0] * 3, [1] * 3)
