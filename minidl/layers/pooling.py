@@ -160,7 +160,7 @@ class GlobalMaxPool2D(LooksAtPlaces, Layer):
         return dx.reshape(len(dy), height, width, channels)
 
 
-class ZeroPad2D(Layer):
+class ZeroPad2D(LooksAtPlaces, Layer):
     """Add rows and columns of zeros around images.
 
     Parameters
@@ -186,7 +186,7 @@ class ZeroPad2D(Layer):
         return self.window.crop(dy).copy()
 
 
-class UpSample2D(Layer):
+class UpSample2D(LooksAtPlaces, Layer):
     """Enlarge images by repeating each pixel (nearest neighbour).
 
     Parameters

@@ -5,7 +5,7 @@ import math
 from dataclasses import field
 from typing import Any
 
-from minidl.errors import ShapeError
+from minidl.errors import ArgumentError, ShapeError
 from minidl.layers.base import Declaration, Layer
 from minidl.settings import as_number, as_shape, setting
 from minidl.typing import Array, Shape
@@ -28,7 +28,8 @@ class Reshape(Layer):
 
     Shapes: (N, *input_shape) -> (N, *target_shape). dx = dy in the input's shape.
 
-    Raises ShapeError at build if the two shapes have different numbers of elements.
+    Raises ShapeError at build if the two shapes have different numbers of elements, and ArgumentError for padded
+    sequences whose positions would not stay the same.
     """
 
     target_shape: Any = setting(kw_only=False, check=functools.partial(as_shape, rest=-1), fixed=True)
@@ -48,11 +49,19 @@ class Reshape(Layer):
     def backward(self, dy: Array) -> Array:
         return dy.reshape(len(dy), *(self.input_shape or ())).copy()
 
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
+        if (kept := super().mask_after(x, mask)) is mask:
+            return kept
+        cure = "pool the positions before it, score each, as with position_wise=True, or leave padding_id out"
+        raise ArgumentError(f"{type(self).__name__} cannot leave padding out: {cure}")
+
 
 class Flatten(Reshape):
     """Make each sample one-dimensional.
 
     Shapes: (N, ...) -> (N, product of the sizes). dx = dy in the input's shape.
+
+    Raises ArgumentError for padded sequences: pool their positions first, or score each of them.
     """
 
     target_shape: Any = field(default=(-1,), init=False, repr=False)

@@ -64,7 +64,7 @@ def as_image(shape: Shape) -> tuple[int, int, int]:
 
 
 class LooksAtPlaces:
-    """Base of the layers that look at several places of an image: they cannot leave any of these places out."""
+    """Base of the layers that combine or move the places of an image: they cannot leave any of these places out."""
 
     def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
         if mask is not None:

@@ -41,7 +41,7 @@ from minidl.layers import (
     UpSample2D,
     ZeroPad2D,
 )
-from minidl.layers.windows import Window
+from minidl.layers.windows import LooksAtPlaces, Window
 from minidl.losses import CategoricalLoss, Loss, Poisson, PositionWiseLoss, SigmoidCrossEntropy
 from minidl.model import Sequential
 from minidl.onnx.graph import Graph
@@ -81,7 +81,7 @@ def translate_layer(layer: Layer, graph: Graph, x: str) -> str:
     """Add the nodes of a layer that is set up, and return the name of its output."""
     mask = graph.mask_of(x)
     y = _translate(layer, graph, x if isinstance(layer, _TAKE_WHOLE) else graph.set_mask(graph.as_floats(x), mask))
-    if mask is not None and type(layer).mask_after is Layer.mask_after:
+    if mask is not None and type(layer).mask_after in _FOLLOW_SHAPES:
         graph.set_mask(y, mask if layer.mask_after(None, np.empty((0, 0), bool)) is not None else None)
     return y
 
@@ -141,6 +141,9 @@ def _squeezed(graph: Graph, x: str) -> str:
 
 _TAKE_WHOLE = Sequential, Residual, Concatenate, Embedding, TiedEmbedding, Reshape
 """Layers that take whole numbers or pass them on; other layers get float32."""
+
+_FOLLOW_SHAPES = {Layer.mask_after, Reshape.mask_after, LooksAtPlaces.mask_after}
+"""Methods for the mask of an output that keep the mask of the input, leave it out, or refuse it."""
 
 _FLOAT, _INT64 = 1, 7
 """ONNX's numbers of these types."""

@@ -120,6 +120,13 @@ def layer_checks(
         yield named(layer, name, checks.asking_for_integers(getattr(checks, name.replace(" ", "_"))))
 
 
+class _Joined(Flatten):
+    """Flatten for padded sequences, too: the checks only need a loss that depends on each output."""
+
+    def mask_after(self, x: Array | None, mask: Array | None) -> Array | None:
+        return None
+
+
 class _LayerChecks:
     """Each method is a check with the same name."""
 
@@ -685,7 +692,7 @@ class _LayerChecks:
         before: list[Layer] = [PReLU()] if may_follow else []
         layer = copy.deepcopy(self.layer)
         layer.trainable = not frozen
-        layers: list[Layer | Loss] = [*before, layer, Flatten(), Dense(1), MeanSquaredError()]
+        layers: list[Layer | Loss] = [*before, layer, _Joined(), Dense(1), MeanSquaredError()]
         model = Sequential(layers, input_shape=self.input_shape, seed=self.seed, dtype="float64")
         model.parameters += 0.1 * np.random.default_rng(self.seed).normal(size=model.parameters.shape)
         return Trainer(model, AdamW(0.01), seed=self.seed, batch_size=self.batch_size)

@@ -13,6 +13,7 @@ from minidl import (
     Concatenate,
     Dense,
     Dropout,
+    Flatten,
     Layer,
     LayerNorm,
     ReLU,
@@ -21,6 +22,7 @@ from minidl import (
     Sequential,
     SoftmaxCrossEntropy,
     Tanh,
+    UpSample2D,
 )
 from minidl.errors import ArgumentError
 from minidl.sequences import (
@@ -145,6 +147,10 @@ def test_a_mask_that_a_layer_refuses_is_an_error_at_export(tmp_path):
     embedding, convolution = Embedding(9, 4, padding_id=0), Conv1D(3, 3, strides=2, padding="same")
     with pytest.raises(ArgumentError, match=r"^layer 2 'conv1d_1': with strides, padding=\"same\" depends"):
         minidl.onnx.export(Sequential([embedding, convolution], input_shape=8), tmp_path / "model.onnx")
+    for layers in ([Flatten()], [Reshape((8, 2, 2)), UpSample2D()]):
+        model = Sequential([Embedding(9, 4, padding_id=0), *layers], input_shape=8)
+        with pytest.raises(ArgumentError, match=r"^layer \d '(flatten|up_sample2d)_1': .* cannot leave padding out"):
+            minidl.onnx.export(model, tmp_path / "model.onnx")
 
 
 class Doubled(Layer):

@@ -28,9 +28,12 @@ from minidl import (
     Reshape,
     Residual,
     Sequential,
+    SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
     Tanh,
     Trainer,
+    UpSample2D,
+    ZeroPad2D,
 )
 from minidl.data import Shards
 from minidl.errors import ArgumentError, DataError, ShapeError
@@ -203,7 +206,8 @@ def test_losses_of_numbers_leave_the_padding_out_where_positions_are_their_sampl
 
 def test_a_mask_ends_where_positions_do():
     x, _, _ = padded()
-    model = Sequential([Embedding(9, 4, padding_id=0), Dense(2), Flatten(), Dense(3), SoftmaxCrossEntropy()], seed=0)
+    layers = [Embedding(9, 4, padding_id=0), Dense(2), GlobalAveragePool1D(), Dense(3), SoftmaxCrossEntropy()]
+    model = Sequential(layers, seed=0)
     model.set_up_for(x)
     assert model.mask_after(x, None) is None
     np.testing.assert_array_equal(model.layers[1].mask_after(None, x != 0), x != 0)
@@ -283,7 +287,7 @@ def test_a_branch_without_a_mask_counts_wholly_where_positions_are_joined():
     np.testing.assert_array_equal(beside.mask_after(x, None), (x != 0) & (x != 3))
 
 
-def test_ids_of_two_axes_keep_their_mask_in_branches_and_lose_it_with_an_axis():
+def test_ids_of_two_axes_keep_their_mask_in_branches_and_not_without_an_axis():
     ids = np.random.default_rng(0).integers(0, 4, (5, 3, 4))
     layers = [Embedding(4, 2, padding_id=0), Concatenate([Rescale(1), Dense(3)]), BatchNorm()]
     model = Sequential([*layers, Dense(3), SoftmaxCrossEntropy()], seed=0, dtype="float64")
@@ -293,11 +297,34 @@ def test_ids_of_two_axes_keep_their_mask_in_branches_and_lose_it_with_an_axis():
     assert losses[0] == losses[1]
     Trainer(model, SGD(0.1), seed=0).fit(ids, labels, progress=False)
     flat = Sequential([Embedding(4, 2, padding_id=0), Reshape((3, 8)), GRU(2)], input_shape=(3, 4), seed=0)
-    assert flat.mask_after(ids, None) is None
-    assert flat.forward(ids).shape == (5, 2)
+    with pytest.raises(ArgumentError, match="Reshape cannot leave padding out"):
+        flat.mask_after(ids, None)
 
 
-@pytest.mark.parametrize("layer", [Conv2D(2, 3, padding="same"), MaxPool2D(1), GlobalAveragePool2D()], ids=repr)
+@pytest.mark.parametrize("layer", [Flatten(), Reshape((3, 2)), Reshape((3, 2, 1)), Reshape(6)], ids=repr)
+def test_layers_that_join_positions_say_that_they_cannot_leave_padding_out(layer):
+    x, _, _ = padded()
+    cure = r"pool the positions before it, score each, as with position_wise=True, or leave"
+    message = f"{type(layer).__name__} cannot leave padding out: {cure} padding_id out"
+    layers = [Embedding(9, 4, padding_id=0), GRU(8, return_sequences=True), Dense(1), layer]
+    model = Sequential([*layers, SigmoidCrossEntropy()], input_shape=6, seed=0)
+    with pytest.raises(ArgumentError, match=f"layer 4 '{layer.name}': {message}"):
+        model.forward(x)
+    with pytest.raises(ArgumentError, match=message):
+        Trainer(model).evaluate(x, np.zeros((12, *model.output_shape)))
+
+
+@pytest.mark.parametrize("shape", [(6, 2, 2), (6, 4, 1), (6, 1, 4)])
+def test_reshaping_the_features_keeps_the_mask(shape):
+    x, _, _ = padded()
+    model = Sequential([Embedding(9, 4, padding_id=0), Reshape(shape)], input_shape=6, seed=0)
+    np.testing.assert_array_equal(model.mask_after(x, None), x != 0)
+
+
+IMAGE_LAYERS = [Conv2D(2, 3, padding="same"), MaxPool2D(1), GlobalAveragePool2D(), UpSample2D(2), ZeroPad2D(1)]
+
+
+@pytest.mark.parametrize("layer", IMAGE_LAYERS, ids=repr)
 def test_layers_of_images_say_that_they_cannot_leave_padding_out(layer):
     x, _, _ = padded()
     model = Sequential([Embedding(9, 4, padding_id=0), Reshape((6, 1, 4)), layer], input_shape=6, seed=0)
