@@ -83,9 +83,9 @@ def check_lengths(**arrays: Array | None) -> int:
     return length
 
 
-def check_mask(mask: Any, x: Array) -> None:
-    """Raise ShapeError unless a mask is a bool array of the first axes of `x`, the rows and their positions."""
-    axes = np.ndim(mask)
+def check_mask(mask: Any, x: Array, axes: int | None = None) -> None:
+    """Raise ShapeError unless a mask is a bool array of the first `axes` of `x`, the rows and their positions."""
+    axes = getattr(mask, "ndim", 0) if axes is None else axes
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or axes < 2 or mask.shape != x.shape[:axes]:
         raise ShapeError(f"a mask is a bool array (N, T), True where a position counts; x has the shape {x.shape}")
 

@@ -53,7 +53,7 @@ def routines_for(layer: Any, x: Array, mask: Array | None = None) -> Routines | 
 
 def takes_mask(mask: Array | None, x: Array) -> bool:
     """Whether it is a mask of these sequences, or None; NumPy code raises the error."""
-    return mask is None or (mask.dtype == np.bool_ and mask.shape == x.shape[:2])
+    return mask is None or (isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == x.shape[:2])
 
 
 def routines_for_saved(layer: Any, dy: Array) -> Routines | None:

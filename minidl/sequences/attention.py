@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from minidl import functional, products
-from minidl.errors import ArgumentError, ShapeError
+from minidl.arrays import check_mask
+from minidl.errors import ArgumentError, NotReadyError, ShapeError
 from minidl.initializers import Initializer, is_initializer
 from minidl.layers.base import Declaration, Layer, Parameter
 from minidl.layers.noise import Dropout
@@ -51,8 +52,9 @@ class MultiHeadAttention(Layer):
 
     With a mask (N, T), positions where it is False are not keys. A position without any keys gets ``bo``.
 
-    Raises ShapeError at set-up if the samples do not have two axes, if H does not divide the features, or if heads with
-    rotary positions have an odd size.
+    Raises ShapeError at set-up if the samples do not have two axes, if H does not divide the features, if these are not
+    `features`, or if heads with rotary positions have an odd size; ShapeError for another array than a mask;
+    NotReadyError before set-up.
     Sources: Vaswani et al. (2017), arXiv:1706.03762; Su et al. (2021), arXiv:2104.09864, for rotary positions.
     """
 
@@ -87,6 +89,7 @@ class MultiHeadAttention(Layer):
         return positions * (5 * features + self.heads * positions)
 
     def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
+        self._check(x, mask)
         queries, keys, values = self._project(x)
         weights = self._weigh(queries, keys, mask)
         kept, noise = weights, None
@@ -128,6 +131,7 @@ class MultiHeadAttention(Layer):
         Each line sums to 1. If a mask leaves a position no keys, its line is 0.
         """
         x = np.asarray(x, self.dtype)
+        self._check(x, mask)
         self.check_input(x)
         queries, keys, _ = self._project(x)
         return self._weigh(queries, keys, mask)
@@ -147,6 +151,12 @@ class MultiHeadAttention(Layer):
         memory.update(keys=keys, values=values)
         return self._join(self._take(self._weigh(queries, keys, None), values))
 
+    def _check(self, x: Array, mask: Array | None) -> None:
+        if self.input_shape is None:
+            raise NotReadyError("MultiHeadAttention has no weights yet: first call set_up(input_shape, seed)")
+        if mask is not None:
+            check_mask(mask, x, 2)
+
     def _scale(self) -> float:
         return 1 / math.sqrt(len(self.output_weight.value) // self.heads)
 
@@ -158,8 +168,6 @@ class MultiHeadAttention(Layer):
         return queries * self._scale(), keys, parts[2]
 
     def _weigh(self, queries: Array, keys: Array, mask: Array | None) -> Array:
-        if mask is not None and mask.shape != (len(keys), keys.shape[2]):
-            raise ShapeError(f"a mask of {len(keys)} sequences of {keys.shape[2]} positions cannot be {mask.shape}")
         weights = queries @ keys.swapaxes(2, 3)
         _softmax(weights, self.causal, mask)
         return weights

@@ -95,7 +95,7 @@ class _Recurrent(Layer):
         States are (numbers in a state, T + 1, N, H): the first is `start`.
         """
         if mask is not None:
-            check_mask(mask, x)  # compiled loops would read beyond a mask that is too short
+            check_mask(mask, x, 2)  # compiled loops would read beyond a mask that is too short
         inputs = _by_steps(x, self.go_backwards, self.dtype)
         time, rows, features = inputs.shape
         skipped = None if mask is None or mask.all() else _by_steps(~mask[..., np.newaxis], self.go_backwards, bool)

@@ -211,10 +211,11 @@ class _Means(_Pooling1D):
     """Base of the average poolings: the mean of the whole window, divided by the share of it that counts."""
 
     def forward(self, x: Array, training: bool = False, mask: Array | None = None) -> Array:
+        hidden = _hide(x, mask)
         shares = None if mask is None else self.shares(mask, x.dtype)
         if training:
             self.saved = mask, shares
-        return _divide(self.pool(_hide(x, mask), training), shares)
+        return _divide(self.pool(hidden, training), shares)
 
     def backward(self, dy: Array) -> Array:
         mask, shares = self.saved
@@ -315,7 +316,7 @@ def _hide(x: Array, mask: Array | None, value: float = 0) -> Array:
     """Return sequences (N, T, features) with `value` at masked positions. Raise ShapeError for a wrong mask."""
     if mask is None:
         return x
-    check_mask(mask, x)
+    check_mask(mask, x, 2)
     return np.where(mask[:, :, np.newaxis], x, x.dtype.type(value))
 
 

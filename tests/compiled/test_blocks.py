@@ -212,7 +212,7 @@ def test_inputs_in_another_order_of_memory(new_layers, arrange):
 def test_a_wrong_mask_is_the_same_error(new_layers):
     block = Residual(new_layers())
     block.set_up((7, 8), 0)
-    for mask in (np.ones((3, 6), bool), np.ones((3, 7))):
+    for mask in (np.ones((3, 6), bool), np.ones((3, 7)), [[True] * 7] * 3):
         errors = []
         for on in (False, True):
             switch(on)

@@ -162,13 +162,24 @@ def test_padding_on_the_left_gives_what_the_sequence_gives_alone():
         np.testing.assert_allclose(built((6, 8), **options).forward(x, mask=mask)[:, 2:], alone, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(3, 4), (2, 5), (2,), (2, 4, 1)])
-def test_a_mask_of_another_shape_is_an_error(shape):
+WRONG_MASKS = [np.ones(shape, bool) for shape in [(3, 4), (2, 5), (2,), (2, 4, 1), (2, 4, 8)]]
+WRONG_MASKS += [np.ones((2, 4), int), np.ones((2, 4)), [[True] * 4] * 2, [[True], [True, False]], True]
+
+
+@pytest.mark.parametrize("mask", WRONG_MASKS)
+def test_a_mask_of_another_shape_or_type_is_an_error(mask):
     layer, x = built((4, 8)), batch(2, 4, 8)
-    with pytest.raises(ShapeError, match="a mask of 2 sequences of 4 positions cannot be"):
-        layer.forward(x, mask=np.ones(shape, bool))
-    with pytest.raises(ShapeError, match="a mask of 2 sequences of 4 positions cannot be"):
-        layer.attention_weights(x, np.ones(shape, bool))
+    message = r"a mask is a bool array \(N, T\), True where a position counts; x has the shape \(2, 4, 8\)"
+    for attend in (layer.forward, layer.attention_weights):
+        with pytest.raises(ShapeError, match=message):
+            attend(x, mask=mask)
+
+
+def test_before_set_up_it_is_not_ready():
+    layer, x = MultiHeadAttention(2), batch(2, 4, 8)
+    for attend in (layer.forward, layer.attention_weights):
+        with pytest.raises(NotReadyError, match="MultiHeadAttention has no weights yet: first call set_up"):
+            attend(x)
 
 
 # Causal

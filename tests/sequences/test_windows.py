@@ -484,8 +484,11 @@ def test_samples_that_do_not_fit_are_refused_by_name(layer, shape, message):
         Sequential([copy.deepcopy(layer)], input_shape=shape)
 
 
-@pytest.mark.parametrize("layer", [Conv1D(3, 2), MaxPool1D(2), GlobalMaxPool1D()], ids=repr)
-@pytest.mark.parametrize("mask", [np.ones((4, 3), bool), np.ones((1, 6), bool), np.ones((4, 6), int)], ids=str)
+WRONG_MASKS = [np.ones(shape, bool) for shape in [(4, 3), (1, 6), (4, 6, 4)]] + [np.ones((4, 6), int), [[True] * 6] * 4]
+
+
+@pytest.mark.parametrize("layer", [Conv1D(3, 2), MaxPool1D(2), GlobalMaxPool1D(), GlobalAveragePool1D()], ids=repr)
+@pytest.mark.parametrize("mask", WRONG_MASKS)
 def test_a_mask_of_another_shape_or_type_is_refused(layer, mask):
     layer = copy.deepcopy(layer)
     layer.set_up((6, 4), 0)
