@@ -29,6 +29,8 @@ class MultiHeadAttention(Layer):
     ----------
     heads : int, > 0
         H, a divisor of F.
+    features : int, optional
+        F, if it must be checked, as in `TransformerBlock`. By default the input tells it.
     causal : bool, default False
         Whether a position sees only itself and earlier positions. A model that predicts the next position needs this.
     dropout : float in [0, 1), default 0
@@ -59,6 +61,7 @@ class MultiHeadAttention(Layer):
     """
 
     heads: int = setting(kw_only=False, low=1, whole=True, fixed=True)
+    features: int | None = setting(default=None, low=1, whole=True, fixed=True)
     causal: bool = setting(default=False, check=as_flag)
     dropout: float = setting(default=0.0, low=0, below=1)
     rotary: bool = setting(default=False, check=as_flag, fixed=True)
@@ -70,6 +73,10 @@ class MultiHeadAttention(Layer):
 
     def build(self, input_shape: Shape, declare: Declaration) -> Shape:
         _, features = sequence_of(self, input_shape)
+        if self.features not in (None, features):
+            cure = f"give it {features}, or put Dense({self.features}) before it"
+            what = f"{self.features} features per position, not {features}"
+            raise ShapeError(f"MultiHeadAttention, as a part of TransformerBlock, takes {what}: {cure}")
         if features % self.heads or (self.rotary and features // self.heads % 2):
             even = " of an even size, as rotary=True needs" if self.rotary else ""
             raise ShapeError(f"MultiHeadAttention cannot cut {features} features into {self.heads} heads{even}")

@@ -13,7 +13,7 @@ from minidl.model import Sequential
 from minidl.sequences.attention import MultiHeadAttention
 from minidl.sequences.embedding import Embedding
 from minidl.sequences.generation import continue_layer
-from minidl.settings import as_flag, instance_of, setting
+from minidl.settings import as_flag, as_whole_number, instance_of, setting
 from minidl.typing import Array, Shape
 
 
@@ -49,11 +49,19 @@ def TransformerBlock(  # noqa: N802 - it is used like a layer, and makes one
     name : str, optional
         As for any layer.
 
-    Shapes: (N, T, units) -> (N, T, units). Sources: Vaswani et al. (2017), arXiv:1706.03762; Xiong et al. (2020),
-    arXiv:2002.04745, for the normalization first.
+    Shapes: (N, T, units) -> (N, T, units).
+
+    Raises ArgumentError and ArgumentTypeError for settings that are not in range, and ShapeError at set-up if the input
+    does not have `units` features.
+    Sources: Vaswani et al. (2017), arXiv:1706.03762; Xiong et al. (2020), arXiv:2002.04745, for the normalization
+    first.
     """
-    attention = MultiHeadAttention(heads, causal=causal, dropout=dropout, rotary=rotary)
-    dense = [Dense(hidden_units or 4 * units), GELU(), Dense(units, initializer="glorot_uniform")]
+    units = as_whole_number(units, "TransformerBlock: units", 1)
+    if hidden_units is None:
+        hidden_units = 4 * units
+    hidden_units = as_whole_number(hidden_units, "TransformerBlock: hidden_units", 1)
+    attention = MultiHeadAttention(heads, features=units, causal=causal, dropout=dropout, rotary=rotary)
+    dense = [Dense(hidden_units), GELU(), Dense(units, initializer="glorot_uniform")]
     parts: list[list[Layer]] = [[LayerNorm(), attention], [LayerNorm(), *dense]]
     return Sequential([Residual([*part, Dropout(dropout)] if dropout else part) for part in parts], name=name)
 

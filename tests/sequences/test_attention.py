@@ -182,6 +182,14 @@ def test_before_set_up_it_is_not_ready():
             attend(x)
 
 
+def test_a_number_of_features_is_checked_at_set_up():
+    assert MultiHeadAttention(2, features=8).set_up((4, 8), 0) == (4, 8)
+    with pytest.raises(ShapeError, match=r"takes 8 features per position, not 4: give it 4, or put Dense\(8\) before"):
+        MultiHeadAttention(2, features=8).set_up((4, 4), 0)
+    with pytest.raises(ArgumentError, match="MultiHeadAttention: features is 0"):
+        MultiHeadAttention(2, features=0)
+
+
 # Causal
 
 

@@ -21,7 +21,7 @@ from minidl import (
     Trainer,
     TransformerBlock,
 )
-from minidl.errors import ArgumentTypeError, ShapeError
+from minidl.errors import ArgumentError, ArgumentTypeError, ShapeError
 from minidl.testing import check_layer
 
 OPTIONS = [
@@ -54,6 +54,34 @@ def test_a_block_is_attention_and_two_dense_layers_each_behind_a_normalization_a
     assert TransformerBlock(8, 2).layers[1].layers.layers[1].units == 32
     assert attention.causal
     assert attention.dropout == 0.1
+
+
+def test_a_block_for_another_number_of_features_is_refused_at_set_up():
+    layers = [Dense(4), TransformerBlock(8, 2)]
+    with pytest.raises(ShapeError, match=r"TransformerBlock, takes 8 features per position, not 4: give it 4") as found:
+        Sequential(layers, input_shape=(5, 3))
+    assert len(str(found.value)) <= 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((4.5, 2), ArgumentTypeError, "TransformerBlock: units is 4.5; it must be a whole number, 1 or more"),
+        ((0, 2), ArgumentError, "TransformerBlock: units is 0; it must be a whole number, 1 or more"),
+        (("4", 2), ArgumentTypeError, "TransformerBlock: units is '4'; it must be a whole number, 1 or more"),
+        ((4, 2, 0), ArgumentError, "TransformerBlock: hidden_units is 0; it must be a whole number, 1 or more"),
+        ((4, 2, 2.5), ArgumentTypeError, "TransformerBlock: hidden_units is 2.5; it must be a whole number, 1 or more"),
+        ((4, 0), ArgumentError, "MultiHeadAttention: heads is 0; it must be a whole number, 1 or more"),
+    ],
+)
+def test_settings_of_a_block_that_cannot_work_are_refused(arguments, error, message):
+    units, heads, *hidden = arguments
+    with pytest.raises(error, match=f"^{message}$"):
+        TransformerBlock(units, heads, **dict(zip(["hidden_units"], hidden, strict=False)))
+
+
+def test_numbers_of_numpy_are_settings_of_a_block():
+    assert TransformerBlock(np.int64(4), 2).layers[1].layers.layers[1].units == 16
 
 
 def test_a_block_hands_the_mask_on_so_that_padding_changes_nothing():
