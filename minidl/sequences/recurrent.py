@@ -313,12 +313,23 @@ class _ForgetBias(Initializer):
 
 
 def _as_one_way(layer: Any, place: str) -> _Recurrent:
-    """Return a recurrent layer that goes forwards. Raise ArgumentTypeError or ArgumentError for anything else."""
+    """Return a new recurrent layer that goes forwards. Raise ArgumentTypeError or ArgumentError for anything else."""
     if not isinstance(layer, _Recurrent):
         raise ArgumentTypeError(f"{place} is {brief(layer)}; it must be a SimpleRNN, GRU or LSTM")
     if layer.go_backwards:
         raise ArgumentError(f"{place} goes backwards: give the layer that goes forwards; the other one is made from it")
+    if layer.input_shape is not None:
+        cure = f"give a new {type(layer).__name__}, because both directions get their first values together"
+        raise ArgumentError(f"{place} is set up already: {cure}")
     return layer
+
+
+def _as_merge(value: Any, place: str) -> str:
+    """Return "concatenate", "sum" or "mean". Raise ArgumentError for other texts."""
+    for of_keras, own in (("concat", "concatenate"), ("ave", "mean")):
+        if value == of_keras:
+            raise ArgumentError(f"{place} is {value!r}; here it is {own!r}")
+    return one_of("concatenate", "sum", "mean")(value, place)
 
 
 def _in_the_other_direction(layer: _Recurrent) -> _Recurrent:
@@ -344,13 +355,14 @@ class Bidirectional(Layer):
 
     PyTorch's ``bidirectional=True`` concatenates. There, the second layer's parameters have names with ``_reverse``.
 
-    Raises the layer's ShapeError, ArgumentTypeError for another layer, and ArgumentError if the layer goes backwards.
+    Raises the layer's ShapeError, ArgumentTypeError for another layer, and ArgumentError if the layer goes backwards or
+    is set up.
     Source: Schuster and Paliwal (1997), "Bidirectional recurrent neural networks", IEEE Transactions on Signal
     Processing 45(11).
     """
 
     layer: Any = setting(kw_only=False, check=_as_one_way, fixed=True)
-    merge: str = setting(default="concatenate", check=one_of("concatenate", "sum", "mean"), fixed=True)
+    merge: str = setting(default="concatenate", check=_as_merge, fixed=True)
     takes_mask = True
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """Windows that slide along time: convolution and pooling of sequences, treated as images with one row."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,16 +19,17 @@ from minidl.settings import as_flag, setting
 from minidl.typing import Array, Shape
 
 
-def as_sides(value: Any, name: str) -> str | Sides:
-    """Return "valid", "same", or the numbers of zeros (before, after) a sequence, also given one number for both."""
-    if isinstance(value, str) and value not in {"valid", "same"}:
-        raise ArgumentError(f'{name} is {value!r}; it must be "valid", "same", a number, or (before, after)')
+def as_sides(value: Any, name: str, words: Sequence[str] = ("valid", "same")) -> str | Sides:
+    """Return one of the words, or the numbers of zeros (before, after) a sequence, also given one number for both."""
+    if isinstance(value, str) and value not in words:
+        known = ", ".join(f'"{word}"' for word in words)
+        raise ArgumentError(f"{name} is {value!r}; it must be {known}, a number, or (before, after)")
     return value if isinstance(value, str) else as_pair(value, name, 0)
 
 
 def as_causal_sides(value: Any, name: str) -> str | Sides:
     """Return "causal" or the result of `as_sides`."""
-    return "causal" if isinstance(value, str) and value == "causal" else as_sides(value, name)
+    return as_sides(value, name, ("valid", "same", "causal"))
 
 
 class _AlongTime(Layer):

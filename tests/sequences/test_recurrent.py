@@ -162,6 +162,10 @@ def test_a_layer_for_both_ways_must_be_recurrent_and_go_forwards():
         Bidirectional(GRU(3, go_backwards=True))
     with pytest.raises(ArgumentError, match="must be one of 'concatenate', 'sum', 'mean'"):
         Bidirectional(GRU(3), merge="product")
+    layer = GRU(4)
+    layer.set_up((6, 3), 0)
+    with pytest.raises(ArgumentError, match="^Bidirectional: layer is set up already: give a new GRU, because both"):
+        Bidirectional(layer)
 
 
 def test_samples_that_are_no_sequences_are_an_error_that_names_the_cure():
