@@ -19,6 +19,18 @@ _HELD_OUT = "validation_data=(x, y); minidl.data.train_validation_split splits t
 _OF_TRAINER = "give it to the trainer: Trainer(model, batch_size=..., shuffle=..., metrics=...)"
 _WHOLE_DATA = "leave it out: each epoch and each validation uses every row once"
 
+_RECURRENT = {
+    **dict.fromkeys(["use_bias", "bias"], "leave it out: recurrent layers always have a bias"),
+    **dict.fromkeys(
+        ["recurrent_regularizer", "recurrent_constraint"], "regularizer= and constraint= act on both weights"
+    ),
+    "recurrent_activation": "leave it out: gates are sigmoids",
+    "input_size": _NO_SHAPE,
+    **dict.fromkeys(["unroll", "implementation", "use_cudnn"], "leave it out: it changes no result"),
+    "time_major": "leave it out: the batch is the first axis, time the second",
+}
+_TANH = {"activation": 'it is always tanh; only SimpleRNN also takes "relu"'}
+
 FIXES: dict[str, dict[str, str]] = {
     "Configurable": {
         **dict.fromkeys(["lr", "learning_rate"], "set the learning_rate of the optimizer"),
@@ -26,7 +38,10 @@ FIXES: dict[str, dict[str, str]] = {
         **{name: f"set the {name} of a layer that has one, such as Dense" for name in ("regularizer", "constraint")},
         **{name: f"set the {name} of the trainer" for name in ("clip_norm", "clip_value")},
     },
-    **{kind: {"activation": 'it is always tanh; only SimpleRNN also takes "relu"'} for kind in ("GRU", "LSTM")},
+    "SimpleRNN": {**_RECURRENT, "nonlinearity": "use activation="},
+    "GRU": {**_RECURRENT, **_TANH, "reset_after": "leave it out: it is always as with reset_after=True"},
+    "LSTM": {**_RECURRENT, **_TANH, "unit_forget_bias": "leave it out: the bias of the forget gate starts at 1"},
+    "Bidirectional": {"backward_layer": "leave it out: the second layer is made like the first"},
     "Layer": {
         "activation": "an activation is a separate layer: Dense(64), ReLU()",
         **dict.fromkeys(["input_shape", "input_dim", "in_features", "batch_input_shape", "num_features"], _NO_SHAPE),
@@ -43,7 +58,7 @@ FIXES: dict[str, dict[str, str]] = {
         "num_layers": "give several layers, with return_sequences=True in all except the last",
         "bidirectional": "use another layer around it: Bidirectional(LSTM(64))",
         "batch_first": "leave it out: the batch is the first axis, time the second",
-        "recurrent_dropout": "put Dropout(0.2) between the layers",
+        **dict.fromkeys(["dropout", "recurrent_dropout"], "put Dropout(0.2) between the layers"),
         **dict.fromkeys(["return_state", "stateful"], "layer.continued(x, memory) keeps the state in memory, a dict"),
         "merge_mode": 'use merge=: "concatenate", "sum" or "mean"',
         **dict.fromkeys(["device", "to", "cuda", "cpu"], "leave it out: minidl always computes on the CPU"),
@@ -179,6 +194,14 @@ FIXES: dict[str, dict[str, str]] = {
         "batch_size": "leave it out: the model chooses how many rows it computes at once",
         "return_dict": "leave it out: it always returns a dict",
         "metrics": _OF_TRAINER,
+    },
+    "pad_sequences": {
+        "maxlen": "use length=, the second value",
+        **dict.fromkeys(["value", "padding_value"], "use padding=, the value of the padding"),
+        "truncating": "leave it out: long sequences are cut at the end",
+        "padding_side": "leave it out: the padding is always on the right",
+        "dtype": "leave it out: the result has a type that holds all sequences and the padding",
+        "batch_first": "leave it out: the batch is the first axis, time the second",
     },
     "Callback": {"verbose": _DRAWS_A_BAR},
     "Monitor": {

@@ -8,8 +8,12 @@ import pytest
 
 import minidl
 from minidl import (
+    GRU,
+    LSTM,
     Adam,
+    Bidirectional,
     Checkpoint,
+    Conv1D,
     Dense,
     EarlyStopping,
     Flatten,
@@ -18,6 +22,7 @@ from minidl import (
     ReLU,
     Residual,
     Sequential,
+    SimpleRNN,
     SoftmaxCrossEntropy,
     Tanh,
     Trainer,
@@ -78,6 +83,15 @@ def new_trainer():
         (lambda: Sequential(Dense(8)), ArgumentTypeError, "takes a list of layers, \\[Dense\\(8\\), ReLU"),
         (lambda: Sequential([Dense(8)], ReLU()), ArgumentTypeError, "takes a list of layers, \\[Dense\\(8\\), ReLU"),
         (Sequential, ArgumentError, "at least one layer: give them in one list"),
+        (lambda: GRU(8, dropout=0.2), ArgumentTypeError, "'dropout'; put Dropout\\(0.2\\) between the layers"),
+        (lambda: LSTM(8, recurrent_dropout=0.2), ArgumentTypeError, "'recurrent_dropout'; put Dropout"),
+        (lambda: SimpleRNN(8, use_bias=False), ArgumentTypeError, "'use_bias'; .* recurrent layers always have a bias"),
+        (lambda: GRU(8, reset_after=True), ArgumentTypeError, "'reset_after'; leave it out: it is always as with"),
+        (lambda: LSTM(8, recurrent_regularizer="l2"), ArgumentTypeError, "regularizer= and constraint= act on both"),
+        (lambda: Bidirectional(GRU(8), merge_mode="sum"), ArgumentTypeError, '; use merge=: "concatenate", "sum" or'),
+        (lambda: Bidirectional(GRU(8), merge="concat"), ArgumentError, "merge is 'concat'; here it is 'concatenate'"),
+        (lambda: Bidirectional(GRU(8), merge="ave"), ArgumentError, "merge is 'ave'; here it is 'mean'"),
+        (lambda: Conv1D(8, 3, padding="full"), ArgumentError, 'must be "valid", "same", "causal", a number, or'),
         (lambda: Adam(lr=0.1), ArgumentTypeError, "'lr'; set the learning_rate of the optimizer"),
     ],
 )

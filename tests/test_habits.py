@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 import minidl
+import minidl.data
 from minidl.habits import FIXES, TOO_MANY, find_fix
 from minidl.settings import Configurable
 
@@ -14,7 +15,7 @@ WORDS = [(place, word) for place, fixes in FIXES.items() for word in fixes]
 def place_of(name):
     """The class or function that a key of the table names."""
     owner, _, method = name.partition(".")
-    kind = Configurable if owner == "Configurable" else getattr(minidl, owner)
+    kind = Configurable if owner == "Configurable" else getattr(minidl, owner, None) or getattr(minidl.data, owner)
     return getattr(kind, method) if method else kind
 
 

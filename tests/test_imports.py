@@ -70,7 +70,7 @@ BESIDE, KNOWN_BESIDE = (
     "data",
     (
         *("arrays", "console", "data", "errors", "files", "lazy_rows", "randomness", "settings", "signatures"),
-        *("tables", "typing"),
+        *("advice", "tables", "typing"),
     ),
 )  # nobody in the house knows the house beside it
 BORROWED = ("minidl.training.folds", "minidl.data.splitting")  # but for one thing: how rows to hold out are drawn

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minidl.data import pad_sequences
-from minidl.errors import ArgumentError, DataError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError
 
 
 def test_ids_are_filled_up_on_the_right():
@@ -27,17 +27,37 @@ def test_features_are_filled_up_at_each_position():
 
 
 @pytest.mark.parametrize(
-    ("sequences", "message"),
+    ("sequences", "error", "message"),
     [
-        ([], "at least one"),
-        ([[1], 2], "shapes"),
-        ([np.ones((2, 3)), np.ones((2, 4))], "the same F"),
-        ([[1], ["a"]], "sequence 1: it holds 'a'"),
+        ([], DataError, "there are no sequences: give one or more"),
+        ({}, DataError, "there are no sequences"),
+        ([[1], 2], DataError, r"sequence 1: it is a single number, but a sequence has the shape \(T,\) or \(T, F\)"),
+        ([np.ones((2, 3)), np.ones((2, 4))], DataError, r"the same F, not \(3,\) and \(4,\) after T"),
+        ([[1], np.ones((2, 4))], DataError, r"the same F, not \(\) and \(4,\) after T"),
+        ([[1], ["a"]], DataError, "sequence 1: it holds 'a'"),
+        (5, ArgumentTypeError, r"pad_sequences takes a list of sequences, \[\[1, 2\], \[3\]\], not 5"),
+        (None, ArgumentTypeError, "takes a list of sequences"),
     ],
 )
-def test_what_is_no_list_of_sequences_is_refused(sequences, message):
-    with pytest.raises(DataError, match=message):
+def test_what_is_no_list_of_sequences_is_refused(sequences, error, message):
+    with pytest.raises(error, match=message):
         pad_sequences(sequences)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"maxlen": 3}, "pad_sequences has no argument 'maxlen'; use length=, the second value"),
+        ({"value": 0.0}, "'value'; use padding=, the value of the padding"),
+        ({"truncating": "post"}, "'truncating'; leave it out: long sequences are cut at the end"),
+        ({"dtype": "int32"}, "'dtype'; leave it out"),
+        ({"lenght": 3}, "'lenght'; did you mean 'length'"),
+        ({"padding": "post"}, "padding is 'post'; give the number to pad with; it is always put on the right"),
+    ],
+)
+def test_words_of_other_libraries_are_answered_with_what_to_write(words, message):
+    with pytest.raises(ArgumentTypeError, match=message):
+        pad_sequences([[1, 2]], **words)
 
 
 def test_a_length_below_one_is_refused():
