@@ -79,9 +79,12 @@ def _warn_of_loss(model: Sequential, rows: Rows, tally: Tally, loss: float) -> N
     constant = _constant_loss(model, sample)
     learned = tally.means(score_rows(model, sample, tally))["loss"] - model.penalty()
     if abs(constant) > _TINY and learned >= constant - 0.001 * abs(constant):  # else all targets are equal
+        from minidl.sequences import Embedding  # few programs need sequences
+
         what = "the mean" if isinstance(model.loss, RegressionLoss) else "the class frequencies"
         result = f"the loss is {learned:.4g}, no better than with a constant prediction of {what}, {constant:.4g}"
-        cure = "scale x, try other learning rates and more epochs, and check that the rows of x and y belong together"
+        scale = "" if any(isinstance(layer, Embedding) for layer in model.walk()) else "scale x, "  # ids have no scale
+        cure = f"{scale}try other learning rates and more epochs, and check that the rows of x and y belong together"
         warnings.warn(f"check the data: {result}; {cure}", DataWarning, stacklevel=4)
 
 

@@ -13,7 +13,9 @@ from minidl import (
     BatchNorm,
     Dense,
     Dropout,
+    Embedding,
     FocalCrossEntropy,
+    GlobalAveragePool1D,
     Hinge,
     Huber,
     KLDivergence,
@@ -147,6 +149,14 @@ class TestGain:
         assert len(warned(x, labels(), Dense(3), SoftmaxCrossEntropy(), optimizer=SGD(1e-6))) == 1
         steps, y = np.zeros((ROWS, 2, 5)), np.stack([labels(), labels()], axis=1)
         assert len(warned(steps, y, Dense(3), SoftmaxCrossEntropy(), optimizer=SGD(1e-6))) == 1
+
+    def test_ids_have_no_scale(self):
+        ids = np.random.default_rng(0).integers(0, 5, (ROWS, 4))
+        layers = [Embedding(5, 3), GlobalAveragePool1D(), Dense(3), SoftmaxCrossEntropy()]
+        (text,) = warned(ids, labels(), *layers, optimizer=SGD(1e-6))
+        assert "; try other learning rates and more epochs, and check" in text
+        (text,) = warned(inputs(), labels(), Dense(3), SoftmaxCrossEntropy(), optimizer=SGD(1e-6))
+        assert "; scale x, try other learning rates" in text
 
     def test_of_an_own_loss_nothing_is_known(self):
         class Cubed(Loss):
