@@ -151,6 +151,7 @@ class NetworkEstimator(BaseEstimator):
             self.model_ = self._new_model(rows, _dtype_for(X), random_state)
             names = getattr(self, "feature_names_in_", None)
             self.model_.feature_names = None if names is None else names.tolist()
+        self.model_.check_input(self.model_.as_inputs(X))  # here, where row numbers are still the user's
         self._train(rows, random_state, goes_on=goes_on, keep_optimizer=keep_optimizer)
         return self
 

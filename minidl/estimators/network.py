@@ -78,6 +78,8 @@ class NetworkBase(NetworkEstimator):
     ) -> Sequential:
         seed = seed_from(random_state)
         elements = self._elements(seed, input_shape, outputs)
+        if first:
+            _refuse_scaling(elements)
         if not (elements and isinstance(elements[-1], Loss)):
             if elements and isinstance(elements[-1], Softmax):
                 raise ArgumentError(f"layers end with {elements[-1]!r}: remove it and the output layer, they are added")
@@ -136,6 +138,16 @@ class NetworkBase(NetworkEstimator):
     def _restore_fitted(self, fitted: dict[str, Any]) -> None:
         super()._restore_fitted(fitted)
         self.n_iter_ = int(fitted["n_iter_"])
+
+
+def _refuse_scaling(elements: list[Layer | Loss]) -> None:
+    """Raise ArgumentError for layers that look for whole ids, or for a padding value, in the input."""
+    from minidl.sequences import Embedding, Masking  # few programs need sequences
+
+    inside = [layer for each in elements if isinstance(each, Layer) for layer in each.walk()]
+    for kind, what in ((Embedding, "ids"), (Masking, "padding")):
+        if any(isinstance(layer, kind) for layer in inside):
+            raise ArgumentError(f"standardize=True would scale the {what} that {kind.__name__} looks for: leave it out")
 
 
 def _print_epoch(trainer: Trainer) -> None:

@@ -93,5 +93,6 @@ class Embedding(Layer):
             at = f", position {', '.join(map(str, position))}" * bool(position)
             known = f"ids are the whole numbers 0 to {self.vocabulary_size - 1}"
             place = f"row {row} of the batch" if first is None else f"row {first + row}"
-            raise DataError(f"{place}{at}, holds {x[wrong][0]}; {known}")
+            value = str(x[wrong][0]).removesuffix(".0")  # estimators turn ids into floats
+            raise DataError(f"{place}{at}, holds {value}; {known}")
         return ids

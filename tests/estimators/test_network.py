@@ -6,16 +6,19 @@ import scipy.sparse
 from sklearn.utils.class_weight import compute_sample_weight
 
 from minidl import (
+    GRU,
     Adam,
     Callback,
     Dense,
     Dropout,
     EarlyStopping,
+    Embedding,
     ExponentialMovingAverage,
     Flatten,
     GlorotUniform,
     Hinge,
     Huber,
+    Masking,
     MeanAbsoluteError,
     MeanSquaredError,
     Momentum,
@@ -28,7 +31,7 @@ from minidl import (
     Tanh,
     Trainer,
 )
-from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError
 from minidl.estimators import NetworkClassifier, NetworkRegressor
 
 RANDOM_STATE = 5
@@ -235,6 +238,35 @@ def test_class_weights_of_zero_leave_nothing_to_train_on():
     x, y = problem()
     with pytest.raises(ArgumentError, match="class_weight"):
         NetworkClassifier(class_weight={0: 0, 1: 0, 2: 0}, standardize=True).fit(x, y)
+
+
+def ids_and_labels(rows=40):
+    ids = np.random.default_rng(0).integers(1, 6, (rows, 5))
+    return ids, np.arange(rows) % 2
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_wrong_id_is_named_as_the_user_gave_it(shuffle):
+    x, y = ids_and_labels()
+    x[23, 4] = 77
+    estimator = NetworkClassifier([Embedding(6, 4), GRU(4)], shuffle=shuffle)
+    with pytest.raises(DataError, match="'embedding_1': row 23, position 4, holds 77; ids are the whole numbers 0 to"):
+        estimator.fit(x, y)
+
+
+@pytest.mark.parametrize(
+    ("layers", "what"),
+    [
+        ([Embedding(6, 4, padding_id=0), GRU(4)], "ids that Embedding looks for"),
+        ([Sequential([Embedding(6, 4)]), GRU(4)], "ids that Embedding looks for"),
+        ([Masking(), GRU(4)], "padding that Masking looks for"),
+    ],
+)
+def test_inputs_that_must_not_be_scaled_are_not_standardized(layers, what):
+    x, y = ids_and_labels()
+    x = x[..., np.newaxis] if isinstance(layers[0], Masking) else x
+    with pytest.raises(ArgumentError, match=f"standardize=True would scale the {what}: leave it out"):
+        NetworkClassifier(layers, standardize=True).fit(x, y)
 
 
 class Count(Callback):

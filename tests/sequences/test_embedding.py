@@ -82,6 +82,13 @@ def test_what_is_no_id_is_named_with_its_row_and_position(wrong):
         layer.forward(x)
 
 
+def test_a_whole_id_that_is_a_float_is_named_as_an_id():
+    x = np.zeros((4, 5))
+    x[2, 3] = 77
+    with pytest.raises(DataError, match="holds 77; ids are"):
+        built(7, 3).forward(x)
+
+
 def test_before_training_and_in_predictions_the_row_is_that_of_all_data():
     model = Sequential([Embedding(7, 3), Flatten(), Dense(2), SoftmaxCrossEntropy()], seed=0)
     x = np.zeros((5000, 5), int)
