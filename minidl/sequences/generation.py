@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import as_array
+from minidl.arrays import as_array, check_finite
 from minidl.blocks import Concatenate, Residual
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, NotReadyError, ShapeError, counted, located
 from minidl.layers import (
@@ -35,6 +35,7 @@ from minidl.model import Sequential
 from minidl.reprs import brief
 from minidl.sequences.attention import MultiHeadAttention
 from minidl.sequences.embedding import Embedding
+from minidl.sequences.masking import Masking
 from minidl.sequences.positions import PositionalEncoding, PositionEmbedding
 from minidl.settings import as_number, as_whole_number
 from minidl.typing import Array
@@ -80,6 +81,7 @@ class Continuation:
             raise ShapeError(f"to continue, it must have an output (T, K) for its T positions, but {made}: {cure}")
         self.model = model
         self._padding = [each for each in map(_padding_id, model.walk()) if each is not None]
+        self._maskings = [each for each in model.walk() if isinstance(each, Masking)]
         self.restart()
         with np.errstate(all="ignore"):  # layers that cannot continue say so
             continue_layer(model, np.zeros((1, 1, *model.input_shape[1:]), np.intp), {})
@@ -98,8 +100,8 @@ class Continuation:
         x : array (N, n) of ids, or (N, n, F)
             The next n >= 1 positions of the same N sequences in each call; n may differ.
 
-        Raises ShapeError for another shape, and DataError for padding ids and for data that the first layer does not
-        accept. After an error, the continuation is as it was before.
+        Raises ShapeError for another shape, and DataError for padding, for numbers that are not finite, and for data
+        that the first layer does not accept. After an error, the continuation is as it was before.
         """
         x = as_array(x, "x")
         features = (self.model.input_shape or ())[1:]
@@ -108,9 +110,13 @@ class Continuation:
             raise ShapeError(f"a sequence continues with positions ({wanted}), at least one, not {x.shape}")
         if self._rows not in (None, len(x)):
             raise ShapeError(f"{counted(self._rows or 0, 'sequence')} cannot continue with {counted(len(x), 'row')}")
+        check_finite(x, "x", dtype=self.model.dtype)
+        cure = "but padding has no continuation: continue sequences of different lengths one after the other"
         if self._padding and np.isin(x, self._padding).any():
-            cure = "continue sequences of different lengths one after the other"
-            raise DataError(f"x holds the padding id {self._padding[0]}, but padding has no continuation: {cure}")
+            raise DataError(f"x holds the padding id {self._padding[0]}, {cure}")
+        for layer in self._maskings:
+            if (mask := layer.mask_after(x, None)) is not None and not mask.all():
+                raise DataError(f"x holds a position of nothing but {layer.padding_value:g}, {cure}")
         memory = _copied(self._memory)
         y = continue_layer(self.model, x, memory)
         self._memory, self._rows, self.positions = memory, len(x), self.positions + x.shape[1]
@@ -259,7 +265,7 @@ def _inside(block: Layer, name: str, layer: Layer, x: Array, memory: Memory) -> 
         raise located(error, block.place_of(name)) from error
 
 
-_ALONE = (BatchNorm, Dense, Dropout, Embedding, GaussianNoise, LayerNorm, Rescale)
+_ALONE = (BatchNorm, Dense, Dropout, Embedding, GaussianNoise, LayerNorm, Masking, Rescale)
 _ACTIVATIONS = (ELU, GELU, LeakyReLU, PReLU, ReLU, SiLU, Sigmoid, Softmax, Softplus, Tanh)
 _RULES: dict[type, Rule] = {
     Sequential: _in_turn,

@@ -27,6 +27,7 @@ from minidl import (
     Layer,
     LayerNorm,
     LeakyReLU,
+    Masking,
     MeanSquaredError,
     MultiHeadAttention,
     PositionalEncoding,
@@ -326,13 +327,39 @@ def test_other_features_or_another_number_of_sequences_are_refused():
 
 
 def test_an_id_out_of_range_is_refused_with_its_place():
-    with pytest.raises(DataError, match="row 0, position 1, holds 9; ids are the whole numbers 0 to 6"):
+    with pytest.raises(DataError, match="row 0 of the batch, position 1, holds 9; ids are the whole numbers 0 to 6"):
         Continuation(language_model()).next([[1, 9]])
 
 
 def padded_model():
     layers = [Embedding(WORDS, 8, padding_id=2), GRU(6, return_sequences=True), Dense(WORDS), SoftmaxCrossEntropy()]
     return Sequential(layers, input_shape=POSITIONS, seed=0)
+
+
+def test_features_with_padding_have_a_continuation_up_to_their_padding():
+    layers = [Masking(-1.0), Conv1D(4, 2, padding="causal"), GRU(5, return_sequences=True), Dense(2)]
+    model = Sequential(layers, input_shape=(POSITIONS, 3), seed=0)
+    x = np.random.default_rng(0).normal(size=(4, POSITIONS, 3)).astype(np.float32)
+    np.testing.assert_allclose(in_parts(model, x, (3, 1, POSITIONS - 4)), model.forward(x), rtol=1e-5, atol=1e-6)
+    continuation = Continuation(model)
+    x[2, 1] = -1
+    with pytest.raises(DataError, match="x holds a position of nothing but -1, but padding has no continuation"):
+        continuation.next(x)
+    x[2, 1, 0] = 0
+    continuation.next(x)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e300])
+def test_numbers_that_are_not_finite_are_refused_and_change_nothing(wrong):
+    x = np.random.default_rng(0).normal(size=(2, 3, 2))
+    continuation = Continuation(Sequential([GRU(3, return_sequences=True)], input_shape=(5, 2), seed=0))
+    first = continuation.next(x)
+    x[1, 2, 0] = wrong
+    with pytest.raises(DataError, match="x holds .* at row 1, entry 2, 0: remove or fill such values first"):
+        continuation.next(x)
+    assert continuation.positions == 3
+    continuation.restart()
+    np.testing.assert_array_equal(continuation.next(np.where(x == wrong, 0, x)[:, :2]), first[:, :2])
 
 
 def test_what_pads_is_refused_and_never_drawn():
