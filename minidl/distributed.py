@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -146,7 +148,7 @@ class Processes:
     def training(self, model: Sequential, whole: Step) -> Iterator[None]:
         """In this context, layers add up sums over all processes, and Ctrl-C ends all of them after the same step.
 
-        An error in only one process ends all processes, because the others would wait for it.
+        So does SIGTERM. An error in only one process ends all processes, because the others would wait for it.
         """
         if self.size == 1:
             yield
@@ -155,15 +157,14 @@ class Processes:
         for layer in self._layers:
             layer.over_batch = self.add_up if layer.mixes_batch and self.share_batch else None
         try:
-            with whole:  # Ctrl-C is noted, and all learn of it with the next sums
+            with _sigterm_as_ctrl_c(whole), whole:  # Ctrl-C is noted, and all learn of it with the next sums
                 try:
                     yield
                     for state in model.named_states().values() if not self.share_batch else ():
                         state.value = self.add_up(state.value / self.size)
-                except DivergenceError:  # all processes raise it
-                    raise
-                except BaseException:
-                    if self.interrupted:  # all processes are
+                except BaseException as error:
+                    if self.interrupted or isinstance(error, DivergenceError):  # all processes raise an error
+                        self.from_first(None)  # a process that ends now would end the first, which may still write
                         raise
                     traceback.print_exc()
                     print(f"process {self.rank} ends all {self.size}", file=sys.stderr, flush=True)
@@ -175,6 +176,23 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c(whole: Step) -> Iterator[None]:
+    """Handle SIGTERM like Ctrl-C in this context: Open MPI's `mpiexec` answers Ctrl-C with a SIGTERM to each process.
+
+    This does nothing outside of the main thread, or if the program handles SIGTERM itself.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    is_ours = is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if is_ours:  # after a Ctrl-C that this process got, too, it is no second Ctrl-C
+        signal.signal(signal.SIGTERM, lambda *_: whole.interrupted or whole.handle())
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def prepare_together(trainer: Trainer, prepare: Callable[[], Fit]) -> Fit:

@@ -4,6 +4,7 @@ Threads stand for the processes; tests/mpi starts real ones.
 """
 
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -39,6 +40,7 @@ from minidl import (
 from minidl.distributed import Processes
 from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError
 from minidl.metrics import TopKAccuracy
+from minidl.training.interruption import Step
 from minidl.training.replica import may_share
 from minidl.training.rows import prepare_rows
 
@@ -384,6 +386,53 @@ def test_ctrl_c_in_one_process_interrupts_all_after_the_same_step(tmp_path):
     np.testing.assert_array_equal(one.model.parameters, other.model.parameters)
     loaded = Trainer.load(tmp_path)
     assert loaded.step == 6
+
+
+def test_sigterm_is_like_ctrl_c_in_the_training_of_several_processes_alone():
+    def own(*_):
+        raise AssertionError
+
+    processes, whole, net = Processes(together(lambda each: each)[0]), Step(), model()
+    processes.from_first = lambda value: value
+    try:
+        for before in (signal.SIG_DFL, own):
+            signal.signal(signal.SIGTERM, before)
+            with pytest.raises(KeyboardInterrupt), processes.training(net, whole):
+                processes.interrupted = True
+                if before is own:
+                    assert signal.getsignal(signal.SIGTERM) is own
+                    raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGTERM)
+                assert whole.interrupted
+                signal.raise_signal(signal.SIGTERM)  # it may follow a SIGINT, and is no second Ctrl-C
+                processes.stop(False, whole, within_epoch=True)
+            assert signal.getsignal(signal.SIGTERM) is before
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with Processes().training(net, whole):
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_no_process_ends_before_the_first_has_written_its_checkpoint(tmp_path):
+    x, y, _ = problem(64)
+
+    class Slow(Callback):
+        writes_files = True  # so the first process alone has it
+
+        def on_batch_end(self, run):
+            if run.step == 3:
+                run._whole.handle(signal.SIGINT, None)
+
+        def on_train_end(self, run):
+            time.sleep(0.2)
+            run.save(tmp_path / "run.npz")
+
+    def work(communicator):
+        with pytest.raises(KeyboardInterrupt):
+            trainer(communicator).fit(x, y, callbacks=[Slow()], progress=False)
+        assert (tmp_path / "run.npz").exists()
+
+    assert together(work) == [None, None]
 
 
 def test_an_error_in_one_process_ends_all(capfd):
