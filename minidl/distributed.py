@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError
+from minidl.errors import ArgumentError, ArgumentTypeError
 from minidl.lazy_rows import LazyRows
 from minidl.typing import Array
 from minidl.version import __version__
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from minidl.training.trainer import Fit, Trainer
 
 Result = TypeVar("Result")
+Error = TypeVar("Error", bound=BaseException)
 _METHODS = ("Get_rank", "Get_size", "Allreduce", "allgather", "bcast", "Abort")
 
 
@@ -67,6 +68,8 @@ class Processes:
         Whether a process has told the others about a Ctrl-C.
     watched : bool
         Whether any process has a callback that is called after each step.
+    failing : bool
+        Whether all processes raise an error now, so that none has to end the others.
     threads : int or None
         Default number of threads in each process, because several processes share the cores.
     """
@@ -75,7 +78,9 @@ class Processes:
         if isinstance(communicator, Processes):
             communicator, share_batch = communicator.communicator, communicator.share_batch
         self.communicator: Any = communicator
-        self.share_batch, self.stopped, self.interrupted, self.watched = share_batch, False, False, False
+        self.share_batch, self.stopped, self.interrupted = share_batch, False, False
+        self.watched, self.failing = False, False
+        self._asked = False
         self.rank: int = 0 if communicator is None else communicator.Get_rank()
         self.size: int = 1 if communicator is None else communicator.Get_size()
         self.threads = 1 if self.size > 1 else None
@@ -122,6 +127,7 @@ class Processes:
     def add_up_step(self, gradients: Array, totals: Array, stopping: bool, whole: Step) -> Array:
         """Add up the gradients of all processes in place, and return their totals. This updates `stopped`."""
         self.add_up(gradients)
+        self._asked = True
         return self._hear(totals, stopping, whole)
 
     def _hear(self, sums: Array, stopping: bool, whole: Step) -> Array:
@@ -135,14 +141,57 @@ class Processes:
     def stop(self, stopping: bool, whole: Step, *, within_epoch: bool = False) -> bool:
         """Return whether the run stops here in all processes, or raise KeyboardInterrupt in all of them.
 
-        Within an epoch, processes ask each other only if a callback may have decided to stop since the last sums.
+        Within an epoch, processes ask each other only if a callback may have decided to stop since the last sums: one
+        that is called after each step, or one that was called at the start of the epoch.
         """
-        if self.size > 1 and (self.watched or not within_epoch):
+        if self.size > 1 and (self.watched or not within_epoch or not self._asked):
             self._hear(np.zeros(0), stopping, whole)
+        self._asked = within_epoch
         if self.interrupted:
             whole.interrupted = False
-            raise KeyboardInterrupt
+            raise self.in_all(KeyboardInterrupt())
         return stopping if self.size == 1 else self.stopped
+
+    def in_all(self, error: Error) -> Error:
+        """Return an error that all processes raise now, because they found it in the same sums."""
+        self.failing = True
+        return error
+
+    @contextlib.contextmanager
+    def agreeing(self, facts: dict[str, Any]) -> Iterator[None]:
+        """After this context, raise in all processes if it has raised in one, or if their facts differ.
+
+        Parameters
+        ----------
+        facts : dict of str -> value
+            Values that must be the same in all processes, by their names in errors. The context may add some.
+
+        Raises the error of the context. Processes without an error raise an ArgumentError that names another process
+        and its error, or KeyboardInterrupt. All raise an ArgumentError if their facts differ.
+        """
+        if self.size == 1:
+            yield
+            return
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as caught:  # the other processes wait for this information
+            error = caught
+        own = {"error": repr(error)} if error else {name: _as_text(fact) for name, fact in facts.items()}
+        found: list[dict[str, str]] = self.communicator.allgather(own)
+        if error:
+            raise self.in_all(error)
+        for rank, other in enumerate(found):
+            if other.get("error") == repr(KeyboardInterrupt()):
+                raise self.in_all(KeyboardInterrupt())
+            if "error" in other:
+                raise self.in_all(ArgumentError(f"process {rank} has an error: {other['error']:.200}"))
+        for rank, other in enumerate(found):
+            for name, fact in other.items():
+                if fact != (expected := found[0].get(name, "")):
+                    first, second = _where_they_differ(expected, fact)
+                    differs = f"process {rank} differs from process 0 in {name}: {second}, and not {first}"
+                    raise self.in_all(ArgumentError(differs))
 
     @contextlib.contextmanager
     def training(self, model: Sequential, whole: Step) -> Iterator[None]:
@@ -162,8 +211,9 @@ class Processes:
                     yield
                     for state in model.named_states().values() if not self.share_batch else ():
                         state.value = self.add_up(state.value / self.size)
-                except BaseException as error:
-                    if self.interrupted or isinstance(error, DivergenceError):  # all processes raise an error
+                    self.stop(False, whole)  # for a Ctrl-C after the last step
+                except BaseException:
+                    if self.failing:
                         self.from_first(None)  # a process that ends now would end the first, which may still write
                         raise
                     traceback.print_exc()
@@ -186,8 +236,13 @@ def _sigterm_as_ctrl_c(whole: Step) -> Iterator[None]:
     """
     is_main = threading.current_thread() is threading.main_thread()
     is_ours = is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if is_ours:  # after a Ctrl-C that this process got, too, it is no second Ctrl-C
-        signal.signal(signal.SIGTERM, lambda *_: whole.interrupted or whole.handle())
+
+    def handle(*_: object) -> None:
+        if not whole.interrupted:  # after a SIGINT that this process got, too, it is no second Ctrl-C
+            whole.handle()
+
+    if is_ours:
+        signal.signal(signal.SIGTERM, handle)
     try:
         yield
     finally:
@@ -195,33 +250,18 @@ def _sigterm_as_ctrl_c(whole: Step) -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def prepare_together(trainer: Trainer, prepare: Callable[[], Fit]) -> Fit:
+def prepare_together(trainer: Trainer, epochs: int, prepare: Callable[[], Fit]) -> Fit:
     """Return the result of `prepare`, or raise, in all processes. All begin with the parameters of the first.
 
-    Raises the error of `prepare`. The other processes raise an ArgumentError that names the process and its error. All
-    raise an ArgumentError if they differ in something that must be the same.
+    Raises the errors of `Processes.agreeing`.
     """
-    processes = Processes(trainer.communicator)
+    processes, facts = Processes(trainer.communicator), dict[str, Any]()
     if processes.size == 1:
         return prepare()
-    error: Exception | None = None
-    try:
+    with processes.agreeing(facts):
         _check_layers(trainer.model, processes)
         fit = prepare()
-    except Exception as caught:  # the other processes wait for this information
-        error = caught
-    own = {"error": repr(error)} if error else {name: _as_text(fact) for name, fact in _facts(trainer, fit).items()}
-    found: list[dict[str, str]] = processes.communicator.allgather(own)
-    if error:
-        raise error
-    for rank, other in enumerate(found):
-        if "error" in other:
-            raise ArgumentError(f"process {rank} cannot train: {other['error']:.200}")
-    for rank, other in enumerate(found):
-        for name, fact in other.items():
-            if fact != (expected := found[0].get(name, "")):
-                first, second = _where_they_differ(expected, fact)
-                raise ArgumentError(f"process {rank} differs from process 0 in {name}: {second}, and not {first}")
+        facts |= _facts(trainer, fit) | {"the last epoch": trainer.epoch + epochs}
     watching = [each for each in fit.callbacks.doing("on_batch_end") if not _draws_bar(each)]
     fit.processes.watched = bool(processes.add_up(np.array(len(watching))))
     _take_over(trainer, processes)
@@ -286,7 +326,10 @@ def _facts(trainer: Trainer, fit: Fit) -> dict[str, Any]:
     shards = getattr(fit.data.x, "shards", None)
     rows |= {} if shards is None else {"the rows of each file": shards.counts.tolist(), "buffer": shards.buffer}
     place = {"the epoch": trainer.epoch, "the step": trainer.step, "the row": trainer.position.row}
-    return {**versions, "the model": (trainer.model, trainer.model.dtype), **settings, **rows, **place}
+    model = trainer.model
+    shapes: dict[str, Any] = {"the inputs per row": fit.data.x.shape[1:], "the outputs per row": model.output_shape}
+    shapes |= {"the parameters": {name: array.shape for name, array in model.named_arrays().items()}}
+    return {**versions, "the model": (model, model.dtype), **settings, **rows, **shapes, **place}
 
 
 def _as_text(fact: Any) -> str:

@@ -127,7 +127,8 @@ def score_rows(
         block = rows[own.start + part.start : own.start + part.stop]
         return tally.count(model.forward(block.x), block, scale=0)[0]  # the gradient is not needed
 
-    totals: Array = sum(in_blocks(model, score, own.stop - own.start, threads=threads), tally.zeros())
+    with processes.agreeing({"the rows to score": len(rows), "the metrics": tally.names}):
+        totals: Array = sum(in_blocks(model, score, own.stop - own.start, threads=threads), tally.zeros())
     totals[1] += model.penalty() * totals[0]
     return processes.add_up(totals)
 
