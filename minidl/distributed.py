@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import traceback
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -320,6 +321,8 @@ def _announce(model: Sequential, batches: list[Rows]) -> Iterator[Rows]:
 
 def _facts(trainer: Trainer, fit: Fit) -> dict[str, Any]:
     """Return the values that must be the same in all processes, by their names in errors."""
+    from minidl.training.monitoring import Monitor
+
     settings = {name: value for name, value in trainer.configuration().items() if name not in {"model", "communicator"}}
     versions = {"the version of minidl": __version__, "the version of NumPy": np.__version__}
     rows = {"the number of rows": len(fit.data), "the number of rows to validate": len(fit.validation or ())}
@@ -327,9 +330,22 @@ def _facts(trainer: Trainer, fit: Fit) -> dict[str, Any]:
     rows |= {} if shards is None else {"the rows of each file": shards.counts.tolist(), "buffer": shards.buffer}
     place = {"the epoch": trainer.epoch, "the step": trainer.step, "the row": trainer.position.row}
     model = trainer.model
+    frozen = [path.strip("/") for path, layer in model.named_layers() if not layer.own_trainable]
+    settings |= {"the frozen layers": frozen, "share_batch": fit.processes.share_batch}
+    # Others may be in one process only, such as one that prints.
+    settings["the monitoring callbacks"] = [each for each in fit.callbacks.callbacks if isinstance(each, Monitor)]
+    for name, data in (("", fit.data), (" to validate", fit.validation)):
+        if data is not None:
+            rows["the checksum of the targets" + name] = _checksum(data.targets)
+            rows["the checksum of the weights" + name] = data.weights is not None and _checksum(data.weights)
     shapes: dict[str, Any] = {"the inputs per row": fit.data.x.shape[1:], "the outputs per row": model.output_shape}
     shapes |= {"the parameters": {name: array.shape for name, array in model.named_arrays().items()}}
+    shapes |= {"rows_at_once": model.rows_at_once}  # which decides the random numbers of a row
     return {**versions, "the model": (model, model.dtype), **settings, **rows, **shapes, **place}
+
+
+def _checksum(array: Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).data)
 
 
 def _as_text(fact: Any) -> str:

@@ -294,6 +294,24 @@ def test_a_step_adds_up_one_vector_of_gradients_and_one_of_sums():
         assert len(calls) == 3 + 3 + 4
 
 
+def of_largest(predictions, targets):
+    return np.abs(predictions - targets) * np.max(targets) ** 0  # np.max raises for no rows
+
+
+def augmented(x, rng):
+    return x / np.max(np.abs(x)) ** 0
+
+
+def test_metrics_and_distortions_never_get_a_part_without_rows():
+    x, y, _ = problem(50)  # the last batch has two rows, so two of three processes have none
+
+    def fit(run):
+        run.fit(x, y, epochs=2, validation_data=(x[:2], y[:2]), progress=False)
+
+    build = lambda each: trainer(each, metrics=[of_largest, "f1"], augment=augmented, shuffle=False)  # noqa: E731
+    assert_as_one(build, fit, size=3)
+
+
 def test_frozen_layers_and_constraints_work_alike():
     x, y, _ = problem()
 
@@ -629,6 +647,74 @@ def test_an_unbuilt_model_with_inputs_of_another_shape_is_refused():
         net = Sequential([Dense(3), SoftmaxCrossEntropy()], seed=0)
         with pytest.raises(ArgumentError, match=r"in the inputs per row: \(4,\), and not \(5,\)"):
             Trainer(net, seed=0, communicator=communicator).fit(x[:, communicator.Get_rank() :], y, progress=False)
+
+    assert together(work) == [None, None]
+
+
+def frozen(run):
+    run.model.layers[2].trainable = False
+
+
+def divided(run):
+    run.model.rows_at_once = 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [(frozen, "the frozen layers: .*dense_2"), (divided, "rows_at_once: 2")]
+)
+def test_a_model_that_differs_by_what_its_layers_settings_do_not_show_is_refused(change, message):
+    x, y, _ = problem()
+
+    def work(communicator):
+        run = trainer(communicator)
+        if communicator.Get_rank() == 1:
+            change(run)
+        with pytest.raises(ArgumentError, match=f"process 1 differs from process 0 in {message}"):
+            run.fit(x, y, progress=False)
+
+    assert together(work) == [None, None]
+
+
+def test_processes_with_another_share_batch_are_refused():
+    x, y, _ = problem()
+
+    def work(communicator):
+        processes = Processes(communicator, share_batch=communicator.Get_rank() == 0)
+        with pytest.raises(ArgumentError, match="in share_batch: False, and not True"):
+            trainer(processes, BatchNorm()).fit(x, y, progress=False)
+
+    assert together(work) == [None, None]
+
+
+MORE = {
+    "other targets": (lambda x, y, weights: {"y": 2 - y}, "the checksum of the targets: "),
+    "other weights": (lambda x, y, weights: {"sample_weight": weights[::-1]}, "the checksum of the weights: "),
+    "no weights": (lambda x, y, weights: {"sample_weight": None}, "the checksum of the weights: False"),
+    "other validation": (
+        lambda x, y, weights: {"validation_data": (x, y, weights[::-1])},
+        "the checksum of the weights to validate: ",
+    ),
+    "no validation": (lambda x, y, weights: {"validation_data": None}, "the number of rows to validate: 0"),
+    "other callbacks": (lambda x, y, weights: {"callbacks": []}, "the monitoring callbacks: "),
+    "another patience": (
+        lambda x, y, weights: {"callbacks": [EarlyStopping("loss", patience=4)]},
+        "the monitoring callbacks: .*patience=4",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_data_and_callbacks_that_differ_are_refused(name):
+    x, y, weights = problem()
+    change, message = MORE[name]
+
+    def work(communicator):
+        given = {"y": y, "sample_weight": weights, "validation_data": (x, y, weights)}
+        given["callbacks"] = [EarlyStopping("loss", patience=3)]
+        if communicator.Get_rank() == 1:
+            given |= change(x, y, weights)
+        with pytest.raises(ArgumentError, match=f"process 1 differs from process 0 in {message}"):
+            trainer(communicator).fit(x, **given, progress=False)
 
     assert together(work) == [None, None]
 

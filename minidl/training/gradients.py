@@ -53,8 +53,8 @@ class Tally:
         totals = [len(scores) if weights is None else float(weights.sum()), summed_loss]
         if self.metrics:
             scored = ScoredRows(self.loss, scores, targets)
-            for metric in self.metrics:
-                totals += metric.sums(scored, weights)
+            for metric, size in zip(self.metrics, self._sizes, strict=True):  # a process may have no rows of a batch
+                totals += metric.sums(scored, weights) if len(scores) else np.zeros(size).tolist()
         return np.array(totals, np.float64), gradient if scores is output else gradient.reshape(output.shape)
 
     def means(self, totals: Array) -> dict[str, float]:

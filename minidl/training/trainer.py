@@ -497,7 +497,7 @@ class Trainer(Configurable):
             rows = fit.processes.rows(place)
             batch = data[rows if order is None else order[rows]]
             batch.first, batch.whole = rows.start - place.start, place.stop - place.start
-            if self.augment is not None:
+            if self.augment is not None and len(batch):
                 batch.x = apply_augment(self.augment, batch.x[...], np.random.default_rng((seed, epoch, rows.start, 1)))
             return batch
 
