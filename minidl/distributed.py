@@ -2,16 +2,15 @@
 
 Each process runs the same program on the same data, but reads only its own rows of each batch. Gradients and sums are
 added over all processes, so every process takes the same step and makes the same decisions (docs/distributed.md).
-Pass a communicator of mpi4py directly: ``Trainer(..., communicator=MPI.COMM_WORLD)``.
+Pass a communicator of mpi4py directly: ``Trainer(..., communicator=MPI.COMM_WORLD)``. Start the program by
+``mpiexec -n 4 python -m mpi4py train.py``: then also an error outside of `fit` in one process ends all of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-import signal
 import sys
-import threading
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -235,6 +234,9 @@ def _sigterm_as_ctrl_c(whole: Step) -> Iterator[None]:
 
     This does nothing outside of the main thread, or if the program handles SIGTERM itself.
     """
+    import signal
+    import threading
+
     is_main = threading.current_thread() is threading.main_thread()
     is_ours = is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 

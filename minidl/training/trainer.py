@@ -151,8 +151,8 @@ class Trainer(Configurable):
         times as large, without more memory. Layers that mix rows, such as BatchNorm, see one batch at a time.
     communicator : mpi4py.MPI.Comm, optional
         Communicator of the processes that train this model together, such as ``MPI.COMM_WORLD`` in a program started by
-        ``mpiexec -n 4 python train.py``. All run the same program on the same data. Each computes its part of each
-        batch. Only the first process draws the bar and writes files (docs/distributed.md).
+        ``mpiexec -n 4 python -m mpi4py train.py``. All run the same program on the same data. Each computes its part of
+        each batch. Only the first process draws the bar and writes files (docs/distributed.md).
     threads : int >= 1, optional
         Number of threads that `fit` uses. The default is as many as BLAS has: two to share a large batch, all in large
         matrix products, and one if the shapes are too small to gain from more (`minidl.threads`).
@@ -290,8 +290,9 @@ class Trainer(Configurable):
         DivergenceError
             If the loss, the validation loss or a parameter is no longer finite. Training then takes no further step.
         KeyboardInterrupt
-            On Ctrl-C. Model, optimizer and history are as after the last complete step. `restore_best` restores the
-            model of the best epoch, also after a DivergenceError.
+            On Ctrl-C; with several processes also on SIGTERM, and in all of them. Model, optimizer and history are as
+            after the last complete step. `restore_best` restores the model of the best epoch, also after a
+            DivergenceError.
         """
         from minidl.compiled.switching import start
 
@@ -338,7 +339,7 @@ class Trainer(Configurable):
     ) -> dict[str, float]:
         """Return the mean loss and the metrics of the current model on other data.
 
-        With several processes, all must call it, because each computes a part.
+        With several processes, all must call it, because each computes a part. An error in one is an error in all.
 
         Parameters
         ----------

@@ -136,6 +136,13 @@ def test_a_signal_leaves_a_checkpoint_of_the_last_step_and_ends_all(tmp_path, se
     assert loaded.position.row == 4 * loaded.step > 0
 
 
+def test_an_error_outside_of_fit_ends_all_if_mpi4py_runs_the_program(tmp_path):
+    process = start(2, tmp_path, "--missing", module=("-m", "mpi4py"))
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0, output
+    assert "FileNotFoundError" in output
+
+
 def test_processes_that_differ_say_so(tmp_path):
     status, output = run(2, tmp_path, "--differ")
     assert status != 0

@@ -70,11 +70,14 @@ def main():
     parser.add_argument("--seconds", type=float, default=0, help="that each step takes besides")
     parser.add_argument("--signal", help="that the last process gets after ten steps")
     parser.add_argument("--differ", action="store_true", help="by the batch size")
+    parser.add_argument("--missing", action="store_true", help="the data of the last process")
     parser.add_argument("--batch-size", type=int, help="instead of the network's own")
     parser.add_argument("--every-steps", type=int, help="that a checkpoint is written; the default is at no step")
     options = parser.parse_args()
     communicator = None if options.alone else MPI.COMM_WORLD
     rank = MPI.COMM_WORLD.Get_rank()
+    if options.missing and rank == MPI.COMM_WORLD.Get_size() - 1:
+        np.load(options.folder / "missing.npy")
 
     try:
         trainer = Trainer.load(options.folder)
