@@ -79,8 +79,7 @@ class Processes:
             communicator, share_batch = communicator.communicator, communicator.share_batch
         self.communicator: Any = communicator
         self.share_batch, self.stopped, self.interrupted = share_batch, False, False
-        self.watched, self.failing = False, False
-        self._asked = False
+        self.watched, self.failing, self._asked_in_epoch = False, False, False
         self.rank: int = 0 if communicator is None else communicator.Get_rank()
         self.size: int = 1 if communicator is None else communicator.Get_size()
         self.threads = 1 if self.size > 1 else None
@@ -127,7 +126,6 @@ class Processes:
     def add_up_step(self, gradients: Array, totals: Array, stopping: bool, whole: Step) -> Array:
         """Add up the gradients of all processes in place, and return their totals. This updates `stopped`."""
         self.add_up(gradients)
-        self._asked = True
         return self._hear(totals, stopping, whole)
 
     def _hear(self, sums: Array, stopping: bool, whole: Step) -> Array:
@@ -144,9 +142,9 @@ class Processes:
         Within an epoch, processes ask each other only if a callback may have decided to stop since the last sums: one
         that is called after each step, or one that was called at the start of the epoch.
         """
-        if self.size > 1 and (self.watched or not within_epoch or not self._asked):
+        if self.size > 1 and (self.watched or not within_epoch or not self._asked_in_epoch):
             self._hear(np.zeros(0), stopping, whole)
-        self._asked = within_epoch
+        self._asked_in_epoch = within_epoch
         if self.interrupted:
             whole.interrupted = False
             raise self.in_all(KeyboardInterrupt())
