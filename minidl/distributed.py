@@ -2,7 +2,8 @@
 
 Each process runs the same program on the same data, but computes only its own rows of each batch. Gradients and sums
 are added over all processes, so every process takes the same step and makes the same decisions (docs/distributed.md).
-Pass a communicator of mpi4py directly: ``Trainer(..., communicator=MPI.COMM_WORLD)``.
+Pass a communicator of mpi4py directly: ``Trainer(..., communicator=MPI.COMM_WORLD)``. Start the program by
+``mpiexec -n 4 python -m mpi4py train.py``: then also an error outside of `fit` in one process ends all of them.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import contextlib
 import re
 import sys
 import traceback
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from minidl.errors import ArgumentError, ArgumentTypeError, DivergenceError
+from minidl.errors import ArgumentError, ArgumentTypeError
 from minidl.lazy_rows import LazyRows
 from minidl.typing import Array
 from minidl.version import __version__
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from minidl.training.trainer import Fit, Trainer
 
 Result = TypeVar("Result")
+Error = TypeVar("Error", bound=BaseException)
 _METHODS = ("Get_rank", "Get_size", "Allreduce", "allgather", "bcast", "Abort")
 
 
@@ -65,6 +68,8 @@ class Processes:
         Whether a process has told the others about a Ctrl-C.
     watched : bool
         Whether any process has a callback that is called after each step.
+    failing : bool
+        Whether all processes raise an error now, so that none has to end the others.
     threads : int or None
         Default number of threads in each process, because several processes share the cores.
     """
@@ -73,7 +78,8 @@ class Processes:
         if isinstance(communicator, Processes):
             communicator, share_batch = communicator.communicator, communicator.share_batch
         self.communicator: Any = communicator
-        self.share_batch, self.stopped, self.interrupted, self.watched = share_batch, False, False, False
+        self.share_batch, self.stopped, self.interrupted = share_batch, False, False
+        self.watched, self.failing, self._asked_in_epoch = False, False, False
         self.rank: int = 0 if communicator is None else communicator.Get_rank()
         self.size: int = 1 if communicator is None else communicator.Get_size()
         self.threads = 1 if self.size > 1 else None
@@ -133,20 +139,63 @@ class Processes:
     def stop(self, stopping: bool, whole: Step, *, within_epoch: bool = False) -> bool:
         """Return whether the run stops here in all processes, or raise KeyboardInterrupt in all of them.
 
-        Within an epoch, processes ask each other only if a callback may have decided to stop since the last sums.
+        Within an epoch, processes ask each other only if a callback may have decided to stop since the last sums: one
+        that is called after each step, or one that was called at the start of the epoch.
         """
-        if self.size > 1 and (self.watched or not within_epoch):
+        if self.size > 1 and (self.watched or not within_epoch or not self._asked_in_epoch):
             self._hear(np.zeros(0), stopping, whole)
+        self._asked_in_epoch = within_epoch
         if self.interrupted:
             whole.interrupted = False
-            raise KeyboardInterrupt
+            raise self.in_all(KeyboardInterrupt())
         return stopping if self.size == 1 else self.stopped
+
+    def in_all(self, error: Error) -> Error:
+        """Return an error that all processes raise now, because they found it in the same sums."""
+        self.failing = True
+        return error
+
+    @contextlib.contextmanager
+    def agreeing(self, facts: dict[str, Any]) -> Iterator[None]:
+        """After this context, raise in all processes if it has raised in one, or if their facts differ.
+
+        Parameters
+        ----------
+        facts : dict of str -> value
+            Values that must be the same in all processes, by their names in errors. The context may add some.
+
+        Raises the error of the context. Processes without an error raise an ArgumentError that names another process
+        and its error, or KeyboardInterrupt. All raise an ArgumentError if their facts differ.
+        """
+        if self.size == 1:
+            yield
+            return
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as caught:  # the other processes wait for this information
+            error = caught
+        own = {"error": repr(error)} if error else {name: _as_text(fact) for name, fact in facts.items()}
+        found: list[dict[str, str]] = self.communicator.allgather(own)
+        if error:
+            raise self.in_all(error)
+        for rank, other in enumerate(found):
+            if other.get("error") == repr(KeyboardInterrupt()):
+                raise self.in_all(KeyboardInterrupt())
+            if "error" in other:
+                raise self.in_all(ArgumentError(f"process {rank} has an error: {other['error']:.200}"))
+        for rank, other in enumerate(found):
+            for name, fact in other.items():
+                if fact != (expected := found[0].get(name, "")):
+                    first, second = _where_they_differ(expected, fact)
+                    differs = f"process {rank} differs from process 0 in {name}: {second}, and not {first}"
+                    raise self.in_all(ArgumentError(differs))
 
     @contextlib.contextmanager
     def training(self, model: Sequential, whole: Step) -> Iterator[None]:
         """In this context, layers add up sums over all processes, and Ctrl-C ends all of them after the same step.
 
-        An error in only one process ends all processes, because the others would wait for it.
+        So does SIGTERM. An error in only one process ends all processes, because the others would wait for it.
         """
         if self.size == 1:
             yield
@@ -155,15 +204,15 @@ class Processes:
         for layer in self._layers:
             layer.over_batch = self.add_up if layer.mixes_batch and self.share_batch else None
         try:
-            with whole:  # Ctrl-C is noted, and all learn of it with the next sums
+            with _sigterm_as_ctrl_c(whole), whole:  # Ctrl-C is noted, and all learn of it with the next sums
                 try:
                     yield
                     for state in model.named_states().values() if not self.share_batch else ():
                         state.value = self.add_up(state.value / self.size)
-                except DivergenceError:  # all processes raise it
-                    raise
+                    self.stop(False, whole)  # for a Ctrl-C after the last step
                 except BaseException:
-                    if self.interrupted:  # all processes are
+                    if self.failing:
+                        self.from_first(None)  # a process that ends now would end the first, which may still write
                         raise
                     traceback.print_exc()
                     print(f"process {self.rank} ends all {self.size}", file=sys.stderr, flush=True)
@@ -177,33 +226,43 @@ class Processes:
 ALONE = Processes()
 
 
-def prepare_together(trainer: Trainer, prepare: Callable[[], Fit]) -> Fit:
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c(whole: Step) -> Iterator[None]:
+    """Handle SIGTERM like Ctrl-C in this context: Open MPI's `mpiexec` answers Ctrl-C with a SIGTERM to each process.
+
+    This does nothing outside of the main thread, or if the program handles SIGTERM itself.
+    """
+    import signal
+    import threading
+
+    is_main = threading.current_thread() is threading.main_thread()
+    is_ours = is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    def handle(*_: object) -> None:
+        if not whole.interrupted:  # after a SIGINT that this process got, too, it is no second Ctrl-C
+            whole.handle()
+
+    if is_ours:
+        signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def prepare_together(trainer: Trainer, epochs: int, prepare: Callable[[], Fit]) -> Fit:
     """Return the result of `prepare`, or raise, in all processes. All begin with the parameters of the first.
 
-    Raises the error of `prepare`. The other processes raise an ArgumentError that names the process and its error. All
-    raise an ArgumentError if they differ in something that must be the same.
+    Raises the errors of `Processes.agreeing`.
     """
-    processes = Processes(trainer.communicator)
+    processes, facts = Processes(trainer.communicator), dict[str, Any]()
     if processes.size == 1:
         return prepare()
-    error: Exception | None = None
-    try:
+    with processes.agreeing(facts):
         _check_layers(trainer.model, processes)
         fit = prepare()
-    except Exception as caught:  # the other processes wait for this information
-        error = caught
-    own = {"error": repr(error)} if error else {name: _as_text(fact) for name, fact in _facts(trainer, fit).items()}
-    found: list[dict[str, str]] = processes.communicator.allgather(own)
-    if error:
-        raise error
-    for rank, other in enumerate(found):
-        if "error" in other:
-            raise ArgumentError(f"process {rank} cannot train: {other['error']:.200}")
-    for rank, other in enumerate(found):
-        for name, fact in other.items():
-            if fact != (expected := found[0].get(name, "")):
-                first, second = _where_they_differ(expected, fact)
-                raise ArgumentError(f"process {rank} differs from process 0 in {name}: {second}, and not {first}")
+        facts |= _facts(trainer, fit) | {"the last epoch": trainer.epoch + epochs}
     watching = [each for each in fit.callbacks.doing("on_batch_end") if not _draws_bar(each)]
     fit.processes.watched = bool(processes.add_up(np.array(len(watching))))
     _take_over(trainer, processes)
@@ -262,13 +321,31 @@ def _announce(model: Sequential, batches: list[Rows]) -> Iterator[Rows]:
 
 def _facts(trainer: Trainer, fit: Fit) -> dict[str, Any]:
     """Return the values that must be the same in all processes, by their names in errors."""
+    from minidl.training.monitoring import Monitor
+
     settings = {name: value for name, value in trainer.configuration().items() if name not in {"model", "communicator"}}
     versions = {"the version of minidl": __version__, "the version of NumPy": np.__version__}
     rows = {"the number of rows": len(fit.data), "the number of rows to validate": len(fit.validation or ())}
     shards = getattr(fit.data.x, "shards", None)
     rows |= {} if shards is None else {"the rows of each file": shards.counts.tolist(), "buffer": shards.buffer}
     place = {"the epoch": trainer.epoch, "the step": trainer.step, "the row": trainer.position.row}
-    return {**versions, "the model": (trainer.model, trainer.model.dtype), **settings, **rows, **place}
+    model = trainer.model
+    frozen = [path.strip("/") for path, layer in model.named_layers() if not layer.own_trainable]
+    settings |= {"the frozen layers": frozen, "share_batch": fit.processes.share_batch}
+    # Others may be in one process only, such as one that prints.
+    settings["the monitoring callbacks"] = [each for each in fit.callbacks.callbacks if isinstance(each, Monitor)]
+    for name, data in (("", fit.data), (" to validate", fit.validation)):
+        if data is not None:
+            rows["the checksum of the targets" + name] = _checksum(data.targets)
+            rows["the checksum of the weights" + name] = data.weights is not None and _checksum(data.weights)
+    shapes: dict[str, Any] = {"the inputs per row": fit.data.x.shape[1:], "the outputs per row": model.output_shape}
+    shapes |= {"the parameters": {name: array.shape for name, array in model.named_arrays().items()}}
+    shapes |= {"rows_at_once": model.rows_at_once}  # which decides the random numbers of a row
+    return {**versions, "the model": (model, model.dtype), **settings, **rows, **shapes, **place}
+
+
+def _checksum(array: Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).data)
 
 
 def _as_text(fact: Any) -> str:

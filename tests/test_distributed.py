@@ -4,6 +4,8 @@ Threads stand for the processes; tests/mpi starts real ones.
 """
 
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -36,9 +38,13 @@ from minidl import (
     Tanh,
     Trainer,
 )
+from minidl.compiled import is_on
+from minidl.compiled.switching import switch
 from minidl.distributed import Processes
-from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DivergenceError
+from minidl.errors import ArgumentError, ArgumentTypeError, DataError, DataWarning, DivergenceError
 from minidl.metrics import TopKAccuracy
+from minidl.training import trainer as trainer_module
+from minidl.training.interruption import Step
 from minidl.training.replica import may_share
 from minidl.training.rows import prepare_rows
 
@@ -284,7 +290,26 @@ def test_a_step_adds_up_one_vector_of_gradients_and_one_of_sums():
         gradients = (57,)
         assert calls.count(gradients) == 3
         assert calls.count((5,)) == 3  # weight, loss, accuracy, stop, Ctrl-C
-        assert len(calls) == 3 + 3 + 2  # and once whether callbacks watch steps, and before the epoch
+        # Also whether callbacks watch steps, and whether to stop before the epoch, at its first step, and at the end.
+        assert len(calls) == 3 + 3 + 4
+
+
+def of_largest(predictions, targets):
+    return np.abs(predictions - targets) * np.max(targets) ** 0  # np.max raises for no rows
+
+
+def augmented(x, rng):
+    return x / np.max(np.abs(x)) ** 0
+
+
+def test_metrics_and_distortions_never_get_a_part_without_rows():
+    x, y, _ = problem(50)  # the last batch has two rows, so two of three processes have none
+
+    def fit(run):
+        run.fit(x, y, epochs=2, validation_data=(x[:2], y[:2]), progress=False)
+
+    build = lambda each: trainer(each, metrics=[of_largest, "f1"], augment=augmented, shuffle=False)  # noqa: E731
+    assert_as_one(build, fit, size=3)
 
 
 def test_frozen_layers_and_constraints_work_alike():
@@ -343,8 +368,23 @@ def test_divergence_is_decided_by_the_sum_so_that_all_stop_at_the_same_step():
     np.testing.assert_array_equal(one.model.parameters, other.model.parameters)
 
 
-@pytest.mark.parametrize("moment", ["on_batch_end", "on_epoch_end"])
+@pytest.fixture(params=[False, True], ids=["NumPy", "compiled"])
+def _code(request):
+    """Run the test with NumPy's code and with compiled code."""
+    before = is_on()
+    if request.param:
+        pytest.importorskip("numba")
+    switch(request.param)
+    yield
+    switch(before)
+
+
+STEPS = {"on_batch_end": 6, "on_epoch_end": 8, "on_epoch_begin": 8}
+
+
+@pytest.mark.parametrize("moment", STEPS)
 @pytest.mark.parametrize("rank", [None, 1])
+@pytest.mark.usefixtures("_code")
 def test_stop_in_any_process_stops_all_after_the_same_step(moment, rank):
     x, y, _ = problem(64)
 
@@ -359,8 +399,24 @@ def test_stop_in_any_process_stops_all_after_the_same_step(moment, rank):
         return run
 
     one, other = together(work)
-    assert one.step == other.step == (6 if moment == "on_batch_end" else 8)
+    assert one.step == other.step == STEPS[moment]
     np.testing.assert_array_equal(one.model.parameters, other.model.parameters)
+
+
+@pytest.mark.usefixtures("_code")
+def test_a_run_that_early_stopping_has_ended_takes_no_step_when_it_is_resumed():
+    x, y, _ = problem()
+
+    def work(communicator):
+        run = trainer(communicator, optimizer=SGD(2.0))
+        run.fit(x, y, epochs=40, callbacks=[EarlyStopping("loss", patience=1)], progress=False)
+        ended = run.epoch, run.step
+        # The state at the end, as a checkpoint has it.
+        run._left_states = [("EarlyStopping('loss', mode='auto')", {"best": 0.0, "best_epoch": 1, "waited": 1})]
+        run.fit(x, y, epochs=2, callbacks=[EarlyStopping("loss", patience=1)], progress=False)
+        assert (run.epoch, run.step, run.position.row) == (*ended, 0)
+
+    assert together(work) == [None, None]
 
 
 def test_ctrl_c_in_one_process_interrupts_all_after_the_same_step(tmp_path):
@@ -386,6 +442,52 @@ def test_ctrl_c_in_one_process_interrupts_all_after_the_same_step(tmp_path):
     assert loaded.step == 6
 
 
+def test_sigterm_is_like_ctrl_c_in_the_training_of_several_processes_alone():
+    def own(*_):
+        raise AssertionError
+
+    processes, whole, net = Processes(together(lambda each: each)[0]), Step(), model()
+    processes.from_first = processes.add_up = lambda value: value
+    try:
+        for before in (signal.SIG_DFL, own):
+            signal.signal(signal.SIGTERM, before)
+            with pytest.raises(KeyboardInterrupt), processes.training(net, whole):
+                if before is own:
+                    assert signal.getsignal(signal.SIGTERM) is own
+                    raise processes.in_all(KeyboardInterrupt())
+                signal.raise_signal(signal.SIGTERM)
+                assert whole.interrupted
+                signal.raise_signal(signal.SIGTERM)  # it may follow a SIGINT, and is no second Ctrl-C
+                processes.stop(False, whole, within_epoch=True)
+            assert signal.getsignal(signal.SIGTERM) is before
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with Processes().training(net, whole):
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_no_process_ends_before_the_first_has_written_its_checkpoint(tmp_path):
+    x, y, _ = problem(64)
+
+    class Slow(Callback):
+        writes_files = True  # so the first process alone has it
+
+        def on_batch_end(self, run):
+            if run.step == 3:
+                run._whole.handle(signal.SIGINT, None)
+
+        def on_train_end(self, run):
+            time.sleep(0.2)
+            run.save(tmp_path / "run.npz")
+
+    def work(communicator):
+        with pytest.raises(KeyboardInterrupt):
+            trainer(communicator).fit(x, y, callbacks=[Slow()], progress=False)
+        assert (tmp_path / "run.npz").exists()
+
+    assert together(work) == [None, None]
+
+
 def test_an_error_in_one_process_ends_all(capfd):
     x, y, _ = problem(64)
 
@@ -402,6 +504,33 @@ def test_an_error_in_one_process_ends_all(capfd):
     error = capfd.readouterr().err
     assert "OSError: the disk is full" in error
     assert "process 1 ends all 2" in error
+
+
+def diverge_at_second_epoch(run):
+    if run.epoch == 2:
+        raise DivergenceError("a rule of this process alone")
+
+
+@pytest.mark.parametrize("when", ["before", "between", "after"])
+def test_an_error_of_one_process_alone_ends_all_whenever_it_happens(when, monkeypatch):
+    x, y, _ = problem(64)
+    ranks = threading.local()
+
+    def fail(*_):
+        if ranks.own:
+            raise DataWarning("an error, as with warnings.simplefilter")
+
+    if when != "between":
+        monkeypatch.setattr(trainer_module, {"before": "warn_of_scales", "after": "warn_of_no_gain"}[when], fail)
+
+    def work(communicator):
+        ranks.own = communicator.Get_rank()
+        callbacks = [diverge_at_second_epoch] * (ranks.own and when == "between")
+        trainer(communicator).fit(x, y, epochs=3, callbacks=callbacks, progress=False)
+
+    first, second = together(work)
+    assert isinstance(second, Ended)
+    assert first is not None
 
 
 def test_the_first_process_alone_writes_and_shows(tmp_path, capfd):
@@ -499,6 +628,156 @@ def test_what_one_process_cannot_train_on_is_an_error_in_all():
             trainer(communicator).fit(broken, y, progress=False)
 
     assert together(work) == [None, None]
+
+
+def test_processes_with_another_last_epoch_are_refused():
+    x, y, _ = problem()
+
+    def work(communicator):
+        with pytest.raises(ArgumentError, match="process 1 differs from process 0 in the last epoch: 3, and not 2"):
+            trainer(communicator).fit(x, y, epochs=2 + communicator.Get_rank(), progress=False)
+
+    assert together(work) == [None, None]
+
+
+def test_an_unbuilt_model_with_inputs_of_another_shape_is_refused():
+    x, y, _ = problem()
+
+    def work(communicator):
+        net = Sequential([Dense(3), SoftmaxCrossEntropy()], seed=0)
+        with pytest.raises(ArgumentError, match=r"in the inputs per row: \(4,\), and not \(5,\)"):
+            Trainer(net, seed=0, communicator=communicator).fit(x[:, communicator.Get_rank() :], y, progress=False)
+
+    assert together(work) == [None, None]
+
+
+def frozen(run):
+    run.model.layers[2].trainable = False
+
+
+def divided(run):
+    run.model.rows_at_once = 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [(frozen, "the frozen layers: .*dense_2"), (divided, "rows_at_once: 2")]
+)
+def test_a_model_that_differs_by_what_its_layers_settings_do_not_show_is_refused(change, message):
+    x, y, _ = problem()
+
+    def work(communicator):
+        run = trainer(communicator)
+        if communicator.Get_rank() == 1:
+            change(run)
+        with pytest.raises(ArgumentError, match=f"process 1 differs from process 0 in {message}"):
+            run.fit(x, y, progress=False)
+
+    assert together(work) == [None, None]
+
+
+def test_processes_with_another_share_batch_are_refused():
+    x, y, _ = problem()
+
+    def work(communicator):
+        processes = Processes(communicator, share_batch=communicator.Get_rank() == 0)
+        with pytest.raises(ArgumentError, match="in share_batch: False, and not True"):
+            trainer(processes, BatchNorm()).fit(x, y, progress=False)
+
+    assert together(work) == [None, None]
+
+
+MORE = {
+    "other targets": (lambda x, y, weights: {"y": 2 - y}, "the checksum of the targets: "),
+    "other weights": (lambda x, y, weights: {"sample_weight": weights[::-1]}, "the checksum of the weights: "),
+    "no weights": (lambda x, y, weights: {"sample_weight": None}, "the checksum of the weights: False"),
+    "other validation": (
+        lambda x, y, weights: {"validation_data": (x, y, weights[::-1])},
+        "the checksum of the weights to validate: ",
+    ),
+    "no validation": (lambda x, y, weights: {"validation_data": None}, "the number of rows to validate: 0"),
+    "other callbacks": (lambda x, y, weights: {"callbacks": []}, "the monitoring callbacks: "),
+    "another patience": (
+        lambda x, y, weights: {"callbacks": [EarlyStopping("loss", patience=4)]},
+        "the monitoring callbacks: .*patience=4",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_data_and_callbacks_that_differ_are_refused(name):
+    x, y, weights = problem()
+    change, message = MORE[name]
+
+    def work(communicator):
+        given = {"y": y, "sample_weight": weights, "validation_data": (x, y, weights)}
+        given["callbacks"] = [EarlyStopping("loss", patience=3)]
+        if communicator.Get_rank() == 1:
+            given |= change(x, y, weights)
+        with pytest.raises(ArgumentError, match=f"process 1 differs from process 0 in {message}"):
+            trainer(communicator).fit(x, **given, progress=False)
+
+    assert together(work) == [None, None]
+
+
+class Interrupted(Callback):
+    def check(self, run):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_one_process_before_training_interrupts_all():
+    x, y, _ = problem()
+
+    def work(communicator):
+        with pytest.raises(KeyboardInterrupt):
+            trainer(communicator).fit(x, y, callbacks=[Interrupted()] * communicator.Get_rank(), progress=False)
+
+    assert together(work) == [None, None]
+
+
+def test_ctrl_c_in_one_process_after_the_last_step_interrupts_all():
+    x, y, _ = problem()
+
+    class Late(Callback):
+        def on_train_end(self, run):
+            run._whole.handle(signal.SIGINT, None)
+
+    def work(communicator):
+        with pytest.raises(KeyboardInterrupt):
+            trainer(communicator).fit(x, y, callbacks=[Late()] * communicator.Get_rank(), progress=False)
+
+    assert together(work) == [None, None]
+
+
+def worst(predictions, targets):
+    if len(targets) > 1 and targets[0] == 9:
+        raise OSError("no table of costs")
+    return np.abs(predictions - targets)
+
+
+EVALUATIONS = {
+    "inputs of another shape": (lambda x, y: (x[:, 1:], y), "expects input"),
+    "an error in a metric": (lambda x, y: (x, np.full_like(y, 9)), "no table of costs"),
+    "other rows": (lambda x, y: (x[1:], y[1:]), "in the rows to score: 49, and not 50"),
+}
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_what_one_process_cannot_evaluate_is_an_error_in_all(name):
+    x, y, _ = problem()
+    change, message = EVALUATIONS[name]
+
+    def work(communicator):
+        net = Sequential([Dense(1), MeanSquaredError()], input_shape=5, seed=0)
+        run = Trainer(net, metrics=[worst], communicator=communicator)
+        data = change(x, y) if communicator.Get_rank() else (x, y)
+        with pytest.raises(Exception, match=message) as caught:
+            run.evaluate(*data)
+        assert not communicator.aborted
+        return caught.value
+
+    first, second = together(work)
+    assert isinstance(first, ArgumentError)
+    assert name == "other rows" or not isinstance(second, ArgumentError)  # it raises its own error
 
 
 @pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array])

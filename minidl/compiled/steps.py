@@ -95,6 +95,8 @@ _LOSSES = {
 @replaces("minidl.training.trainer:Trainer")
 class _Steps:
     def _take_steps(self: Any, fit: Any) -> Any:
+        if fit.processes.size > 1:
+            return NotImplemented  # the NumPy code asks all processes before each step whether to stop
         position, augment, read = self.position, self.augment, None
         with contextlib.ExitStack() as stack:
             while not self._stopping and position.row < position.rows:
@@ -196,8 +198,7 @@ def _is_plain(trainer: Any, fit: Any) -> bool:
     changing += [getattr(layer, "constraint", None) for layer in regularized]
     penalties = [getattr(layer, "regularizer", None) for layer in regularized]
     changing += [each for each in penalties if type(each) is not L2]
-    is_alone = type(trainer) is _Trainer and trainer.accumulate == fit.processes.size == 1
-    is_plain = is_alone and all(each is None for each in changing)
+    is_plain = type(trainer) is _Trainer and trainer.accumulate == 1 and all(each is None for each in changing)
     fits = all(len(vector) == len(fit.parameters) for vector in optimizer.state.values())
     return is_plain and type(optimizer) in _FORMULAS and fits and not fit.callbacks.doing("on_gradients")
 
@@ -258,7 +259,7 @@ def _take(trainer: Any, fit: Any, chain: Chain, x: Array, targets: Array, rows: 
         )
     optimizer.step += taken
     position.row += min(taken * size, len(rows))
-    trainer._check_finite("loss", loss, optimizer.step + 1)
+    trainer._check_finite(fit, "loss", loss, optimizer.step + 1)
     _subnormal.clear_subnormal(optimizer, fit.trained)
 
 

@@ -53,8 +53,8 @@ class Tally:
         totals = [len(scores) if weights is None else float(weights.sum()), summed_loss]
         if self.metrics:
             scored = ScoredRows(self.loss, scores, targets)
-            for metric in self.metrics:
-                totals += metric.sums(scored, weights)
+            for metric, size in zip(self.metrics, self._sizes, strict=True):  # a process may have no rows of a batch
+                totals += metric.sums(scored, weights) if len(scores) else np.zeros(size).tolist()
         return np.array(totals, np.float64), gradient if scores is output else gradient.reshape(output.shape)
 
     def means(self, totals: Array) -> dict[str, float]:
@@ -127,7 +127,8 @@ def score_rows(
         block = rows[own.start + part.start : own.start + part.stop]
         return tally.count(model.forward(block.x), block, scale=0)[0]  # the gradient is not needed
 
-    totals: Array = sum(in_blocks(model, score, own.stop - own.start, threads=threads), tally.zeros())
+    with processes.agreeing({"the rows to score": len(rows), "the metrics": tally.names}):
+        totals: Array = sum(in_blocks(model, score, own.stop - own.start, threads=threads), tally.zeros())
     totals[1] += model.penalty() * totals[0]
     return processes.add_up(totals)
 

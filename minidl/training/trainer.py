@@ -154,8 +154,8 @@ class Trainer(Configurable):
         times as large, without more memory. Layers that mix rows, such as BatchNorm, see one batch at a time.
     communicator : mpi4py.MPI.Comm, optional
         Communicator of the processes that train this model together, such as ``MPI.COMM_WORLD`` in a program started by
-        ``mpiexec -n 4 python train.py``. All run the same program on the same data. Each computes its part of each
-        batch. Only the first process draws the bar and writes files (docs/distributed.md).
+        ``mpiexec -n 4 python -m mpi4py train.py``. All run the same program on the same data. Each computes its part of
+        each batch. Only the first process draws the bar and writes files (docs/distributed.md).
     threads : int >= 1, optional
         Number of threads that `fit` uses. The default is as many as BLAS has: two to share a large batch, all in large
         matrix products, and one if the shapes are too small to gain from more (`minidl.threads`).
@@ -294,38 +294,39 @@ class Trainer(Configurable):
         DivergenceError
             If the loss, the validation loss or a parameter is no longer finite. Training then takes no further step.
         KeyboardInterrupt
-            On Ctrl-C. Model, optimizer and history are as after the last complete step. `restore_best` restores the
-            model of the best epoch, also after a DivergenceError.
+            On Ctrl-C; with several processes also on SIGTERM, and in all of them. Model, optimizer and history are as
+            after the last complete step. `restore_best` restores the model of the best epoch, also after a
+            DivergenceError.
         """
         from minidl.compiled.switching import start
 
         refuse(unknown, Trainer.fit)
         data = {"validation_data": validation_data, "sample_weight": sample_weight, "class_weight": class_weight}
-        fit = prepare_together(self, lambda: self._prepare(x, y, epochs, callbacks, progress, **data))
-        warn_of_scales(self.model, fit.data, self.step)
+        fit = prepare_together(self, epochs, lambda: self._prepare(x, y, epochs, callbacks, progress, **data))
         if (self.position.rows, self.position.layout) != (len(fit.data), fit.data.layout):
             self.position = Position(self.epoch, rows=len(fit.data), layout=fit.data.layout)
         if self.position.totals.shape != fit.tally.zeros().shape:
             self.position.totals = fit.tally.zeros()
         self.last_epoch, self._stopping, self._over = self.epoch + epochs, self._over, False
         start()
-        with interrupted_between_steps() as self._whole, contextlib.ExitStack() as endings:
-            endings.callback(self.model.forget_saved)
-            endings.enter_context(fit.processes.training(self.model, self._whole))
-            rows = min(self.batch_size or len(fit.data), len(fit.data))
-            apart = fit.processes.size == 1 and rows > self.model.rows_at_once and may_share(self.model)
-            fit.threads, worth = plan_threads(self.model, rows, self.threads or fit.processes.threads, apart=apart)
-            endings.enter_context(blas_threads(worth, spared=int(self.augment is not None)))
-            endings.callback(fit.callbacks.end, self)
-            endings.push(self._note_ending)
-            endings.enter_context(_quiet())
-            fit.callbacks.begin(self)
-            fit.callbacks.restore_states(self._left_states)
-            self._fit, self._left_states = fit, []
-            self._show_average(False)
-            while self.epoch < self.last_epoch and not fit.processes.stop(self._stopping, self._whole):
-                self._run_epoch(fit)
-        self._unproven = self._unproven and not warn_of_no_gain(self, fit)
+        with interrupted_between_steps() as self._whole, fit.processes.training(self.model, self._whole):
+            warn_of_scales(self.model, fit.data, self.step)
+            with contextlib.ExitStack() as endings:
+                endings.callback(self.model.forget_saved)
+                rows = min(self.batch_size or len(fit.data), len(fit.data))
+                apart = fit.processes.size == 1 and rows > self.model.rows_at_once and may_share(self.model)
+                fit.threads, worth = plan_threads(self.model, rows, self.threads or fit.processes.threads, apart=apart)
+                endings.enter_context(blas_threads(worth, spared=int(self.augment is not None)))
+                endings.callback(fit.callbacks.end, self)
+                endings.push(self._note_ending)
+                endings.enter_context(_quiet())
+                fit.callbacks.begin(self)
+                fit.callbacks.restore_states(self._left_states)
+                self._fit, self._left_states = fit, []
+                self._show_average(False)
+                while self.epoch < self.last_epoch and not fit.processes.stop(self._stopping, self._whole):
+                    self._run_epoch(fit)
+            self._unproven = self._unproven and not warn_of_no_gain(self, fit)
         return self.history
 
     def check(self, x: Any, y: Any, **arguments: Any) -> None:
@@ -342,7 +343,7 @@ class Trainer(Configurable):
     ) -> dict[str, float]:
         """Return the mean loss and the metrics of the current model on other data.
 
-        With several processes, all must call it, because each computes a part.
+        With several processes, all must call it, because each computes a part. An error in one is an error in all.
 
         Parameters
         ----------
@@ -361,10 +362,10 @@ class Trainer(Configurable):
             For wrong data, as in `fit`.
         """
         refuse(unknown, Trainer.evaluate)
-        with self.model.unbuilt_after_error():
+        with (processes := Processes(self.communicator)).agreeing({}), self.model.unbuilt_after_error():
             data = prepare_rows(self.model, x, y, sample_weight, class_weight)
             tally = Tally(self.model, as_metrics(self.metrics, self.model.loss), data)
-        return tally.means(score_rows(self.model, data, tally, self.threads, Processes(self.communicator)))
+        return tally.means(score_rows(self.model, data, tally, self.threads, processes))
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -501,7 +502,7 @@ class Trainer(Configurable):
             rows = fit.processes.rows(place)
             batch = data[rows if order is None else order[rows]]
             batch.first, batch.whole = rows.start - place.start, place.stop - place.start
-            if self.augment is not None:
+            if self.augment is not None and len(batch):
                 batch.x = apply_augment(self.augment, batch.x[...], np.random.default_rng((seed, epoch, rows.start, 1)))
             return batch
 
@@ -511,7 +512,7 @@ class Trainer(Configurable):
     def _take_step(self, fit: Fit, batches: list[Rows]) -> Array:
         """Change the parameters along the gradient of batches; return their totals."""
         totals = self._compute_gradients(fit, batches)
-        self._check_finite("loss", totals[1], self.step + 1)
+        self._check_finite(fit, "loss", totals[1], self.step + 1)
         fit.callbacks.call("on_gradients", self)
         clip(fit.gradients, self.clip_norm, self.clip_value)
         if self.average is not None and self.average.vector is None:
@@ -539,7 +540,7 @@ class Trainer(Configurable):
             fit.lowest = evaluate()
             for state, before in states:  # this is not a step: it must not change running statistics
                 state.value = before
-            self._check_finite("loss", fit.lowest[0], self.step + 1)
+            self._check_finite(fit, "loss", fit.lowest[0], self.step + 1)
         # The last evaluation is at the final parameters.
         fit.lowest = self.optimizer.minimize(evaluate, fit.parameters, *fit.lowest, fit.trained)
         fit.place = place()
@@ -561,22 +562,22 @@ class Trainer(Configurable):
         return totals
 
     def _finish_epoch(self, fit: Fit) -> None:
-        self._check_finite("largest parameter", np.abs(fit.parameters).max(initial=0), self.step)
+        self._check_finite(fit, "largest parameter", np.abs(fit.parameters).max(initial=0), self.step)
         values = fit.tally.means(self.position.totals)
         with self.averaged_weights():  # also for callbacks: the metrics belong to these weights
             if fit.validation is not None:
                 totals = score_rows(self.model, fit.validation, fit.tally, self.threads, fit.processes)
                 values |= {f"val_{name}": value for name, value in fit.tally.means(totals).items()}
-                self._check_finite("validation loss", values["val_loss"], self.step)
+                self._check_finite(fit, "validation loss", values["val_loss"], self.step)
             with self._whole:
                 self.history.append(values)
                 self.position.epoch, self.position.row, self.position.totals = self.epoch + 1, 0, fit.tally.zeros()
                 fit.callbacks.call("on_epoch_end", self)
 
-    def _check_finite(self, what: str, value: float, step: int) -> None:
+    def _check_finite(self, fit: Fit, what: str, value: float, step: int) -> None:
         if not math.isfinite(value):
-            place = f"the {what} is {value} at epoch {self.epoch + 1}, step {step}"
-            raise DivergenceError(f"{place}: the run diverges. Lower the learning rate, or scale the input")
+            place = f"the {what} is {value} at epoch {self.epoch + 1}, step {step}: the run diverges"
+            raise fit.processes.in_all(DivergenceError(f"{place}. Lower the learning rate, or scale the input"))
 
 
 advise_on_attributes(Trainer)

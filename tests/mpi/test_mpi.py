@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minidl import Trainer
+
 pytest.importorskip("mpi4py", exc_type=ImportError)
 MPIEXEC = shutil.which("mpiexec")
 if MPIEXEC is None:
@@ -27,8 +29,8 @@ ENVIRONMENT = os.environ | {
 }
 
 
-def start(size, folder, *options):
-    command = [MPIEXEC, "-n", str(size), sys.executable, str(SCRIPT), str(folder), *map(str, options)]
+def start(size, folder, *options, module=()):
+    command = [MPIEXEC, "-n", str(size), sys.executable, *module, str(SCRIPT), str(folder), *map(str, options)]
     return subprocess.Popen(
         command, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
@@ -89,7 +91,7 @@ def test_two_runs_have_the_same_bits(tmp_path):
 
 def test_a_process_that_is_killed_ends_all_and_the_run_goes_on_with_another_number(alone, tmp_path):
     begin = time.monotonic()
-    status, output = run(2, tmp_path, "--signal", "SIGKILL")
+    status, output = run(2, tmp_path, "--signal", "SIGKILL", "--every-steps", 4)
     assert status != 0
     assert time.monotonic() - begin < 30
     assert "9" in output, output  # both MPICH and Open MPI name the signal
@@ -101,15 +103,44 @@ def test_a_process_that_is_killed_ends_all_and_the_run_goes_on_with_another_numb
         np.testing.assert_allclose(left(tmp_path)[name], column, rtol=rtol, atol=atol, err_msg=name)
 
 
-def test_ctrl_c_leaves_a_checkpoint_of_the_step_and_ends_all(tmp_path):
-    process = start(2, tmp_path, "--epochs", 1000, "--seconds", 0.01)
+def start_long_epoch(size, folder, *options, **how):
+    """Start a run whose first checkpoint is ten seconds away. Return it when all processes have taken two steps."""
+    process = start(size, folder, "--batch-size", 4, "--seconds", 0.1, *options, **how)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("step_*.npz")) and time.monotonic() < deadline:
+    while len(list(folder.glob("begun_*"))) < size and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert not list(folder.glob("step_*.npz"))
+    return process
+
+
+def signal_group(process):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+
+
+SIGNALS = {
+    "Ctrl-C in a terminal": signal_group,
+    "SIGINT to mpiexec": lambda process: process.send_signal(signal.SIGINT),
+    "SIGTERM to mpiexec": lambda process: process.send_signal(signal.SIGTERM),
+}
+
+
+@pytest.mark.parametrize("module", [(), ("-m", "mpi4py")], ids=["python", "python -m mpi4py"])
+@pytest.mark.parametrize("send", SIGNALS.values(), ids=SIGNALS)
+def test_a_signal_leaves_a_checkpoint_of_the_last_step_and_ends_all(tmp_path, send, module):
+    process = start_long_epoch(2, tmp_path, module=module)
+    send(process)
     output, _ = process.communicate(timeout=30)
     assert process.returncode != 0, output
-    assert list(tmp_path.glob("step_*.npz"))
+    assert len(list(tmp_path.glob("step_*.npz"))) == 1, output
+    loaded = Trainer.load(tmp_path)
+    assert loaded.position.row == 4 * loaded.step > 0
+
+
+def test_an_error_outside_of_fit_ends_all_if_mpi4py_runs_the_program(tmp_path):
+    process = start(2, tmp_path, "--missing", module=("-m", "mpi4py"))
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0, output
+    assert "FileNotFoundError" in output
 
 
 def test_processes_that_differ_say_so(tmp_path):

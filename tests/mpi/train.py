@@ -70,9 +70,14 @@ def main():
     parser.add_argument("--seconds", type=float, default=0, help="that each step takes besides")
     parser.add_argument("--signal", help="that the last process gets after ten steps")
     parser.add_argument("--differ", action="store_true", help="by the batch size")
+    parser.add_argument("--missing", action="store_true", help="the data of the last process")
+    parser.add_argument("--batch-size", type=int, help="instead of the network's own")
+    parser.add_argument("--every-steps", type=int, help="that a checkpoint is written; the default is at no step")
     options = parser.parse_args()
     communicator = None if options.alone else MPI.COMM_WORLD
     rank = MPI.COMM_WORLD.Get_rank()
+    if options.missing and rank == MPI.COMM_WORLD.Get_size() - 1:
+        np.load(options.folder / "missing.npy")
 
     try:
         trainer = Trainer.load(options.folder)
@@ -85,15 +90,21 @@ def main():
     x = rng.normal(size=(rows + 100, *trainer.model.input_shape)).astype(options.dtype)
     first, second, *_ = x.reshape(len(x), -1).T
     y = (first > 0).astype(int) + (second > 0)
+    trainer.batch_size = options.batch_size or trainer.batch_size
     if options.differ and rank == 1:
         trainer.batch_size = 16
 
     def wait_or_end(trainer):
         time.sleep(options.seconds)
+        if options.seconds and trainer.step == 2:
+            (options.folder / f"begun_{rank}").touch()
         if options.signal and trainer.step == 10 and rank == MPI.COMM_WORLD.Get_size() - 1:
             os.kill(os.getpid(), getattr(signal, options.signal))
 
-    callbacks = [Checkpoint(options.folder, every_steps=4), FunctionCallback(wait_or_end, moment="on_batch_end")]
+    callbacks = [
+        Checkpoint(options.folder, every_steps=options.every_steps),
+        FunctionCallback(wait_or_end, moment="on_batch_end"),
+    ]
     epochs = options.epochs - trainer.epoch
     trainer.fit(x[:rows], y[:rows], epochs=epochs, validation_data=(x[rows:], y[rows:]), callbacks=callbacks)
     left = {name: np.array(column) for name, column in trainer.history.items()}

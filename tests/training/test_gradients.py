@@ -1,5 +1,6 @@
 """Gradients and totals of rows: sums, which blocks and parts add to, and of which means are read at the end."""
 
+import contextlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -165,9 +166,8 @@ class TestMeans:
         model, data, tally = problem(weighted=weighted)
         parts = slice(0, 4), slice(4, 9), slice(9, 23)
         totals = sum(score_rows(model, data[part], tally) for part in parts)
-        processes = [
-            SimpleNamespace(rows=lambda _, part=part: part, add_up=lambda totals: totals, threads=1) for part in parts
-        ]
+        alone = {"add_up": lambda totals: totals, "agreeing": contextlib.nullcontext, "threads": 1}
+        processes = [SimpleNamespace(rows=lambda _, part=part: part, **alone) for part in parts]
         of_processes = sum(score_rows(model, data, tally, None, each) for each in processes)
         np.testing.assert_array_equal(of_processes, totals)
         scores, weights = model.forward(data.x), data.weights
