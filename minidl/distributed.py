@@ -12,7 +12,6 @@ import contextlib
 import re
 import sys
 import traceback
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -345,6 +344,8 @@ def _facts(trainer: Trainer, fit: Fit) -> dict[str, Any]:
 
 
 def _checksum(array: Array) -> int:
+    import zlib  # here, so that importing minidl.data stays light
+
     return zlib.crc32(np.ascontiguousarray(array).data)
 
 

@@ -51,7 +51,7 @@ def let_through(dy, y, dx):
 
 @compiled
 def add_bias(y, bias, rectified):
-    """Add a bias to each row, an empty one to none; then apply ReLU if wanted."""
+    """Add a bias to each row, then apply ReLU if wanted. With an empty bias, nothing changes."""
     zero = y.dtype.type(0)
     for row in range(y.shape[0] if bias.size else 0):
         for unit in range(y.shape[1]):

@@ -61,7 +61,7 @@ class Flatten(Reshape):
 
     Shapes: (N, ...) -> (N, product of the sizes). dx = dy in the input's shape.
 
-    Raises ArgumentError for padded sequences: pool their positions first, or score each of them.
+    Raises ArgumentError after a layer that masks padding: pool their positions first, or score each of them.
     """
 
     target_shape: Any = field(default=(-1,), init=False, repr=False)

@@ -76,7 +76,7 @@ class MultiHeadAttention(Layer):
         if self.features not in (None, features):
             cure = f"give it {features}, or put Dense({self.features}) before it"
             what = f"{self.features} features per position, not {features}"
-            raise ShapeError(f"MultiHeadAttention, as a part of TransformerBlock, takes {what}: {cure}")
+            raise ShapeError(f"MultiHeadAttention, such as that of TransformerBlock, takes {what}: {cure}")
         if features % self.heads or (self.rotary and features // self.heads % 2):
             even = " of an even size, as rotary=True needs" if self.rotary else ""
             raise ShapeError(f"MultiHeadAttention cannot cut {features} features into {self.heads} heads{even}")
@@ -148,6 +148,7 @@ class MultiHeadAttention(Layer):
 
         `memory` keeps keys and values of all positions so far. Raises ArgumentError unless the layer is causal.
         """
+        self._check(x, None)
         if not self.causal:
             raise ArgumentError("MultiHeadAttention uses later positions, too, and cannot continue: give causal=True")
         queries, keys, values = self._project(x, memory["keys"].shape[2] if memory else 0)

@@ -7,11 +7,9 @@ from minidl.errors import ArgumentError, DataError, ShapeError
 from minidl.initializers import Initializer, is_initializer
 from minidl.layers.base import Declaration, Layer
 from minidl.layers.parameter_rows import ParameterOfRows
-from minidl.sequences.masking import entered
+from minidl.sequences.masking import ROWS_AT_ONCE, entered
 from minidl.settings import setting
 from minidl.typing import Array, Shape
-
-_ROWS_AT_ONCE = 4096
 
 
 class Embedding(Layer):
@@ -80,8 +78,8 @@ class Embedding(Layer):
             raise ShapeError(f"expects {length} ids per sample but got {x.shape[1]}: pad the rows, or cut them")
         super().check_input(x)
         if getattr(x, "shards", None) is None:  # rows of files are checked when they are read
-            for start in range(0, len(x), _ROWS_AT_ONCE):
-                self._as_ids(x[start : start + _ROWS_AT_ONCE], start)
+            for start in range(0, len(x), ROWS_AT_ONCE):
+                self._as_ids(x[start : start + ROWS_AT_ONCE], start)
 
     def _as_ids(self, x: Array, first: int | None = None) -> Array:
         """Return whole ids, or raise the error of the first wrong one. `first` is the number of the first row."""

@@ -9,7 +9,7 @@ from minidl.layers.base import Declaration, Layer
 from minidl.settings import as_number, setting
 from minidl.typing import Array, Shape
 
-_ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 4096
 
 
 def entered(layer: Layer, x: Array | None) -> Array:
@@ -77,7 +77,7 @@ def leave_out_padding(model: Any, x: Array, positions: Shape, weights: Array | N
 
     Raises ArgumentError if the outputs have a mask, but the loss scores each row as a whole.
     """
-    found = (model.mask_after(x[first : first + _ROWS_AT_ONCE], None) for first in range(0, len(x), _ROWS_AT_ONCE))
+    found = (model.mask_after(x[first : first + ROWS_AT_ONCE], None) for first in range(0, len(x), ROWS_AT_ONCE))
     if not (masks := [mask for mask in found if mask is not None]):
         return weights
     mask = np.concatenate(masks)

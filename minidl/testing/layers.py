@@ -52,7 +52,7 @@ def check_layer(
       The gradient of these numbers is 0. The upstream gradient is 0 at outputs that do not count, as after a loss.
     - A mask in which all positions count changes nothing.
     - The layer may refuse masks with an ArgumentError, as `Conv1D` does with strides and ``padding="same"``.
-    - A block is not checked with masks if a layer inside ends them, as `Flatten` does.
+    - A block is not checked with masks if a layer inside joins positions, and neither takes masks nor refuses them.
 
     Parameters
     ----------
@@ -841,7 +841,7 @@ def _where_it_counts(y: Array, counts: Array | None) -> Array:
 
 
 def _loses_mask(layer: Layer) -> bool:
-    """Whether the mask ends at this layer, because it joins positions but takes no mask, such as `Flatten`."""
+    """Whether the mask ends at this layer, because it joins positions, and neither takes nor refuses masks."""
     before, after = layer.input_shape or (), layer.output_shape or ()
     is_sequence = max(len(before), len(after)) > 1
     follows_shapes = not layer.takes_mask and type(layer).mask_after is Layer.mask_after

@@ -50,6 +50,7 @@ def recompute_statistics(model: Sequential, x: Any, batch_size: int = 1024) -> N
     layers = [layer for layer in model.walk() if isinstance(layer, BatchNorm) and layer.own_trainable]
     kept = [(layer.momentum, *_statistics(layer)) for layer in layers]
     pooled: list[tuple[Array, Array] | None] = []
+    model.forget_saved()  # what a layer has saved later is of these batches
     try:
         batches: list[list[tuple[int, Array, Array]]] = [[] for _ in layers]
         for layer in layers:

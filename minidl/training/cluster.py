@@ -16,6 +16,8 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
+import numpy as np
+
 from minidl.errors import ArgumentError, MinidlError
 
 try:
@@ -214,7 +216,8 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
         if not isinstance(shape, tuple) or not shape:
             return None
         size = getattr(item, "nbytes", 8 * math.prod(shape))
-        if size < _LARGE and len(cloudpickle.dumps(item)) < _LARGE:  # texts are larger than the references to them
+        holds_numbers = isinstance(item, np.ndarray) and item.dtype != object  # else `nbytes` leaves out texts
+        if size < _LARGE and (holds_numbers or len(cloudpickle.dumps(item)) < _LARGE):
             return None
         self.items.setdefault(id(item), item)
         return self._numbers.setdefault(id(item), len(self._numbers))

@@ -91,7 +91,7 @@ def prepare_rows(
     own, first_row = among.part(x)
     check_finite(own, "x", first_row, model.dtype)
     model.set_up_for(x)
-    with naming(f"the rows from {first_row} on") if first_row else contextlib.nullcontext():
+    with naming(f"counted from row {first_row}") if first_row else contextlib.nullcontext():
         model.check_input(own)
     output_shape = model.output_shape or ()
     targets = loss.prepare_targets(targets, output_shape, model.dtype).view()

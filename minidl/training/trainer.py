@@ -258,7 +258,7 @@ class Trainer(Configurable):
         Another call continues the training, with the optimizer's state, the history and the orders of rows. It first
         finishes an epoch that was interrupted (by Ctrl-C, an error, or `stop`), which counts as one of `epochs`. That
         epoch starts again if the data now have another number of rows, or if `Shards` have another `buffer` or other
-        numbers of rows in their files: then the rows have another order.
+        numbers of rows in their files, on which the order of rows depends.
 
         Parameters
         ----------

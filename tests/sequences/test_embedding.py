@@ -108,7 +108,7 @@ def test_each_process_checks_its_own_ids():
 
     def work(communicator):
         trainer = Trainer(model_of_positions(), batch_size=4, seed=0, communicator=communicator)
-        with pytest.raises(ValueError, match="the rows from 10 on, layer 1 'embedding_1': row 3, position 2, holds 9"):
+        with pytest.raises(ValueError, match="counted from row 10, layer 1 'embedding_1': row 3, position 2, holds 9"):
             trainer.fit(x, np.zeros((20, 6), int), progress=False)
         return True
 

@@ -108,7 +108,7 @@ def test_pieces_get_the_scores_that_the_whole_gets(body, sizes):
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("tied", [False, True], ids=["two arrays", "tied"])
-def test_in_float64_they_are_the_same_but_for_the_last_bits(body, tied):
+def test_in_float64_they_are_the_same_except_for_the_last_bits(body, tied):
     model, ids = language_model(body, dtype="float64"), draw_ids(2, POSITIONS)
     if tied:
         tying = TiedEmbedding(Embedding(WORDS, 8), [*BODIES[body](), Dense(8)])

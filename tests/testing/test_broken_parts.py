@@ -1643,7 +1643,19 @@ def test_the_right_layer_with_masks_that_the_broken_ones_derive_from_passes():
     check_layer(MeanOfPositions(), (1, 3), batch_size=2)
 
 
-def test_a_layer_may_refuse_masks_and_a_block_may_end_them():
+def test_a_layer_may_refuse_masks_and_an_own_layer_may_end_them():
+    class Joined(Layer):
+        """Makes one vector of all positions; it neither takes nor refuses their mask."""
+
+        def build(self, input_shape, declare):
+            return (input_shape[0] * input_shape[1],)
+
+        def forward(self, x, training=False):
+            return x.reshape(len(x), -1)
+
+        def backward(self, dy):
+            return dy.reshape(len(dy), *self.input_shape)
+
     class RefusesMasks(GRU):
         def forward(self, x, training=False, mask=None):
             if mask is not None:
@@ -1659,7 +1671,8 @@ def test_a_layer_may_refuse_masks_and_a_block_may_end_them():
         def backward(self, dy):
             return dy + dy.mean(axis=1, keepdims=True)
 
-    for layer in (RefusesMasks(3), Sequential([Flatten(), Dense(2)]), Sequential([GRU(3), Dense(2)])):
+    blocks = [Sequential(layers) for layers in ([Flatten(), Dense(2)], [Joined(), Dense(2)], [GRU(3), Dense(2)])]
+    for layer in (RefusesMasks(3), *blocks):
         dict(layer_checks(layer, (4, 3)))["masks"]()
     with pytest.raises(CheckFailure, match="an inner layer that does not get the mask"):
         dict(layer_checks(Residual(JoinsPositions()), (4, 3)))["masks"]()
