@@ -50,12 +50,12 @@ def recompute_statistics(model: Sequential, x: Any, batch_size: int = 1024) -> N
     layers = [layer for layer in model.walk() if isinstance(layer, BatchNorm) and layer.own_trainable]
     kept = [(layer.momentum, *_statistics(layer)) for layer in layers]
     pooled: list[tuple[Array, Array] | None] = []
-    model.forget_saved()  # what a layer has saved later is of these batches
     try:
         batches: list[list[tuple[int, Array, Array]]] = [[] for _ in layers]
         for layer in layers:
             layer.momentum = 0.0  # the running statistics then belong to the last batch only
         for batch in split_rows(0, len(x), batch_size, joined=True):
+            model.forget_saved()  # a layer that is not called keeps what it saved for an earlier batch
             model.forward(x[batch], training=True)
             for layer, found in zip(layers, batches, strict=True):
                 if hasattr(layer, "saved"):  # a layer may leave out one of the layers inside it

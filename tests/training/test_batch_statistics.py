@@ -184,3 +184,14 @@ def test_a_layer_that_is_not_called_for_a_batch_has_the_statistics_of_the_others
     np.testing.assert_allclose(norm.running_mean.value, x[4:8].mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(norm.running_variance.value, x[4:8].var(axis=0, ddof=1), rtol=1e-12)
     assert (unused.running_mean.value.tolist(), unused.running_variance.value.tolist()) == ([0] * 3, [1] * 3)
+
+
+def test_no_batch_counts_for_a_layer_that_was_not_called_for_it():
+    x = np.random.default_rng(0).normal(size=(16, 3))
+    x[4:8] += 10
+    x[12:] += 30
+    model = Sequential([Sometimes()], input_shape=3, seed=0, dtype="float64")
+    model.forward(x[4:8] + 100, training=True)  # before the first batch, the layer has saved this one
+    recompute_statistics(model, x, batch_size=4)
+    mean = model.layers[0].norm.running_mean.value
+    np.testing.assert_allclose(mean, np.concatenate([x[4:8], x[12:]]).mean(axis=0), rtol=1e-12)
