@@ -1,5 +1,6 @@
 """Self-attention: one call forward and one backward, with NumPy's BLAS and NumPy's exponentials."""
 
+import functools
 from pkgutil import resolve_name
 from typing import Any
 
@@ -72,12 +73,17 @@ def settings_of(layer: Any, mask: Array | None) -> tuple[Any, ...]:
     return loop_of(np.exp, layer.dtype), layer._scale(), turns_of(layer), layer.causal, _counts(mask)
 
 
+@functools.cache
+def of_attention(name: str) -> Any:
+    """Return a class or function of the module of attention, which is imported at first use: few programs need it."""
+    return resolve_name(f"minidl.sequences.attention:{name}")
+
+
 def turns_of(layer: Any) -> Array:
     """Return cosines and sines of the angles by which pairs of features are rotated; empty if they are not."""
     if not layer.rotary:
         return np.empty((2, 0, 0), layer.dtype)
-    turns = resolve_name("minidl.sequences.attention:_turns")
-    found: Array = turns(0, layer.input_shape[0], layer.input_shape[1] // layer.heads, layer.dtype)
+    found: Array = of_attention("_turns")(0, layer.input_shape[0], layer.input_shape[1] // layer.heads, layer.dtype)
     return found
 
 

@@ -5,7 +5,6 @@ Two threads that compute the halves of a batch wait for each other between calls
 
 from __future__ import annotations
 
-import functools
 from pkgutil import resolve_name
 from typing import Any
 
@@ -16,6 +15,7 @@ from minidl.compiled.attention import (
     arrays_for,
     attend,
     attend_back,
+    of_attention,
     parameters_of,
     routines_for,
     routines_for_saved,
@@ -27,7 +27,7 @@ from minidl.compiled.attention import (
     write_gradients,
 )
 from minidl.compiled.blas import Routines, multiply_by_transposed, multiply_by_weight, routines
-from minidl.compiled.layers import add_bias, gradients_of, values_of
+from minidl.compiled.layers import add, add_bias, gradients_of, multiply_in_place, values_of
 from minidl.compiled.loops import are_by_rows, compiled
 from minidl.compiled.normalization import differentiate_rows, normalize_rows
 from minidl.compiled.switching import replaces
@@ -50,10 +50,10 @@ class _Residual:
         return NotImplemented
 
     def backward(self: Any, dy: Array) -> Any:
-        layers = _layers_of(self, dy) if self.needs_input_gradient and _are_saved(self, dy) else []
-        if _attends(layers) and (blas := routines_for_saved(layers[1], dy)):
+        layers = _layers_of(self, dy) if self.needs_input_gradient else []
+        if _attends(layers) and _are_saved(layers, dy) and (blas := routines_for_saved(layers[1], dy)):
             return _attend_back(blas, layers, dy)
-        if _feeds(layers, dy) and (blas := routines(dy.dtype)):
+        if _feeds(layers, dy) and _are_saved(layers, dy) and (blas := routines(dy.dtype)):
             return _feed_back(blas, layers, dy)
         return NotImplemented
 
@@ -66,23 +66,16 @@ def _layers_of(block: Any, x: Array) -> list[Any]:
     return list(inner.layers) if is_plain and not watched else []
 
 
-def _are_saved(block: Any, dy: Array) -> bool:
-    """Whether the layers are trained, and have saved arrays that the compiled loops take."""
-    layers = block.layers.layers
-    # Other layers than a normalization may save anything.
-    if type(layers[0]) is not LayerNorm or not all(each.own_trainable and hasattr(each, "saved") for each in layers):
+def _are_saved(layers: list[Any], dy: Array) -> bool:
+    """Whether the layers of a half are trained, and have saved arrays that the compiled loops take."""
+    if not all(layer.own_trainable and hasattr(layer, "saved") for layer in layers):
         return False
     normalized = layers[0].saved[0]
     return normalized.size == dy.size and are_by_rows(dy, normalized.reshape(dy.shape))
 
 
 def _attends(layers: list[Any]) -> bool:
-    return len(layers) == 2 and type(layers[0]) is LayerNorm and type(layers[1]) is _attention()
-
-
-@functools.cache
-def _attention() -> Any:
-    return resolve_name("minidl.sequences.attention:MultiHeadAttention")  # at first use: few programs need it
+    return len(layers) == 2 and type(layers[0]) is LayerNorm and type(layers[1]) is of_attention("MultiHeadAttention")
 
 
 def _feeds(layers: list[Any], x: Array) -> bool:
@@ -109,7 +102,7 @@ def _attend_normalized(blas, epsilon, exponential, scale, turns, causal, counts,
     """``y <- x + MultiHeadAttention(LayerNorm(x))``, of (N, T, F)."""
     _normalize(blas, epsilon, x, parameters[0], arrays[0])
     attend(blas, exponential, scale, turns, causal, counts, arrays[0][2], parameters[1], arrays[1], y)
-    _add(x, y)
+    add(x, y)
 
 
 def _attend_back(blas: Routines, layers: list[Any], dy: Array) -> Array:
@@ -127,7 +120,7 @@ def _attend_normalized_back(blas, scale, turns, dy, parameters, saved, gradients
     dz = np.empty_like(dy)
     attend_back(blas, scale, turns, dy, parameters[1], saved[1], gradients[1], dz)
     _differentiate(blas, dz, parameters[0], saved[0], gradients[0], dx)
-    _add(dy, dx)
+    add(dy, dx)
 
 
 def _feed(blas: Routines, layers: list[Any], x: Array, training: bool) -> Array:
@@ -154,7 +147,7 @@ def _feed_forward(blas, epsilon, exponential, x, parameters, arrays, hidden, slo
     weigh(exponential, sums.reshape(-1), hidden.reshape(-1), slopes)
     multiply_by_weight(blas, hidden.reshape(lines, units), last_weight, products)
     add_bias(products, last_bias, False)
-    _add(x, y)
+    add(x, y)
 
 
 def _feed_back(blas: Routines, layers: list[Any], dy: Array) -> Array:
@@ -174,12 +167,11 @@ def _feed_backward(blas, dy, parameters, saved, gradients, dx):
     dlines, dsums, dz = dy.reshape(lines, features), np.empty((lines, units), dy.dtype), np.empty_like(dy)
     write_gradients(blas, hidden.reshape(lines, units), dlines, dlast_weight, dlast_bias)
     multiply_by_transposed(blas, dlines, last_weight, dsums, False)
-    for i in range(dsums.size):
-        dsums.flat[i] *= slopes.flat[i]
+    multiply_in_place(dsums, slopes)
     write_gradients(blas, z.reshape(lines, features), dsums, dweight, dbias)
     multiply_by_transposed(blas, dsums, weight, dz.reshape(lines, features), False)
     _differentiate(blas, dz, scale, saved[0], gradients[0], dx)
-    _add(dy, dx)
+    add(dy, dx)
 
 
 def _arrays_for_norm(x: Array) -> tuple[Array, Array, Array]:
@@ -200,10 +192,3 @@ def _differentiate(blas, dy, scale, saved, gradients, dx):
     (normalized, inverse_deviation), (dscale, dshift) = saved, gradients
     dlines = dy.reshape(normalized.shape), dx.reshape(normalized.shape)
     differentiate_rows(blas, dlines[0], normalized, inverse_deviation, scale, dscale, dshift, dlines[1])
-
-
-@compiled
-def _add(numbers, to):
-    """``to += numbers``, of contiguous arrays."""
-    for i in range(to.size):
-        to.flat[i] += numbers.flat[i]

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from minidl.compiled.blas import multiply_by_transposed, multiply_by_weight, multiply_transposed, routines, sum_rows
-from minidl.compiled.layers import add_bias, let_through, rectify
+from minidl.compiled.layers import add_bias, let_through, multiply_in_place, rectify
 from minidl.compiled.loops import compiled
 from minidl.compiled.noise import drop, kept_levels, source_of
 from minidl.compiled.normalization import differentiate_batch, normalize_batch
@@ -306,10 +306,4 @@ def backward(blas, parameters, gradients, table, numbers, sources, features, x, 
             differentiate_batch(blas, above, own, inverse, scale, dscale, dshift, dx)
             above = dx
         else:
-            _multiply(above, own)
-
-
-@compiled
-def _multiply(dy, mask):
-    for i in range(dy.size):
-        dy.flat[i] *= mask.flat[i]
+            multiply_in_place(above, own)

@@ -50,6 +50,20 @@ def let_through(dy, y, dx):
 
 
 @compiled
+def add(numbers, to):
+    """``to += numbers``, of contiguous arrays."""
+    for i in range(to.size):
+        to.flat[i] += numbers.flat[i]
+
+
+@compiled
+def multiply_in_place(numbers, factors):
+    """``numbers *= factors``, of contiguous arrays."""
+    for i in range(numbers.size):
+        numbers.flat[i] *= factors.flat[i]
+
+
+@compiled
 def add_bias(y, bias, rectified):
     """Add a bias to each row, then apply ReLU if wanted. With an empty bias, nothing changes."""
     zero = y.dtype.type(0)

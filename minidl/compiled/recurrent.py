@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidl.compiled.blas import multiply, routines
+from minidl.compiled.layers import add
 from minidl.compiled.loops import compiled
 from minidl.compiled.switching import replaces
 from minidl.compiled.ufuncs import apply, loop_of
@@ -78,13 +79,6 @@ def _flags(skipped: Array | None) -> Array:
 
 
 @compiled
-def _add(numbers, to):
-    """``to += numbers``, of contiguous arrays."""
-    for i in range(to.size):
-        to.flat[i] += numbers.flat[i]
-
-
-@compiled
 def _carry(skipped, before, after):
     """Restore the previous state of the rows whose step is skipped."""
     for row in range(skipped.size):
@@ -142,7 +136,7 @@ def _lstm_back(blas, dhidden, gates, cells, tanh_cells, weight, skipped, dsums):
     back, dcell = np.zeros_like(cells[0]), np.zeros_like(cells[0])
     for t in range(time - 1, -1, -1):
         dh = dhidden[t]
-        _add(back, dh)
+        add(back, dh)
         for row in range(rows):
             is_skipped = skipped.size > 0 and skipped[t, row]
             keeps = zero if is_skipped else one
@@ -223,7 +217,7 @@ def _gru_back(blas, dhidden, gates, multiplied, weight, hidden, skipped, drecurr
     back, direct = np.zeros_like(hidden[0]), np.empty_like(hidden[0])
     for t in range(time - 1, -1, -1):
         dh = dhidden[t]
-        _add(back, dh)
+        add(back, dh)
         for row in range(rows):
             is_skipped = skipped.size > 0 and skipped[t, row]
             keeps = zero if is_skipped else one
@@ -248,4 +242,4 @@ def _gru_back(blas, dhidden, gates, multiplied, weight, hidden, skipped, drecurr
             for unit in range(units):
                 to_row[unit] = dh_row[unit] if is_skipped else dh_row[unit] * update[unit]
         multiply(blas, (rows, units, 3 * units), drecurrent[t], weight, back, False, False)
-        _add(direct, back)
+        add(direct, back)

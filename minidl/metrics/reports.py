@@ -144,12 +144,7 @@ def mean_squared_error(targets: ArrayLike, predictions: ArrayLike) -> float:
     Parameters
     ----------
     targets, predictions : array (N,) or (N, K)
-        (N,) and (N, 1) agree. The mean is over all rows and outputs.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, there are no rows, or an entry is NaN or infinite.
+        As for `mean_absolute_error`, with its errors.
     """
     from sklearn import metrics
 
@@ -164,12 +159,7 @@ def r2_score(targets: ArrayLike, predictions: ArrayLike) -> float:
     Parameters
     ----------
     targets, predictions : array (N,) or (N, K)
-        (N,) and (N, 1) agree. The result is the mean over the outputs.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, there are no rows, or an entry is NaN or infinite.
+        As for `mean_absolute_error`, with its errors. The result is the mean over the outputs.
     """
     from sklearn import metrics
 
